@@ -39,13 +39,19 @@ def _empty() -> sqlite3.Connection:
 class MemoryTransactions(Transactions):
     """Runs each body in the calling thread, after one pause."""
 
-    def __init__(self, clock: Callable[[], float], pause: Callable[[], Awaitable[None]] | None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        pause: Callable[[], Awaitable[None]] | None,
+        committed: Callable[[], None] | None,
+    ) -> None:
         super().__init__("catalog", catalog_unavailable)
         self.con = File(Path(":memory:"), busy_seconds=0, clock=clock).connect()
         _empty().backup(self.con)
         weakref.finalize(self, self.con.close)
         self._session = SqliteSession(self.con)
         self._pause = pause
+        self._committed = committed
 
     async def write(self, body: Body[T], *, seconds: float = 0.0, urgent: bool = False) -> T:
         if self._pause:
@@ -57,6 +63,8 @@ class MemoryTransactions(Transactions):
             self.con.execute("ROLLBACK")
             raise
         self.con.execute("COMMIT")
+        if self._committed:
+            self._committed()
         return answer
 
     async def read(self, body: Body[T]) -> T:
@@ -78,6 +86,7 @@ class MemoryCatalog(SqlCatalog):
         clock: seconds since the epoch.
         heartbeat_seconds: between two beats of a process; it is dead after five missed.
         pause: awaited at the start of every transaction; the rest of the transaction is one step.
+        committed: called after every commit, in the same step.
     """
 
     name: str = "memory"
@@ -88,8 +97,9 @@ class MemoryCatalog(SqlCatalog):
         clock: Callable[[], float] = time.time,
         heartbeat_seconds: float = 1.0,
         pause: Callable[[], Awaitable[None]] | None = None,
+        committed: Callable[[], None] | None = None,
     ) -> None:
-        transactions = MemoryTransactions(clock, pause)
+        transactions = MemoryTransactions(clock, pause, committed)
         super().__init__(transactions, heartbeat_seconds=heartbeat_seconds)
         self.con = transactions.con
         # No process was silent itself, however slow the machine is.

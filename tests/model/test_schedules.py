@@ -22,7 +22,8 @@ from playhead.model import Config, ErrorHandling, Lineage, Route
 from playhead.ports.catalog.jobs import Input, LeasedJob, Since
 from playhead.ports.catalog.work import Binding, Bound, Done, Finished, Result, Unbound
 from playhead.ports.store import Blob
-from tests.model.world import SCHEDULES, Catalog, World, at_once, part, run_schedules, step
+from tests.model.faulty import Catalog, at_once, step
+from tests.model.world import SCHEDULES, World, part, run_schedules
 
 OBJECTS = ("k0", "k1", "k2")
 
@@ -74,7 +75,7 @@ class Pipeline(World):
         return run
 
     async def server(self, name: str) -> None:
-        await self.replays(name).drive(self.job)
+        await self.replays(name).drives.drive(self.job)
 
     def output(self, one: ClaimedMessage, data: bytes, n: int) -> AttemptOutcome:
         claim, n = one.claim, n if self.fickle else 1

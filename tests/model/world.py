@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import os
 import random
-import types
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -24,28 +23,16 @@ from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.engine.deliveries import HeldDelivery, State
 from playhead.engine.environment import Backends, Environment, Spawn
 from playhead.engine.outputs import Product
-from playhead.envelope import Dispatch
-from playhead.errors import Unavailable, broker_unavailable, catalog_unavailable
 from playhead.model import Config, Lineage
-from playhead.ports.broker import CONFIRMED, PublishResult
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import (
-    Binding,
-    Bound,
     Claim,
-    Done,
     Failed,
-    Finished,
-    Refusal,
-    Result,
-    Unbound,
 )
-from playhead.ports.store import Blob
 from playhead.services.reconcile import ReconcileService
 from playhead.services.replay import ReplayService
 from tests.attempts import Steps
-from tests.broker_memory import MemoryBroker
-from tests.catalog_memory import MemoryCatalog
+from tests.model.faulty import Broker, Catalog, Store, at_once, step, until_answered
 from tests.store_memory import MemoryStore
 
 T = TypeVar("T")
@@ -54,119 +41,8 @@ SCHEDULES = int(os.environ.get("PLAYHEAD_TEST_SCHEDULES", "500"))
 BEAT, LEASE, VISIBILITY = 1.0, 6.0, 5.0
 
 
-@types.coroutine
-def step() -> Generator[None, None, None]:
-    """Hand the turn back to the schedule."""
-    yield
-
-
-def at_once(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end as one uninterrupted step."""
-    try:
-        while True:
-            work.send(None)
-    except StopIteration as end:
-        return end.value
-
-
-async def until_answered(work: Callable[[], Awaitable[T]]) -> T:
-    """Repeat unanswered calls, as a consumer does."""
-    while True:
-        try:
-            return await work()
-        except Unavailable:
-            await step()
-
-
 def part(path: str, data: bytes) -> Product:
     return Product(path, data, "text/plain", {})
-
-
-class Broker(MemoryBroker):
-    """Sometimes refuses a dispatch, does not answer in time, does not take it, or is unavailable.
-
-    Attributes:
-        sent: when each message was dispatched for the first time.
-    """
-
-    world: World
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.sent: dict[UUID, float] = {}
-
-    async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
-        if any(dispatch.headers.route in self.world.skipped for dispatch in dispatches):
-            self.world.bad.append("a message of a skipped route was published")
-        if self.world.strikes("away", 0.3):
-            await step()
-            raise broker_unavailable("no connection")
-        return [await self._publish(dispatch) for dispatch in dispatches]
-
-    async def _publish(self, dispatch: Dispatch) -> PublishResult:
-        if self.world.strikes("refuse", 0.5):
-            await step()
-            return PublishResult("refused", "too large")
-        if self.world.strikes("full", 0.3):
-            await step()
-            return PublishResult("uncertain", "the queue is full")
-        await super().publish([dispatch])
-        self.sent.setdefault(UUID(dispatch.correlation_id), self.world.now)
-        return PublishResult("uncertain", "no answer") if self.world.strikes("late", 0.3) else CONFIRMED
-
-    def lose_one(self) -> None:
-        full = [q for q in self._queues.values() if q]
-        if full:
-            queue = self.world.rng.choice(full)
-            queue.pop(self.world.rng.randrange(len(queue)))
-
-
-class Catalog(MemoryCatalog):
-    """Records what the invariants need: completed attempts, and claims after a cancel was answered.
-
-    Sometimes an answer is lost.
-    """
-
-    world: World
-
-    async def claim(self, worker: str, ids: Sequence[UUID], **options: Any) -> list[Claim | Refusal]:
-        answers = await super().claim(worker, ids, **options)
-        for answer in answers:
-            if isinstance(answer, Claim):
-                self.world.note_start(answer)
-        return self.maybe_unanswered(answers)
-
-    async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
-        return self.maybe_unanswered(await super().bind(bindings))
-
-    async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
-        answers = await super().finish(publisher, results)
-        for result, answer in zip(results, answers, strict=True):
-            if answer is not None and isinstance(result, Done):
-                self.world.completed[result.correlation_id].add(result.attempt)
-        return self.maybe_unanswered(answers)
-
-    def maybe_unanswered(self, answer: T) -> T:
-        """Return an answer, or lose it after the commit."""
-        if self.world.strikes("unanswered", 0.1):
-            raise catalog_unavailable("the connection broke after the commit")
-        return answer
-
-
-class Store(MemoryStore):
-    """Reports when a key is overwritten with other bytes."""
-
-    world: World
-
-    async def write(
-        self, groups: Sequence[Sequence[Blob]], *, written: Callable[[str], None] | None = None
-    ) -> list[Any]:
-        for group in groups:
-            for key, data, _ in group:
-                held = at_once(MemoryStore.read(self.world.still, [key]))[0]
-                if held is not None and held != data:
-                    self.world.bad.append("the bytes of a bound key changed")
-        return await super().write(groups, written=written)
 
 
 class Concurrent:
@@ -215,18 +91,26 @@ class World:
         quiet: the calm phase has begun.
         cancelled: no message may start any more.
         skipped: routes whose effects the job does not repeat.
+        is_wanted: all objects are to be processed.
     """
 
     config: ClassVar[Config]
-    crew: ClassVar[Sequence[str]] = ("server", "worker", "worker", "worker", "keeper", "keeper")
-    restarted: ClassVar[Sequence[str]] = ("worker", "keeper")
+    crew: Sequence[str] = ("server", "worker", "worker", "worker", "keeper", "keeper")
+    restarted: Sequence[str] = ("worker", "keeper")
     calm: ClassVar[tuple[int, int]] = (100, 500)
     turns: ClassVar[int] = 30_000
     skipped: Sequence[str] = ()
     job: UUID
     objects: set[str]
 
-    def __init__(self, seed: int, *, catalog: type[Catalog] = Catalog, reconciler: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        catalog: type[Catalog] = Catalog,
+        store: type[Store] = Store,
+        reconciler: bool = True,
+    ) -> None:
         self.rng = rng = random.Random(seed)
         self.now = 1_000.0
         self.beat_at = self.now
@@ -238,11 +122,13 @@ class World:
         self.read: dict[UUID, bytes] = {}
         self.faults = self.budget()
         self.page = rng.choice([1, 1, 2, 1000])
-        self.catalog = catalog(clock=self.clock, heartbeat_seconds=BEAT, pause=step)
+        self.catalog = catalog(
+            clock=self.clock, heartbeat_seconds=BEAT, pause=step, committed=self.note_commit
+        )
         self.catalog.world = self
         self.broker = Broker(clock=self.clock, visibility=VISIBILITY, pause=step)
         self.broker.world = self
-        self.store = Store(pause=step)
+        self.store = store(pause=step)
         self.store.world = self
         self.still = MemoryStore()
         self.still._objects, self.still._keys = self.store._objects, self.store._keys
@@ -364,6 +250,9 @@ class World:
         """Return what an adapter makes of an object in its n-th run."""
         raise NotImplementedError
 
+    def note_commit(self) -> None:
+        """Look at what a transaction has committed, in the same step."""
+
     def note_start(self, claim: Claim) -> None:
         """Check whether a message may start."""
         if self.cancelled:
@@ -372,8 +261,8 @@ class World:
     # -- the schedule ------------------------------------------------------------------------------
 
     def beat(self) -> None:
-        """Every process beats, unless no time has passed since it did: another beat would change nothing."""
-        if self.beat_at == self.now:
+        """Every process beats, if it is time."""
+        if self.now - self.beat_at < BEAT / 2:
             return
         self.beat_at = self.now
         for name in self.processes():
@@ -425,6 +314,9 @@ class World:
                 self.running[name].send(None)
             except StopIteration:
                 del self.running[name]
+            except Exception as exc:
+                self.end(name)
+                self.bad.append(f"a process failed: {exc!r}")
             if turn % 50 == 0 and self.quiet and self.has_settled():
                 break
         for name in [*self.running]:
@@ -436,6 +328,10 @@ class World:
         return execution.status != "running" and not execution.counts.pending
 
     # -- what must hold ----------------------------------------------------------------------------
+
+    @property
+    def is_wanted(self) -> bool:
+        return not self.cancelled
 
     def lineage(self, **where: Any) -> list[Lineage]:
         rows, more = at_once(self.catalog.lineage_list(execution=self.job, limit=1000, **where))
@@ -455,7 +351,7 @@ class World:
         if execution.counts.total != len(rows) or sum(states.values()) != len(rows):
             bad.append("counts do not add up")
         keys = self.roots(rows)
-        if max(keys.values(), default=0) > 1 or (not self.cancelled and set(keys) != self.objects):
+        if max(keys.values(), default=0) > 1 or (self.is_wanted and set(keys) != self.objects):
             bad.append(f"roots are {dict(keys)}")
         for r in rows:
             if len(self.completed[r.correlation_id]) > 1:

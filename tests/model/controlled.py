@@ -1,0 +1,421 @@
+"""A replay under control: users pause, resume, cancel, retry and pace it at any step of any process.
+
+Every answer, and every read in between, is compared with the rows of the same moment. From the commit of a
+pause or a cancel on, each message that starts must be one that its answer has counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
+from uuid import UUID
+
+from playhead.backends.sql import CANCELLED, DEAD, PENDING
+from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
+from playhead.errors import Conflict, NotFound, ReplayContinues, Unavailable, store_unavailable
+from playhead.ids import uuid7
+from playhead.model import (
+    OPEN_REPLAY_STATES,
+    Config,
+    DepthPace,
+    ErrorHandling,
+    Execution,
+    Pace,
+    RatePace,
+    Replay,
+    Route,
+    Selection,
+)
+from playhead.ports.catalog.control import Allowance
+from playhead.ports.catalog.jobs import LeasedJob, Managed, Window
+from playhead.ports.catalog.work import Claim
+from playhead.ports.store import Blob, Entry
+from playhead.services.control import ControlService
+from tests.model import faulty
+from tests.model.faulty import at_once, step, until_answered
+from tests.model.world import Concurrent, World, part
+
+CONFIG = Config(
+    "model",
+    "first",
+    {
+        "first": Route("first", "q.first", stage="parts", to=("second",), errors=ErrorHandling(6, 1, 1, 1)),
+        "second": Route("second", "q.second", errors=ErrorHandling(6, 1, 1, 1)),
+    },
+)
+BAD_PATH = "z" * 201
+"""Its segment is too long, so its message is a dead letter (`invalid_key`)."""
+
+
+class Store(faulty.Store):
+    """Its listing sometimes fails, for some time or for good."""
+
+    async def list(
+        self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
+    ) -> AsyncIterator[Sequence[Entry]]:
+        async for found in super().list(prefix, after=after, sizes=sizes, page=page):
+            if self.world.strikes("no_store", 0.2):
+                raise store_unavailable("no connection")
+            if self.world.strikes("no_listing", 0.2):
+                raise NotFound("no_objects", "the store refuses")
+            yield found
+
+
+class Catalog(faulty.Catalog):
+    """Compares the answers about the replay with its rows. Sometimes an answer is lost."""
+
+    world: Controlled
+
+    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
+        return self._checked(await super().replay(batch, work=work))
+
+    async def pause(self, batch: UUID, *, by: Literal["request", "canary"] = "request") -> Replay | None:
+        return self._checked(await super().pause(batch, by=by))
+
+    async def resume(self, batch: UUID) -> Replay | None:
+        return self._checked(await super().resume(batch))
+
+    async def retry_replay(self, batch: UUID) -> Replay | None:
+        return self._checked(await super().retry_replay(batch))
+
+    async def set_pace(self, batch: UUID, pace: Pace | None) -> Replay | None:
+        return self._checked(await super().set_pace(batch, pace))
+
+    async def cancel_replay(self, batch: UUID) -> Replay | None:
+        answer = await super().cancel_replay(batch)
+        if answer and answer.objects_published != len(self.world.kept or ()):
+            self.world.bad.append("cancel reported another number than it has committed")
+        return self.maybe_unanswered(answer)
+
+    async def cancel(self, execution: UUID) -> Execution | None:
+        return self.maybe_unanswered(await super().cancel(execution))
+
+    def _checked(self, answer: Replay | None) -> Replay | None:
+        assert answer
+        self.world.check(answer)
+        return self.maybe_unanswered(answer)
+
+    async def admit(self, *, per_queue: int) -> list[UUID]:
+        return self.maybe_unanswered(await super().admit(per_queue=per_queue))
+
+    # -- the holder of the job ---------------------------------------------------------------------
+
+    async def acquire(self, job: UUID, *, owner: str, lease: float) -> LeasedJob | None:
+        return self.maybe_unanswered(await super().acquire(job, owner=owner, lease=lease))
+
+    async def record(self, *page: Any, **options: Any) -> Window | None:
+        return self.maybe_unanswered(await super().record(*page, **options))
+
+    async def mark(self, *batch: Any, **options: Any) -> bool:
+        return self.maybe_unanswered(await super().mark(*batch, **options))
+
+    async def settle(self, *batch: Any) -> bool:
+        return self.maybe_unanswered(await super().settle(*batch))
+
+    async def allow(self, held: LeasedJob, *, want: int, depth: int | None = None) -> Allowance | None:
+        return self.maybe_unanswered(await super().allow(held, want=want, depth=depth))
+
+    async def close_job(self, held: LeasedJob) -> bool:
+        return self.maybe_unanswered(await super().close_job(held))
+
+
+class Roots(NamedTuple):
+    """The messages of a replay, by the rule of its numbers. `given_up`: cancelled before they were sent."""
+
+    published: set[UUID]
+    uncertain: set[UUID]
+    failed: set[UUID]
+    unsent: set[UUID]
+    given_up: set[UUID]
+
+
+class Controlled(World):
+    """A replay, its users, and servers that drive it.
+
+    Attributes:
+        batch: of the replay.
+        allowed: while the replay is paused: the messages that may start.
+        kept: since it was cancelled: the messages that may start.
+        published: the highest number of published messages that was read.
+    """
+
+    config = CONFIG
+    crew: Sequence[str] = ("server", "server", "worker", "worker", "worker", "keeper")
+    restarted = ("server", "worker", "keeper", "watcher")
+    operations: ClassVar[Sequence[str]] = (
+        *("pause", "pause", "pause", "pause", "resume", "resume", "resume", "retry", "retry"),
+        *("cancel", "cancel", "withdraw", "rate", "depth", "unpaced"),
+    )
+
+    def __init__(self, seed: int, *, catalog: type[Catalog] = Catalog, **options: Any) -> None:
+        self.allowed: set[UUID] | None = None
+        self.kept: set[UUID] | None = None
+        self.published = 0
+        self.batch = uuid7()
+        super().__init__(seed, catalog=catalog, store=Store, **options)
+
+    def budget(self) -> Counter[str]:
+        choice = self.rng.choice
+        return Counter(
+            crash=4,
+            lose=1,
+            lapse=3,
+            late=3,
+            full=choice([0, 2]),
+            away=choice([0, 2]),
+            refuse=choice([0, 0, 2]),
+            unanswered=4,
+            no_store=choice([0, 1]),
+            no_listing=choice([0, 0, 0, 1]),
+            fail=choice([0, 3]),
+            operation=choice([1, 2, 3, 5, 8]),
+        )
+
+    def prepare(self) -> None:
+        choice = self.rng.choice
+        self.page = choice([1, 1, 2, 2, 3, 1000])
+        self.catalog.window = max(self.page, choice([1, 2, 3]))
+        self.catalog.step_rows = choice([1, 2, 1000])
+        paths = [f"k{n}" for n in range(choice([2, 6, 9]))] + choice([[], [], [BAD_PATH]])
+        source = uuid7()
+        at_once(self.still.write([[Blob(f"{source}/pages/{path}", path.encode())] for path in paths]))
+        at_once(self.catalog.adopt(source))
+        limit = choice([None, None, None, 4])
+        self.objects = set(sorted(paths)[:limit])
+        paces = (None, None, RatePace(2), DepthPace(2))
+        managed = Managed(selection=Selection(limit=limit) if limit else None, pace=choice(paces))
+        opened = at_once(
+            self.catalog.open_replay(
+                batch=self.batch,
+                source=source,
+                stage="pages",
+                path=None,
+                prefix=f"{source}/pages",
+                to_route="first",
+                config="model",
+                version=1,
+                route="first",
+                managed=managed if limit or managed.pace or self.rng.random() < 0.5 else None,
+            )
+        )
+        self.job = opened.replay.execution_id
+        self.crew = (*self.crew, *choice([(), ("watcher",), ("caller",)]))
+
+    # -- processes ---------------------------------------------------------------------------------
+
+    async def server(self, name: str) -> None:
+        service = self.replays(name)
+        while True:
+            for job in await until_answered(self.free_jobs):
+                await service.drives.drive(job)
+            await step()
+
+    async def free_jobs(self) -> list[UUID]:
+        await self.catalog.admit(per_queue=0)
+        return await self.catalog.abandoned_jobs()
+
+    async def watcher(self, name: str) -> None:
+        while True:
+            await until_answered(partial(self.catalog.replay, self.batch, work=False))
+
+    async def caller(self, name: str) -> None:
+        """Wait for the end as a client does, again after each answer that is not the last one."""
+        service = self.replays(name)
+        created = await until_answered(partial(self.catalog.replay, self.batch, work=False))
+        assert created
+        while True:
+            try:
+                answer = await service.wait(created)
+            except ReplayContinues:
+                await step()
+                continue
+            if answer.objects_found != answer.objects_published + answer.objects_failed:
+                self.bad.append("the numbers of an answer do not add up")
+            if answer.state not in OPEN_REPLAY_STATES:
+                return
+            await step()
+
+    def operate(self, what: str) -> None:
+        """Start a process that handles a request of a user."""
+        requests: dict[str, Callable[[ControlService], Awaitable[Replay]]] = {
+            "pause": lambda service: service.pause(self.batch),
+            "resume": lambda service: service.resume(self.batch),
+            "retry": lambda service: service.retry(self.batch),
+            "cancel": lambda service: service.cancel(self.batch),
+            "withdraw": lambda service: service.cancel(self.batch, withdraw=True),
+            "rate": lambda service: service.set_pace(self.batch, RatePace(self.rng.choice([0.5, 2, 20]))),
+            "depth": lambda service: service.set_pace(self.batch, DepthPace(self.rng.choice([1, 3]))),
+            "unpaced": lambda service: service.set_pace(self.batch, None),
+        }
+        self.start("user", partial(self.user, request=requests[what]))
+
+    async def user(self, name: str, request: Callable[[ControlService], Awaitable[Replay]]) -> None:
+        replays = self.replays(name)
+
+        def drive(job: UUID) -> None:
+            Concurrent(self, name, replays.drives.drive(job))
+
+        service = ControlService(self.catalog, drive=drive)
+        for _ in range(3):
+            try:
+                await request(service)
+            except Unavailable:
+                await step()  # the client repeats the request
+            except Conflict:
+                return
+            else:
+                return
+
+    def output(self, one: ClaimedMessage, data: bytes, n: int) -> AttemptOutcome:
+        if one.claim.route == "first":
+            return AttemptOutcome(one, "parts", [part(one.claim.path, data)])
+        return AttemptOutcome(one)
+
+    # -- the schedule ------------------------------------------------------------------------------
+
+    def fault(self) -> bool:
+        if super().fault():
+            return True
+        # Most requests come while messages are published.
+        if self.strikes("operation", 0.05 if self.broker.sent else 0.005):
+            self.operate(self.rng.choice(self.operations))
+            return True
+        return False
+
+    def tend(self) -> None:
+        """In the calm phase, a user wants the replay to be finished."""
+        if not self.quiet or self.processes("user") or self.rng.random() > 0.05:
+            return
+        state = self.now_read().state
+        if state in ("paused", "stalled"):
+            self.operate("resume")
+        elif state == "partial_failure" and self.can_retry():
+            self.operate("retry")
+
+    def can_retry(self) -> bool:
+        """Whether messages were refused, or the listing was given up."""
+        ((listing, refused),) = self.catalog.con.execute(
+            "SELECT j.listing_state, (SELECT count(*) FROM messages m WHERE m.execution = j.execution "
+            "AND m.error_code = 'publish_refused') "
+            "FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.id = ?",
+            [self.job.bytes],
+        )
+        return self.is_wanted and (listing == "dead" or refused > 0)
+
+    def now_read(self) -> Replay:
+        found = at_once(faulty.Catalog.replay(self.catalog, self.batch, work=False))
+        assert isinstance(found, Replay)
+        return found
+
+    def has_settled(self) -> bool:
+        is_open = self.now_read().state in OPEN_REPLAY_STATES or self.processes("user")
+        return super().has_settled() and not is_open and not self.can_retry()
+
+    # -- what must hold ----------------------------------------------------------------------------
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.kept is None and not self.cancelled
+
+    def roots_now(self) -> Roots:
+        """Sort the messages of the replay by what its numbers mean."""
+        con = self.catalog.con
+        ((n, state, watermark, paid),) = con.execute(
+            "SELECT j.execution, j.state, j.watermark, j.paid "
+            "FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.batch = ?",
+            [self.batch.bytes],
+        )
+        window = range(watermark + 1, watermark + self.catalog.window + 1)
+        roots = Roots(set(), set(), set(), set(), set())
+        for raw, ordinal, row_state, published, code in con.execute(
+            "SELECT id, ordinal, state, published, error_code FROM messages "
+            "WHERE execution = ? AND ordinal IS NOT NULL",
+            [n],
+        ):
+            if row_state == DEAD and code in ("publish_refused", "invalid_key"):
+                kind = roots.failed
+            elif published in (0, 1) or (published is None and ordinal <= watermark):
+                kind = roots.published
+            elif row_state == CANCELLED:
+                kind = roots.given_up
+            elif published == -1:
+                kind = roots.uncertain
+            else:
+                assert row_state == PENDING
+                may_be_sent = ordinal in window and (paid is None or ordinal <= paid)
+                kind = roots.uncertain if state == "paused" and may_be_sent else roots.unsent
+            kind.add(UUID(bytes=raw))
+        return roots
+
+    def check(self, answer: Replay) -> None:
+        """Compare the numbers of an answer with the rows of this moment."""
+        roots = self.roots_now()
+        found = sum(len(kind) for kind in roots)
+        failed = len(roots.failed)
+        if answer.state == "cancelled":
+            failed = found - len(roots.published)
+        want = (found, len(roots.published), failed, len(roots.uncertain))
+        is_closed = answer.state in ("publishing_complete", "partial_failure")
+        numbers = (
+            *(answer.objects_found, answer.objects_published),
+            *(answer.objects_failed, answer.objects_uncertain),
+        )
+        if numbers != want:
+            self.bad.append(f"numbers differ from the rows ({answer.state})")
+        if answer.state != "cancelled" and roots.given_up:
+            self.bad.append("rows are cancelled, but the replay is not")
+        if is_closed and (roots.uncertain or roots.unsent):
+            self.bad.append("publishing has ended, but not of every message")
+        if not roots.published <= self.broker.sent.keys():
+            self.bad.append("a message counts as published, and was never sent")
+        if answer.objects_published < self.published:
+            self.bad.append("fewer messages are published than before")
+        self.published = answer.objects_published
+        if self.kept is not None and roots.published != self.kept:
+            self.bad.append("the messages that cancel has counted as published have changed")
+
+    def note_commit(self) -> None:
+        """Note what may start from this commit on."""
+        found = self.catalog.con.execute(
+            "SELECT e.status, j.state FROM executions e JOIN jobs j ON j.execution = e.n WHERE e.batch = ?",
+            [self.batch.bytes],
+        ).fetchone()
+        if found is None:  # it is being created
+            return
+        status, state = found
+        if state != "paused":
+            self.allowed = None
+        elif self.allowed is None:
+            roots = self.roots_now()
+            self.allowed = roots.published | roots.uncertain
+        if state == "cancelled" and self.kept is None:
+            self.kept = self.roots_now().published
+        self.cancelled = status == "cancelled"
+
+    def note_start(self, claim: Claim) -> None:
+        super().note_start(claim)
+        cid = claim.correlation_id
+        is_root = claim.stage == "pages"
+        if is_root and self.allowed is not None and cid not in self.allowed:
+            self.bad.append("started in a pause that counted it as unsent")
+        if is_root and self.kept is not None and cid not in self.kept:
+            self.bad.append("started after a cancel that did not count it as published")
+
+    def audit(self) -> list[str]:
+        replay = self.now_read()
+        self.check(replay)
+        bad = super().audit()
+        if replay.state in OPEN_REPLAY_STATES:
+            bad.append(f"its publishing has not ended: {replay.state}")
+        rows = {row.correlation_id: row for row in self.lineage()}
+        ended = {"completed", "dead"} | ({"cancelled"} if self.cancelled else set())
+        roots = self.roots_now()
+        if any(rows[cid].status not in ended for cid in roots.published):
+            bad.append("a message counts as published, and was never processed")
+        if self.is_wanted and sum(len(kind) for kind in roots) - len(roots.published) > (
+            BAD_PATH in self.objects
+        ):
+            bad.append("finished, but a message was never published")
+        return bad

@@ -1,0 +1,130 @@
+"""Random schedules over a replay that users pause, resume, cancel, retry and pace (`controlled.py`).
+
+`PLAYHEAD_TEST_SCHEDULES=20000` runs more schedules. A failure names its seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from playhead.backends.sql import CANCELLED, PENDING, UNCERTAIN, UNPUBLISHED
+from playhead.backends.sql.session import Session
+from playhead.model import Replay, ReplayEvent
+from playhead.ports.catalog.jobs import LeasedJob
+from tests.model.controlled import Catalog, Controlled
+from tests.model.world import SCHEDULES, run_schedules
+
+
+def test_no_schedule_of_faults_breaks_a_guarantee_of_control():
+    found, seeds = run_schedules(SCHEDULES // 5, kind=Controlled)
+    assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
+
+
+# -- the test can fail: without a rule, schedules find violations -------------------------------------
+
+
+class Stateless(Catalog):
+    """The fence is the epoch alone, and pause and cancel do not raise it."""
+
+    async def _leased(self, db: Session, held: LeasedJob, *, lock: bool = True) -> Any:
+        (state,) = self.con.execute("SELECT state FROM jobs").fetchone()
+        self.con.execute("UPDATE jobs SET state = 'publishing'")
+        try:
+            return await super()._leased(db, held, lock=lock)
+        finally:
+            self.con.execute("UPDATE jobs SET state = ?", [state])
+
+    async def _record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
+        if event in ("replay.paused", "replay.cancelled"):
+            self.con.execute("UPDATE jobs SET epoch = epoch - 1")
+        await super()._record_event(db, execution_n, event)
+
+
+class Uncancelled(Catalog):
+    """A cancel leaves the rows that are not sent."""
+
+    async def _cancel_unsent(self, db: Session, n: int, after: int, upto: int) -> None:
+        pass
+
+
+class StillUncertain(Catalog):
+    """A cancel leaves the uncertain rows."""
+
+    async def _record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
+        if event == "replay.cancelled":
+            text = "UPDATE messages SET state = ? WHERE state = ? AND published = ?"
+            self.con.execute(text, [PENDING, CANCELLED, UNCERTAIN])
+        await super()._record_event(db, execution_n, event)
+
+
+class StillListing(Catalog):
+    """A cancel leaves the root open."""
+
+    async def _record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
+        if event == "replay.cancelled":
+            text = "UPDATE jobs SET listing_state = 'open' WHERE listing_state = 'cancelled'"
+            self.con.execute(text)
+        await super()._record_event(db, execution_n, event)
+
+
+class StillPaused(Catalog):
+    """An execution that ends leaves its paused job as it is."""
+
+    paused: Sequence[tuple[int, int, int]] = ()
+
+    async def _completable(self, db: Session, executions: Sequence[UUID] | None) -> dict[int, UUID]:
+        text = "SELECT execution, epoch, watermark FROM jobs WHERE state = 'paused'"
+        self.paused = self.con.execute(text).fetchall()
+        return await super()._completable(db, executions)
+
+    async def _record_end(self, db: Session, execution_n: int) -> None:
+        for n, epoch, watermark in self.paused:
+            text = "UPDATE jobs SET state = 'paused', epoch = ?, watermark = ? WHERE execution = ?"
+            self.con.execute(text, [epoch, watermark, n])
+        await super()._record_end(db, execution_n)
+
+
+class LeftToReconciler(Catalog):
+    """A retry leaves the refused rows to the reconciler."""
+
+    async def retry_replay(self, batch: UUID) -> Replay | None:
+        try:
+            return await super().retry_replay(batch)
+        finally:
+            text = "UPDATE messages SET published = ? WHERE state = ? AND published = ? AND generation > 0"
+            self.con.execute(text, [UNPUBLISHED, PENDING, UNCERTAIN])
+
+
+class Wide(Controlled):
+    """A batch is larger than the window."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.page, self.catalog.window = 3, 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "world", "schedules", "what"),
+    [
+        (Controlled, {"catalog": Stateless}, 300, "started in a pause"),
+        (Controlled, {"catalog": Uncancelled}, 50, "it hangs"),
+        (Controlled, {"catalog": StillUncertain}, 200, "started after a cancel"),
+        (Controlled, {"catalog": StillListing}, 50, "it hangs"),
+        (Controlled, {"catalog": StillPaused}, 50, "has not ended: paused"),
+        (Controlled, {"catalog": LeftToReconciler}, 50, "was never sent"),
+        (Wide, {}, 100, "started in a pause"),
+    ],
+    ids=[
+        *("no state in the fence", "no cancelled rows", "no cancelled uncertain rows", "no closed root"),
+        *("no closed job at the end", "no uncertain rows by retry", "no window"),
+    ],
+)
+def test_without_a_rule_of_control_schedules_find_violations(
+    kind: type[Controlled], world: dict[str, Any], schedules: int, what: str
+):
+    violations = (line for seed in range(schedules) for line in kind(seed, **world).run())
+    assert any(what in line for line in violations)
