@@ -145,6 +145,8 @@ LOOKS = [
     *("config validate docs.yaml", "config validate bad.yaml", "config validate docs.yaml bad.yaml"),
     *("config apply docs.yaml", "config apply bad.yaml", "config apply docs.yaml bad.yaml"),
     *("run none pages", "run bad.yaml pages", "run docs pages --version 9"),
+    *("plan UNKNOWN words split", "plan GOOD nowhere split", "plan GOOD words split --path zzz"),
+    *("plan GOOD words nowhere", "replay GOOD words split --dry-run --path zzz", "replay --plan UNKNOWN"),
     *("replay UNKNOWN words split", "replay GOOD nowhere split", "replay GOOD words nowhere"),
     *("replay GOOD words split --path ../x", "replay GOOD words split --path zzz"),
     *("replay GOOD shouted split --include none", "replay GOOD shouted split --include a//b"),

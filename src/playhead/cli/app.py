@@ -20,6 +20,7 @@ from playhead.cli import (
     lineage,
     objects,
     output,
+    plan,
     prune,
     queues,
     replay,
@@ -40,7 +41,7 @@ ABOUT: Final = (
 )
 
 COMMANDS: Final[tuple[Command, ...]] = (
-    *(system.demo, init.init, run.run, replay.replay, server.serve, server.worker),
+    *(system.demo, init.init, run.run, plan.plan, replay.replay, server.serve, server.worker),
     *(executions.executions, executions.show, executions.stages, executions.cancel, replay.replays),
     *(prune.prune, prune.pin, prune.unpin),
     *(objects.ls, objects.cat, lineage.lineage, why.why, search.search),

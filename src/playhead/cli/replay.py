@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Final
+from uuid import UUID
 
 import typer
 
-from playhead.cli import complete, executions, exits, output, progress, selecting, workers
-from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, RequireCode, Version, command
+from playhead.cli import complete, effects, executions, exits, output, plan, progress, selecting, workers
+from playhead.cli.command import NAMES, NAMES_IN_SHORT, Cursor, Limit, RequireCode, Version, command
 from playhead.cli.session import Session, Usage
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import AnyReplay
-    from playhead.model import OnReplay
 
 CONTRACT: Final = (
     *("execution_id", "from_execution_id", "from_stage", "from_path", "to_route", "to_queue"),
@@ -26,23 +25,30 @@ CONTRACT: Final = (
 @command("replay", example="playhead replay latest markdown_converted segment --wait")
 async def replay(
     s: Session,
-    execution: ExecutionRef,
+    execution: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="EXECUTION",
+            help=f"{NAMES[0].upper()}{NAMES[1:]}. Left out with --plan, like STAGE and ROUTE.",
+            autocompletion=complete.execution,
+        ),
+    ] = None,
     stage: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="STAGE",
             help="The stage to replay; `input` contains the inputs of the run.",
             autocompletion=complete.stage,
         ),
-    ],
+    ] = None,
     route: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="ROUTE",
             help="The target route: ROUTE or CONFIG/ROUTE.",
             autocompletion=complete.route,
         ),
-    ],
+    ] = None,
     path: selecting.Path = None,
     include: selecting.Include = None,
     exclude: selecting.Exclude = None,
@@ -66,15 +72,18 @@ async def replay(
             help="With --wait: stop waiting after this time. Exit code 1; the execution continues.",
         ),
     ] = None,
-    effects: Annotated[
-        list[str] | None,
+    effect: effects.Effects = None,
+    plan_id: Annotated[
+        UUID | None,
         typer.Option(
-            "--effects",
-            metavar="P",
-            help="What the replay does in routes with external effects: run, skip or refuse. ROUTE=P: in "
-            "one route. Repeatable. The config may be stricter.",
+            "--plan",
+            metavar="ID",
+            help="Publish exactly the objects of this plan, or nothing if one is gone or has changed.",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only make a plan, like `playhead plan`.")
+    ] = False,
     require_code: RequireCode = False,
 ) -> int:
     """Send the objects of a stored stage into a route.
@@ -87,9 +96,13 @@ async def replay(
 
     from playhead.model import ReplayRequest
 
-    if not stage or not route:
-        raise Usage("STAGE and ROUTE must not be empty")
-    by_route = _effects(effects or ())
+    if plan_id is None:
+        for name, given in (("EXECUTION", execution), ("STAGE", stage), ("ROUTE", route)):
+            if not given:
+                raise Usage(f"{name} is missing or empty: name EXECUTION, STAGE and ROUTE, or --plan ID")
+    elif dry_run:
+        raise Usage("--dry-run makes a new plan; it cannot be combined with --plan")
+    policy = effects.by_route(effect)
     if timeout is not None and not wait:
         raise Usage("--timeout limits how long --wait waits; add --wait")
     chosen = selecting.selection(
@@ -107,15 +120,18 @@ async def replay(
     s.interrupted = (
         f"stopped; a replay that had started continues{goes_on}, and `{s.again('playhead replays')}` shows it"
     )
-    async with s.open("replay") as rt:
-        source = await rt.services.resolve.execution(execution)
-        chosen = await selecting.within(rt, chosen, in_replay)
+    async with s.open("plan" if dry_run else "replay") as rt:
+        source = await rt.services.resolve.execution(execution) if execution else UUID(int=0)
         request = ReplayRequest(
-            *(source, stage, path, route, require_code),
-            selection=chosen,
+            *(source, stage or "", path, route or "", require_code),
+            plan_id=plan_id,
+            selection=await selecting.within(rt, chosen, in_replay),
             config_version=version,
-            effects=by_route,
+            effects=policy,
         )
+        if dry_run:
+            await plan.make(s, rt, request)
+            return exits.OK
         done = await rt.services.replay.execute(request, output.warn)
         s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
         steps = [f"playhead show {done.execution_id}"]
@@ -180,19 +196,6 @@ async def replays(
         ],
     )
     output.more(rest)
-
-
-def _effects(given: Sequence[str]) -> Mapping[str, OnReplay] | None:
-    """Return the values of `--effects` by route; None without any. Raises `Usage`."""
-    from playhead.model import OTHER_ROUTES, OnReplay
-
-    by_route: dict[str, OnReplay] = {}
-    for one in given:
-        route, equals, value = one.rpartition("=")
-        if value not in get_args(OnReplay) or bool(equals) != bool(route):
-            raise Usage(f"--effects {one}: must be run, skip, refuse, ROUTE=run, ROUTE=skip or ROUTE=refuse")
-        by_route[route or OTHER_ROUTES] = cast("OnReplay", value)
-    return by_route or None
 
 
 def _describe(r: AnyReplay) -> None:

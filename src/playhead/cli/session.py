@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from playhead import ids
 from playhead.cli import exits, output
-from playhead.errors import BadRequest, ConfigInvalid, PlayheadError, ReplayContinues
+from playhead.errors import BadRequest, ConfigInvalid, PlanChanged, PlayheadError, ReplayContinues
 from playhead.ports.tracer import OFF, Tracer
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BACKENDS: Final = ("home", "store", "broker", "catalog")
 """The settings that name backends of this process."""
+_MOST_DIFFERENCES: Final = 10
+"""Objects of a changed plan that are shown; with `--json`, all that the error has."""
 
 
 @asynccontextmanager
@@ -82,7 +84,8 @@ class Session:
         """Open the backends that the settings name, or the services of the server that they name.
 
         Args:
-            kind: `run` or `replay` for a command that works or takes over jobs; None for one that only reads.
+            kind: `run`, `replay` or `plan` for a command that works for some time; None for one that only
+                reads.
             checks_configs: whether the operator's adapters are imported, to check the configs of steps.
             creates_home: whether a missing home is created; otherwise it is an error.
         """
@@ -187,7 +190,8 @@ class Session:
             return exits.INTERRUPTED
         except PlayheadError as exc:
             diagnostics = exc.diagnostics if isinstance(exc, ConfigInvalid) else ()
-            self.fail(exc.code, exc.detail, diagnostics, exc.correlation_id)
+            difference = exc.difference if isinstance(exc, PlanChanged) else None
+            self.fail(exc.code, exc.detail, diagnostics, exc.correlation_id, difference)
             if isinstance(exc, ReplayContinues):
                 output.note(f"Look again with: {self.again('playhead replays')}")
             return exits.exit_code(exc)
@@ -205,6 +209,7 @@ class Session:
         detail: str,
         diagnostics: Sequence[object] = (),
         correlation_id: str | None = None,
+        difference: object = None,
     ) -> None:
         """Write an error: text on stderr, and with `--json` the API's ErrorResponse on stdout."""
         # Each fault is listed below, so a detail that quotes the first one ends before it.
@@ -212,7 +217,9 @@ class Session:
         output.note(f"Error ({code}): {detail.partition(': ')[0] if quoted else detail}")
         for diagnostic in diagnostics:
             output.note("  " + output.diagnostic(diagnostic, self.file))
-        self.report(code, detail, diagnostics, correlation_id)
+        for one in getattr(difference, "first", ())[:_MOST_DIFFERENCES]:
+            output.note(f"  {one.what:<8} {one.key}")
+        self.report(code, detail, diagnostics, correlation_id, difference)
 
     def report(
         self,
@@ -220,6 +227,7 @@ class Session:
         detail: str,
         diagnostics: Sequence[object] = (),
         correlation_id: str | None = None,
+        difference: object = None,
     ) -> None:
         """Write an error as the API's ErrorResponse, with `--json` only."""
         if not self.json:
@@ -230,7 +238,11 @@ class Session:
             "correlation_id": correlation_id or str(ids.uuid7()),
             "timestamp": ids.moment(time.time()),
         }
-        output.emit(body | {"diagnostics": diagnostics} if diagnostics else body)
+        if diagnostics:
+            body["diagnostics"] = diagnostics
+        if difference is not None:
+            body["difference"] = difference
+        output.emit(body)
 
     def _unexpected(self, exc: Exception) -> None:
         settings = self.__dict__.get("settings")

@@ -21,6 +21,7 @@ from playhead.errors import (
     ConfigInvalid,
     Conflict,
     NotFound,
+    PlanChanged,
     PlayheadError,
     ReplayContinues,
     StoreFull,
@@ -28,7 +29,7 @@ from playhead.errors import (
     Unavailable,
 )
 from playhead.ids import parse_uuid
-from playhead.model import Diagnostic, Page
+from playhead.model import Diagnostic, Page, PlanDifference
 from playhead.ports.tracer import OFF, Tracer
 from playhead.remote.form import WrongForm, read
 
@@ -325,6 +326,11 @@ def _error(answer: httpx.Response, code: str, detail: str, body: Mapping[str, An
             return ConfigInvalid(detail, read(list[Diagnostic], body.get("diagnostics") or []))
         except WrongForm:
             return ConfigInvalid(detail, ())
+    if code == "plan_changed":
+        try:
+            return PlanChanged(detail, read(PlanDifference, body.get("difference")))
+        except WrongForm:
+            return PlanChanged(detail, PlanDifference())
     if code == "replay_continues" and (batch := _batch(answer)):
         error = ReplayContinues(batch, "")
         error.detail = detail

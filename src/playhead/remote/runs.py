@@ -8,8 +8,8 @@ from typing import Literal
 from uuid import UUID
 
 from playhead.engine.codecheck import Warn, no_warning
-from playhead.model import Compare, Execution, ReplayRequest
-from playhead.remote.client import WORK_SECONDS, Client, segment
+from playhead.model import Compare, Execution, Page, Plan, PlannedObject, ReplayRequest
+from playhead.remote.client import HARMLESS, WORK_SECONDS, Client, segment
 from playhead.remote.uploads import Upload
 
 
@@ -43,19 +43,45 @@ class RemoteReplay:
         Raises:
             ReplayContinues: the server stopped waiting, and the replay continues.
         """
-        source = request.from_execution_id
+        source = f" {request.from_execution_id}" if request.from_execution_id.int else ""
         return await self._client.post(
             "replay",
             ReplayAnswer,
             lost=(
                 "the replay may have started, and then it continues. The request was not repeated. "
-                f"Check with: playhead replays {source} --server {self._client.shown}"
+                f"Check with: playhead replays{source} --server {self._client.shown}"
             ),
             json=_body(request),
             seconds=WORK_SECONDS,
             query=_only_if(request.require_code),
             warn=warn,
         )
+
+
+class RemotePlan:
+    """Remote `PlanService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def create(self, request: ReplayRequest, *, verify: bool = False) -> Plan:
+        return await self._client.post(
+            "replay/plan",
+            Plan,
+            lost=HARMLESS,
+            json=_body(request) | {"verify": verify},
+            seconds=WORK_SECONDS,
+        )
+
+    async def get(self, plan: UUID) -> Plan:
+        return await self._client.get(f"replay/plans/{plan}", Plan)
+
+    async def list(self, cursor: str | None, limit: int) -> Page[Plan]:
+        return await self._client.get("replay/plans", Page[Plan], cursor=cursor, limit=limit)
+
+    async def objects(self, plan: UUID, cursor: str | None, limit: int) -> Page[PlannedObject]:
+        path = f"replay/plans/{plan}/objects"
+        return await self._client.get(path, Page[PlannedObject], cursor=cursor, limit=limit)
 
 
 class RemoteSubmit:
@@ -101,7 +127,8 @@ class RemoteSubmit:
 def _body(request: ReplayRequest) -> dict[str, object]:
     """Return the body of a request. Fields without a value are left out, so that older servers accept it."""
     given = {
-        "from_execution_id": str(request.from_execution_id),
+        "plan_id": request.plan_id,
+        "from_execution_id": request.from_execution_id,
         "from_stage": request.from_stage,
         "from_path": request.from_path,
         "to_route": request.to_route,
@@ -109,6 +136,9 @@ def _body(request: ReplayRequest) -> dict[str, object]:
         "effects": request.effects,
         **(asdict(request.selection) if request.selection else {}),
     }
+    if request.plan_id:  # what the request leaves to the plan
+        nothing = asdict(ReplayRequest.of_plan(request.plan_id)) | {"plan_id": None}
+        given = {name: value for name, value in given.items() if value != nothing.get(name)}
     return {
         name: str(value) if isinstance(value, UUID) else value
         for name, value in given.items()

@@ -22,7 +22,7 @@ from playhead.remote.objects import RemoteObjects, RemoteSearch
 from playhead.remote.outcome import RemoteReports, RemoteWebhooks
 from playhead.remote.queues import RemoteQueues, RemoteTake
 from playhead.remote.resolve import RemoteIds
-from playhead.remote.runs import RemoteReplay, RemoteSubmit
+from playhead.remote.runs import RemotePlan, RemoteReplay, RemoteSubmit
 from playhead.remote.system import RemoteDoctor, RemoteSystem, RemoteWorkers
 from playhead.services.resolve import ResolveService
 
@@ -34,6 +34,7 @@ class RemoteServices:
     configs: RemoteConfigs
     submit: RemoteSubmit
     replay: RemoteReplay
+    plan: RemotePlan
     reports: RemoteReports
     webhooks: RemoteWebhooks
     resolve: ResolveService
@@ -57,6 +58,7 @@ class RemoteServices:
             configs=RemoteConfigs(client),
             submit=RemoteSubmit(client),
             replay=RemoteReplay(client),
+            plan=RemotePlan(client),
             reports=RemoteReports(client),
             webhooks=RemoteWebhooks(client),
             resolve=ResolveService(RemoteIds(client)),

@@ -146,6 +146,12 @@ def _words() -> Iterator[Row]:
         yield usage("replay RUN shouted theirs --effects", "run, skip, refuse", more=(effects,))
     yield usage("replay RUN", "empty", more=("", "theirs"))
     yield usage("replay RUN shouted", "empty", more=("",))
+    for line in ("replay", "replay RUN", "replay RUN shouted", "replay RUN shouted --dry-run"):
+        yield usage(line, "is missing", "--plan ID")
+    yield usage("replay --plan x", "--plan", "x")
+    yield usage("replay --plan UNKNOWN --dry-run", "--dry-run", "--plan")
+    yield missing("replay --plan UNKNOWN", "plan_not_found", "UNKNOWN")
+    yield usage("plan RUN", "empty", more=("", "theirs"))
     yield usage("queues docs.theirs --peek 1 --take 1", "--peek and --take")
     yield usage("queues --take 1", "name the queue")
     yield usage("lineage MESSAGE --up --down", "--up cannot be combined with --down")
