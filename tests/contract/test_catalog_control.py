@@ -11,6 +11,7 @@ from playhead.ids import uuid7
 from playhead.model import Canary, DepthPace, RatePace, Replay, Selection
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Key, LeasedJob, Listed, Managed, Opened
+from tests.contract.test_catalog_prune import begin
 from tests.lab import Clock, Lab
 
 OBJECTS = 12
@@ -623,3 +624,42 @@ async def test_an_execution_that_ends_before_its_job_closes_it(catalog: Catalog,
     assert (ended.state, ended.objects_published) == ("publishing_complete", 2)
     assert not await catalog.mark(held, 2)
     assert await catalog.close_job(held), "its holder reports the end"
+
+
+async def test_a_replay_whose_outputs_are_pruned_is_not_retried(catalog: Catalog, lab: Lab):
+    replay, held = await listed(lab, count=1)
+    sent = await send(lab, held, 1)
+    assert await catalog.mark(held, 1, refused=[(sent[0], "too large")])
+    assert await catalog.close_job(held)
+    assert await catalog.end_executions() == [replay.execution_id]
+    await begin(catalog, replay.execution_id)
+
+    with pytest.raises(Conflict) as refused:
+        await catalog.retry_replay(replay.replay_batch_id)
+
+    assert refused.value.code == "execution_pruned"
+
+
+async def test_a_paused_replay_does_not_keep_the_queue_of_another_one_full(catalog: Catalog, lab: Lab):
+    paid, held = await listed(lab, pace=DepthPace(5))
+    assert await catalog.allow(held, want=100) == (5, 0.0, None)
+    await catalog.pause(paid.replay_batch_id)
+    _, other = await listed(lab, pace=DepthPace(5))
+
+    assert await catalog.allow(other, want=100) == (5, 0.0, None)
+
+
+async def test_a_claimed_message_that_is_refused_later_still_counts_as_published(catalog: Catalog, lab: Lab):
+    replay, held = await listed(lab, count=2)
+    sent = await send(lab, held, 2)
+    assert await catalog.mark(held, 2)
+    await lab.fail(await lab.claim(lab.ids(sent)[0]), delay=0)
+    cancelled = await catalog.cancel_replay(replay.replay_batch_id)
+    assert cancelled
+    assert cancelled.objects_published == 2
+    (due,) = await catalog.due("w1", limit=10, without=())
+
+    await catalog.mark_published([], refused=[(due, "too large")])
+
+    assert await lab.state(lab.ids(sent)[0]) == "dead"
+    assert (await lab.replay(replay.replay_batch_id)).objects_published == 2

@@ -619,3 +619,27 @@ async def test_the_objects_of_a_plan_are_not_kept_after_its_replay_has_listed_th
 
 def test_the_pages_of_a_plan_have_10_000_objects():
     assert manifest.PAGE == 10_000
+
+
+async def test_the_config_of_a_planned_route_is_decided_by_the_plan():
+    site = await Site().run({"a.md": "A"})
+    await site.lab.save(Lab.config("other", Lab.route("mail", queue="other.mail")))
+    plan = await site.plan(to_route="mail")
+    # The config of the source comes first, but it did not have this route when the plan was made.
+    await site.lab.save(Lab.config("docs", *Lab.DOCS.routes.values(), Lab.route("mail")))
+
+    replay = await site.replay(plan)
+
+    assert (replay.to_config, replay.to_queue) == ("other", "other.mail")
+
+
+async def test_a_key_of_a_request_for_a_used_plan_is_kept():
+    site = await Site().run({"a.md": "A"})
+    plan = await site.plan()
+    first = await site.replay(plan, key="k1")
+    assert (await site.replay(plan, key="k2")).replay_batch_id == first.replay_batch_id
+
+    with pytest.raises(Conflict) as refused:
+        await site.replays.execute(replace(site.request(), key="k2"))
+
+    assert refused.value.code == "idempotency_key_reused"

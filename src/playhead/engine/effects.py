@@ -63,8 +63,14 @@ async def resolve(
             f"effects: config {config.name!r} has no route {unknown[0]!r}; its routes: "
             f"{', '.join(config.routes)}",
         )
-    if OTHER_ROUTES not in asked and source.replay_batch_id:
-        asked = await _inherited(catalog, source.replay_batch_id, config) | asked
+    if OTHER_ROUTES not in asked:
+        # A replay that continues another one repeats no effect that the other one has skipped, either.
+        continued = request.selection.in_replay if request.selection else None
+        inherited: dict[str, OnReplay] = {}
+        for batch in (source.replay_batch_id, continued):
+            for name, value in (await _inherited(catalog, batch, config) if batch else {}).items():
+                inherited[name] = _strictest(inherited.get(name), value) or value
+        asked = inherited | asked
     return resolved(config, asked)
 
 

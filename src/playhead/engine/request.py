@@ -48,9 +48,14 @@ class Resolved(NamedTuple):
         return f"{self.loaded.version.name}/{self.route}"
 
 
-async def resolve(catalog: RequestCatalog, listing: Listing, request: ReplayRequest) -> Resolved:
+async def resolve(
+    catalog: RequestCatalog, listing: Listing, request: ReplayRequest, *, to_config: str | None = None
+) -> Resolved:
     """Check a request, except its effects (`check_effects`), and whether it selects any object
     (`check_objects`). Nothing is recorded.
+
+    `to_config` is the config of the target route, if a plan has decided it; otherwise a route without a
+    config is looked up.
 
     Raises:
         ValueError: a glob, a time or a media type of the selection is invalid.
@@ -65,7 +70,10 @@ async def resolve(catalog: RequestCatalog, listing: Listing, request: ReplayRequ
         check_path(path, "from_path")
     source = await _source(catalog, listing, request.from_execution_id)
     await listing.check_stage(source, stage)
-    loaded, route = await target.resolve(catalog, source, request.to_route, request.config_version)
+    to_route = request.to_route
+    if to_config is not None:
+        to_route = f"{to_config}/{to_route.rpartition('/')[2]}"
+    loaded, route = await target.resolve(catalog, source, to_route, request.config_version)
     prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
     check_unpruned(source.execution_id, stage, source.pruned)
     if request.config_version is not None:

@@ -127,14 +127,15 @@ class ReplayService:
             return Opened(await self._get(first), fresh=False)
         if request.webhook is not None:
             check_webhook(self._webhooks, request.webhook)
+        to_config = None
         if request.plan_id:
             plan = await self._catalog.plan(request.plan_id)
             check_usable(request.plan_id, plan)
             assert plan
-            request = planned.request_of(plan, request)
-            if plan.replay_batch_id:
+            request, to_config = planned.request_of(plan, request), plan.to_config
+            if plan.replay_batch_id and not key:  # a key is stored with the replay
                 return Opened(await self._get(plan.replay_batch_id), fresh=False)
-        found = await request_checks.resolve(self._catalog, self._listing, request)
+        found = await request_checks.resolve(self._catalog, self._listing, request, to_config=to_config)
         source, loaded, route = found.source, found.loaded, found.route
         request_checks.check_effects(request, found)
         if not request.plan_id:  # the objects of a plan are compared with the store later

@@ -9,6 +9,7 @@ from uuid import UUID
 from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.options import pace_columns
+from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
@@ -89,7 +90,7 @@ class ControlPart(JobsPart):
                 await self._record_event(db, job.n, "replay.cancelled")
             return job.n, await self._find_replay(db, batch)
 
-        cancelled = await self._db.write(cancel_it)
+        cancelled = await self._db.write(cancel_it, seconds=LONG_SECONDS)
         if cancelled is None:
             return None
         n, replay = cancelled
@@ -103,6 +104,12 @@ class ControlPart(JobsPart):
                 return await self._find_replay(db, batch)
             if job.state in ("cancelled", "refused") or job.status == "cancelled":
                 raise Conflict("replay_ended", _ended(batch, job))
+            if gone := (await self._pruned(db, [job.n]))[job.n]:
+                raise Conflict(
+                    "execution_pruned",
+                    f"objects of replay {batch} were pruned on {gone[0].pruned_at}, so it cannot be "
+                    "continued; start a new replay",
+                )
             if job.source_n is not None:
                 pruned = await self._pruned(db, [job.source_n])
                 check_unpruned(job.source, job.stage, pruned[job.source_n])
@@ -113,7 +120,7 @@ class ControlPart(JobsPart):
                 self._counts.forget(job.n)
             return await self._find_replay(db, batch)
 
-        return await self._db.write(retry_it)
+        return await self._db.write(retry_it, seconds=LONG_SECONDS)
 
     async def _controlled(self, db: Session, batch: UUID, *, with_source: bool = False) -> _Job | None:
         """Lock the execution of a batch, then its job; None if there is none.

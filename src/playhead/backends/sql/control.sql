@@ -95,7 +95,7 @@ UPDATE jobs SET listing_state = 'cancelled' WHERE execution = :execution AND lis
 UPDATE messages AS m SET state = {PENDING}, published = {UNCERTAIN}, generation = generation + 1, ended_at = NULL,
   error_code = NULL, error = NULL, traceback = NULL
 WHERE -m.execution = -:execution::bigint AND m.state = {DEAD} AND m.ordinal IS NOT NULL
-  AND m.error_code IN ('publish_refused', 'invalid_key') AND m.error_code = 'publish_refused'
+  AND m.error_code IN ('publish_refused', 'invalid_key') AND m.error_code = 'publish_refused' AND m.attempt = 0
 
 -- name: reopen_listing
 -- Continue a listing that was given up.
@@ -125,11 +125,12 @@ UPDATE jobs SET paid = :paid, tokens = :tokens, tokens_at = playhead_now() WHERE
 SELECT pg_advisory_xact_lock(hashtextextended('playhead.queue.' || :queue::text, 0))
 
 -- name: count_paid
--- Rows into a queue that their jobs may have sent, although they are not marked.
+-- Rows into a queue that their jobs may have sent, although they are not marked. Those of a paused job may never be sent,
+-- so they do not keep the queue of another job full.
 SELECT coalesce(sum((SELECT count(*) {window_rows} AND m.ordinal <= j.paid AND m.published IS NULL
       AND m.state + 0 = {PENDING})
     + (SELECT count(*) {uncertain_rows} AND m.state = {PENDING})), 0)
-FROM jobs j JOIN lanes l ON l.id = j.lane WHERE j.{open_jobs} AND l.queue = :queue
+FROM jobs j JOIN lanes l ON l.id = j.lane WHERE j.{open_jobs} AND j.state = 'publishing' AND l.queue = :queue
 
 -- name: queued_queues
 -- Queues with a replay that waits for a place.

@@ -1,10 +1,10 @@
 -- Replay batches: their numbers are counted from rows.
 
 -- fragment: failed_rows
--- Rows of the job `j` that were refused, or whose key is outside the grammar. Only one index has -execution: by execution
--- and state, the planner may read all dead letters.
+-- Rows of the job `j` that were refused before a worker claimed them, or whose key is outside the grammar. Only one index
+-- has -execution: by execution and state, the planner may read all dead letters.
 FROM messages m /* INDEXED BY messages_refused */ WHERE -m.execution = -j.execution AND m.state = {DEAD}
-  AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key')
+  AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key') AND m.attempt = 0
 
 -- fragment: unmarked_rows
 -- Rows of the job `j` behind its watermark that no broker has confirmed; a condition on `state + 0` follows. On `state`,
@@ -64,7 +64,7 @@ FROM jobs j WHERE j.execution = :execution
 -- The first rows that failed or are uncertain, each with the reason.
 SELECT * FROM (SELECT m.object_key, m.error_code || ': ' || m.error
   FROM messages m /* INDEXED BY messages_refused */ WHERE -m.execution = -:execution::bigint AND m.state = {DEAD}
-    AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key') ORDER BY m.n LIMIT :limit) AS f
+    AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key') AND m.attempt = 0 ORDER BY m.n LIMIT :limit) AS f
 UNION ALL SELECT * FROM (SELECT m.object_key, :uncertain::text
   FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = :execution
     AND m.published = {UNCERTAIN} AND m.state = {PENDING} ORDER BY m.n LIMIT :limit) AS u

@@ -58,7 +58,7 @@ class Control(Protocol):
         """Publish refused messages again, and continue a listing that was given up: the replay is `queued`.
 
         A replay that has neither, or that has not ended, is returned unchanged. Raises `Conflict`:
-        `replay_ended` if it was cancelled or refused; `stage_pruned`.
+        `replay_ended` if it was cancelled or refused; `stage_pruned`; `execution_pruned`.
         """
         ...
 
