@@ -19,6 +19,7 @@ from bench import (
     million,
     prune,
     replay,
+    reports,
     scale,
     selection,
     slow_steps,
@@ -29,7 +30,7 @@ from bench.figures import Figure, costs, table
 from bench.machine import DISK, facts, in_memory, report
 
 _MILLION = 1_000_000
-_HOME = ("replay", "workers", "latency", "control", "selection", "help")
+_HOME = ("replay", "workers", "latency", "control", "selection", "report", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
 _ADAPTERS = ("adapters", "prune")
 _FULL = ("million", "prune-many", "scale", "deployment-million")
@@ -65,6 +66,9 @@ def main() -> int:
             rounds=2 if small else 5,
         ),
         "selection": lambda: selection.measure(
+            memory, objects=5_000 if small else 100_000, rounds=1 if small else 3
+        ),
+        "report": lambda: reports.measure(
             memory, objects=5_000 if small else 100_000, rounds=1 if small else 3
         ),
         "adapters": lambda: adapters.measure(
