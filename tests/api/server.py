@@ -215,7 +215,7 @@ class Playhead(Api):
                 self.catalog, drive=lambda job: self._keep(self.replays.drives.drive(job))
             ),
             reports=ReportService(self.catalog, self.store, self._env, lease=15),
-            webhooks=WebhookService(self.catalog, self.webhooks, lease=15),
+            webhooks=WebhookService(self.catalog, self.webhooks, self._env, lease=15),
             resolve=ResolveService(self.catalog),
             executions=executions,
             lineage=LineageService(self.catalog, self.store),

@@ -285,7 +285,7 @@ async def open_runtime(
                 per_queue=settings.replays_per_queue,
             ),
             reports=ReportService(catalog, store, environment, lease=settings.lease_seconds),
-            webhooks=WebhookService(catalog, webhooks, lease=settings.lease_seconds),
+            webhooks=WebhookService(catalog, webhooks, environment, lease=settings.lease_seconds),
             resolve=ResolveService(catalog),
             executions=executions,
             lineage=LineageService(catalog, store),

@@ -8,15 +8,15 @@ once, and ignores an id that it knows.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from playhead import events, faults
+from playhead.engine.environment import Environment
 from playhead.engine.lookup import find_replay
 from playhead.engine.paging import decode_cursor, list_of, page_before
-from playhead.errors import NotFound
+from playhead.errors import NotFound, Unavailable
 from playhead.model import Page, Replay, WebhookDelivery
 from playhead.ports.catalog.outcome import ClaimedDelivery, Outcome
 from playhead.ports.webhook import NotDelivered, Webhooks
@@ -48,9 +48,12 @@ class WebhookService:
             takes longer, the receiver gets the delivery twice.
     """
 
-    def __init__(self, catalog: WebhookCatalog, webhooks: Webhooks | None, *, lease: float) -> None:
+    def __init__(
+        self, catalog: WebhookCatalog, webhooks: Webhooks | None, env: Environment, *, lease: float
+    ) -> None:
         self._catalog = catalog
         self._webhooks = webhooks
+        self._env = env
         self._lease = lease
 
     async def list(self, batch: UUID, cursor: str | None, limit: int) -> Page[WebhookDelivery]:
@@ -83,11 +86,9 @@ class WebhookService:
         while claimed := await self._catalog.claim_deliveries(
             limit=_MOST_AT_ONCE, lease=self._lease, most=MOST_ATTEMPTS
         ):
-            # Wait for all of them, also if the catalog becomes unavailable for one.
-            sends = (self._send(self._webhooks, one) for one in claimed)
-            for result in await asyncio.gather(*sends, return_exceptions=True):
-                if isinstance(result, BaseException):
-                    raise result
+            sends = [self._env.spawn(self._send(self._webhooks, one)) for one in claimed]
+            for one in sends:
+                await one
 
     async def _send(self, webhooks: Webhooks, claimed: ClaimedDelivery) -> None:
         status: int | None = None
@@ -101,7 +102,11 @@ class WebhookService:
             error = str(exc)
         is_last = status == _GONE or claimed.attempt >= MOST_ATTEMPTS
         retry = None if is_last else DELAYS[claimed.attempt - 1]
-        await self._catalog.delivered(claimed, status=status, error=error, retry=retry)
+        try:
+            await self._catalog.delivered(claimed, status=status, error=error, retry=retry)
+        except Unavailable as exc:  # the claim expires, and the delivery is sent again
+            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=exc.code, detail=exc.detail)
+            return
         faults.reach("webhook.noted")
         about: dict[str, Any] = {
             "delivery_id": str(claimed.delivery),
