@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playhead.client import Client, connect
     from playhead.errors import PlayheadError
-    from playhead.model import Selection
+    from playhead.model import DepthPace, RatePace, Selection
     from playhead.ports.adapter import Context, Item, Output, RateLimited, Reject, Retry, adapter
 
 __version__ = "0.1.0"
@@ -15,10 +15,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "Context",
+    "DepthPace",
     "Item",
     "Output",
     "PlayheadError",
     "RateLimited",
+    "RatePace",
     "Reject",
     "Retry",
     "Selection",
@@ -40,10 +42,10 @@ def __getattr__(name: str) -> object:
         from playhead.errors import PlayheadError
 
         return PlayheadError
-    if name == "Selection":
-        from playhead.model import Selection
+    if name in ("DepthPace", "RatePace", "Selection"):
+        from playhead import model
 
-        return Selection
+        return getattr(model, name)
     from playhead.ports import adapter as port
 
     return getattr(port, name)

@@ -308,8 +308,8 @@ EVENTS = (
         EXECUTIONS_OPEN,
         ("warning",),
         ("execution_id", "count", "detail"),
-        "`worker --until-idle` ended, but executions are running, because other processes may add messages. "
-        "The id is that of the oldest one.",
+        "`worker --until-idle` ended, but executions are running: other processes may add messages, or "
+        "replays are paused, queued or stalled. The id is that of the oldest one.",
     ),
     Event(
         ADAPTER_HANGS,

@@ -65,6 +65,7 @@ class Both:
             "BYTES": raw["execution_id"],
             "INDEX": index["execution_id"],
             "REPLAYED": replayed["execution_id"],
+            "ENDOFREPLAYED": replayed["replay_batch_id"][-8:],
             "LETTER": letter["correlation_id"],
             "WORD": words[0]["key"],
             "ENDOFGOOD": good["execution_id"][-8:],
@@ -111,7 +112,19 @@ LOOKS = [
     *("cat latest/input/nothing", "lineage tag:none/input/x"),
     *("show ENDOFGOOD", "dead-letters show ENDOFLETTER", "lineage ENDOFLETTER", "cat ENDOFGOOD/input/a.txt"),
     *("show nonsense", "stages GOOD", "stages latest", "stages UNKNOWN", "cancel GOOD", "cancel UNKNOWN"),
-    *("replays", "replays GOOD", "replays --limit 1", "replays UNKNOWN"),
+    *("replays", "replays GOOD", "replays --limit 1", "replays UNKNOWN", "replays list GOOD --limit 1"),
+    *("replays show latest", "replays show REPLAYED", "replays show ENDOFREPLAYED", "replays show UNKNOWN"),
+    *("replays show GOOD", "replays show abcd", "replays show nonsense", "replays watch REPLAYED"),
+    *(
+        "replays pause REPLAYED",
+        "replays resume REPLAYED",
+        "replays cancel REPLAYED",
+        "replays pause UNKNOWN",
+    ),
+    *("replays cancel REPLAYED --withdraw", "replays retry REPLAYED", "replays retry UNKNOWN"),
+    *("replays pace REPLAYED --rate 5", "replays pace REPLAYED --none", "replays pace REPLAYED"),
+    *("replays pace REPLAYED --rate 5 --queue-depth 5", "replays pace REPLAYED --rate 0"),
+    *("replays report REPLAYED", "replays deliveries REPLAYED"),
     *("ls GOOD words", "ls GOOD words sub", "ls GOOD words --limit 2", "ls GOOD input", "ls GOOD nowhere"),
     *("ls GOOD words ../x", "ls GOOD words nothing", "ls GOOD words --cursor x", "ls UNKNOWN words"),
     *("cat WORD", "cat BYTES/input/bytes.bin", "cat GOOD/input/nothing", "cat nonsense"),
@@ -154,6 +167,8 @@ LOOKS = [
     *("replay GOOD shouted split --before -9999d", "replay GOOD shouted split --only failed"),
     *("replay GOOD shouted split --only failed --in-replay UNKNOWN", "replay GOOD shouted split --version 9"),
     *("replay GOOD shouted split --attribute a", "replay GOOD shouted split --in-replay latest"),
+    *("replay GOOD words split --rate 5 --queue-depth 5", "replay GOOD words split --detach --wait"),
+    *("replay GOOD words split --key", "replay GOOD words nowhere --key KEY --reason why --rate 5"),
     *("replay GOOD shouted hand_over --effects skip", "replay GOOD words split --effects nowhere=skip"),
 ]
 
@@ -270,6 +285,24 @@ def test_a_replay_is_waited_for_and_prints_the_contract(both: Both):
     assert body["execution"]["status"] == "completed"
     shown = both.shell.json("show", body["execution_id"])
     assert body["execution"] | {"mixed_code": []} == shown
+
+
+def test_a_replay_is_controlled_the_same_there_as_here(both: Both):
+    """Each way starts a slow replay, changes its pace, pauses and resumes it, and watches it to its end."""
+    for at, key in ((both.shell.json, "here"), (partial(on_server, both), "there")):
+        words = ("replay", both.names["GOOD"], "shouted", "split", "--rate", "0.01", "--reason", "why")
+        started = at(*words, "--detach", "--key", key)
+        batch = started["replay_batch_id"]
+        assert (started["status"], started["reason"]) == (None, "why")
+        repeated = at(*words, "--detach", "--key", key)
+        assert repeated["replay_batch_id"] == batch
+        assert at("replays", "pause", batch)["state"] == "paused"
+        assert at("replays", "pace", batch, "--queue-depth", "500")["pace"] == {"queue_depth": 500}
+        assert at("replays", "pace", batch, "--none")["pace"] is None
+        assert at("replays", "resume", "latest")["state"] in ("queued", "publishing")
+        watched = at("replays", "watch", started["execution_id"])
+        assert (watched["status"], watched["execution"]["status"]) == ("publishing_complete", "completed")
+        assert at("replays", "show", batch)["work"]["completed"] == watched["objects_found"] > 1
 
 
 def test_dead_letters_and_configs_are_changed_there(both: Both):

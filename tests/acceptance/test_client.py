@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 import playhead
+from playhead.ids import uuid7
+from playhead.model import Replay
 from tests.acceptance.processes import Deployment, open_deployment
 from tests.acceptance.shell import Shell
 
@@ -100,6 +102,41 @@ def test_a_stage_is_replayed_and_waited_for(client: playhead.Client):
     assert client.execution("latest:replay") == made
     [newest, *_] = client.replays("latest")
     assert (newest.replay_batch_id, len(client.replays())) == (replay.replay_batch_id, before + 1)
+
+
+def test_a_replay_is_controlled_and_watched(client: playhead.Client):
+    slow, key = playhead.RatePace(0.01), str(uuid7())
+    replay = client.replay("latest", "input", "check", pace=slow, reason="why", key=key, detach=True)
+    assert isinstance(replay, Replay)
+    assert (replay.status, replay.pace, replay.reason) == (None, slow, "why")
+    again = client.replay("latest", "input", "check", pace=slow, reason="why", key=key, detach=True)
+    assert again.replay_batch_id == replay.replay_batch_id
+    with pytest.raises(playhead.PlayheadError) as raised:
+        client.replay("latest", "input", "check", key=key, detach=True)
+    assert raised.value.code == "idempotency_key_reused"
+    assert client.pause(replay).state == client.pause("latest").state == "paused"
+    watching = client.watch(replay.execution_id)
+    assert next(watching).state == "paused"
+    assert client.pace(replay, playhead.DepthPace(500)).pace == playhead.DepthPace(500)
+    assert client.pace(str(replay.replay_batch_id), None).pace is None
+    assert client.resume(replay).state in ("queued", "publishing")
+    *_, last = watching
+    assert last.state == "publishing_complete"
+    assert last.work
+    assert (last.work.pending, last.work.completed, last.work.failed) == (0, 4, 1)
+    assert client.retry(replay) == client.retry("latest")
+    with pytest.raises(playhead.PlayheadError) as raised:
+        client.cancel(replay)
+    assert raised.value.code == "replay_ended"
+
+
+def test_a_replay_is_cancelled(client: playhead.Client):
+    replay = client.replay("latest", "input", "check", pace=playhead.RatePace(0.01), detach=True)
+    assert client.cancel(replay).state == "cancelled"
+    assert client.wait(replay.execution_id, timeout=60).status in ("completed", "cancelled")
+    replay = client.replay("latest", "input", "check", pace=playhead.RatePace(0.01), detach=True)
+    withdrawn = client.cancel(replay, withdraw=True)
+    assert (withdrawn.state, withdrawn.work and withdrawn.work.pending) == ("cancelled", 0)
 
 
 def test_selected_objects_are_replayed(client: playhead.Client):

@@ -64,6 +64,11 @@ def execution(folder: Folder) -> str:
     [
         ("playhead sh", ["show"]),
         ("playhead dead-letters ", ["list", "show", "resend"]),
+        ("playhead replays p", ["pause", "pace"]),
+        ("playhead replays l", ["list", "latest", "latest:replay", "latest:other", "latest:words"]),
+        ("playhead replays --lim", ["--limit"]),
+        ("playhead replays latest --lim", ["--limit"]),
+        ("playhead replays pause l", ["latest"]),
         ("playhead show l", ["latest", "latest:replay", "latest:other", "latest:words"]),
         ("playhead show latest:w", ["words"]),
         ("playhead show tag:", [r"my\ run", "nightly"]),

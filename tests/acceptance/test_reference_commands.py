@@ -26,6 +26,11 @@ ENDS_WITH: Final = {
     "lineage": 4,
     "config show": 4,
     "dead-letters show": 4,
+    "replays pause": 1,
+    "replays report": 4,
+    "replays resume": 1,
+    "replays cancel": 1,
+    "replays pace": 1,
 }
 #: `demo` has tests of its own; the other two stay until they are stopped.
 NOT_TYPED: Final = frozenset({"demo", "serve", "worker"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -20,26 +21,56 @@ import pytest
 from playhead.cli.app import run_program
 from playhead.errors import Unavailable
 from playhead.ids import uuid7
+from playhead.model import DepthPace, RatePace, Replay, ReplayRequest, Selection
+from playhead.ports.catalog.jobs import Opened
 from playhead.remote import RemoteServices
 from playhead.remote.client import Client
+from playhead.remote.replays import RemoteControl, RemoteReplay
 
 SOURCE = "01890000-0000-7000-8000-000000000000"
 REPLAY = ("replay", SOURCE, "segments", "index")
 SHOW = ("show", SOURCE)
+
+BATCH = UUID("01890000-0000-7000-8000-000000000001")
+_REPLAY = Replay(
+    execution_id=UUID(SOURCE),
+    from_execution_id=UUID(SOURCE),
+    from_stage="segments",
+    from_path=None,
+    to_route="index",
+    to_queue="docs.index",
+    objects_found=1,
+    objects_published=1,
+    objects_failed=0,
+    status="publishing_complete",
+    replay_batch_id=BATCH,
+    errors=None,
+    state="publishing_complete",
+    to_config="docs",
+    to_config_version=1,
+    created_at="2026-01-01T00:00:00.000Z",
+    ended_at=None,
+)
+RECORDED = json.loads(json.dumps(asdict(_REPLAY), default=str))
+"""The body of a server that answers a replay request at once. A 200 has some of its fields."""
 
 Outcome = tuple[int, Any, str]
 
 
 @dataclass
 class Fake:
-    """A listener that answers each request with the same bytes.
+    """A listener that answers each request with given bytes.
 
     Attributes:
         seen: the first line of each request.
+        headers: the headers of each, by names in lower case.
+        bodies: the body of each.
     """
 
     url: str
     seen: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
 
 def http(status: str, body: bytes, kind: str = "application/json", **headers: str) -> bytes:
@@ -54,9 +85,12 @@ def problem(status: str, code: str, detail: str = "so it is", **headers: str) ->
 
 
 @contextmanager
-def answering(answer: bytes, *, after: float = 0.0) -> Iterator[Fake]:
-    """Answer the one request of every connection with `answer`, after `after` seconds, and close it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def answering(*answers: bytes, after: float = 0.0, port: int = 0) -> Iterator[Fake]:
+    """Answer the one request of every connection, after `after` seconds, and close it.
+
+    The last of the answers is repeated.
+    """
+    with socket.create_server(("127.0.0.1", port)) as listener:
         fake = Fake(f"http://127.0.0.1:{listener.getsockname()[1]}")
 
         def serve() -> None:
@@ -71,8 +105,12 @@ def answering(answer: bytes, *, after: float = 0.0) -> Iterator[Fake]:
                     length = [x for x in head.lower().split(b"\r\n") if x.startswith(b"content-length:")]
                     while length and len(body) < int(length[0].partition(b":")[2]):
                         body += connection.recv(65536)
+                    lines = head.decode().split("\r\n")[1:]
+                    pairs = (line.split(": ", 1) for line in lines)
+                    fake.headers.append({name.lower(): value for name, value in pairs})
+                    fake.bodies.append(body)
                     time.sleep(after)
-                    connection.sendall(answer)
+                    connection.sendall(answers[min(len(fake.seen), len(answers)) - 1])
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -174,16 +212,127 @@ def test_a_read_with_a_truncated_answer_is_repeated_once(ask):
     assert fake.seen == [f"GET /api/v1/executions/{SOURCE} HTTP/1.1"] * 2
 
 
-@pytest.mark.parametrize(
-    "answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", http("504 Timeout", b"", "text/html")]
+LOST = pytest.mark.parametrize(
+    "lost", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", http("504 Timeout", b"", "text/html")]
 )
-def test_a_replay_with_a_lost_answer_is_sent_once_and_the_error_says_how_to_find_it(ask, answer):
-    with answering(answer) as fake:
-        code, body, _ = ask(fake.url, *REPLAY)
-    assert (code, body["error_code"]) == (5, "answer_lost")
+
+
+@LOST
+async def test_a_replay_with_a_lost_answer_is_repeated_with_its_key_until_it_is_answered(lost: bytes):
+    started = http("202 Accepted", json.dumps(RECORDED).encode(), Idempotent_Replayed="true")
+    ended = http("200 OK", json.dumps(RECORDED).encode())
+    told: list[Opened] = []
+    with answering(lost, lost, started, lost, ended) as fake:
+        answer = await replaying(fake).execute(request("mine"), started=told.append)
+    assert answer.status == "publishing_complete"
+    assert (told[0].replay.replay_batch_id, told[0].fresh) == (BATCH, False)
+    assert fake.seen == ["POST /api/v1/replay HTTP/1.1"] * 5
+    assert [one["idempotency-key"] for one in fake.headers] == ["mine"] * 5
+    assert [one.get("prefer") for one in fake.headers] == ["respond-async"] * 3 + [None] * 2
+    assert len(set(fake.bodies)) == 1
+
+
+@LOST
+async def test_the_error_after_the_last_repetition_says_how_to_repeat_the_request(lost: bytes):
+    with answering(lost) as fake, pytest.raises(Unavailable) as raised:
+        await replaying(fake).start(request("mine"))
+    assert len(fake.seen) == 3
+    assert raised.value.code == "answer_lost"
+    assert raised.value.detail.endswith("use the same key: --key mine")
+
+
+async def test_the_error_while_waiting_says_how_to_watch_the_replay():
+    started = http("202 Accepted", json.dumps(RECORDED).encode())
+    with answering(started, b"") as fake, pytest.raises(Unavailable) as raised:
+        await replaying(fake).execute(request("mine"))
+    assert raised.value.detail.endswith(f"playhead replays watch {BATCH} --server {fake.url}")
+
+
+@LOST
+async def test_a_replay_without_a_key_is_sent_once_and_the_error_says_how_to_find_it(lost: bytes):
+    with answering(lost) as fake, pytest.raises(Unavailable) as raised:
+        await replaying(fake).execute(request())
+    assert raised.value.code == "answer_lost"
     assert fake.seen == ["POST /api/v1/replay HTTP/1.1"]
-    assert f"playhead replays {SOURCE} --server {fake.url}" in body["detail"]
-    assert "was not repeated" in body["detail"]
+    assert f"playhead replays {SOURCE} --server {fake.url}" in raised.value.detail
+
+
+async def test_a_refused_replay_is_not_repeated():
+    with answering(problem("503 Away", "store_unavailable")) as fake, pytest.raises(Unavailable):
+        await replaying(fake).start(request("mine"))
+    assert len(fake.seen) == 1
+
+
+async def test_a_server_that_goes_away_between_two_requests_is_waited_for():
+    """It restarts: the second request finds no listener, and the third one is answered."""
+    fake = answering(b"")
+    with fake as first:
+        address = first.url
+        starting = asyncio.create_task(replaying(first, (0.1,) * 50).start(request("mine")))
+        while not first.seen:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    started = http("202 Accepted", json.dumps(RECORDED).encode())
+    with answering(started, port=int(address.rpartition(":")[2])):
+        assert (await starting).replay.replay_batch_id == BATCH
+
+
+async def test_a_request_has_every_field_that_has_a_value_and_no_other():
+    started = http("202 Accepted", json.dumps(RECORDED).encode())
+    full = replace(
+        request(),
+        pace=DepthPace(7),
+        reason="why",
+        report=False,
+        config_version=3,
+        effects={"*": "skip"},
+        selection=Selection(include=["*.md"], only="failed", in_replay=BATCH),
+    )
+    with answering(started) as fake:
+        await replaying(fake).start(request())
+        await replaying(fake).start(full)
+        await replaying(fake).start(replace(ReplayRequest.of_plan(BATCH), pace=RatePace(0.5)))
+    few = {"from_execution_id": SOURCE, "from_stage": "segments", "to_route": "index"}
+    assert [json.loads(body) for body in fake.bodies] == [
+        few,
+        few
+        | {
+            "pace": {"queue_depth": 7},
+            "reason": "why",
+            "report": False,
+            "config_version": 3,
+            "effects": {"*": "skip"},
+            "include": ["*.md"],
+            "only": "failed",
+            "in_replay": str(BATCH),
+        },
+        {"plan_id": str(BATCH), "pace": {"rate": 0.5}},
+    ]
+
+
+async def test_control_is_sent_as_the_api_wants_it():
+    with answering(http("200 OK", json.dumps(RECORDED).encode())) as fake:
+        control = RemoteControl(Client(fake.url))
+        await control.pause(BATCH)
+        await control.resume(BATCH)
+        await control.retry(BATCH)
+        await control.cancel(BATCH, withdraw=True)
+        await control.set_pace(BATCH, RatePace(2.5))
+        await control.set_pace(BATCH, None)
+    of = f"/api/v1/replays/{BATCH}"
+    assert fake.seen == [
+        *(f"POST {of}/{verb} HTTP/1.1" for verb in ("pause", "resume", "retry", "cancel")),
+        *[f"PUT {of}/pace HTTP/1.1"] * 2,
+    ]
+    assert fake.bodies == [b"", b"", b"", b'{"withdraw":true}', b'{"rate": 2.5}', b"null"]
+
+
+def request(key: str | None = None) -> ReplayRequest:
+    return ReplayRequest(UUID(SOURCE), "segments", None, "index", key=key)
+
+
+def replaying(fake: Fake, delays: tuple[float, ...] = (0.01, 0.01)) -> RemoteReplay:
+    return RemoteReplay(Client(fake.url), delays=delays)
 
 
 def test_a_replay_that_was_not_sent_is_reported_as_such(ask, closed_port):
@@ -196,7 +345,7 @@ def test_a_replay_that_continues_is_exit_code_5_and_says_where_to_look(ask):
     with answering(problem("503 Away", "replay_continues", f"look at {batch}", Location=location)) as fake:
         code, body, err = ask(fake.url, *REPLAY)
     assert (code, body["error_code"], body["detail"]) == (5, "replay_continues", f"look at {batch}")
-    assert f"playhead replays --server {fake.url}" in err
+    assert f"playhead replays watch {batch} --server {fake.url}" in err
 
 
 @pytest.mark.parametrize(

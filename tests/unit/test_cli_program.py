@@ -18,9 +18,10 @@ import typer
 
 from playhead import Context, Item, errors, events, ids
 from playhead.adapters.sqlite_search import SqliteSearch, SqliteSearchConfig
-from playhead.cli import executions, exits, logs, output
+from playhead.cli import executions, exits, logs, output, replays
 from playhead.cli.app import COMMANDS, GROUPS, build, run_program
 from playhead.cli.command import Command, add
+from playhead.cli.groups import GroupWithDefault
 from playhead.cli.session import Session
 
 HEAVY = (
@@ -99,6 +100,51 @@ def test_the_summary_of_a_command_in_the_list_is_not_truncated(words, entry, cap
     listed = capsys.readouterr().out
     first = entry.function.__doc__.partition("\n")[0]
     assert first in listed
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ([], {"execution": None, "limit": 20}),
+        (["latest"], {"execution": "latest"}),
+        (["7f3a91c2", "--limit", "5"], {"execution": "7f3a91c2", "limit": 5}),
+        (["--limit", "5", "latest"], {"execution": "latest", "limit": 5}),
+        (["list", "latest"], {"execution": "latest"}),
+    ],
+    ids=" ".join,
+)
+def test_a_first_word_of_replays_that_is_not_a_command_is_an_execution(words, given):
+    found = []
+
+    @functools.wraps(replays.list_.function)
+    def instead(s: Session, **own: object) -> None:
+        found.append(own)
+
+    group = typer.Typer(cls=GroupWithDefault)
+    add(group, replace(replays.list_, function=instead))
+    add(group, replays.pause)
+    app = typer.Typer()
+    app.add_typer(group, name="replays")
+
+    @app.callback()
+    def program(ctx: typer.Context) -> None:
+        ctx.obj = Session()
+
+    assert typer.main.get_command(app).main(["replays", *words], standalone_mode=False) == exits.OK
+    assert given.items() <= found[0].items()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["pause", "--help"], ["--json", "--help"]], ids=" ".join)
+def test_help_of_replays_is_that_of_the_group_or_of_its_commands(words, capsys):
+    assert run_program(["replays", *words]) == 0
+    of = {"pause": "pause", "--json": "list"}.get(words[0], "[OPTIONS] COMMAND")
+    assert f"Usage: playhead replays {of}" in capsys.readouterr().out
+
+
+def test_a_pace_is_one_of_three_options(capsys):
+    for options in ([], ["--rate", "1", "--none"], ["--rate", "1", "--queue-depth", "1"], ["--rate", "0"]):
+        assert run_program(["replays", "pace", "latest", *options]) == exits.USAGE
+    assert "one of --rate R, --queue-depth N or --none" in capsys.readouterr().err
 
 
 def test_version_is_printed(capsys):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from playhead.cli import output, progress
 from playhead.errors import PlayheadError, catalog_unavailable
 from playhead.ids import uuid7
-from playhead.model import Counts, Execution, Page
+from playhead.model import Counts, DepthPace, Execution, Page, RatePace, Replay, ReplayWork
 
 RUNNING = Execution(
     execution_id=uuid7(),
@@ -29,6 +31,30 @@ RUNNING = Execution(
 DONE = replace(RUNNING, status="completed", counts=Counts(completed=4, total=4))
 
 
+REPLAY = Replay(
+    execution_id=DONE.execution_id,
+    from_execution_id=uuid7(),
+    from_stage="words",
+    from_path=None,
+    to_route="index",
+    to_queue="docs.index",
+    objects_found=4,
+    objects_published=1,
+    objects_failed=0,
+    status=None,
+    replay_batch_id=uuid7(),
+    errors=None,
+    state="publishing",
+    to_config="docs",
+    to_config_version=1,
+    created_at="2026-01-02T03:04:05.678Z",
+    ended_at=None,
+    work=ReplayWork(pending=4),
+)
+PUBLISHED = replace(REPLAY, state="publishing_complete", status="publishing_complete", objects_published=4)
+PROCESSED = replace(PUBLISHED, work=ReplayWork(completed=4))
+
+
 class Told:
     """Executions as a service would answer, one look after the other; an error is raised."""
 
@@ -37,6 +63,20 @@ class Told:
 
     async def get(self, execution: object) -> Execution:
         answer = self.answers.pop(0)
+        if isinstance(answer, PlayheadError):
+            raise answer
+        return answer
+
+
+class ToldOfReplays(Told):
+    """Replays, one look after the other."""
+
+    def __init__(self, *replays: Replay | PlayheadError, executions: Sequence[Execution] = (DONE,)) -> None:
+        super().__init__(*executions)
+        self.replays = list(replays)
+
+    async def replay(self, batch: object) -> Replay:
+        answer = self.replays.pop(0)
         if isinstance(answer, PlayheadError):
             raise answer
         return answer
@@ -51,6 +91,9 @@ class Seen:
     def storing(self, done: int, total: int) -> None: ...
 
     def deleting(self, done: int, total: int) -> None: ...
+
+    def replaying(self, replay: Replay) -> None:
+        self.done.append(replay.objects_published)
 
     def working(self, counts: Counts) -> None:
         self.done.append(counts.completed)
@@ -123,4 +166,82 @@ async def test_the_pages_of_a_long_list_are_joined(limit, asked, rest):
 def test_byte_counts_are_shown_in_round_units():
     assert [output.size(n) for n in (0, 1023, 1024, 1536, 5 << 20, 3 << 40)] == [
         *("0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 TiB")
+    ]
+
+
+# -- replays ---------------------------------------------------------------------------------------
+
+
+async def test_a_replay_is_followed_through_a_pause_until_its_messages_have_ended():
+    seen = Seen()
+    paused = replace(REPLAY, state="paused", objects_published=2)
+    looks = ToldOfReplays(REPLAY, paused, paused, PUBLISHED, PROCESSED, PROCESSED, executions=[RUNNING, DONE])
+    found = await progress.watch_replay(looks, REPLAY.replay_batch_id, seen)
+    assert found == (PROCESSED, DONE)
+    assert seen.done == [1, 2, 2, 4, 4, 4]
+
+
+async def test_a_watched_replay_waits_for_an_unavailable_backend_and_reports_it_once(capsys):
+    away = catalog_unavailable("the catalog is locked")
+    looks = ToldOfReplays(REPLAY, away, away, PROCESSED)
+    assert await progress.watch_replay(looks, REPLAY.replay_batch_id, Seen()) == (PROCESSED, DONE)
+    assert capsys.readouterr().err == "waiting: the catalog is locked\n"
+
+
+async def test_a_replay_without_progress_is_reported_once_until_its_next_change():
+    told = []
+
+    async def stalled(replay: Replay) -> None:
+        told.append(replay.objects_published)
+
+    slower = replace(REPLAY, rate=0.5)  # a falling rate is no progress
+    looks = ToldOfReplays(
+        *[REPLAY] * 2, *[slower] * 3, *[replace(REPLAY, objects_published=2)] * 3, PROCESSED
+    )
+    times = [0.0, 1.0, 2.9, 3.0, 9.0, 9.0, 12.0, 12.1, 12.2]
+
+    def clock() -> float:
+        return times[len(times) - len(looks.replays) - 1]
+
+    await progress.watch_replay(looks, REPLAY.replay_batch_id, Seen(), stalled, clock=clock)
+    assert told == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "publishing"),
+        ({"waits_for": "rate"}, "publishing"),
+        ({"waits_for": "process"}, "publishing, waits for a process"),
+        ({"waits_for": "depth"}, "publishing, waits until its queue has room"),
+        ({"waits_for": "broker"}, "publishing, waits for the broker"),
+        (
+            {"state": "queued", "waits_for": "queue", "queue_position": 2},
+            "queued, place 2 in the line of docs.index",
+        ),
+        ({"state": "paused", "paused_by": "request"}, "paused"),
+        ({"state": "paused", "paused_by": "canary"}, "paused by its canary"),
+        ({"state": "publishing_complete"}, "published"),
+        ({"state": "partial_failure"}, "partly published"),
+        ({"state": "cancelled"}, "cancelled"),
+    ],
+)
+def test_the_state_of_a_replay_names_what_it_waits_for(changes: dict[str, Any], text: str):
+    assert progress.state_of(replace(REPLAY, **changes)) == text
+
+
+def test_without_a_terminal_the_lines_of_a_replay_have_all_numbers_and_a_pause_at_once(capsys):
+    now = 0.0
+    shown = progress.Lines(clock=lambda: now)
+    shown.replaying(REPLAY)
+    assert capsys.readouterr().err == ""
+    now = 6.0
+    shown.replaying(replace(REPLAY, rate=1.5, eta_seconds=3700, pace=RatePace(2), objects_uncertain=1))
+    shown.replaying(replace(REPLAY, state="paused", pace=DepthPace(1000), objects_failed=2))
+    shown.replaying(replace(REPLAY, state="paused"))
+    assert capsys.readouterr().err.splitlines() == [
+        "publishing: 1 of 4 objects, 1 uncertain, 1.5/s, 1:01:40 left, at most 2/s; "
+        "messages: 0 done, 0 failed, 4 to go",
+        "paused: 1 of 4 objects, 2 failed, at most 1,000 waiting in the queue; "
+        "messages: 0 done, 0 failed, 4 to go",
     ]

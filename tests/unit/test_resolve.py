@@ -48,6 +48,35 @@ async def test_latest_with_a_config_is_the_newest_run_of_that_config(lab: Lab, n
     assert await names.execution("latest:other") == await names.execution("latest") == other
 
 
+async def test_a_replay_is_named_by_its_batch_by_its_execution_and_by_the_end_of_either(
+    lab: Lab, names: ResolveService
+):
+    replay = await lab.replayed(await lab.sealed("a.md"))
+    batch, execution = replay.replay_batch_id, replay.execution_id
+    for name in (str(batch), batch.hex.upper(), batch.hex[-8:], str(execution), execution.hex[-8:]):
+        assert await names.replay(name) == batch
+    newer = await lab.replayed(replay.from_execution_id)
+    assert await names.replay("latest") == await names.replay("latest:replay") == newer.replay_batch_id
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("latest", "no replay yet"), ("7f3a91c2", "ends with 7f3a91c2"), ("tag:t", "does not name a replay")],
+)
+async def test_a_name_of_no_replay_is_not_found(names: ResolveService, name: str, why: str):
+    with pytest.raises(NotFound, match=why) as raised:
+        await names.replay(name)
+    assert raised.value.code == "replay_not_found"
+
+
+async def test_a_run_is_not_a_replay_and_the_error_lists_its_replays(lab: Lab, names: ResolveService):
+    run = await lab.sealed("a.md")
+    for name in (str(run), run.hex[-8:]):
+        with pytest.raises(NotFound, match=f"playhead replays {run}") as raised:
+            await names.replay(name)
+        assert raised.value.code == "replay_not_found"
+
+
 async def test_a_tag_names_the_newest_execution_with_it(lab: Lab, names: ResolveService):
     await lab.sealed("a.md", tags=["t"])
     newest = await lab.sealed("a.md", tags=["t"])

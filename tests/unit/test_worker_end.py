@@ -112,6 +112,64 @@ async def test_a_worker_names_the_processes_that_may_still_add_messages(caplog):
     assert "run-1" in line
 
 
+@pytest.mark.parametrize("state", ["paused", "queued", "stalled"])
+async def test_a_worker_does_not_wait_for_messages_that_no_process_publishes(caplog, state: str):
+    world = World()
+    batch, first = await half_published(world, listed=state != "stalled")
+    await world.lab.work(first)
+    if state == "stalled":
+        await stall(world, (await world.lab.replay(batch)).execution_id)
+    else:
+        await world.catalog.pause(batch)
+    if state == "queued":
+        await world.catalog.resume(batch)
+    assert (await world.lab.replay(batch)).state == state
+
+    assert await asyncio.wait_for(world.worker(clock=Suspended()).run(until_idle=True), LONG) == 0
+
+    (line,) = [events.one_line(one) for one in caplog.records if one.getMessage() == "executions_open"]
+    assert f"replay {batch} is {state}" in line
+    assert "other processes" not in line
+
+
+async def test_a_worker_waits_for_a_published_message_of_a_paused_replay():
+    world, clock = World(), Suspended()
+    batch, first = await half_published(world)
+    await world.catalog.pause(batch)
+
+    ended = asyncio.create_task(world.worker(clock=clock).run(until_idle=True))
+    readings = asyncio.create_task(clock.was_read.wait())
+    await asyncio.wait([ended, readings], timeout=LONG, return_when=asyncio.FIRST_COMPLETED)
+    assert not ended.done()
+
+    await world.lab.work(first)
+    assert await asyncio.wait_for(ended, LONG) == 0
+    readings.cancel()
+
+
+async def half_published(world: World, *, listed: bool = True) -> tuple[UUID, UUID]:
+    """A replay of two objects, of which one is published. Returns the batch and the id of that message."""
+    await world.lab.beat("w1")
+    run = await world.lab.started("a.md", "b.md")
+    for message in run.ids:
+        await world.lab.work(message)
+    await world.catalog.end_executions()
+    replay = await world.lab.replayed(run.execution)
+    held = await world.lab.hold(replay.execution_id)
+    keys = [f"{run.execution}/input/{name}.md" for name in "ab"]
+    first, _ = await world.lab.list_all(held, *keys, last=listed)
+    assert await world.catalog.mark(held, 1)
+    return replay.replay_batch_id, UUID(first.correlation_id)
+
+
+async def stall(world: World, job: UUID) -> None:
+    """Let process after process take the job over, and die without progress."""
+    for _ in range(5):
+        world.clock.advance(world.lab.LEASE + 1)
+        await world.lab.beat("w1")
+        await world.catalog.acquire(job, owner="w1", lease=world.lab.LEASE)
+
+
 async def test_a_worker_waits_until_a_run_whose_process_died_during_its_upload_is_settled():
     """It ended after three seconds, while the run was still shown as running."""
     world, clock = World(), Suspended()

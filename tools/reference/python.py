@@ -13,6 +13,7 @@ from tools.reference import Parts
 
 _SECTION: Final = re.compile(r"^(Args|Raises):\n((?: {4}.*\n?)+)", re.M)
 _ENTRY: Final = re.compile(r"^ {4}(\w+): ((?:.|\n {5,})+)", re.M)
+_PYTHON: Final = {None: "None", True: "True", False: "False"}
 
 
 def _connect() -> str:
@@ -20,7 +21,8 @@ def _connect() -> str:
 
 
 def _methods() -> str:
-    methods = {name: found for name, found in vars(Client).items() if not name.startswith("_")}
+    found = {name: method for kind in (Client, *Client.__bases__) for name, method in vars(kind).items()}
+    methods = {name: method for name, method in found.items() if not name.startswith("_")}
     return "\n\n".join(f"### {name}\n\n{_described(name, method)}" for name, method in methods.items())
 
 
@@ -39,7 +41,9 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
         if one.kind is one.KEYWORD_ONLY and "*" not in shown:
             shown.append("*")
         stars = "**" if one.kind is one.VAR_KEYWORD else ""
-        default = "" if one.default is one.empty else f" = {json.dumps(one.default)}".replace("null", "None")
+        default = (
+            "" if one.default is one.empty else f" = {_PYTHON.get(one.default, json.dumps(one.default))}"
+        )
         shown.append(f"{stars}{one.name}: {one.annotation}{default}")
     end = f") -> {signature.return_annotation}: ..."
     line = f"def {name}({', '.join(shown)}{end}"

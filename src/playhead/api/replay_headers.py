@@ -7,11 +7,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import Header
 
-from playhead.errors import BadRequest
-
 RESPOND_ASYNC: Final = "respond-async"
 """The preference (RFC 7240) of a client that does not wait for the end."""
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED: Final = re.compile(r'"(\\.|[^"\\])*"')
 
 IdempotencyKey = Annotated[
@@ -40,17 +37,6 @@ ACCEPTED: Final[dict[str, Any]] = {
     },
 }
 """The headers of the response to `respond-async`."""
-
-
-def checked_key(given: str | None) -> str | None:
-    """Check the value of `Idempotency-Key`. Raises `BadRequest` (`invalid_idempotency_key`)."""
-    if given is not None and not _KEY.fullmatch(given):
-        raise BadRequest(
-            "invalid_idempotency_key",
-            f"the Idempotency-Key has {len(given)} characters, or one that is not visible ASCII; send 1 to "
-            "255 characters from ! to ~, such as a UUID",
-        )
-    return given
 
 
 def prefers_async(prefer: str | None) -> bool:

@@ -14,14 +14,7 @@ from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import WARNINGS, Asked, Cursor, Limit, RequireCode, warner
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, BatchId, execution_query
-from playhead.api.replay_headers import (
-    ACCEPTED,
-    RESPOND_ASYNC,
-    IdempotencyKey,
-    Prefer,
-    checked_key,
-    prefers_async,
-)
+from playhead.api.replay_headers import ACCEPTED, RESPOND_ASYNC, IdempotencyKey, Prefer, prefers_async
 from playhead.api.schemas import DetachedReplayResponse
 from playhead.api.schemas.replays import DetachedReplayRequest
 from playhead.api.streams import LastEventId, stream, stream_responses
@@ -78,7 +71,7 @@ async def execute_replay(
     message counts as failed. A client that disconnects stops nothing. With `Prefer: respond-async`, the
     response is sent as soon as the replay is recorded.
     """
-    request = body.request(require_code=require_code, key=checked_key(key))
+    request = body.request(require_code=require_code, key=key)
     opened = await asked.replay.start(request, warner(response))
     if not opened.fresh:
         response.headers["Idempotent-Replayed"] = "true"

@@ -19,11 +19,13 @@ from playhead.cli import (
     init,
     lineage,
     objects,
+    outcome,
     output,
     plan,
     prune,
     queues,
     replay,
+    replays,
     run,
     search,
     server,
@@ -33,6 +35,7 @@ from playhead.cli import (
     workers,
 )
 from playhead.cli.command import Broker, Catalog, Command, Home, Json, Server, Store, add, name_only
+from playhead.cli.groups import DEFAULT, GroupWithDefault
 from playhead.cli.session import Session
 
 ABOUT: Final = (
@@ -42,7 +45,7 @@ ABOUT: Final = (
 
 COMMANDS: Final[tuple[Command, ...]] = (
     *(system.demo, init.init, run.run, plan.plan, replay.replay, server.serve, server.worker),
-    *(executions.executions, executions.show, executions.stages, executions.cancel, replay.replays),
+    *(executions.executions, executions.show, executions.stages, executions.cancel),
     *(prune.prune, prune.pin, prune.unpin),
     *(objects.ls, objects.cat, lineage.lineage, why.why, search.search),
     *(queues.queues, workers.workers, adapters.adapters, doctor.doctor, system.errors, system.migrate),
@@ -59,7 +62,18 @@ GROUPS: Final[tuple[tuple[str, str, tuple[Command, ...]], ...]] = (
         "Show and resend messages that failed permanently.",
         (dead_letters.list_, dead_letters.show, dead_letters.resend),
     ),
+    (
+        "replays",
+        "List, watch and control replays. `playhead replays EXECUTION` lists those of an execution.",
+        (
+            *(replays.list_, replays.show, replays.watch, replays.pause, replays.resume, replays.cancel),
+            *(replays.retry, replays.pace, outcome.report, outcome.deliveries),
+        ),
+    ),
 )
+
+WITH_DEFAULT: Final = "replays"
+"""The group whose command `list` may be omitted."""
 
 # Click's base class for errors of a command line. Since 0.26, typer has its own copy of click and exports
 # only this one subclass.
@@ -80,6 +94,8 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
             makes `--help` and every command faster. Empty: all commands can run.
     """
     named = set(arguments)
+    if WITH_DEFAULT in named:
+        named.add(DEFAULT)
 
     def put(into: typer.Typer, entry: Command) -> None:
         (add if not named or entry.name in named else name_only)(into, entry)
@@ -114,10 +130,11 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
     for name, about, entries in GROUPS:
         group = typer.Typer(
             name=name,
+            cls=GroupWithDefault if name == WITH_DEFAULT else None,
             help=about,
             epilog=f"Example: {entries[0].example}",
             rich_markup_mode=None,
-            no_args_is_help=True,
+            no_args_is_help=name != WITH_DEFAULT,
         )
         for entry in entries:
             put(group, entry)

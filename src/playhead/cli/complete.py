@@ -72,6 +72,13 @@ def execution(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Off
 
 
 @_completer
+def replay(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+    """`latest`, and the ids of the executions of replays."""
+    yield "latest", "the newest replay"
+    yield from ((identity, about) for identity, about in names.executions() if about.startswith("replay"))
+
+
+@_completer
 def tag(names: Names, ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
     return list[Offer](names.tags())
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playhead.remote import RemoteServices
     from playhead.remote.executions import RemoteLineage
     from playhead.remote.queues import RemoteQueues, RemoteTake
-    from playhead.remote.runs import ReplayAnswer
+    from playhead.remote.replays import ReplayAnswer
     from playhead.services import Services
     from playhead.services.lineage import LineageService
     from playhead.services.queues import QueueService

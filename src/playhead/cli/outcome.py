@@ -8,12 +8,11 @@ import typer
 
 from playhead.cli import output
 from playhead.cli.command import Cursor, Limit, command
+from playhead.cli.replays import BatchRef
 from playhead.cli.session import Session
 
-BatchRef = Annotated[str, typer.Argument(metavar="BATCH", help="The replay: its batch id, or the end of it.")]
 
-
-@command("report", example='playhead replays report 7f3a91c2 --lines | grep \'"work":"failed"\'')
+@command("report", example="playhead replays report latest --lines")
 async def report(
     s: Session,
     batch: BatchRef,
@@ -33,7 +32,7 @@ async def report(
 ) -> None:
     """Show the completion report of a replay, or write its lines."""
     async with s.open() as rt:
-        found = await rt.services.resolve.batch(batch)
+        found = await rt.services.resolve.replay(batch)
         if lines:
             async for chunk in await rt.services.reports.lines(found, revision):
                 with output.stdout() as stdout:
@@ -55,11 +54,14 @@ async def report(
         output.line(f"  part   {part.key}")
 
 
-@command("deliveries", example="playhead replays deliveries 7f3a91c2")
+@command("deliveries", example="playhead replays deliveries latest")
 async def deliveries(s: Session, batch: BatchRef, limit: Limit = 20, cursor: Cursor = None) -> None:
-    """List the events that were sent, or will be sent, to the webhook of a replay, newest first."""
+    """List the events for the webhook of a replay.
+
+    Newest first: those that were sent, and those that will be sent.
+    """
     async with s.open() as rt:
-        found = await rt.services.resolve.batch(batch)
+        found = await rt.services.resolve.replay(batch)
         items, rest = await output.gather(lambda c, n: rt.services.webhooks.list(found, c, n), cursor, limit)
     if s.json:
         output.emit_list(items, rest)

@@ -57,10 +57,11 @@ async def plan(
         bool, typer.Option("--verify", help="Read every object and compare it with its record.")
     ] = False,
 ) -> None:
-    """Show what a replay would publish, and what would process it. Nothing is published.
+    """Show what a replay would publish.
 
-    The plan fixes the exact set of objects. `playhead replay --plan ID` publishes this set, or nothing if one
-    of its objects is gone or has changed. Options select objects, as in `playhead replay`.
+    It also shows what would process the messages. Nothing is published. The plan fixes the exact set of
+    objects. `playhead replay --plan ID` publishes this set, or nothing if one of its objects is gone or has
+    changed. Options select objects, as in `playhead replay`.
     """
     from playhead.model import ReplayRequest
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from playhead.cli import output
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from playhead.model import Counts, Execution, Page
+    from playhead.model import Counts, Execution, Page, Replay
     from playhead.ports.catalog.browse import ExecutionFilter
 
 LINE_SECONDS: Final = 5.0
@@ -27,10 +27,20 @@ STALL_SECONDS: Final = 3.0
 _MOST_WATCHED: Final = 100
 
 
+_SHARE: Final = 5
+"""Reads of a replay take at most one in `_SHARE` seconds: they count its messages."""
+
+
 class Looking(Protocol):
     """What `watch` needs of a service."""
 
     async def get(self, execution: UUID) -> Execution: ...
+
+
+class LookingAtReplays(Looking, Protocol):
+    """What `watch_replay` needs of a service."""
+
+    async def replay(self, batch: UUID) -> Replay: ...
 
 
 class Display(Protocol):
@@ -40,6 +50,10 @@ class Display(Protocol):
 
     def working(self, counts: Counts) -> None:
         """Show how many messages are done."""
+        ...
+
+    def replaying(self, replay: Replay) -> None:
+        """Show how many objects of a replay are published, and how many of its messages are done."""
         ...
 
     def deleting(self, done: int, total: int) -> None:
@@ -70,6 +84,7 @@ class _Bar:
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
         self._task = bar.add_task("Starting", total=None, note="")
+        self._work = bar.add_task("Working", total=None, note="", visible=False)
 
     def storing(self, done: int, total: int) -> None:
         self._bar.update(self._task, description="Storing inputs", completed=done, total=total)
@@ -77,7 +92,23 @@ class _Bar:
     def deleting(self, done: int, total: int) -> None:
         self._bar.update(self._task, description="Deleting objects", completed=done, total=total)
 
+    def replaying(self, replay: Replay) -> None:
+        self._bar.update(
+            self._task,
+            description=state_of(replay).capitalize(),
+            completed=replay.objects_published + replay.objects_failed,
+            total=replay.objects_found or None,
+            note=", ".join(_published(replay)[1:]),
+        )
+        if work := replay.work:
+            done = work.completed + work.failed + work.cancelled
+            failed = f"{work.failed:,} failed" if work.failed else ""
+            self._bar.update(
+                self._work, completed=done, total=done + work.pending or None, note=failed, visible=True
+            )
+
     def working(self, counts: Counts) -> None:
+        self._bar.update(self._work, visible=False)
         failed = f"{counts.failed:,} failed" if counts.failed else ""
         self._bar.update(
             self._task,
@@ -94,12 +125,21 @@ class Lines:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._next = clock() + LINE_SECONDS
+        self._paused = False
 
     def storing(self, done: int, total: int) -> None:
         self._say(f"storing inputs: {done:,} of {total:,}")
 
     def deleting(self, done: int, total: int) -> None:
         self._say(f"deleting objects: {done:,} of {total:,}")
+
+    def replaying(self, replay: Replay) -> None:
+        was_paused, self._paused = self._paused, replay.state == "paused"
+        if was_paused != self._paused:
+            self._next = self._clock()  # a pause, or its end, is reported at once
+        numbers = ", ".join(_published(replay))
+        work = work_of(replay)
+        self._say(f"{state_of(replay)}: {numbers}{f'; messages: {work}' if work else ''}")
 
     def working(self, counts: Counts) -> None:
         self._say(f"working: {described(counts)}")
@@ -118,6 +158,126 @@ def described(counts: Counts, *, takes_over: bool = False) -> str:
     if counts.cancelled:
         parts.append(f"{counts.cancelled:,} cancelled")
     return ", ".join(parts)
+
+
+def state_of(replay: Replay) -> str:
+    """Return the state of a replay as text, with what it waits for."""
+    state = {"publishing_complete": "published", "partial_failure": "partly published"}.get(
+        replay.state, replay.state
+    )
+    if replay.state == "queued":
+        return f"queued, place {replay.queue_position} in the line of {replay.to_queue}"
+    if replay.state == "paused" and replay.paused_by == "canary":
+        return "paused by its canary"
+    waits = {
+        "process": "waits for a process",
+        "depth": "waits until its queue has room",
+        "canary": "waits for the result of its first objects",
+        "broker": "waits for the broker",
+        "store": "waits for the store",
+    }.get(replay.waits_for or "")
+    return f"{state}, {waits}" if waits else state
+
+
+def rate_of(replay: Replay) -> str:
+    """Return the rate and the remaining time as text; an empty text if they are not known."""
+    if replay.status is not None or replay.rate is None:
+        return ""
+    left = "" if replay.eta_seconds is None else f", {_duration(replay.eta_seconds)} left"
+    return f"{replay.rate:,.1f}/s{left}"
+
+
+def pace_text(replay: Replay) -> str:
+    """Return the pace as text; an empty text without a pace."""
+    pace = replay.pace
+    if pace is None:
+        return ""
+    if hasattr(pace, "rate"):
+        return f"at most {pace.rate:g}/s"
+    return f"at most {pace.queue_depth:,} waiting in the queue"
+
+
+def work_of(replay: Replay) -> str:
+    """Return the counts of its messages as text; an empty text if they were not counted."""
+    work = replay.work
+    if work is None:
+        return ""
+    parts = [f"{work.completed:,} done", f"{work.failed:,} failed", f"{work.pending:,} to go"]
+    return ", ".join(parts + [f"{work.cancelled:,} cancelled"] * bool(work.cancelled))
+
+
+def _published(replay: Replay) -> list[str]:
+    """Return the numbers of the publishing, the number of published objects first."""
+    parts = [f"{replay.objects_published:,} of {replay.objects_found:,} objects"]
+    if replay.objects_failed:
+        parts.append(f"{replay.objects_failed:,} failed")
+    if replay.objects_uncertain:
+        parts.append(f"{replay.objects_uncertain:,} uncertain")
+    return [*parts, *filter(None, (rate_of(replay), pace_text(replay)))]
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration as `H:MM:SS` or `M:SS`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+async def watch_replay(
+    executions: LookingAtReplays,
+    batch: UUID,
+    shown: Display,
+    stalled: Callable[[Replay], Awaitable[None]] | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[Replay, Execution]:
+    """Show a replay until its messages have ended, and return it with its execution.
+
+    It continues through pauses, and waits for an unavailable backend. For the parameters, see `watch`.
+    """
+    import asyncio
+
+    pause = 0.05
+    unavailable = ""
+    seen: Replay | None = None
+    due: float | None = None
+    while True:
+        began = time.monotonic()
+        try:
+            now = await executions.replay(batch)
+            made = await executions.get(now.execution_id) if _may_have_ended(now) else None
+        except Unavailable as exc:
+            if exc.detail != unavailable:
+                output.note(f"waiting: {exc.detail}")
+            unavailable = exc.detail
+        else:
+            unavailable = ""
+            shown.replaying(now)
+            if made and made.status != "running":
+                return now, made
+            state = replace(now, rate=None, eta_seconds=None)
+            if state != seen:
+                seen, due = state, clock() + STALL_SECONDS
+            elif stalled and due is not None and clock() >= due:
+                due = None
+                await stalled(now)
+        await asyncio.sleep(max(pause, (_SHARE - 1) * (time.monotonic() - began)))
+        pause = min(pause * 1.5, LOOK_SECONDS)
+
+
+async def show_publishing(executions: LookingAtReplays, batch: UUID, shown: Display) -> None:
+    """Show a replay until this is cancelled."""
+    import asyncio
+
+    while True:
+        began = time.monotonic()
+        with suppress(Unavailable):
+            shown.replaying(await executions.replay(batch))
+        await asyncio.sleep(max(LOOK_SECONDS / 2, (_SHARE - 1) * (time.monotonic() - began)))
+
+
+def _may_have_ended(replay: Replay) -> bool:
+    return replay.status is not None and not (replay.work and replay.work.pending)
 
 
 async def watch(

@@ -1,4 +1,4 @@
-"""`replay` and `replays`: send a stored stage into a route again."""
+"""`replay`: send a stored stage into a route again."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ from uuid import UUID
 
 import typer
 
-from playhead.cli import complete, effects, executions, exits, output, plan, progress, selecting, workers
-from playhead.cli.command import NAMES, NAMES_IN_SHORT, Cursor, Limit, RequireCode, Version, command
+from playhead.cli import (
+    complete,
+    effects,
+    executions,
+    exits,
+    output,
+    plan,
+    progress,
+    replays,
+    selecting,
+    workers,
+)
+from playhead.cli.command import NAMES, RequireCode, Version, command
 from playhead.cli.session import Session, Usage
 
 if TYPE_CHECKING:
-    from playhead.cli.deployment import AnyReplay
+    import asyncio
 
+    from playhead.cli.deployment import AnyReplay, Deployment
+    from playhead.model import ReplayRequest
+    from playhead.ports.catalog.jobs import Opened
+
+MOST_IN_REASON: Final = 1000
 CONTRACT: Final = (
     *("execution_id", "from_execution_id", "from_stage", "from_path", "to_route", "to_queue"),
     *("objects_found", "objects_published", "objects_failed", "status", "replay_batch_id", "errors"),
@@ -84,16 +100,33 @@ async def replay(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only make a plan, like `playhead plan`.")
     ] = False,
+    rate: replays.Rate = None,
+    queue_depth: replays.QueueDepth = None,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", metavar="TEXT", help="Why it is replayed."),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Record the replay and return; other processes publish it.")
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="K",
+            help="A key of your own: the same command with the same key starts no second replay.",
+        ),
+    ] = None,
     require_code: RequireCode = False,
 ) -> int:
     """Send the objects of a stored stage into a route.
 
     Options select objects: those that meet all of them are replayed. Quote globs, so that the shell does not
     expand them. The replay is a new execution; its source does not change. Exit code 3 if the replay
-    published only some of its objects. With --wait, exit code 1 if a message failed permanently.
+    published only some of its objects, or was paused or cancelled meanwhile. With --wait, exit code 1 if a
+    message failed permanently.
     """
-    import asyncio
-
+    from playhead.ids import uuid7
     from playhead.model import ReplayRequest
 
     if plan_id is None:
@@ -105,6 +138,11 @@ async def replay(
     policy = effects.by_route(effect)
     if timeout is not None and not wait:
         raise Usage("--timeout limits how long --wait waits; add --wait")
+    if detach and wait:
+        raise Usage("--detach cannot be combined with --wait")
+    if reason is not None and not (len(reason) <= MOST_IN_REASON and "\0" not in reason):
+        raise Usage(f"--reason has at most {MOST_IN_REASON:,} characters, and no NUL")
+    pace = replays.pace_of(rate, queue_depth)
     chosen = selecting.selection(
         include=include,
         exclude=exclude,
@@ -116,11 +154,7 @@ async def replay(
         in_replay=in_replay,
         limit=limit,
     )
-    goes_on = "" if s.server else " in the next `playhead serve` or `playhead worker`"
-    s.interrupted = (
-        f"stopped; a replay that had started continues{goes_on}, and `{s.again('playhead replays')}` shows it"
-    )
-    async with s.open("plan" if dry_run else "replay") as rt:
+    async with s.open("plan" if dry_run else None if detach else "replay") as rt:
         source = await rt.services.resolve.execution(execution) if execution else UUID(int=0)
         request = ReplayRequest(
             *(source, stage or "", path, route or "", require_code),
@@ -128,74 +162,102 @@ async def replay(
             selection=await selecting.within(rt, chosen, in_replay),
             config_version=version,
             effects=policy,
+            pace=pace,
+            reason=reason,
+            # Always a key: a request whose answer is lost can then be repeated.
+            key=str(uuid7()) if key is None else key,
         )
         if dry_run:
             await plan.make(s, rt, request)
             return exits.OK
-        done = await rt.services.replay.execute(request, output.warn)
-        s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
+        if detach:
+            return await _detach(s, rt, request)
+        return await _publish(s, rt, request, wait=wait, timeout=timeout)
+
+
+async def _detach(s: Session, rt: Deployment, request: ReplayRequest) -> int:
+    """Record a replay, which other processes publish."""
+    opened = await (rt.here.services.replay.create if rt.here else rt.services.replay.start)(
+        request, output.warn
+    )
+    _tell_if_repeated(opened)
+    found = await rt.services.executions.replay(opened.replay.replay_batch_id)
+    if found.status is None and rt.here:
+        await workers.tell_if_no_publisher(rt)
+    if s.json:
+        output.emit(found)
+        return exits.OK
+    replays.describe(found)
+    executions.suggest(s, [f"playhead replays watch {found.replay_batch_id}"])
+    return exits.OK
+
+
+async def _publish(
+    s: Session, rt: Deployment, request: ReplayRequest, *, wait: bool, timeout: float | None
+) -> int:
+    """Publish a replay, and show its progress. With `wait`, also until its messages are processed."""
+    import asyncio
+
+    goes_on = "" if s.server else " in the next `playhead serve` or `playhead worker`"
+    source = f" {request.from_execution_id}" if request.from_execution_id.int else ""
+    s.interrupted = f"stopped; a replay that had started continues{goes_on}. To list it: " + s.again(
+        f"playhead replays{source}"
+    )
+    with progress.display() as shown:
+        watching: list[asyncio.Task[None]] = []
+
+        def started(opened: Opened) -> None:
+            batch = opened.replay.replay_batch_id
+            s.interrupted = f"stopped; the replay continues{goes_on}. To watch it: " + s.again(
+                f"playhead replays watch {batch}"
+            )
+            _tell_if_repeated(opened)
+            look = progress.show_publishing(rt.services.executions, batch, shown)
+            watching.append(asyncio.create_task(look))
+
+        try:
+            done = await rt.services.replay.execute(request, output.warn, started)
+        finally:
+            for task in watching:
+                task.cancel()
+        batch = done.replay_batch_id
         steps = [f"playhead show {done.execution_id}"]
-        if not wait and await workers.tell_if_missing(rt, [done.to_queue]) and rt.here:
-            steps.insert(0, "playhead worker --until-idle")
         answer = {name: getattr(done, name) for name in CONTRACT}
         code = exits.PARTIAL if done.status == "partial_failure" else exits.OK
-        if wait:
-            with progress.display() as shown:
-                stalled = partial(workers.tell_if_stalled, rt)
-                try:
-                    async with asyncio.timeout(timeout):
-                        made = await progress.watch(rt.services.executions, done.execution_id, shown, stalled)
-                except TimeoutError:
-                    made = await rt.services.executions.get(done.execution_id)
-            if made.status == "running":
-                output.note(f"stopped waiting after {timeout:g} s; execution {done.execution_id} continues")
-            answer["execution"] = made
-            code = code or (exits.OK if made.status == "completed" else exits.FAILED)
+        # Of a paused replay, the messages never end.
+        is_paused = bool(code) and (await rt.services.executions.replay(batch)).state == "paused"
+        if is_paused:
+            steps = [f"playhead replays resume {batch}"]
+        elif not wait and await workers.tell_if_missing(rt, [done.to_queue]) and rt.here:
+            steps.insert(0, "playhead worker --until-idle")
+        made = None
+        if wait and not is_paused:
+            s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
+            stalled = partial(workers.tell_if_stalled, rt)
+            try:
+                async with asyncio.timeout(timeout):
+                    made = await progress.watch(rt.services.executions, done.execution_id, shown, stalled)
+            except TimeoutError:
+                made = await rt.services.executions.get(done.execution_id)
+    if made is not None:
+        if made.status == "running":
+            output.note(f"stopped waiting after {timeout:g} s; execution {done.execution_id} continues")
+        answer["execution"] = made
+        code = code or (exits.OK if made.status == "completed" else exits.FAILED)
     if s.json:
         output.emit(answer)
         return code
     _describe(done)
-    if wait:
+    if made is not None:
         output.line()
         executions.describe(made)
     executions.suggest(s, steps)
     return code
 
 
-@command("replays", example="playhead replays latest")
-async def replays(
-    s: Session,
-    execution: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="EXECUTION",
-            help=f"Only replays of this execution: {NAMES_IN_SHORT}.",
-            autocompletion=complete.execution,
-        ),
-    ] = None,
-    limit: Limit = 20,
-    cursor: Cursor = None,
-) -> None:
-    """List replays, newest first."""
-    async with s.open() as rt:
-        of = rt.services.executions
-        source = await rt.services.resolve.execution(execution) if execution else None
-        items, rest = await output.gather(lambda c, n: of.replays(source, c, n), cursor, limit)
-    if s.json:
-        output.emit_list(items, rest)
-        return
-    output.table(
-        ("BATCH", "EXECUTION", "FROM", "STAGE", "TO", "FOUND", "PUBLISHED", "FAILED", "STATE"),
-        [
-            (
-                *map(output.short, (r.replay_batch_id, r.execution_id, r.from_execution_id)),
-                *("/".join(filter(None, (r.from_stage, r.from_path))), r.to_route),
-                *(r.objects_found, r.objects_published, r.objects_failed, r.state),
-            )
-            for r in items
-        ],
-    )
-    output.more(rest)
+def _tell_if_repeated(opened: Opened) -> None:
+    if not opened.fresh:
+        output.note(f"A request with this key has started replay {opened.replay.replay_batch_id} already")
 
 
 def _describe(r: AnyReplay) -> None:

@@ -141,7 +141,7 @@ async def within(rt: Deployment, chosen: Selection | None, in_replay: str | None
     """Return a selection whose `only` is about a replay, if one is named."""
     if chosen is None or in_replay is None:
         return chosen
-    return replace(chosen, in_replay=await rt.services.resolve.batch(in_replay))
+    return replace(chosen, in_replay=await rt.services.resolve.replay(in_replay))
 
 
 def _attributes(given: Sequence[str]) -> dict[str, Any]:

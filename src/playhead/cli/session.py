@@ -193,7 +193,8 @@ class Session:
             difference = exc.difference if isinstance(exc, PlanChanged) else None
             self.fail(exc.code, exc.detail, diagnostics, exc.correlation_id, difference)
             if isinstance(exc, ReplayContinues):
-                output.note(f"Look again with: {self.again('playhead replays')}")
+                watch = f"playhead replays watch {exc.replay_batch_id}"
+                output.note(f"To watch it: {self.again(watch)}")
             return exits.exit_code(exc)
         except output.Unwritable:
             raise

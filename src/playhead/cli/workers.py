@@ -20,6 +20,9 @@ _NOTES: Final[dict[CodeNote, str]] = {
     "other_here": "this machine has other code",
 }
 
+_PUBLISHERS: Final = ("serve", "worker", "replay")
+"""Kinds of processes that publish the replays of other processes."""
+
 
 @command("workers", example="playhead workers")
 async def workers(s: Session, limit: Limit = 100, cursor: Cursor = None) -> None:
@@ -65,6 +68,16 @@ async def tell_if_none(deployment: Deployment) -> None:
     # A worker that has just started has no queues yet.
     if not any(worker.queues or worker.kind == "worker" for worker in workers):
         output.note(f"No worker runs{_what_to_start(deployment)}")
+
+
+async def tell_if_no_publisher(deployment: Deployment) -> None:
+    """Report on stderr if no process runs that publishes replays."""
+    try:
+        found, _ = await output.gather(deployment.services.workers.list, None, output.MAX_PAGE)
+    except Unavailable:
+        return
+    if not any(worker.kind in _PUBLISHERS for worker in found):
+        output.note(f"No process publishes it now{_what_to_start(deployment)}")
 
 
 async def tell_if_missing(deployment: Deployment, queues: Sequence[str]) -> bool:

@@ -7,10 +7,8 @@ runs, as in Jupyter.
 from __future__ import annotations
 
 import asyncio
-import gc
-import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from os import PathLike, fspath
@@ -19,8 +17,7 @@ from uuid import UUID
 
 from playhead.bootstrap import open_runtime
 from playhead.client.loop import BackgroundLoop
-from playhead.engine.selection import resolve_selection
-from playhead.ids import now
+from playhead.client.replays import Name, ReplayMethods
 from playhead.model import (
     ChainLink,
     DeadLetter,
@@ -28,14 +25,11 @@ from playhead.model import (
     Execution,
     Kind,
     Lineage,
-    OnReplay,
     Page,
     Replay,
-    ReplayRequest,
     RouteCounts,
     RowState,
     SearchHit,
-    Selection,
     StageSummary,
     Status,
     StoredObject,
@@ -43,16 +37,12 @@ from playhead.model import (
 )
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.remote import RemoteServices, open_server
-from playhead.remote.runs import ReplayAnswer
 from playhead.services import Services
 from playhead.services.lineage import Direction
 from playhead.services.resolve import is_id
 from playhead.settings import Settings, load_settings
 
 T = TypeVar("T")
-
-Name = str | UUID
-"""The name of an execution: an id or its end, `latest`, `latest:CONFIG`, `latest:replay` or `tag:NAME`."""
 
 _MOST_ON_A_PAGE = 1000
 _WAIT_SECONDS = 0.2
@@ -83,7 +73,7 @@ def connect(home: str | PathLike[str] | None = None, *, server: str | None = Non
     return Client(found)
 
 
-class Client:
+class Client(ReplayMethods):
     """The data of a deployment. Create it with `connect`, and close it, or use it in a `with` block.
 
     The methods return the values of the HTTP API, as frozen dataclasses. They raise `PlayheadError`, whose
@@ -323,67 +313,7 @@ class Client:
 
         return self._loop.run(letter())
 
-    # -- replay ------------------------------------------------------------------------------------
-
-    def replay(
-        self,
-        execution: Name,
-        stage: str,
-        route: str,
-        path: str | None = None,
-        *,
-        selection: Selection | None = None,
-        version: int | None = None,
-        effects: OnReplay | Mapping[str, OnReplay] | None = None,
-    ) -> Replay | ReplayAnswer:
-        """Send the objects of a stored stage into a route, and return when all messages are published.
-
-        Workers process the messages, and `wait` waits for them. The result has the `execution_id` of the new
-        execution. Workers with outdated or different code cause a Python warning.
-
-        Args:
-            execution: the source, which does not change.
-            stage: the stage to replay.
-            route: the target: `ROUTE` or `CONFIG/ROUTE`.
-            path: a folder or an object in the stage; None: the whole stage.
-            selection: only objects that meet these conditions, such as `playhead.Selection(only="failed")`.
-            version: the version of the config of the route; None: the newest.
-            effects: what the replay does in routes with external effects: `run`, `skip` or `refuse`, for all
-                of them or by route, where `*` stands for all others. The config may be stricter.
-
-        Raises:
-            ValueError: a value of the selection is invalid.
-        """
-        if selection is not None:
-            selection = resolve_selection(selection, now())
-        request = ReplayRequest(
-            *(self._execution(execution), stage, path, route),
-            selection=selection,
-            config_version=version,
-            effects=effects,
-        )
-        if isinstance(self._services, RemoteServices):
-            return self._loop.run(self._services.replay.execute(request, warnings.warn))
-        thresholds = gc.get_threshold()
-
-        async def publish() -> Replay:
-            # A process with a heartbeat, so that no other process takes the replay over.
-            async with open_runtime(self._settings, kind="replay", creates_home=False) as runtime:
-                return await runtime.services.replay.execute(request, warnings.warn)
-
-        try:
-            return self._loop.run(publish())
-        finally:
-            # The runtime adjusts the garbage collector for a process of Playhead, which this one is not.
-            gc.set_threshold(*thresholds)
-            gc.unfreeze()
-
     # -- names and pages ---------------------------------------------------------------------------
-
-    def _execution(self, name: Name) -> UUID:
-        if isinstance(name, UUID):
-            return name
-        return self._loop.run(self._services.resolve.execution(name))
 
     async def _key(self, key: str | StoredObject) -> str:
         return key.key if isinstance(key, StoredObject) else await self._services.resolve.key(key)

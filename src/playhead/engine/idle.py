@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import events
 from playhead.errors import Unavailable
 from playhead.liveness import may_live
-from playhead.model import Execution
+from playhead.model import Execution, Replay
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Browse, Jobs, Upkeep
 
 QUIET_SECONDS = 3.0
 """How long nothing may be found before a worker ends while executions are still running: another process may
 list one of them, or still store its inputs."""
+
+_HELD: Final = ("queued", "paused", "stalled")
+"""States of a replay in which no process publishes it."""
+_MOST_NAMED: Final = 3
 
 
 class IdleCatalog(Browse, Jobs, Upkeep, Protocol): ...
@@ -63,9 +67,10 @@ class IdleCheck:
                 execution = await self._catalog.execution(job)
                 if execution is None:
                     continue
-                if await self._has_pending(execution, queues, unable, is_limited=is_limited):
+                replay = await self._replay_of(execution)
+                if await self._has_pending(execution, replay, queues, unable, is_limited=is_limited):
                     return None
-                if await self._may_grow(execution, able):
+                if await self._may_grow(execution, replay, able):
                     return None
             for queue in able:
                 # Dispatches in flight need no work: no row is open. The broker may still hide those of a dead
@@ -81,15 +86,21 @@ class IdleCheck:
         try:
             running = await self._catalog.open_executions()
             others = ", ".join(await self._others())
+            found = [await self._catalog.execution(job) for job in running]
+            replays = [await self._replay_of(one) for one in found if one]
         except Unavailable:
             return
         if running:
+            held = [one for one in replays if one and one.state in _HELD]
+            reasons = [f"replay {one.replay_batch_id} is {one.state}" for one in held[:_MOST_NAMED]]
+            if len(held) < len(running):
+                reasons.append(f"other processes may still store or list inputs: {others or 'unknown'}")
             events.emit(
                 events.EXECUTIONS_OPEN,
                 logging.WARNING,
                 execution_id=str(running[0]),
                 count=len(running),
-                detail=f"other processes may still store or list inputs: {others or 'unknown'}",
+                detail="; ".join(reasons),
             )
 
     async def _others(self) -> list[str]:
@@ -119,22 +130,36 @@ class IdleCheck:
         except Unavailable:
             return False
 
+    async def _replay_of(self, execution: Execution) -> Replay | None:
+        batch = execution.replay_batch_id
+        return None if batch is None else await self._catalog.replay(batch, work=False)
+
     async def _has_pending(
-        self, execution: Execution, queues: Collection[str], unable: Collection[str], *, is_limited: bool
+        self,
+        execution: Execution,
+        replay: Replay | None,
+        queues: Collection[str],
+        unable: Collection[str],
+        *,
+        is_limited: bool,
     ) -> bool:
-        """Whether an execution has open messages that this worker can process."""
-        if not execution.counts.pending:
+        """Whether an execution has open messages that this worker can process, or that it can publish."""
+        held = 0
+        if replay and replay.state in _HELD:
+            # Nothing publishes these messages before a client resumes the replay, or before it has its place.
+            held = replay.objects_found - replay.objects_published - replay.objects_failed
+        if execution.counts.pending <= held:
             return False
         if not (is_limited or unable):
             return True
         routes = await self._catalog.route_counts(execution.execution_id)
         return any(
-            one.counts.pending
+            one.counts.pending > (held if replay and one.queue == replay.to_queue else 0)
             for one in routes
             if one.queue not in unable and (one.queue in queues or not is_limited)
         )
 
-    async def _may_grow(self, execution: Execution, able: Collection[str]) -> bool:
+    async def _may_grow(self, execution: Execution, replay: Replay | None, able: Collection[str]) -> bool:
         """Whether more messages of an execution are expected.
 
         A run gets more while this process lists it, or if the process that stored or listed its inputs is
@@ -142,13 +167,12 @@ class IdleCheck:
         while any process lists it into a queue that this worker processes, or while this process makes
         progress with it.
         """
-        job, batch = execution.execution_id, execution.replay_batch_id
-        if batch is None:
+        job = execution.execution_id
+        if execution.replay_batch_id is None:
             if job not in self._driving() and await self._others():
                 return False
         else:
-            replay = await self._catalog.replay(batch)
-            if replay is None or replay.state != "publishing":
+            if replay is None or replay.state not in ("checking", "publishing"):
                 return False
             makes_progress = job in self._driving() and job not in self._waiting()
             if not makes_progress and replay.to_queue not in able:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
+from json import dumps
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
@@ -153,16 +154,51 @@ class Client:
             query: query parameters.
             warn: called with each warning of the answer.
         """
+        headers = {"Content-Type": content_type} if content_type else {}
+        answer, _ = await self.post_for_headers(
+            path,
+            form,
+            lost=lost,
+            json=json,
+            content=content,
+            headers=headers,
+            seconds=seconds,
+            query=query,
+            warn=warn,
+        )
+        return answer
+
+    async def post_for_headers(
+        self,
+        path: str,
+        form: type[T],
+        *,
+        lost: str,
+        headers: Mapping[str, str],
+        json: Any = None,
+        content: bytes | AsyncIterator[bytes] | None = None,
+        seconds: float = ANSWER_SECONDS,
+        query: Mapping[str, object] | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> tuple[T, Mapping[str, str]]:
+        """Send a POST request once, with these headers; see `post`. Returns the answer and its headers."""
         request = self._http.build_request(
             "POST",
             path,
             params=_query(query or {}),
             json=json,
             content=content,
-            headers={"Content-Type": content_type} if content_type else None,
+            headers=headers,
             timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS, write=ANSWER_SECONDS),
         )
-        return (await self._answer(request, form, lost, warn))[0]
+        answer, response = await self._answer(request, form, lost, warn)
+        return answer, response.headers
+
+    async def put(self, path: str, form: type[T], *, lost: str, json: Any) -> T:
+        """Send a PUT request once, with a JSON body, also null; see `post`."""
+        headers = {"Content-Type": "application/json"}
+        request = self._http.build_request("PUT", path, content=dumps(json), headers=headers)
+        return (await self._answer(request, form, lost))[0]
 
     async def create(
         self,
@@ -177,8 +213,8 @@ class Client:
         """Create an object unless it exists; see `post`. Returns the object, and whether it is new."""
         headers = {"Content-Type": content_type}
         request = self._http.build_request("POST", path, content=content, headers=headers)
-        created, status = await self._answer(request, form, lost, warn)
-        return created, status == 201
+        created, response = await self._answer(request, form, lost, warn)
+        return created, response.status_code == 201
 
     # -- answers -----------------------------------------------------------------------------------
 
@@ -188,7 +224,7 @@ class Client:
         form: type[T],
         lost: str | None,
         warn: Callable[[str], None] | None = None,
-    ) -> tuple[T, int]:
+    ) -> tuple[T, httpx.Response]:
         answer = await self._send(request, lost)
         await self._read_body(answer, lost)
         if not answer.is_success:
@@ -197,7 +233,7 @@ class Client:
             for warning in answer.headers.get_list(WARNING_HEADER):
                 warn(unquote(warning))
         try:
-            return read(form, answer.json()), answer.status_code
+            return read(form, answer.json()), answer
         except WrongForm as exc:
             raise PlayheadError(
                 "not_playhead",

@@ -56,6 +56,9 @@ class RemoteExecutions:
             "replays", Page[Replay], from_execution_id=source, cursor=cursor, limit=limit
         )
 
+    async def replay(self, batch: UUID) -> Replay:
+        return await self._client.get(f"replays/{batch}", Replay)
+
     async def list(self, where: ExecutionFilter, cursor: str | None, limit: int) -> Page[Execution]:
         return await self._client.get(
             "executions", Page[Execution], **where._asdict(), cursor=cursor, limit=limit

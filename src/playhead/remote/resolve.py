@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from playhead.errors import NotFound
 from playhead.model import Execution, Lineage, Page, Replay
 from playhead.ports.catalog.browse import ExecutionFilter, IdKind
 from playhead.remote.client import Client
@@ -14,6 +15,12 @@ class RemoteIds:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    async def execution(self, execution: UUID) -> Execution | None:
+        try:
+            return await self._client.get(f"executions/{execution}", Execution)
+        except NotFound:
+            return None
 
     async def executions(
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100

@@ -20,9 +20,11 @@ from playhead.remote.executions import (
 )
 from playhead.remote.objects import RemoteObjects, RemoteSearch
 from playhead.remote.outcome import RemoteReports, RemoteWebhooks
+from playhead.remote.plans import RemotePlan
 from playhead.remote.queues import RemoteQueues, RemoteTake
+from playhead.remote.replays import RemoteControl, RemoteReplay
 from playhead.remote.resolve import RemoteIds
-from playhead.remote.runs import RemotePlan, RemoteReplay, RemoteSubmit
+from playhead.remote.runs import RemoteSubmit
 from playhead.remote.system import RemoteDoctor, RemoteSystem, RemoteWorkers
 from playhead.services.resolve import ResolveService
 
@@ -35,6 +37,7 @@ class RemoteServices:
     submit: RemoteSubmit
     replay: RemoteReplay
     plan: RemotePlan
+    control: RemoteControl
     reports: RemoteReports
     webhooks: RemoteWebhooks
     resolve: ResolveService
@@ -59,6 +62,7 @@ class RemoteServices:
             submit=RemoteSubmit(client),
             replay=RemoteReplay(client),
             plan=RemotePlan(client),
+            control=RemoteControl(client),
             reports=RemoteReports(client),
             webhooks=RemoteWebhooks(client),
             resolve=ResolveService(RemoteIds(client)),

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import Protocol
@@ -22,7 +24,7 @@ from playhead.engine.codecheck import CodeCheck, Warn, no_warning
 from playhead.engine.driving import MAX_OBJECTS, PER_PROCESS, Drives
 from playhead.engine.environment import Backends, Environment
 from playhead.engine.listing import PAGE, Listing
-from playhead.errors import NotFound, PlanChanged, ReplayContinues, Unavailable
+from playhead.errors import BadRequest, NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
 from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest, Selection
 from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Work
@@ -33,6 +35,7 @@ from playhead.ports.webhook import Webhooks, check_webhook
 _FIRST_CHECK_SECONDS = 0.002
 _CHECK_SECONDS = 0.1
 _GONE_SECONDS = 1.0
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _CHECKS_AFTER_LOST_ANSWER = 5
 _CHECK_LOST_ANSWER_SECONDS = 1.0
 
@@ -95,7 +98,8 @@ class ReplayService:
 
         Raises:
             ValueError: a value of the selection is invalid.
-            BadRequest: `webhook_not_allowed`, `invalid_path`, `route_ambiguous`, `selection_empty`.
+            BadRequest: `invalid_idempotency_key`, `webhook_not_allowed`, `invalid_path`, `route_ambiguous`,
+                `selection_empty`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`,
                 `replay_not_found` (`in_replay`), `no_objects`.
             Conflict: `config_inactive`, `stage_pruned`, `effects_refused`, `code_differs`,
@@ -176,6 +180,12 @@ class ReplayService:
     def _key(self, request: ReplayRequest) -> Key | None:
         if request.key is None:
             return None
+        if not _KEY.fullmatch(request.key):
+            raise BadRequest(
+                "invalid_idempotency_key",
+                f"the Idempotency-Key has {len(request.key)} characters, or one that is not visible ASCII; "
+                "send 1 to 255 characters from ! to ~, such as a UUID",
+            )
         body = replace(request, key=None, require_code=False)
         digest = sha256(json.dumps(asdict(body), sort_keys=True, default=str).encode()).digest()
         return Key("replay", request.key, digest, self._key_seconds)
@@ -208,14 +218,23 @@ class ReplayService:
 
     # -- wait --------------------------------------------------------------------------------------
 
-    async def execute(self, request: ReplayRequest, warn: Warn = no_warning) -> Replay:
+    async def execute(
+        self,
+        request: ReplayRequest,
+        warn: Warn = no_warning,
+        started: Callable[[Opened], None] = lambda opened: None,
+    ) -> Replay:
         """Create a replay, drive it, and answer from its row, whichever process ends it.
+
+        Args:
+            warn: called with warnings about the code of the workers.
+            started: called when the replay is recorded.
 
         Raises what `create` raises, and `ReplayContinues` if the answer cannot be waited for.
         """
-        created, _ = await self.create(request, warn)
-        self._drive(request, created)
-        return await self.wait(created)
+        opened = await self.start(request, warn)
+        started(opened)
+        return await self.wait(opened.replay)
 
     async def start(self, request: ReplayRequest, warn: Warn = no_warning) -> Opened:
         """Create a replay and drive it. Returns it at once, with its current state.
@@ -224,9 +243,11 @@ class ReplayService:
         """
         created, fresh = await self.create(request, warn)
         self._drive(request, created)
-        if fresh and created.state != "queued":
-            return Opened(created, fresh)
-        return Opened(await self._get(created.replay_batch_id), fresh)
+        if fresh and created.state == "queued":  # it may have its place by now
+            # It is recorded. An error would make the client repeat a request that has been followed.
+            with suppress(Unavailable):
+                created = await self._get(created.replay_batch_id)
+        return Opened(created, fresh)
 
     def _drive(self, request: ReplayRequest, created: Replay) -> None:
         # A client that uses the contract's fields alone expects an answer within its time-out.

@@ -31,6 +31,8 @@ _WHAT: Final[dict[IdKind, tuple[str, str]]] = {
 class ResolveCatalog(Protocol):
     """The part of the catalog that `ResolveService` needs."""
 
+    async def execution(self, execution: UUID) -> Execution | None: ...
+
     async def executions(
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[Execution], int | None]: ...
@@ -100,6 +102,36 @@ class ResolveService:
         """Return the id of a replay batch. Raises `NotFound` (`replay_not_found`)."""
         return parse_uuid(text) or await self._ending("batch", text, "replay_not_found")
 
+    async def replay(self, text: str) -> UUID:
+        """Return the id of a replay batch: from its id, from that of its new execution, or `latest`.
+
+        Raises:
+            NotFound: `replay_not_found`.
+        """
+        if text in ("latest", "latest:replay"):
+            where, missing = _filter("latest", "replay")
+            newest, _ = await self._catalog.executions(where, limit=1)
+            if not newest:
+                raise NotFound("replay_not_found", missing)
+            return _batch_of(newest[0])
+        identity = parse_uuid(text)
+        if identity is None and re.fullmatch(ID_END, text) is None:
+            raise NotFound(
+                "replay_not_found",
+                f"{text!r} does not name a replay: write its batch id, the id of its execution, or the end "
+                "of one (4 digits or more). `latest` is the newest replay",
+            )
+        if identity is None:
+            try:
+                return await self._ending("batch", text, "replay_not_found")
+            except NotFound as exc:
+                try:
+                    identity = await self._ending("execution", text, "replay_not_found")
+                except NotFound:
+                    raise exc from None
+        execution = await self._catalog.execution(identity)
+        return identity if execution is None else _batch_of(execution)
+
     async def message(self, text: str, execution: UUID | None = None) -> UUID:
         """Return the correlation id of a message.
 
@@ -159,6 +191,16 @@ class ResolveService:
 def is_id(text: str) -> bool:
     """Whether a text has the form of an id, or of the end of one."""
     return re.fullmatch(ID_END, text) is not None or parse_uuid(text) is not None
+
+
+def _batch_of(execution: Execution) -> UUID:
+    if execution.replay_batch_id is None:
+        raise NotFound(
+            "replay_not_found",
+            f"execution {execution.execution_id} is not a replay. To list the replays of it, run: "
+            f"playhead replays {execution.execution_id}",
+        )
+    return execution.replay_batch_id
 
 
 def _filter(word: str, name: str) -> tuple[ExecutionFilter, str]:

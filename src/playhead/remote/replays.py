@@ -1,0 +1,180 @@
+"""Replays and their control over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, TypeVar
+from uuid import UUID
+
+from playhead.engine.codecheck import Warn, no_warning
+from playhead.errors import Unavailable
+from playhead.model import Pace, Replay, ReplayRequest
+from playhead.ports.catalog.jobs import Opened
+from playhead.remote.client import HARMLESS, WORK_SECONDS, Client
+
+T = TypeVar("T")
+
+_DELAYS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each repetition of a request whose answer was lost."""
+_LONG_SECONDS: Final = 30.0
+"""The connection of a request that lasted so long has worked; its loss is not one more failure in a row."""
+_LOST: Final = ("answer_lost", "server_unavailable")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayAnswer:
+    """The response to a replay request."""
+
+    execution_id: UUID
+    from_execution_id: UUID
+    from_stage: str
+    from_path: str | None
+    to_route: str
+    to_queue: str
+    objects_found: int
+    objects_published: int
+    objects_failed: int
+    status: Literal["publishing_complete", "partial_failure"]
+    replay_batch_id: UUID
+    errors: list[str] | None
+
+
+class RemoteReplay:
+    """Remote `ReplayService`. A request with a key is repeated if its answer is lost.
+
+    Args:
+        delays: seconds before each repetition.
+    """
+
+    def __init__(self, client: Client, *, delays: tuple[float, ...] = _DELAYS) -> None:
+        self._client = client
+        self._delays = delays
+
+    async def execute(
+        self,
+        request: ReplayRequest,
+        warn: Warn = no_warning,
+        started: Callable[[Opened], None] = lambda opened: None,
+    ) -> ReplayAnswer:
+        """Start a replay, and return when it is published.
+
+        Args:
+            warn: called with each warning of the server.
+            started: called when the replay is recorded, if the request has a key.
+
+        Raises:
+            ReplayContinues: the server stopped waiting, and the replay continues.
+        """
+        if request.key is None:
+            return (await self._post(request, ReplayAnswer, {}, warn))[0]
+        opened = await self.start(request, warn)
+        started(opened)
+        batch = opened.replay.replay_batch_id
+        # The same request with the same key waits for the replay that exists.
+        answer, _ = await self._repeated(
+            lambda: self._post(request, ReplayAnswer, {}, no_warning),
+            f"replay {batch} continues. Watch it: {self._command(f'playhead replays watch {batch}')}",
+        )
+        return answer
+
+    async def start(self, request: ReplayRequest, warn: Warn = no_warning) -> Opened:
+        """Start a replay, and return it without waiting."""
+        prefer = {"Prefer": "respond-async"}
+        if request.key is None:
+            return Opened(*await self._post(request, Replay, prefer, warn))
+        replay, fresh = await self._repeated(
+            lambda: self._post(request, Replay, prefer, warn),
+            "the replay may have started, and then it continues. To repeat the request without a second "
+            f"replay, use the same key: --key {request.key}",
+        )
+        return Opened(replay, fresh)
+
+    async def _post(
+        self, request: ReplayRequest, form: type[T], headers: dict[str, str], warn: Warn
+    ) -> tuple[T, bool]:
+        """Send the request once. Returns its answer, and whether this request has started the replay."""
+        source = f" {request.from_execution_id}" if request.from_execution_id.int else ""
+        again = self._command(f"playhead replays{source}")
+        if request.key is not None:
+            headers = headers | {"Idempotency-Key": request.key}
+        answer, received = await self._client.post_for_headers(
+            "replay",
+            form,
+            lost=f"the replay may have started, and then it continues. Check with: {again}",
+            json=body_of(request),
+            seconds=WORK_SECONDS,
+            query={"require_code": "true"} if request.require_code else {},
+            headers=headers,
+            warn=warn,
+        )
+        return answer, "Idempotent-Replayed" not in received
+
+    async def _repeated(self, send: Callable[[], Awaitable[T]], lost: str) -> T:
+        """Send a request that may be repeated, until an answer arrives.
+
+        Args:
+            lost: end of the error message if no answer arrives.
+        """
+        delays = iter(self._delays)
+        was_sent = False
+        while True:
+            began = time.monotonic()
+            try:
+                return await send()
+            except Unavailable as exc:
+                if exc.code not in _LOST or (exc.code == "server_unavailable" and not was_sent):
+                    raise
+                was_sent = True
+                if time.monotonic() - began >= _LONG_SECONDS:
+                    delays = iter(self._delays)
+                delay = next(delays, None)
+                if delay is None:
+                    raise Unavailable("answer_lost", f"{exc.detail.partition(';')[0]}; {lost}") from exc
+                await asyncio.sleep(delay)
+
+    def _command(self, command: str) -> str:
+        return f"{command} --server {self._client.shown}"
+
+
+class RemoteControl:
+    """Remote `ControlService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def pause(self, batch: UUID) -> Replay:
+        return await self._post(batch, "pause")
+
+    async def resume(self, batch: UUID) -> Replay:
+        return await self._post(batch, "resume")
+
+    async def retry(self, batch: UUID) -> Replay:
+        return await self._post(batch, "retry")
+
+    async def cancel(self, batch: UUID, *, withdraw: bool = False) -> Replay:
+        return await self._post(batch, "cancel", {"withdraw": withdraw})
+
+    async def set_pace(self, batch: UUID, pace: Pace | None) -> Replay:
+        body = asdict(pace) if pace else None
+        return await self._client.put(f"replays/{batch}/pace", Replay, lost=HARMLESS, json=body)
+
+    async def _post(self, batch: UUID, verb: str, body: dict[str, Any] | None = None) -> Replay:
+        return await self._client.post(f"replays/{batch}/{verb}", Replay, lost=HARMLESS, json=body)
+
+
+def body_of(request: ReplayRequest) -> dict[str, Any]:
+    """Return the body of a request. Fields without a value are left out, so that older servers accept it."""
+    given = asdict(request)
+    del given["require_code"], given["key"]  # a query parameter and a header
+    given |= given.pop("selection") or {}
+    if request.plan_id:  # what is empty follows from the plan
+        required = ("from_execution_id", "from_stage", "to_route")
+        given |= {name: None for name in required if given[name] in (UUID(int=0), "")}
+    return {
+        name: str(value) if isinstance(value, UUID) else value
+        for name, value in given.items()
+        if value is not None
+    }
