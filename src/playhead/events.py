@@ -35,6 +35,7 @@ JOB_LOST = "job_lost"
 JOB_ENDED = "job_ended"
 JOB_STALLED = "job_stalled"
 REPLAY_CONTROLLED = "replay_controlled"
+CANARY_DECIDED = "canary_decided"
 RECALLED = "messages_recalled"
 NOT_TAKEN = "messages_not_taken"
 KEYS_REFUSED = "keys_refused"
@@ -176,6 +177,13 @@ EVENTS = (
             *("objects_published", "objects_uncertain"),
         ),
         "A request paused, resumed, cancelled, retried or paced a replay.",
+    ),
+    Event(
+        CANARY_DECIDED,
+        ("info", "warning"),
+        ("replay_batch_id", "execution_id", "objects", "failed", "passed"),
+        "The first objects of a replay with a canary are processed. At level `warning`: too many of them "
+        "failed, and the replay is paused.",
     ),
     Event(
         NOT_TAKEN,

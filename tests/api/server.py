@@ -255,6 +255,10 @@ class Playhead(Api):
         for dispatch in await self.catalog.orphans(OWNER, limit=1000):
             await self.broker.publish([dispatch])
             await self.catalog.mark_published([dispatch])
+        await self.process()
+
+    async def process(self) -> None:
+        """Process all messages of the running executions, also those that are published meanwhile."""
         settings = WorkerSettings(visibility=30, data_dir=self._data_dir, max_object_bytes=MAX_UPLOAD)
         worker = WorkerService(self._backends, self._adapters, settings, self._env)
         await worker.run(until_idle=True)

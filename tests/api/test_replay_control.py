@@ -28,6 +28,12 @@ WRONG_PACES: tuple[Any, ...] = (
     *({"rate": 1, "queue_depth": 1}, {"rate": 1, "more": 1}),
 )
 
+WRONG_CANARIES: tuple[Any, ...] = (
+    *({}, 5, [], {"max_failed": 1}, {"objects": 0}, {"objects": 10_001}, {"objects": 1.5}, {"objects": "5"}),
+    *({"objects": 5, "max_failed": one} for one in (-1, 1.5, None, "1", True, 1e9)),
+    {"objects": 5, "max_changed": 1},
+)
+
 
 @pytest.fixture
 async def source(playhead: Playhead) -> str:
@@ -119,6 +125,7 @@ async def test_the_fields_of_a_managed_replay_are_shown(playhead: Playhead, sour
     ("field", "value"),
     [
         *[("pace", pace) for pace in WRONG_PACES],
+        *[("canary", canary) for canary in WRONG_CANARIES],
         *[("reason", reason) for reason in ("x" * 1001, "a\0b", 1)],
         *[("report", report) for report in ("perhaps", 7)],
     ],
@@ -129,6 +136,18 @@ async def test_an_invalid_field_is_refused_with_its_name(
     answer = await _post(playhead, _body(source, **{field: value}))
     assert answer.status_code == 422
     assert {fault["loc"][1] for fault in answer.json()["detail"]} == {field}
+
+
+async def test_a_canary_holds_the_other_objects(playhead: Playhead, source: str):
+    answer = await _post(playhead, _body(source, canary={"objects": 1, "max_failed": 0.5}), ASYNC)
+    path = f"replays/{answer.json()['replay_batch_id']}"
+    async with asyncio.timeout(30):
+        while (shown := await playhead.get(path))["waits_for"] != "canary":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert (shown["state"], shown["hold_at"], shown["objects_published"]) == ("publishing", 1, 1)
+    await playhead.process()
+    ended = await _ended(playhead, path)
+    assert (ended["state"], ended["hold_at"], ended["objects_published"]) == ("publishing_complete", None, 4)
 
 
 # -- keys ------------------------------------------------------------------------------------------
@@ -319,7 +338,7 @@ async def test_a_get_has_the_rate_and_the_remaining_time_while_the_replay_is_pub
 
 async def test_a_replay_whose_messages_are_processed_cannot_be_withdrawn(playhead: Playhead, source: str):
     answer = await _post(playhead, _body(source))
-    await playhead.work()
+    await playhead.process()
     refused = await playhead.post(
         f"replays/{answer.json()['replay_batch_id']}/cancel", {"withdraw": True}, status=409
     )

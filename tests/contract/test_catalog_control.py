@@ -424,20 +424,6 @@ async def test_the_depth_of_an_external_queue_is_given(catalog: Catalog, lab: La
     assert some.upto == 6
 
 
-async def test_nothing_beyond_the_canary_is_allowed(catalog: Catalog, lab: Lab):
-    replay, held = await listed(lab, count=30, canary=Canary(4))
-
-    first = await catalog.allow(held, want=100)
-
-    assert first
-    assert first.upto == 4
-    assert await catalog.mark(held, 4)
-    waiting = await catalog.allow(held, want=100)
-    assert waiting
-    assert (waiting.upto, waiting.why) == (0, "canary")
-    assert (await lab.replay(replay.replay_batch_id)).waits_for == "canary"
-
-
 # -- places in queues ------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from playhead.backends._postgres import Postgres
 from playhead.backends.catalog_postgres import PostgresCatalog
+from playhead.backends.sql import COMPLETED
 from playhead.ports.catalog.outcome import ClaimedReport
 from tests.lab import Clock, Lab
 
@@ -30,12 +31,13 @@ class Reads:
     """Counts the rows that the server has read.
 
     Attributes:
+        url: of the database.
         execution: has `ROWS` unpublished messages, and as many dead letters. Its config had `VERSIONS`
             versions before.
     """
 
     def __init__(self, url: str, sql: Any, execution: UUID) -> None:
-        self._url = url
+        self.url = url
         self._sql = sql
         self.execution = execution
 
@@ -46,10 +48,13 @@ class Reads:
     async def execute(self, statement: str) -> None:
         await self._sql.execute(statement)
 
+    async def value(self, query: str) -> Any:
+        return await self._sql.fetchval(query)
+
     async def by(self, call: Callable[[PostgresCatalog], Awaitable[object]]) -> int:
         """Return how many rows of the growing tables a call reads, on a new connection."""
         before = await self._so_far()
-        db = Postgres(self._url)
+        db = Postgres(self.url)
         await db.open()
         try:
             catalog = PostgresCatalog(db)
@@ -178,3 +183,21 @@ async def test_a_replay_with_many_dead_letters_reads_only_those_that_were_not_pu
     await reads.execute("UPDATE jobs SET state = 'publishing_complete', watermark = ordinals")
 
     assert await reads.by(lambda c: c.replays()) <= PAGE
+
+
+async def test_the_decision_about_a_canary_reads_its_rows_only(reads: Reads):
+    of_canary = "execution = (SELECT max(n) FROM executions) AND ordinal"
+    await reads.execute(f"UPDATE messages SET state = {COMPLETED} WHERE {of_canary} < 51")
+    await reads.execute("""UPDATE jobs SET hold_at = 51, options = '{"canary": {"objects": 51}}'""")
+    db = Postgres(reads.url)
+    await db.open()
+    held = await PostgresCatalog(db).acquire(reads.execution, owner="w1", lease=60.0)
+    await db.close()
+    assert held
+    jobs = "SELECT hold_at IS NULL FROM jobs"
+
+    assert await reads.by(lambda c: c.decide(held)) <= 5 * PAGE
+    assert not await reads.value(jobs), "a message of the canary is open"
+    await reads.execute(f"UPDATE messages SET state = {COMPLETED} WHERE {of_canary} = 51")
+    assert await reads.by(lambda c: c.decide(held)) <= 5 * PAGE
+    assert await reads.value(jobs)

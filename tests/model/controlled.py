@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 from playhead.backends.sql import CANCELLED, DEAD, PENDING
@@ -71,8 +71,8 @@ class Catalog(faulty.Catalog):
     async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
         return self._checked(await super().replay(batch, work=work))
 
-    async def pause(self, batch: UUID, *, by: Literal["request", "canary"] = "request") -> Replay | None:
-        return self._checked(await super().pause(batch, by=by))
+    async def pause(self, batch: UUID) -> Replay | None:
+        return self._checked(await super().pause(batch))
 
     async def resume(self, batch: UUID) -> Replay | None:
         return self._checked(await super().resume(batch))

@@ -6,12 +6,9 @@ transactions. A step of the schedule is one transaction.
 
 from __future__ import annotations
 
-import os
 import random
-import types
 from collections import Counter
-from collections.abc import Coroutine, Generator
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -21,27 +18,14 @@ from playhead.model import Config, Replay, Route
 from playhead.ports.catalog.jobs import Listed, Managed
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import Clock
+from tests.model.faulty import at_once, step
+from tests.model.world import SCHEDULES as ALL
 
-SCHEDULES = int(os.environ.get("PLAYHEAD_TEST_SCHEDULES", "500")) // 10
+SCHEDULES = ALL // 10
 LIMIT = 2
 STEPS = 1500
 CALM_AFTER = 900
 CONFIG = Config("model", "a", {"a": Route("a", "q.a"), "b": Route("b", "q.b")})
-
-
-@types.coroutine
-def step() -> Generator[None, None, None]:
-    """Hand the turn back to the schedule."""
-    yield
-
-
-def at_once(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end as one uninterrupted step."""
-    try:
-        while True:
-            work.send(None)
-    except StopIteration as end:
-        return end.value
 
 
 class World:

@@ -287,7 +287,7 @@ class Drive:
     async def _publish_paced(self) -> None:
         """Publish the recorded rows as the pace allows."""
         while True:
-            # Also rows that a former owner has left: they count as waiting in the queue.
+            # Of a former owner, or resent since: they count as waiting in the queue and for the canary.
             await self._settle()
             allowed = await self._catalog.allow(self._leased, want=self._page, depth=await self._depth())
             if allowed is None:
@@ -297,11 +297,27 @@ class Drive:
                 await self._publish_next(allowed.upto)
             elif allowed.why is None:
                 return
-            else:
+            elif allowed.why != "canary" or not await self._decide():
                 self.waits = allowed.why != "rate"  # a replay with a rate makes progress
-                await self._env.sleep(min(allowed.wait, _LONGEST_PACE_SECONDS))
+                is_held = allowed.why == "canary"
+                await self._env.sleep(allowed.wait if is_held else min(allowed.wait, _LONGEST_PACE_SECONDS))
                 self.waits = False
             await self._keep()
+
+    async def _decide(self) -> bool:
+        """Look whether the canary is processed, and what it came to."""
+        verdict = await self._catalog.decide(self._leased)
+        if verdict is None:
+            return False
+        faults.reach("replay.decided")
+        events.emit(
+            events.CANARY_DECIDED,
+            logging.INFO if verdict.passed else logging.WARNING,
+            replay_batch_id=str(self._leased.headers.replay_batch_id),
+            execution_id=str(self.job),
+            **verdict._asdict(),
+        )
+        return True
 
     async def _depth(self) -> int | None:
         """Return how many messages are in the target queue, if other programs consume it."""

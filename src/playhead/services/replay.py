@@ -378,10 +378,12 @@ def _managed(request: ReplayRequest, selection: Selection | None) -> Managed | N
 
 def _paused(replay: Replay) -> Replay:
     """Return the answer for a replay that was paused while its caller waited."""
-    line = f"paused: continue with POST /api/v1/replays/{replay.replay_batch_id}/resume"
+    errors = replay.errors or []
+    if replay.paused_by != "canary":  # then the first line is the reason
+        errors = [f"paused: continue with POST /api/v1/replays/{replay.replay_batch_id}/resume", *errors]
     return replace(
         replay,
         objects_failed=replay.objects_found - replay.objects_published,
         status="partial_failure",
-        errors=[line, *(replay.errors or ())][:MOST_ERRORS],
+        errors=errors[:MOST_ERRORS],
     )

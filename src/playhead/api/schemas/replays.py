@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 from playhead.api.schemas import Body, Version
 from playhead.engine.globs import compile_glob
 from playhead.engine.selection import check_media_type, fixed_time
-from playhead.model import DepthPace, Only, OnReplay, Pace, RatePace, ReplayRequest, Selection
+from playhead.model import Canary, DepthPace, Only, OnReplay, Pace, RatePace, ReplayRequest, Selection
 
 
 class PaceByRate(Body):
@@ -56,6 +56,33 @@ PaceBody = Annotated[
     Annotated[PaceByRate, Tag("rate")] | Annotated[PaceByDepth, Tag("queue_depth")],
     Discriminator(_which_pace),
 ]
+
+
+class CanaryBody(Body):
+    """The first objects, whose processing decides whether the others follow."""
+
+    objects: int = Field(
+        strict=True, ge=1, le=10_000, description="How many objects, in byte order of their keys."
+    )
+    max_failed: float = Field(
+        default=0,
+        strict=True,
+        ge=0,
+        le=10_000,
+        description="How many of them may fail: a whole number, or a share if it is below 1. An object has "
+        "failed if its message was refused, or if it or a message below it is a dead letter.",
+    )
+
+    @model_validator(mode="after")
+    def _counts_or_shares(self) -> Self:
+        if self.max_failed > 1 and self.max_failed != int(self.max_failed):
+            raise PydanticCustomError(
+                "max_failed_fraction", "max_failed is a whole number, or a share if it is below 1"
+            )
+        return self
+
+    def canary(self) -> Canary:
+        return Canary(self.objects, self.max_failed)
 
 
 class NewPace(RootModel[PaceBody | None]):
@@ -171,6 +198,11 @@ class ReplayBody(ReplayedObjects):
     pace: PaceBody | None = Field(
         default=None, description="Limit of the publishing; null: as fast as possible."
     )
+    canary: CanaryBody | None = Field(
+        default=None,
+        description="Publish the first objects, wait until their messages are processed in all routes, and "
+        "pause the replay if too many failed. Null: publish all at once.",
+    )
     reason: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")] | None = Field(
         default=None, description="Why it is replayed. Shown with the replay, its report and its events."
     )
@@ -197,6 +229,7 @@ class ReplayBody(ReplayedObjects):
             config_version=self.config_version,
             effects=self.effects,
             pace=self.pace.pace() if self.pace else None,
+            canary=self.canary.canary() if self.canary else None,
             reason=self.reason,
             webhook=self.webhook,
             report=self.report,

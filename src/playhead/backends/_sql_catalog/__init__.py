@@ -25,6 +25,7 @@ after the other.
 
 from __future__ import annotations
 
+from playhead.backends._sql_catalog.canary import CanaryPart
 from playhead.backends._sql_catalog.code import CodePart
 from playhead.backends._sql_catalog.configs import ConfigsPart
 from playhead.backends._sql_catalog.control import ControlPart
@@ -37,7 +38,7 @@ from playhead.ports.diagnosis import Finding
 
 
 class SqlCatalog(
-    ConfigsPart, ControlPart, WorkPart, UpkeepPart, TracePart, SelectionPart, CodePart, PrunePart
+    ConfigsPart, ControlPart, CanaryPart, WorkPart, UpkeepPart, TracePart, SelectionPart, CodePart, PrunePart
 ):
     """All parts of the port. See `rows.Part` for the arguments."""
 

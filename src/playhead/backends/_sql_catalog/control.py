@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.jobs import JobsPart
@@ -51,12 +51,12 @@ class _Job(NamedTuple):
 class ControlPart(JobsPart):
     # -- pause, resume, cancel, retry --------------------------------------------------------------
 
-    async def pause(self, batch: UUID, *, by: Literal["request", "canary"] = "request") -> Replay | None:
+    async def pause(self, batch: UUID) -> Replay | None:
         async def pause_it(db: Session) -> Replay | None:
             job = await self._controlled(db, batch)
             if job and job.state != "paused":
                 _check_open(batch, job)
-                await db.run(SQL.pause_job, by=by, execution=job.n)
+                await db.run(SQL.pause_job, by="request", reason=None, execution=job.n)
                 await self._record_event(db, job.n, "replay.paused")
             return await self._find_replay(db, batch)
 
@@ -68,6 +68,7 @@ class ControlPart(JobsPart):
             if job:
                 _check_open(batch, job)
             if job and job.state in ("paused", "stalled"):
+                await db.run(SQL.end_failed_canary, execution=job.n)
                 await db.run(SQL.queue_job, execution=job.n)
                 await self._record_event(db, job.n, "replay.resumed")
             return await self._find_replay(db, batch)

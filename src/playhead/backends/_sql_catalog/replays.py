@@ -16,6 +16,7 @@ from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
 from playhead.model import (
     MOST_ERRORS,
+    OPEN_REPLAY_STATES,
     ROW_STATES,
     UNCERTAIN,
     Replay,
@@ -71,8 +72,9 @@ class ReplaysPart(Part):
         not_published = found - failed - published
         status: Literal["publishing_complete", "partial_failure"] | None = None
         errors = None
-        if failed or uncertain or row.listing_state == "dead" or state == "cancelled":
-            errors = await self._errors(db, row.n, state, given_up)
+        stopped = state == "paused" and row.pause_reason is not None
+        if failed or uncertain or row.listing_state == "dead" or state == "cancelled" or stopped:
+            errors = await self._errors(db, row, given_up)
         withdrawn = max(_count(by_lane, "cancelled", row.lane) - not_published, 0)
         if state == "cancelled":
             failed = found - published
@@ -109,7 +111,7 @@ class ReplaysPart(Part):
             withdrawn=withdrawn,
             work=_work(by_lane),
             pace=pace_of(row.pace_rate, row.pace_depth),
-            hold_at=row.hold_at,
+            hold_at=row.hold_at if row.state in OPEN_REPLAY_STATES else None,
             waits_for=_waits_for(row),
             queue_position=row.queue_position,
             plan_id=as_uuid_or_none(row.plan),
@@ -121,9 +123,13 @@ class ReplaysPart(Part):
             paused_by=row.paused_by,
         )
 
-    async def _errors(self, db: Session, n: int, state: str, given_up: str | None) -> list[str] | None:
+    async def _errors(self, db: Session, row: _Row, given_up: str | None) -> list[str] | None:
         """Return at most 100 lines; the last line of a longer list counts the remaining ones."""
         lines = []
+        state, n = row.state, row.n
+        if state == "paused" and row.pause_reason is not None:
+            resume = f"POST /api/v1/replays/{as_uuid(row.batch)}/resume"
+            lines.append(f"paused: {row.pause_reason}; {resume} continues with the rest")
         if state == "cancelled":
             lines.append(
                 "cancelled: a new replay with `only: unfinished` and this batch as `in_replay` continues"
@@ -151,6 +157,7 @@ class _Row(NamedTuple):
         given_up_uncertain: such rows that were cancelled.
         failed: rows that were refused, or whose key is outside the grammar.
         failed_behind: those of them behind the watermark.
+        pause_reason: why the canary has paused the replay.
         free: no process has the lease.
         counts: of an execution that has ended.
     """
@@ -178,6 +185,7 @@ class _Row(NamedTuple):
     failed_behind: int
     options: str | None
     paused_by: Any
+    pause_reason: str | None
     waits_for: Any
     pace_rate: float | None
     pace_depth: int | None

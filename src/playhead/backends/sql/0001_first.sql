@@ -128,6 +128,7 @@ CREATE TABLE jobs (
   plan           bigint,                        -- plans.n
   options        text,                          -- JSON: what was asked for (_sql_catalog/options.py)
   paused_by      text COLLATE "C",              -- request or canary
+  pause_reason   text,                          -- why the canary has paused it
   waits_for      text COLLATE "C",              -- broker or store: why its owner made no progress at the last renewal
   pace_rate      double precision,              -- messages per second
   pace_depth     bigint,                        -- messages that may wait in the target queue

@@ -50,7 +50,7 @@ FROM jobs j WHERE j.execution = :execution FOR UPDATE
 
 -- name: pause_job
 -- No process acquires a paused job, and its holder is fenced.
-UPDATE jobs SET state = 'paused', paused_by = :by, epoch = epoch + 1, owner = NULL, idle_takeovers = 0,
+UPDATE jobs SET state = 'paused', paused_by = :by, pause_reason = :reason, epoch = epoch + 1, owner = NULL, idle_takeovers = 0,
   waits_for = NULL WHERE execution = :execution
 
 -- name: queue_job

@@ -37,6 +37,7 @@ FILES: Final = (
         "configs.sql",
         "jobs.sql",
         "replays.sql",
+        "canary.sql",
         "control.sql",
         "plans.sql",
         "outcome.sql",

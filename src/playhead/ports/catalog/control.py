@@ -30,8 +30,22 @@ class Allowance(NamedTuple):
     why: Literal["rate", "depth", "canary"] | None = None
 
 
+class Verdict(NamedTuple):
+    """What the canary of a replay came to.
+
+    Attributes:
+        objects: how many objects it has.
+        failed: how many of them were refused, or have a dead letter at or below their message.
+        passed: the others follow; else the replay is paused.
+    """
+
+    objects: int
+    failed: int
+    passed: bool
+
+
 class Control(Protocol):
-    async def pause(self, batch: UUID, *, by: Literal["request", "canary"] = "request") -> Replay | None:
+    async def pause(self, batch: UUID) -> Replay | None:
         """Suspend publishing. Returns the replay as of the commit; None if there is no such batch.
 
         From this commit on, only messages that the answer counts as published or uncertain can start. A
@@ -41,6 +55,8 @@ class Control(Protocol):
 
     async def resume(self, batch: UUID) -> Replay | None:
         """Put a paused or stalled replay in the line of its queue (`queued`). Others are returned unchanged.
+
+        If its canary has paused it, the rest is published.
 
         Raises `Conflict` (`replay_ended`).
         """
@@ -75,6 +91,15 @@ class Control(Protocol):
         Args:
             want: how many rows at most.
             depth: messages in the target queue, if other programs consume it; None: counted from rows.
+        """
+        ...
+
+    async def decide(self, held: LeasedJob) -> Verdict | None:
+        """Decide about the canary of a job, when all messages at and below its objects are closed.
+
+        In one transaction, either the hold is lifted, or the replay is paused (`paused_by: canary`) with the
+        reason. Returns None if a message is open, there is no canary, or the epoch was raised. It may be
+        called twice a second: it reads rows of the canary only.
         """
         ...
 
