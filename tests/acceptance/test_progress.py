@@ -100,6 +100,20 @@ def test_a_worker_until_idle_after_messages_died_is_exit_code_1(shell: Shell, pr
     assert shell("worker", "--until-idle", "--processes", processes)[0] == 0
 
 
+def test_the_progress_of_a_replay_is_shown_on_a_terminal(shell: Shell):
+    with shell.worker():
+        code, said = on_a_terminal(shell, "replay", "latest", "input", "second", "--rate", "20", "--wait")
+        assert code == 0
+        assert "Publishing" in said
+        assert "at most 20/s" in said
+        code, said = on_a_terminal(shell, "replays", "watch")
+    assert code == 0
+    assert "Published" in said
+    assert "10/10" in said
+    assert "Working" in said
+    assert "Traceback" not in said
+
+
 def test_waiting_for_a_replay_reports_missing_workers_after_some_seconds(shell: Shell):
     with shell.worker():
         assert shell("replay", "latest", "input", "second", "--wait")[0] == 0

@@ -26,7 +26,7 @@ MEANINGS: Final = {
     OK: "done",
     FAILED: "an execution or a check failed, a config is invalid, or a port is in use",
     USAGE: "the command line or a path is wrong",
-    PARTIAL: "a replay published only some of its objects",
+    PARTIAL: "a replay published only some of its objects, or was paused, cancelled or refused",
     NOT_FOUND: "the named object, config or execution does not exist or was pruned, or there is no home yet",
     UNREACHABLE: (
         "a backend or the server cannot be reached, the home cannot be written, "

@@ -93,9 +93,10 @@ class _Bar:
         self._bar.update(self._task, description="Deleting objects", completed=done, total=total)
 
     def replaying(self, replay: Replay) -> None:
+        state = state_of(replay)
         self._bar.update(
             self._task,
-            description=state_of(replay).capitalize(),
+            description=state[0].upper() + state[1:],
             completed=replay.objects_published + replay.objects_failed,
             total=replay.objects_found or None,
             note=", ".join(_published(replay)[1:]),
