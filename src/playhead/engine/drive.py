@@ -28,11 +28,12 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from playhead import events, faults
 from playhead.engine import ending, planned, relay
 from playhead.engine.environment import Backends, Environment, Spawned
+from playhead.engine.jobreport import JobReport
 from playhead.engine.pages import Page, PagesCatalog, pages_of
 from playhead.envelope import Dispatch
 from playhead.errors import EXECUTION_CODES, NotFound, PlayheadError, Unavailable
@@ -93,7 +94,7 @@ class Drive:
         self._traceparent = traceparent
         self._publishing: Spawned | None = None
         self._failed: Unavailable | _Lost | None = None
-        self._route_counters = env.counters.of(leased.headers.config, leased.headers.route)
+        self._report = JobReport(self._catalog, env.counters, leased)
         self._cursor = leased.cursor
         self._renewed = env.clock()
         self._released = False
@@ -235,7 +236,7 @@ class Drive:
             )
             if window is None:
                 raise _Lost
-            self._report_invalid([one for one in some if one.problem])
+            self._report.count_invalid([one for one in some if one.problem])
             if not window.is_full:
                 self._cursor = cursor
             faults.reach("replay.recorded")
@@ -337,7 +338,7 @@ class Drive:
         )
         if not is_marked:
             raise _Lost
-        self._count(sent)
+        self._report.count(sent)
         self._pause = _FIRST_PAUSE_SECONDS
         self._tell(sent)
         faults.reach("replay.marked")
@@ -357,7 +358,7 @@ class Drive:
         await self._settle()
         if await self._catalog.close_job(self._leased):
             faults.reach("replay.closed")
-            await self._log_end()
+            await self._report.log_end()
         # Workers may have closed every row before the root row was closed.
         await ending.end_executions(self._catalog, [self._leased.job])
 
@@ -368,7 +369,7 @@ class Drive:
             faults.reach("replay.published")
             if not await self._catalog.settle(self._leased, sent.confirmed, sent.refused):
                 raise _Lost
-            self._count(sent)
+            self._report.count(sent)
             faults.reach("replay.marked")
             self._tell(sent)
             if sent.confirmed or sent.refused:
@@ -380,56 +381,6 @@ class Drive:
         """Show what the job waits for after a publish."""
         self.trouble = sent.why
         self._waits_for = "broker" if sent.uncertain else None
-
-    # -- reports -----------------------------------------------------------------------------------
-
-    def _count(self, sent: relay.Published) -> None:
-        """Count the marked rows."""
-        relay.report_marked(sent, self._env.counters)
-        if self._leased.headers.replay_batch_id:
-            self._route_counters.replay_published += len(sent.confirmed)
-            self._route_counters.replay_failed += len(sent.refused)
-
-    def _report_invalid(self, invalid: Sequence[Listed]) -> None:
-        """Report objects with invalid keys, which were recorded as dead letters.
-
-        Log one line per page, because a folder may contain many such names.
-        """
-        if not invalid:
-            return
-        headers = self._leased.headers
-        self._env.counters.count_dead(headers.config, headers.route, len(invalid))
-        if self._leased.headers.replay_batch_id:
-            self._route_counters.replay_failed += len(invalid)
-        events.emit(
-            events.KEYS_REFUSED,
-            logging.ERROR,
-            execution_id=str(self.job),
-            count=len(invalid),
-            first_key=invalid[0].key,
-            error=invalid[0].problem,
-        )
-
-    async def _log_end(self) -> None:
-        if not events.LOG.isEnabledFor(logging.INFO):
-            return  # the line would be dropped, so do not read its numbers
-        headers = self._leased.headers
-        fields: dict[str, Any] = {
-            "execution_id": str(self.job),
-            "config": headers.config,
-            "route": headers.route,
-        }
-        if batch := headers.replay_batch_id:
-            fields["replay_batch_id"] = str(batch)
-            with contextlib.suppress(Unavailable):
-                if found := await self._catalog.replay(batch, work=False):
-                    fields |= {
-                        "status": found.status,
-                        "objects_found": found.objects_found,
-                        "objects_published": found.objects_published,
-                        "objects_failed": found.objects_failed,
-                    }
-        events.emit(events.JOB_ENDED, **fields)
 
     # -- lease -------------------------------------------------------------------------------------
 
