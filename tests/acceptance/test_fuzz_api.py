@@ -62,8 +62,11 @@ def _demo(deployment: Deployment) -> Pools:
     worker = deployment.worker()
     run = deployment.run("docs", PAGES, tag="nightly")
     deployment.ended(run)
-    replay = deployment.replay(run, "markdown_converted", "segment")
+    body = {"from_execution_id": run, "from_stage": "markdown_converted", "to_route": "segment"}
+    replay = deployment.post("/replay", json=body | {"report": True, "webhook": "https://localhost:1/"})
     deployment.ended(replay["execution_id"])
+    batch = replay["replay_batch_id"]
+    deployment.until(lambda: deployment.get(f"/replays/{batch}")["report"] == "stored", "the report")
     worker.stop()
     deployment.run("spare", {"a.txt": b"for others"})
     waiting = [deployment.run("docs", PAGES) for _ in range(30)]
@@ -81,12 +84,15 @@ def _demo(deployment: Deployment) -> Pools:
     objects = list(deployment.items("/storage/objects", execution_id=run))
     assert len(dead) == 1
     ended = [run, replay["execution_id"]]
+    replays = [
+        {"from_execution_id": run, "from_stage": stage, "to_route": route, "from_path": path}
+        for stage, path in (("input", None), ("markdown_converted", "guide"), ("segments", None))
+        for route in ("convert", "docs/segment", "spare/out")
+    ]
+    plan = deployment.post("/replay/plan", json=replays[0])
     bodies: Pools = {
-        "POST /api/v1/replay": [
-            {"from_execution_id": run, "from_stage": stage, "to_route": route, "from_path": path}
-            for stage, path in (("input", None), ("markdown_converted", "guide"), ("segments", None))
-            for route in ("convert", "docs/segment", "spare/out")
-        ],
+        "POST /api/v1/replay": replays,
+        "POST /api/v1/replay/plan": replays,
         "POST /api/v1/configs": [SPARE, DOCS, {"source": SPARE}],
         "POST /api/v1/configs/validate": [SPARE, SPARE.replace("external", "extern"), {"source": DOCS}],
         "POST /api/v1/configs/{name}/run": [{"payload": [1], "path": "a/b.json", "tags": ["t"]}],
@@ -101,7 +107,10 @@ def _demo(deployment: Deployment) -> Pools:
         "from_execution_id": ended,
         "parent": ended,
         "execution": ended,
-        "replay_batch_id": [replay["replay_batch_id"]],
+        "replay_batch_id": [batch],
+        "delivery_id": [d["delivery_id"] for d in deployment.items(f"/replays/{batch}/deliveries")],
+        "revision": [1],
+        "plan_id": [plan["plan_id"]],
         "correlation_id": messages,
         "dead correlation_id": dead,
         "name": ["docs"],
@@ -199,7 +208,7 @@ class Fuzzed:
             case.body = bodies[there % len(bodies)]
 
     def _pool(self, label: str, name: str) -> list[Any]:
-        if name == "replay_batch_id" and not label.startswith("GET"):
+        if name == "replay_batch_id" and not label.startswith("GET") and not label.endswith("/send"):
             return self._pools[f"control {name}"]
         if label.endswith("/cancel"):
             return self._pools.get(f"cancel {name}", [])
@@ -223,7 +232,9 @@ def _text_of(exc: BaseException) -> str:
 @pytest.fixture
 def deployment() -> Iterator[Deployment]:
     # Received messages can be removed until their visibility expires.
-    with open_deployment(VISIBILITY_SECONDS="600") as made:
+    with open_deployment(
+        VISIBILITY_SECONDS="600", WEBHOOK_HOSTS="localhost", WEBHOOK_SECRET="whsec_" + "A" * 32
+    ) as made:
         yield made
 
 

@@ -30,8 +30,12 @@ _NO_REPORT = ("id_ambiguous", "replay_not_found", "report_not_found")
 _LINES = SUFFIX_TYPES[".jsonl"]
 _lines: dict[str, Any] = {
     "description": "A JSON object for each object of the replay, one per line, in the order of the listing.",
-    # Without `schema`, which for a stream describes the array of all items.
-    "content": {_LINES: {"itemSchema": {"$ref": f"#/components/schemas/{ReportLine.__name__}"}}},
+    "content": {
+        # Generated clients read the first one, as bytes.
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        # Without `schema`, which for a stream describes the array of all items.
+        _LINES: {"itemSchema": {"$ref": f"#/components/schemas/{ReportLine.__name__}"}},
+    },
 }
 
 
