@@ -283,6 +283,7 @@ async def test_a_request_has_every_field_that_has_a_value_and_no_other():
         request(),
         pace=DepthPace(7),
         reason="why",
+        webhook="https://hooks.example/",
         report=False,
         config_version=3,
         effects={"*": "skip"},
@@ -299,6 +300,7 @@ async def test_a_request_has_every_field_that_has_a_value_and_no_other():
         | {
             "pace": {"queue_depth": 7},
             "reason": "why",
+            "webhook": "https://hooks.example/",
             "report": False,
             "config_version": 3,
             "effects": {"*": "skip"},

@@ -43,15 +43,15 @@ async def report(
         output.emit(shown)
         return
     output.line(f"Report of replay {found}, end {shown.revision}")
-    output.line(f"  state  {shown.state}")
+    output.line(f"  state   {shown.state}")
     if shown.error:
-        output.line(f"  error  {shown.error}")
+        output.line(f"  error   {shown.error}")
     if shown.reason:
-        output.line(f"  reason {shown.reason}")
+        output.line(f"  reason  {shown.reason}")
     if shown.state == "stored":
-        output.line(f"  lines  {shown.lines:,} ({shown.bytes:,} bytes)")
+        output.line(f"  lines   {shown.lines:,} ({shown.bytes:,} bytes)")
     for part in shown.parts:
-        output.line(f"  part   {part.key}")
+        output.line(f"  part    {part.key}")
 
 
 @command("deliveries", example="playhead replays deliveries latest")

@@ -106,6 +106,10 @@ async def replay(
         str | None,
         typer.Option("--reason", metavar="TEXT", help="Why it is replayed."),
     ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option("--webhook", metavar="URL", help="Send the events of the replay to this URL."),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Record the replay and return; other processes publish it.")
     ] = False,
@@ -164,6 +168,7 @@ async def replay(
             effects=policy,
             pace=pace,
             reason=reason,
+            webhook=webhook,
             # Always a key: a request whose answer is lost can then be repeated.
             key=str(uuid7()) if key is None else key,
         )

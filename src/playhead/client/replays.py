@@ -46,6 +46,8 @@ class ReplayMethods:
         effects: OnReplay | Mapping[str, OnReplay] | None = None,
         pace: Pace | None = None,
         reason: str | None = None,
+        webhook: str | None = None,
+        report: bool | None = None,
         key: str | None = None,
         detach: bool = False,
     ) -> Replay | ReplayAnswer:
@@ -66,6 +68,8 @@ class ReplayMethods:
             pace: `playhead.RatePace(rate)` in messages per second, or `playhead.DepthPace(queue_depth)`;
                 None: as fast as possible.
             reason: why it is replayed.
+            webhook: URL that receives the events of the replay; the operator allows its host.
+            report: write a completion report; None: only if any other argument beyond `path` is given.
             key: a key of your own: a repeated call with the same key and arguments starts no second replay.
             detach: return when the replay is recorded. A server or a worker publishes it.
 
@@ -83,6 +87,8 @@ class ReplayMethods:
             effects=effects,
             pace=pace,
             reason=reason,
+            webhook=webhook,
+            report=report,
             key=str(uuid7()) if key is None else key,
         )
         if isinstance(self._services, RemoteServices):
