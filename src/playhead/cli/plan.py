@@ -165,7 +165,7 @@ def _route(one: PlannedRoute) -> str:
 
 def _duration(seconds: float | None) -> str:
     if seconds is None:
-        return "unknown: no earlier replay into this route, and no pace"
+        return "unknown: no pace, and no earlier replay into this route that was published without one"
     if seconds < _MINUTE:
         return f"about {seconds:.1f} s"
     if seconds < _HOUR:

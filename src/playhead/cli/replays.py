@@ -246,7 +246,7 @@ def describe(r: Replay) -> None:
 
 def _rest(r: Replay) -> str:
     numbers = (
-        (r.objects_failed, "failed"),
+        (r.objects_failed, "not published" if r.state == "cancelled" else "failed"),
         (r.objects_uncertain, "uncertain"),
         (r.objects_skipped, "skipped"),
         (r.withdrawn, "withdrawn"),

@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from playhead.clock import Clock
-from playhead.model import Replay
+from playhead.model import RatePace, Replay
 
 _WINDOW_SECONDS: Final = 5.0
 _APART_SECONDS: Final = 0.1
@@ -33,18 +33,21 @@ class Meter:
         self._seen: OrderedDict[UUID, deque[tuple[float, int]]] = OrderedDict()
 
     def rate(self, replay: Replay) -> float | None:
-        """Return objects per second over the last five seconds; None unless the replay is publishing.
+        """Return objects per second over the last five seconds; None unless a process publishes the replay.
 
-        If this process has not read the replay for longer, the rate covers the time since its last read, and
-        at the first read the time since the replay was created.
+        If this process has not read the replay for longer, the rate covers the time since its last read. At
+        the first read, it is the rate that was asked for, or the average since the replay was created.
         """
         batch, published, now = replay.replay_batch_id, replay.objects_published, self._clock()
-        if replay.state != "publishing":
+        if replay.state != "publishing" or replay.waits_for == "process":
             self._seen.pop(batch, None)
             if replay.status is None:  # queued or paused: publishing begins or continues after this read
                 self._remember(batch, now, published)
             return None
         if batch not in self._seen:
+            if isinstance(replay.pace, RatePace):  # the replay may have been paused for hours
+                self._remember(batch, now, published)
+                return replay.pace.rate
             age = self._wall() - datetime.fromisoformat(replay.created_at).timestamp()
             self._remember(batch, now - max(age, 0.0), 0)
         self._seen.move_to_end(batch)

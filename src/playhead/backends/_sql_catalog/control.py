@@ -41,6 +41,7 @@ class _Job(NamedTuple):
     now: float
     source: UUID
     stage: str
+    to_route: str
 
     @property
     def is_open(self) -> bool:
@@ -258,8 +259,9 @@ def _ended(batch: UUID, job: _Job) -> str:
         return f"replay {batch} was refused: its plan no longer matched the store. Make a new plan"
     if job.state == "cancelled" or job.status == "cancelled":
         return (
-            f"replay {batch} was cancelled. To replay the objects that are left, start a new replay with "
-            f"`only: unfinished` and `in_replay: {batch}`"
+            f"replay {batch} was cancelled. To replay the objects that are left, run `playhead replay "
+            f"{job.source} {job.stage} {job.to_route} --only unfinished --in-replay {batch}`; in the API, "
+            "send `only: unfinished` and `in_replay`"
         )
     if job.status != "running":
         again = f"playhead replays retry {batch}"
