@@ -9,7 +9,7 @@ import pytest
 from playhead.engine.drive import Drive
 from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
-from playhead.errors import BadRequest, broker_unavailable
+from playhead.errors import BadRequest, broker_unavailable, store_unavailable
 from playhead.model import DepthPace, Pace, RatePace, ReplayRequest
 from playhead.ports.broker import CONFIRMED, PublishResult
 from playhead.ports.catalog.jobs import Managed
@@ -122,6 +122,42 @@ class Away(MemoryBroker):
         if self.calls == 1:
             raise broker_unavailable("no connection")
         return await super().publish(dispatches)
+
+
+class Unreachable(MemoryStore):
+    """Is unavailable once."""
+
+    calls = 0
+
+    async def list(
+        self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
+    ) -> AsyncIterator[Sequence[Entry]]:
+        self.calls += 1
+        if self.calls == 1:
+            raise store_unavailable("no connection")
+        async for found in super().list(prefix, after=after, sizes=sizes, page=page):
+            yield found
+
+
+async def test_a_paced_replay_waits_for_its_rate_when_the_store_is_available_again():
+    """It waited for the store, until its next message was sent and the lease was renewed."""
+    deployment = MemoryDeployment(store=Unreachable())
+    lab = deployment.lab
+    await lab.beat("w1")
+    source = await deployment.external(2)
+    replay = await lab.replayed(source, "pages", managed=Managed(pace=RatePace(0.05)))
+    await deployment.catalog.admit(per_queue=0)
+    held = await lab.hold(replay.execution_id)
+    seen: list[str | None] = []
+
+    async def sleep(seconds: float) -> None:
+        deployment.clock.advance(seconds)
+        seen.append((await lab.replay(replay.replay_batch_id)).waits_for)
+
+    env = Environment("w1", sleep=sleep, clock=deployment.clock)
+    await Drive(deployment.backends, env, held, lease=0.5, page=10).run()
+
+    assert set(seen[3:]) == {"rate"}
 
 
 class Refusing(MemoryStore):

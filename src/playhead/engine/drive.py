@@ -241,7 +241,9 @@ class Drive:
                 self._cursor = cursor
             faults.reach("replay.recorded")
             await self._published()
-            if not self._leased.paced:
+            if self._leased.paced:
+                self._end_trouble()
+            else:
                 self._publishing = self._env.spawn(self._publish_meanwhile(window))
             await self._keep()
             if window.listed:
@@ -299,6 +301,7 @@ class Drive:
             elif allowed.why is None:
                 return
             elif allowed.why != "canary" or not await self._decide():
+                self._end_trouble()
                 self.waits = allowed.why != "rate"  # a replay with a rate makes progress
                 is_held = allowed.why == "canary"
                 await self._env.sleep(allowed.wait if is_held else min(allowed.wait, _LONGEST_PACE_SECONDS))
@@ -376,6 +379,10 @@ class Drive:
                 self._pause = _FIRST_PAUSE_SECONDS  # the queue has room again
             if sent.uncertain:
                 await self._wait_longer()
+
+    def _end_trouble(self) -> None:
+        """Show that all backends are available."""
+        self.trouble, self._waits_for = "", None
 
     def _tell(self, sent: relay.Published) -> None:
         """Show what the job waits for after a publish."""
