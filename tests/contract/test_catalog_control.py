@@ -412,6 +412,25 @@ async def test_a_depth_counts_the_messages_of_all_replays_that_no_worker_has_cla
     assert await catalog.allow(two, want=100) == second
 
 
+async def test_messages_that_a_queue_has_lost_count_until_they_are_published_again(
+    catalog: Catalog, lab: Lab
+):
+    _, held = await listed(lab, pace=DepthPace(2))
+    allowed = await catalog.allow(held, want=100)
+    assert allowed
+    sent = await send(lab, held, allowed.upto)
+    assert await catalog.mark(held, allowed.upto)
+
+    lost = await catalog.redeliver_lost("w1", held.headers.queue, limit=10)
+
+    assert len(lost) == len(sent) == 2
+    assert await catalog.allow(held, want=100) == (0, 0.1, "depth")
+    await catalog.mark_published(lost)
+    assert await catalog.allow(held, want=100) == (0, 0.1, "depth")
+    await lab.work(lab.ids(lost)[0])
+    assert await catalog.allow(held, want=100) == (3, 0.0, None)
+
+
 async def test_the_depth_of_an_external_queue_is_given(catalog: Catalog, lab: Lab):
     _, held = await listed(lab, count=30, pace=DepthPace(10))
 

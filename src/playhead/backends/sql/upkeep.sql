@@ -182,14 +182,20 @@ WITH RECURSIVE waiting (execution, state, lane) AS (
   FROM waiting w WHERE w.lane IS NOT NULL
 ), waiting_lanes (lane) AS (SELECT DISTINCT lane FROM waiting WHERE lane IS NOT NULL)
 
+-- fragment: pending_of_lane
+-- Pending rows of an execution in a lane, in PostgreSQL. Without the bound, each second would read all rows that a job has
+-- yet to publish.
+SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
+    AND -m.n > coalesce(-{first_unmarked}, -9223372036854775807)
+
+-- fragment: retries_of_lane
+-- Published retries of an execution in a lane, in PostgreSQL.
+SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id
+    AND {dispatched} ORDER BY -m.n DESC LIMIT :limit
+
 -- fragment: waiting_of_lane
--- Published rows of an execution in a lane that no worker has claimed, in PostgreSQL. Without the bound, each second
--- would read all rows that a job has yet to publish.
-(SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
-    AND -m.n > coalesce(-{first_unmarked}, -9223372036854775807) AND {dispatched} ORDER BY -m.n DESC LIMIT :limit)
-  UNION ALL
-  (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id
-    AND {dispatched} ORDER BY -m.n DESC LIMIT :limit)
+-- Published rows of an execution in a lane that no worker has claimed, in PostgreSQL.
+({pending_of_lane} AND {dispatched} ORDER BY -m.n DESC LIMIT :limit) UNION ALL ({retries_of_lane})
 
 -- name: waiting_queues (postgresql)
 -- Queues with a published row that no worker has claimed. The limit is 1.
@@ -216,38 +222,41 @@ ORDER BY l.id
 SELECT e.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
 WHERE {processed} AND l.queue = :queue
 
--- fragment: waiting_rows_by_lateral
+-- name: waiting_rows (postgresql)
 -- Published rows of a queue that no worker has claimed.
 SELECT w.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
 CROSS JOIN LATERAL ({waiting_of_lane}) w
 WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue LIMIT :limit
 
--- fragment: waiting_rows_by_index
--- The same, by the index that SQLite has. One half for each state: a condition with OR would read all pending rows.
+-- fragment: pending_by_index
+-- Pending rows of a queue, by the index that SQLite has.
 SELECT m.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
 CROSS JOIN messages m INDEXED BY messages_by_state ON m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
   AND m.n < coalesce({first_unmarked}, 9223372036854775807)
-WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue AND {dispatched}
-UNION ALL
+WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue
+
+-- fragment: retries_by_index
+-- Published retries of a queue, by the index that SQLite has.
 SELECT m.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
 CROSS JOIN messages m INDEXED BY messages_by_state ON m.execution = e.n AND m.state = {RETRY} AND m.lane = l.id
-WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue AND {dispatched} LIMIT :limit
-
--- name: waiting_rows (postgresql)
--- Published rows of a queue that no worker has claimed.
-{waiting_rows_by_lateral}
+WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue AND {dispatched}
 
 -- name: waiting_rows (sqlite)
--- The same.
-{waiting_rows_by_index}
+-- The same. One half for each state: a condition with OR would read all pending rows.
+{pending_by_index} AND {dispatched} UNION ALL {retries_by_index} LIMIT :limit
 
 -- name: count_waiting (postgresql)
--- How many there are, at most `limit`.
-SELECT count(*) FROM ({waiting_rows_by_lateral}) AS waiting
+-- How many rows a queue holds or is about to get again, at most `limit`: also those that the broker has lost. Uncertain
+-- rows are counted with their jobs.
+SELECT count(*) FROM (SELECT w.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
+CROSS JOIN LATERAL (({pending_of_lane} AND m.published IS DISTINCT FROM {UNCERTAIN} ORDER BY -m.n DESC LIMIT :limit)
+  UNION ALL ({retries_of_lane})) w
+WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue LIMIT :limit) AS waiting
 
 -- name: count_waiting (sqlite)
 -- The same.
-SELECT count(*) FROM ({waiting_rows_by_index}) AS waiting
+SELECT count(*) FROM ({pending_by_index} AND m.published IS DISTINCT FROM {UNCERTAIN}
+UNION ALL {retries_by_index} LIMIT :limit) AS waiting
 
 -- name: lock_waiting
 -- Skip rows that another transaction has locked: they are being claimed.
