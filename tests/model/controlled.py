@@ -7,63 +7,37 @@ pause or a cancel on, each message that starts must be one that its answer has c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 from playhead.backends.sql import CANCELLED, DEAD, PENDING
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
-from playhead.errors import Conflict, NotFound, ReplayContinues, Unavailable, store_unavailable
+from playhead.errors import Conflict, ReplayContinues, Unavailable
 from playhead.ids import uuid7
 from playhead.model import (
     OPEN_REPLAY_STATES,
-    Config,
     DepthPace,
-    ErrorHandling,
     Execution,
     Pace,
     RatePace,
     Replay,
-    Route,
     Selection,
 )
-from playhead.ports.catalog.control import Allowance
-from playhead.ports.catalog.jobs import LeasedJob, Managed, Window
+from playhead.ports.catalog.jobs import Managed
 from playhead.ports.catalog.work import Claim
-from playhead.ports.store import Blob, Entry
 from playhead.services.control import ControlService
-from tests.model import faulty
+from tests.catalog_memory import MemoryCatalog
+from tests.model import replaying
 from tests.model.faulty import at_once, step, until_answered
-from tests.model.world import Concurrent, World, part
+from tests.model.replaying import STAGE, Replaying
+from tests.model.world import Concurrent
 
-CONFIG = Config(
-    "model",
-    "first",
-    {
-        "first": Route("first", "q.first", stage="parts", to=("second",), errors=ErrorHandling(6, 1, 1, 1)),
-        "second": Route("second", "q.second", errors=ErrorHandling(6, 1, 1, 1)),
-    },
-)
 BAD_PATH = "z" * 201
 """Its segment is too long, so its message is a dead letter (`invalid_key`)."""
 
 
-class Store(faulty.Store):
-    """Its listing sometimes fails, for some time or for good."""
-
-    async def list(
-        self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
-    ) -> AsyncIterator[Sequence[Entry]]:
-        async for found in super().list(prefix, after=after, sizes=sizes, page=page):
-            if self.world.strikes("no_store", 0.2):
-                raise store_unavailable("no connection")
-            if self.world.strikes("no_listing", 0.2):
-                raise NotFound("no_objects", "the store refuses")
-            yield found
-
-
-class Catalog(faulty.Catalog):
+class Catalog(replaying.Catalog):
     """Compares the answers about the replay with its rows. Sometimes an answer is lost."""
 
     world: Controlled
@@ -97,29 +71,6 @@ class Catalog(faulty.Catalog):
         self.world.check(answer)
         return self.maybe_unanswered(answer)
 
-    async def admit(self, *, per_queue: int) -> list[UUID]:
-        return self.maybe_unanswered(await super().admit(per_queue=per_queue))
-
-    # -- the holder of the job ---------------------------------------------------------------------
-
-    async def acquire(self, job: UUID, *, owner: str, lease: float) -> LeasedJob | None:
-        return self.maybe_unanswered(await super().acquire(job, owner=owner, lease=lease))
-
-    async def record(self, *page: Any, **options: Any) -> Window | None:
-        return self.maybe_unanswered(await super().record(*page, **options))
-
-    async def mark(self, *batch: Any, **options: Any) -> bool:
-        return self.maybe_unanswered(await super().mark(*batch, **options))
-
-    async def settle(self, *batch: Any) -> bool:
-        return self.maybe_unanswered(await super().settle(*batch))
-
-    async def allow(self, held: LeasedJob, *, want: int, depth: int | None = None) -> Allowance | None:
-        return self.maybe_unanswered(await super().allow(held, want=want, depth=depth))
-
-    async def close_job(self, held: LeasedJob) -> bool:
-        return self.maybe_unanswered(await super().close_job(held))
-
 
 class Roots(NamedTuple):
     """The messages of a replay, by the rule of its numbers. `given_up`: cancelled before they were sent."""
@@ -131,7 +82,7 @@ class Roots(NamedTuple):
     given_up: set[UUID]
 
 
-class Controlled(World):
+class Controlled(Replaying):
     """A replay, its users, and servers that drive it.
 
     Attributes:
@@ -141,9 +92,7 @@ class Controlled(World):
         published: the highest number of published messages that was read.
     """
 
-    config = CONFIG
-    crew: Sequence[str] = ("server", "server", "worker", "worker", "worker", "keeper")
-    restarted = ("server", "worker", "keeper", "watcher")
+    restarted = (*Replaying.restarted, "watcher")
     operations: ClassVar[Sequence[str]] = (
         *("pause", "pause", "pause", "pause", "resume", "resume", "resume", "retry", "retry"),
         *("cancel", "cancel", "withdraw", "rate", "depth", "unpaced"),
@@ -154,7 +103,7 @@ class Controlled(World):
         self.kept: set[UUID] | None = None
         self.published = 0
         self.batch = uuid7()
-        super().__init__(seed, catalog=catalog, store=Store, **options)
+        super().__init__(seed, catalog=catalog, **options)
 
     def budget(self) -> Counter[str]:
         choice = self.rng.choice
@@ -179,42 +128,16 @@ class Controlled(World):
         self.catalog.window = max(self.page, choice([1, 2, 3]))
         self.catalog.step_rows = choice([1, 2, 1000])
         paths = [f"k{n}" for n in range(choice([2, 6, 9]))] + choice([[], [], [BAD_PATH]])
-        source = uuid7()
-        at_once(self.still.write([[Blob(f"{source}/pages/{path}", path.encode())] for path in paths]))
-        at_once(self.catalog.adopt(source))
         limit = choice([None, None, None, 4])
         self.objects = set(sorted(paths)[:limit])
         paces = (None, None, RatePace(2), DepthPace(2))
         managed = Managed(selection=Selection(limit=limit) if limit else None, pace=choice(paces))
-        opened = at_once(
-            self.catalog.open_replay(
-                batch=self.batch,
-                source=source,
-                stage="pages",
-                path=None,
-                prefix=f"{source}/pages",
-                to_route="first",
-                config="model",
-                version=1,
-                route="first",
-                managed=managed if limit or managed.pace or self.rng.random() < 0.5 else None,
-            )
-        )
-        self.job = opened.replay.execution_id
+        is_managed = limit or managed.pace or self.rng.random() < 0.5
+        replay = self.open(self.put(paths), managed if is_managed else None, batch=self.batch)
+        self.job = replay.execution_id
         self.crew = (*self.crew, *choice([(), ("watcher",), ("caller",)]))
 
     # -- processes ---------------------------------------------------------------------------------
-
-    async def server(self, name: str) -> None:
-        service = self.replays(name)
-        while True:
-            for job in await until_answered(self.free_jobs):
-                await service.drives.drive(job)
-            await step()
-
-    async def free_jobs(self) -> list[UUID]:
-        await self.catalog.admit(per_queue=0)
-        return await self.catalog.abandoned_jobs()
 
     async def watcher(self, name: str) -> None:
         while True:
@@ -268,11 +191,6 @@ class Controlled(World):
             else:
                 return
 
-    def output(self, one: ClaimedMessage, data: bytes, n: int) -> AttemptOutcome:
-        if one.claim.route == "first":
-            return AttemptOutcome(one, "parts", [part(one.claim.path, data)])
-        return AttemptOutcome(one)
-
     # -- the schedule ------------------------------------------------------------------------------
 
     def fault(self) -> bool:
@@ -305,7 +223,7 @@ class Controlled(World):
         return self.is_wanted and (listing == "dead" or refused > 0)
 
     def now_read(self) -> Replay:
-        found = at_once(faulty.Catalog.replay(self.catalog, self.batch, work=False))
+        found = at_once(MemoryCatalog.replay(self.catalog, self.batch, work=False))
         assert isinstance(found, Replay)
         return found
 
@@ -397,7 +315,7 @@ class Controlled(World):
     def note_start(self, claim: Claim) -> None:
         super().note_start(claim)
         cid = claim.correlation_id
-        is_root = claim.stage == "pages"
+        is_root = claim.stage == STAGE
         if is_root and self.allowed is not None and cid not in self.allowed:
             self.bad.append("started in a pause that counted it as unsent")
         if is_root and self.kept is not None and cid not in self.kept:

@@ -60,6 +60,7 @@ class Broker(MemoryBroker):
 
     Attributes:
         sent: when each message was dispatched for the first time.
+        full_until: until then it takes no dispatch.
     """
 
     world: World
@@ -67,6 +68,7 @@ class Broker(MemoryBroker):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.sent: dict[UUID, float] = {}
+        self.full_until = 0.0
 
     async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         if any(dispatch.headers.route in self.world.skipped for dispatch in dispatches):
@@ -81,7 +83,7 @@ class Broker(MemoryBroker):
         if UUID(dispatch.correlation_id) not in self.sent and self.world.strikes("refuse", 0.5):
             await step()
             return PublishResult("refused", "too large")
-        if self.world.strikes("full", 0.3):
+        if self.world.now < self.full_until or self.world.strikes("full", 0.3):
             await step()
             return PublishResult("uncertain", "the queue is full")
         await super().publish([dispatch])

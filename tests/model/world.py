@@ -86,6 +86,7 @@ class World:
         crew: the kinds of the processes that are started first.
         restarted: kinds of processes that are started again after a crash.
         calm: between which turns the calm phase begins.
+        ticks: the seconds that pass, sometimes, before a turn.
         job: the execution whose rows are checked.
         objects: the paths of its roots.
         quiet: the calm phase has begun.
@@ -99,6 +100,7 @@ class World:
     restarted: Sequence[str] = ("worker", "keeper")
     calm: ClassVar[tuple[int, int]] = (100, 500)
     turns: ClassVar[int] = 30_000
+    ticks: Sequence[float] = (0.05, 0.3, 1.0)
     skipped: Sequence[str] = ()
     job: UUID
     objects: set[str]
@@ -301,10 +303,11 @@ class World:
             self.quiet = turn > calm
             if self.quiet:
                 self.faults.clear()
+                self.broker.full_until = 0.0
             elif self.fault():
                 continue
             if rng.random() < 0.2:
-                self.now += rng.choice([0.05, 0.3, 1.0])
+                self.now += self.rng.choice(self.ticks)
             if self.quiet or rng.random() < 0.2:
                 self.beat()
             self.tend()
