@@ -296,11 +296,11 @@ async def test_pages_of_many_objects_are_listed_completely():
             site.deployment.catalog,
             site.store,
             f"{site.source}/pages",
-            sized=False,
+            recorded=True,
             has_references=False,
             page=page,
         )
-        found = [one.key.removeprefix(site.key("")) async for some in survey.items() for one in some]
+        found = [key.removeprefix(site.key("")) async for some in survey.items() for key, _, _ in some]
         assert found == sorted([*(f"{number:05}.md" for number in range(25)), "00003-other.bin"])
         assert (survey.asides, survey.unaccompanied) == (25, 0)
 

@@ -87,7 +87,7 @@ class Listing:
             return None
         async for page in self._store.list(str(execution), sizes=True, page=PAGE):
             for entry in page:
-                if in_a_stage(entry.key):
+                if _in_a_stage(entry.key):
                     when = moment(entry.modified)
                     return Execution(
                         execution_id=execution,
@@ -158,7 +158,7 @@ class Listing:
         if execution.changed_since and await self._catalog.references(prefix, limit=1):
             return True
         async for page in self._store.list(prefix, page=PAGE):
-            found = [entry.key for entry in page if in_a_stage(entry.key)]
+            found = [entry.key for entry in page if _in_a_stage(entry.key)]
             if found and len(await self._catalog.unstored(found)) < len(found):
                 return True
         return False
@@ -220,7 +220,7 @@ class Listing:
         if execution.changed_since:
             pages = with_references(self._catalog, stored, prefix, after, page)
         async for entries in pages:
-            shown = [e for e in entries if in_a_stage(e.key)]
+            shown = [e for e in entries if _in_a_stage(e.key)]
             hidden = await self._catalog.unstored([e.key for e in shown]) if shown else set()
             yield [e for e in shown if e.key not in hidden]
 
@@ -243,7 +243,7 @@ def _below(key: str) -> str:
     return key.partition("/")[2]
 
 
-def in_a_stage(key: str) -> bool:
+def _in_a_stage(key: str) -> bool:
     """Whether a listed key belongs to an object of a stage. External objects may lie next to the stages."""
     return "/" in _below(key) and not keys.is_aside(key)
 

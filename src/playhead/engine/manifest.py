@@ -12,7 +12,7 @@ import json
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
 from playhead.errors import Conflict
 from playhead.model import MOST_DIFFERENCES, ChangedObject, ObjectState, PlanDifference
@@ -25,12 +25,8 @@ _LEVEL: Final = 1
 _quoted: Final[Callable[[str], str]] = json.encoder.encode_basestring_ascii
 
 
-class Item(NamedTuple):
-    """One object of a manifest; see `model.PlannedObject`."""
-
-    key: str
-    size: int
-    tag: str
+Item = tuple[str, int, str]
+"""Key, size and tag of one object; see `model.PlannedObject`. A plain tuple, as there may be millions."""
 
 
 def row_tag(sha: bytes) -> str:
@@ -47,7 +43,7 @@ def pack(no: int, items: Sequence[Item]) -> PlanPage:
     """Return a page with at least one object."""
     text = "".join([f"[{_quoted(key)},{size},{_quoted(tag)}]\n" for key, size, tag in items]).encode()
     digest = sha256(text).digest()
-    return PlanPage(no, items[0].key, items[-1].key, len(items), digest, zlib.compress(text, _LEVEL))
+    return PlanPage(no, items[0][0], items[-1][0], len(items), digest, zlib.compress(text, _LEVEL))
 
 
 def unpack(page: PlanPage) -> list[Item]:
@@ -60,7 +56,7 @@ def unpack(page: PlanPage) -> list[Item]:
         raise Conflict(
             "plan_not_ready", f"page {page.no} of the plan is damaged in the catalog. Make a new plan"
         )
-    return [Item(*line) for line in json.loads(b"[" + text[:-1].replace(b"\n", b",") + b"]")]
+    return [(key, size, tag) for key, size, tag in json.loads(b"[" + text[:-1].replace(b"\n", b",") + b"]")]
 
 
 class Digest:
@@ -111,7 +107,7 @@ async def compare(
     at = 0
     async for page in planned:
         wanted = {key: (size, tag) for key, size, tag in page}
-        last = page[-1].key
+        last = page[-1][0]
         differing: list[tuple[str, ObjectState | None]] = []
         while ahead is not None:
             for place in range(at, len(ahead)):

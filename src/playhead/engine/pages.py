@@ -84,7 +84,7 @@ async def _selector(catalog: PagesCatalog, leased: LeasedJob) -> Selector | None
 
 async def _planned(catalog: PagesCatalog, plan: LeasedPlan, after: str) -> AsyncIterator[Page]:
     async for items in objects_of(catalog, plan, after=after):
-        yield Page([one.key for one in items], items[-1].key)
+        yield Page([key for key, _, _ in items], items[-1][0])
 
 
 async def _inputs(catalog: PagesCatalog, leased: LeasedJob, after: str, size: int) -> AsyncIterator[Page]:

@@ -42,7 +42,7 @@ async def objects_of(
         if not pages:
             raise Conflict("plan_expired", f"the objects of plan {plan.plan} are not kept any more")
         items = await asyncio.to_thread(unpack, pages[0])
-        yield items if items[0].key > after else [one for one in items if one.key > after]
+        yield items if items[0][0] > after else [one for one in items if one[0] > after]
         cursor = pages[0].last_key
 
 
@@ -56,7 +56,7 @@ async def difference(catalog: CheckCatalog, store: Store, leased: LeasedJob) -> 
         catalog,
         store,
         leased.prefix,
-        sized=not leased.stages,  # without declared stages, all objects are those of another program
+        recorded=bool(leased.stages),  # an execution of another program has no declared stages
         has_references=leased.has_references,
     )
     return await compare(objects_of(catalog, leased.plan, after=""), survey.items())

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from playhead.engine import effects
 from playhead.engine.codecheck import CodeCheck, other_versions
+from playhead.engine.manifest import Item
 from playhead.engine.request import Resolved
 from playhead.engine.survey import Surveyed
 from playhead.keys import content_type_of, problem
@@ -133,29 +134,34 @@ class Summary:
         self.over_limit = 0
         self._types = Counter[str]()
 
-    def add(self, page: Surveyed) -> Surveyed:
-        """Count a page; return it without the objects that are over the limit."""
-        if self._limit is not None:
-            kept = page.objects[: max(self._limit - self.objects, 0)]
-            self.over_limit += len(page.objects) - len(kept)
-            page = page._replace(objects=kept)
-        if not page.objects:
+    def cut(self, page: Surveyed) -> Surveyed:
+        """Return a page without the objects that are over the limit, and count these."""
+        if self._limit is None:
             return page
+        kept = page.objects[: max(self._limit - self.objects, 0)]
+        self.over_limit += len(page.objects) - len(kept)
+        return page._replace(objects=kept)
+
+    def add(self, page: Surveyed, items: Sequence[Item]) -> None:
+        """Count a page; `items` are its entries in the manifest."""
+        if not items:
+            return
         records = page.records
-        self.objects += len(page.objects)
-        self.bytes += sum(records[one.key].size if one.key in records else one.size for one in page.objects)
-        self.first_keys += [one.key for one in page.objects[: _FIRST_KEYS - len(self.first_keys)]]
-        self.last_key = page.objects[-1].key
+        self.objects += len(items)
+        self.bytes += sum([size for _, size, _ in items])
+        self.first_keys += [key for key, _, _ in items[: _FIRST_KEYS - len(self.first_keys)]]
+        self.last_key = items[-1][0]
         kinds = Counter(
-            records[one.key].content_type if one.key in records else content_type_of(one.key)
-            for one in page.objects
+            [
+                record.content_type if (record := records.get(key)) else content_type_of(key)
+                for key, _, _ in items
+            ]
         )
         for kind, count in kinds.items():
             known = kind in self._types or len(self._types) < _MOST_TYPES
             self._types[kind if known else _OTHER_TYPES] += count
         # Only other programs store objects under invalid keys.
-        self.invalid += sum(_is_invalid(one.key) for one in page.objects if one.key not in records)
-        return page
+        self.invalid += sum([_is_invalid(key) for key, _, _ in items if key not in records])
 
     @property
     def content_types(self) -> dict[str, int]:

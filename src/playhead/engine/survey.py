@@ -3,7 +3,7 @@
 The size and the tag of one of Playhead's own objects are those of its record, so the names of a stage are
 enough as long as it has no object of another program. On files this saves one system call for each object.
 As soon as an object without a record is found, the listing is repeated from this page on, with sizes and
-the store's tags.
+the store's tags. An execution of another program has no records, so the catalog is not asked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from playhead import keys
-from playhead.engine.listing import PAGE, Rows, in_a_stage, with_references
+from playhead.engine.listing import PAGE, Rows, with_references
 from playhead.engine.manifest import Item, row_tag, store_tag
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.work import Source
@@ -32,15 +32,13 @@ class Surveyed(NamedTuple):
     records: Mapping[str, Source]
 
     def items(self) -> list[Item]:
-        return [item_of(one, self.records.get(one.key)) for one in self.objects]
-
-
-def item_of(one: Entry | Reference, record: Source | None) -> Item:
-    """Return the entry of an object in a manifest. An object without a record must have a tag."""
-    if record:
-        return Item(one.key, record.size, row_tag(record.sha256))
-    assert isinstance(one, Entry), "a reference has a record"
-    return Item(one.key, one.size, store_tag(one.tag))
+        """Return the entries of the objects in a manifest. An object without a record must have a tag."""
+        return [
+            (one.key, record.size, row_tag(record.sha256))
+            if (record := self.records.get(one.key))
+            else (one.key, one.size, store_tag(one.tag))  # type: ignore[union-attr]  # references have records
+            for one in self.objects
+        ]
 
 
 class Survey:
@@ -48,7 +46,8 @@ class Survey:
 
     Args:
         prefix: `{execution}/{stage}` or `{execution}/{stage}/{path}`.
-        sized: list with sizes and times from the start.
+        recorded: the execution may have records. Otherwise all objects are those of another program.
+        timed: the times of the objects are needed.
         has_references: the execution may have references.
         page: objects that a page has at most, with their sidecars.
 
@@ -64,14 +63,18 @@ class Survey:
         store: Store,
         prefix: str,
         *,
-        sized: bool,
+        recorded: bool,
+        timed: bool = False,
         has_references: bool,
         page: int = 2 * PAGE,
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._prefix = prefix
-        self._sized = sized
+        self._recorded = recorded
+        self._sized = timed or not recorded
+        # Another program may have stored an object under the name of the stage. It is in no stage.
+        self._stage_key = prefix if prefix.count("/") == 1 else None
         self._has_references = has_references
         self._page = page
         self._expected = set[str]()
@@ -108,32 +111,37 @@ class Survey:
 
     async def _examine(self, entries: Sequence[Entry | Reference]) -> Surveyed | None:
         """Return the objects of a page; None if it must be listed with sizes."""
-        shown = [one for one in entries if in_a_stage(one.key)]
-        names = [one.key for one in shown]
-        records = await self._catalog.sources(names) if names else {}
-        others = [name for name in names if name not in records]
-        hidden: set[str] = set()
-        if others:
-            hidden = await self._catalog.unstored(others)
+        shown: list[Entry | Reference] = []
+        asides: list[str] = []
+        for one in entries:
+            key = one.key
+            if keys.is_aside(key):
+                asides.append(key)
+            elif key != self._stage_key:
+                shown.append(one)
+        records: Mapping[str, Source] = {}
+        if self._recorded and shown:
+            names = [one.key for one in shown]
+            records = await self._catalog.sources(names)
+            others = [name for name in names if name not in records] if len(records) < len(names) else []
+            hidden = await self._catalog.unstored(others) if others else set[str]()
             if len(hidden) < len(others) and not self._sized:
                 return None
             if hidden:
                 shown = [one for one in shown if one.key not in hidden]
-        self._count(entries, records, len(hidden))
+                self.hidden += len(hidden)
+        self.asides += len(asides)
+        if self._recorded:
+            self._match(records, asides, entries[-1].key)
         return Surveyed(shown, records)
 
-    def _count(
-        self, entries: Sequence[Entry | Reference], records: Mapping[str, Source], hidden: int
-    ) -> None:
-        asides = [one.key for one in entries if keys.is_aside(one.key)]
-        self.asides += len(asides)
-        self.hidden += hidden
+    def _match(self, records: Mapping[str, Source], asides: Sequence[str], last: str) -> None:
+        """Count the objects of Playhead up to the key `last` that have no sidecar."""
         # A sidecar comes after its object, but not always in the same page. References have no sidecar here,
         # and that of an object which is listed alone is not listed.
         self._expected.update(key for key, record in records.items() if record.location is None)
         self._expected.discard(self._prefix)
-        self._expected.difference_update(keys.object_of(key) for key in asides)
-        last = entries[-1].key
+        self._expected.difference_update([keys.object_of(key) for key in asides])
         if missing := [key for key in self._expected if keys.sidecar_key(key) <= last]:
             self.unaccompanied += len(missing)
             self._expected.difference_update(missing)

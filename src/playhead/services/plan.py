@@ -158,7 +158,8 @@ class PlanService:
             self._catalog,
             self._store,
             found.prefix,
-            sized=found.source.kind == "adopted" or (selector is not None and selector.needs_times),
+            recorded=found.source.kind != "adopted",
+            timed=selector is not None and selector.needs_times,
             has_references=found.source.changed_since is not None,
         )
         summary = preview.Summary(found.selection.limit if found.selection else None)
@@ -243,7 +244,9 @@ class PlanService:
             page = listed
             if selector:
                 page = page._replace(objects=await selector.select(page.objects, page.records))
-            page = summary.add(page)
+            page = summary.cut(page)
+            items = page.items()
+            summary.add(page, items)
             if summary.objects > self._most_objects:
                 raise Conflict(
                     "too_many_objects",
@@ -252,7 +255,7 @@ class PlanService:
                 )
             if verified:
                 await verified.read(page)
-            yield page.items()
+            yield items
 
     def _lost(self, plan: Plan) -> Conflict:
         return Conflict(
@@ -292,15 +295,13 @@ class PlanService:
             if not pages:
                 break
             items = await asyncio.to_thread(unpack, pages[0])
-            found += [one for one in items if one.key > after]
+            found += [one for one in items if one[0] > after]
             at = pages[0].last_key
         if not found:
             self._check_has_pages(await self.get(plan), after)
         items = found[:limit]
         more = len(found) > limit
-        return Page(
-            [PlannedObject(*one) for one in items], encode_cursor(items[-1].key, of) if more else None
-        )
+        return Page([PlannedObject(*one) for one in items], encode_cursor(items[-1][0], of) if more else None)
 
     def _check_has_pages(self, plan: Plan, after: str) -> None:
         """Raise `Conflict` unless a plan has pages, and they just end."""
