@@ -17,6 +17,7 @@ from bench import (
     deployment_workers,
     latency,
     million,
+    plans,
     prune,
     replay,
     reports,
@@ -30,10 +31,10 @@ from bench.figures import Figure, costs, table
 from bench.machine import DISK, facts, in_memory, report
 
 _MILLION = 1_000_000
-_HOME = ("replay", "workers", "latency", "control", "selection", "report", "help")
+_HOME = ("replay", "workers", "latency", "control", "selection", "plans", "report", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
 _ADAPTERS = ("adapters", "prune")
-_FULL = ("million", "prune-many", "scale", "deployment-million")
+_FULL = ("million", "plan-million", "prune-many", "scale", "deployment-million")
 
 
 def main() -> int:
@@ -71,6 +72,7 @@ def main() -> int:
         "report": lambda: reports.measure(
             memory, objects=5_000 if small else 100_000, rounds=1 if small else 3
         ),
+        "plans": lambda: plans.measure(memory, objects=5_000 if small else 100_000, rounds=1 if small else 5),
         "adapters": lambda: adapters.measure(
             memory,
             limited=40 if small else 1_000,
@@ -82,6 +84,7 @@ def main() -> int:
         "prune": lambda: prune.measure(memory, disk, objects=3_000 if small else 30_000),
         "prune-many": lambda: prune.measure(memory, disk, objects=6_000 if small else 300_000),
         "million": lambda: million.measure(memory, objects=20_000 if small else _MILLION),
+        "plan-million": lambda: plans.million(memory, objects=20_000 if small else _MILLION),
         "scale": lambda: scale.measure(
             testbed, memory, size=scale.SMALL if small else scale.Size(), rounds=1 if small else 3
         ),
@@ -123,7 +126,7 @@ def main() -> int:
 def _chosen(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the parts to measure if `--only` names none."""
     if options.deployments:
-        return _SERVERS + (_FULL[2:] if options.full else ())
+        return _SERVERS + (_FULL[3:] if options.full else ())
     return _HOME + _SERVERS + _ADAPTERS + _FULL if options.full else _HOME
 
 
