@@ -20,6 +20,12 @@ import httpx
 from tests.acceptance.ledger import Findings, Ledger, Picture
 from tests.acceptance.processes import Deployment, Process, open_deployment
 
+ELSEWHERE: Final = (
+    *("prune.", "plan.", "report.", "webhook.", "control."),
+    *("replay.admitted", "replay.allowed", "replay.checked"),
+)
+"""How points begin that a plain run and a plain replay do not pass. They have tests of their own."""
+
 What = Literal["run", "replay"]
 Who = Literal["worker", "serve", "cli", "heir"]
 

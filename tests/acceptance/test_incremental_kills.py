@@ -17,6 +17,7 @@ import pytest
 
 from playhead import faults
 from tests.acceptance.deployments import KINDS, Urls, open_server_deployment, own_servers
+from tests.acceptance.kills import ELSEWHERE
 from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
 from tests.servers import Missing, absent
 
@@ -42,7 +43,7 @@ _INPUTS: Final = 250
 _CHANGED: Final = 5
 _OPEN_PRUNINGS: Final = "SELECT 1 FROM prunings WHERE deleted_at IS NULL"
 
-POINTS: Final = tuple(point for point in sorted(faults.POINTS) if not point.startswith("prune."))
+POINTS: Final = tuple(point for point in sorted(faults.POINTS) if not point.startswith(ELSEWHERE))
 CASES: Final = [
     *((point, 1) for point in POINTS if point != "replay.created"),
     *((f"replay.{point}", 2) for point in ("recorded", "published", "marked")),

@@ -13,7 +13,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from playhead import faults
-from tests.acceptance.kills import CASES, Case, Outcome, trying
+from tests.acceptance.kills import CASES, ELSEWHERE, Case, Outcome, trying
 
 FAST: Final = frozenset(
     case
@@ -46,8 +46,8 @@ def test_nothing_is_lost_duplicated_or_uncertain_after_a_kill(
 
 
 def test_every_point_has_a_case() -> None:
-    """Except those of a prune, which `test_prune_kills` has."""
-    points = {point for point in faults.POINTS if not point.startswith("prune.")}
+    """Except those that other tests have."""
+    points = {point for point in faults.POINTS if not point.startswith(ELSEWHERE)}
     assert {case.point for case in CASES} == {case.point for case in FAST} == points
 
 
