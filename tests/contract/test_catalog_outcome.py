@@ -12,10 +12,12 @@ from uuid import UUID
 import pytest
 
 from playhead.ids import created_at
+from playhead.model import PlanDifference
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Listed, Managed
 from playhead.ports.catalog.outcome import ClaimedDelivery, ClaimedReport, WrittenPart
 from playhead.ports.catalog.prune import PruneFilter
+from tests.contract.test_catalog_plans import page, ready
 
 if TYPE_CHECKING:
     from playhead.envelope import Dispatch
@@ -449,6 +451,49 @@ async def test_the_end_of_a_replay_is_an_event(catalog: Catalog, lab: Lab, event
     if event != "cancelled":  # its rows are cancelled in later steps
         assert body["data"] == now
     assert body["data"]["replay_batch_id"] == str(replay.replay_batch_id)
+
+
+async def events_of(lab: Lab, replay: Replay) -> list[tuple[str, int]]:
+    found, _ = await lab.catalog.deliveries(replay.replay_batch_id)
+    return [(one.event.removeprefix("replay."), one.revision) for one in reversed(found)]
+
+
+async def test_each_control_of_a_replay_is_an_event_once(catalog: Catalog, lab: Lab):
+    source = await lab.sealed("a.md")
+    replay = await lab.managed(source, WEBHOOK)
+    batch = replay.replay_batch_id
+    for _ in range(2):
+        await catalog.pause(batch)
+    for _ in range(2):
+        await catalog.resume(batch)
+    await catalog.admit(per_queue=0)
+    for _ in range(2):
+        await catalog.cancel_replay(batch)
+    await catalog.end_executions()
+
+    assert await events_of(lab, replay) == [
+        *[("started", 0), ("paused", 0), ("resumed", 0), ("cancelled", 0), ("completed", 1)]
+    ]
+
+
+async def test_a_replay_that_is_withdrawn_is_cancelled_once(catalog: Catalog, lab: Lab):
+    replay, _ = await published(lab, "a.md", managed=WEBHOOK)
+    for _ in range(2):
+        await catalog.cancel(replay.execution_id)
+    assert await events_of(lab, replay) == [("started", 0), ("cancelled", 1)]
+
+
+async def test_a_refused_plan_is_an_event_and_has_an_empty_report(catalog: Catalog, lab: Lab):
+    plan = await ready(lab, page(1, "a", "b"))
+    source = await lab.sealed("a.md")
+    managed = Managed(plan=plan.plan_id, webhook=URL, report=True)
+    replay = await lab.managed(source, managed)
+    held = await lab.hold(replay.execution_id)
+    assert await catalog.refuse_plan(held, PlanDifference(1, 0))
+    await catalog.end_executions()
+
+    assert await events_of(lab, replay) == [("started", 0), ("refused", 1)]
+    assert await lines_of(lab, replay) == []
 
 
 async def test_a_replay_without_a_webhook_has_no_events(catalog: Catalog, lab: Lab):
