@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playhead.client import Client, connect
     from playhead.errors import PlayheadError
-    from playhead.model import DepthPace, RatePace, Selection
+    from playhead.model import Canary, DepthPace, RatePace, Selection
     from playhead.ports.adapter import Context, Item, Output, RateLimited, Reject, Retry, adapter
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Canary",
     "Client",
     "Context",
     "DepthPace",
@@ -42,7 +43,7 @@ def __getattr__(name: str) -> object:
         from playhead.errors import PlayheadError
 
         return PlayheadError
-    if name in ("DepthPace", "RatePace", "Selection"):
+    if name in ("Canary", "DepthPace", "RatePace", "Selection"):
         from playhead import model
 
         return getattr(model, name)

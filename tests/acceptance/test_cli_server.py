@@ -169,6 +169,8 @@ LOOKS = [
     *("replay GOOD shouted split --attribute a", "replay GOOD shouted split --in-replay latest"),
     *("replay GOOD words split --rate 5 --queue-depth 5", "replay GOOD words split --detach --wait"),
     "replay GOOD words split --webhook https://hooks.example/",
+    *("replay GOOD words split --max-failed 1", "replay GOOD words split --canary 0"),
+    *("replay GOOD words split --canary 5 --max-failed 1.5", "replay GOOD words nowhere --canary 5"),
     *("replay GOOD words split --key", "replay GOOD words nowhere --key KEY --reason why --rate 5"),
     *("replay GOOD shouted hand_over --effects skip", "replay GOOD words split --effects nowhere=skip"),
 ]

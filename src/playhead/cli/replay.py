@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from playhead.cli.deployment import AnyReplay, Deployment
-    from playhead.model import ReplayRequest
+    from playhead.model import Canary, ReplayRequest
     from playhead.ports.catalog.jobs import Opened
 
 MOST_IN_REASON: Final = 1000
@@ -100,6 +100,23 @@ async def replay(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only make a plan, like `playhead plan`.")
     ] = False,
+    canary: Annotated[
+        int | None,
+        typer.Option(
+            "--canary",
+            metavar="K",
+            help="Publish only the first K objects, until their messages are processed.",
+        ),
+    ] = None,
+    max_failed: Annotated[
+        float | None,
+        typer.Option(
+            "--max-failed",
+            metavar="N",
+            help="With --canary: pause the replay if more than N of these objects fail. N is a number "
+            "(default: 0), or a share below 1.",
+        ),
+    ] = None,
     rate: replays.Rate = None,
     queue_depth: replays.QueueDepth = None,
     reason: Annotated[
@@ -147,6 +164,7 @@ async def replay(
     if reason is not None and not (len(reason) <= MOST_IN_REASON and "\0" not in reason):
         raise Usage(f"--reason has at most {MOST_IN_REASON:,} characters, and no NUL")
     pace = replays.pace_of(rate, queue_depth)
+    first = _canary_of(canary, max_failed)
     chosen = selecting.selection(
         include=include,
         exclude=exclude,
@@ -167,6 +185,7 @@ async def replay(
             config_version=version,
             effects=policy,
             pace=pace,
+            canary=first,
             reason=reason,
             webhook=webhook,
             # Always a key: a request whose answer is lost can then be repeated.
@@ -178,6 +197,19 @@ async def replay(
         if detach:
             return await _detach(s, rt, request)
         return await _publish(s, rt, request, wait=wait, timeout=timeout)
+
+
+def _canary_of(objects: int | None, max_failed: float | None) -> Canary | None:
+    from playhead.model import Canary
+
+    if objects is None:
+        if max_failed is not None:
+            raise Usage("--max-failed is about the objects of a canary; add --canary")
+        return None
+    try:
+        return Canary(objects, max_failed or 0)
+    except ValueError as exc:
+        raise Usage(f"{exc}") from None
 
 
 async def _detach(s: Session, rt: Deployment, request: ReplayRequest) -> int:

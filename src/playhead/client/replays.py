@@ -13,7 +13,7 @@ from playhead.bootstrap import open_runtime
 from playhead.client.loop import BackgroundLoop
 from playhead.engine.selection import resolve_selection
 from playhead.ids import now, uuid7
-from playhead.model import Execution, OnReplay, Pace, Replay, ReplayRequest, Selection
+from playhead.model import Canary, Execution, OnReplay, Pace, Replay, ReplayRequest, Selection
 from playhead.remote import RemoteServices
 from playhead.remote.replays import ReplayAnswer
 from playhead.services import Services
@@ -45,6 +45,7 @@ class ReplayMethods:
         version: int | None = None,
         effects: OnReplay | Mapping[str, OnReplay] | None = None,
         pace: Pace | None = None,
+        canary: Canary | None = None,
         reason: str | None = None,
         webhook: str | None = None,
         report: bool | None = None,
@@ -67,6 +68,8 @@ class ReplayMethods:
                 of them or by route, where `*` stands for all others. The config may be stricter.
             pace: `playhead.RatePace(rate)` in messages per second, or `playhead.DepthPace(queue_depth)`;
                 None: as fast as possible.
+            canary: `playhead.Canary(objects, max_failed)`: the other objects follow when these first ones are
+                processed, and at most so many have failed; None: publish all at once.
             reason: why it is replayed.
             webhook: URL that receives the events of the replay; the operator allows its host.
             report: write a completion report; None: only if any other argument beyond `path` is given.
@@ -86,6 +89,7 @@ class ReplayMethods:
             config_version=version,
             effects=effects,
             pace=pace,
+            canary=canary,
             reason=reason,
             webhook=webhook,
             report=report,

@@ -65,6 +65,7 @@ from playhead.model.queues import DeadLetter, DeadLetterDetail, RoutePause, Rout
 from playhead.model.replays import (
     EFFECTS_SKIPPED,
     MOST_ERRORS,
+    MOST_IN_CANARY,
     OPEN_REPLAY_STATES,
     OTHER_ROUTES,
     UNCERTAIN,
@@ -121,6 +122,7 @@ __all__ = [
     "KEPT",
     "MOST_DIFFERENCES",
     "MOST_ERRORS",
+    "MOST_IN_CANARY",
     "MOST_OUTPUT_KEYS",
     "OPEN_REPLAY_STATES",
     "OPEN_STATES",

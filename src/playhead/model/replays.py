@@ -30,6 +30,7 @@ external effects."""
 EFFECTS_SKIPPED: Final = "the replay does not repeat the effects of this route"
 """How the reason of a message begins that a replay has skipped."""
 
+MOST_IN_CANARY: Final = 10_000
 MOST_ERRORS: Final = 100
 """Maximum number of lines in a replay's `errors`. The last line counts any further errors."""
 UNCERTAIN: Final = "uncertain, will be settled"
@@ -76,12 +77,24 @@ class Canary:
     """The first objects of a replay, whose processing decides whether the others follow.
 
     Attributes:
-        objects: how many objects.
-        max_failed: how many of them may fail: a number, or a share if it is below 1.
+        objects: how many objects, from 1 to 10,000.
+        max_failed: how many of them may fail: a whole number, or a share if it is below 1.
+
+    Raises:
+        ValueError: a value is invalid.
     """
 
     objects: int
     max_failed: float = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.objects <= MOST_IN_CANARY:
+            raise ValueError(f"a canary has from 1 to {MOST_IN_CANARY:,} objects, not {self.objects:,}")
+        is_share = 0 <= self.max_failed < 1
+        if not is_share and not (self.max_failed > 0 and float(self.max_failed).is_integer()):
+            raise ValueError(
+                f"max_failed is a whole number, or a share if it is below 1, not {self.max_failed:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,17 @@ from pydantic_core import PydanticCustomError
 from playhead.api.schemas import Body, Version
 from playhead.engine.globs import compile_glob
 from playhead.engine.selection import check_media_type, fixed_time
-from playhead.model import Canary, DepthPace, Only, OnReplay, Pace, RatePace, ReplayRequest, Selection
+from playhead.model import (
+    MOST_IN_CANARY,
+    Canary,
+    DepthPace,
+    Only,
+    OnReplay,
+    Pace,
+    RatePace,
+    ReplayRequest,
+    Selection,
+)
 
 
 class PaceByRate(Body):
@@ -62,23 +72,23 @@ class CanaryBody(Body):
     """The first objects, whose processing decides whether the others follow."""
 
     objects: int = Field(
-        strict=True, ge=1, le=10_000, description="How many objects, in byte order of their keys."
+        strict=True, ge=1, le=MOST_IN_CANARY, description="How many objects, in byte order of their keys."
     )
     max_failed: float = Field(
         default=0,
         strict=True,
         ge=0,
-        le=10_000,
+        le=MOST_IN_CANARY,
         description="How many of them may fail: a whole number, or a share if it is below 1. An object has "
         "failed if its message was refused, or if it or a message below it is a dead letter.",
     )
 
     @model_validator(mode="after")
     def _counts_or_shares(self) -> Self:
-        if self.max_failed > 1 and self.max_failed != int(self.max_failed):
-            raise PydanticCustomError(
-                "max_failed_fraction", "max_failed is a whole number, or a share if it is below 1"
-            )
+        try:
+            self.canary()
+        except ValueError as exc:
+            raise PydanticCustomError("invalid_canary", "{why}", {"why": str(exc)}) from None
         return self
 
     def canary(self) -> Canary:
@@ -271,7 +281,10 @@ _VALID: Final = {"from_execution_id": str(UUID(int=0)), "from_stage": "-", "to_r
 
 
 class ReplayToPlan(ReplayBody):
-    """A replay to plan. `pace` is used for the estimate of its time; `reason` and `report` have no effect."""
+    """A replay to plan. `pace` is used for the estimate of its time.
+
+    `canary`, `reason`, `webhook` and `report` have no effect.
+    """
 
     verify: bool = Field(default=False, description="Read every object and compare it with its record.")
 
