@@ -97,7 +97,17 @@ async def make(s: Session, rt: Deployment, request: ReplayRequest, *, verify: bo
         output.emit(made)
         return
     describe(made)
-    executions.suggest(s, [f"playhead replay --plan {made.plan_id}"])
+    if not made.would_refuse:
+        executions.suggest(s, [f"playhead replay --plan {made.plan_id}{_pace(request)}"])
+
+
+def _pace(request: ReplayRequest) -> str:
+    """Return the options of the pace, which a plan does not keep."""
+    from playhead.model import DepthPace, RatePace
+
+    if isinstance(request.pace, RatePace):
+        return f" --rate {request.pace.rate:g}"
+    return f" --queue-depth {request.pace.queue_depth}" if isinstance(request.pace, DepthPace) else ""
 
 
 def describe(p: Plan) -> None:

@@ -294,7 +294,8 @@ async def _publish(
 
 def _tell_if_repeated(opened: Opened) -> None:
     if not opened.fresh:
-        output.note(f"A request with this key has started replay {opened.replay.replay_batch_id} already")
+        which = "this key" if opened.replay.plan_id is None else "this plan or this key"
+        output.note(f"A request with {which} has started replay {opened.replay.replay_batch_id} already")
 
 
 def _describe(r: AnyReplay) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from playhead.engine.listing import Listing
@@ -29,6 +29,10 @@ class ExecutionCatalog(Browse, Code, Configs, Limits, Protocol):
     async def replays(
         self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
     ) -> tuple[list[Replay], int | None]: ...
+
+
+_NO_END: Final = ("depth", "canary", "broker", "store")
+"""What publishing may wait for without end: the remaining time is not known."""
 
 
 class ExecutionService:
@@ -114,7 +118,7 @@ class ExecutionService:
         if now.status is not None:
             eta = 0.0
         # While objects are still being listed, the number that remains is unknown.
-        elif rate and await self._catalog.is_listed(now.execution_id):
+        elif rate and now.waits_for not in _NO_END and await self._catalog.is_listed(now.execution_id):
             left = now.objects_found - now.objects_published - now.objects_failed
             eta = round(left / rate, 1)
         return replace(now, rate=rate, eta_seconds=eta)

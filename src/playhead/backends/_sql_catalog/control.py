@@ -8,7 +8,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.lanes import as_uuid
-from playhead.backends._sql_catalog.options import pace_columns
+from playhead.backends._sql_catalog.options import Options, pace_columns
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
@@ -42,6 +42,7 @@ class _Job(NamedTuple):
     source: UUID
     stage: str
     to_route: str
+    options: str | None
 
     @property
     def is_open(self) -> bool:
@@ -258,10 +259,11 @@ def _ended(batch: UUID, job: _Job) -> str:
     if job.state == "refused":
         return f"replay {batch} was refused: its plan no longer matched the store. Make a new plan"
     if job.state == "cancelled" or job.status == "cancelled":
+        same = "" if Options.decode(job.options).selection is None else " with the same conditions"
         return (
             f"replay {batch} was cancelled. To replay the objects that are left, run `playhead replay "
-            f"{job.source} {job.stage} {job.to_route} --only unfinished --in-replay {batch}`; in the API, "
-            "send `only: unfinished` and `in_replay`"
+            f"{job.source} {job.stage} {job.to_route} --only unfinished --in-replay {batch}`{same}; in the "
+            "API, send `only: unfinished` and `in_replay`"
         )
     if job.status != "running":
         again = f"playhead replays retry {batch}"

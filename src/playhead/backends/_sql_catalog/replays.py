@@ -132,7 +132,8 @@ class ReplaysPart(Part):
             lines.append(f"paused: {row.pause_reason}; {resume} continues with the rest")
         if state == "cancelled":
             lines.append(
-                "cancelled: a new replay with `only: unfinished` and this batch as `in_replay` continues"
+                "cancelled: a new replay with `only: unfinished`, this batch as `in_replay` and the same "
+                "conditions continues"
             )
         if given_up is not None:
             lines.append(
