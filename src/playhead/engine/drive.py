@@ -314,13 +314,7 @@ class Drive:
         if verdict is None:
             return False
         faults.reach("replay.decided")
-        events.emit(
-            events.CANARY_DECIDED,
-            logging.INFO if verdict.passed else logging.WARNING,
-            replay_batch_id=str(self._leased.headers.replay_batch_id),
-            execution_id=str(self.job),
-            **verdict._asdict(),
-        )
+        self._report.log_verdict(verdict)
         return True
 
     async def _depth(self) -> int | None:

@@ -56,7 +56,7 @@ class Drives:
         self._page = page
         self._most = most
         self._max_objects = max_objects
-        self.most_held = _MOST_HELD
+        self.most_held = max(_MOST_HELD, most)
         self.spans: dict[UUID, Span] = {}
         self._begun: set[UUID] = set()
         self._drives: set[Drive] = set()

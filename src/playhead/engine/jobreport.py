@@ -13,6 +13,7 @@ from playhead.counters import Counters
 from playhead.engine import relay
 from playhead.errors import Unavailable
 from playhead.ports.catalog import Jobs
+from playhead.ports.catalog.control import Verdict
 from playhead.ports.catalog.jobs import LeasedJob, Listed
 
 
@@ -50,6 +51,16 @@ class JobReport:
             count=len(invalid),
             first_key=invalid[0].key,
             error=invalid[0].problem,
+        )
+
+    def log_verdict(self, verdict: Verdict) -> None:
+        """Log what the canary came to."""
+        events.emit(
+            events.CANARY_DECIDED,
+            logging.INFO if verdict.passed else logging.WARNING,
+            replay_batch_id=str(self._headers.replay_batch_id),
+            execution_id=str(self._job),
+            **verdict._asdict(),
         )
 
     async def log_end(self) -> None:
