@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,9 @@ class Lossy(MemoryCatalog):
     async def open_replay(self, **asked: Any) -> Opened:
         if self.records:
             await super().open_replay(**asked)
+        raise catalog_unavailable("the connection broke")
+
+    async def admit(self, *, per_queue: int) -> list[UUID]:
         raise catalog_unavailable("the connection broke")
 
     async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
@@ -62,6 +66,17 @@ async def test_a_replay_that_was_recorded_without_an_answer_is_found(failing_rea
 
     found, _ = await catalog.replays()
     assert [r.replay_batch_id for r in found] == [made.replay_batch_id]
+
+
+async def test_a_replay_that_was_recorded_is_answered_although_its_place_in_the_queue_is_not_known():
+    """The client got an error, sent the request again, and everything was published twice."""
+    catalog, service, request = await world()
+
+    made, is_new = await service.create(replace(request, reason="a new splitter"))
+
+    found, _ = await catalog.replays()
+    assert [r.replay_batch_id for r in found] == [made.replay_batch_id]
+    assert is_new
 
 
 async def test_a_replay_that_was_not_recorded_raises_the_first_error():

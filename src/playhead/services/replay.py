@@ -173,7 +173,9 @@ class ReplayService:
             opened = Opened(await self._find_recorded(batch, exc), fresh=True)
         faults.reach("replay.created")
         if request.managed:
-            await self._catalog.admit(per_queue=self._per_queue)
+            # Every process admits replays, twice a second. An error would deny that this one is recorded.
+            with suppress(Unavailable):
+                await self._catalog.admit(per_queue=self._per_queue)
             faults.reach("replay.admitted")
         return opened
 
