@@ -110,6 +110,7 @@ class World:
         seed: int,
         *,
         catalog: type[Catalog] = Catalog,
+        broker: type[Broker] = Broker,
         store: type[Store] = Store,
         reconciler: bool = True,
     ) -> None:
@@ -128,7 +129,7 @@ class World:
             clock=self.clock, heartbeat_seconds=BEAT, pause=step, committed=self.note_commit
         )
         self.catalog.world = self
-        self.broker = Broker(clock=self.clock, visibility=VISIBILITY, pause=step)
+        self.broker = broker(clock=self.clock, visibility=VISIBILITY, pause=step)
         self.broker.world = self
         self.store = store(pause=step)
         self.store.world = self
