@@ -24,6 +24,8 @@ OTHER: dict[str, Any] = {
     "external": True,
     "errors": ErrorHandling(max_attempts=9),
     "description": "other",
+    "on_replay": "skip",
+    "effects": "external",
     "name": "other",
 }
 OTHER_STEP: dict[str, Any] = {
