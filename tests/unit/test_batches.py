@@ -31,7 +31,7 @@ Call = Callable[[Sequence[Item]], Any]
 class Steps:
     """An adapter with batches that records its calls."""
 
-    def __init__(self, answer: Call, *, batch: int = 100, is_async: bool = False, wait: float = 0.05) -> None:
+    def __init__(self, answer: Call, *, batch: int = 100, is_async: bool = False, wait: float = 0.2) -> None:
         self.calls: list[list[str]] = []
 
         @adapter("plain", batch=batch, wait_seconds=wait)
