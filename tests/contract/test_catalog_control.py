@@ -652,6 +652,12 @@ async def test_a_paused_replay_does_not_keep_the_queue_of_another_one_full(catal
     _, other = await listed(lab, pace=DepthPace(5))
 
     assert await catalog.allow(other, want=100) == (5, 0.0, None)
+    # The first one pays again when it continues.
+    await catalog.resume(paid.replay_batch_id)
+    await catalog.admit(per_queue=0)
+    again = await catalog.allow(await lab.hold(paid.execution_id), want=100)
+    assert again
+    assert (again.upto, again.why) == (0, "depth")
 
 
 async def test_a_claimed_message_that_is_refused_later_still_counts_as_published(catalog: Catalog, lab: Lab):

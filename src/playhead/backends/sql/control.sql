@@ -54,9 +54,10 @@ UPDATE jobs SET state = 'paused', paused_by = :by, pause_reason = :reason, epoch
   waits_for = NULL WHERE execution = :execution
 
 -- name: queue_job
--- The job waits for its place in the line of its queue.
-UPDATE jobs SET state = 'queued', paused_by = NULL, epoch = epoch + 1, owner = NULL, idle_takeovers = 0,
-  ended_at = NULL WHERE execution = :execution
+-- The job waits for its place in the line of its queue. Another one may have filled the queue meanwhile, so a job with a
+-- limit of the queue pays again for what it has not marked.
+UPDATE jobs SET state = 'queued', paid = CASE WHEN pace_depth IS NULL THEN paid ELSE watermark END, paused_by = NULL,
+  epoch = epoch + 1, owner = NULL, idle_takeovers = 0, ended_at = NULL WHERE execution = :execution
 
 -- name: cancel_publishing
 -- End the publishing of a replay; the messages that are published are processed. `cancelling`: rows behind the window
