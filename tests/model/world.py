@@ -376,8 +376,9 @@ def run_schedules(
     found: Counter[str] = Counter()
     seeds = []
     for seed in range(first, first + count):
-        bad = kind(seed, **world).run()
-        if bad:
+        schedule = kind(seed, **world)
+        if bad := schedule.run():
             seeds.append(seed)
             found.update(set(bad))
+        schedule.catalog.con.close()  # it refers to the clock, which is the world's
     return found, seeds
