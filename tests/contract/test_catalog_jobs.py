@@ -832,17 +832,17 @@ async def test_a_job_ends_only_when_all_rows_are_listed_published_and_settled(ca
     assert after.ended_at is not None
 
 
-async def test_a_job_whose_messages_have_all_ended_can_still_be_ended(catalog: Catalog, lab: Lab):
+async def test_a_job_whose_messages_have_all_ended_is_closed_with_its_execution(catalog: Catalog, lab: Lab):
     replay, held, dispatches = await recorded_replay(lab, "a.md")
     await lab.work(lab.ids(dispatches)[0])
     assert await catalog.end_executions([replay.execution_id]) == [replay.execution_id]
 
-    assert await catalog.mark(held, dispatches[0].ordinal or 0)
-    assert await catalog.close_job(held)
+    assert not await catalog.mark(held, dispatches[0].ordinal or 0)
+    assert await catalog.close_job(held), "its holder reports the end"
     assert (await lab.replay(replay.replay_batch_id)).status == "publishing_complete"
 
 
-async def test_a_job_of_an_ended_execution_can_be_acquired_and_ended(catalog: Catalog, lab: Lab):
+async def test_no_process_takes_over_the_job_of_an_ended_execution(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md"))
     first = await lab.hold(replay.execution_id, "w1")
     dispatches = await lab.list_all(first, *keys(replay.from_execution_id, "a.md"))
@@ -850,10 +850,8 @@ async def test_a_job_of_an_ended_execution_can_be_acquired_and_ended(catalog: Ca
     await catalog.end_executions([replay.execution_id])
     lab.clock.advance(lab.LEASE + 1)
 
-    assert replay.execution_id in await catalog.abandoned_jobs()
-    held = await lab.hold(replay.execution_id, "w2")
-    assert await lab.unpublished(held, limit=10) == []
-    assert await catalog.close_job(held)
+    assert await catalog.abandoned_jobs() == [replay.from_execution_id]
+    assert await catalog.acquire(replay.execution_id, owner="w2", lease=lab.LEASE) is None
     after = await lab.replay(replay.replay_batch_id)
     assert (after.objects_found, after.objects_published, after.objects_failed) == (1, 1, 0)
 

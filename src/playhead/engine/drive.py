@@ -130,6 +130,11 @@ class Drive:
                     )
                     failed = exc  # give the listing up; what was listed is published
         except _Lost:
+            with contextlib.suppress(Unavailable):
+                # Workers may have processed everything before the last page was marked.
+                if await self._catalog.close_job(leased):
+                    await self._report.log_end()
+                    return
             events.emit(events.JOB_LOST, logging.INFO, execution_id=str(leased.job), epoch=leased.epoch)
             # If only an answer was lost, this process still has the lease: release it. A renewal after that
             # would take the lease again, and no process would work on the job.
