@@ -201,8 +201,9 @@ class Drive:
                     else stage_of(key[skip:], leased.stages, leased.default_stage)[0]
                 )
                 found.append(Listed(key, stage, problem(key[skip:], room=skip)))
-            if await self._record(found, page.end):
-                break
+            if await self._record(found, page.end):  # the limit of the selection was reached
+                await self._published()
+                return
         await self._published()
         if leased.headers.replay_batch_id and not self._cursor:
             raise NotFound(
@@ -210,8 +211,6 @@ class Drive:
                 f"{leased.prefix} has no object in the store of {leased.owner}, but had one when the replay "
                 "was created: check that all processes have the same PLAYHEAD_STORE",
             )
-        if await self._catalog.is_listed(self.job):  # the limit of the selection was reached
-            return
         if await self._catalog.record(leased, [], cursor=self._cursor, last=True) is None:
             raise _Lost
 
