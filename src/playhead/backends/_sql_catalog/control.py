@@ -84,8 +84,9 @@ class ControlPart(JobsPart):
                 return None
             if job.state != "cancelled":
                 _check_open(batch, job)
-                # The publisher may have sent rows of its window, and uncertain ones: they are cancelled in
-                # this transaction, so that no worker claims them after it. No other row was sent.
+                # The publisher may have sent rows of its window, and rows that are uncertain. They are
+                # cancelled in this transaction, so that no worker claims them after it. No other unmarked
+                # row was sent.
                 await self._cancel_unsent(db, job.n, job.watermark, job.watermark + self.window)
                 held = await db.rows(SQL.lock_uncertain, execution=job.n)
                 await db.run(SQL.cancel_rows, rows=[n for (n,) in held])
@@ -126,7 +127,7 @@ class ControlPart(JobsPart):
         return await self._db.write(retry_it, seconds=LONG_SECONDS)
 
     async def _controlled(self, db: Session, batch: UUID, *, with_source: bool = False) -> _Job | None:
-        """Lock the execution of a batch, then its job; None if there is none.
+        """Lock the execution of a batch, then its job, and return the job. None: there is no such batch.
 
         `with_source` also locks the source execution, against a prune.
         """

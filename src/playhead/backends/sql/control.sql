@@ -50,14 +50,14 @@ FROM jobs j WHERE j.execution = :execution FOR UPDATE
 
 -- name: pause_job
 -- No process acquires a paused job, and its holder is fenced.
-UPDATE jobs SET state = 'paused', paused_by = :by, pause_reason = :reason, epoch = epoch + 1, owner = NULL, idle_takeovers = 0,
-  waits_for = NULL WHERE execution = :execution
+UPDATE jobs SET state = 'paused', paused_by = :by, pause_reason = :reason, epoch = epoch + 1, owner = NULL,
+  idle_takeovers = 0, waits_for = NULL WHERE execution = :execution
 
 -- name: queue_job
--- The job waits for its place in the line of its queue. Another one may have filled the queue meanwhile, so a job with a
--- limit of the queue pays again for what it has not marked.
-UPDATE jobs SET state = 'queued', paid = CASE WHEN pace_depth IS NULL THEN paid ELSE watermark END, paused_by = NULL,
-  epoch = epoch + 1, owner = NULL, idle_takeovers = 0, ended_at = NULL WHERE execution = :execution
+-- The job waits for its place in the line of its queue. `paid` stays: rows up to it may have been sent, and the next pause
+-- must name them.
+UPDATE jobs SET state = 'queued', paused_by = NULL, epoch = epoch + 1, owner = NULL, idle_takeovers = 0,
+  ended_at = NULL WHERE execution = :execution
 
 -- name: cancel_publishing
 -- End the publishing of a replay; the messages that are published are processed. `cancelling`: rows behind the window
@@ -67,14 +67,11 @@ UPDATE jobs SET state = 'cancelled', epoch = epoch + 1, owner = NULL, waits_for 
     WHEN listing_state = 'open' THEN 'cancelled' ELSE listing_state END
 WHERE execution = :execution
 
--- fragment: lock_unsent
--- Rows of a job that its publisher may have sent, but that no worker has claimed.
+-- name: lock_unsent
+-- Rows of a job that are not marked, and that no worker has claimed. Locked in the order of their numbers, as everywhere.
 SELECT m.n FROM messages m /* INDEXED BY messages_by_ordinal */ WHERE m.execution = :execution
   AND m.ordinal > :after AND m.ordinal <= :upto AND m.state + 0 = {PENDING} AND m.published IS NULL
-
--- name: lock_unsent
--- Locked in the order of their numbers, as everywhere.
-{lock_unsent} ORDER BY m.n FOR NO KEY UPDATE
+ORDER BY m.n FOR NO KEY UPDATE
 
 -- name: lock_uncertain
 -- Rows for which the broker gave no answer, and that no worker has claimed.

@@ -86,7 +86,8 @@ class Control(Protocol):
         """Pay for the next rows of a paced job, before they are sent. Returns None if the epoch was raised.
 
         Rows that were paid for may be sent again without paying, so a takeover neither loses nor repeats a
-        payment. Nothing is paid while rows that were paid for are not marked.
+        payment. A replay that is resumed sends them too, although other replays may have filled the queue
+        during the pause. Nothing is paid while rows that were paid for are not marked.
 
         Args:
             want: how many rows at most.
