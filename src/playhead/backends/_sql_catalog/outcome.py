@@ -263,12 +263,12 @@ def _below(folder: str) -> dict[str, str]:
 
 
 def _report_line(row: Row, below: dict[tuple[int, int], int]) -> ReportLine:
-    n, key, cid, state, code, error, is_unconfirmed = row
+    n, key, cid, state, code, error, attempt, is_unconfirmed = row
     outcome: Literal["published", "failed", "cancelled"] = "published"
     work: Literal["completed", "failed", "cancelled", "skipped"] = "completed"
     if state == DEAD:
         work = "failed"
-        if code in _NOT_PUBLISHED:
+        if code in _NOT_PUBLISHED and not attempt:  # a message that was claimed had been published
             outcome = "failed"
     elif state == CANCELLED:
         work = "cancelled"
