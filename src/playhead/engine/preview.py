@@ -95,14 +95,20 @@ async def workers_of(
     return workers, warnings
 
 
-def warnings_about(problems: PlanProblems) -> Iterator[str]:
-    """Yield a warning for each kind of objects that may not be processed."""
+def warnings_about(problems: PlanProblems, first_differing: str | None) -> Iterator[str]:
+    """Yield a warning for each kind of objects that may not be processed.
+
+    `first_differing` is the key of the first object whose bytes are not those of its record.
+    """
     if problems.invalid_key:
         yield f"the keys of {problems.invalid_key:,} objects are invalid: they become dead letters"
     if problems.no_sidecar:
         yield f"{problems.no_sidecar:,} objects have no sidecar"
     if problems.hash_differs:
-        yield f"the bytes of {problems.hash_differs:,} objects are not those of their records, or are missing"
+        yield (
+            f"objects whose bytes are missing, or are not those of their records: {problems.hash_differs:,}; "
+            f"the first is {first_differing}"
+        )
 
 
 def seconds_for(request: ReplayRequest, objects: int, rate: float | None) -> float | None:

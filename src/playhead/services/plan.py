@@ -195,7 +195,10 @@ class PlanService:
                 ),
                 problems=problems,
                 seconds=preview.seconds_for(request, summary.objects, rate),
-                warnings=[*plan.warnings, *preview.warnings_about(problems)],
+                warnings=[
+                    *plan.warnings,
+                    *preview.warnings_about(problems, verified.first if verified else None),
+                ],
             )
         )
         if finished is None:
@@ -322,18 +325,23 @@ class _Verified:
     """Reads objects and compares them with their records.
 
     Attributes:
-        differing: objects so far that differ, or cannot be read.
+        differing: objects so far that differ, or do not exist.
+        first: the key of the first of them.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.differing = 0
+        self.first: str | None = None
 
     async def read(self, page: Surveyed) -> None:
         recorded = [(one.key, page.records[one.key]) for one in page.objects if one.key in page.records]
         for at in range(0, len(recorded), _READ_AT_ONCE):
             some = recorded[at : at + _READ_AT_ONCE]
-            self.differing += sum(await asyncio.gather(*(self._differs(*one) for one in some)))
+            differ = await asyncio.gather(*(self._differs(*one) for one in some))
+            keys = [key for (key, _), differs in zip(some, differ, strict=True) if differs]
+            self.differing += len(keys)
+            self.first = self.first or next(iter(keys), None)
 
     async def _differs(self, key: str, record: Source) -> bool:
         found = sha256()
