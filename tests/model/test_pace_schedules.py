@@ -228,9 +228,9 @@ class BrokerDepth(Catalog):
 @pytest.mark.parametrize(
     ("kind", "catalog", "schedules", "what"),
     [
-        (Rated, FullBucket, 100, "more than the rate"),
-        (Rated, Ahead, 100, "more than the rate"),
-        (Rated, UnsettledFirst, 100, "more than the rate"),
+        (Rated, FullBucket, 400, "more than the rate"),
+        (Rated, Ahead, 400, "more than the rate"),
+        (Rated, UnsettledFirst, 400, "more than the rate"),
         (Deep, OwnRows, 20, "deeper"),
         (Deep, BrokerDepth, 20, "deeper"),
     ],
