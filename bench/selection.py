@@ -23,7 +23,7 @@ from playhead.ports.catalog.work import Claim, Failed
 _STAGE: Final = "input"
 _TARGET: Final = "bench/first"
 _FAILED_SHARE: Final = 100
-"""One of so many objects has a dead letter."""
+"""One in this number of objects has a dead letter."""
 _CLAIMS: Final = 500
 _WORKER: Final = "bench"
 _CONDITIONS: Final = {

@@ -97,7 +97,7 @@ async def test_reports_that_do_not_exist_are_not_found(playhead: Playhead):
 async def test_the_lines_of_a_report_need_the_store(playhead: Playhead):
     batch = await replayed(playhead, report=True)
     await playhead.services.reports.write_due()
-    playhead.store_outage.error = store_unavailable("it is away")
+    playhead.store_outage.error = store_unavailable("it is unavailable")
     assert await error_of(playhead, f"replays/{batch}/report/lines") == (503, "store_unavailable")
 
 

@@ -118,8 +118,8 @@ async def watch(s: Session, batch: BatchRef = "latest") -> int:
 async def pause(s: Session, batch: BatchRef) -> None:
     """Suspend the publishing of a replay.
 
-    When this command returns, no further message is published. Published and uncertain messages are
-    processed.
+    Messages that the output counts as published or uncertain are processed. No other message starts until
+    the replay is resumed.
     """
     async with s.open() as rt:
         found = await rt.services.control.pause(await rt.services.resolve.replay(batch))

@@ -69,7 +69,7 @@ class ReplayMethods:
             pace: `playhead.RatePace(rate)` in messages per second, or `playhead.DepthPace(queue_depth)`;
                 None: as fast as possible.
             canary: `playhead.Canary(objects, max_failed)`: the other objects follow when these first ones are
-                processed, and at most so many have failed; None: publish all at once.
+                processed, and at most `max_failed` of them have failed; None: publish all at once.
             reason: why it is replayed.
             webhook: URL that receives the events of the replay; the operator allows its host.
             report: write a completion report; None: only if any other argument beyond `path` is given.

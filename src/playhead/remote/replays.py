@@ -166,7 +166,7 @@ class RemoteControl:
 
 
 def body_of(request: ReplayRequest) -> dict[str, Any]:
-    """Return the body of a request. Fields without a value are left out, so that older servers accept it."""
+    """Return the body of a request, without the fields that have no value."""
     given = asdict(request)
     del given["require_code"], given["key"]  # a query parameter and a header
     given |= given.pop("selection") or {}

@@ -58,7 +58,7 @@ class ControlService:
                 raise Conflict(
                     "replay_ended", f"replay {batch} has ended: all of its messages were processed"
                 ) from exc
-            cancelled = _found(batch, await self._catalog.replay(batch))
+            cancelled = _found(batch, await self._catalog.replay(batch, work=False))
         else:
             cancelled = _found(batch, await self._catalog.cancel_replay(batch))
             # Perhaps nothing was published, or all of it is processed.

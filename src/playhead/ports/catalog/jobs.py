@@ -73,7 +73,7 @@ class Managed:
         plan: the replay publishes exactly the objects of this plan.
         selection: which objects of the stage are replayed; None: all.
         pace: None: as fast as possible.
-        canary: None: no object waits for the result of others.
+        canary: None: all objects are published without a test of the first ones.
         reason, webhook: as requested.
         report: a completion report is written when the execution ends.
     """
@@ -266,7 +266,7 @@ class Jobs(Protocol):
         ...
 
     async def keyed(self, key: Key) -> UUID | None:
-        """Return the batch of the replay that a request with this key has started; None if there is none.
+        """Return the batch of the replay that a request with this key has started; None: the key is unknown.
 
         Raises `Conflict` (`idempotency_key_reused`) if the key belongs to another body.
         """
