@@ -2,8 +2,9 @@
 
 For each route, the strictest value applies: `on_replay` of the config, in the version that runs and in the
 newest one, and the value of the request. The value of a request for all routes applies to those with external
-effects. If a request has no value for a route, it takes over that of its source, if the source is a replay
-too. So no replay of a replay repeats the effects that the first one has skipped.
+effects. If a request has no value for a route, it takes over the stricter value of two replays: its source,
+if that is a replay, and the one that `in_replay` names. So no replay of a replay, and none that continues a
+cancelled one, repeats the effects that the first one has skipped.
 
 The result is stored with the replay by the names of the routes, so a later version of the config changes
 nothing. The catalog closes the messages of skipped routes when it inserts or claims them. Only a worker knows

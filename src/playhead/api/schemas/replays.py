@@ -184,8 +184,9 @@ class ReplayedObjects(Body):
     effects: OnReplay | Annotated[dict[str, OnReplay], Field(min_length=1, max_length=1_000)] | None = Field(
         default=None,
         description="What the replay does in routes with external effects: in all of them, or by route, "
-        "where `*` stands for all others. The stricter of this and `on_replay` of the config applies. A "
-        "replay of a replay takes over its values for routes that have none here.",
+        "where `*` stands for all others. The stricter of this and `on_replay` of the config applies. For "
+        "routes that have no value here, a replay takes over the values of the replay that is its source, "
+        "and of `in_replay`.",
     )
 
     @model_validator(mode="after")
