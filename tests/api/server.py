@@ -36,6 +36,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
+from playhead.services.pipelines import PipelineService
 from playhead.services.plan import PlanService
 from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
@@ -201,6 +202,7 @@ class Playhead(Api):
         self._looking = Looking(executions)
         self.services = Services(
             configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters), code),
+            pipelines=PipelineService(self.catalog, self.store, self._adapters),
             submit=SubmitService(
                 *(self.catalog, self.store, self._env),
                 lease=15,

@@ -81,3 +81,16 @@ Cursor = Annotated[
 Filter = Annotated[Word | None, Query()]
 ConfigName = Annotated[Word, Path(description="Name of a config.")]
 VersionNumber = Annotated[int, Path(ge=1, le=MAX_VERSION)]
+
+Focus = Annotated[
+    Word | None, Query(description="Show only routes near this one. Without it, all routes are shown.")
+]
+Depth = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=10_000,
+        description="Edges from `focus`, in both directions, up to which routes are shown; 1 if it is not "
+        "given. Without `focus`: edges from the entry.",
+    ),
+]

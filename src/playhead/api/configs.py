@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from playhead.api.answers import BODY_CODES, UnsupportedMediaType, responses
-from playhead.api.asking import WARNINGS, Asked, ConfigName, Cursor, Limit, VersionNumber, warner
+from playhead.api.asking import (
+    WARNINGS,
+    Asked,
+    ConfigName,
+    Cursor,
+    Depth,
+    Focus,
+    Limit,
+    VersionNumber,
+    warner,
+)
 from playhead.api.bodies import JSON, is_json, media_type, read_model
-from playhead.api.schemas import ConfigSource, Validated
-from playhead.model import ConfigVersion, Page
+from playhead.api.schemas import MAX_VERSION, ConfigSource, Validated
+from playhead.model import ConfigVersion, Page, Pipeline
 
 router = APIRouter(prefix="/api/v1/configs", tags=["configs"])
 
@@ -101,6 +111,20 @@ async def list_config_versions(
 async def get_config_version(name: ConfigName, version: VersionNumber, asked: Asked) -> ConfigVersion:
     """Return one version of a config."""
     return await asked.configs.get(name, version)
+
+
+@router.get("/{name}/dag", responses=responses("config_not_found", "route_not_found"))
+async def get_config_dag(
+    name: ConfigName,
+    asked: Asked,
+    version: Annotated[
+        int | None, Query(ge=1, le=MAX_VERSION, description="Version of the config; without it, the newest.")
+    ] = None,
+    focus: Focus = None,
+    depth: Depth = None,
+) -> Pipeline:
+    """Return the structure of the pipeline that a version of a config declares."""
+    return await asked.pipelines.of_config(name, version, focus, depth)
 
 
 @router.post("/{name}/activate", responses=responses("config_not_found", "queue_taken"))

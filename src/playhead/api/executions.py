@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Filter, Limit
+from playhead.api.asking import Asked, Cursor, Depth, Filter, Focus, Limit
 from playhead.api.ids import NO_EXECUTION, ExecutionId, execution_query
 from playhead.api.streams import LastEventId, stream, stream_responses
 from playhead.engine.paging import list_of, page_of
@@ -18,6 +18,7 @@ from playhead.model import (
     Kind,
     Lineage,
     Page,
+    Pipeline,
     Replay,
     RouteCode,
     RouteCounts,
@@ -94,6 +95,17 @@ async def list_execution_routes(
     return page_of(
         counts, lambda route: route.route, cursor, limit, list_of("execution routes", execution_id)
     )
+
+
+@router.get("/{execution_id}/dag", responses=responses(*NO_EXECUTION, "route_not_found", "store_unavailable"))
+async def get_execution_dag(
+    execution_id: ExecutionId, asked: Asked, focus: Focus = None, depth: Depth = None
+) -> Pipeline:
+    """Return the structure of the pipeline of an execution, with its messages in each route.
+
+    An adopted execution has no config: its pipeline has no routes.
+    """
+    return await asked.pipelines.of_execution(execution_id, focus, depth)
 
 
 @router.get("/{execution_id}/code", responses=_missing_or_cursor)

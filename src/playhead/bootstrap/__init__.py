@@ -53,6 +53,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
+from playhead.services.pipelines import PipelineService
 from playhead.services.plan import PlanService
 from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
@@ -250,6 +251,7 @@ async def open_runtime(
                 _parser(settings, adapters, secrets),
                 code,
             ),
+            pipelines=PipelineService(catalog, store, adapters),
             submit=SubmitService(
                 catalog,
                 store,

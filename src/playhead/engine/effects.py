@@ -29,7 +29,7 @@ class EffectsCatalog(Configs, Protocol):
     async def replay(self, batch: UUID) -> Replay | None: ...
 
 
-async def with_newest(catalog: EffectsCatalog, config: Config) -> Config:
+async def with_newest(catalog: Configs, config: Config) -> Config:
     """Return a version of a config with `on_replay` of the newest one, where that is stricter: the steps of
     an older version do no less harm."""
     newest = await catalog.config(config.name)

@@ -1,6 +1,7 @@
 """The data that Playhead works with, as frozen dataclasses.
 
 pipeline   what a config declares
+structure  the routes of a pipeline, and the edges between them
 views      what the API and the CLI show: the fields are the JSON of the API
 plans      what a replay would publish
 queues     the same for routes, queues and dead letters
@@ -95,6 +96,7 @@ from playhead.model.retention import (
     Retention,
     replayable_until,
 )
+from playhead.model.structure import Pipeline, PipelineAdapter, PipelineEdge, PipelineRoute
 from playhead.model.trace import ChainCount, ChainCounts
 from playhead.model.views import (
     MOST_OUTPUT_KEYS,
@@ -169,6 +171,10 @@ __all__ = [
     "Outcome",
     "Pace",
     "Page",
+    "Pipeline",
+    "PipelineAdapter",
+    "PipelineEdge",
+    "PipelineRoute",
     "Plan",
     "PlanDifference",
     "PlanProblems",

@@ -11,6 +11,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
+from playhead.services.pipelines import PipelineService
 from playhead.services.plan import PlanService
 from playhead.services.prune import PruneService
 from playhead.services.queues import QueueService
@@ -33,6 +34,7 @@ class Services:
     """The services of a process."""
 
     configs: ConfigService
+    pipelines: PipelineService
     submit: SubmitService
     replay: ReplayService
     plan: PlanService

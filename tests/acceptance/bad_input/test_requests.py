@@ -121,7 +121,7 @@ def _paths() -> Iterator[Row]:
 
 # -- names of things that are not there ------------------------------------------------------------
 
-OF_AN_EXECUTION = ("", "/routes", "/code", "/stages", "/replays", "/lineage")
+OF_AN_EXECUTION = ("", "/dag", "/routes", "/code", "/stages", "/replays", "/lineage")
 
 
 def _unknown() -> Iterator[Row]:
@@ -180,7 +180,8 @@ def _unknown() -> Iterator[Row]:
         yield post(
             "replay", reaching | {"effects": effects}, "effects_refused", "both (effects: refuse in the"
         )
-    for way in ("", "/versions"):
+    yield get("configs/docs/dag", "route_not_found", "shoud", "Did you mean 'shout'", focus="shoud")
+    for way in ("", "/versions", "/dag"):
         yield get(f"configs/none{way}", "config_not_found", "none")
     yield get("configs/docs/versions/9", "config_not_found", "9")
     for way in ("activate", "deactivate"):
