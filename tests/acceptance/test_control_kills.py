@@ -130,7 +130,8 @@ CONTROLS: Final[dict[str, tuple[str, str, Any]]] = {
     "resume": ("POST", "resume", None),
     "cancel": ("POST", "cancel", {"withdraw": False}),
     "withdraw": ("POST", "cancel", {"withdraw": True}),
-    "pace": ("PUT", "pace", {"rate": 500}),
+    # Slower than before, because the replay must not end before the request is repeated.
+    "pace": ("PUT", "pace", {"rate": RATE / 2}),
     "retry": ("POST", "retry", None),
 }
 
