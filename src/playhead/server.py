@@ -17,10 +17,12 @@ from playhead import __version__, events
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
 from playhead.api.connection import MAX_HEAD_BYTES, Connection
+from playhead.api.errors import STATUS
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
 from playhead.bootstrap.reload import Reload
 from playhead.errors import CannotStart
+from playhead.web.app import create_pages
 from playhead.workers import background, crew, hold_logs, on_signals, run_reloading, set_up_logs
 
 if TYPE_CHECKING:
@@ -138,6 +140,7 @@ async def _serve(
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             tracer=rt.tracer,
+            pages=create_pages(rt.services, version=__version__, status=STATUS),
         )
         server = _Server(
             uvicorn.Config(

@@ -12,6 +12,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from playhead import Item, Reject, adapter
 from playhead.api.app import create_app
@@ -99,7 +100,11 @@ def _specs() -> dict[str, AdapterSpec]:
 
 
 def new_app(
-    services: Services | None = None, *, hosts: Hosts = HOSTS, max_upload: int = MAX_UPLOAD
+    services: Services | None = None,
+    *,
+    hosts: Hosts = HOSTS,
+    max_upload: int = MAX_UPLOAD,
+    pages: ASGIApp | None = None,
 ) -> FastAPI:
     return create_app(
         cast(Services, services),
@@ -107,6 +112,7 @@ def new_app(
         hosts=hosts,
         max_body_bytes=MAX_BODY,
         max_upload_bytes=max_upload,
+        pages=pages,
     )
 
 

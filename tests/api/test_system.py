@@ -89,14 +89,6 @@ async def test_the_docs_load_nothing_from_other_hosts(playhead: Playhead):
     assert (await playhead.http.get("/openapi.json")).json()["info"]["version"] == "1.2.3"
 
 
-async def test_the_address_of_a_server_leads_to_the_docs(playhead: Playhead):
-    answer = await playhead.http.get("/")
-    assert answer.status_code == 307
-    assert answer.headers["Location"] == "docs"
-    assert (await playhead.http.get("/", follow_redirects=True)).url.path == "/docs"
-    assert (await playhead.http.head("/")).status_code == 307
-
-
 async def test_pages_of_other_sites_get_no_cors_headers(playhead: Playhead):
     """Without CORS headers, a page of another site can neither read an answer nor send JSON."""
     asked = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}

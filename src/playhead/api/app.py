@@ -7,6 +7,7 @@ from typing import Final
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from playhead.api import (
     adapters,
@@ -59,6 +60,7 @@ def create_app(
     max_body_bytes: int,
     max_upload_bytes: int,
     tracer: Tracer = OFF,
+    pages: ASGIApp | None = None,
 ) -> FastAPI:
     """Return the ASGI app.
 
@@ -69,6 +71,7 @@ def create_app(
         max_body_bytes: limit of a body.
         max_upload_bytes: limit of a multipart run.
         tracer: starts a span for each request.
+        pages: the web UI, which answers all paths that are not of the API; None: there is no web UI.
     """
     app = DescribedApp(
         title="Playhead",
@@ -91,6 +94,8 @@ def create_app(
         app.include_router(router, dependencies=[Depends(known_words_only)])
     app.operations = tuple(_operations())
     app.mount(docs.ASSETS, docs.assets(), name="docs-assets")
+    if pages:
+        app.router.default = _outside_api(pages, app.router.default)
     # The last one added is the outermost.
     app.add_middleware(Head)
     app.add_middleware(BodyLimit, body=max_body_bytes, upload=max_upload_bytes)
@@ -100,6 +105,15 @@ def create_app(
         app.add_middleware(Traces, tracer=tracer)
     app.add_middleware(metrics.Measured, requests=requests, template=_template_of)
     return app
+
+
+def _outside_api(pages: ASGIApp, unknown: ASGIApp) -> ASGIApp:
+    """Return the app for paths without an operation: unknown ones of the API, and all others."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await (unknown if scope["path"].startswith("/api/") else pages)(scope, receive, send)
+
+    return answer
 
 
 def _methods_of(path: str) -> set[str]:

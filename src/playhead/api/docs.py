@@ -10,7 +10,7 @@ from typing import Final
 
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 ASSETS: Final = "/docs/assets"
@@ -21,12 +21,6 @@ router = APIRouter(include_in_schema=False)
 
 def assets() -> StaticFiles:
     return StaticFiles(directory=Path(__file__).parent / "static" / "swagger-ui")
-
-
-@router.get("/", response_class=RedirectResponse)
-async def read_root() -> RedirectResponse:
-    """Lead a browser that opens the address of the server to the API's reference page."""
-    return RedirectResponse("docs")  # relative: a proxy may serve the API under a path
 
 
 @router.get("/docs", response_class=HTMLResponse)

@@ -76,6 +76,10 @@ class QueueService:
         config, number, last = left[limit - 1]
         return Page(items, encode_cursor(f"{config}/{number}/{last.name}", of))
 
+    async def dead_total(self) -> int:
+        """Return the number of all dead letters."""
+        return sum((await self._catalog.dead_by_route()).values())
+
     async def peek(self, queue: str, limit: int) -> list[Message]:
         """Return the first messages of a queue without consuming them."""
         return await self._broker.peek(queue, limit)

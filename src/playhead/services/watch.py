@@ -165,7 +165,7 @@ class WatchService:
         self._clock = clock
         self._stopping = asyncio.Event()
         # Weak, so that an object is dropped with its last watcher.
-        self._watched: WeakValueDictionary[tuple[str, UUID], _Watched[Any]] = WeakValueDictionary()
+        self._watched: WeakValueDictionary[tuple[str, UUID | str], _Watched[Any]] = WeakValueDictionary()
 
     def stop(self) -> None:
         """End the event streams of all watchers now, because this process shuts down."""
@@ -201,7 +201,21 @@ class WatchService:
 
         return await self._watch("replay", batch, look)
 
-    async def _watch(self, kind: str, which: UUID, look: Callable[[], Awaitable[Sight[T]]]) -> Watch[T]:
+    async def view(self, name: str, read: Callable[[], Awaitable[tuple[T, bool]]]) -> Watch[T]:
+        """Watch what `read` returns, and whether it has ended. All watchers of a name share one reader.
+
+        Raises:
+            NotFound: raised by `read`.
+            Unavailable: it cannot be read now.
+        """
+
+        async def look() -> Sight[T]:
+            now, ended = await read()
+            return Sight(_id_of(now), now, ended)
+
+        return await self._watch("view", name, look)
+
+    async def _watch(self, kind: str, which: UUID | str, look: Callable[[], Awaitable[Sight[T]]]) -> Watch[T]:
         watched = cast("_Watched[T] | None", self._watched.get((kind, which)))
         if watched is None:
             watched = self._watched[kind, which] = _Watched(look, self._every, self._clock)

@@ -1,0 +1,264 @@
+"""The ASGI app of the web UI: pages, their `.json` twins, live numbers, forms and assets.
+
+A page at `/executions` also answers at
+
+- `/executions.json`: its view, and the calls of the API behind it;
+- `/executions.live`: its live numbers, as an event stream, or once as JSON.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from playhead import events
+from playhead.errors import PlayheadError, Unavailable
+from playhead.event_stream import event_stream
+from playhead.services import Services
+from playhead.web import help, home
+from playhead.web.page import Action, Answer, ApiCall, Ask, Page, Redirect, Shown
+from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment
+
+PAGES: Final[Sequence[Page]] = (*home.PAGES, *help.PAGES)
+ACTIONS: Final[Sequence[Action]] = ()
+ROUTES: Final[Sequence[BaseRoute]] = ()
+"""Responses that are no pages, such as the bytes of an object."""
+
+TITLES: Final = {404: "Not found", 503: "Unavailable", 500: "Internal error"}
+_FOREVER: Final = "public, max-age=31536000, immutable"
+_COUNT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """The live numbers of a page at one time."""
+
+    cells: Mapping[str, str]
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorView:
+    """What the page of an error shows.
+
+    Attributes:
+        status: HTTP status.
+        error_code: stable code.
+        detail: what happened, and what to do.
+        correlation_id: id of the request, as in the server's log.
+        near: pages that may have been meant.
+    """
+
+    status: int
+    error_code: str
+    detail: str
+    correlation_id: str | None
+    near: Sequence[Any] = ()
+
+
+def _page_of(request: Request) -> str:
+    """Return the path of the page that a request, also for a twin, is about."""
+    path = request.url.path.removesuffix(".json").removesuffix(".live")
+    return "/" if path == "/index" else path
+
+
+class _Assets(StaticFiles):
+    """The files of `static/`, at a URL with their hash."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = _FOREVER
+        return response
+
+
+class _Site:
+    """Answers requests for pages.
+
+    Args:
+        services: the use cases.
+        version: version of Playhead.
+        status: HTTP status of each error code.
+    """
+
+    def __init__(self, services: Services, version: str, status: Mapping[str, int]) -> None:
+        self._services = services
+        self._status = status
+        self._templates = environment(version)
+        self._dead: tuple[float, str] = (0.0, "")
+
+    def routes(self) -> list[BaseRoute]:
+        found: list[BaseRoute] = [Mount(f"/assets/{assets_hash()}", _Assets(directory=STATIC))]
+        for action in ACTIONS:
+            found.append(Route(action.path, self._acting(action), methods=["POST"]))
+        for page in PAGES:
+            path = page.path if page.path != "/" else "/index"
+            found.append(Route(f"{path}.json", self._json(page)))
+            if page.live:
+                found.append(Route(f"{path}.live", self._live(page)))
+            found.append(Route(page.path, self._html(page)))
+        return [*found, *ROUTES]
+
+    def _ask(self, request: Request, form: Any = None) -> Ask:
+        return Ask(self._services, _page_of(request), request.path_params, request.query_params, form)
+
+    def _html(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            return await self._respond(request, await page.show(self._ask(request)), page)
+
+        return answer
+
+    def _acting(self, action: Action) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            async with request.form(max_files=0, max_fields=2000) as form:
+                done = await action.perform(self._ask(request, form))
+            return await self._respond(request, done, action)
+
+        return answer
+
+    async def _respond(self, request: Request, answer: Answer, page: Page | Action) -> Response:
+        if isinstance(answer, Redirect):
+            return RedirectResponse(answer.href, 303)
+        template = answer.template or page.template
+        return self._page(request, answer, template, page, await self._count_dead())
+
+    def _page(
+        self, request: Request, shown: Shown[Any], template: str, page: Page | Action | None, dead: str
+    ) -> Response:
+        query = f"?{request.url.query}" if request.url.query else ""
+        path = _page_of(request)
+        base = (path if path != "/" else "/index") if isinstance(page, Page) else None
+        is_live = isinstance(page, Page) and page.live and not shown.ended
+        text = self._templates.get_template(template).render(
+            v=shown.view,
+            shown=shown,
+            cells=shown.cells,
+            section=page.section if page else "",
+            path=path,
+            here=path + query,
+            json_url=f"{base}.json{query}" if base else None,
+            live_url=f"{base}.live{query}" if is_live else None,
+            curl=[self._curl(request, call) for call in shown.calls],
+            dead=dead,
+        )
+        headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
+        return Response(text.encode(errors="replace"), shown.status, headers, "text/html")
+
+    def _curl(self, request: Request, call: ApiCall) -> str:
+        """Return the command that makes a call of the API."""
+        address = f"'{request.url.scheme}://{request.url.netloc}{call.path}'".replace("\n", "")
+        if call.method == "GET":
+            return f"curl -s {address}"
+        body = ""
+        if call.body is not None:
+            quoted = as_json(call.body).decode().replace("'", "'\\''")
+            body = f" -H 'Content-Type: application/json' -d '{quoted}'"
+        return f"curl -s -X {call.method} {address}{body}"
+
+    async def _count_dead(self) -> str:
+        """Return the number of dead letters for the navigation; at most 5 seconds old."""
+        until, count = self._dead
+        if time.monotonic() >= until:
+            try:
+                total = await self._services.queues.dead_total()
+                count = f"{total:,}" if total else ""
+            except Unavailable:
+                count = ""
+            self._dead = (time.monotonic() + _COUNT_SECONDS, count)
+        return count
+
+    def _json(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            found = await page.show(self._ask(request))
+            if isinstance(found, Redirect):
+                parts = urlsplit(found.href)
+                query = f"?{parts.query}" if parts.query else ""
+                return RedirectResponse(f"{parts.path}.json{query}", 303)
+            body = as_json({"title": found.title, "view": found.view, "api": found.calls})
+            return Response(body, found.status, {"Cache-Control": "no-store"}, "application/json")
+
+        return answer
+
+    def _live(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            ask = self._ask(request)
+
+            async def read() -> tuple[_Live, bool]:
+                found = await page.show(ask)
+                if isinstance(found, Redirect):
+                    return _Live({}, ""), True
+                return _Live(dict(found.cells), found.shape), found.ended
+
+            if "text/event-stream" not in request.headers.get("accept", ""):
+                return Response(
+                    as_json((await read())[0]), 200, {"Cache-Control": "no-store"}, "application/json"
+                )
+            name = f"{request.url.path}?{request.url.query}"
+            watch = await self._services.watch.view(name, read)
+            last = request.headers.get("last-event-id")
+            return event_stream("cells", watch, last, lambda live: {"cells": live.cells, "shape": live.shape})
+
+        return answer
+
+    async def fail(self, request: Request, exc: Exception) -> Response:
+        """Return the page of an error; JSON for the twins. No traceback reaches the browser."""
+        path = request.url.path
+        correlation = request.scope.get("state", {}).get("correlation_id")
+        if isinstance(exc, PlayheadError) and exc.code in self._status:
+            code, detail = exc.code, exc.detail
+        elif isinstance(exc, HTTPException):
+            code = "method_not_allowed" if exc.status_code == 405 else "not_found"
+            detail = (
+                f"{path} does not support {request.method}"
+                if code != "not_found"
+                else f"there is no page {path}"
+            )
+        else:
+            code, detail = (
+                "internal",
+                "a bug in the server; its log has the traceback under this correlation id",
+            )
+        status = self._status[code]
+        if status >= 500:
+            events.emit(
+                events.REQUEST_FAILED,
+                logging.ERROR if code == "internal" else logging.WARNING,
+                exc_info=exc if code == "internal" else False,
+                correlation_id=correlation,
+                method=request.method,
+                path=path,
+                error_code=code,
+                detail=detail,
+            )
+        view = ErrorView(status, code, detail, correlation)
+        if path.endswith((".json", ".live")):
+            return Response(as_json(view), status, {}, "application/json")
+        shown = Shown(TITLES.get(status, "Error"), view, status=status)
+        return self._page(request, shown, "error.html", None, self._dead[1])
+
+
+def create_pages(services: Services, *, version: str, status: Mapping[str, int]) -> ASGIApp:
+    """Return the app of the web UI.
+
+    Args:
+        services: services that the pages ask.
+        version: version of Playhead.
+        status: HTTP status of each error code.
+    """
+    site = _Site(services, version, status)
+    app = ExceptionMiddleware(
+        Router(site.routes()), handlers={Exception: site.fail, HTTPException: site.fail}
+    )
+    return GZipMiddleware(app, minimum_size=1000, compresslevel=5)

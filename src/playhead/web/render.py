@@ -1,0 +1,171 @@
+"""Templates, formats and headers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from playhead.web.page import url
+
+_HERE: Final = Path(__file__).parent
+STATIC: Final = _HERE / "static"
+POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "frame-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def assets_hash() -> str:
+    """Return a hash of all assets. It is part of their URLs, so browsers may keep them forever."""
+    found = sha256()
+    for file in sorted(STATIC.iterdir()):
+        found.update(file.name.encode() + b"\0" + file.read_bytes())
+    return found.hexdigest()[:12]
+
+
+def number(value: float | None) -> str:
+    """Return `1,201`, or `0.4` below 10, or a dash if it is not known."""
+    if value is None:
+        return "–"
+    return f"{value:,.1f}" if isinstance(value, float) and value < 10 else f"{value:,.0f}"
+
+
+def counted(value: int | None, noun: str, plural: str | None = None) -> str:
+    """Return `1 object`, or `1,201 objects`."""
+    return f"{number(value)} {noun if value == 1 else plural or noun + 's'}"
+
+
+def size(value: int | None) -> str:
+    """Return `9.8 MB`: decimal units."""
+    if value is None:
+        return "–"
+    amount, unit = float(value), 0
+    while amount >= 999.5 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1000, unit + 1
+    return f"{amount:.1f} {_UNITS[unit]}" if unit and amount < 99.95 else f"{amount:.0f} {_UNITS[unit]}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return `41 ms`, `2.1 s`, `6 m 12 s`, `3 h 05 m`."""
+    if seconds is None:
+        return "–"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} m" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    """Return the seconds between two times, or None if one is not known."""
+    if start is None or end is None:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+def clock(value: str | None, form: str = "full") -> Markup:
+    """Return a `<time>` element in UTC. The script may show it in local time.
+
+    Args:
+        value: RFC 3339 in UTC.
+        form: `full` (date and time), `time`, or `day`.
+    """
+    if value is None:
+        return Markup("–")
+    moment = datetime.fromisoformat(value).astimezone(UTC)
+    shown = moment.strftime({"full": "%Y-%m-%d %H:%M:%S", "time": "%H:%M:%S", "day": "%Y-%m-%d"}[form])
+    whole = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+    return Markup('<time datetime="{}" data-form="{}">{}</time>').format(whole, form, shown)
+
+
+def short(value: UUID | str) -> str:
+    """Return the last digits of an id, by which commands and Find accept it."""
+    return str(value)[-8:]
+
+
+def plain(value: object) -> Any:
+    """Return a view as JSON values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(one) for one in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def as_json(value: object) -> bytes:
+    return json.dumps(plain(value), ensure_ascii=False, indent=2).encode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """An entry of the navigation."""
+
+    name: str
+    text: str
+    href: str
+
+
+SECTIONS: Final = (
+    Section("now", "Now", "/"),
+    Section("executions", "Executions", "/executions"),
+    Section("replays", "Replays", "/replays"),
+    Section("dead-letters", "Dead letters", "/dead-letters"),
+    Section("configs", "Configs", "/configs"),
+    Section("queues", "Queues", "/queues"),
+)
+
+
+@cache
+def environment(version: str) -> Environment:
+    """Return the templates with their formats. All values are escaped."""
+    made = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        cache_size=200,
+    )
+    made.filters |= {
+        "n": number,
+        "size": size,
+        "duration": duration,
+        "clock": clock,
+        "short": short,
+    }
+    made.globals |= {
+        "url": url,
+        "counted": counted,
+        "seconds_between": seconds_between,
+        "sections": SECTIONS,
+        "assets": f"/assets/{assets_hash()}",
+        "version": version,
+    }
+    return made

@@ -1,0 +1,46 @@
+"""Playhead with its pages, for tests without a browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from playhead.api.errors import STATUS
+from playhead.web.app import create_pages
+from tests.api.server import Playhead, client, new_app
+
+
+class Site(Playhead):
+    """Playhead with its pages, on stores and brokers in memory."""
+
+    def __init__(self, data_dir: str) -> None:
+        super().__init__(data_dir)
+        pages = create_pages(self.services, version="1.2.3", status=STATUS)
+        self.app = new_app(self.services, pages=pages)
+        self.http = client(self.app)
+
+    async def page(self, path: str, status: int = 200) -> str:
+        """Return the HTML of a page."""
+        answer = await self.http.get(path)
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"].startswith("text/html"), answer.headers
+        return answer.text
+
+    async def twin(self, path: str, status: int = 200) -> Any:
+        """Return the JSON twin of a page."""
+        before, mark, query = path.partition("?")
+        answer = await self.http.get(f"{before if before != '/' else '/index'}.json{mark}{query}")
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def cells(self, path: str) -> Any:
+        """Return the live numbers of a page."""
+        before, mark, query = path.partition("?")
+        answer = await self.http.get(f"{before if before != '/' else '/index'}.live{mark}{query}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()["cells"]
+
+    async def send(self, path: str, **fields: str) -> httpx.Response:
+        """Send a form of one of the server's own pages."""
+        return await self.http.post(path, data=fields, headers={"Origin": "http://playhead"})
