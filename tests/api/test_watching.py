@@ -15,8 +15,8 @@ import pytest
 from fastapi.responses import StreamingResponse
 
 from playhead.api.schemas import ErrorResponse
-from playhead.api.streams import stream
 from playhead.errors import broker_unavailable, catalog_unavailable
+from playhead.event_stream import event_stream
 
 if TYPE_CHECKING:
     from tests.api.server import Playhead
@@ -291,7 +291,7 @@ async def test_a_stream_sends_a_comment_for_each_period_without_an_event():
             await asyncio.Event().wait()
             yield
 
-    answer = stream("execution", cast(Any, Unchanged()), None, heartbeat=0.01)
+    answer = event_stream("execution", cast(Any, Unchanged()), None, data=str, heartbeat=0.01)
     assert isinstance(answer, StreamingResponse)
     pieces = aiter(answer.body_iterator)
     assert [await anext(pieces) for _ in range(3)] == [b": alive\n\n"] * 3

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from playhead.api.streams import HEARTBEAT_SECONDS
+from playhead.event_stream import HEARTBEAT_SECONDS
 from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
 from tests.deploy.checks import ROOT, program
 from tests.servers import Missing, absent

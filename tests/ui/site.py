@@ -8,7 +8,8 @@ import httpx
 
 from playhead.api.errors import STATUS
 from playhead.web.app import create_pages
-from tests.api.server import Playhead, client, new_app
+from tests.api.server import Playhead, new_app
+from tests.asgi import client
 
 
 class Site(Playhead):
