@@ -23,7 +23,7 @@ from playhead.web.preview import (
     reindented,
     shown,
 )
-from tests.hostile import OBJECTS, Hostile
+from tests.ui.hostile import OBJECTS, Hostile
 
 SAFE = {
     "a",
