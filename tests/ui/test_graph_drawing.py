@@ -1,0 +1,240 @@
+"""Which boxes a drawing shows, and what is written in them."""
+
+from __future__ import annotations
+
+import random
+import re
+from html import unescape
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from playhead.web.drawing import Choice, draw
+from playhead.web.graph import INPUT, Drawing, Links, Pipe, PipelineMap, RouteNode, StageSize, Tally
+from playhead.web.render import environment
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def handbook(**tallies: Tally) -> PipelineMap:
+    routes = (
+        RouteNode("convert", "html_to_markdown 3", "markdown_converted", StageSize(1201, 9_800_000)),
+        RouteNode("segment", "sections 1", "segments", StageSize(27_340, 21_400_000)),
+        RouteNode("summarise", "llm_summary 7", "summaries", StageSize(1201, 1_100_000), has_effects=True),
+        RouteNode("index", "sqlite_search 2"),
+        RouteNode("push", "other programs", is_external=True),
+    )
+    counted = tuple(
+        RouteNode(one.name, one.adapters, one.stage, one.size, tallies.get(one.name, Tally(1201)),
+                  one.is_external, one.has_effects)
+        for one in routes
+    )  # fmt: skip
+    pipes = (
+        Pipe("convert", "segment", "language equals 'en'"),
+        Pipe("convert", "summarise"),
+        Pipe("segment", "index"),
+        Pipe("summarise", "push"),
+    )
+    return PipelineMap("Pipeline handbook", "convert", counted, pipes, StageSize(1204, 38_000_000))
+
+
+def crawl(tallies: dict[str, Tally], branches: int = 10, steps: int = 20) -> PipelineMap:
+    """Return a pipeline of 202 routes: two, then ten branches of twenty."""
+    names, pipes = ["fetch", "sniff"], [Pipe("fetch", "sniff")]
+    for branch in range(branches):
+        before = "sniff"
+        for step in range(steps):
+            name = f"b{branch}_{step}"
+            names.append(name)
+            pipes.append(Pipe(before, name))
+            before = name
+    routes = tuple(
+        RouteNode(name, "adapter 1", f"{name}_done", StageSize(10, 100), tallies.get(name, Tally(10)))
+        for name in names
+    )
+    return PipelineMap("crawl", "fetch", routes, tuple(pipes), StageSize(10, 100))
+
+
+def shown(drawing: Drawing) -> list[str]:
+    return [box.content.name for box in drawing.boxes]
+
+
+def label(drawing: Drawing, name: str) -> str:
+    return next(box.content.label for box in drawing.boxes if box.content.name == name)
+
+
+def css(drawing: Drawing, name: str) -> list[str]:
+    return next(box.content.css.split() for box in drawing.boxes if box.content.name == name)
+
+
+def svg(drawing: Drawing) -> str:
+    source = '{% from "graph.svg.html" import drawing %}{{ drawing(d) }}'
+    return environment("0").from_string(source).render(d=drawing)
+
+
+def test_a_small_pipeline_is_drawn_whole_in_pipeline_order():
+    drawing = draw(handbook(), Links({}), Choice())
+    assert sorted(shown(drawing)) == ["convert", "index", "input", "push", "segment", "summarise"]
+    assert shown(drawing)[:2] == [INPUT, "convert"]
+    layers = [box.place.layer for box in drawing.boxes]
+    assert layers == sorted(layers)
+
+
+def test_the_accessible_name_of_a_box_has_all_its_numbers():
+    drawing = draw(handbook(convert=Tally(1201, 3)), Links({}), Choice())
+    assert label(drawing, "convert") == (
+        "convert: 1,201 done, 3 failed; stage markdown_converted, 1,201 objects, 9.8 MB"
+    )
+    assert label(drawing, INPUT) == "stage input, 1,204 objects, 38.0 MB"
+    assert label(draw(handbook(index=Tally()), Links({}), Choice()), "index") == "index: no messages"
+
+
+def test_a_config_without_an_execution_has_no_counts():
+    of = handbook()
+    bare = tuple(RouteNode(one.name, one.adapters, one.stage) for one in of.routes)
+    drawing = draw(PipelineMap("config", "convert", bare, of.pipes), Links({}), Choice("segments"))
+    assert label(drawing, "convert") == "convert; stage markdown_converted"
+    assert not any(box.content.parts or box.content.note for box in drawing.boxes)
+    assert drawing.needle
+
+
+def test_the_playhead_is_at_the_chosen_stage_and_what_it_cannot_reach_recedes():
+    drawing = draw(handbook(), Links({}), Choice("segments"))
+    segment = next(box for box in drawing.boxes if box.content.name == "segment")
+    assert drawing.needle
+    assert drawing.needle.x > segment.place.x + segment.place.width
+    assert "g-sel" in css(drawing, "segment")
+    assert "g-far" not in [*css(drawing, "segment"), *css(drawing, "index")]
+    assert all("g-far" in css(drawing, name) for name in ("convert", "summarise", "push"))
+    assert [edge.css for edge in drawing.edges].count("hot") == 1
+
+
+def test_from_the_inputs_everything_is_reached():
+    drawing = draw(handbook(), Links({}), Choice(INPUT))
+    assert all("g-far" not in box.content.css for box in drawing.boxes)
+    assert all(edge.css == "hot" for edge in drawing.edges)
+
+
+def test_an_unknown_stage_is_no_playhead():
+    assert draw(handbook(), Links({}), Choice("missing")).needle is None
+
+
+@pytest.mark.parametrize(
+    ("tally", "classes", "parts"),
+    [
+        (Tally(1182, 19), ["g-fail"], [("done", "done"), ("failed", "failed")]),
+        (Tally(5, 0, 7), ["g-run"], [("done", "done"), ("open", "to go")]),
+        (Tally(1182, 19, 402_000), ["g-fail", "g-run"], [("done", "done"), ("failed", ""), ("open", "")]),
+        (Tally(), ["g-dim"], []),
+        (Tally(0, 0, 0, 4), [], [("cancelled", "cancelled")]),
+    ],
+)
+def test_a_state_is_a_word_and_a_class(tally: Tally, classes: list[str], parts: list[Any]):
+    drawing = draw(handbook(index=tally), Links({}), Choice())
+    assert css(drawing, "index") == classes
+    box = next(box for box in drawing.boxes if box.content.name == "index")
+    assert [(part.state, part.word) for part in box.content.parts] == parts
+    assert box.content.note == ("" if tally.total else "not reached")
+
+
+def test_one_failure_among_a_million_is_visible_in_the_bar():
+    drawing = draw(handbook(index=Tally(1_000_000, 1)), Links({}), Choice())
+    bars = next(box.content.bars for box in drawing.boxes if box.content.name == "index")
+    assert [bar.state for bar in bars] == ["done", "failed"]
+    assert bars[1].width >= 3
+    assert bars[1].x + bars[1].width == pytest.approx(182)
+
+
+def test_200_routes_are_folded_to_what_needs_attention():
+    drawing = draw(crawl({"b3_5": Tally(9, 1), "b7_0": Tally(3, 0, 7)}), Links({}), Choice())
+    assert len(drawing.boxes) <= 40
+    assert {"b3_4", "b3_5", "b3_6", "b7_0", "b7_1", "sniff"} <= set(shown(drawing))
+    assert "8 branches: 160 routes" in shown(drawing)
+    assert drawing.routes == 202
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_never_more_than_40_boxes_each_route_once_and_no_cycle(seed: int):
+    chosen = random.Random(seed)
+    names = [f"r{number}" for number in range(200)]
+    pipes = tuple(
+        Pipe(names[before], names[number])
+        for number in range(1, 200)
+        for before in {
+            chosen.randrange(max(0, number - 30), number) for _ in range(chosen.choice([1, 1, 2, 5]))
+        }
+    )
+    share = chosen.choice([0.0, 0.02, 0.3, 1.0])
+    routes = tuple(
+        RouteNode(name, tally=Tally(10, 3 if chosen.random() < share else 0, chosen.choice([0, 0, 9])))
+        for name in names
+    )
+    of = PipelineMap("random", "r0", routes, pipes, StageSize(1, 1))
+    for choice in (Choice(), Choice(focus="r100"), Choice(focus="r7", depth=9), Choice(focus="missing")):
+        drawing = draw(of, Links({}), choice)
+        assert len(drawing.boxes) <= 40
+        drawn = [route for box in drawing.boxes for route in box.content.routes]
+        assert sorted(drawn) == sorted(names)
+        total = sum(part.count for box in drawing.boxes for part in box.content.parts)
+        assert total == sum(route.tally.total for route in routes if route.tally)
+
+
+def test_around_a_route_its_neighbours_are_drawn():
+    drawing = draw(crawl({}), Links({}), Choice(focus="b4_9", depth=2))
+    names = set(shown(drawing))
+    assert {"b4_7", "b4_8", "b4_9", "b4_10", "b4_11"} <= names
+    assert not {"b4_6", "b4_12"} & names
+
+
+def test_a_fold_of_branches_leads_to_them_one_by_one():
+    first = draw(crawl({}), Links({"stage": "input"}), Choice(focus="sniff", depth=0))
+    fold = next(
+        box.content for box in first.boxes if box.content.kind == "fold" and "branches" in box.content.name
+    )
+    assert fold.href == "?stage=input&view=around&focus=sniff&depth=1"
+    second = draw(crawl({}), Links({}), Choice(focus="sniff", depth=1))
+    assert {f"b{branch}_0" for branch in range(10)} <= set(shown(second))
+
+
+def test_without_failures_the_first_routes_are_drawn():
+    drawing = draw(crawl({}), Links({}), Choice())
+    assert {"fetch", "sniff", "b0_0"} <= set(shown(drawing))
+    assert 10 < len(drawing.boxes) <= 40
+
+
+def test_links_keep_the_rest_of_the_address():
+    links = Links({"tab": "objects", "stage": "a"})
+    assert links(stage="b") == "?tab=objects&stage=b"
+    assert links(stage=None, route="x y") == "?tab=objects&route=x+y"
+
+
+def test_the_svg_is_well_formed_and_its_arrow_keys_lead_to_boxes():
+    text = svg(draw(handbook(), Links({}), Choice("segments")))
+    links = {one.get("id"): one for one in ElementTree.fromstring(text).iter(f"{SVG}a")}
+    assert "style=" not in text
+    for one in links.values():
+        for way in ("data-next", "data-prev"):
+            assert all(key in links for key in one.get(way, "").split())
+        assert one.get("href", "").startswith("?")
+        assert one.get("aria-label")
+    assert re.search("<title>language equals &#39;en&#39;</title>", text)
+
+
+def test_hostile_names_are_escaped():
+    hostile = "<script>alert(1)</script>\"'&"
+    routes = (RouteNode(hostile, hostile, hostile, StageSize(1, 1), Tally(1)), RouteNode("b", tally=Tally(1)))
+    of = PipelineMap(hostile, hostile, routes, (Pipe(hostile, "b", hostile),), StageSize(1, 1))
+    text = svg(draw(of, Links({"focus": hostile}), Choice(hostile)))
+    assert "<script" not in text
+    labels = [one.get("aria-label") or "" for one in ElementTree.fromstring(text).iter(f"{SVG}a")]
+    assert any(hostile in unescape(one) for one in labels)
+
+
+def test_live_numbers_are_named_by_route_and_state():
+    of = handbook(segment=Tally(1, 2, 3))
+    still = svg(draw(of, Links({}), Choice()))
+    assert "data-live" not in still
+    running = PipelineMap(of.title, of.entry, of.routes, of.pipes, of.inputs, is_open=True)
+    text = svg(draw(running, Links({}), Choice()))
+    assert 'data-live="route:segment:failed">2<' in text
