@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -127,6 +128,45 @@ async def test_objects_of_other_programs_are_listed_after_the_stages(playhead: P
     await playhead.put(f"{execution}/by-hand/b/c.md", b"12345")
     stages = await playhead.items(f"executions/{execution}/stages")
     assert (stages[-1]["stage"], stages[-1]["objects"], stages[-1]["bytes"]) == ("by-hand", 1, 5)
+
+
+async def totals(playhead: Playhead, execution: str) -> tuple[list[dict[str, Any]], bool]:
+    """The totals of the stages of an execution, which are those of its list of stages."""
+    found = await playhead.get(f"executions/{execution}/totals")
+    listed = await playhead.items(f"executions/{execution}/stages")
+    assert found["stages"] == [{name: one[name] for name in ("stage", "objects", "bytes")} for one in listed]
+    assert datetime.fromisoformat(found["as_of"]).tzinfo == UTC
+    return found["stages"], found["is_final"]
+
+
+async def test_totals_are_those_of_the_list_of_stages(playhead: Playhead):
+    execution = await playhead.run({"a.md": b"one two", "b.md": b"bad"})
+    replay = (await playhead.replay(execution, "shouted", "split"))["execution_id"]
+
+    assert await totals(playhead, execution) == (
+        [
+            {"stage": "input", "objects": 2, "bytes": 10},
+            {"stage": "shouted", "objects": 1, "bytes": 7},
+            {"stage": "split/words", "objects": 2, "bytes": 6},
+        ],
+        True,
+    )
+    assert (await totals(playhead, replay))[1] is False
+    await playhead.work()
+    stages, is_final = await totals(playhead, replay)
+    assert (stages[2]["objects"], is_final) == (2, True)
+    await playhead.post("prune", {"execution_ids": [execution], "stages": ["input"]})
+    pruned = await playhead.get(f"executions/{execution}/totals")
+    assert (pruned["stages"][0], pruned["is_final"]) == ({"stage": "input", "objects": 0, "bytes": 0}, True)
+
+
+async def test_totals_of_an_execution_of_another_program_come_from_the_store(playhead: Playhead):
+    execution = str(uuid7())
+    await playhead.put(f"{execution}/pages/x.md", b"12345")
+
+    assert await totals(playhead, execution) == ([{"stage": "pages", "objects": 1, "bytes": 5}], False)
+    refused = await playhead.get(f"executions/{uuid7()}/totals", 404)
+    assert refused["error_code"] == "execution_not_found"
 
 
 async def test_an_execution_of_another_program_is_shown_and_not_written(playhead: Playhead):

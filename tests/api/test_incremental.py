@@ -81,6 +81,8 @@ async def test_references_are_listed_in_order_with_the_objects(playhead: Playhea
     assert [await pages(limit) for limit in (1, 2, 100)] == [expected] * 3
     [stage, *_] = (await playhead.get(f"executions/{run}/stages"))["items"]
     assert (stage["stage"], stage["objects"], stage["bytes"]) == ("input", 3, 12)
+    totals = await playhead.get(f"executions/{run}/totals")
+    assert totals["stages"][0] == {"stage": "input", "objects": 3, "bytes": 12}
     assert await listed(playhead, run, stage="shouted", path="b.md") == [
         ("shouted/b.md", f"{earlier}/shouted/b.md")
     ]

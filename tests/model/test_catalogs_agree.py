@@ -722,6 +722,7 @@ class Catalogs(RuleBasedStateMachine):
         execution = self._recent(data, self.executions)
         self.both(lambda c, n: c.execution(execution[n]))
         self.both(lambda c, n: c.route_counts(execution[n]))
+        self.both(lambda c, n: c.stage_totals(execution[n]))
         self.both(lambda c, n: c.is_listed(execution[n]))
 
     @step(

@@ -24,6 +24,7 @@ from playhead.model import (
     RouteCounts,
     RowState,
     StageSummary,
+    StageTotals,
     Status,
     Why,
 )
@@ -126,6 +127,16 @@ async def list_execution_stages(
     return page_of(
         stages, lambda stage: stage.stage, cursor, limit, list_of("execution stages", execution_id)
     )
+
+
+@router.get("/{execution_id}/totals", responses=_missing)
+async def get_execution_totals(execution_id: ExecutionId, asked: Asked) -> StageTotals:
+    """Return objects and bytes of all stages at once, without a listing of the store.
+
+    The numbers are those of `/stages`, except that objects of other programs are counted only if the
+    execution is adopted. While the execution runs, they are at most five seconds old.
+    """
+    return await asked.executions.stage_totals(execution_id)
 
 
 @router.get("/{execution_id}/replays", responses=_missing_or_cursor)

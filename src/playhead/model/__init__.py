@@ -113,6 +113,8 @@ from playhead.model.views import (
     RowState,
     SearchHit,
     StageSummary,
+    StageTotal,
+    StageTotals,
     Status,
     StoredObject,
 )
@@ -207,6 +209,8 @@ __all__ = [
     "SearchHit",
     "Selection",
     "StageSummary",
+    "StageTotal",
+    "StageTotals",
     "Status",
     "Step",
     "StoredObject",

@@ -155,6 +155,37 @@ class StageSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class StageTotal:
+    """The number and size of the objects that an execution stored in one stage.
+
+    Attributes:
+        stage: `input`, or a stage of the config.
+        objects: number of objects; 0 from the time at which a prune of the stage begins.
+        bytes: total size of these objects.
+    """
+
+    stage: str
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageTotals:
+    """The sizes of all stages of an execution at one time.
+
+    Attributes:
+        as_of: time at which the numbers were right; RFC 3339 in UTC.
+        is_final: whether the execution has ended, and Playhead stored the objects. Then the numbers change
+            only if it runs again (resend, retry) or is pruned.
+        stages: `input`, then the stages of the config in its order.
+    """
+
+    as_of: str
+    is_final: bool
+    stages: list[StageTotal]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredObject:
     """One stored output in a listing.
 

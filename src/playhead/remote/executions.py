@@ -18,6 +18,7 @@ from playhead.model import (
     RouteCode,
     RouteCounts,
     StageSummary,
+    StageTotals,
     Why,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
@@ -50,6 +51,9 @@ class RemoteExecutions:
 
     async def stages(self, execution: UUID) -> list[StageSummary]:
         return await self._client.get_all(f"executions/{execution}/stages", Page[StageSummary])
+
+    async def stage_totals(self, execution: UUID) -> StageTotals:
+        return await self._client.get(f"executions/{execution}/totals", StageTotals)
 
     async def replays(self, source: UUID | None, cursor: str | None, limit: int) -> Page[Replay]:
         return await self._client.get(

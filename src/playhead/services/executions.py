@@ -11,15 +11,26 @@ from playhead.engine.lookup import find_execution, find_replay
 from playhead.engine.meter import Meter
 from playhead.engine.pacing import pause_of_route
 from playhead.engine.paging import decode_cursor, list_of, page_before
-from playhead.model import Execution, Page, Replay, RouteCode, RouteCounts, StageSummary
+from playhead.ids import moment, now
+from playhead.model import (
+    Execution,
+    Page,
+    Replay,
+    RouteCode,
+    RouteCounts,
+    StageSummary,
+    StageTotal,
+    StageTotals,
+)
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
+from playhead.ports.catalog.totals import Totals
 from playhead.ports.store import Store
 
 
-class ExecutionCatalog(Browse, Code, Configs, Limits, Protocol):
+class ExecutionCatalog(Browse, Code, Configs, Limits, Totals, Protocol):
     """The part of the catalog that `ExecutionService` needs."""
 
     async def is_listed(self, job: UUID) -> bool: ...
@@ -93,6 +104,22 @@ class ExecutionService:
             NotFound: `execution_not_found`.
         """
         return await self._listing.stages(await self.get(execution))
+
+    async def stage_totals(self, execution: UUID) -> StageTotals:
+        """Return objects and bytes of each stage, from the catalog: the numbers of `stages`, at less cost.
+
+        After the end of an execution they cost two look-ups; see `Totals.stage_totals`. Only of an adopted
+        execution, the store is listed. Elsewhere, objects of other programs are not counted.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        found = await self._catalog.stage_totals(execution)
+        if found is not None:
+            return found
+        stages = await self.stages(execution)
+        totals = [StageTotal(one.stage, one.objects, one.bytes) for one in stages]
+        return StageTotals(moment(now()), False, totals)
 
     async def replays(self, source: UUID | None, cursor: str | None, limit: int) -> Page[Replay]:
         """Return replay batches, newest first; with `source`, only those that replay this execution.

@@ -31,6 +31,7 @@ from playhead.backends._sql_catalog.configs import ConfigsPart
 from playhead.backends._sql_catalog.control import ControlPart
 from playhead.backends._sql_catalog.prune import PrunePart
 from playhead.backends._sql_catalog.selection import SelectionPart
+from playhead.backends._sql_catalog.totals import TotalsPart
 from playhead.backends._sql_catalog.trace import TracePart
 from playhead.backends._sql_catalog.upkeep import UpkeepPart
 from playhead.backends._sql_catalog.work import WorkPart
@@ -38,7 +39,16 @@ from playhead.ports.diagnosis import Finding
 
 
 class SqlCatalog(
-    ConfigsPart, ControlPart, CanaryPart, WorkPart, UpkeepPart, TracePart, SelectionPart, CodePart, PrunePart
+    ConfigsPart,
+    ControlPart,
+    CanaryPart,
+    WorkPart,
+    UpkeepPart,
+    TracePart,
+    TotalsPart,
+    SelectionPart,
+    CodePart,
+    PrunePart,
 ):
     """All parts of the port. See `rows.Part` for the arguments."""
 

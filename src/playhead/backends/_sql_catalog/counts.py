@@ -1,19 +1,21 @@
-"""Counts of message rows by state, and the ones that are remembered for a second."""
+"""Counts of message rows by state, and counts that are remembered for a short time."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from playhead.backends._sql_catalog.lanes import Lane
 from playhead.model import ROW_STATES, Counts, RouteCounts, RowState
 
+K = TypeVar("K")
+T = TypeVar("T")
+
 ByLane = Mapping[tuple[int, int], int]
 """Numbers of rows by (lane, state)."""
 
-_FRESH_SECONDS: Final = 1.0
 _MANY_ROWS: Final = 20_000
 _MAX_KNOWN: Final = 1000
 
@@ -50,26 +52,27 @@ def sum_by_route(counted: Iterable[tuple[Lane, int, int]]) -> dict[tuple[str, st
     return found
 
 
-class KnownCounts:
-    """Counts of executions with many rows, each kept for a second.
+class Known(Generic[K, T]):
+    """Counts of many rows, each kept for some seconds.
 
     Counts of fewer rows are never kept, so what people see of them is never late. The number of rows decides,
     not the time that counting took: on a busy machine, counting an empty execution may take long.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[float, ByLane]] = {}
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._known: dict[K, tuple[float, T]] = {}
 
-    def get(self, execution: int) -> ByLane | None:
-        known = self._known.get(execution)
-        return known[1] if known and time.monotonic() - known[0] < _FRESH_SECONDS else None
+    def get(self, key: K) -> T | None:
+        known = self._known.get(key)
+        return known[1] if known and time.monotonic() - known[0] < self._seconds else None
 
-    def keep(self, execution: int, counted: ByLane) -> None:
+    def keep(self, key: K, counted: T, rows: int) -> None:
         """Keep counts if there are many rows."""
-        if sum(counted.values()) >= _MANY_ROWS:
+        if rows >= _MANY_ROWS:
             if len(self._known) > _MAX_KNOWN:
                 self._known.clear()
-            self._known[execution] = (time.monotonic(), counted)
+            self._known[key] = (time.monotonic(), counted)
 
-    def forget(self, execution: int) -> None:
-        self._known.pop(execution, None)
+    def forget(self, key: K) -> None:
+        self._known.pop(key, None)

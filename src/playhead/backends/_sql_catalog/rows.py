@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
-from playhead.backends._sql_catalog.counts import ByLane, KnownCounts
+from playhead.backends._sql_catalog.counts import ByLane, Known
 from playhead.backends._sql_catalog.lanes import (
     DispatchMaker,
     Lane,
@@ -24,7 +24,7 @@ from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
 from playhead.ids import moment
 from playhead.liveness import Liveness
-from playhead.model import Execution, OnReplay, Problem, PrunedStage, replayable_until
+from playhead.model import Execution, OnReplay, Problem, PrunedStage, StageTotals, replayable_until
 from playhead.ports.catalog.jobs import WINDOW
 
 ABOVE_ALL = (1 << 63) - 1
@@ -81,7 +81,8 @@ class Part:
         self._lanes: dict[int, Lane] = {}
         self._feeds: dict[tuple[int, str], int] = {}
         self._origins: dict[int, Origin] = {}
-        self._counts = KnownCounts()
+        self._counts = Known[int, ByLane](1.0)
+        self._totals = Known[UUID, StageTotals](5.0)  # a count of a million outputs takes a tenth of it
 
     # -- lanes and liveness ------------------------------------------------------------------------
 
@@ -160,7 +161,7 @@ class Part:
             for n, lane, state, count in await db.rows(SQL.count_messages, executions=list(counted)):
                 counted[n][lane, state] = count
         for n, by_lane in counted.items():
-            self._counts.keep(n, by_lane)
+            self._counts.keep(n, by_lane, sum(by_lane.values()))
         return {**known, **counted}
 
     async def _executions(self, db: Session, rows: Sequence[Row]) -> list[Execution]:

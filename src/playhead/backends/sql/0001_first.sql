@@ -61,6 +61,7 @@ CREATE TABLE executions (
   created_at     double precision NOT NULL,
   ended_at       double precision,
   counts         text,                -- JSON: [lane, state, number of rows], …; stored when it settles
+  totals         text,                -- JSON: [stage, objects, bytes], …; stored after it has settled (totals.py)
   pinned         boolean NOT NULL DEFAULT false,  -- no prune deletes its objects
   traceparent    text COLLATE "C"     -- W3C Trace Context of the request that created it; NULL without tracing
 );

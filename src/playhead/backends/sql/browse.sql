@@ -23,6 +23,20 @@ SELECT key FROM outputs WHERE key = ANY(:keys::text[]) AND pruned_at IS NOT NULL
 -- The counts of an execution, if they are final.
 SELECT n, config_version, counts FROM executions WHERE id = :id::uuid
 
+-- name: execution_totals
+-- The totals of the stages of an execution, if they are final, and what decides whether they can be.
+SELECT n, config_version, settled, revision, totals, playhead_now() FROM executions WHERE id = :id::uuid
+
+-- name: count_outputs
+-- Number and size of the stored outputs of a stage, pruned ones too. Reads the rows of the stage. With an index of state
+-- and size, each output would cost more when it is stored.
+SELECT count(*), coalesce(sum(o.size), 0)::bigint FROM outputs o
+WHERE o.key > :first AND o.key < :last AND o.state = {STORED}
+
+-- name: record_totals
+-- Record totals, unless the execution has run again since they were counted: each end raises the revision.
+UPDATE executions SET totals = :totals WHERE n = :execution AND settled AND revision = :revision
+
 -- name: newest_execution
 -- The run or replay that was recorded last.
 SELECT id FROM executions WHERE kind <> 'adopted' ORDER BY n DESC LIMIT 1

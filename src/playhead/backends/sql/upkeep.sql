@@ -337,5 +337,5 @@ UPDATE messages AS m SET state = {PENDING}, generation = generation + 1, uncount
 
 -- name: reopen_executions
 -- Executions with resent messages run again.
-UPDATE executions SET status = 'running', settled = false, ended_at = NULL, counts = NULL
+UPDATE executions SET status = 'running', settled = false, ended_at = NULL, counts = NULL, totals = NULL
 WHERE n = ANY(:executions::bigint[])

@@ -21,13 +21,14 @@ from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.outcome import Outcome
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.prune import Prune
+from playhead.ports.catalog.totals import Totals
 from playhead.ports.catalog.trace import Trace
 from playhead.ports.catalog.upkeep import Upkeep
 from playhead.ports.catalog.work import Work
 
 
 class Catalog(
-    Configs, Control, Jobs, Plans, Work, Limits, Upkeep, Browse, Trace, Code, Prune, Outcome, Protocol
+    Configs, Control, Jobs, Plans, Work, Limits, Upkeep, Browse, Totals, Trace, Code, Prune, Outcome, Protocol
 ):
     """All parts, as a backend implements them."""
 
@@ -54,6 +55,7 @@ __all__ = [
     "Outcome",
     "Plans",
     "Prune",
+    "Totals",
     "Trace",
     "Upkeep",
     "Work",
