@@ -181,3 +181,28 @@ async def test_an_unavailable_store_is_503_and_not_a_partial_answer(playhead: Pl
         assert (await playhead.get(f"storage/objects/{what}", 503, key=key))[
             "error_code"
         ] == "store_unavailable"
+
+
+async def test_the_versions_of_an_object_are_those_of_its_family(playhead: Playhead, execution: str):
+    first = await playhead.replay(execution, "shouted", "split", "a.md")
+    second = await playhead.replay(execution, "shouted", "split")
+    await playhead.work()
+    third = await playhead.replay(second["execution_id"], "split/words", "upper")
+    other = await playhead.run({"a.md": b"four"})
+    await playhead.work()
+    ids = [execution, first["execution_id"], second["execution_id"]]
+
+    for member in ids:
+        found = await playhead.items(
+            "storage/objects/versions", key=f"{member}/split/words/a/0001.txt", limit=2
+        )
+        assert [one["execution_id"] for one in found] == ids
+        assert [one["kind"] for one in found] == ["run", "replay", "replay"]
+        assert {one["sha256"] for one in found} == {sha256(b"FOUR").hexdigest()}
+        assert found[0]["key"] == f"{execution}/split/words/a/0001.txt"
+
+    both = await playhead.items("storage/objects/versions", key=f"{execution}/split/words/a/x/0001.txt")
+    assert [one["execution_id"] for one in both] == [execution, second["execution_id"]]
+    none = await playhead.items("storage/objects/versions", key=f"{third['execution_id']}/input/none")
+    assert none == []
+    assert len(await playhead.items("storage/objects/versions", key=f"{other}/input/a.md")) == 1

@@ -12,8 +12,9 @@ from starlette.responses import Response, StreamingResponse
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit
 from playhead.api.ids import NO_EXECUTION, execution_query, key_query
+from playhead.engine.paging import list_of, page_of
 from playhead.keys import sidecar_key
-from playhead.model import Page, StoredObject
+from playhead.model import ObjectVersion, Page, StoredObject
 
 router = APIRouter(prefix="/api/v1/storage/objects", tags=["storage"])
 
@@ -78,6 +79,21 @@ async def get_object_metadata(key: Key, asked: Asked) -> Response:
     """
     sidecar = await asked.objects.metadata(key)
     return Response(sidecar, media_type="application/json", headers=_to_save(sidecar_key(key)))
+
+
+@router.get(
+    "/versions", responses=responses("invalid_path", *NO_EXECUTION, "invalid_cursor", "store_unavailable")
+)
+async def list_object_versions(
+    key: Key, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+) -> Page[ObjectVersion]:
+    """List the objects with the same stage and path in the family of an execution, oldest first.
+
+    The family is the run at the beginning, the replays of the run, the replays of these, and so on. The
+    object itself is one of them. Pruned objects are left out. At most 100 executions are searched.
+    """
+    found = await asked.objects.versions(key)
+    return page_of(found, lambda one: one.key, cursor, limit, list_of("versions", key))
 
 
 def _to_save(key: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import keys
@@ -13,10 +13,13 @@ from playhead.engine.listing import Listing
 from playhead.engine.lookup import PrunedObjects, check_key, find_execution, missing_object, no_object
 from playhead.engine.paging import decode_cursor, encode_cursor, list_of
 from playhead.errors import BadRequest, NotFound
-from playhead.model import Page, StoredObject
-from playhead.ports.catalog.browse import Browse
+from playhead.model import Execution, ObjectVersion, Page, StoredObject
+from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.store import Store, read_one
+
+_MOST_FAMILY: Final = 100
+_MOST_ABOVE: Final = 20
 
 
 class ObjectCatalog(Browse, Configs, PrunedObjects, Protocol):
@@ -87,6 +90,46 @@ class ObjectService:
                 "object_not_found", f"the object {key!r} has no sidecar: it was stored by another program"
             )
         return its_sidecar
+
+    async def versions(self, key: str) -> list[ObjectVersion]:
+        """Return the objects with the same stage and path in the family of an execution, oldest first.
+
+        The object itself is one of them. Pruned objects, and those of other programs, are left out. At most
+        100 executions of the family are searched.
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `execution_not_found`.
+        """
+        check_key(key)
+        owner, _, rest = key.partition("/")
+        family = await self._family(await find_execution(self._catalog, self._listing, UUID(owner)))
+        found = await self._catalog.sources([f"{one.execution_id}/{rest}" for one in family])
+        return [
+            ObjectVersion(
+                *(of, one.execution_id, one.kind, one.config, one.config_version, one.created_at),
+                *(source.size, source.sha256.hex(), source.content_type),
+            )
+            for one in family
+            if (source := found.get(of := f"{one.execution_id}/{rest}"))
+        ]
+
+    async def _family(self, member: Execution) -> list[Execution]:
+        """Return an execution, the run at its beginning, and all replays of these, oldest first."""
+        found = {member.execution_id: member}
+        first = member
+        for _ in range(_MOST_ABOVE):
+            parent = first.parent_execution_id
+            if parent is None or (above := await self._catalog.execution(parent)) is None:
+                break
+            first = found[parent] = above
+        waiting = [first.execution_id]
+        while waiting and len(found) < _MOST_FAMILY:
+            of = ExecutionFilter(parent=waiting.pop(0))
+            children, _ = await self._catalog.executions(of, limit=_MOST_FAMILY)
+            waiting += [child.execution_id for child in children]
+            found |= {child.execution_id: child for child in children}
+        return sorted(found.values(), key=lambda one: (one.created_at, one.execution_id))[:_MOST_FAMILY]
 
     async def list(
         self, execution: UUID, stage: str | None, path: str | None, cursor: str | None, limit: int

@@ -50,7 +50,7 @@ class Node:
         column: name of the stage.
         title: the path of the object, or a count such as `4 objects`.
         sub: what produced it.
-        href: the page that it leads to; None if there is none.
+        href: the page that it leads to; None without a page.
         side: whether it is above the object of the page, the object itself, or below.
         is_failed: whether messages of it are dead letters.
     """
