@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 
 from playhead.api.errors import STATUS
+from playhead.model import LoadedAdapter, LoadedCode
+from playhead.ports.catalog.upkeep import Process
 from playhead.web.app import create_pages
 from tests.api.server import Playhead, new_app
 from tests.asgi import client
@@ -20,6 +22,14 @@ class Site(Playhead):
         pages = create_pages(self.services, version="1.2.3", status=STATUS)
         self.app = new_app(self.services, pages=pages)
         self.http = client(self.app)
+
+    async def consume(self, *queues: str, worker: str = "worker-1") -> None:
+        """Send the heartbeat of a worker that consumes queues, with the adapters of the tests."""
+        loaded = [
+            LoadedAdapter(one.name, one.version, one.code, one.source) for one in self._adapters.values()
+        ]
+        process = Process(worker, "worker", "here", 7)
+        await self.catalog.heartbeat(process, queues, None, LoadedCode("1.2.3", tuple(loaded)))
 
     async def page(self, path: str, status: int = 200) -> str:
         """Return the HTML of a page."""

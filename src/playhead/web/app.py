@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -28,11 +28,17 @@ from playhead import events
 from playhead.errors import PlayheadError, Unavailable
 from playhead.event_stream import event_stream
 from playhead.services import Services
-from playhead.web import help, home
+from playhead.web import configlist, help, home, queues, system
 from playhead.web.page import Action, Answer, ApiCall, Ask, Page, Redirect, Shown
 from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment
 
-PAGES: Final[Sequence[Page]] = (*home.PAGES, *help.PAGES)
+PAGES: Final[Sequence[Page]] = (
+    *home.PAGES,
+    *queues.PAGES,
+    *configlist.PAGES,
+    *system.PAGES,
+    *help.PAGES,
+)
 ACTIONS: Final[Sequence[Action]] = ()
 ROUTES: Final[Sequence[BaseRoute]] = ()
 """Responses that are no pages, such as the bytes of an object."""
@@ -73,6 +79,11 @@ def _page_of(request: Request) -> str:
     """Return the path of the page that a request, also for a twin, is about."""
     path = request.url.path.removesuffix(".json").removesuffix(".live")
     return "/" if path == "/index" else path
+
+
+def _live_url(address: str, mark: str) -> str:
+    """Return the URL of the live numbers of a page that has drawn `mark`."""
+    return f"{address}{'&' if '?' in address else '?'}{urlencode({'mark': mark})}" if mark else address
 
 
 class _Assets(StaticFiles):
@@ -149,7 +160,7 @@ class _Site:
             path=path,
             here=path + query,
             json_url=f"{base}.json{query}" if base else None,
-            live_url=f"{base}.live{query}" if is_live else None,
+            live_url=_live_url(f"{base}.live{query}", shown.mark) if is_live else None,
             curl=[self._curl(request, call) for call in shown.calls],
             dead=dead,
         )

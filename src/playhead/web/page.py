@@ -91,6 +91,8 @@ class Shown(Generic[T]):
         ended: whether no live number changes any more.
         status: HTTP status.
         template: another template than that of the page.
+        mark: what the page has drawn, such as the id of its newest row. The live numbers get it as the query
+            parameter `mark`, so they can count what is newer.
     """
 
     title: str
@@ -102,6 +104,7 @@ class Shown(Generic[T]):
     ended: bool = False
     status: int = 200
     template: str | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from uuid import UUID
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from playhead.web.page import url
+from playhead.web.links import link
+from playhead.web.page import Missing, url
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
@@ -160,8 +161,10 @@ def environment(version: str) -> Environment:
         "clock": clock,
         "short": short,
     }
+    made.tests["missing"] = lambda part: isinstance(part, Missing)
     made.globals |= {
         "url": url,
+        "link": link,
         "counted": counted,
         "seconds_between": seconds_between,
         "sections": SECTIONS,

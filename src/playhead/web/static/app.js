@@ -96,6 +96,17 @@ function write({ cells, shape: next }) {
   }
   if (next !== shape) { shape = next; document.body.dispatchEvent(new Event("shape")); }
 }
+// The numbers do not show everything: a part whose state has changed is drawn again, unless the focus is in it.
+document.body.addEventListener("shape", async () => {
+  const answer = await fetch(location.href).catch(() => null);
+  if (!answer?.ok) return;
+  const drawn = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const parts = new Map([...all("[data-part]", drawn)].map((part) => [part.dataset.part, part]));
+  for (const part of all("[data-part]")) {
+    const next = parts.get(part.dataset.part);
+    if (next && next.innerHTML !== part.innerHTML && !part.contains(document.activeElement)) part.replaceWith(next);
+  }
+});
 function free() { source?.close(); source = null; clearTimeout(timer); release?.(); release = null; }
 async function poll(turn) {
   if (turn !== wanted || isOver) return;

@@ -1,0 +1,39 @@
+"""The URL of the page of each thing that has one."""
+
+from __future__ import annotations
+
+from playhead.web.page import url
+
+
+def link(kind: str, name: object) -> str:
+    """Return the URL of a page.
+
+    Args:
+        kind: `execution`, `replay`, `message`, `dead_letter`, `object`, `config`, `route`, `queue`, `stage`
+            or `plan`.
+        name: its id, key or name. A route is `CONFIG/ROUTE`, a stage is `EXECUTION_ID/STAGE`.
+    """
+    text = str(name)
+    owner, _, rest = text.partition("/")
+    match kind:
+        case "execution":
+            return url(f"/executions/{text}")
+        case "replay":
+            return url(f"/replays/{text}")
+        case "message":
+            return url(f"/lineage/{text}")
+        case "dead_letter":
+            return url(f"/dead-letters/{text}")
+        case "object":
+            return url("/objects", key=text)
+        case "config":
+            return url(f"/configs/{text}")
+        case "route":
+            return url(f"/configs/{owner}", focus=rest)
+        case "queue":
+            return url(f"/queues/{text}")
+        case "stage":
+            return url(f"/executions/{owner}", stage=rest)
+        case "plan":
+            return url("/replay", plan_id=text)
+    raise ValueError(f"no page shows a {kind}")

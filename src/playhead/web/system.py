@@ -1,0 +1,56 @@
+"""`/system`: the backends, the processes and their code; with `?examine=yes` what `playhead doctor` finds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from playhead import __version__
+from playhead.model import Examination, Health, Worker
+from playhead.web.page import ROWS, ApiCall, Ask, Missing, Page, Shown, or_missing, url
+
+
+@dataclass(frozen=True, slots=True)
+class SystemView:
+    """The state of the deployment.
+
+    Attributes:
+        health: state of the backends.
+        workers: live processes with the code that they have loaded, or why they cannot be read.
+        warnings: adapters of this server whose source has changed, but not their version.
+        examination: what an examination has found; None: it was not asked for.
+        next_url: next page of processes.
+    """
+
+    health: Health
+    workers: Sequence[Worker] | Missing
+    warnings: Sequence[str] | Missing
+    examination: Examination | None
+    next_url: str | None
+
+
+async def show(ask: Ask) -> Shown[SystemView]:
+    services, cursor = ask.services, ask.text("cursor")
+    examine = ask.choice("examine", ("yes",))
+    health, workers, warnings = await asyncio.gather(
+        services.system.health(__version__),
+        or_missing(services.workers.list(cursor, ROWS)),
+        or_missing(services.workers.unversioned()),
+    )
+    calls = [
+        ApiCall("/api/v1/system/health"),
+        ApiCall(url("/api/v1/workers", limit=ROWS, cursor=cursor)),
+    ]
+    examination = None
+    if examine:
+        examination = await services.doctor.examine()
+        calls.append(ApiCall("/api/v1/system/doctor"))
+    if isinstance(workers, Missing):
+        return Shown("System", SystemView(health, workers, warnings, examination, None), calls)
+    next_url = url("/system", cursor=workers.next_cursor) if workers.next_cursor else None
+    return Shown("System", SystemView(health, workers.items, warnings, examination, next_url), calls)
+
+
+PAGES: Final = (Page("/system", "system.html", show),)

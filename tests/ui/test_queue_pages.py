@@ -1,0 +1,137 @@
+"""The pages of queues, configs and the system."""
+
+from __future__ import annotations
+
+import re
+from uuid import uuid4
+
+from playhead.envelope import Dispatch, Headers
+from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
+from playhead.ids import uuid7
+from playhead.model import RoutePause, RouteStatus
+from playhead.web.queues import row_of
+from tests.api.server import WORDS
+from tests.ui.site import Site
+
+
+def a_route(**changed) -> RouteStatus:
+    given = {"queue_depth": 0, "in_flight": 0, "dead": 0, "workers": 1, "adapters": ["upper"], **changed}
+    return RouteStatus(config="words", route="upper", queue="q", stage=None, to=[], **given)
+
+
+def test_the_state_of_a_queue_says_why_nothing_happens():
+    assert row_of(a_route()).state == "idle"
+    assert row_of(a_route(queue_depth=1, in_flight=2)).state == "busy"
+    assert row_of(a_route(workers=0)).state == "unattended"
+    assert row_of(a_route(adapters=[])).state == "external"
+    no_worker = row_of(a_route(queue_depth=12, workers=0))
+    assert no_worker.state == "no_worker"
+    assert no_worker.sentence.startswith("12 messages wait, and no worker consumes the queue.")
+    paused = row_of(a_route(queue_depth=12, paused=RoutePause(60.2, "quota used up.", "api")))
+    assert (paused.state, paused.sentence) == ("paused", "Paused: quota used up. It continues in 60 s.")
+
+
+async def test_queues_are_listed_with_their_numbers(site: Site):
+    await wait_in(site, "words.upper", 3)
+
+    page = await site.page("/queues")
+
+    assert "words/upper" in page
+    assert 'href="/queues/words.upper"' in page
+    assert "3 messages wait, and no worker consumes the queue" in page
+    view = (await site.twin("/queues"))["view"]
+    assert [row["route"]["queue_depth"] for row in view["queues"]] == [3, 0, 0]
+    assert (await site.cells("/queues"))["waiting.words.upper"] == "3"
+
+
+async def test_a_queue_shows_its_first_messages_and_consumes_none(site: Site):
+    execution = await wait_in(site, "words.upper", 2)
+
+    page = await site.page("/queues/words.upper")
+
+    assert page.count(f'href="/objects?key={execution}%2Finput%2F') == 2
+    assert f'href="/executions/{execution}"' in page
+    assert (await site.cells("/queues/words.upper"))["waiting.words.upper"] == "2"
+    twin = await site.twin("/queues/words.upper")
+    assert len(twin["view"]["messages"]) == 2
+    assert twin["api"][0]["path"] == "/api/v1/queues/words.upper/messages?limit=20"
+
+
+async def test_a_queue_shows_the_outdated_code_of_its_workers(site: Site):
+    await site.consume("words.upper")
+    site.code_here["here", "/x/steps.py"] = ("changed", "sha256:bb")
+
+    page = await site.page("/queues/words.upper")
+
+    assert re.search(r"upper 1?\S*</span><span class=\"tag hot\">outdated", page)
+    [consumer] = (await site.twin("/queues/words.upper"))["view"]["consumers"]
+    assert consumer["outdated"]
+    assert [one["type"] for one in consumer["adapters"]] == ["upper"]
+
+
+async def test_a_queue_of_no_config_is_shown_while_it_holds_messages(site: Site):
+    assert "no active config has a queue" in await site.page("/queues/old.queue", 404)
+
+    await site.broker.publish(
+        [Dispatch(Headers("old.queue", uuid4(), "old", 1, "a"), str(uuid4()), 1, None, "k")]
+    )
+
+    assert "No active config has this queue" in await site.page("/queues/old.queue")
+
+
+async def test_queues_without_a_broker_name_it_and_still_show_the_workers(site: Site):
+    await site.consume("words.upper")
+    site.broker_outage.error = broker_unavailable("no route to host")
+
+    assert "no route to host" in await site.page("/queues")
+    page = await site.page("/queues/words.upper")
+
+    assert "no route to host" in page
+    assert "upper" in page
+    assert (await site.twin("/queues"))["view"]["queues"]["error_code"] == "broker_unavailable"
+
+
+async def test_configs_are_listed(site: Site):
+    await site.apply(WORDS.replace("name: words", "name: other").replace("queue: elsewhere", "queue: there"))
+
+    page = await site.page("/configs")
+
+    assert page.index('href="/configs/other"') < page.index('href="/configs/words"')
+    assert [one["name"] for one in (await site.twin("/configs"))["view"]["configs"]] == ["other", "words"]
+
+
+async def test_the_system_page_names_what_is_unavailable(site: Site):
+    await site.consume("words.upper")
+    assert "all backends answer" in await site.page("/system")
+
+    site.store_outage.error = store_unavailable("the disk is gone")
+    site.broker_outage.error = broker_unavailable("no route to host")
+    page = await site.page("/system")
+    assert "the disk is gone" in page
+    assert "no route to host" in page
+    assert "words.upper" in page
+
+    site.catalog_outage.error = catalog_unavailable("the catalog does not answer")
+    assert (await site.twin("/system"))["view"]["health"]["catalog"]["status"] == "down"
+    assert "the catalog does not answer" in await site.page("/system")
+
+
+async def test_an_examination_is_made_only_on_request(site: Site):
+    assert (await site.twin("/system"))["view"]["examination"] is None
+
+    found = (await site.twin("/system?examine=yes"))["view"]["examination"]
+
+    assert found["parts"][-1]["part"] == "deployment"
+    assert "deployment" in await site.page("/system?examine=yes")
+    await site.page("/system?examine=no", 400)
+
+
+async def wait_in(site: Site, queue: str, count: int) -> str:
+    """Put messages into a queue, which no worker consumes; return their execution."""
+    execution = uuid7()
+    config, _, route = queue.partition(".")
+    headers = Headers(queue, execution, config, 1, route)
+    await site.broker.publish(
+        [Dispatch(headers, str(uuid7()), 1, None, f"{execution}/input/{n}.txt") for n in range(count)]
+    )
+    return str(execution)
