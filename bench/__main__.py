@@ -15,8 +15,10 @@ from bench import (
     deployment_million,
     deployment_replay,
     deployment_workers,
+    history,
     latency,
     million,
+    pages,
     plans,
     prune,
     replay,
@@ -34,7 +36,7 @@ _MILLION = 1_000_000
 _HOME = ("replay", "workers", "latency", "control", "selection", "plans", "report", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
 _ADAPTERS = ("adapters", "prune")
-_FULL = ("million", "plan-million", "prune-many", "scale", "deployment-million")
+_FULL = ("million", "pages", "plan-million", "prune-many", "scale", "deployment-million")
 
 
 def main() -> int:
@@ -88,6 +90,9 @@ def main() -> int:
         "scale": lambda: scale.measure(
             testbed, memory, size=scale.SMALL if small else scale.Size(), rounds=1 if small else 3
         ),
+        "pages": lambda: pages.measure(
+            testbed, memory, size=history.SMALL if small else history.Size(), times=10 if small else 50
+        ),
         "brokers": lambda: deployment_replay.measure(
             testbed, memory, objects=2_000 if small else 30_000, rounds=rounds
         ),
@@ -126,7 +131,7 @@ def main() -> int:
 def _chosen(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the parts to measure if `--only` names none."""
     if options.deployments:
-        return _SERVERS + (_FULL[3:] if options.full else ())
+        return _SERVERS + (_FULL[4:] if options.full else ())
     return _HOME + _SERVERS + _ADAPTERS + _FULL if options.full else _HOME
 
 

@@ -53,7 +53,7 @@ def _small(parent: Path | None, times: int) -> list[float]:
         body = {"from_execution_id": str(execution), "from_stage": STAGE, "to_route": ROUTE}
         server = start(home, "serve", "--port", "0", stderr=subprocess.PIPE)
         try:
-            with httpx.Client(base_url=_address(server), timeout=60) as client:
+            with httpx.Client(base_url=address_of(server), timeout=60) as client:
                 took = []
                 for _ in range(times + 5):
                     began = time.perf_counter()
@@ -71,7 +71,7 @@ async def _configured(home: Path) -> None:
         await rt.services.configs.apply(SOURCE)
 
 
-def _address(server: subprocess.Popen[bytes]) -> str:
+def address_of(server: subprocess.Popen[bytes]) -> str:
     assert server.stderr
     line = server.stderr.readline()
     found = _LISTENING.search(line)
