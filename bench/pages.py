@@ -1,4 +1,4 @@
-"""Time each page of the web UI over HTTP, with a million messages and 100,000 executions, in both catalogs."""
+"""Time the pages of the web UI over HTTP, with a million messages and 100,000 executions, in both catalogs."""
 
 from __future__ import annotations
 
