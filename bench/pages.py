@@ -1,4 +1,4 @@
-"""Time the pages of the web UI over HTTP, with a million messages and 100,000 executions, in both catalogs."""
+"""Time the pages of the web UI over HTTP, with a million messages, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ async def test_the_next_commands_of_a_demo_on_other_backends_read_the_same_catal
         with playground(tmp_path / "demo", environment={"PLAYHEAD_CATALOG": catalog}) as at:
             tour = Tour(tmp_path / "demo", at, Console(file=text, soft_wrap=True))
             execution = tour.first_run(pages)
-            tour.next_steps()
+            tour.next_steps(execution, {"replay_batch_id": "none"})
         commands = text.getvalue().partition("Next ")[2]
         exported = re.search(r"export PLAYHEAD_CATALOG=(\S+)  # with its user and password$", commands, re.M)
         assert exported

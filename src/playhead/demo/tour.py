@@ -55,7 +55,7 @@ class Tour:
             converted_again = self.conversions(first, again)
             hit = self.ask(again)
             self.trace(hit["key"])
-            self.next_steps()
+            self.next_steps(first, replay)
         finally:
             self.api.close()
         return {
@@ -155,8 +155,8 @@ class Tour:
         self.story.print(f"  {shown}", markup=False)
         return list(chain)
 
-    def next_steps(self) -> None:
-        """Print three commands to continue with, and the address of the docs."""
+    def next_steps(self, first: str, replay: dict[str, Any]) -> None:
+        """Print three commands to continue with, and the addresses of the pages of both executions."""
         self._step("Next", "from here")
         own = {k: v for k, v in self.at.environment.items() if k.startswith("PLAYHEAD_")}
         for name, value in own.items():
@@ -167,7 +167,11 @@ class Tour:
         self.story.print(f"  {playhead} show latest", markup=False)
         self.story.print(f"  {playhead} search {INDEX} parse json --limit 3", markup=False)
         self.story.print(f"  {playhead} serve", markup=False)
-        self.story.print("  then the docs of the API are at http://127.0.0.1:8080/docs")
+        site = "http://127.0.0.1:8080"
+        self.story.print("  then open these pages in a browser:")
+        self.story.print(f"    the run     {site}/executions/{first}", markup=False, soft_wrap=True)
+        batch = replay["replay_batch_id"]
+        self.story.print(f"    the replay  {site}/replays/{batch}", markup=False, soft_wrap=True)
 
     def _apply(self, characters: int) -> None:
         """Apply the config with a segment size, and keep it in the folder."""
