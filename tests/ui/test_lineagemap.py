@@ -10,11 +10,11 @@ STAGES = ["input", "converted", "segments", "vectors"]
 
 def replays(number: int) -> tuple[list[Row], list[Node], list[Edge]]:
     """Return a run of four stages, and replays of its second one."""
-    rows = [Row("run", "run of 02:04", "handbook v11")]
+    rows = [Row("run", "run", "2026-11-27T02:04:00Z", "handbook v11")]
     nodes = [Node(f"run/{stage}", "run", stage, stage, "step") for stage in STAGES]
     edges = [Edge(f"run/{a}", f"run/{b}") for a, b in itertools.pairwise(STAGES)]
     for n in range(number):
-        rows.append(Row(f"r{n}", f"replay of 02:{n:02}", "handbook v12"))
+        rows.append(Row(f"r{n}", "replay", f"2026-11-27T02:{n % 60:02}:00Z", "handbook v12"))
         nodes += [Node(f"r{n}/{stage}", f"r{n}", stage, f"{n} {stage}", "step") for stage in STAGES[2:]]
         edges += [Edge("run/converted", f"r{n}/segments"), Edge(f"r{n}/segments", f"r{n}/vectors")]
     return rows, nodes, edges
@@ -63,7 +63,7 @@ def test_boxes_do_not_overlap_and_are_within_the_map() -> None:
 
 def test_long_names_are_shortened_where_they_differ_least() -> None:
     path = "a/very/long/folder/name/of/an/object.md"
-    found = draw([Row("x", "run", "c")], ["s"], [Node("n", "x", "s", path, "sub")], [])
+    found = draw([Row("x", "run", None, "c")], ["s"], [Node("n", "x", "s", path, "sub")], [])
     assert found.boxes[0].title.endswith("/object.md")
     assert found.boxes[0].node.title == path
 

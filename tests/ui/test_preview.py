@@ -197,8 +197,3 @@ def test_rendering_ends_in_time(piece: str) -> None:
     start = time.process_time()
     markdown.render("|a|b|\n|-|-|\n" + text if piece.startswith("|") else text)
     assert time.process_time() - start < 1
-
-
-async def test_the_renderer_renders_one_text_at_a_time() -> None:
-    renderer = markdown.Renderer()
-    assert await renderer.render("*a*") == "<p><em>a</em></p>\n"

@@ -28,20 +28,20 @@ from playhead import events
 from playhead.errors import PlayheadError, Unavailable
 from playhead.event_stream import event_stream
 from playhead.services import Services
-from playhead.web import configlist, help, home, queues, system
-from playhead.web.page import Action, Answer, ApiCall, Ask, Page, Redirect, Shown
+from playhead.web import configlist, help, home, objects, queues, system
+from playhead.web.page import Action, Answer, ApiCall, Ask, Page, Raw, Redirect, Shown
 from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment
 
 PAGES: Final[Sequence[Page]] = (
     *home.PAGES,
     *queues.PAGES,
     *configlist.PAGES,
+    *objects.PAGES,
     *system.PAGES,
     *help.PAGES,
 )
 ACTIONS: Final[Sequence[Action]] = ()
-ROUTES: Final[Sequence[BaseRoute]] = ()
-"""Responses that are no pages, such as the bytes of an object."""
+RAW: Final[Sequence[Raw]] = (*objects.RAW,)
 
 TITLES: Final = {404: "Not found", 503: "Unavailable", 500: "Internal error"}
 _FOREVER: Final = "public, max-age=31536000, immutable"
@@ -120,7 +120,7 @@ class _Site:
             if page.live:
                 found.append(Route(f"{path}.live", self._live(page)))
             found.append(Route(page.path, self._html(page)))
-        return [*found, *ROUTES]
+        return [*found, *(Route(one.path, self._raw(one)) for one in RAW)]
 
     def _ask(self, request: Request, form: Any = None) -> Ask:
         return Ask(self._services, _page_of(request), request.path_params, request.query_params, form)
@@ -128,6 +128,12 @@ class _Site:
     def _html(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             return await self._respond(request, await page.show(self._ask(request)), page)
+
+        return answer
+
+    def _raw(self, raw: Raw) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            return await raw.answer(self._ask(request))
 
         return answer
 

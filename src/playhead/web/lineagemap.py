@@ -29,13 +29,15 @@ class Row:
 
     Attributes:
         id: of the execution.
-        caption: what it is, such as `replay of 02:51`.
+        kind: `run`, `replay` or `adopted`.
+        created_at: when it began; RFC 3339 in UTC; None if the row is not one execution.
         sub: its config and version.
         href: its page.
     """
 
     id: str
-    caption: str
+    kind: str
+    created_at: str | None
     sub: str
     href: str | None = None
 
@@ -83,7 +85,6 @@ class Lane:
     """A row of a drawn map. `y` is its top."""
 
     row: Row
-    caption: str
     sub: str
     y: int
     height: int
@@ -148,7 +149,7 @@ def draw(
     kept, hidden = _kept(nodes, edges)
     if hidden:
         label = f"{hidden:,} more groups"
-        rows = [*rows, Row(_REST, "not drawn", "see the list")]
+        rows = [*rows, Row(_REST, "not drawn", None, "see the list")]
         rest = Node(_REST, _REST, columns[-1], label, "see the list", more or None)
         kept = [*kept, rest]
     used_rows = [row for row in rows if any(node.row == row.id for node in kept)]
@@ -172,10 +173,7 @@ def draw(
         width=max(_WIDE, _LEFT + len(used_columns) * pitch),
         height=top + len(used_rows) * step + 4,
         columns=tuple(Column(name, tail_of(name, _TITLE), xs[name]) for name in used_columns),
-        lanes=tuple(
-            Lane(row, head_of(row.caption, _CAPTION), head_of(row.sub, _CAPTION), ys[row.id], height)
-            for row in used_rows
-        ),
+        lanes=tuple(Lane(row, head_of(row.sub, _CAPTION), ys[row.id], height) for row in used_rows),
         boxes=tuple(order),
         curves=tuple(_curves(boxes, edges)),
         hidden=hidden,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -85,15 +84,3 @@ def _harmless(tokens: Sequence[Token]) -> list[Token]:
             continue
         kept.append(token)
     return kept
-
-
-class Renderer:
-    """Renders Markdown in a thread, one text at a time, so that other requests continue."""
-
-    def __init__(self) -> None:
-        self._turn = asyncio.Lock()
-
-    async def render(self, text: str) -> str | None:
-        """Return Markdown as HTML, as `render` does."""
-        async with self._turn:
-            return await asyncio.to_thread(render, text)

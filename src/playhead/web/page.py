@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from starlette.datastructures import FormData
+from starlette.responses import Response
 
 from playhead.errors import BadRequest, Unavailable
 from playhead.ids import parse_uuid
@@ -21,7 +22,7 @@ ROWS: Final = 100
 _MOST_TEXT: Final = 2000
 
 
-def url(path: str, **query: object) -> str:
+def url(path: str, /, **query: object) -> str:
     """Return a URL of this server. Parameters that are None or empty are left out."""
     given = {name: str(value) for name, value in query.items() if value is not None and value != ""}
     return quote(path, safe="/:@!$'()*,;=-._~") + (f"?{urlencode(given)}" if given else "")
@@ -209,3 +210,16 @@ class Action:
     perform: Callable[[Ask], Awaitable[Answer]]
     template: str = ""
     section: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A response that is not a page, such as the bytes of an object.
+
+    Attributes:
+        path: path with parameters.
+        answer: returns the response with all of its headers.
+    """
+
+    path: str
+    answer: Callable[[Ask], Awaitable[Response]]

@@ -15,6 +15,7 @@ from uuid import UUID
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from playhead.terminal import visible
 from playhead.web.links import link
 from playhead.web.page import Missing, url
 
@@ -160,6 +161,7 @@ def environment(version: str) -> Environment:
         "duration": duration,
         "clock": clock,
         "short": short,
+        "visible": visible,
     }
     made.tests["missing"] = lambda part: isinstance(part, Missing)
     made.globals |= {

@@ -1,0 +1,167 @@
+"""The page of an object."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from playhead.errors import store_unavailable
+from playhead.web.page import url
+from tests.ui.site import Site
+
+
+async def test_an_object_shows_its_content_its_way_and_what_was_made_of_it(site: Site):
+    execution = await site.run({"a/x.md": b"one two"})
+    key = f"{execution}/shouted/a/x.md"
+
+    page = await site.page(url("/objects", key=key))
+
+    assert "ONE TWO" in page
+    assert f"/objects?key={execution}%2Finput%2Fa%2Fx.md" in page
+    assert "Where it came from" in page
+    view = (await site.twin(url("/objects", key=key)))["view"]
+    assert (view["stage"], view["path"]) == ("shouted", "a/x.md")
+    assert [step["kind"] for step in view["ancestry"]["steps"]] == ["object", "message", "object"]
+    assert view["ancestry"]["steps"][-1]["is_source"]
+    assert view["sidecar"]["adapters"][0]["type"] == "upper"
+    assert view["ancestry"]["made_count"] == 1
+
+
+async def test_an_input_has_no_way_and_shows_what_was_made_of_it(site: Site):
+    execution = await site.run({"a.md": b"one two"})
+
+    view = (await site.twin(url("/objects", key=f"{execution}/input/a.md")))["view"]
+
+    assert [step["kind"] for step in view["ancestry"]["steps"]] == ["object"]
+    assert view["ancestry"]["made_count"] == 2
+    assert [one["route"] for one in view["ancestry"]["made"]] == ["upper"]
+    assert view["content"]["view"] == "text"
+
+
+async def test_a_map_crosses_three_replays(site: Site):
+    execution = await site.run({"a.md": b"one two three"})
+    replays = []
+    for _ in range(3):
+        replays.append((await site.replay(execution, "shouted", "split"))["execution_id"])
+        await site.work()
+    key = f"{replays[-1]}/split/words/a/0002.txt"
+
+    view = (await site.twin(url("/objects", key=key)))["view"]
+
+    boxes = view["ancestry"]["map"]["boxes"]
+    assert {box["node"]["row"] for box in boxes} == {execution, *replays}
+    assert sum(curve["is_replay"] for curve in view["ancestry"]["map"]["curves"]) == 3
+    [here] = [box["node"] for box in boxes if box["node"]["side"] == "self"]
+    assert (here["title"], here["sub"]) == ("a/0002.txt", "this, 1 of 3; split")
+    assert [step["kind"] for step in view["ancestry"]["steps"]] == [
+        *("object", "message", "replay", "object", "message", "object"),
+    ]
+    page = await site.page(url("/objects", key=key))
+    assert page.count('class="l-edge up rp"') == 1
+    assert "3 objects" in await site.page(url("/objects", key=key, lineage="list"))
+
+
+async def test_an_object_of_a_replay_is_compared_with_that_of_its_source(site: Site):
+    execution = await site.run({"a.md": b"one two"})
+    replay = (await site.replay(execution, "input", "upper"))["execution_id"]
+    await site.work()
+
+    view = (await site.twin(url("/objects", key=f"{replay}/shouted/a.md")))["view"]
+
+    assert view["against"]["key"] == f"{execution}/shouted/a.md"
+    assert [one["execution_id"] for one in view["versions"]] == [execution, replay]
+    assert view["content"]["view"] == "text"
+    page = await site.page(url("/objects", key=f"{replay}/shouted/a.md", view="changes"))
+    assert "Both objects have the same bytes" in page
+
+
+async def test_changed_lines_are_shown_against_any_execution(site: Site):
+    first = await site.run({"a.md": b"one\ntwo\nthree"})
+    second = await site.run({"a.md": b"one\n2\nthree"})
+    address = url("/objects", key=f"{second}/shouted/a.md", view="changes", against=first)
+
+    view = (await site.twin(address))["view"]
+
+    changes = view["content"]["changes"]
+    assert (changes["added"], changes["removed"], changes["is_exact"]) == (1, 1, True)
+    page = await site.page(address)
+    assert "TWO" in page
+    assert '<tr class="add">' in page
+
+
+async def test_a_large_object_is_shown_in_part_and_in_time(site: Site):
+    execution = await site.run({"a.md": b"one"})
+    key = f"{execution}/shouted/large.txt"
+    await site.put(key, b"0123456789abcde\n" * 3_750_000)
+
+    start = time.perf_counter()
+    page = await site.page(url("/objects", key=key))
+    took = time.perf_counter() - start
+
+    assert "The first 64 kB are shown" in page
+    assert "60.0 MB" in page
+    assert len(page) < 120_000
+    assert took < 0.3
+
+
+async def test_a_pruned_object_keeps_its_records(site: Site):
+    execution = await site.run({"a.md": b"one two"})
+    answer = await site.http.post("/api/v1/prune", json={"execution_ids": [execution]})
+    assert answer.status_code == 200, answer.text
+
+    page = await site.page(url("/objects", key=f"{execution}/shouted/a.md"), 410)
+
+    assert "The content was deleted by a prune" in page
+    assert "Where it came from" in page
+    assert "Replay this object" not in page
+
+
+async def test_an_unknown_object_and_an_invalid_key_are_errors(site: Site):
+    execution = await site.run({"a.md": b"one"})
+
+    assert "there is no stored object" in await site.page(url("/objects", key=f"{execution}/input/b"), 404)
+    await site.page(url("/objects", key="no key"), 400)
+    await site.page("/objects", 400)
+
+
+async def test_an_unavailable_store_hides_only_the_content(site: Site):
+    execution = await site.run({"a.md": b"one two"})
+    site.store_outage.error = store_unavailable("the store does not answer")
+
+    page = await site.page(url("/objects", key=f"{execution}/shouted/a.md"))
+
+    assert "the store does not answer" in page
+    assert "Where it came from" in page
+
+
+async def test_an_object_of_another_program_is_shown_without_a_sidecar(site: Site):
+    execution = await site.run({"a.md": b"one"})
+    await site.put(f"{execution}/elsewhere/b.json", b'{"a":[1,2]}')
+
+    page = await site.page(url("/objects", key=f"{execution}/elsewhere/b.json"))
+
+    assert "stored by another program" in page
+    assert "has no sidecar" in page
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [("bytes", "00000000"), ("text", "&lt;b&gt;"), ("rendered", '<iframe class="frame" sandbox ')],
+)
+async def test_html_is_shown_as_text_as_bytes_and_in_a_sandbox(site: Site, view: str, expected: str):
+    execution = await site.run({"a.md": b"one"})
+    key = f"{execution}/shouted/page.html"
+    await site.put(key, b"<b>bold</b>")
+
+    assert expected in await site.page(url("/objects", key=key, view=view))
+
+
+async def test_bytes_are_saved_under_their_name(site: Site):
+    execution = await site.run({"a.md": b"one"})
+
+    answer = await site.http.get(url("/objects/raw", key=f"{execution}/shouted/a.md", save="yes"))
+
+    assert answer.content == b"ONE"
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''a.md"
+    assert answer.headers["content-type"] == "application/octet-stream"
