@@ -31,7 +31,7 @@ SERVERS: Final[Mapping[str, type[Server]]] = {
     kind.name: kind for kind in (Postgres, Nats, NatsThree, Rclone, Moto, RabbitMq)
 }
 #: Valid names in `PLAYHEAD_TEST_REQUIRE`.
-REQUIRABLE: Final = ("postgres", "nats", "s3", "rabbitmq", "deploy", "docs", "disk")
+REQUIRABLE: Final = ("postgres", "nats", "s3", "rabbitmq", "browser", "deploy", "docs", "disk")
 
 _KEPT_LINES: Final = 100_000
 

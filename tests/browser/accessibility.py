@@ -1,0 +1,20 @@
+"""Violations of accessibility rules, found by axe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.servers import Missing, absent
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+def violations(page: Page) -> list[str]:
+    """Return the violations of a page: rule, help and elements. Includes the rules of WCAG 2.2 AA."""
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+    except ModuleNotFoundError:
+        absent(Missing("browser", "axe is not installed", "pip install axe-playwright-python"))
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [f"{one['id']}: {one['help']}: {[node['html'] for node in one['nodes']]}" for one in found]

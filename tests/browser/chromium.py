@@ -1,0 +1,125 @@
+"""Chromium, driven by Playwright, and one visitor of the pages per test.
+
+Playwright is imported only here, because a system may have no wheel of it. Its event loop runs in the thread
+of the tests until the browser is closed, so the fixtures close it at the end of this folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from tests.servers import Missing
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+
+    __all__ = ["Browser", "BrowserContext", "Page", "Request", "Response"]
+
+PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_MS: Final = 30_000
+"""For anything that is waited for. Far above what it takes: a busy machine must not fail a test."""
+WIDE: Final = {"width": 1440, "height": 900}
+NARROW: Final = {"width": 320, "height": 700}
+
+# Reports violations of the policy of a page. The browser does not write all of them to the console.
+_WATCH: Final = """
+addEventListener("securitypolicyviolation", (event) => console.error(
+  `policy: ${event.effectiveDirective} ${event.blockedURI} in ${event.sourceFile}:${event.lineNumber}`));
+"""
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """Yield a headless Chromium.
+
+    Raises:
+        Missing: Chromium or Playwright is not installed.
+    """
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        raise Missing("browser", "Chromium is not installed", "apt-get install chromium")
+    try:
+        from playwright.sync_api import expect, sync_playwright
+    except ModuleNotFoundError:
+        raise Missing("browser", "Playwright is not installed", "pip install playwright") from None
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        # Without a sandbox of its own, as root cannot have one. No background traffic, no throttled timers.
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def expect(subject: Any) -> Any:
+    """Return Playwright's assertions about a page or a locator. They wait."""
+    from playwright.sync_api import expect as assertions
+
+    return assertions(subject)
+
+
+class Visitor:
+    """A person with one browser profile. `check` reports all that went wrong in its pages.
+
+    Attributes:
+        origin: address of the server.
+        faults: violations of the policy, errors of scripts, and requests to other servers.
+    """
+
+    def __init__(self, browser: Browser, origin: str, **options: Any) -> None:
+        self.origin = origin
+        self.faults: list[str] = []
+        self._context: BrowserContext = browser.new_context(
+            **{
+                "base_url": origin,
+                "viewport": WIDE,
+                "locale": "en-GB",
+                "timezone_id": "Asia/Tokyo",
+                **options,
+            }
+        )
+        self._context.set_default_timeout(PATIENCE_MS)
+        self._context.add_init_script(_WATCH)
+        self._context.on("request", self._on_request)
+        self._context.on("weberror", lambda error: self.faults.append(f"error of a script: {error.error}"))
+        self._context.on("console", self._on_console)
+
+    @property
+    def context(self) -> BrowserContext:
+        return self._context
+
+    def open(self, path: str = "/") -> Page:
+        """Open a page in a new tab."""
+        page = self._context.new_page()
+        page.goto(path)
+        return page
+
+    def check(self) -> None:
+        """Fail if anything went wrong in a page."""
+        for page in self._context.pages:
+            page.evaluate("0")  # events that have happened until now are reported first
+        assert self.faults == []
+
+    def close(self) -> None:
+        self._context.close()
+
+    def _on_request(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if (
+            parts.scheme not in ("data", "blob", "about")
+            and f"{parts.scheme}://{parts.netloc}" != self.origin
+        ):
+            self.faults.append(f"request to another server: {request.url}")
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        # A page with status 404 or 503 is logged as well.
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            self.faults.append(f"console of {message.page.url if message.page else '?'}: {message.text}")

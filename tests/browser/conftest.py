@@ -1,0 +1,73 @@
+"""The fixtures of the tests in a browser: one deployment and one browser, a visitor for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser.chromium import Visitor, open_browser
+from tests.browser.demo import Demo, open_demo
+from tests.servers import Missing, absent
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture(scope="package")
+def _opened() -> Iterator[Browser | Missing]:
+    with ExitStack() as stack:
+        try:
+            found: Browser | Missing = stack.enter_context(open_browser())
+        except Missing as missing:
+            found = missing
+        yield found
+
+
+@pytest.fixture
+def browser(_opened: Browser | Missing) -> Browser:
+    """Chromium. Without it, the test is skipped, or fails if `PLAYHEAD_TEST_REQUIRE` names `browser`."""
+    if isinstance(_opened, Missing):
+        absent(_opened)
+    return _opened
+
+
+@pytest.fixture(scope="package")
+def _demo() -> Iterator[Demo]:
+    with open_demo() as demo:
+        yield demo
+
+
+@pytest.fixture
+def demo(browser: Browser, request: pytest.FixtureRequest) -> Demo:
+    """The deployment with demo data, which all tests share. Tests add data, and change none."""
+    found: Demo = request.getfixturevalue("_demo")
+    return found
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """Return a function that opens a browser profile for a server. Its faults fail the test."""
+    opened: list[Visitor] = []
+
+    def open_visitor(origin: str, **options: Any) -> Visitor:
+        opened.append(Visitor(browser, origin, **options))
+        return opened[-1]
+
+    yield open_visitor
+    try:
+        for visitor in opened:
+            visitor.check()
+    finally:
+        for visitor in opened:
+            visitor.close()
+
+
+@pytest.fixture
+def visitor(demo: Demo, visit: Visit) -> Visitor:
+    """A visitor of the demo data."""
+    return visit(demo.deployment.url)

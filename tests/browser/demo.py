@@ -1,0 +1,151 @@
+"""Demo data for tests and screenshots: real processes, and only requests that a user can send."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tests.acceptance.processes import Deployment, Process, open_deployment
+from tests.browser import demo_inputs
+
+STEPS: Final = Path(__file__).with_name("demo_steps.py")
+SETTINGS: Final = {"HEARTBEAT_SECONDS": "0.5", "LEASE_SECONDS": "5", "VISIBILITY_SECONDS": "20"}
+"""A process that is slow for a moment is not taken for dead."""
+ADOPTED: Final = "0198c2a4-7d10-7c3e-8f00-5a1b2c3d4e5f"
+"""The execution of another program, whose objects it wrote into the store."""
+
+
+@dataclass
+class Demo:
+    """A deployment with demo data.
+
+    Attributes:
+        deployment: the server and its workers.
+        steps: the file of adapters that the processes load.
+        pages: number of inputs of the handbook.
+        ids: ids by name, for the URLs of pages: `url("/executions/{run}")`.
+    """
+
+    deployment: Deployment
+    steps: Path
+    pages: int
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def url(self, path: str) -> str:
+        """Return the path of a page. Names in braces are replaced by ids."""
+        return path.format_map(self.ids)
+
+    def handbook(self, level: int) -> None:
+        """Apply a version of the handbook's config."""
+        self.deployment.apply(demo_inputs.HANDBOOK.replace("LEVEL", str(level)))
+
+    def run(
+        self, name: str, config: str, inputs: dict[str, bytes], tag: str = "", *, wait: bool = True
+    ) -> str:
+        """Start a run, keep its id under a name, and wait until it has ended."""
+        self.ids[name] = execution = self.deployment.run(config, inputs, tag=tag)
+        if wait:
+            self.deployment.ended(execution)
+        return execution
+
+    def replay(
+        self, name: str, source: str, stage: str, route: str, path: str | None = None, **body: Any
+    ) -> Any:
+        """Replay a stage of the execution with this name, and wait until the replay has ended.
+
+        Its ids are kept under its name, and under `{name}_batch`.
+        """
+        wait = body.pop("wait", True)
+        headers = {} if wait else {"Prefer": "respond-async"}
+        found = self.deployment.replay(self.ids[source], stage, route, path, headers=headers, **body)
+        self.ids[f"{name}_batch"] = batch = found["replay_batch_id"]
+        self.ids[name] = str(self.deployment.get(f"/replays/{batch}")["execution_id"])
+        if wait:
+            self.deployment.ended(self.ids[name])
+        return found
+
+    def fix(self) -> None:
+        """Install the fixed steps, as an operator does before a replay."""
+        self.steps.write_text(STEPS.read_text().replace('SECTIONS = "1"', 'SECTIONS = "2"'))
+
+    @contextmanager
+    def stale_worker(self) -> Iterator[Process]:
+        """Run a worker that has loaded the steps from before the fix, for the route `segment`."""
+        old = self.steps.with_name("old")
+        old.mkdir(exist_ok=True)
+        (old / self.steps.name).write_text(STEPS.read_text())
+        worker = self.deployment.worker(
+            "--route", "segment", settings={"ADAPTERS": str(old / self.steps.name)}
+        )
+        try:
+            yield worker
+        finally:
+            worker.stop()
+
+
+@contextmanager
+def open_demo(pages: int = 40) -> Iterator[Demo]:
+    """Yield a running deployment with all the demo data. It ends with the block."""
+    with open_deployment(adapters=STEPS, **SETTINGS) as deployment:
+        steps = deployment.folder / "handbook_steps.py"
+        steps.write_text(STEPS.read_text())
+        deployment.environment = {**deployment.environment, "PLAYHEAD_ADAPTERS": str(steps)}
+        demo = Demo(deployment, steps, pages)
+        _fill(demo)
+        yield demo
+
+
+def _fill(demo: Demo) -> None:
+    deployment = demo.deployment
+    inputs = demo_inputs.handbook(demo.pages)
+    server, old = deployment.serve(), deployment.worker()
+    demo.handbook(1)
+    demo.handbook(2)
+    demo.run("earlier", "handbook", dict(list(inputs.items())[: demo.pages // 2]), "nightly")
+    demo.run("run", "handbook", inputs, "nightly")
+    server.stop()
+    old.stop()
+
+    demo.fix()
+    deployment.serve()
+    deployment.worker()
+    demo.handbook(3)
+    demo.handbook(2)
+    why = "try sections 2 on the guide first"
+    demo.replay(
+        "guide", "run", "markdown_converted", "segment", "guide", reason=why, effects={"embed": "skip"}
+    )
+    demo.replay(
+        "replay", "run", "markdown_converted", "segment", reason="sections 2: a heading may have no text"
+    )
+    demo.replay("second", "replay", "segments", "embed", "guide", reason="vectors of the new sections")
+    demo.replay("third", "second", "vectors", "push_vectors", "guide", reason="the search lost its index")
+
+    deployment.apply(demo_inputs.LIBRARY)
+    demo.run("library", "library", demo_inputs.library(), "all-kinds")
+    deployment.apply(demo_inputs.LETTERS)
+    demo.run("letters", "letters", {f"letter-{n}.txt": b"Dear reader,\n" for n in range(3)})
+    deployment.apply(demo_inputs.wide())
+    demo.run("wide", "warehouse", {"order.json": b'{"order": 1}'})
+    _adopt(demo)
+
+    slow: dict[str, Any] = {"pace": {"rate": 0.2}, "wait": False}
+    demo.replay("paced", "run", "input", "convert", reason="after the move to the new server", **slow)
+    demo.replay("paused", "earlier", "input", "convert", reason="wait for the service", **slow)
+    deployment.post(f"/replays/{demo.ids['paused_batch']}/pause")
+    dead = next(iter(deployment.items("/dead-letters")))
+    demo.ids["dead"] = dead["correlation_id"]
+
+
+def _adopt(demo: Demo) -> None:
+    """Store objects as another program does, and read them once: the catalog then knows the execution."""
+    folder = demo.deployment.objects / ADOPTED / "pages"
+    folder.mkdir(parents=True)
+    for name, data in list(demo_inputs.handbook(4).items()):
+        (folder / Path(name).name).write_bytes(data)
+    demo.ids["adopted"] = ADOPTED
+    demo.deployment.get(f"/executions/{uuid.UUID(ADOPTED)}")

@@ -1,0 +1,82 @@
+"""What holds for every page. The numbers in the names are those of the acceptance list."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from playhead.web.app import PAGES
+from tests.acceptance.processes import client
+from tests.browser.accessibility import violations
+from tests.browser.chromium import NARROW, Visitor, expect
+from tests.browser.conftest import Visit
+from tests.browser.demo import Demo
+from tests.browser.examples import EXAMPLES, URLS
+
+every_page = pytest.mark.parametrize("path", URLS)
+
+
+def test_every_page_has_an_example():
+    assert {page.path for page in PAGES} == set(EXAMPLES)
+
+
+@every_page
+def test_01_every_page_reads_whole_without_javascript(demo: Demo, visitor: Visitor, visit: Visit, path: str):
+    """The same headings, rows and links, and nothing that only a script can fill or open."""
+    bare = visit(visitor.origin, java_script_enabled=False).open(demo.url(path))
+    full = visitor.open(demo.url(path))
+
+    for what in ("h1, h2, h3", "table tbody tr", "main a[href]", "main form"):
+        assert bare.locator(what).count() == full.locator(what).count(), what
+    assert bare.locator("[hx-trigger~=load], [hx-trigger~=revealed]").count() == 0
+    expect(bare.locator(".needs-js:visible")).to_have_count(0)
+    expect(bare.get_by_text("loading", exact=False).and_(bare.locator(":visible"))).to_have_count(0)
+
+
+@every_page
+def test_02_every_page_has_a_twin(demo: Demo, visitor: Visitor, path: str):
+    page = visitor.open(demo.url(path))
+
+    with client(demo.deployment.url) as http:
+        twin = http.get(page.get_by_role("link", name="JSON of this page").get_attribute("href") or "")
+
+    assert twin.status_code == 200
+    assert twin.json()["view"] is not None
+    assert twin.json()["title"] in page.title()
+
+
+@every_page
+def test_37_no_page_violates_the_policy(demo: Demo, visitor: Visitor, path: str):
+    """The visitor fails the test on a violation, an error of a script, or a request to another server."""
+    page = visitor.open(demo.url(path))
+
+    for summary in page.locator("details:not([open]) > summary").all():
+        summary.click()
+    page.mouse.wheel(0, 10_000)
+    page.wait_for_load_state("load")
+
+
+@every_page
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_38_axe_finds_no_violation(demo: Demo, visit: Visit, path: str, theme: str):
+    page = visit(demo.deployment.url, color_scheme=theme, reduced_motion="reduce").open(demo.url(path))
+
+    assert violations(page) == []
+
+
+@every_page
+def test_38_every_page_fits_320_pixels_and_stands_still(demo: Demo, visit: Visit, path: str):
+    page = visit(demo.deployment.url, viewport=NARROW, reduced_motion="reduce").open(demo.url(path))
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    assert page.evaluate("document.getAnimations().filter(one => one.playState === 'running').length") == 0
+
+
+@every_page
+def test_40_the_html_of_a_page_is_at_most_30_kb(demo: Demo, path: str):
+    with client(demo.deployment.url) as http:
+        answer = http.get(demo.url(path), headers={"Accept-Encoding": "gzip"}, follow_redirects=True)
+
+    assert answer.headers["content-encoding"] == "gzip" or len(answer.content) < 1000
+    assert len(gzip.compress(answer.content, 5)) <= 30_000
