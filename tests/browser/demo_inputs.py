@@ -198,11 +198,11 @@ def hostile(count: int) -> Iterator[tuple[str, bytes]]:
             f"![x]({url}) [y](javascript:fetch('{url}')) <iframe src='{url}'></iframe>",
             f"<meta http-equiv=refresh content='0;url={url}'><link rel=stylesheet href='{url}'>",
             f"<style>@import '{url}'; body {{ background: url({url}) }}</style><a ping='{url}' href='#'>x</a>",
-            f"<form action='{url}'><input autofocus onfocus='this.form.submit()'></form><base href='{url}'>",
+            f"<form action='{url}'><input autofocus onfocus='form.submit()'></form><base href='{url}'>",
             f"<object data='{url}'></object><embed src='{url}'><video src='{url}' autoplay>",
         )[number % 8]
         suffix = ("html", "svg", "md", "txt", "json", "xhtml")[number // 8 % 6]
-        name = ("plain", "<b>bold<", "\"'quoted'\"", "a'onmouseover='alert(1)", "{{7*7}}", "‮reversed")[
+        name = ("plain", "<b>bold<", "\"'quoted'\"", "a'onmouseover='alert(1)", "{{7*7}}", "\u202ereversed")[
             number % 6
         ]
         data = pdf(attack.replace("(", r"\(").replace(")", r"\)")) if number % 25 == 24 else attack.encode()
