@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.servers import Missing, absent
 
@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 
-def violations(page: Page) -> list[str]:
-    """Return the violations of a page: rule, help and elements. Includes the rules of WCAG 2.2 AA."""
+def violations(page: Page, *, only: str | None = None) -> list[str]:
+    """Return the violations of a page: rule, help and elements. Includes the rules of WCAG 2.2 AA.
+
+    Args:
+        only: the rule to check; without it, all rules.
+    """
     try:
         from axe_playwright_python.sync_playwright import Axe
     except ModuleNotFoundError:
         absent(Missing("browser", "axe is not installed", "pip install axe-playwright-python"))
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": [only]} if only else {})
+    found = Axe().run(page, options=options).response["violations"]
     return [f"{one['id']}: {one['help']}: {[node['html'] for node in one['nodes']]}" for one in found]

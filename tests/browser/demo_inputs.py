@@ -197,8 +197,8 @@ def hostile(count: int) -> Iterator[tuple[str, bytes]]:
             f"<svg xmlns='http://www.w3.org/2000/svg' onload=\"fetch('{url}')\"><image href='{url}'/></svg>",
             f"![x]({url}) [y](javascript:fetch('{url}')) <iframe src='{url}'></iframe>",
             f"<meta http-equiv=refresh content='0;url={url}'><link rel=stylesheet href='{url}'>",
-            f"<style>@import '{url}'; body {{ background: url({url}) }}</style><a ping='{url}' href='#'>x</a>",
-            f"<form action='{url}'><input autofocus onfocus='form.submit()'></form><base href='{url}'>",
+            f"<style>@import '{url}'; *{{ background: url({url}) }}</style><a ping='{url}' href='#'>x</a>",
+            f"<form action='{url}'><input autofocus onfocus=form.submit()><base href='{url}'>",
             f"<object data='{url}'></object><embed src='{url}'><video src='{url}' autoplay>",
         )[number % 8]
         suffix = ("html", "svg", "md", "txt", "json", "xhtml")[number // 8 % 6]

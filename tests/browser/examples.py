@@ -7,6 +7,10 @@ from typing import Final
 
 EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "/": ["/"],
+    "/configs": ["/configs"],
+    "/queues": ["/queues"],
+    "/queues/{queue}": ["/queues/handbook.segment", "/queues/search.vectors"],
+    "/system": ["/system"],
     "/help": ["/help"],
 }
 """URLs by path of the page, as `playhead.web.app.PAGES` has it. Names in braces are ids of `Demo`."""

@@ -51,18 +51,18 @@ def test_37_no_page_violates_the_policy(demo: Demo, visitor: Visitor, path: str)
     """The visitor fails the test on a violation, an error of a script, or a request to another server."""
     page = visitor.open(demo.url(path))
 
-    for summary in page.locator("details:not([open]) > summary").all():
-        summary.click()
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     page.mouse.wheel(0, 10_000)
     page.wait_for_load_state("load")
 
 
 @every_page
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_38_axe_finds_no_violation(demo: Demo, visit: Visit, path: str, theme: str):
-    page = visit(demo.deployment.url, color_scheme=theme, reduced_motion="reduce").open(demo.url(path))
+def test_38_axe_finds_no_violation_in_both_themes(demo: Demo, visit: Visit, path: str):
+    page = visit(demo.deployment.url, color_scheme="light", reduced_motion="reduce").open(demo.url(path))
 
     assert violations(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert violations(page, only="color-contrast") == []
 
 
 @every_page
