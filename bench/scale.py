@@ -106,14 +106,14 @@ def tables(size: Size) -> Iterator[tuple[str, str, Iterable[Row]]]:
     """Yield the name, the columns and the rows of each table, referenced tables first."""
     found = list(executions(size))
     versions = [*((v, "many", v) for v in range(1, size.versions + 1)), (size.versions + 1, "scale", 1)]
-    yield "configs", "name active created_at", (("many", True, 0.0), ("scale", True, 1.0))
+    yield "configs", "n name active created_at", ((1, "many", True, 0.0), (2, "scale", True, 1.0))
     columns = "id name version hash source document created_at"
     yield "config_versions", columns, ((*v, f"hash{v[0]}", "", '{"entry": "r00"}', 0.0) for v in versions)
     columns = "id config_version route queue external max_attempts feeds"
     lanes = ((v, r, f"{name}.v{number}.r{r:02}") for v, name, number in versions for r in range(_ROUTES))
     yield "lanes", columns, ((_lane(v, r), v, f"r{r:02}", queue, False, 5, "[]") for v, r, queue in lanes)
-    columns = "n id kind status settled config_version parent batch created_at ended_at counts"
-    yield "executions", columns, map(_execution, found)
+    columns = "n id kind status settled config config_version parent batch created_at ended_at counts"
+    yield "executions", columns, (_execution(e, 1 if e.version <= size.versions else 2) for e in found)
     columns = "execution source stage prefix to_route lane state listing_state ordinals watermark"
     yield "jobs", columns, map(_job, found)
     yield "tags", "tag execution", ((f"tag{e.n % 100}", e.n) for e in found)
@@ -132,11 +132,11 @@ def _places(e: Execution) -> Iterator[tuple[int, int]]:
         yield 0 if at < e.roots else 1 + at * 5 // e.rows, state
 
 
-def _execution(e: Execution) -> Row:
+def _execution(e: Execution, config: int) -> Row:
     kind, batch = ("replay", identity(2, e.n)) if e.source else ("run", None)
     ended = e.status != "running"
     counts = encode(Counter((_lane(e.version, route), state) for route, state in _places(e)))
-    row = (e.n, e.id, kind, e.status, ended, e.version, e.source, batch, float(e.n))
+    row = (e.n, e.id, kind, e.status, ended, config, e.version, e.source, batch, float(e.n))
     return (*row, float(e.n), counts) if ended else (*row, None, None)
 
 

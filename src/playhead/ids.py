@@ -107,6 +107,11 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def seconds(text: str) -> float:
+    """Return the seconds since the epoch of an RFC 3339 time with an offset."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 def parse_uuid(value: str) -> UUID | None:
     """Return the UUID for any usual spelling (URN, upper case, without hyphens), else None."""
     try:

@@ -106,6 +106,8 @@ def run(both: Both, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtur
 LOOKS = [
     *("executions", "executions --limit 1", "executions --limit 1 --cursor CURSOR"),
     *("executions --cursor nonsense", "executions --status failed --config docs", "executions --tag first"),
+    *("executions --since -24h", "executions --until=-24h", "executions --since yesterday"),
+    *("executions --since -24h --limit 1", "executions --since -24h --limit 1 --cursor CURSOR"),
     *("executions --kind replay --parent GOOD", "executions --tag none", "executions --parent tag:none"),
     *("show latest", "show tag:first", "show GOOD", "show REPLAYED", "show UNKNOWN", "show tag:none"),
     *("show latest:docs", "show latest:replay", "show latest:none", "show abcd", "lineage abcd"),

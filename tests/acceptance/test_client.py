@@ -59,6 +59,8 @@ def test_executions_are_read(client: playhead.Client):
     assert client.execution() == client.execution("tag:nightly") == client.execution(run.execution_id) == run
     assert client.execution(str(run.execution_id)[-8:]) == run
     assert client.executions(tag="none") == client.runs(status="completed") == client.runs(limit=0) == []
+    assert client.runs(since="-1h") == client.executions(since=run.created_at) == [run]
+    assert client.runs(until=run.created_at) == client.executions(until="-1h") == []
     assert [(one.route, one.counts.completed) for one in client.routes()] == [("check", 2), ("index", 2)]
     assert [(one.stage, one.objects) for one in client.stages()] == [("input", 3), ("checked", 2)]
 
@@ -286,6 +288,14 @@ def test_an_unknown_status_is_an_error(deployment: Deployment):
         pytest.raises(ValueError, match="status 'done' is unknown; it is one of running, completed, failed"),
     ):
         client.runs(status="done")  # type: ignore[arg-type]
+
+
+def test_a_text_that_is_not_a_time_is_an_error(deployment: Deployment):
+    with (
+        playhead.connect(deployment.home) as client,
+        pytest.raises(ValueError, match="since: 'yesterday' is not a time: write RFC 3339 with an offset"),
+    ):
+        client.runs(since="yesterday")
 
 
 def test_a_script_that_does_not_close_its_client_ends(deployment: Deployment):

@@ -30,6 +30,19 @@ async def test_executions_are_listed_newest_first_and_filtered(playhead: Playhea
     assert await listed(parent=first) == [third]
     assert await listed(config="words", status="completed", kind="run") == [first]
     assert await listed(config="other") == []
+    created = (await playhead.get(f"executions/{second}"))["created_at"]
+    assert await listed(since="-1h") == [third, second, first]
+    assert await listed(until="-1h") == []
+    assert (await listed(since=created))[-1] == second
+    assert await listed(until=created, tag="red") == [first]
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("value", ["yesterday", "2026-01-31", "24h", "-24y", ""])
+async def test_a_value_that_is_not_a_time_is_refused(playhead: Playhead, name: str, value: str):
+    refused = await playhead.get("executions", 422, **{name: value})
+    assert refused["detail"][0]["loc"] == ["query", name]
+    assert "is not a time: write RFC 3339 with an offset" in refused["detail"][0]["msg"]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +58,8 @@ async def test_an_unknown_filter_is_422_instead_of_being_ignored(playhead: Playh
     (fault,) = answer["detail"]
     assert (fault["type"], fault["loc"]) == ("extra_forbidden", ["query", "stauts"])
     assert fault["msg"] == (
-        "Unknown query parameter; known parameters: status, config, kind, tag, limit, cursor, parent"
+        "Unknown query parameter; known parameters: status, config, kind, tag, since, until, limit, cursor, "
+        "parent"
     )
     running = await playhead.run({"a": b"x"})
     await playhead.post(f"executions/{running}/cancel?dry_run=true", status=422)

@@ -25,6 +25,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
         {"config": "words"},
         {"kind": "run"},
         {"tag": "t"},
+        {"since": "-24h", "until": "2126-01-31T18:00:00Z"},
         {"parent": "RUN"},
     ],
     "executions/RUN/routes": [{}],

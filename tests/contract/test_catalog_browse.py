@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from playhead.model import ChainLink
-    from tests.lab import Lab, Started
+    from tests.lab import Clock, Lab, Started
 
 
 def added(*counts: Counts) -> Counts:
@@ -156,6 +156,50 @@ async def test_executions_match_all_given_filters(catalog: Catalog, lab: Lab):
     assert await found(parent=done.execution) == [replay]
     assert await found(tag="nightly", status="running") == [tagged]
     assert await found(tag="night") == []
+
+
+async def test_executions_match_a_period_from_its_first_moment_to_before_its_end(
+    catalog: Catalog, lab: Lab, clock: Clock
+):
+    made = []
+    for hour in range(4):
+        clock.now += 3600
+        made.append(await lab.sealed("a.md", tags=["odd"] if hour % 2 else []))
+    at = [(await lab.execution(one)).created_at for one in made]
+
+    async def found(**where: Any) -> list[UUID]:
+        pages = await lab.pages(
+            lambda before: catalog.executions(ExecutionFilter(**where), before=before, limit=1)
+        )
+        return [e.execution_id for page in pages for e in page]
+
+    assert await found(since=at[1]) == [made[3], made[2], made[1]]
+    assert await found(until=at[2]) == [made[1], made[0]]
+    assert await found(since=at[1], until=at[3]) == [made[2], made[1]]
+    assert await found(since=at[1], until=at[3], tag="odd") == [made[1]]
+    assert await found(since=at[0], status="running", tag="odd") == [made[3], made[1]]
+    assert await found(since=at[0], status="completed") == []
+    assert await found(since=moment(clock.now + 1)) == []
+    assert await found(until=at[0]) == []
+    assert await found(since=at[3], until=at[0]) == []
+
+
+async def test_executions_match_a_period_although_the_clock_was_set_back(
+    catalog: Catalog, lab: Lab, clock: Clock
+):
+    made = []
+    for step in (0, 7200, -3600, 10):
+        clock.now += step
+        made.append(await lab.sealed("a.md"))
+    at = [(await lab.execution(one)).created_at for one in made]
+
+    async def found(**where: Any) -> list[UUID]:
+        page, _ = await catalog.executions(ExecutionFilter(**where))
+        return [e.execution_id for e in page]
+
+    assert await found(since=at[2], until=at[1]) == [made[3], made[2]]
+    assert await found(since=at[3]) == [made[3], made[1]]
+    assert await found(until=at[3]) == [made[2], made[0]]
 
 
 async def test_a_filtered_list_has_pages_too(catalog: Catalog, lab: Lab):

@@ -26,7 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
-from playhead.ids import uuid7
+from playhead.ids import moment, uuid7
 from playhead.liveness import Liveness
 from playhead.model import AdapterCode, Config, ErrorHandling, Route
 from playhead.ports.catalog import Catalog
@@ -699,7 +699,8 @@ class Catalogs(RuleBasedStateMachine):
         for counts in (getattr(side, "_counts", None) for side in self.sides):
             if counts:
                 counts._known.clear()  # counts that took long to make may be a second old
-        self._pages(lambda c, n, before: c.executions(ExecutionFilter(), before=before, limit=100))
+        listed = self._pages(lambda c, n, before: c.executions(ExecutionFilter(), before=before, limit=100))
+        self.times = [ours.created_at for ours, _ in listed] or [moment(0)]
         found = self._pages(lambda c, n, before: c.lineage_list(before=before, limit=100))
         self.messages = {a.correlation_id: b.correlation_id for a, b in reversed(found)}
         self.routes = {a.correlation_id: a.route for a, _ in found}
@@ -782,9 +783,10 @@ class Catalogs(RuleBasedStateMachine):
         def of(twin: Twin[UUID] | None, n: int) -> UUID | None:
             return twin[n] if twin else None
 
+        since, until = (data.draw(st.none() | st.sampled_from(self.times)) for _ in range(2))
         self._pages(
             lambda c, n, before: c.executions(
-                ExecutionFilter(status, config, kind, tag, of(one, n)), before=before, limit=2
+                ExecutionFilter(status, config, kind, tag, of(one, n), since, until), before=before, limit=2
             )
         )
         self._pages(

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Depth, Filter, Focus, Limit
 from playhead.api.ids import NO_EXECUTION, ExecutionId, execution_query
+from playhead.api.schemas.replays import Time
 from playhead.api.streams import LastEventId, stream, stream_responses
 from playhead.engine.paging import list_of, page_of
 from playhead.model import (
@@ -44,11 +45,23 @@ async def list_executions(
     config: Filter = None,
     kind: Kind | None = None,
     tag: Filter = None,
+    since: Annotated[
+        Time | None,
+        Query(
+            description="List only executions that were created at this time or later: a time with an "
+            "offset, as in `2026-01-31T18:00:00Z`, or the time before the request, as in `-24h` or `-7d` "
+            "(units `s`, `m`, `h`, `d`, `w`)."
+        ),
+    ] = None,
+    until: Annotated[
+        Time | None,
+        Query(description="List only executions that were created before this time, in the same form."),
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[Execution]:
     """List executions, newest first."""
-    where = ExecutionFilter(status=status, config=config, kind=kind, tag=tag, parent=parent)
+    where = ExecutionFilter(status, config, kind, tag, parent, since, until)
     return await asked.executions.list(where, cursor, limit)
 
 

@@ -11,7 +11,7 @@ from playhead.cli import complete, output
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, command
 from playhead.cli.output import counted, when
 from playhead.cli.progress import described
-from playhead.cli.session import Session
+from playhead.cli.session import Session, Usage
 from playhead.errors import NotFound
 
 if TYPE_CHECKING:
@@ -71,16 +71,28 @@ async def executions(
             autocompletion=complete.execution,
         ),
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Only executions created at TIME or later: 2026-01-31T18:00:00Z, -24h, -7d.",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Only executions created before TIME.")
+    ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> None:
     """List runs and replays, newest first."""
+    _check_times(since, until)
     from playhead.ports.catalog.browse import ExecutionFilter
 
     async with s.open() as rt:
         executions = rt.services.executions
         source = await rt.services.resolve.execution(parent) if parent else None
-        where = ExecutionFilter(status=status, config=config, kind=kind, tag=tag, parent=source)
+        where = ExecutionFilter(status, config, kind, tag, source, since, until)
         items, rest = await output.gather(lambda c, n: executions.list(where, c, n), cursor, limit)
     if s.json:
         output.emit_list(items, rest)
@@ -161,6 +173,17 @@ async def cancel(s: Session, execution: ExecutionRef) -> None:
         output.emit(stopped)
     else:
         describe(stopped)
+
+
+def _check_times(since: str | None, until: str | None) -> None:
+    """Raise `Usage` if the value of an option is not a time. The server decides what `-24h` means."""
+    from playhead.engine.selection import fixed_times
+    from playhead.ids import now
+
+    try:
+        fixed_times(now(), since=since, until=until)
+    except ValueError as exc:
+        raise Usage(f"--{exc}") from None
 
 
 async def note_pruned(rt: Deployment, execution: UUID, stage: str | None = None) -> None:

@@ -18,6 +18,8 @@ from uuid import UUID
 from playhead.bootstrap import open_runtime
 from playhead.client.loop import BackgroundLoop
 from playhead.client.replays import Name, ReplayMethods
+from playhead.engine.selection import fixed_times
+from playhead.ids import now
 from playhead.model import (
     ChainLink,
     DeadLetter,
@@ -124,13 +126,23 @@ class Client(ReplayMethods):
         status: Status | None = None,
         config: str | None = None,
         tag: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
         limit: int | None = None,
     ) -> list[Execution]:
-        """Return runs, replays and adopted executions, newest first."""
+        """Return runs, replays and adopted executions, newest first.
+
+        `since` and `until` select those that were created in a period. Each is RFC 3339 with an offset, or
+        the time before now, as in `-24h` or `-7d`.
+
+        Raises:
+            ValueError: a value is unknown, or is not a time.
+        """
         for name, value, known in (("kind", kind, Kind), ("status", status, Status)):
             if value is not None and value not in get_args(known):
                 raise ValueError(f"{name} {value!r} is unknown; it is one of {', '.join(get_args(known))}")
-        where = ExecutionFilter(status=status, config=config, kind=kind, tag=tag)
+        times = fixed_times(now(), since=since, until=until)
+        where = ExecutionFilter(status, config, kind, tag, None, times["since"], times["until"])
         return self._all(partial(self._services.executions.list, where), limit)
 
     def runs(
@@ -139,10 +151,14 @@ class Client(ReplayMethods):
         status: Status | None = None,
         config: str | None = None,
         tag: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
         limit: int | None = None,
     ) -> list[Execution]:
-        """Return runs, newest first."""
-        return self.executions(kind="run", status=status, config=config, tag=tag, limit=limit)
+        """Return runs, newest first. The arguments are those of `executions`."""
+        return self.executions(
+            kind="run", status=status, config=config, tag=tag, since=since, until=until, limit=limit
+        )
 
     def replays(self, source: Name | None = None, *, limit: int | None = None) -> list[Replay]:
         """Return replays, newest first; with `source`, only those of this execution."""

@@ -74,6 +74,18 @@ def fixed_time(text: str, now: float) -> str:
     return time.isoformat().replace("+00:00", "Z")
 
 
+def fixed_times(now: float, **given: str | None) -> dict[str, Any]:
+    """Return times of a request by their names, each as `fixed_time` returns it.
+
+    Raises:
+        ValueError: the message names the time.
+    """
+    return {
+        name: None if text is None else _checked(name, text, lambda text: fixed_time(text, now))
+        for name, text in given.items()
+    }
+
+
 def check_media_type(text: str) -> None:
     """Raise `ValueError` unless a text is a media type without parameters, or has `*` after its `/`."""
     if not _MEDIA_TYPE.fullmatch(text):
@@ -98,12 +110,8 @@ def resolve_selection(selection: Selection, now: float) -> Selection:
             _checked(name, glob, compile_glob)
     for kind in selection.content_type or ():
         _checked("content_type", kind, check_media_type)
-    fixed: dict[str, Any] = {
-        name: _checked(name, text, lambda time: fixed_time(time, now))
-        for name in ("modified_after", "modified_before")
-        if (text := getattr(selection, name)) is not None
-    }
-    return replace(selection, **fixed)
+    times = {name: getattr(selection, name) for name in ("modified_after", "modified_before")}
+    return replace(selection, **fixed_times(now, **times))
 
 
 T = TypeVar("T")

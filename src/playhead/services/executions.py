@@ -11,6 +11,7 @@ from playhead.engine.lookup import find_execution, find_replay
 from playhead.engine.meter import Meter
 from playhead.engine.pacing import pause_of_route
 from playhead.engine.paging import decode_cursor, list_of, page_before
+from playhead.engine.selection import fixed_times
 from playhead.ids import moment, now
 from playhead.model import (
     Execution,
@@ -139,19 +140,26 @@ class ExecutionService:
         Raises:
             NotFound: `replay_not_found`.
         """
-        now = await find_replay(self._catalog, batch)
-        rate = self._meter.rate(now)
+        found = await find_replay(self._catalog, batch)
+        rate = self._meter.rate(found)
         eta = None
-        if now.status is not None:
+        if found.status is not None:
             eta = 0.0
         # While objects are still being listed, the number that remains is unknown.
-        elif rate and now.waits_for not in _NO_END and await self._catalog.is_listed(now.execution_id):
-            left = now.objects_found - now.objects_published - now.objects_failed
+        elif rate and found.waits_for not in _NO_END and await self._catalog.is_listed(found.execution_id):
+            left = found.objects_found - found.objects_published - found.objects_failed
             eta = round(left / rate, 1)
-        return replace(now, rate=rate, eta_seconds=eta)
+        return replace(found, rate=rate, eta_seconds=eta)
 
     async def list(self, where: ExecutionFilter, cursor: str | None, limit: int) -> Page[Execution]:
-        """Return executions, newest first."""
+        """Return executions, newest first.
+
+        Raises:
+            ValueError: `since` or `until` is not a time.
+            BadRequest: `invalid_cursor`.
+        """
+        # With the times as given: those before now differ in each request for a page.
         of = list_of("executions", *where)
         before = decode_cursor(cursor, int, of)
+        where = where._replace(**fixed_times(now(), since=where.since, until=where.until))
         return page_before(await self._catalog.executions(where, before=before, limit=limit), of)

@@ -13,7 +13,7 @@ from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, page_of
 from playhead.backends.sql import DEAD, SKIPPED, TAKEN_OVER
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
-from playhead.ids import created_at, moment, parse_uuid
+from playhead.ids import created_at, moment, parse_uuid, seconds
 from playhead.model import (
     MOST_OUTPUT_KEYS,
     ROW_STATES,
@@ -45,9 +45,22 @@ class BrowsePart(Part):
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[Execution], int | None]:
         async def find(db: Session) -> tuple[list[Execution], int | None]:
-            newest = await db.rows(
-                SQL.newest_executions, before=before or ABOVE_ALL, limit=limit + 1, **where._asdict()
-            )
+            given = where._asdict() | {
+                "since": None if where.since is None else seconds(where.since),
+                "until": None if where.until is None else seconds(where.until),
+                "first": None,
+                "before": before or ABOVE_ALL,
+                "limit": limit + 1,
+            }
+            if where.since is not None or where.until is not None:
+                [(first, last)] = await db.rows(SQL.execution_bounds, **given)
+                if first is None:
+                    return [], None
+                given |= {"first": first, "before": min(given["before"], last + 1)}
+            # Most executions are completed: of the others, few are read until a page is full.
+            by_tag = where.tag is not None and where.status in (None, "completed")
+            select = SQL.newest_tagged_executions if by_tag else SQL.newest_executions
+            newest = await db.rows(select, **given)
             numbers, then = page_of(newest, limit)
             rows = await db.rows(SQL.executions_by_number, numbers=numbers)
             return await self._executions(db, rows), then

@@ -54,6 +54,7 @@ CREATE TABLE executions (
   kind           text COLLATE "C" NOT NULL,
   status         text COLLATE "C" NOT NULL,
   settled        boolean NOT NULL DEFAULT false,  -- ended, and no message row is open
+  config         bigint REFERENCES configs (n),   -- the one of config_version, so that an index finds all versions
   config_version bigint REFERENCES config_versions (id),
   parent         uuid,
   batch          uuid UNIQUE,
@@ -73,13 +74,14 @@ CREATE INDEX executions_by_parent ON executions (parent, n) WHERE parent IS NOT 
 -- (measured in SQLite). So only dead messages have such an index.
 CREATE INDEX executions_by_id_end ON executions (substr(uuid_send(id), 15));
 CREATE INDEX executions_by_batch_end ON executions (substr(uuid_send(batch), 15)) WHERE batch IS NOT NULL;
--- SQLite's planner would use these three instead of the partial indexes, and read executions that ended long ago.
+-- Executions of any version of a config, and of a period. Lists are ordered by n, so a period becomes bounds of n.
+CREATE INDEX executions_by_config ON executions (config, n);
+CREATE INDEX executions_by_time ON executions (created_at, n);
+-- SQLite's planner would use these two instead of the partial indexes, and read executions that ended long ago.
 -- (postgresql)
 CREATE INDEX executions_by_status ON executions (status, n);
 -- (postgresql)
 CREATE INDEX executions_by_kind ON executions (kind, n);
--- (postgresql)
-CREATE INDEX executions_by_config ON executions (config_version, n);
 
 CREATE TABLE tags (
   tag       text COLLATE "C" NOT NULL,

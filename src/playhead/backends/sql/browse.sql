@@ -1,14 +1,37 @@
 -- What people look at.
 
--- name: newest_executions
--- Numbers of executions, newest first.
-SELECT e.n FROM executions e WHERE e.n < :before
+-- name: execution_bounds
+-- The first and the last number of executions that began in a period. Numbers and times have the same order, unless a
+-- clock was set back. The sum keeps both planners from a walk over all numbers.
+SELECT min(e.n + 0), max(e.n + 0) FROM executions e WHERE true
+AND e.created_at >= :since::float8 -- if given
+AND e.created_at < :until::float8 -- if given
+
+-- fragment: of_executions
+-- Conditions of a list. SQLite reads up to 100,000 rows for a rare status or kind in 7 ms. With an index of status, it
+-- would look up as many rows one by one if most executions have the status, which takes three times as long.
 AND e.status = :status -- if given
 AND e.kind = :kind -- if given
 AND e.parent = :parent::uuid -- if given
-AND e.config_version IN (SELECT v.id FROM config_versions v WHERE v.name = :config) -- if given
-AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
+AND e.config = (SELECT c.n FROM configs c WHERE c.name = :config) -- if given
+AND e.created_at >= :since::float8 -- if given
+AND e.created_at < :until::float8 -- if given
+
+-- name: newest_executions
+-- Numbers of executions, newest first.
+SELECT e.n FROM executions e WHERE e.n < :before
+AND e.n >= :first -- if given
+AND EXISTS (SELECT 1 FROM tags t WHERE t.tag = :tag AND t.execution = e.n) -- if given
+{of_executions}
 ORDER BY e.n DESC LIMIT :limit
+
+-- name: newest_tagged_executions
+-- The same, found by their tag. CROSS JOIN keeps SQLite at the tags, whose index has their order.
+SELECT t.execution FROM tags t CROSS JOIN executions e
+WHERE e.n = t.execution AND t.tag = :tag AND t.execution < :before
+AND t.execution >= :first -- if given
+{of_executions}
+ORDER BY t.execution DESC LIMIT :limit
 
 -- name: has_prunings
 -- Whether anything was pruned of executions.

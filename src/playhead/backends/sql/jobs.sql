@@ -6,8 +6,9 @@ SELECT id, document FROM config_versions WHERE name = :name AND version = :versi
 
 -- name: insert_execution
 -- Returns the number of the execution.
-INSERT INTO executions (id, kind, status, config_version, parent, batch, created_at, traceparent)
-VALUES (:id::uuid, :kind, 'running', :version, :parent::uuid, :batch::uuid, playhead_now(), :traceparent)
+INSERT INTO executions (id, kind, status, config, config_version, parent, batch, created_at, traceparent)
+VALUES (:id::uuid, :kind, 'running',
+  (SELECT c.n FROM config_versions v JOIN configs c ON c.name = v.name WHERE v.id = :version), :version, :parent::uuid, :batch::uuid, playhead_now(), :traceparent)
 RETURNING n
 
 -- name: insert_adopted

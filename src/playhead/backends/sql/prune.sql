@@ -27,7 +27,7 @@ ORDER BY l.stage
 SELECT e.n FROM executions e WHERE e.n > :after
   AND NOT EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n AND p.stage = '')
 AND e.id = ANY(:executions::uuid[]) -- if given
-AND e.config_version IN (SELECT v.id FROM config_versions v WHERE v.name = :config) -- if given
+AND e.config = (SELECT c.n FROM configs c WHERE c.name = :config) -- if given
 AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
 AND coalesce(e.ended_at, e.created_at) <= playhead_now() - :older_than::float8 -- if given
 ORDER BY e.n LIMIT :limit
@@ -49,7 +49,7 @@ WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n
 SELECT min(x.n), count(*) FROM (SELECT e.n FROM executions e WHERE e.kind = :kind
   AND e.status = :status -- if given
   AND NOT EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n AND p.stage = '')
-  AND e.config_version IN (SELECT v.id FROM config_versions v WHERE v.name = :config)
+  AND e.config = (SELECT c.n FROM configs c WHERE c.name = :config)
   AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
   ORDER BY e.n DESC LIMIT :keep) x
 

@@ -21,11 +21,22 @@ IdKind = Literal["execution", "batch", "message"]
 
 
 class ExecutionFilter(NamedTuple):
+    """Executions that meet all given conditions.
+
+    Attributes:
+        parent: replays of this execution.
+        since: created at this time or later; RFC 3339 with an offset. `ExecutionService` also accepts the
+            time before now, as in `-24h`.
+        until: created before this time, in the same form.
+    """
+
     status: str | None = None
     config: str | None = None
     kind: str | None = None
     tag: str | None = None
     parent: UUID | None = None
+    since: str | None = None
+    until: str | None = None
 
 
 class Reference(NamedTuple):
@@ -51,7 +62,12 @@ class Browse(Protocol):
 
     async def executions(
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
-    ) -> tuple[list[Execution], int | None]: ...
+    ) -> tuple[list[Execution], int | None]:
+        """Return executions that meet all conditions, in the order in which they were recorded.
+
+        The times of `where` are RFC 3339.
+        """
+        ...
 
     async def newest_execution(self) -> UUID | None:
         """Return the id of the run or replay that was recorded last; None if there is none.
