@@ -32,6 +32,7 @@ from playhead.ports.store import Blob
 from playhead.services import Services
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
+from playhead.services.diff import DiffService
 from playhead.services.doctor import DoctorService
 from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
@@ -228,6 +229,7 @@ class Playhead(Api):
             executions=executions,
             lineage=LineageService(self.catalog, self.store),
             why=WhyService(self.catalog, self.store),
+            diff=DiffService(self.catalog, self.store),
             objects=ObjectService(self.catalog, self.store),
             queues=QueueService(self.catalog, self.broker, self.store),
             system=SystemService(self.catalog, self.broker, self.store, self._adapters),

@@ -15,6 +15,7 @@ from playhead.api import (
     configs,
     control,
     dead_letters,
+    diff,
     docs,
     executions,
     lineage,
@@ -45,7 +46,7 @@ OPENAPI: Final = "/openapi.json"
 ROUTERS: Final = tuple(
     module.router
     for module in (
-        *(replays, plans, control, outcome, configs, runs, executions, lineage),
+        *(replays, plans, control, outcome, configs, runs, executions, diff, lineage),
         *(prune, storage, search, routes, queues, dead_letters),
         *(adapters, workers, system, metrics, docs),
     )

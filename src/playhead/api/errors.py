@@ -43,7 +43,12 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode(
         "webhook_not_allowed", 400, "The operator does not allow the URL of the webhook; the detail says why."
     ),
-    ErrorCode("not_comparable", 400, "`changed_since` is not a run of the same config; name such a run."),
+    ErrorCode(
+        "not_comparable",
+        400,
+        "`changed_since` is not a run of the same config, or an execution to compare is adopted and has no "
+        "records; name another one.",
+    ),
     ErrorCode("invalid_request", 400, "The request is not valid HTTP/1.1, or its headers are too large."),
     ErrorCode("host_not_allowed", 403, "The server does not accept this Host; set PLAYHEAD_ALLOWED_HOSTS."),
     ErrorCode("cross_origin", 403, "A web page of another origin sent the request; the server rejects it."),

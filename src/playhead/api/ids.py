@@ -26,6 +26,13 @@ async def _execution(
     return await asked.resolve.execution(str(execution_id))
 
 
+async def _other_execution(
+    asked: Asked,
+    other_execution_id: Annotated[UUID | ExecutionName, Path(description=f"The second execution: {NAMES}.")],
+) -> UUID:
+    return await asked.resolve.execution(str(other_execution_id))
+
+
 async def _batch(
     asked: Asked,
     replay_batch_id: Annotated[UUID | ShortId, Path(description=f"Id of the replay batch, or {SHORT}.")],
@@ -101,6 +108,7 @@ async def find_dead_letter(
 
 
 ExecutionId = Annotated[UUID, Depends(_execution)]
+OtherExecutionId = Annotated[UUID, Depends(_other_execution)]
 BatchId = Annotated[UUID, Depends(_batch)]
 MessageId = Annotated[UUID, Depends(_message)]
 DeadLetterId = Annotated[UUID, Depends(find_dead_letter)]

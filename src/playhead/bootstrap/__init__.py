@@ -49,6 +49,7 @@ from playhead.ports.tracer import OFF
 from playhead.services import Services
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
+from playhead.services.diff import DiffService
 from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
@@ -292,6 +293,7 @@ async def open_runtime(
             executions=executions,
             lineage=LineageService(catalog, store),
             why=WhyService(catalog, store),
+            diff=DiffService(catalog, store),
             objects=ObjectService(catalog, store),
             queues=QueueService(catalog, broker, store),
             system=SystemService(catalog, broker, store, adapters),

@@ -13,6 +13,7 @@ from playhead.cli import (
     adapters,
     config,
     dead_letters,
+    diff,
     doctor,
     executions,
     exits,
@@ -47,7 +48,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *(system.demo, init.init, run.run, plan.plan, replay.replay, server.serve, server.worker),
     *(executions.executions, executions.show, executions.stages, executions.cancel),
     *(prune.prune, prune.pin, prune.unpin),
-    *(objects.ls, objects.cat, lineage.lineage, why.why, search.search),
+    *(objects.ls, objects.cat, lineage.lineage, why.why, diff.diff, search.search),
     *(queues.queues, workers.workers, adapters.adapters, doctor.doctor, system.errors, system.migrate),
 )
 EXAMPLE: Final = "Example: playhead run docs.yaml pages/ --tag nightly"

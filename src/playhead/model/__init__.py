@@ -6,6 +6,7 @@ views      what the API and the CLI show: the fields are the JSON of the API
 plans      what a replay would publish
 queues     the same for routes, queues and dead letters
 trace      the same for messages below an object
+diff       what differs between two executions
 code       which code ran, and which code processes have loaded
 why        the same for one item: where it ended, and the reason
 outcome    completion reports of replays, and events for their webhooks
@@ -27,6 +28,7 @@ from playhead.model.code import (
     Worker,
     WorkerAdapter,
 )
+from playhead.model.diff import Diff, DiffCounts, DiffFilter, DiffObject, DiffSide, DiffStage, DiffState
 from playhead.model.health import (
     AdapterInfo,
     BackendHealth,
@@ -153,6 +155,13 @@ __all__ = [
     "DeadLetterDetail",
     "DepthPace",
     "Diagnostic",
+    "Diff",
+    "DiffCounts",
+    "DiffFilter",
+    "DiffObject",
+    "DiffSide",
+    "DiffStage",
+    "DiffState",
     "ErrorHandling",
     "Examination",
     "Examined",

@@ -101,10 +101,10 @@ class Client:
             if cursor is None:
                 return items
 
-    async def look(self, path: str, form: type[T], *, seconds: float) -> T:
-        """Get a path whose answer may take up to `seconds`."""
+    async def look(self, path: str, form: type[T], /, *, seconds: float, **query: object) -> T:
+        """Get a path whose answer may take up to `seconds`; see `get`."""
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
-        request = self._http.build_request("GET", path, timeout=timeout)
+        request = self._http.build_request("GET", path, params=_query(query), timeout=timeout)
         return (await self._answer(request, form, None))[0]
 
     async def stream(self, path: str, /, **query: object) -> tuple[Mapping[str, str], AsyncIterator[bytes]]:

@@ -11,6 +11,7 @@ from typing import Self
 
 from playhead.remote.client import Client
 from playhead.remote.configs import RemoteConfigs
+from playhead.remote.diff import RemoteDiff
 from playhead.remote.executions import (
     RemoteExecutions,
     RemoteLineage,
@@ -44,6 +45,7 @@ class RemoteServices:
     executions: RemoteExecutions
     lineage: RemoteLineage
     why: RemoteWhy
+    diff: RemoteDiff
     objects: RemoteObjects
     queues: RemoteQueues
     recover: RemoteRecover
@@ -69,6 +71,7 @@ class RemoteServices:
             executions=RemoteExecutions(client),
             lineage=RemoteLineage(client),
             why=RemoteWhy(client),
+            diff=RemoteDiff(client),
             objects=RemoteObjects(client),
             queues=RemoteQueues(client),
             recover=RemoteRecover(client),

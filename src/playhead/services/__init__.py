@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
+from playhead.services.diff import DiffService
 from playhead.services.doctor import DoctorService
 from playhead.services.executions import ExecutionService
 from playhead.services.lineage import LineageService
@@ -45,6 +46,7 @@ class Services:
     executions: ExecutionService
     lineage: LineageService
     why: WhyService
+    diff: DiffService
     objects: ObjectService
     queues: QueueService
     recover: RecoverService

@@ -19,6 +19,7 @@ from playhead.ports.catalog.control import Control
 from playhead.ports.catalog.jobs import Jobs
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.outcome import Outcome
+from playhead.ports.catalog.outputs import Outputs
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.prune import Prune
 from playhead.ports.catalog.totals import Totals
@@ -28,7 +29,21 @@ from playhead.ports.catalog.work import Work
 
 
 class Catalog(
-    Configs, Control, Jobs, Plans, Work, Limits, Upkeep, Browse, Totals, Trace, Code, Prune, Outcome, Protocol
+    Configs,
+    Control,
+    Jobs,
+    Plans,
+    Work,
+    Limits,
+    Upkeep,
+    Browse,
+    Totals,
+    Trace,
+    Outputs,
+    Code,
+    Prune,
+    Outcome,
+    Protocol,
 ):
     """All parts, as a backend implements them."""
 
@@ -53,6 +68,7 @@ __all__ = [
     "Jobs",
     "Limits",
     "Outcome",
+    "Outputs",
     "Plans",
     "Prune",
     "Totals",

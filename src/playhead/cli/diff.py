@@ -1,0 +1,115 @@
+"""`diff`: what differs between the outputs of two executions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from playhead.cli import complete, exits, output
+from playhead.cli.command import NAMES, Cursor, Limit, command
+from playhead.cli.session import Session, Usage
+from playhead.model import DiffFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from playhead.model import Diff, DiffCounts, DiffObject
+
+_DIFFERENT = ("changed", "added", "missing")
+
+
+@command("diff", example="playhead diff latest latest:replay")
+async def diff(
+    s: Session,
+    execution: Annotated[
+        str,
+        typer.Argument(metavar="A", help=f"The first execution: {NAMES}.", autocompletion=complete.execution),
+    ],
+    other: Annotated[
+        str,
+        typer.Argument(
+            metavar="B",
+            help="The second execution, such as a replay of A.",
+            autocompletion=complete.execution,
+        ),
+    ],
+    stage: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STAGE[/PATH]",
+            help="Only this stage, or a folder or an object in it.  [default: all stages]",
+            autocompletion=complete.stage,
+        ),
+    ] = None,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="List the objects that differ, instead of counts.")
+    ] = False,
+    state: Annotated[
+        DiffFilter | None,
+        typer.Option("--state", help="With --objects: list the objects in this state.  [default: different]"),
+    ] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> int:
+    """Compare the outputs of two executions: what is the same, changed, added or missing in B.
+
+    Objects with the same stage and path are compared by their SHA-256. An object is not produced, and neither
+    missing nor added, if the execution that lacks it is a replay that had no reason to produce it. The exit
+    code is 1 if objects are changed, added or missing; with --objects, if any object is listed.
+    """
+    if not objects and (state or cursor):
+        raise Usage("--state and --cursor need --objects")
+    async with s.open() as rt:
+        names, service = rt.services.resolve, rt.services.diff
+        first, second = await names.execution(execution), await names.execution(other)
+        if not objects:
+            found = await service.summary(first, second, stage)
+            if s.json:
+                output.emit(found)
+            else:
+                _write(found)
+            return exits.FAILED if found.totals.differ else exits.OK
+        items, rest = await output.gather(
+            lambda c, n: service.objects(first, second, stage, state or "different", None, c, n),
+            cursor,
+            limit,
+        )
+    if s.json:
+        output.emit_list(items, rest)
+    else:
+        _write_objects(items)
+        output.more(rest)
+    return exits.FAILED if any(item.state in _DIFFERENT for item in items) else exits.OK
+
+
+def _write(found: Diff) -> None:
+    headings = ("STAGE", "SAME", "CHANGED", "ADDED", "MISSING", "NOT PRODUCED", "BYTES IN A", "BYTES IN B")
+    rows = [(one.stage, *_numbers(one)) for one in found.stages]
+    if len(rows) > 1:
+        rows.append(("total", *_numbers(found.totals)))
+    output.table(headings, rows)
+    if not found.is_complete:
+        output.note("Not all of them have ended: objects may follow")
+
+
+def _numbers(count: DiffCounts) -> tuple[int, ...]:
+    return (
+        *(count.same, count.changed, count.added, count.missing, count.not_produced),
+        *(count.bytes_a, count.bytes_b),
+    )
+
+
+def _write_objects(items: Sequence[DiffObject]) -> None:
+    output.table(
+        ("STATE", "SIZE IN A", "SIZE IN B", "OBJECT"),
+        [
+            (
+                item.state.replace("_", " "),
+                item.a.size if item.a else None,
+                item.b.size if item.b else None,
+                f"{item.stage}/{item.path}",
+            )
+            for item in items
+        ],
+    )

@@ -1,0 +1,297 @@
+"""Compare the outputs of two executions: what is the same, changed, added or missing."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, get_args
+from uuid import UUID
+
+from playhead import keys
+from playhead.engine import effects
+from playhead.engine.joining import PAGE, Range, Records, join, ranges, rest_of
+from playhead.engine.listing import Listing
+from playhead.engine.lookup import find_execution
+from playhead.engine.paging import decode_cursor, encode_cursor, list_of
+from playhead.errors import BadRequest, NotFound
+from playhead.ids import moment
+from playhead.model import (
+    Diff,
+    DiffCounts,
+    DiffFilter,
+    DiffObject,
+    DiffSide,
+    DiffStage,
+    DiffState,
+    Execution,
+    Page,
+    Replay,
+    is_skipped,
+)
+from playhead.ports.catalog.browse import Browse
+from playhead.ports.catalog.configs import Configs
+from playhead.ports.catalog.outputs import Outputs, RecordedOutput
+from playhead.ports.store import Store
+
+_DIFFERENT: Final = ("changed", "added", "missing")
+_STATES: Final = get_args(DiffState)
+_SMALL_PAGE: Final = 1000
+
+
+class DiffCatalog(Browse, Configs, Outputs, Protocol):
+    """The part of the catalog that `DiffService` needs."""
+
+    async def replay(self, batch: UUID) -> Replay | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of two executions.
+
+    Attributes:
+        stages: its declared stages, `input` first.
+        source: of a replay: the execution that it replays; None if it is a run.
+        reached: of a replay: the stages that it produces.
+    """
+
+    id: UUID
+    stages: Sequence[str]
+    source: UUID | None = None
+    reached: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two executions.
+
+    Attributes:
+        stages: the stages of both. A stage inside another one is part of that one.
+        is_complete: whether both have ended.
+    """
+
+    a: _Side
+    b: _Side
+    stages: Sequence[str]
+    is_complete: bool
+
+
+class DiffService:
+    """Compares executions. Every method raises `Unavailable` if a backend that it needs is unavailable.
+
+    Recorded outputs and inputs are compared, also pruned ones, and results that were taken over. Objects of
+    other programs have no record, and are left out. Objects are the same if their SHA-256 is equal.
+
+    A replay has no reason to produce every object of its source. An object that it lacks is missing only if
+    the replay produces its stage, and if the object was made from one with the stage and the path of a replayed
+    object. There may be any number of messages and replays between them, but only stages that the replay
+    produces. Otherwise the object is not produced. If the first execution is a replay, the same decides whether
+    an object is added.
+    """
+
+    def __init__(self, catalog: DiffCatalog, store: Store) -> None:
+        self._catalog = catalog
+        self._listing = Listing(catalog, store)
+
+    async def summary(self, a: UUID, b: UUID, stage: str | None = None, path: str | None = None) -> Diff:
+        """Count the objects of two executions by stage and state. Reads all records of both.
+
+        Args:
+            a: first execution.
+            b: second execution.
+            stage: only this stage; `stage/path` also names a path.
+            path: a folder or an object in the stage.
+
+        Raises:
+            BadRequest: `invalid_path`; `not_comparable`: an execution is adopted, so it has no records.
+            NotFound: `execution_not_found`, `stage_not_found`.
+        """
+        pair = await self._pair(a, b)
+        stages, path = _within(pair, stage, path)
+        counts = {one: Counter[str]() for one in stages}
+        for within in ranges(stages, path):
+            async for left, right in join(self._catalog, a, b, within):
+                states = await self._states(pair, within, left, right)
+                count = counts[within.stage]
+                count.update(states.values())
+                for name, records in (("bytes_a", left), ("bytes_b", right)):
+                    count[name] += sum(
+                        one.size for rest, one in records.items() if states[rest] != "not_produced"
+                    )
+        total = sum(counts.values(), Counter())
+        return Diff(
+            a,
+            b,
+            pair.is_complete,
+            [DiffStage(**_counts(count), stage=one) for one, count in counts.items()],
+            DiffCounts(**_counts(total)),
+        )
+
+    async def objects(
+        self,
+        a: UUID,
+        b: UUID,
+        stage: str | None = None,
+        state: DiffFilter | None = None,
+        path: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[DiffObject]:
+        """Return the objects of two executions, by stage, and in byte order of their paths.
+
+        Args:
+            a: first execution.
+            b: second execution.
+            stage: only this stage; `stage/path` also names a path. None: all stages.
+            state: only objects in this state; None: all.
+            path: a folder or an object in the stage.
+            cursor: the cursor from the previous page.
+            limit: maximum number of objects in the page.
+
+        Raises:
+            BadRequest: `invalid_path`, `invalid_cursor`, `not_comparable`.
+            NotFound: `execution_not_found`, `stage_not_found`.
+        """
+        of = list_of("diff", a, b, stage, state, path)
+        after = decode_cursor(cursor, str, of) or ""
+        pair = await self._pair(a, b)
+        stages, path = _within(pair, stage, path)
+        wanted = _DIFFERENT if state == "different" else _STATES if state is None else (state,)
+        found: list[DiffObject] = []
+        async for one in self._joined(pair, stages, path, after, _SMALL_PAGE if state is None else PAGE):
+            if one.state not in wanted:
+                continue
+            if len(found) == limit:
+                return Page(found, encode_cursor(f"{found[-1].stage}/{found[-1].path}", of))
+            found.append(one)
+        return Page(found)
+
+    async def _joined(
+        self, pair: _Pair, stages: Sequence[str], path: str | None, after: str, page: int
+    ) -> AsyncIterator[DiffObject]:
+        for within in ranges(stages, path, after):
+            async for left, right in join(self._catalog, pair.a.id, pair.b.id, within, page=page):
+                states = await self._states(pair, within, left, right)
+                for rest in sorted(states):
+                    yield DiffObject(
+                        within.stage,
+                        rest[len(within.stage) + 1 :],
+                        states[rest],
+                        _side(left.get(rest)),
+                        _side(right.get(rest)),
+                    )
+
+    async def _pair(self, a: UUID, b: UUID) -> _Pair:
+        executions = [await find_execution(self._catalog, self._listing, one) for one in (a, b)]
+        left, right = [await self._side(one) for one in executions]
+        every = list(dict.fromkeys((*left.stages, *right.stages)))
+        stages = [one for one in every if not any(one.startswith(f"{other}/") for other in every)]
+        return _Pair(left, right, stages, all(one.ended_at is not None for one in executions))
+
+    async def _side(self, execution: Execution) -> _Side:
+        if execution.config is None:
+            raise BadRequest(
+                "not_comparable",
+                f"execution {execution.execution_id} is adopted: its objects have no recorded SHA-256. "
+                "Compare runs and replays",
+            )
+        stages = await self._listing.declared(execution)
+        batch = execution.replay_batch_id
+        replay = await self._catalog.replay(batch) if batch else None
+        loaded = await self._catalog.config(execution.config, execution.config_version)
+        if replay is None or loaded is None:
+            return _Side(execution.execution_id, stages)
+        target = replay.to_route.rpartition("/")[2]
+        routes = [
+            loaded.config.routes[name] for name in effects.reached(loaded.config, target, replay.effects)
+        ]
+        reached = frozenset(
+            route.stage for route in routes if route.stage and not is_skipped(replay.effects, route.name)
+        )
+        return _Side(execution.execution_id, stages, replay.from_execution_id, reached)
+
+    async def _states(
+        self, pair: _Pair, within: Range, left: Records, right: Records
+    ) -> Mapping[str, DiffState]:
+        """Return the state of each object, by the rest of its key."""
+        states: dict[str, DiffState] = {}
+        missing, added = [], []
+        for rest, one in left.items():
+            other = right.get(rest)
+            if other is None:
+                missing.append(one.key)
+            else:
+                states[rest] = "same" if one.sha256 == other.sha256 else "changed"
+        if len(states) < len(right):
+            added = [one.key for rest, one in right.items() if rest not in left]
+        for lacking, side, state in ((missing, pair.b, "missing"), (added, pair.a, "added")):
+            expected = await self._expected(side, within.stage, lacking)
+            for key in lacking:
+                states[rest_of(key)] = state if key in expected else "not_produced"  # type: ignore[assignment]
+        return states
+
+    async def _expected(self, side: _Side, stage: str, lacking: Sequence[str]) -> set[str]:
+        """Return those of these objects of the other execution that an execution had a reason to produce."""
+        if side.source is None:
+            return set(lacking)
+        if not lacking or stage not in side.reached:
+            return set()
+        expected: set[str] = set()
+        open_ = dict(zip(lacking, lacking, strict=True))  # an ancestor of each object
+        while open_:
+            inputs = await self._catalog.inputs_of(list(set(open_.values())))
+            names = {one.key: f"{side.source}/{rest_of(one.key)}" for one in inputs.values()}
+            replayed = await self._catalog.listed_by(side.id, list(set(names.values())))
+            following: dict[str, str] = {}
+            for key, ancestor in open_.items():
+                above = inputs.get(ancestor)
+                if above is None:
+                    continue
+                if names[above.key] in replayed:
+                    expected.add(key)
+                elif above.stage in side.reached:
+                    following[key] = above.key
+            open_ = following
+        return expected
+
+
+def _within(pair: _Pair, stage: str | None, path: str | None) -> tuple[Sequence[str], str | None]:
+    """Return the stages to compare, and the path in the only one.
+
+    Raises:
+        BadRequest: `invalid_path`.
+        NotFound: `stage_not_found`.
+    """
+    path = (path or "").removesuffix("/") or None if path != "/" else path
+    if path is not None:
+        keys.check_path(path)
+    if stage is None:
+        if path is not None:
+            raise BadRequest("invalid_path", f"path {path!r} needs a stage: also name the stage")
+        return pair.stages, None
+    keys.check_path(stage, "stage")
+    every = list(dict.fromkeys((*pair.a.stages, *pair.b.stages)))
+    if stage in every:
+        return [stage], path
+    outer = next((one for one in every if stage.startswith(f"{one}/")), None)
+    if outer and path is None:
+        return [outer], stage[len(outer) + 1 :]
+    near = difflib.get_close_matches(stage, every, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise NotFound(
+        "stage_not_found",
+        f"neither execution {pair.a.id} nor {pair.b.id} has a stage {stage!r}; they have "
+        f"{', '.join(every)}.{hint}",
+    )
+
+
+def _counts(count: Counter[str]) -> dict[str, int]:
+    return {name: count[name] for name in (*_STATES, "bytes_a", "bytes_b")}
+
+
+def _side(one: RecordedOutput | None) -> DiffSide | None:
+    if one is None:
+        return None
+    pruned = moment(one.pruned_at) if one.pruned_at is not None else None
+    return DiffSide(one.key, one.size, one.sha256.hex(), one.content_type, pruned)

@@ -1,0 +1,198 @@
+"""What a replay changed: its outputs compared with those of its source, object by object."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead import Item, Reject
+from tests.acceptance.inprocess import Playhead, opened
+
+CONFIG = """
+entry: read
+routes:
+  read:
+    adapters: [{type: do}]
+    outbound: {stage: read, to: [split, side]}
+  split:
+    adapters: [{type: ado}]
+    outbound: {stage: parts, to: [index]}
+  side:
+    adapters: [{type: stamp}]
+    outbound: {stage: sides, to: [index]}
+  index:
+    adapters: [{type: stamp}]
+    outbound: {stage: indexed}
+"""
+FILES = {"a.txt": "a one", "b.txt": "b two", "sub/c.txt": "c three", "sub/d.txt": "d"}
+STATES = ("same", "changed", "added", "missing", "not_produced")
+
+
+def _same(item: Item, ctx: Any) -> Any:
+    return item.data
+
+
+async def _words(item: Item, ctx: Any) -> Any:
+    return item.text.split()
+
+
+async def _fixed(item: Item, ctx: Any) -> Any:
+    """Change the first word of `a`, give `c` one more, reject `b`, and return nothing for `d`."""
+    words = item.text.split()
+    match words[0]:
+        case "a":
+            return ["A", *words[1:]]
+        case "b":
+            raise Reject("no b")
+        case "c":
+            return [*words, "more"]
+    return None
+
+
+@pytest.fixture
+async def ph(tmp_path: Path) -> AsyncIterator[Playhead]:
+    async with opened(tmp_path) as playhead:
+        playhead.steps.doing, playhead.steps.adoing = _same, _words
+        await playhead.apply(CONFIG)
+        yield playhead
+
+
+async def replay(ph: Playhead, source: str, stage: str, route: str, **more: Any) -> str:
+    body = {"from_execution_id": source, "from_stage": stage, "to_route": route}
+    started = await ph.post("replay", body | more)
+    await ph.work(started["execution_id"])
+    return str(started["execution_id"])
+
+
+async def diff(ph: Playhead, a: str, b: str, **query: Any) -> dict[str, dict[str, int]]:
+    """Return the counts of a comparison that are not zero, by stage. They equal those of its lists."""
+    found = await ph.get(f"executions/{a}/diff/{b}", **query)
+    counts = {one["stage"]: {state: one[state] for state in STATES if one[state]} for one in found["stages"]}
+    for state in STATES:
+        assert found["totals"][state] == sum(one.get(state, 0) for one in counts.values())
+        listed = await ph.items(f"executions/{a}/diff/{b}/objects", limit=3, state=state, **query)
+        assert {one["state"] for one in listed} <= {state}
+        assert len(listed) == found["totals"][state]
+    every = await ph.items(f"executions/{a}/diff/{b}/objects", limit=3, **query)
+    assert len(every) == sum(found["totals"][state] for state in STATES)
+    for side in "ab":
+        sizes = [o[side]["size"] for o in every if o[side] and o["state"] != "not_produced"]
+        assert found["totals"][f"bytes_{side}"] == sum(sizes)
+    return {stage: one for stage, one in counts.items() if one}
+
+
+async def listed(ph: Playhead, a: str, b: str, **query: Any) -> dict[str, list[str]]:
+    """Return the paths of the objects that differ, by state."""
+    found: dict[str, list[str]] = {}
+    for one in await ph.items(f"executions/{a}/diff/{b}/objects", **({"state": "different"} | query)):
+        assert (one["a"] is None) is (one["state"] == "added")
+        assert (one["b"] is None) is (one["state"] == "missing")
+        found.setdefault(one["state"], []).append(f"{one['stage']}/{one['path']}")
+    return found
+
+
+async def test_a_replay_is_compared_with_its_source(ph: Playhead):
+    run = await ph.run(FILES)
+    ph.steps.adoing = _fixed
+    fixed = await replay(ph, run, "read", "split")
+
+    assert await diff(ph, run, fixed) == {
+        "input": {"not_produced": 4},
+        "read": {"not_produced": 4},
+        "parts": {"same": 3, "changed": 1, "added": 1, "missing": 3},
+        "sides": {"not_produced": 4},
+        # The objects of this stage that were made from `sides` are none of the replay.
+        "indexed": {"same": 3, "changed": 1, "added": 1, "missing": 3, "not_produced": 4},
+    }
+    assert await listed(ph, run, fixed, stage="parts") == {
+        "changed": ["parts/a/0001.txt"],
+        "added": ["parts/sub/c/0003.txt"],
+        "missing": ["parts/b/0001.txt", "parts/b/0002.txt", "parts/sub/d/0001.txt"],
+    }
+    [changed] = await ph.items(f"executions/{run}/diff/{fixed}/objects", stage="parts", state="changed")
+    assert (changed["a"]["key"], changed["b"]["key"]) == (
+        f"{run}/parts/a/0001.txt",
+        f"{fixed}/parts/a/0001.txt",
+    )
+    assert changed["a"]["sha256"] != changed["b"]["sha256"]
+    assert (changed["a"]["size"], changed["a"]["content_type"]) == (1, "text/plain")
+
+
+async def test_what_a_replay_of_some_objects_left_out_is_not_missing(ph: Playhead):
+    run = await ph.run(FILES)
+    ph.steps.adoing = _fixed
+    some = await replay(ph, run, "read", "split", from_path="sub")
+    parts = {"same": 2, "added": 1, "missing": 1, "not_produced": 4}
+    assert (await diff(ph, run, some))["parts"] == parts
+    chosen = await replay(ph, run, "input", "read", include=["b.txt", "sub/*"])
+    assert await listed(ph, run, chosen, stage="parts") == {
+        "added": ["parts/sub/c/0003.txt"],
+        "missing": ["parts/b/0001.txt", "parts/b/0002.txt", "parts/sub/d/0001.txt"],
+    }
+    counts = await diff(ph, run, chosen)
+    assert counts["parts"] == {"same": 2, "added": 1, "missing": 3, "not_produced": 2}
+    assert counts["read"] == {"same": 3, "not_produced": 1}
+    assert counts["indexed"] == {"same": 5, "added": 1, "missing": 3, "not_produced": 3}
+
+
+async def test_replays_of_replays_and_siblings_are_compared_by_what_they_replayed(ph: Playhead):
+    run = await ph.run(FILES)
+    first = await replay(ph, run, "input", "read", from_path="sub")
+    again = await replay(ph, first, "read", "split", from_path="sub/c.txt")
+    ph.steps.adoing = _fixed
+    second = await replay(ph, first, "read", "split", from_path="sub/c.txt")
+    sibling = await replay(ph, run, "read", "split")
+
+    # With the execution above its source, by stage and path.
+    assert await listed(ph, run, again) == {}
+    assert (await diff(ph, run, second))["parts"] == {"same": 2, "added": 1, "not_produced": 5}
+    assert (await diff(ph, again, second))["parts"] == {"same": 2, "added": 1}
+    # The other way round, the replay is the one that had no reason to produce the rest.
+    assert (await diff(ph, second, run))["parts"] == {"same": 2, "missing": 1, "not_produced": 5}
+    # `first` has all stages below `sub`. The sibling was given all objects, but only for one route.
+    assert await diff(ph, first, sibling) == {
+        "read": {"not_produced": 2},
+        "parts": {"same": 2, "added": 1, "missing": 1, "not_produced": 2},
+        "sides": {"not_produced": 2},
+        "indexed": {"same": 2, "added": 1, "missing": 1, "not_produced": 4},
+    }
+    reverse = {"same": 2, "added": 1, "missing": 1, "not_produced": 2}
+    assert (await diff(ph, sibling, first))["parts"] == reverse
+
+
+async def test_two_runs_are_compared_as_a_whole(ph: Playhead):
+    first = await ph.run({"a.txt": "a", "b.txt": "b", "c.txt": "c"})
+    second = await ph.run({"a.txt": "a", "b.txt": "B", "d.txt": "d"})
+    assert await diff(ph, first, second) == {
+        stage: {"same": 1, "changed": 1, "added": 1, "missing": 1}
+        for stage in ("input", "read", "parts", "sides")
+    } | {"indexed": {"same": 2, "changed": 2, "added": 2, "missing": 2}}
+    assert (await ph.get(f"executions/{first}/diff/{first}"))["totals"]["changed"] == 0
+    assert await diff(ph, first, second, stage="parts", path="b") == {"parts": {"changed": 1}}
+    assert await diff(ph, first, second, stage="parts/b/0001.txt") == {"parts": {"changed": 1}}
+    assert await diff(ph, first, second, stage="read", path="d.txt") == {"read": {"added": 1}}
+
+
+async def test_pruned_and_taken_over_outputs_are_compared_by_their_records(ph: Playhead):
+    first = await ph.run({"a.txt": "a", "b.txt": "b"})
+    files = [("files", ("a.txt", b"a")), ("files", ("b.txt", b"B"))]
+    answer = await ph.http.post("/api/v1/configs/docs/run", files=files, data={"changed_since": first})
+    second = answer.json()["execution_id"]
+    await ph.work(second)
+    assert (await ph.execution(second))["counts"]["taken_over"]
+    assert (await diff(ph, first, second))["parts"] == {"same": 1, "changed": 1}
+    await ph.post("prune", {"execution_ids": [second]})
+    assert (await diff(ph, first, second))["parts"] == {"same": 1, "changed": 1}
+    [changed] = await ph.items(f"executions/{first}/diff/{second}/objects", stage="parts", state="changed")
+    assert (changed["a"]["pruned_at"], changed["b"]["pruned_at"] is None) == (None, False)
+
+
+async def test_a_running_execution_is_compared_as_far_as_it_is(ph: Playhead):
+    first = await ph.run({"a.txt": "a"})
+    second = await ph.submit({"a.txt": "a"})
+    found = await ph.get(f"executions/{first}/diff/{second}")
+    assert (found["is_complete"], found["totals"]["missing"]) == (False, 5)
+    assert (await ph.get(f"executions/{first}/diff/{first}"))["is_complete"]
