@@ -182,6 +182,14 @@ def test_the_end_of_an_item_is_explained(client: playhead.Client):
     assert raised.value.code == "object_not_found"
 
 
+def test_executions_are_compared(client: playhead.Client):
+    run = client.execution("tag:nightly").execution_id
+    assert (found := client.diff(run, run)).totals.same == 5
+    assert [one.stage for one in found.stages] == ["input", "checked"]
+    assert client.differences(run, run) == []
+    assert [one.path for one in client.differences(run, run, "checked", state=None)] == ["a.md", "b/c.md"]
+
+
 async def test_a_client_works_while_an_event_loop_runs(client: playhead.Client):
     assert asyncio.get_running_loop().is_running()
     assert len(client.runs()) == 1

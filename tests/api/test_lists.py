@@ -32,6 +32,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "executions/RUN/code": [{}],
     "executions/RUN/stages": [{}],
     "executions/RUN/replays": [{}],
+    "executions/RUN/diff/TWIN/objects": [{}, {"stage": "input"}, {"state": "same"}],
     "executions/RUN/lineage": [{}, {"route": "split"}, {"status": "completed"}],
     "replays": [{}, {"from_execution_id": "RUN"}],
     "replay/plans": [{}],
@@ -57,6 +58,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
 EVERY = [(path, query) for path, queries in LISTS.items() for query in queries]
 IN_AN_ORDER_OF_THEIR_OWN = (
     *("executions/RUN/routes", "executions/RUN/code", "executions/RUN/stages", "routes"),
+    "executions/RUN/diff/TWIN/objects",
     *("lineage/ROOT/chain", "lineage/chain"),
     *("storage/objects", "adapters", "workers", "errors", "replay/plans/PLAN/objects"),
 )
@@ -73,7 +75,7 @@ class Full:
         await playhead.catalog.heartbeat(Process("worker-1", "worker", "there", 2))
         files = {"a": b"x y z", "b": b"bad", "c": b"bad", "d/e": b"v w", "d/f": b"u"}
         run = await playhead.run(files, tags=("t",))
-        await playhead.run(files, tags=("t",))
+        twin = await playhead.run(files, tags=("t",))
         for version in ("", "# another\n"):
             await playhead.apply(version + WORDS.replace("elsewhere", f"elsewhere{len(version)}"))
         await playhead.apply(WORDS.replace("name: words", "name: other").replace("elsewhere", "away"))
@@ -86,7 +88,7 @@ class Full:
         request = {"from_execution_id": run, "from_stage": "input", "to_route": "upper"}
         for _ in range(2):
             plan = (await playhead.post("replay/plan", request))["plan_id"]
-        self.names = {"RUN": run, "BATCH": batch, "ROOT": root["correlation_id"], "PLAN": plan}
+        self.names = {"RUN": run, "TWIN": twin, "BATCH": batch, "ROOT": root["correlation_id"], "PLAN": plan}
 
     def said(self, text: str) -> str:
         for name, value in self.names.items():
@@ -114,6 +116,7 @@ async def test_the_table_above_has_all_lists_of_the_api(playhead: Playhead):
     }
     tried = {
         path.replace("RUN", "{execution_id}")
+        .replace("TWIN", "{other_execution_id}")
         .replace("words", "{name}")
         .replace("BATCH", "{replay_batch_id}")
         .replace("PLAN", "{plan_id}")

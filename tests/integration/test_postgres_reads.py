@@ -145,6 +145,15 @@ async def test_the_outcomes_of_a_page_of_objects_read_few_rows(reads: Reads, unf
     assert await reads.by(lambda c: c.sources(keys)) <= MOST
 
 
+async def test_the_lineage_of_a_page_of_outputs_reads_few_rows(reads: Reads):
+    execution = reads.execution
+    keys = [f"k/in/{n}" for n in range(1, PAGE + 1)]
+
+    assert await reads.by(lambda c: c.listed_by(execution, keys)) < MOST
+    assert await reads.by(lambda c: c.inputs_of([f"{execution}/pages/1.md", *keys])) < MOST
+    assert await reads.by(lambda c: c.recorded(f"{execution}/", f"{execution}0", limit=PAGE)) < MOST
+
+
 async def test_a_page_of_a_report_reads_few_rows(reads: Reads):
     number = 1  # of the only execution
     held = ClaimedReport(reads.execution, number, 1, 1, "")

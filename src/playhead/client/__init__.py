@@ -24,6 +24,9 @@ from playhead.model import (
     ChainLink,
     DeadLetter,
     DeadLetterDetail,
+    Diff,
+    DiffFilter,
+    DiffObject,
     Execution,
     Kind,
     Lineage,
@@ -277,6 +280,47 @@ class Client(ReplayMethods):
             stage: the stage that contains the path; None: it is searched for.
         """
         return self._loop.run(self._services.why.explain(self._execution(execution), path, stage))
+
+    def diff(self, a: Name, b: Name, stage: str | None = None, path: str | None = None) -> Diff:
+        """Return how many outputs of two executions are the same, changed, added or missing.
+
+        Args:
+            a: the first execution, for example the source of a replay.
+            b: the second execution, for example the replay.
+            stage: the stage; None: all stages.
+            path: a folder or an object in the stage; None: the whole stage.
+        """
+        return self._loop.run(
+            self._services.diff.summary(self._execution(a), self._execution(b), stage, path)
+        )
+
+    def differences(
+        self,
+        a: Name,
+        b: Name,
+        stage: str | None = None,
+        path: str | None = None,
+        *,
+        state: DiffFilter | None = "different",
+        limit: int | None = None,
+    ) -> list[DiffObject]:
+        """Return the outputs of two executions that are changed, added or missing, by stage and path.
+
+        Args:
+            a: the first execution.
+            b: the second execution.
+            stage: the stage; None: all stages.
+            path: a folder or an object in the stage; None: the whole stage.
+            state: only outputs in this state; None: in any state.
+            limit: the largest number of outputs; None: all.
+        """
+        first, second = self._execution(a), self._execution(b)
+        return self._all(
+            lambda cursor, count: self._services.diff.objects(
+                first, second, stage, state, path, cursor, count
+            ),
+            limit,
+        )
 
     def lineage(
         self,

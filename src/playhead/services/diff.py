@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, get_args
 from uuid import UUID
@@ -84,10 +84,10 @@ class DiffService:
     other programs have no record, and are left out. Objects are the same if their SHA-256 is equal.
 
     A replay has no reason to produce every object of its source. An object that it lacks is missing only if
-    the replay produces its stage, and if the object was made from one with the stage and the path of a replayed
-    object. There may be any number of messages and replays between them, but only stages that the replay
-    produces. Otherwise the object is not produced. If the first execution is a replay, the same decides whether
-    an object is added.
+    the replay produces its stage, and if the object was made from one with the stage and the path of a
+    replayed object. There may be any number of messages and replays between them, but only stages that the
+    replay produces. Otherwise the object is not produced. If the first execution is a replay, the same
+    decides whether an object is added.
     """
 
     def __init__(self, catalog: DiffCatalog, store: Store) -> None:
@@ -159,28 +159,23 @@ class DiffService:
         stages, path = _within(pair, stage, path)
         wanted = _DIFFERENT if state == "different" else _STATES if state is None else (state,)
         found: list[DiffObject] = []
-        async for one in self._joined(pair, stages, path, after, _SMALL_PAGE if state is None else PAGE):
-            if one.state not in wanted:
-                continue
-            if len(found) == limit:
-                return Page(found, encode_cursor(f"{found[-1].stage}/{found[-1].path}", of))
-            found.append(one)
-        return Page(found)
-
-    async def _joined(
-        self, pair: _Pair, stages: Sequence[str], path: str | None, after: str, page: int
-    ) -> AsyncIterator[DiffObject]:
+        page = _SMALL_PAGE if state is None else PAGE
         for within in ranges(stages, path, after):
-            async for left, right in join(self._catalog, pair.a.id, pair.b.id, within, page=page):
+            async for left, right in join(self._catalog, a, b, within, page=page):
                 states = await self._states(pair, within, left, right)
-                for rest in sorted(states):
-                    yield DiffObject(
-                        within.stage,
-                        rest[len(within.stage) + 1 :],
-                        states[rest],
-                        _side(left.get(rest)),
-                        _side(right.get(rest)),
+                for rest in sorted(rest for rest, one in states.items() if one in wanted):
+                    if len(found) == limit:
+                        return Page(found, encode_cursor(f"{found[-1].stage}/{found[-1].path}", of))
+                    found.append(
+                        DiffObject(
+                            within.stage,
+                            rest[len(within.stage) + 1 :],
+                            states[rest],
+                            _side(left.get(rest)),
+                            _side(right.get(rest)),
+                        )
                     )
+        return Page(found)
 
     async def _pair(self, a: UUID, b: UUID) -> _Pair:
         executions = [await find_execution(self._catalog, self._listing, one) for one in (a, b)]

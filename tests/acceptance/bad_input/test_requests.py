@@ -197,6 +197,8 @@ def _unknown() -> Iterator[Row]:
         yield post("configs/docs/run", {"payload": 1, "changed_since": since}, code, *words)
     yield post("configs/other/run", {"payload": 1, "changed_since": "RUN"}, "not_comparable", "latest:other")
     yield Row("POST", f"{API}/configs/idle/run", form(b'name="files"; filename="a"'), "config_inactive", ())
+    yield get("executions/RUN/diff/UNKNOWN", "execution_not_found", "UNKNOWN")
+    yield get("executions/RUN/diff/REPLAYED", "stage_not_found", "shoutd", "Did you mean", stage="shoutd")
     yield get("search", "index_not_found", "none.db", "run a route", index="none.db", words="x")
     yield post("queues/docs.theirs/remove", {"receipt": "none"}, "receipt_not_found")
     for path in ("nowhere", "replays/", "configs//run", "executions/RUN/nowhere"):
@@ -208,6 +210,7 @@ def _unknown() -> Iterator[Row]:
 MALFORMED = ("x", "RUN0", "g1890000-0000-7000-8000-000000000000", "newest", "abc", "0189--0000", "latest:")
 TAKES_AN_ID = (
     *("executions/{}", "executions/{}/stages", "executions/{}/routes", "executions/{}/lineage"),
+    *("executions/{}/diff/RUN", "executions/RUN/diff/{}", "executions/RUN/diff/{}/objects"),
     *("replays/{}", "lineage/{}", "lineage/{}/chain", "lineage/batch/{}", "dead-letters/{}"),
     *("replays?from_execution_id={}", "executions?parent={}", "dead-letters?execution_id={}"),
     *("storage/objects?execution_id={}", "search?index=a.db&words=x&execution={}"),
@@ -215,6 +218,7 @@ TAKES_AN_ID = (
 LISTS = (
     *("executions", "configs", "configs/docs/versions", "routes", "replays", "dead-letters", "adapters"),
     *("executions/RUN/lineage", "executions/RUN/replays", "storage/objects?execution_id=RUN"),
+    "executions/RUN/diff/RUN/objects",
 )
 
 

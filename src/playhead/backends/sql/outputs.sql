@@ -14,6 +14,6 @@ WHERE o.key = ANY(:keys::text[]) AND o.state = {STORED}
 -- name: listed_by
 -- Objects for which an execution has roots. The sum keeps the planner from an index of executions, with which it would
 -- read all messages of one.
-SELECT DISTINCT m.object_key FROM messages m /* INDEXED BY messages_roots_by_key */
+SELECT DISTINCT m.object_key FROM messages m
 WHERE m.object_key = ANY(:keys::text[]) AND m.parent IS NULL
   AND m.execution + 0 = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)

@@ -37,7 +37,7 @@ class InputOf(NamedTuple):
 
 class Outputs(Protocol):
     async def recorded(self, first: str, last: str, *, limit: int) -> list[RecordedOutput]:
-        """Return up to `limit` stored inputs and outputs in byte order, from the key `first` to before `last`.
+        """Return up to `limit` stored inputs and outputs from key `first` to before `last`, in byte order.
 
         Pruned ones and references are included. Objects of other programs have no row.
         """

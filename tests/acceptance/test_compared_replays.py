@@ -104,7 +104,7 @@ async def test_a_replay_is_compared_with_its_source(ph: Playhead):
         "read": {"not_produced": 4},
         "parts": {"same": 3, "changed": 1, "added": 1, "missing": 3},
         "sides": {"not_produced": 4},
-        # The objects of this stage that were made from `sides` are none of the replay.
+        # Four objects of this stage were made from `sides`.
         "indexed": {"same": 3, "changed": 1, "added": 1, "missing": 3, "not_produced": 4},
     }
     assert await listed(ph, run, fixed, stage="parts") == {
