@@ -93,7 +93,7 @@ async def ancestry(services: Services, key: str) -> Ancestry:
     return Ancestry(
         above[0] if above else None,
         steps,
-        len({link.execution_id for link in above} | {key.partition("/")[0]}) if above else 1,
+        len({UUID(key.partition("/")[0]), *(link.execution_id for link in above)}),
         up.next_cursor is None,
         made,
         below.messages,
@@ -256,6 +256,9 @@ class _Drawing:
             if messages == 1 and links:
                 href = url(f"/lineage/{links[0].correlation_id}")
         said = [", ".join(routes)] if routes else ["input"]
+        ran = {tuple((one.type, one.version) for one in link.adapters) for link in links if link.adapters}
+        if len(ran) == 1 and len(routes) == 1:
+            said[0] += "".join(f", {name} {version}" for name, version in ran.pop())
         if side == "self" and outputs and outputs > 1:
             said.insert(0, f"this, 1 of {outputs:,}")
         said += [f"{states[state]:,} {word}" for state, word in _SAID.items() if states[state]]

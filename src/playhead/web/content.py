@@ -129,6 +129,7 @@ async def content_view(
     asked: str | None,
     version: ObjectVersion | None,
     against: ObjectVersion | None,
+    lineage: str | None = None,
 ) -> ContentView:
     """Return what is shown of an object.
 
@@ -136,6 +137,7 @@ async def content_view(
         asked: the view that was asked for; None: the best one.
         version: the object among the versions of its path; None if it is not recorded.
         against: the version that it is compared with; None: no comparison is offered.
+        lineage: value of `lineage` in the URL, which the tabs keep.
     """
     head = await head_of(services, key)
     kind = head.kind
@@ -153,7 +155,9 @@ async def content_view(
         Tab(
             one,
             _NAMES[one],
-            url("/objects", key=key, view=one, against=compared if one == "changes" else None),
+            url(
+                "/objects", key=key, view=one, against=compared if one == "changes" else None, lineage=lineage
+            ),
         )
         for one in views
     ]

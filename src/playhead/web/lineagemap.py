@@ -18,7 +18,7 @@ _GAP: Final = 52
 _WIDE: Final = 1340
 _LANE: Final = (36, 74, 88)  # first y, height, pitch
 _TITLE: Final = 24  # characters of the monospaced title that fit
-_SUB: Final = 29
+_SUB: Final = 25
 _CAPTION: Final = 25
 _REST: Final = "rest"
 

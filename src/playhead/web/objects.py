@@ -91,6 +91,7 @@ class ObjectView:
         content: its content; a reason if it was pruned, or cannot be read now.
         ancestry: its lineage.
         lineage: whether the lineage is shown as a map or as a list.
+        lineages: URLs of the page with each of both.
         versions: the objects with the same stage and path in the run and all replays of the family.
         against: the one of these with which it is compared; None if there is no other one.
     """
@@ -103,6 +104,7 @@ class ObjectView:
     content: ContentView | Missing
     ancestry: Ancestry | Missing
     lineage: Literal["map", "list"]
+    lineages: Mapping[str, str]
     versions: Sequence[ObjectVersion]
     against: ObjectVersion | None
 
@@ -111,7 +113,7 @@ async def show(ask: Ask) -> Shown[ObjectView]:
     services = ask.services
     key = ask.needed("key")
     view = ask.choice("view", VIEWS)
-    lineage = ask.choice("lineage", _LISTS) or "map"
+    lineage = ask.choice("lineage", _LISTS)
     parsed = keys.parse_key(key)
     if parsed is None:
         raise BadRequest("invalid_path", f"{key!r} is not {{execution_id}}/{{stage}}/{{path}}")
@@ -124,7 +126,7 @@ async def show(ask: Ask) -> Shown[ObjectView]:
     status = 200
     content: ContentView | Missing
     try:
-        content = await or_missing(content_view(services, key, view, version, against))
+        content = await or_missing(content_view(services, key, view, version, against, lineage))
     except NotFound as exc:
         if exc.code != "object_pruned":
             raise
@@ -138,6 +140,10 @@ async def show(ask: Ask) -> Shown[ObjectView]:
         content,
         await or_missing(ancestry(services, key)),
         "list" if lineage == "list" else "map",
+        {
+            one: url("/objects", key=key, view=view, against=ask.text("against"), lineage=one)
+            for one in _LISTS
+        },
         versions,
         against,
     )

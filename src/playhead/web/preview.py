@@ -95,10 +95,10 @@ async def read_head(chunks: AsyncIterator[bytes], size: int, content_type: str) 
     """Read the first 64 kB, and no more of the store than that."""
     data = bytearray()
     async for chunk in chunks:
-        data += chunk
-        if len(data) >= LIMIT:
+        data += chunk[: LIMIT - len(data)]
+        if len(data) == LIMIT:
             break
-    return Head(bytes(data[:LIMIT]), size, content_type)
+    return Head(bytes(data), size, content_type)
 
 
 def kind_of(content_type: str, data: bytes) -> Kind:
