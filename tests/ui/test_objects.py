@@ -53,7 +53,7 @@ async def test_a_map_crosses_three_replays(site: Site):
     assert {box["node"]["row"] for box in boxes} == {execution, *replays}
     assert sum(curve["is_replay"] for curve in view["ancestry"]["map"]["curves"]) == 3
     [here] = [box["node"] for box in boxes if box["node"]["side"] == "self"]
-    assert (here["title"], here["sub"]) == ("a/0002.txt", "this, 1 of 3; split")
+    assert (here["title"], here["sub"]) == ("a/0002.txt", "this, 1 of 3; split, split 1")
     assert [step["kind"] for step in view["ancestry"]["steps"]] == [
         *("object", "message", "replay", "object", "message", "object"),
     ]

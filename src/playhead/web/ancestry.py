@@ -84,7 +84,8 @@ async def ancestry(services: Services, key: str) -> Ancestry:
     nearest = min((link.distance for link in down.items), default=0)
     made = [link for link in down.items if link.distance == nearest][:_MOST_MADE]
     top = above[-1].input_key if above else key
-    steps = list(_steps(key, above, is_whole=up.next_cursor is None))
+    steps = [Step("object", key, is_here=True, is_source=not above)]
+    steps += steps_above(above, is_whole=up.next_cursor is None)
     below = await lineage.counts_of_object(key)
     counts = await lineage.counts_of_object(top) if above else below
     links = (await lineage.chain_of_object(top, "down", None, _MOST_LINKS)).items
@@ -109,8 +110,12 @@ def _is_above(link: ChainLink, key: str) -> bool:
     return not (link.distance == 0 and link.input_key == key)
 
 
-def _steps(key: str, above: Sequence[ChainLink], *, is_whole: bool) -> Iterable[Step]:
-    yield Step("object", key, is_here=True, is_source=not above)
+def steps_above(above: Sequence[ChainLink], *, is_whole: bool) -> Iterable[Step]:
+    """Yield messages, the nearest first, each followed by the object that it received.
+
+    Args:
+        is_whole: whether no message produced the last object.
+    """
     for n, link in enumerate(above):
         yield Step("message", message=link)
         if link.replay_batch_id and link.parent_correlation_id is None:
