@@ -200,8 +200,8 @@ EVENTS = (
     Event(
         RESENT,
         ("info",),
-        ("correlation_id", "execution_id", "route", "code", "count"),
-        "Dead letters were resent: one, or those of an execution, a route or an error code.",
+        ("correlation_id", "execution_id", "route", "code", "group", "count"),
+        "Dead letters were resent: one, or those of an execution, a route, an error code or a group.",
     ),
     Event(
         PRUNED,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
 from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, DeadLetterId, OfExecution, find_dead_letter
-from playhead.api.schemas import Resend, Resent
-from playhead.model import DeadLetter, DeadLetterDetail, Page
+from playhead.api.schemas.dead_letters import Group, Resend, Resent
+from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page
 
+OfGroup = Annotated[Group | None, Query(description="List only those of this group.")]
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"], route_class=JsonRoute)
 
 
@@ -21,12 +24,32 @@ async def list_dead_letters(
     execution_id: OfExecution,
     route: Filter = None,
     error_code: Filter = None,
+    group: OfGroup = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[DeadLetter]:
     """List dead letters, newest first. `route` is a route name or `config/route`."""
     return await asked.queues.dead_letters(
-        execution=execution_id, route=route, code=error_code, cursor=cursor, limit=limit
+        execution=execution_id, route=route, code=error_code, group=group, cursor=cursor, limit=limit
+    )
+
+
+@router.get("/groups", responses=responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable"))
+async def list_dead_letter_groups(
+    asked: Asked,
+    execution_id: OfExecution,
+    config: Filter = None,
+    route: Filter = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[DeadLetterGroup]:
+    """List groups of dead letters that failed alike, the group of the newest message first.
+
+    The dead letters of a group have the same route, error code and pattern of the error. `route` is a route
+    name or `config/route`. With `execution_id`, only dead letters of this execution count.
+    """
+    return await asked.queues.dead_letter_groups(
+        execution=execution_id, config=config, route=route, cursor=cursor, limit=limit
     )
 
 
@@ -39,14 +62,17 @@ async def list_dead_letters(
     ),
 )
 async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
-    """Resend dead letters: a list of ids, or all that match an execution, a route and an error code.
+    """Resend dead letters: a list of ids, or all that match an execution, a route, an error code and a group.
 
-    `route` is a route name or `config/route`.
+    `route` is a route name or `config/route`. To resend exactly what a list of groups has shown, send the
+    `group` with its `last_failed_at` as `failed_before`.
     """
     given = body.correlation_ids
     ids = None if given is None else [await find_dead_letter(asked, one) for one in given]
     execution = None if body.execution_id is None else await asked.resolve.execution(str(body.execution_id))
-    sent = await asked.recover.resend(ids, execution, body.route, body.error_code)
+    sent = await asked.recover.resend(
+        ids, execution, body.route, body.error_code, body.group, body.failed_before
+    )
     return Resent(resent=len(sent))
 
 

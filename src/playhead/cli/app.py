@@ -61,7 +61,7 @@ GROUPS: Final[tuple[tuple[str, str, tuple[Command, ...]], ...]] = (
     (
         "dead-letters",
         "Show and resend messages that failed permanently.",
-        (dead_letters.list_, dead_letters.show, dead_letters.resend),
+        (dead_letters.list_, dead_letters.groups, dead_letters.show, dead_letters.resend),
     ),
     (
         "replays",

@@ -1,4 +1,4 @@
-"""`dead-letters list|show|resend`: messages that failed permanently."""
+"""`dead-letters list|groups|show|resend`: messages that failed permanently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from playhead.cli import complete, output
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, Limit, command
 from playhead.cli.executions import suggest
 from playhead.cli.session import Session, Usage
+from playhead.engine.selection import fixed_time
 from playhead.errors import MESSAGE_CODES
+from playhead.failures import group_number
+from playhead.ids import now
+from playhead.model import MOST_COUNTED
 
 OfExecution = Annotated[
     str | None,
@@ -37,6 +41,17 @@ OfCode = Annotated[
         "--code", metavar="CODE", help="Only dead letters with this error code, like `retries_exhausted`."
     ),
 ]
+OfGroup = Annotated[
+    str | None,
+    typer.Option("--group", metavar="GROUP", help="Only dead letters of this group, as listed by `groups`."),
+]
+
+
+def _check_group(group: str | None) -> None:
+    if group is not None and group_number(group) < 0:
+        raise Usage(
+            f"--group {group}: not a group; write the 12 digits that `playhead dead-letters groups` lists"
+        )
 
 
 def _check_code(code: str | None) -> None:
@@ -50,16 +65,18 @@ async def list_(
     execution: OfExecution = None,
     route: OfRoute = None,
     code: OfCode = None,
+    group: OfGroup = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> None:
     """List dead letters, newest first."""
     _check_code(code)
+    _check_group(group)
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
         items, rest = await output.gather(
             lambda c, n: rt.services.queues.dead_letters(
-                execution=of, route=route, code=code, cursor=c, limit=n
+                execution=of, route=route, code=code, group=group, cursor=c, limit=n
             ),
             cursor,
             limit,
@@ -76,6 +93,51 @@ async def list_(
                 *(output.when(d.failed_at), d.error_code, d.error),
             )
             for d in items
+        ],
+    )
+    output.more(rest)
+
+
+@command("groups", example="playhead dead-letters groups --execution latest")
+async def groups(
+    s: Session,
+    execution: OfExecution = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config", metavar="CONFIG", help="Only groups of this config.", autocompletion=complete.config
+        ),
+    ] = None,
+    route: OfRoute = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> None:
+    """List groups of dead letters that failed alike, the group of the newest one first.
+
+    The dead letters of a group have the same route, error code and pattern of the error. At most the newest
+    10,000 of a group are counted.
+    """
+    async with s.open() as rt:
+        of = await rt.services.resolve.execution(execution) if execution else None
+        items, rest = await output.gather(
+            lambda c, n: rt.services.queues.dead_letter_groups(
+                execution=of, config=config, route=route, cursor=c, limit=n
+            ),
+            cursor,
+            limit,
+        )
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("GROUP", "ROUTE", "COUNT", "EXECUTIONS", "LAST FAILED", "CODE", "ERROR"),
+        [
+            (
+                *(g.group, f"{g.config}/{g.route}"),
+                f"{g.count:,}" + "+" * (g.count == MOST_COUNTED),
+                *(g.executions, output.when(g.last_failed_at), g.error_code, g.pattern),
+            )
+            for g in items
         ],
     )
     output.more(rest)
@@ -126,19 +188,40 @@ async def resend(
     execution: OfExecution = None,
     route: OfRoute = None,
     code: OfCode = None,
+    group: OfGroup = None,
+    failed_before: Annotated[
+        str | None,
+        typer.Option(
+            "--failed-before",
+            metavar="TIME",
+            help="Leave dead letters that failed later. A repeated command with the same time leaves "
+            "messages that have failed again.",
+        ),
+    ] = None,
 ) -> None:
     """Send dead letters again.
 
-    Select them by id, or by execution, route and error code. Each message gets `max_attempts` new attempts.
+    Select them by id, or by execution, route, error code and group. Each message gets `max_attempts` new
+    attempts.
+
+    TIME is RFC 3339 with an offset (`2026-01-31T18:00:00Z`), or the time before now (`-30m`, `-24h`).
     """
-    if bool(identities) == bool(execution or route or code):
-        raise Usage("name the dead letters: either ids, or --execution, --route and --code")
+    if bool(identities) == bool(execution or route or code or group):
+        raise Usage("name the dead letters: either ids, or --execution, --route, --code and --group")
+    if identities and failed_before:
+        raise Usage("--failed-before: not together with ids")
     _check_code(code)
+    _check_group(group)
+    if failed_before is not None:
+        try:
+            fixed_time(failed_before, now())
+        except ValueError as exc:
+            raise Usage(f"--failed-before {failed_before}: {exc}") from None
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
         find = rt.services.resolve.dead_letter
         ids = [await find(identity) for identity in identities] if identities else None
-        resent = await rt.services.recover.resend(ids, of, route, code)
+        resent = await rt.services.recover.resend(ids, of, route, code, group, failed_before)
     if s.json:
         output.emit({"resent": len(resent)})
         return

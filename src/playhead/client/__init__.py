@@ -24,6 +24,7 @@ from playhead.model import (
     ChainLink,
     DeadLetter,
     DeadLetterDetail,
+    DeadLetterGroup,
     Diff,
     DiffFilter,
     DiffObject,
@@ -351,17 +352,54 @@ class Client(ReplayMethods):
         return sorted(links, key=lambda link: (link.distance, link.correlation_id))
 
     def dead_letters(
-        self, execution: Name | None = None, *, route: str | None = None, limit: int | None = None
+        self,
+        execution: Name | None = None,
+        *,
+        route: str | None = None,
+        group: str | None = None,
+        limit: int | None = None,
     ) -> list[DeadLetter]:
         """Return dead letters, newest first, of one execution or of all."""
         of = None if execution is None else self._execution(execution)
 
         async def page(cursor: str | None, count: int) -> Page[DeadLetter]:
             return await self._services.queues.dead_letters(
+                execution=of, route=route, group=group, cursor=cursor, limit=count
+            )
+
+        return self._all(page, limit)
+
+    def dead_letter_groups(
+        self, execution: Name | None = None, *, route: str | None = None, limit: int | None = None
+    ) -> list[DeadLetterGroup]:
+        """Return groups of dead letters that failed alike, of one execution or of all."""
+        of = None if execution is None else self._execution(execution)
+
+        async def page(cursor: str | None, count: int) -> Page[DeadLetterGroup]:
+            return await self._services.queues.dead_letter_groups(
                 execution=of, route=route, cursor=cursor, limit=count
             )
 
         return self._all(page, limit)
+
+    def resend(
+        self,
+        execution: Name | None = None,
+        *,
+        route: str | None = None,
+        group: str | None = None,
+        failed_before: str | None = None,
+    ) -> int:
+        """Resend the dead letters of an execution, a route or a group; return their number.
+
+        Args:
+            failed_before: RFC 3339; dead letters that failed later are not resent.
+        """
+        of = None if execution is None else self._execution(execution)
+        resend = self._services.recover.resend
+        return len(
+            self._loop.run(resend(execution=of, route=route, group=group, failed_before=failed_before))
+        )
 
     def dead_letter(self, message: str | UUID) -> DeadLetterDetail:
         """Return one dead letter with its traceback."""

@@ -64,7 +64,14 @@ from playhead.model.plans import (
     PlanProblems,
     PlanState,
 )
-from playhead.model.queues import DeadLetter, DeadLetterDetail, RoutePause, RouteStatus
+from playhead.model.queues import (
+    MOST_COUNTED,
+    DeadLetter,
+    DeadLetterDetail,
+    DeadLetterGroup,
+    RoutePause,
+    RouteStatus,
+)
 from playhead.model.replays import (
     EFFECTS_SKIPPED,
     MOST_ERRORS,
@@ -127,6 +134,7 @@ __all__ = [
     "DAY",
     "EFFECTS_SKIPPED",
     "KEPT",
+    "MOST_COUNTED",
     "MOST_DIFFERENCES",
     "MOST_ERRORS",
     "MOST_IN_CANARY",
@@ -153,6 +161,7 @@ __all__ = [
     "Counts",
     "DeadLetter",
     "DeadLetterDetail",
+    "DeadLetterGroup",
     "DepthPace",
     "Diagnostic",
     "Diff",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from playhead.model.replays import OnReplay
@@ -42,6 +43,7 @@ class DeadLetter:
         error_code: stable code of the error: `adapter_error`, `rejected`, …
         error: description; the adapter's own text if the adapter raised an exception.
         failed_at: time at which it became a dead letter; RFC 3339 in UTC.
+        group: group of dead letters that failed alike: 12 hexadecimal digits.
     """
 
     correlation_id: UUID
@@ -55,6 +57,7 @@ class DeadLetter:
     error_code: str
     error: str
     failed_at: str
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,49 @@ class DeadLetterDetail(DeadLetter):
     """
 
     traceback: str | None = None
+
+
+MOST_COUNTED: Final = 10_000
+"""Dead letters of a group that are counted: the newest ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterGroup:
+    """Dead letters that failed alike: in the same route, with the same code and pattern of the error.
+
+    For an exception of an adapter, its type and the function that raised it are also the same. Only the
+    newest 10,000 dead letters of a group are counted.
+
+    Attributes:
+        group: id of the group: 12 hexadecimal digits. The same failure has the same id in every deployment.
+        config: config that processed the messages, in any version.
+        route: route that processed them.
+        queue: inbound queue of the route.
+        error_code: stable code of the error: `adapter_error`, `rejected`, …
+        error: description of the newest dead letter.
+        pattern: this description with placeholders such as `<n>`, `<text>` and `<path>` for what differs.
+        count: number of dead letters; 10000 stands for 10,000 or more.
+        executions: number of executions that they belong to.
+        first_failed_at: time at which the first of them became a dead letter; RFC 3339 in UTC.
+        last_failed_at: time at which the last of them became a dead letter; RFC 3339 in UTC. If `count` is
+            less than 10000, a resend with this time as `failed_before` resends exactly the counted ones.
+        newest: correlation id of the newest one.
+        input_key: key of the input object of the newest one.
+    """
+
+    group: str
+    config: str
+    route: str
+    queue: str
+    error_code: str
+    error: str
+    pattern: str
+    count: int
+    executions: int
+    first_failed_at: str
+    last_failed_at: str
+    newest: UUID
+    input_key: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,8 @@ class RemoteRecover:
         execution: UUID | None = None,
         route: str | None = None,
         code: str | None = None,
+        group: str | None = None,
+        failed_before: str | None = None,
     ) -> Sized:
         """Resend dead letters. The server returns only their number, so the result has only a length."""
         path = "dead-letters/resend"
@@ -180,6 +182,8 @@ class RemoteRecover:
             "execution_id": str(execution) if execution else None,
             "route": route,
             "error_code": code,
+            "group": group,
+            "failed_before": failed_before,
         }
         if ids is not None:
             body["correlation_ids"] = [str(identity) for identity in ids]

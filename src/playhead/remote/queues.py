@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from playhead.envelope import Message
-from playhead.model import DeadLetter, DeadLetterDetail, Page, RouteStatus
+from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page, RouteStatus
 from playhead.remote.client import Client, segment
 from playhead.services.take import MOST_AT_ONCE, HandOut
 
@@ -34,6 +34,7 @@ class RemoteQueues:
         execution: UUID | None = None,
         route: str | None = None,
         code: str | None = None,
+        group: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[DeadLetter]:
@@ -43,6 +44,26 @@ class RemoteQueues:
             execution_id=execution,
             route=route,
             error_code=code,
+            group=group,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    async def dead_letter_groups(
+        self,
+        *,
+        execution: UUID | None = None,
+        config: str | None = None,
+        route: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[DeadLetterGroup]:
+        return await self._client.get(
+            "dead-letters/groups",
+            Page[DeadLetterGroup],
+            execution_id=execution,
+            config=config,
+            route=route,
             cursor=cursor,
             limit=limit,
         )

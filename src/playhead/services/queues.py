@@ -13,7 +13,7 @@ from playhead.engine.pacing import pause_of_route
 from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_before
 from playhead.envelope import Message
 from playhead.errors import NotFound
-from playhead.model import DeadLetter, DeadLetterDetail, Page, Route, RouteStatus, WorkerInfo
+from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page, Route, RouteStatus, WorkerInfo
 from playhead.ports.broker import Broker, Depth
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
@@ -90,6 +90,7 @@ class QueueService:
         execution: UUID | None = None,
         route: str | None = None,
         code: str | None = None,
+        group: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[DeadLetter]:
@@ -98,13 +99,40 @@ class QueueService:
         Raises:
             NotFound: `execution_not_found`.
         """
-        of = list_of("dead letters", execution, route, code)
+        of = list_of("dead letters", execution, route, code, group)
         before = decode_cursor(cursor, int, of)
         if execution is not None:
             await find_execution(self._catalog, self._listing, execution)
         return page_before(
             await self._catalog.dead_letters(
-                execution=execution, route=route, code=code, before=before, limit=limit
+                execution=execution, route=route, code=code, group=group, before=before, limit=limit
+            ),
+            of,
+        )
+
+    async def dead_letter_groups(
+        self,
+        *,
+        execution: UUID | None = None,
+        config: str | None = None,
+        route: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[DeadLetterGroup]:
+        """Return groups of dead letters that failed alike, the group of the newest message first.
+
+        `route` is the name of a route, or `config/route`. With `execution`, only its dead letters count.
+
+        Raises:
+            NotFound: `execution_not_found`.
+        """
+        of = list_of("groups of dead letters", execution, config, route)
+        before = decode_cursor(cursor, int, of)
+        if execution is not None:
+            await find_execution(self._catalog, self._listing, execution)
+        return page_before(
+            await self._catalog.dead_letter_groups(
+                execution=execution, config=config, route=route, before=before, limit=limit
             ),
             of,
         )

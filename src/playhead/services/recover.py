@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import events
 from playhead.engine import ending
 from playhead.engine.listing import Listing
+from playhead.engine.selection import fixed_time
 from playhead.errors import BadRequest, Conflict, NotFound
+from playhead.ids import now
 from playhead.model import Execution, Lineage
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.store import Store
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 class Recovery(Protocol):
@@ -30,6 +35,8 @@ class Recovery(Protocol):
         execution: UUID | None = None,
         route: str | None = None,
         code: str | None = None,
+        group: str | None = None,
+        failed_before: float | None = None,
     ) -> list[UUID]: ...
 
     async def execution(self, execution: UUID) -> Execution | None: ...
@@ -85,19 +92,29 @@ class RecoverService:
         execution: UUID | None = None,
         route: str | None = None,
         code: str | None = None,
+        group: str | None = None,
+        failed_before: str | None = None,
     ) -> list[UUID]:
-        """Resend dead letters: either those in `ids`, or all that match `execution`, `route` and `code`.
+        """Resend dead letters: those in `ids`, or all that match `execution`, `route`, `code` and `group`.
 
         `route` is the name of a route, or `config/route`. Messages that are not dead are not changed.
         Unknown ids are ignored, except a single one.
+
+        Messages are resent in steps. If the process is killed between two steps, the others stay dead. A
+        repeated call with the same `failed_before` resends these, but not those that have failed again.
+
+        Args:
+            failed_before: RFC 3339 with an offset, or the time before now, such as `-1h`. Dead letters that
+                failed later stay dead; milliseconds count, as in `failed_at`.
 
         Returns:
             The ids of the messages that were resent.
 
         Raises:
-            BadRequest: `selection_empty`; no argument was given, or `ids` is empty.
+            BadRequest: `selection_empty`; nothing but `failed_before` was given, or `ids` is empty.
             NotFound: `dead_letter_not_found`, `execution_not_found`.
             Conflict: `execution_ended`; one of the executions is cancelled.
+            ValueError: `failed_before` is not a time.
         """
         # An empty list is a selection of nothing, for example from a search without results. It must not
         # select all dead letters of the execution.
@@ -105,15 +122,23 @@ class RecoverService:
             raise BadRequest(
                 "selection_empty", "no dead letters selected: the list of correlation ids is empty"
             )
-        if ids is None and execution is None and route is None and code is None:
+        if all(one is None for one in (ids, execution, route, code, group)):
             raise BadRequest(
                 "selection_empty",
-                "no dead letters selected: name correlation ids, an execution, a route or an error code",
+                "no dead letters selected: name correlation ids, an execution, a route, an error code or a "
+                "group",
             )
         if execution is not None and await self._catalog.execution(execution) is None:
             await self._check_adoptable(execution)
         ids = list(dict.fromkeys(ids or ()))
-        sent = await self._catalog.resend(ids=ids, execution=execution, route=route, code=code)
+        sent = await self._catalog.resend(
+            ids=ids,
+            execution=execution,
+            route=route,
+            code=code,
+            group=group,
+            failed_before=None if failed_before is None else _end_of(failed_before),
+        )
         if not sent and len(ids) == 1 and await self._catalog.lineage(ids[0]) is None:
             raise NotFound("dead_letter_not_found", f"there is no dead letter {ids[0]}")
         if sent:
@@ -124,6 +149,7 @@ class RecoverService:
                 execution_id=str(execution) if execution else None,
                 route=route,
                 code=code,
+                group=group,
             )
         return sent
 
@@ -131,3 +157,9 @@ class RecoverService:
         """Raise `NotFound` unless the store holds objects of the execution; a replay could adopt it."""
         if await self._listing.adoptable(execution) is None:
             raise NotFound("execution_not_found", f"there is no execution {execution}")
+
+
+def _end_of(time: str) -> float:
+    """Return the end of a time's millisecond, in seconds since the epoch: `failed_at` is rounded down."""
+    micros = (datetime.fromisoformat(fixed_time(time, now())) - _EPOCH) // timedelta(microseconds=1)
+    return (micros // 1000 + 1) / 1000

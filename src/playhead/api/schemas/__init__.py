@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -13,7 +13,6 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
-    model_validator,
 )
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
@@ -34,8 +33,6 @@ __all__ = [
     "PruneRequest",
     "Receipt",
     "Removed",
-    "Resend",
-    "Resent",
     "RunForm",
     "RunPayload",
     "TakeLimit",
@@ -169,40 +166,6 @@ class RunPayload(RunForm):
 
     payload: Any = Field(description="Any JSON value, which is stored as the input object.")
     path: str = Field(default="payload.json", description="Path of the input object in the stage `input`.")
-
-
-class Resend(Body):
-    """The dead letters to resend: a list of ids, or all of an execution, a route and an error code."""
-
-    correlation_ids: list[UUID | ShortId] | None = Field(
-        default=None,
-        max_length=10_000,
-        description="Ids of messages, or their ends; not together with the other fields.",
-    )
-    execution_id: UUID | ExecutionName | None = Field(
-        default=None,
-        description="Those of this execution: its id or the end of it, `latest` or `tag:NAME`.",
-    )
-    route: Word | None = Field(
-        default=None, min_length=1, description="Those of this route: its name, or `config/route`."
-    )
-    error_code: Word | None = Field(default=None, min_length=1, description="Those with this error code.")
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if self.correlation_ids is not None and (self.execution_id or self.route or self.error_code):
-            raise PydanticCustomError(
-                "two_selections",
-                "correlation_ids cannot be combined with execution_id, route or error_code; send one or the "
-                "other",
-            )
-        return self
-
-
-class Resent(BaseModel):
-    """The number of dead letters that were resent."""
-
-    resent: int = Field(description="Number of resent dead letters; other messages are unchanged.")
 
 
 class PruneRequest(Body):

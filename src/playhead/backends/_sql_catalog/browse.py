@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -13,12 +14,15 @@ from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, page_of
 from playhead.backends.sql import DEAD, SKIPPED, TAKEN_OVER
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
+from playhead.failures import group_number, group_text, pattern_of
 from playhead.ids import created_at, moment, parse_uuid, seconds
 from playhead.model import (
+    MOST_COUNTED,
     MOST_OUTPUT_KEYS,
     ROW_STATES,
     DeadLetter,
     DeadLetterDetail,
+    DeadLetterGroup,
     Execution,
     Lineage,
     Problem,
@@ -186,15 +190,48 @@ class BrowsePart(Part):
         execution: UUID | None = None,
         route: str | None = None,
         code: str | None = None,
+        group: str | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> tuple[list[DeadLetter], int | None]:
         async def find(db: Session) -> tuple[list[DeadLetter], int | None]:
             numbers, then = await self._newest(
-                db, [DEAD], execution=execution, route=route, code=code, before=before, limit=limit
+                *(db, [DEAD]),
+                execution=execution,
+                route=route,
+                code=code,
+                group=group,
+                before=before,
+                limit=limit,
             )
             rows = await db.rows(SQL.dead_letters, rows=numbers)
             return [DeadLetter(**one) for one in await self._letters(db, rows)], then
+
+        return await self._db.read(find)
+
+    async def dead_letter_groups(
+        self,
+        *,
+        execution: UUID | None = None,
+        config: str | None = None,
+        route: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[DeadLetterGroup], int | None]:
+        async def find(db: Session) -> tuple[list[DeadLetterGroup], int | None]:
+            n = None
+            if execution is not None:
+                n = await db.value(SQL.execution_number, id=execution)
+                if n is None:
+                    return [], None
+            bounds = {"before": before or ABOVE_ALL, "limit": limit + 1}
+            newest = await db.rows(SQL.newest_groups, execution=n, config=config, route=route, **bounds)
+            numbers, then = page_of(newest, limit)
+            letters = await self._letters(db, await db.rows(SQL.dead_letters, rows=numbers))
+            groups = [group_number(letter["group"]) for letter in letters]
+            counted = await db.rows(SQL.count_groups, groups=groups, execution=n, most=MOST_COUNTED)
+            by_group = {row[0]: _counted(row) for row in counted}
+            return [_group_of(one, by_group[group_number(one["group"])]) for one in letters], then
 
         return await self._db.read(find)
 
@@ -250,7 +287,7 @@ def _lineage_of(row: Row, lane: Lane, outputs: list[str], output_count: int) -> 
 
 
 def _letter_of(row: Row, lane: Lane) -> dict[str, Any]:
-    _, cid, execution, _, key, attempts, code, error, failed, _ = row
+    _, cid, execution, _, key, attempts, code, error, failed, group, _ = row
     return {
         "correlation_id": as_uuid(cid),
         "execution_id": as_uuid(execution),
@@ -263,4 +300,28 @@ def _letter_of(row: Row, lane: Lane) -> dict[str, Any]:
         "error_code": code,
         "error": error or "",
         "failed_at": moment(failed),
+        "group": group_text(group),
     }
+
+
+def _counted(row: Row) -> tuple[int, int, float, float]:
+    """Return the figures of a row of `count_groups`, whose times are in microseconds in SQLite."""
+    if len(row) > 2:
+        return row[1], row[2], row[3], row[4]
+    count, executions, first, last = json.loads(row[1])
+    return count, executions, first / 1e6, last / 1e6
+
+
+def _group_of(newest: dict[str, Any], figures: tuple[int, int, float, float]) -> DeadLetterGroup:
+    count, executions, first, last = figures
+    shared = {name: newest[name] for name in ("group", "config", "route", "queue", "error_code", "error")}
+    return DeadLetterGroup(
+        **shared,
+        pattern=pattern_of(newest["error"]),
+        count=count,
+        executions=executions,
+        first_failed_at=moment(first),
+        last_failed_at=moment(last),
+        newest=newest["correlation_id"],
+        input_key=newest["input_key"],
+    )

@@ -16,6 +16,7 @@ from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
+from playhead.failures import group_of
 from playhead.model import EFFECTS_SKIPPED, is_skipped, skips_effects
 from playhead.ports.catalog.work import Claim, Refusal, Source, is_used_up, runs_alone
 
@@ -132,7 +133,7 @@ class ClaimsPart(LimitsPart):
                 room = await self._room(db, lanes[next(iter(rows.values()))[4]].queue, most_running)
             answers: list[Claim | Refusal] = []
             updates: dict[tuple[int, int], list[int]] = defaultdict(list)  # (0, 0), nearly always
-            lost: dict[int, int] = {}
+            lost: dict[int, tuple[int, Lane]] = {}
             skipped: list[int] = []
             unanswered: list[int] = []
             seen: dict[int, Literal["held", "closed"]] = {}
@@ -181,7 +182,7 @@ class ClaimsPart(LimitsPart):
                     answers.append(Refusal(cid, "skipped", (), origin.id))
                 elif verdict == "lost":
                     seen[n] = "closed"
-                    lost[n] = decision.spent - 1
+                    lost[n] = decision.spent - 1, lane
                     answers.append(Refusal(cid, "lost", (), origin.id, lane.config, lane.route))
                 else:
                     answers.append(Refusal(cid, verdict, (), origin.id))
@@ -222,14 +223,18 @@ class ClaimsPart(LimitsPart):
         await db.run(SQL.skip, rows=rows, reasons=reasons, ran=[None] * len(rows))
         await db.run(SQL.supersede_outputs, messages=rows)
 
-    async def _close_lost(self, db: Session, lost: Mapping[int, int]) -> None:
-        """Close rows whose last attempt was lost with its worker; `lost` has their attempts by row."""
+    async def _close_lost(self, db: Session, lost: Mapping[int, tuple[int, Lane]]) -> None:
+        """Close rows whose last attempt was lost with its worker; `lost` has their attempts and lanes."""
         reasons = [
             f"its worker died in the last of {attempts} attempts: find out what the message does to its "
             "process (memory? a crash?), then send it again"
-            for attempts in lost.values()
+            for attempts, _ in lost.values()
         ]
-        await db.run(SQL.close_lost, rows=list(lost), reasons=reasons)
+        groups = [
+            group_of(lane.config, lane.route, "worker_lost", reason)
+            for reason, (_, lane) in zip(reasons, lost.values(), strict=True)
+        ]
+        await db.run(SQL.close_lost, rows=list(lost), reasons=reasons, groups=groups)
         await db.run(SQL.supersede_outputs, messages=list(lost))
 
 

@@ -19,6 +19,7 @@ from playhead.backends._sql_catalog.takeover import Plan
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
+from playhead.failures import group_of
 from playhead.ids import mint, text
 from playhead.ports.catalog.jobs import LeasedJob, Listed, Window
 
@@ -146,12 +147,14 @@ class JobsPart(RunsPart):
             if held.page is not None and kept:
                 roots = {o.key: cid for cid, o in zip(ids, kept, strict=False)}
                 taken = await self._take_results(db, job.n, held.job, job.lane, roots)
-            bad = [(cid, o.problem) for cid, o in zip(ids, kept, strict=False) if o.problem]
+            bad = [(cid, f"the key {o.problem}") for cid, o in zip(ids, kept, strict=False) if o.problem]
             if bad:
+                at = held.headers.config, held.headers.route
                 await db.run(
                     SQL.close_invalid,
                     ids=[cid for cid, _ in bad],
-                    problems=[storable(problem) for _, problem in bad],
+                    errors=[storable(error) for _, error in bad],
+                    groups=[group_of(*at, "invalid_key", error) for _, error in bad],
                 )
             await db.run(
                 SQL.move_cursor,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
@@ -17,7 +18,18 @@ from playhead.backends.sql import DEAD
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
+from playhead.failures import group_number
 from playhead.model import PrunedStage
+
+
+class _Selection(NamedTuple):
+    """Which dead letters are resent: those that meet all conditions."""
+
+    execution: UUID | None = None
+    route: str | None = None
+    code: str | None = None
+    group: str | None = None
+    ended_before: float | None = None
 
 
 class ResendPart(Part):
@@ -28,28 +40,22 @@ class ResendPart(Part):
         execution: UUID | None = None,
         route: str | None = None,
         code: str | None = None,
+        group: str | None = None,
+        failed_before: float | None = None,
     ) -> list[UUID]:
         sent: dict[int, UUID] = {}
-        selects = execution is not None or route is not None or code is not None
+        where = _Selection(execution, route, code, group, failed_before)
+        selects = any(condition is not None for condition in where[:4])
         # Newest first: resent rows that die again, and their children, are above the next step.
         before: int | None = ABOVE_ALL
         while before is not None and (ids or selects):
-            step = partial(
-                self._send_some, before=before, ids=ids, execution=execution, route=route, code=code
-            )
+            step = partial(self._send_some, before=before, ids=ids, where=where)
             found, before = await self._db.write(step)
             sent |= found
         return [sent[n] for n in sorted(sent)]
 
     async def _send_some(
-        self,
-        db: Session,
-        *,
-        before: int,
-        ids: Sequence[UUID],
-        execution: UUID | None,
-        route: str | None,
-        code: str | None,
+        self, db: Session, *, before: int, ids: Sequence[UUID], where: _Selection
     ) -> tuple[dict[int, UUID], int | None]:
         """Resend all named rows, or one step of the others below `before`.
 
@@ -57,17 +63,25 @@ class ResendPart(Part):
         """
         if ids:
             named = await db.rows(SQL.messages_named, ids=list(ids))
-            return await self._send(db, named, refuse_cancelled=True, refuse_bad_keys=True), None
-        page, then = await self._newest(
-            db, [DEAD], execution=execution, route=route, code=code, before=before, limit=self.step_rows
-        )
+            return await self._send(db, named, where, refuse_cancelled=True, refuse_bad_keys=True), None
+        page, then = await self._newest(db, [DEAD], **where._asdict(), before=before, limit=self.step_rows)
         rows = await db.rows(SQL.executions_of, rows=page)
-        return await self._send(db, rows, refuse_cancelled=execution is not None), then
+        return await self._send(db, rows, where, refuse_cancelled=where.execution is not None), then
 
     async def _send(
-        self, db: Session, found: Sequence[Row], *, refuse_cancelled: bool, refuse_bad_keys: bool = False
+        self,
+        db: Session,
+        found: Sequence[Row],
+        where: _Selection,
+        *,
+        refuse_cancelled: bool,
+        refuse_bad_keys: bool = False,
     ) -> dict[int, UUID]:
-        """Resend the dead ones of these rows (number, number of the execution); return them by number."""
+        """Resend the dead ones of these rows (number, number of the execution); return them by number.
+
+        A row may have been resent and have failed again before the lock was held. So its group and the time
+        of its failure are compared again.
+        """
         # The lock keeps completion, cancel and workers out; that of a source keeps a prune out. One statement
         # takes both, in the order of all locks. The rows are read after they are held.
         own = {execution for _, execution in found}
@@ -75,7 +89,12 @@ class ResendPart(Part):
         sources = {n: (source, stage) for n, source, stage in above}
         statuses = await self._exclude(db, own | {source for source, _ in sources.values()})
         await db.rows(SQL.lock_jobs, executions=sorted(own))  # a refused message is left to an open job
-        rows = await db.rows(SQL.dead_letters_among, rows=[n for n, _ in found])
+        rows = await db.rows(
+            SQL.dead_letters_among,
+            rows=[n for n, _ in found],
+            failure_group=None if where.group is None else group_number(where.group),
+            ended_before=where.ended_before,
+        )
         # What was pruned is gone for good: an execution that could write outputs again might write next to a
         # process that still deletes them.
         pruned = await self._pruned(db, list(statuses))

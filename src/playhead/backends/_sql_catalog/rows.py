@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
@@ -22,6 +22,7 @@ from playhead.backends.sql import DEAD, PENDING, RETRY
 from playhead.backends.sql.session import Row, Session, Transactions
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
+from playhead.failures import group_number, group_of
 from playhead.ids import moment
 from playhead.liveness import Liveness
 from playhead.model import Execution, OnReplay, Problem, PrunedStage, StageTotals, replayable_until
@@ -132,6 +133,10 @@ class Part:
                 ids=[dispatch.correlation_id for dispatch, _ in refused],
                 generations=[dispatch.generation for dispatch, _ in refused],
                 reasons=[storable(why) for _, why in refused],
+                groups=[
+                    group_of(dispatch.headers.config, dispatch.headers.route, "publish_refused", why)
+                    for dispatch, why in refused
+                ],
             )
 
     # -- locks -------------------------------------------------------------------------------------
@@ -230,12 +235,28 @@ class Part:
         batch: UUID | None = None,
         route: str | None = None,
         code: str | None = None,
+        group: str | None = None,
+        ended_before: float | None = None,
         before: int | None,
         limit: int,
     ) -> tuple[list[int], int | None]:
-        """Return a page of the messages in these states (see `page_of`), newest first."""
-        bounds = {"route": route, "code": code, "before": before or ABOVE_ALL, "limit": limit + 1}
-        if list(states) == [DEAD] and execution is None and batch is None:
+        """Return a page of the messages in these states (see `page_of`), newest first.
+
+        Args:
+            group: of dead letters.
+        """
+        bounds: dict[str, Any] = {
+            "route": route,
+            "code": code,
+            "before": before or ABOVE_ALL,
+            "limit": limit + 1,
+        }
+        bounds["ended_before"] = ended_before
+        if group is not None:
+            newest = await db.rows(
+                SQL.newest_of_group, failure_group=group_number(group), execution=execution, **bounds
+            )
+        elif list(states) == [DEAD] and execution is None and batch is None:
             newest = await db.rows(SQL.newest_dead_letters, **bounds)
         else:
             newest = await db.rows(

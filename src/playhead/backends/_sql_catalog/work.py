@@ -16,6 +16,7 @@ from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STOR
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch
+from playhead.failures import group_of
 from playhead.ids import mint, text
 from playhead.model import EFFECTS_SKIPPED, is_skipped
 from playhead.ports.catalog.work import Done, Failed, Finished, Released, Result
@@ -199,16 +200,22 @@ class WorkPart(BindPart, OutcomePart):
         if not not_done:
             return
         ends = []
+        lanes = await self._learn(db, {row.lane for _, row in not_done})
         for result, row in not_done:
             state = DEAD if result.delay is None else RETRY
             if row.status != "running":
                 state = CANCELLED
-            error: tuple[str | int | None, ...] = (None, None, None, None)
+            error: tuple[str | int | None, ...] = (None, None, None, None, None)
             if isinstance(result, Failed):
                 texts = storable(result.code), storable(result.error), storable(result.traceback)
-                error = (*texts, result.ran)
+                group = None
+                if state == DEAD:
+                    lane = lanes[row.lane]
+                    failed = result.code, result.error, result.traceback
+                    group = group_of(lane.config, lane.route, *failed)
+                error = (*texts, result.ran, group)
             ends.append((row.n, state, isinstance(result, Released), result.delay, *error))
-        names = ("rows", "states", "released", "delays", "codes", "errors", "tracebacks", "ran")
+        names = ("rows", "states", "released", "delays", "codes", "errors", "tracebacks", "ran", "groups")
         columns = dict(zip(names, map(list, zip(*ends, strict=True)), strict=True))
         await db.run(SQL.end_failed, **columns)
         if dead := [end[0] for end in ends if end[1] == DEAD]:

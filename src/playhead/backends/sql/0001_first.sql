@@ -246,6 +246,7 @@ CREATE TABLE messages (
   worker     text COLLATE "C",
   error_code text COLLATE "C",
   code       bigint,                  -- what ran in the last attempt that ended
+  failure_group bigint,               -- of a dead row: its group (failures.py); set whenever a row becomes dead
   error      text,                    -- of a skipped row: why it was skipped
   traceback  text,
   original   bigint                   -- of a row that is taken over: the message that was processed
@@ -255,6 +256,17 @@ CREATE TABLE messages (
 -- the primary key from its end until it has found enough rows, which may be the whole table.
 CREATE INDEX messages_by_state ON messages (execution, state, lane, (-n));
 CREATE INDEX messages_dead ON messages (lane, (-n)) WHERE state = {DEAD};
+-- Groups of failures are counted in these two indexes alone: tracebacks make rows of dead messages long.
+-- (postgresql)
+CREATE INDEX messages_dead_by_group ON messages (failure_group, (-n)) INCLUDE (n, execution, ended_at)
+  WHERE state = {DEAD};
+-- (postgresql)
+CREATE INDEX messages_dead_by_execution ON messages (execution, failure_group, (-n)) INCLUDE (n, ended_at)
+  WHERE state = {DEAD};
+-- (sqlite)
+CREATE INDEX messages_dead_by_group ON messages (failure_group, n, execution, ended_at) WHERE state = {DEAD};
+-- (sqlite)
+CREATE INDEX messages_dead_by_execution ON messages (execution, failure_group, n, ended_at) WHERE state = {DEAD};
 CREATE INDEX messages_dead_by_id_end ON messages (substr(uuid_send(id), 15)) WHERE state = {DEAD};
 CREATE INDEX messages_by_ordinal ON messages (execution, ordinal) WHERE ordinal IS NOT NULL;
 CREATE INDEX messages_children ON messages (parent) WHERE parent IS NOT NULL;

@@ -130,7 +130,8 @@ SELECT message FROM outputs WHERE key = :key AND state = {STORED}
 
 -- fragment: dead_letter
 -- The columns that a `DeadLetter` is built from.
-SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at, m.traceback
+SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at,
+  m.failure_group, m.traceback
 FROM messages m JOIN executions e ON e.n = m.execution
 
 -- name: dead_letter
@@ -140,6 +141,65 @@ FROM messages m JOIN executions e ON e.n = m.execution
 -- name: dead_letters
 -- Dead letters by their numbers, newest first.
 {dead_letter} WHERE m.n = ANY(:rows::bigint[]) ORDER BY m.n DESC
+
+-- name: newest_groups (postgresql)
+-- Groups of failures with the number of the newest dead letter of each, newest first. Each group is one step in the index.
+WITH RECURSIVE groups (id) AS (
+  SELECT (SELECT m.failure_group FROM messages m WHERE m.state = {DEAD} AND m.failure_group >= 0
+    AND m.execution = :execution -- if given
+    ORDER BY m.failure_group LIMIT 1)
+  UNION ALL
+  SELECT (SELECT m.failure_group FROM messages m WHERE m.state = {DEAD} AND m.failure_group > g.id
+    AND m.execution = :execution -- if given
+    ORDER BY m.failure_group LIMIT 1)
+  FROM groups g WHERE g.id IS NOT NULL
+)
+SELECT x.n FROM groups g CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.state = {DEAD} AND m.failure_group = g.id
+  AND m.execution = :execution -- if given
+  ORDER BY -m.n LIMIT 1) x
+WHERE x.n < :before
+AND EXISTS (SELECT 1 FROM messages m JOIN lanes l ON l.id = m.lane WHERE m.n = x.n AND {of_route}) -- if given
+AND EXISTS (SELECT 1 FROM messages m JOIN lanes l ON l.id = m.lane WHERE m.n = x.n AND {of_config}) -- if given
+ORDER BY x.n DESC LIMIT :limit
+
+-- name: newest_groups (sqlite)
+-- The same.
+WITH RECURSIVE groups (id) AS (
+  SELECT (SELECT m.failure_group FROM messages m WHERE m.state = {DEAD} AND m.failure_group >= 0
+    AND m.execution = :execution -- if given
+    ORDER BY m.failure_group LIMIT 1)
+  UNION ALL
+  SELECT (SELECT m.failure_group FROM messages m WHERE m.state = {DEAD} AND m.failure_group > g.id
+    AND m.execution = :execution -- if given
+    ORDER BY m.failure_group LIMIT 1)
+  FROM groups g WHERE g.id IS NOT NULL
+)
+SELECT x.n FROM (
+  SELECT (SELECT max(m.n) FROM messages m WHERE m.state = {DEAD} AND m.failure_group = g.id
+    AND m.execution = :execution -- if given
+  ) AS n FROM groups g) x
+WHERE x.n < :before
+AND EXISTS (SELECT 1 FROM messages m JOIN lanes l ON l.id = m.lane WHERE m.n = x.n AND {of_route}) -- if given
+AND EXISTS (SELECT 1 FROM messages m JOIN lanes l ON l.id = m.lane WHERE m.n = x.n AND {of_config}) -- if given
+ORDER BY x.n DESC LIMIT :limit
+
+-- name: count_groups (postgresql)
+-- Count the newest dead letters of groups, and their executions; and when the first and the last of them failed.
+SELECT g.id, c.* FROM unnest(:groups::bigint[]) AS g (id) CROSS JOIN LATERAL (
+  SELECT count(*), count(DISTINCT x.execution), min(x.ended_at), max(x.ended_at) FROM (
+    SELECT m.execution, m.ended_at FROM messages m WHERE m.state = {DEAD} AND m.failure_group = g.id
+      AND m.execution = :execution -- if given
+    ORDER BY -m.n LIMIT :most) x) c
+
+-- name: count_groups (sqlite)
+-- The same; a value of JSON has the four columns. Times are in microseconds: JSON would round them.
+SELECT g.value, (
+  SELECT json_array(count(*), count(DISTINCT x.execution), CAST(min(x.ended_at) * 1000000 AS integer),
+    CAST(max(x.ended_at) * 1000000 AS integer)) FROM (
+    SELECT m.execution, m.ended_at FROM messages m WHERE m.state = {DEAD} AND m.failure_group = g.value
+      AND m.execution = :execution -- if given
+    ORDER BY m.n DESC LIMIT :most) x)
+FROM json_each(:groups::bigint[]) g
 
 -- name: open_by_lane (postgresql)
 -- How many rows are open. Execution by execution: as one join, the planner may walk the index of all executions.

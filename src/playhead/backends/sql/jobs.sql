@@ -124,9 +124,9 @@ VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, 
 
 -- name: close_invalid
 -- Close rows whose key is outside the grammar.
-WITH given (id, problem) AS (SELECT * FROM unnest(:ids::uuid[], :problems::text[]))
-UPDATE messages AS m SET state = {DEAD}, error_code = 'invalid_key', error = 'the key ' || g.problem,
-  ended_at = playhead_now()
+WITH given (id, error, failure_group) AS (SELECT * FROM unnest(:ids::uuid[], :errors::text[], :groups::bigint[]))
+UPDATE messages AS m SET state = {DEAD}, error_code = 'invalid_key', error = g.error, ended_at = playhead_now(),
+  failure_group = g.failure_group
 FROM given g WHERE m.id = g.id
 
 -- name: move_cursor

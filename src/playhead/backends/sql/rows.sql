@@ -26,6 +26,10 @@ SELECT p.id FROM processes p WHERE p.heartbeat_at >= playhead_now() - :seconds::
 -- The lane `l` belongs to the route that a parameter names as ROUTE or CONFIG/ROUTE.
 :route::text IN (l.route, (SELECT v.name FROM config_versions v WHERE v.id = l.config_version) || '/' || l.route)
 
+-- fragment: of_config
+-- The lane `l` belongs to a config.
+(SELECT v.name FROM config_versions v WHERE v.id = l.config_version) = :config::text
+
 -- fragment: dead_lanes
 -- Lanes with a dead letter, each found by one step in the index.
 WITH RECURSIVE dead_lanes (lane) AS (
@@ -80,6 +84,7 @@ SELECT x.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
 CROSS JOIN unnest(:states::smallint[]) AS s (state)
 CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = s.state AND m.lane = l.id
   AND m.error_code = :code::text -- if given
+  AND m.ended_at < :ended_before::float8 -- if given
   AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
 WHERE true
 AND e.id = :execution::uuid -- if given
@@ -94,6 +99,7 @@ CROSS JOIN json_each(:states::smallint[]) s
 CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_by_state
   WHERE m.execution = e.n AND m.state = s.value AND m.lane = l.id AND m.n < :before
   AND m.error_code = :code -- if given
+  AND m.ended_at < :ended_before -- if given
   ORDER BY m.n DESC LIMIT :limit))) x
 WHERE true
 AND e.id = :execution::uuid -- if given
@@ -107,6 +113,7 @@ ORDER BY x.value DESC LIMIT :limit
 SELECT x.n FROM dead_lanes d CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = d.lane LIMIT 1) l
 CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.state = {DEAD} AND m.lane = l.id
   AND m.error_code = :code::text -- if given
+  AND m.ended_at < :ended_before::float8 -- if given
   AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
 WHERE true
 AND {of_route} -- if given
@@ -119,10 +126,29 @@ SELECT x.value FROM dead_lanes d JOIN lanes l ON l.id = d.lane
 CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_dead
   WHERE m.state = {DEAD} AND m.lane = l.id AND m.n < :before
   AND m.error_code = :code -- if given
+  AND m.ended_at < :ended_before -- if given
   ORDER BY m.n DESC LIMIT :limit))) x
 WHERE true
 AND {of_route} -- if given
 ORDER BY x.value DESC LIMIT :limit
+
+-- name: newest_of_group (postgresql)
+-- Numbers of the dead letters of a group, newest first.
+SELECT m.n FROM messages m WHERE m.state = {DEAD} AND m.failure_group = :failure_group
+AND m.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid) -- if given
+AND EXISTS (SELECT 1 FROM lanes l WHERE l.id = m.lane AND {of_route}) -- if given
+AND m.error_code = :code::text -- if given
+AND m.ended_at < :ended_before::float8 -- if given
+AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit
+
+-- name: newest_of_group (sqlite)
+-- The same.
+SELECT m.n FROM messages m WHERE m.state = {DEAD} AND m.failure_group = :failure_group AND m.n < :before
+AND m.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid) -- if given
+AND EXISTS (SELECT 1 FROM lanes l WHERE l.id = m.lane AND {of_route}) -- if given
+AND m.error_code = :code -- if given
+AND m.ended_at < :ended_before -- if given
+ORDER BY m.n DESC LIMIT :limit
 
 -- name: lock_waiting_rows
 -- Lock those of these rows that no worker runs.
@@ -157,17 +183,17 @@ SELECT n, status FROM executions WHERE n = ANY(:numbers::bigint[]) ORDER BY n FO
 -- name: refuse_dispatches
 -- Close rows whose message the broker will never accept, unless it accepted the message after all. Rows are locked
 -- in ascending order, as everywhere, so that no two transactions wait for each other.
-WITH given (id, generation, why) AS (
-  SELECT * FROM unnest(:ids::uuid[], :generations::int[], :reasons::text[])
+WITH given (id, generation, why, failure_group) AS (
+  SELECT * FROM unnest(:ids::uuid[], :generations::int[], :reasons::text[], :groups::bigint[])
 ), held AS MATERIALIZED (
-  SELECT m.n, g.why FROM given g JOIN messages m ON m.id = g.id AND m.generation = g.generation
+  SELECT m.n, g.why, g.failure_group FROM given g JOIN messages m ON m.id = g.id AND m.generation = g.generation
   WHERE m.state IN ({WAITING}) AND m.published IS DISTINCT FROM {PUBLISHED}
     AND NOT (m.published IS NULL
       AND m.ordinal <= (SELECT j.watermark FROM jobs j WHERE j.execution = m.execution))
   ORDER BY m.n FOR NO KEY UPDATE OF m
 )
 UPDATE messages AS m SET state = {DEAD}, error_code = 'publish_refused', error = held.why, traceback = NULL,
-  ended_at = playhead_now()
+  ended_at = playhead_now(), failure_group = held.failure_group
 FROM held WHERE m.n = held.n
 
 -- name: supersede_outputs

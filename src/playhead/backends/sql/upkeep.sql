@@ -315,7 +315,10 @@ SELECT n, execution FROM messages WHERE n = ANY(:rows::bigint[])
 -- name: dead_letters_among
 -- Rows to resend, with what decides whether each can be.
 SELECT m.n, m.id, e.n, e.id, m.error_code, m.state, m.parent FROM messages m JOIN executions e ON e.n = m.execution
-WHERE m.n = ANY(:rows::bigint[]) ORDER BY m.n
+WHERE m.n = ANY(:rows::bigint[])
+AND m.failure_group = :failure_group -- if given
+AND m.ended_at < :ended_before::float8 -- if given
+ORDER BY m.n
 
 -- name: sources_of
 -- The executions and stages whose objects are the inputs of replays.

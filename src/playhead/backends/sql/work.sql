@@ -53,9 +53,9 @@ ORDER BY m.n
 
 -- name: close_lost
 -- Close rows whose last attempt was lost with its worker.
-WITH given (n, why) AS (SELECT * FROM unnest(:rows::bigint[], :reasons::text[]))
+WITH given (n, why, failure_group) AS (SELECT * FROM unnest(:rows::bigint[], :reasons::text[], :groups::bigint[]))
 UPDATE messages AS m SET state = {DEAD}, worker = NULL, ended_at = playhead_now(), error_code = 'worker_lost',
-  error = g.why, traceback = NULL
+  error = g.why, traceback = NULL, failure_group = g.failure_group
 FROM given g WHERE m.n = g.n
 
 -- name: lock_bindable
@@ -123,11 +123,11 @@ WHERE e.id = :execution::uuid FOR NO KEY UPDATE OF j
 
 -- name: end_failed
 -- End attempts that failed or were released. A released attempt keeps the error of the attempt before.
-WITH r (n, state, released, delay, code, error, traceback, ran) AS (
+WITH r (n, state, released, delay, code, error, traceback, ran, failure_group) AS (
   SELECT * FROM unnest(:rows::bigint[], :states::smallint[], :released::boolean[], :delays::float8[],
-    :codes::text[], :errors::text[], :tracebacks::text[], :ran::bigint[])
+    :codes::text[], :errors::text[], :tracebacks::text[], :ran::bigint[], :groups::bigint[])
 )
-UPDATE messages AS m SET state = r.state, worker = NULL, consecutive_crashes = 0,
+UPDATE messages AS m SET state = r.state, worker = NULL, consecutive_crashes = 0, failure_group = r.failure_group,
   uncounted_attempts = m.uncounted_attempts + r.released::int,
   error_code = CASE WHEN r.released THEN m.error_code ELSE r.code END,
   code = CASE WHEN r.released THEN m.code ELSE r.ran END,

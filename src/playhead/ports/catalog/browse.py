@@ -9,6 +9,7 @@ from uuid import UUID
 from playhead.model import (
     DeadLetter,
     DeadLetterDetail,
+    DeadLetterGroup,
     Execution,
     Lineage,
     RouteCounts,
@@ -152,10 +153,33 @@ class Browse(Protocol):
         execution: UUID | None = None,
         route: str | None = None,
         code: str | None = None,
+        group: str | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> tuple[list[DeadLetter], int | None]:
-        """Return dead letters. `route` is a name, or `config/route`; `code` is their error code."""
+        """Return dead letters.
+
+        Args:
+            route: a name, or `config/route`.
+            code: their error code.
+            group: the id of their group. A text that is not an id of a group matches none.
+        """
+        ...
+
+    async def dead_letter_groups(
+        self,
+        *,
+        execution: UUID | None = None,
+        config: str | None = None,
+        route: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[DeadLetterGroup], int | None]:
+        """Return groups of dead letters, by their newest message. `route` is a name, or `config/route`.
+
+        With `execution`, only its dead letters count. The cost is proportional to the number of groups, and
+        to the dead letters of those on the page, of which at most `MOST_COUNTED` are read in each group.
+        """
         ...
 
     async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail | None: ...

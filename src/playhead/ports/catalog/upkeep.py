@@ -149,14 +149,17 @@ class Upkeep(Protocol):
         execution: UUID | None = None,
         route: str | None = None,
         code: str | None = None,
+        group: str | None = None,
+        failed_before: float | None = None,
     ) -> list[UUID]:
         """Send dead letters again. Returns the ids of those that were dead.
 
         Under the lock of the execution, each row goes from `dead` to `pending`: generation + 1, unpublished,
         with all of its attempts. The execution becomes `running`.
 
-        Pass either `ids`, or any of an execution, a route (a name, or `config/route`) and an error code.
-        Unknown ids are ignored.
+        Pass either `ids`, or any of an execution, a route (a name, or `config/route`), an error code and the
+        id of a group. Unknown ids are ignored. With `failed_before`, in seconds since the epoch, dead letters
+        that failed at this time or later stay dead, also if they fail again while this call runs.
 
         Messages named by `ids` are sent in one transaction. All messages of an execution or a route are sent
         in several transactions, so that other callers do not wait for long. If one of them fails, the next

@@ -1,0 +1,77 @@
+"""Groups of failures: dead letters that failed alike have the same group.
+
+The group follows from the config, the route, the error code, the pattern of the error, and the place in the
+adapter's code that raised it. So every process computes the same group for the same failure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+_LONGEST_ERROR: Final = 1_000
+"""Characters of an error that its pattern is made from."""
+_LONGEST_PATTERN: Final = 240
+_LONGEST_TRACE: Final = 16_000
+_PLACEHOLDERS: Final = (
+    ("<url>", r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,9}://[^\s'\"]+"),
+    ("<id>", r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"),
+    ("<time>", r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"),
+    ("<text>", r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`"),
+    ("<path>", r"(?<![\w.~@%+-])(?:[a-zA-Z]:)?[\w.~@%+-]*(?:[/\\][\w.~@%+=:-]+)+[/\\]?"),
+    ("<hex>", r"\b0[xX][0-9a-fA-F]+\b|\b(?=[a-fA-F]*\d)(?=\d*[a-fA-F])[0-9a-fA-F]{7,}\b"),
+    ("<id>", r"\b(?=\w*[a-zA-Z])(?=(?:[^\W\d]*\d){3})\w{8,}\b"),
+    ("<n>", r"\d+(?:[.,:]\d+)*"),
+)
+_ALL: Final = re.compile("|".join(f"(?P<p{n}>{pattern})" for n, (_, pattern) in enumerate(_PLACEHOLDERS)))
+_FRAME: Final = re.compile(r'^\s*File "([^"\n]+)", line \d+, in (\S+)', re.M)
+_FOREIGN: Final = re.compile(
+    r"[/\\](?:site|dist)-packages[/\\]|[/\\]lib[/\\]python3|[/\\]playhead[/\\]engine[/\\]|^<"
+)
+_RAISED: Final = re.compile(r"^([A-Za-z_][\w.]*)(?::|$)", re.M)
+
+
+def pattern_of(error: str) -> str:
+    """Return an error with placeholders for what differs between similar failures.
+
+    Placeholders replace numbers, times, quoted text, paths, URLs, hexadecimal digits and ids.
+    """
+    text = _ALL.sub(_placeholder, " ".join(error[:_LONGEST_ERROR].split()))
+    return text[:_LONGEST_PATTERN]
+
+
+def group_of(config: str, route: str, code: str, error: str, traceback: str | None = None) -> int:
+    """Return the group of a failure, a number of 48 bits."""
+    parts = (config, route, code, pattern_of(error), *_place_of(traceback or ""))
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:6])
+
+
+def group_text(group: int) -> str:
+    """Return the text form of a group: 12 hexadecimal digits."""
+    return f"{group:012x}"
+
+
+def group_number(text: str) -> int:
+    """Return the group that a text names; -1, which no failure has, if the text has another form."""
+    return int(text, 16) if re.fullmatch(r"[0-9a-f]{12}", text) else -1
+
+
+def _placeholder(found: re.Match[str]) -> str:
+    return _PLACEHOLDERS[int((found.lastgroup or "p0")[1:])][0]
+
+
+def _place_of(traceback: str) -> tuple[str, ...]:
+    """Return the type of the exception, and the file and function of the last frame of the adapter's code.
+
+    Line numbers do not count: an edit elsewhere in the file would change them.
+    """
+    end = traceback[-_LONGEST_TRACE:]
+    frames = list(_FRAME.finditer(end))
+    if not frames:
+        return ()
+    own = [frame for frame in frames if not _FOREIGN.search(frame[1])] or frames
+    path, function = own[-1].groups()
+    raised = _RAISED.search(end, frames[-1].end())
+    return raised[1] if raised else "", re.split(r"[/\\]", path)[-1], function
