@@ -432,6 +432,21 @@ def test_dead_letters_are_listed_shown_and_sent_again(shell):
     shown = shell.json("dead-letters", "show", letter["correlation_id"])
     assert shown.items() >= letter.items()
     assert "traceback" in shown
+    [group] = shell.json("dead-letters", "groups", "--execution", "latest")["items"]
+    assert (group["newest"], group["count"]) == (letter["correlation_id"], 1)
+    assert group["group"] in shell("dead-letters", "groups")[1]
+    assert shell.json("dead-letters", "list", "--group", group["group"])["items"] == [letter]
+    as_of = ("--group", group["group"], "--failed-before")
+    assert shell.json("dead-letters", "resend", *as_of, "2026-01-31T18:00:00Z") == {"resent": 0}
+    assert shell.json("dead-letters", "resend", *as_of, group["last_failed_at"]) == {"resent": 1}
+    assert shell("worker", "--until-idle")[0] == 1
+    assert shell.json("dead-letters", "resend", *as_of, group["last_failed_at"]) == {"resent": 0}
+    for wrong in (
+        ("--group", "x"),
+        (*as_of, "yesterday"),
+        (letter["correlation_id"], "--failed-before", "-1h"),
+    ):
+        assert shell("dead-letters", "resend", *wrong)[0] == 2
     assert shell.json("dead-letters", "resend", letter["correlation_id"]) == {"resent": 1}
     assert shell.json("dead-letters", "resend", "--execution", "latest") == {"resent": 0}
     (shell.folder / "steps.py").write_text(STEPS.replace('"bad" in', '"worse" in'))

@@ -63,7 +63,7 @@ def execution(folder: Folder) -> str:
     ("line", "offered"),
     [
         ("playhead sh", ["show"]),
-        ("playhead dead-letters ", ["list", "show", "resend"]),
+        ("playhead dead-letters ", ["list", "groups", "show", "resend"]),
         ("playhead replays p", ["pause", "pace"]),
         ("playhead replays l", ["list", "latest", "latest:replay", "latest:other", "latest:words"]),
         ("playhead replays --lim", ["--limit"]),

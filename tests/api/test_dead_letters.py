@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +37,7 @@ async def test_a_dead_letter_shows_what_failed_and_where(playhead: Playhead, exe
         "attempts": 1,
         "error_code": "rejected",
         "error": letter["error"],
+        "group": letter["group"],
     }
     assert "this is bad" in letter["error"]
 
@@ -82,6 +84,8 @@ async def test_many_are_resent_by_id_execution_or_route(playhead: Playhead, exec
         {"execution_id": "newest"},
         {"execution_id": "abc"},
         {"route": ""},
+        {"group": "x"},
+        {"route": "upper", "failed_before": "yesterday"},
         [],
         None,
     ],
@@ -104,9 +108,63 @@ async def test_a_list_of_ids_resends_exactly_these_and_an_empty_list_none(
     if status == 400:
         assert answer["error_code"] == "selection_empty"
     elif status == 422:
-        assert "cannot be combined with execution_id, route or error_code" in answer["detail"][0]["msg"]
+        assert (
+            "cannot be combined with execution_id, route, error_code, group or failed_before"
+            in answer["detail"][0]["msg"]
+        )
     sent = 1 if status == 202 else 0
     assert len(await playhead.items("dead-letters")) == len(letters) - sent
+
+
+async def test_dead_letters_that_failed_alike_are_one_group(playhead: Playhead, execution: str):
+    [group] = await playhead.items("dead-letters/groups")
+    letters = await playhead.items("dead-letters", group=group["group"])
+    assert [letter["group"] for letter in letters] == [group["group"]] * 2
+    times = [letter["failed_at"] for letter in letters]
+    assert group == {
+        "group": letters[0]["group"],
+        "config": "words",
+        "route": "upper",
+        "queue": "words.upper",
+        "error_code": "rejected",
+        "error": letters[0]["error"],
+        "pattern": group["pattern"],
+        "count": 2,
+        "executions": 1,
+        "first_failed_at": min(times),
+        "last_failed_at": max(times),
+        "newest": letters[0]["correlation_id"],
+        "input_key": letters[0]["input_key"],
+    }
+    for where, count in (
+        ({"execution_id": execution}, 1),
+        ({"config": "words", "route": "words/upper"}, 1),
+        ({"config": "other"}, 0),
+        ({"route": "split"}, 0),
+    ):
+        assert len(await playhead.items("dead-letters/groups", **where)) == count
+    assert await playhead.items("dead-letters", group="0" * 12) == []
+    await playhead.get("dead-letters/groups", 404, execution_id=uuid7())
+    await playhead.get("dead-letters", 422, group="x")
+    await playhead.get("dead-letters/groups", 422, queue="x")
+
+
+async def test_a_group_is_resent_as_it_was_when_it_was_read(playhead: Playhead, execution: str):
+    """Acceptance of the pages: "Resend 2" leaves what failed after the page was drawn."""
+    [group] = await playhead.items("dead-letters/groups")
+    await asyncio.sleep(0.01)
+    later = await playhead.run({"a": b"bad"})
+    frozen = {"group": group["group"], "failed_before": group["last_failed_at"]}
+    assert await playhead.post("dead-letters/resend", frozen, 202) == {"resent": 2}
+    await playhead.work()
+    assert await playhead.post("dead-letters/resend", frozen, 202) == {"resent": 0}
+    assert len(await playhead.items("dead-letters", execution_id=later)) == 1
+    assert (await playhead.items("dead-letters/groups"))[0]["count"] == 3
+
+
+async def test_a_time_alone_selects_no_dead_letter(playhead: Playhead, execution: str):
+    answer = await playhead.post("dead-letters/resend", {"failed_before": "-0s"}, 400)
+    assert answer["error_code"] == "selection_empty"
 
 
 async def test_a_cancelled_execution_stays_cancelled(playhead: Playhead):

@@ -8,6 +8,7 @@ from uuid import UUID
 from playhead.failures import group_text
 from playhead.model import DeadLetterGroup
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.jobs import Listed
 from tests.lab import Clock, Lab, Started
 
 
@@ -124,20 +125,25 @@ async def test_a_text_that_names_no_group_matches_nothing(catalog: Catalog, lab:
 
 async def test_every_way_to_become_a_dead_letter_has_a_group(catalog: Catalog, lab: Lab):
     run = await lab.started("lost.md", "refused.md")
-    for _ in range(3):
-        await lab.claim(run.ids[0], "gone")
-        await lab.die("gone")
-        await lab.beat("w1", "gone")
-    await lab.catalog.claim("w1", [run.ids[0]])
-    other = await lab.sealed("a.md")
+    for worker in ("v1", "v2", "v3"):
+        await lab.claim(run.ids[0], worker, alone=True)
+        await catalog.depart(worker)
+    await lab.refusal(run.ids[0])
+    other = await lab.sealed("a.md", "b.md")
     held = await lab.hold(other)
-    (dispatch,) = await lab.list_all(held, f"{other}/input/a.md")
-    await catalog.mark(held, 1, refused=[(dispatch, "too large: 12 bytes")])
+    listed = [Listed(f"{other}/input/a.md", "input"), Listed(f"{other}/input/b.md", "input", "ends with '.'")]
+    await lab.record(held, listed, cursor=listed[1].key, last=True)
+    window = await catalog.unpublished(held, limit=10)
+    assert window
+    await catalog.mark(held, 2, refused=[(window.dispatches[0], "too large: 12 bytes")])
 
     found = await groups(catalog)
 
-    assert [(one.error_code, one.count) for one in found] == [("publish_refused", 1), ("worker_lost", 1)]
-    assert found[0].pattern == "too large: <n> bytes"
+    assert [(one.error_code, one.pattern) for one in found[:2]] == [
+        ("invalid_key", "the key ends with <text>"),
+        ("publish_refused", "too large: <n> bytes"),
+    ]
+    assert [(one.error_code, one.count) for one in found[2:]] == [("worker_lost", 1)]
 
 
 async def test_a_resent_dead_letter_leaves_its_group(catalog: Catalog, lab: Lab):

@@ -10,10 +10,8 @@ from playhead.cli import complete, output
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, Limit, command
 from playhead.cli.executions import suggest
 from playhead.cli.session import Session, Usage
-from playhead.engine.selection import fixed_time
 from playhead.errors import MESSAGE_CODES
 from playhead.failures import group_number
-from playhead.ids import now
 from playhead.model import MOST_COUNTED
 
 OfExecution = Annotated[
@@ -52,6 +50,17 @@ def _check_group(group: str | None) -> None:
         raise Usage(
             f"--group {group}: not a group; write the 12 digits that `playhead dead-letters groups` lists"
         )
+
+
+def _check_time(time: str | None) -> None:
+    from playhead.engine.selection import fixed_time
+    from playhead.ids import now
+
+    try:
+        if time is not None:
+            fixed_time(time, now())
+    except ValueError as exc:
+        raise Usage(f"--failed-before {time}: {exc}") from None
 
 
 def _check_code(code: str | None) -> None:
@@ -112,10 +121,10 @@ async def groups(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> None:
-    """List groups of dead letters that failed alike, the group of the newest one first.
+    """List groups of dead letters that failed alike.
 
-    The dead letters of a group have the same route, error code and pattern of the error. At most the newest
-    10,000 of a group are counted.
+    The dead letters of a group have the same route, error code and pattern of the error. The group of the
+    newest message is listed first. At most 10,000 dead letters of a group are counted, the newest ones.
     """
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
@@ -212,11 +221,7 @@ async def resend(
         raise Usage("--failed-before: not together with ids")
     _check_code(code)
     _check_group(group)
-    if failed_before is not None:
-        try:
-            fixed_time(failed_before, now())
-        except ValueError as exc:
-            raise Usage(f"--failed-before {failed_before}: {exc}") from None
+    _check_time(failed_before)
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
         find = rt.services.resolve.dead_letter
