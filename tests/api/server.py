@@ -85,8 +85,8 @@ routes:
 
 @adapter("upper", produces="text/markdown")
 def upper(item: Item) -> str:
-    if item.text == "bad":
-        raise Reject("this is bad")
+    if item.text.startswith("bad"):
+        raise Reject(f"this is {item.text}")
     return item.text.upper()
 
 

@@ -50,6 +50,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     ],
     "routes": [{}],
     "dead-letters": [{}, {"execution_id": "RUN"}, {"route": "upper"}],
+    "dead-letters/groups": [{}, {"execution_id": "RUN"}, {"route": "upper", "config": "words"}],
     "adapters": [{}],
     "workers": [{}],
     "errors": [{}],
@@ -60,7 +61,7 @@ IN_AN_ORDER_OF_THEIR_OWN = (
     *("executions/RUN/routes", "executions/RUN/code", "executions/RUN/stages", "routes"),
     "executions/RUN/diff/TWIN/objects",
     *("lineage/ROOT/chain", "lineage/chain"),
-    *("storage/objects", "adapters", "workers", "errors", "replay/plans/PLAN/objects"),
+    *("storage/objects", "adapters", "workers", "errors", "replay/plans/PLAN/objects", "dead-letters/groups"),
 )
 
 
@@ -73,7 +74,7 @@ class Full:
     async def fill(self) -> None:
         playhead = self.playhead
         await playhead.catalog.heartbeat(Process("worker-1", "worker", "there", 2))
-        files = {"a": b"x y z", "b": b"bad", "c": b"bad", "d/e": b"v w", "d/f": b"u"}
+        files = {"a": b"x y z", "b": b"bad", "c": b"bad too", "d/e": b"v w", "d/f": b"u"}
         run = await playhead.run(files, tags=("t",))
         twin = await playhead.run(files, tags=("t",))
         for version in ("", "# another\n"):
