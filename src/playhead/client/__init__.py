@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from os import PathLike, fspath
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 from uuid import UUID
 
 from playhead.bootstrap import open_runtime
+from playhead.client.dead_letters import DeadLetterMethods
 from playhead.client.loop import BackgroundLoop
-from playhead.client.replays import Name, ReplayMethods
+from playhead.client.replays import Name
 from playhead.engine.selection import fixed_times
 from playhead.ids import now
 from playhead.model import (
     ChainLink,
-    DeadLetter,
-    DeadLetterDetail,
-    DeadLetterGroup,
     Diff,
     DiffFilter,
     DiffObject,
@@ -48,9 +45,6 @@ from playhead.services.lineage import Direction
 from playhead.services.resolve import is_id
 from playhead.settings import Settings, load_settings
 
-T = TypeVar("T")
-
-_MOST_ON_A_PAGE = 1000
 _WAIT_SECONDS = 0.2
 _BACKENDS = ("home", "store", "broker", "catalog")
 
@@ -79,7 +73,7 @@ def connect(home: str | PathLike[str] | None = None, *, server: str | None = Non
     return Client(found)
 
 
-class Client(ReplayMethods):
+class Client(DeadLetterMethods):
     """The data of a deployment. Create it with `connect`, and close it, or use it in a `with` block.
 
     The methods return the values of the HTTP API, as frozen dataclasses. They raise `PlayheadError`, whose
@@ -351,82 +345,7 @@ class Client(ReplayMethods):
         links = self._all(page, limit)
         return sorted(links, key=lambda link: (link.distance, link.correlation_id))
 
-    def dead_letters(
-        self,
-        execution: Name | None = None,
-        *,
-        route: str | None = None,
-        group: str | None = None,
-        limit: int | None = None,
-    ) -> list[DeadLetter]:
-        """Return dead letters, newest first, of one execution or of all."""
-        of = None if execution is None else self._execution(execution)
-
-        async def page(cursor: str | None, count: int) -> Page[DeadLetter]:
-            return await self._services.queues.dead_letters(
-                execution=of, route=route, group=group, cursor=cursor, limit=count
-            )
-
-        return self._all(page, limit)
-
-    def dead_letter_groups(
-        self, execution: Name | None = None, *, route: str | None = None, limit: int | None = None
-    ) -> list[DeadLetterGroup]:
-        """Return groups of dead letters that failed alike, of one execution or of all."""
-        of = None if execution is None else self._execution(execution)
-
-        async def page(cursor: str | None, count: int) -> Page[DeadLetterGroup]:
-            return await self._services.queues.dead_letter_groups(
-                execution=of, route=route, cursor=cursor, limit=count
-            )
-
-        return self._all(page, limit)
-
-    def resend(
-        self,
-        execution: Name | None = None,
-        *,
-        route: str | None = None,
-        group: str | None = None,
-        failed_before: str | None = None,
-    ) -> int:
-        """Resend the dead letters of an execution, a route or a group; return their number.
-
-        Args:
-            failed_before: RFC 3339; dead letters that failed later are not resent.
-        """
-        of = None if execution is None else self._execution(execution)
-        resend = self._services.recover.resend
-        return len(
-            self._loop.run(resend(execution=of, route=route, group=group, failed_before=failed_before))
-        )
-
-    def dead_letter(self, message: str | UUID) -> DeadLetterDetail:
-        """Return one dead letter with its traceback."""
-
-        async def letter() -> DeadLetterDetail:
-            return await self._services.queues.dead_letter(
-                await self._services.resolve.dead_letter(str(message))
-            )
-
-        return self._loop.run(letter())
-
-    # -- names and pages ---------------------------------------------------------------------------
+    # -- names -------------------------------------------------------------------------------------
 
     async def _key(self, key: str | StoredObject) -> str:
         return key.key if isinstance(key, StoredObject) else await self._services.resolve.key(key)
-
-    def _all(self, fetch: Callable[[str | None, int], Awaitable[Page[T]]], limit: int | None) -> list[T]:
-        async def pages() -> list[T]:
-            items: list[T] = []
-            cursor: str | None = None
-            while limit is None or len(items) < limit:
-                left = _MOST_ON_A_PAGE if limit is None else limit - len(items)
-                page = await fetch(cursor, min(left, _MOST_ON_A_PAGE))
-                items += page.items
-                cursor = page.next_cursor
-                if cursor is None:
-                    break
-            return items
-
-        return self._loop.run(pages())
