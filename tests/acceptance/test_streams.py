@@ -172,7 +172,8 @@ def test_streams_follow_an_execution_from_one_server_to_the_next_and_to_its_end(
         assert [name for name, _, _ in second.received].count("end") == 1
         name, last, data = second.received[-1]
         assert name == "end"
-        assert data == deployment.get(f"/executions/{execution}")
+        routes = deployment.get(f"/executions/{execution}/routes")["items"]
+        assert data == deployment.get(f"/executions/{execution}") | {"routes": routes}
         assert data["status"] == "completed"
         done = [shown["counts"]["completed"] for _, _, shown in (*first.received, *second.received)]
         assert done == sorted(done)

@@ -24,7 +24,7 @@ from playhead.engine.codecheck import CodeCheck
 from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
-from playhead.model import AdapterCode, CodeNote, Execution, Replay
+from playhead.model import AdapterCode, CodeNote, Execution, Replay, RouteCounts
 from playhead.ports.adapter import AdapterSpec, spec_of
 from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.upkeep import Process
@@ -164,6 +164,9 @@ class Looking:
             return await self._executions.get(execution)
         finally:
             self.looks += 1
+
+    async def routes_of(self, found: Execution) -> list[RouteCounts]:
+        return await self._executions.routes_of(found)
 
     async def replay(self, batch: UUID) -> Replay:
         try:

@@ -107,7 +107,10 @@ async def test_each_change_of_an_execution_is_sent(playhead: Playhead):
     told = read(await while_watching(playhead, f"executions/{execution}", playhead.work))
     assert [e.name for e in told] == ["execution"] * (len(told) - 1) + ["end"]
     assert [told[0].data["status"], told[-2].data["status"]] == ["running", "completed"]
-    assert told[-1].data == told[-2].data == await playhead.get(f"executions/{execution}")
+    shown = await playhead.get(f"executions/{execution}")
+    routes = await playhead.items(f"executions/{execution}/routes")
+    assert told[-1].data == told[-2].data == shown | {"routes": routes}
+    assert [one["counts"]["total"] for one in told[0].data["routes"]] == [1, 0, 0]
     assert len({e.id for e in told}) == len(told)
     for one, other in pairwise(told[:-1]):
         assert one.data != other.data
@@ -264,7 +267,7 @@ async def test_a_head_request_is_answered_at_once_although_the_stream_is_endless
 async def test_the_description_has_the_events_of_a_stream_and_json_errors(playhead: Playhead):
     served = (await playhead.http.get("/openapi.json")).json()
     for path, name, model in (
-        ("/api/v1/executions/{execution_id}/events", "execution", "Execution"),
+        ("/api/v1/executions/{execution_id}/events", "execution", "WatchedExecution"),
         ("/api/v1/replays/{replay_batch_id}/events", "replay", "Replay"),
     ):
         operation = served["paths"][path]["get"]

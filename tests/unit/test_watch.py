@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from playhead.errors import NotFound, Unavailable, catalog_unavailable
-from playhead.model import Counts, Execution, Replay
+from playhead.model import Counts, Execution, Replay, RouteCounts, WatchedExecution
 from playhead.services.watch import StateEvent, Watch, WatchService
 from tests.lab import Clock
 from tests.waiting import until
@@ -58,13 +58,19 @@ REPLAY = Replay(
 
 
 class Site:
-    """The watched execution. `looks` counts the queries; each takes `seconds`."""
+    """The watched execution.
+
+    Attributes:
+        looks: number of queries; each takes `seconds`.
+        counted: number of queries of its routes.
+    """
 
     def __init__(self) -> None:
         self.now: Execution | None = EXECUTION
         self.batch = REPLAY
         self.away: Unavailable | None = None
         self.looks = 0
+        self.counted = 0
         self.seconds = 0.0
         self.takes: Callable[[], None] = lambda: None
 
@@ -73,6 +79,10 @@ class Site:
         if self.now is None or execution != ONE:
             raise NotFound("execution_not_found", "it does not exist")
         return self.now
+
+    async def routes_of(self, found: Execution) -> list[RouteCounts]:
+        self.counted += 1
+        return [RouteCounts("upper", "words.upper", found.counts)]
 
     async def replay(self, batch: UUID) -> Replay:
         await self._look()
@@ -108,7 +118,7 @@ async def test_a_hundred_watchers_share_one_query_at_a_time(site: Site):
     watching = service(site, every=0.05)
     site.seconds = 0.001
 
-    async def watch() -> list[StateEvent[Execution] | Unavailable]:
+    async def watch() -> list[StateEvent[WatchedExecution] | Unavailable]:
         return await all_of((await watching.execution(ONE)).tell(None))
 
     began = time.monotonic()
@@ -174,6 +184,24 @@ async def test_the_id_of_an_event_depends_only_on_its_state(site: Site):
     assert len(set(first)) == 3
 
 
+async def test_routes_are_counted_once_for_each_change_and_for_all_watchers(site: Site):
+    watching = service(site)
+    telling = [asyncio.create_task(all_of((await watching.execution(ONE)).tell(None))) for _ in range(3)]
+    await until(lambda: site.looks >= 5)
+    assert site.counted == 1
+    site.now = replace(EXECUTION, counts=Counts(pending=2, completed=1, total=3))
+    await until(lambda: site.counted == 2)
+    looks = site.looks
+    await until(lambda: site.looks >= looks + 3)
+    site.end()
+
+    for told in await asyncio.gather(*telling):
+        events = [one.state for one in told if isinstance(one, StateEvent)]
+        assert [one.counts.pending for one in events] == [3, 2, 2, 2]
+        assert [[r.counts for r in one.routes] for one in events] == [[one.counts] for one in events]
+    assert site.counted == 3
+
+
 async def test_a_missing_execution_ends_without_an_end_event(site: Site):
     telling = asyncio.create_task(all_of((await service(site).execution(ONE)).tell(None)))
     await asyncio.sleep(0.05)
@@ -185,9 +213,9 @@ async def test_a_missing_execution_ends_without_an_end_event(site: Site):
 
 async def test_all_watchers_get_one_report_of_an_outage_and_continue(site: Site):
     watching = service(site)
-    heard: list[list[StateEvent[Execution] | Unavailable]] = [[], [], []]
+    heard: list[list[StateEvent[WatchedExecution] | Unavailable]] = [[], [], []]
 
-    async def watch(told: list[StateEvent[Execution] | Unavailable]) -> None:
+    async def watch(told: list[StateEvent[WatchedExecution] | Unavailable]) -> None:
         async for one in (await watching.execution(ONE)).tell(None):
             told.append(one)
 

@@ -27,6 +27,7 @@ from playhead.model import (
     StageSummary,
     StageTotals,
     Status,
+    WatchedExecution,
     Why,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
@@ -74,15 +75,16 @@ async def get_execution(execution_id: ExecutionId, asked: Asked) -> Execution:
 @router.get(
     "/{execution_id}/events",
     response_class=Response,
-    response_model=Execution,
-    responses=stream_responses("execution", Execution, *NO_EXECUTION, "store_unavailable"),
+    response_model=WatchedExecution,
+    responses=stream_responses("execution", WatchedExecution, *NO_EXECUTION, "store_unavailable"),
 )
 async def watch_execution(
     execution_id: ExecutionId, asked: Asked, last_event_id: LastEventId = None
 ) -> Response:
     """Stream the state of an execution: at once, and after each change, until it ends.
 
-    The data of an event `execution` are the body of a `GET`. The last event is `end`, with the same data.
+    The data of an event `execution` are the body of a `GET`, and `routes` with the counts of each route. The
+    last event is `end`, with the same data.
     Changes within half a second are combined. The id of an event is derived from the state, so a client may
     reconnect to any server: with `Last-Event-ID`, the stream begins with the first newer state. After `end`
     the response is 204. Without it, an `EventSource` would reconnect whenever the stream closes.

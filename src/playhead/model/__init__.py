@@ -127,6 +127,7 @@ from playhead.model.views import (
     StageTotals,
     Status,
     StoredObject,
+    WatchedExecution,
 )
 from playhead.model.why import OUTCOMES, Outcome, Why, WhyExample, WhyRoute
 
@@ -235,6 +236,7 @@ __all__ = [
     "Step",
     "StoredObject",
     "WaitsFor",
+    "WatchedExecution",
     "WebhookDelivery",
     "Why",
     "WhyExample",

@@ -166,6 +166,18 @@ class RouteCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchedExecution(Execution):
+    """An execution in an event stream.
+
+    Attributes:
+        routes: its messages by route, in the order of the config, as of the last change of `counts`; empty if
+            adopted.
+    """
+
+    routes: list[RouteCounts] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class StageSummary:
     """The objects that an execution stored in one stage, as a replay would find them.
 

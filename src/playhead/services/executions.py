@@ -73,8 +73,11 @@ class ExecutionService:
         Raises:
             NotFound: `execution_not_found`.
         """
-        found = await self.get(execution)
-        counts = await self._catalog.route_counts(execution)
+        return await self.routes_of(await self.get(execution))
+
+    async def routes_of(self, found: Execution) -> list[RouteCounts]:
+        """Return message counts by route of an execution that was read a moment ago."""
+        counts = await self._catalog.route_counts(found.execution_id)
         if found.status != "running" or not (pauses := await self._catalog.pauses()):
             return counts
         loaded = await self._catalog.config(str(found.config), found.config_version)

@@ -12,14 +12,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 from uuid import UUID
 from weakref import WeakValueDictionary
 
 from playhead.errors import NotFound, Unavailable
-from playhead.model import Execution, Replay
+from playhead.model import Execution, Replay, RouteCounts, WatchedExecution
 
 T = TypeVar("T")
 
@@ -32,6 +32,8 @@ class Looking(Protocol):
     """Reads the current state. Raises `NotFound` and `Unavailable`."""
 
     async def get(self, execution: UUID) -> Execution: ...
+
+    async def routes_of(self, found: Execution) -> list[RouteCounts]: ...
 
     async def replay(self, batch: UUID) -> Replay: ...
 
@@ -171,7 +173,7 @@ class WatchService:
         """End the event streams of all watchers now, because this process shuts down."""
         self._stopping.set()
 
-    async def execution(self, execution: UUID) -> Watch[Execution]:
+    async def execution(self, execution: UUID) -> Watch[WatchedExecution]:
         """Watch an execution until it is no longer `running`. An adopted execution has ended already.
 
         Raises:
@@ -179,9 +181,18 @@ class WatchService:
             Unavailable: the execution cannot be read now.
         """
 
-        async def look() -> Sight[Execution]:
+        last: Sight[WatchedExecution] | None = None
+
+        async def look() -> Sight[WatchedExecution]:
+            nonlocal last
             now = await self._looking.get(execution)
-            return Sight(_id_of(now), now, now.status != "running")
+            identity = _id_of(now)
+            # The routes are not part of the id, so they are counted only if an event is due.
+            if last is None or last.id != identity:
+                shown = {one.name: getattr(now, one.name) for one in fields(now)}
+                state = WatchedExecution(**shown, routes=await self._looking.routes_of(now))
+                last = Sight(identity, state, now.status != "running")
+            return last
 
         return await self._watch("execution", execution, look)
 
