@@ -28,7 +28,7 @@ from playhead import events
 from playhead.errors import PlayheadError, Unavailable
 from playhead.event_stream import event_stream
 from playhead.services import Services
-from playhead.web import configlist, help, home, message, objects, queues, system, why
+from playhead.web import compare, configlist, help, home, message, objects, queues, system, why
 from playhead.web.page import Action, Answer, ApiCall, Ask, Page, Raw, Redirect, Shown
 from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment
 
@@ -36,6 +36,7 @@ PAGES: Final[Sequence[Page]] = (
     *home.PAGES,
     *queues.PAGES,
     *configlist.PAGES,
+    *compare.PAGES,
     *objects.PAGES,
     *message.PAGES,
     *why.PAGES,

@@ -1,0 +1,93 @@
+"""`/executions/{id}/compare`: what is the same, changed, added or missing in another execution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, get_args
+
+from playhead.model import Diff, DiffFilter, DiffObject, DiffState, Execution
+from playhead.web.page import ROWS, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, url
+
+STATES: Final[tuple[DiffState, ...]] = get_args(DiffState)
+_FILTERS: Final[tuple[DiffFilter, ...]] = get_args(DiffFilter)
+
+
+@dataclass(frozen=True, slots=True)
+class CompareView:
+    """A comparison of two executions.
+
+    Attributes:
+        a: first execution, for example the source of a replay.
+        b: second execution; None: the page asks which one.
+        others: executions that may be compared with the first: its replays.
+        diff: numbers of objects by stage and state; None without a second execution.
+        stage: only objects of this stage are listed; None: of all stages.
+        state: only objects in this state are listed.
+        objects: a page of the objects.
+        filters: URL of the list for each state.
+        next_url: URL of the next page; None at the end.
+        first_url: URL of the first page; None on the first page.
+    """
+
+    a: Execution
+    b: Execution | None
+    others: Sequence[Execution]
+    diff: Diff | None
+    stage: str | None
+    state: DiffFilter
+    objects: Sequence[DiffObject]
+    filters: Mapping[str, str]
+    next_url: str | None
+    first_url: str | None
+
+
+async def show(ask: Ask) -> Answer:
+    services = ask.services
+    a_id = await ask.execution()
+    a = await services.executions.get(a_id)
+    path = f"/executions/{a_id}/compare"
+    crumbs = [
+        Crumb("Executions", "/executions"),
+        Crumb(f"{a.kind} {str(a_id)[-8:]} of {a.config or 'adopted'}", url(f"/executions/{a_id}")),
+        Crumb("Compare"),
+    ]
+    if ask.text("with") is None:
+        if a.parent_execution_id:
+            return Redirect(url(f"/executions/{a.parent_execution_id}/compare", **{"with": a_id}))
+        replays = await services.executions.replays(a_id, None, ROWS)
+        others = [await services.executions.get(one.execution_id) for one in replays.items]
+        empty = CompareView(a, None, others, None, None, "different", (), {}, None, None)
+        return Shown("Compare", empty, crumbs=crumbs)
+    b_id = await services.resolve.execution(ask.needed("with"))
+    b = await services.executions.get(b_id)
+    stage = ask.text("stage")
+    state: DiffFilter = next((one for one in _FILTERS if one == ask.choice("state", _FILTERS)), "different")
+    diff = await services.diff.summary(a_id, b_id)
+    page = await services.diff.objects(a_id, b_id, stage, state, None, ask.text("cursor"), ROWS)
+
+    def at(**changed: object) -> str:
+        return url(path, **{"with": b_id, "stage": stage, "state": state, **changed})
+
+    api = f"/api/v1/executions/{a_id}/diff/{b_id}"
+    view = CompareView(
+        a,
+        b,
+        (),
+        diff,
+        stage,
+        state,
+        page.items,
+        {one: at(state=one) for one in _FILTERS},
+        at(cursor=page.next_cursor) if page.next_cursor else None,
+        at() if ask.text("cursor") else None,
+    )
+    return Shown(
+        "Compare",
+        view,
+        [ApiCall(api), ApiCall(url(f"{api}/objects", stage=stage, state=state, limit=ROWS))],
+        crumbs=crumbs,
+    )
+
+
+PAGES: Final = (Page("/executions/{execution_id}/compare", "compare.html", show, "executions"),)

@@ -1,0 +1,71 @@
+"""The page that compares two executions."""
+
+from __future__ import annotations
+
+from playhead.web.page import url
+from tests.ui.site import Site
+
+
+def compare(a: str, b: str, **query: object) -> str:
+    return url(f"/executions/{a}/compare", **{"with": b, **query})
+
+
+async def test_the_counts_are_those_of_the_api(site: Site):
+    first = await site.run({"a.md": b"one two", "b.md": b"same", "c.md": b"only here"})
+    second = await site.run({"a.md": b"one 2", "b.md": b"same", "d.md": b"new"})
+
+    view = (await site.twin(compare(first, second)))["view"]
+
+    api = await site.get(f"executions/{first}/diff/{second}")
+    assert view["diff"] == api
+    assert [view["diff"]["totals"][one] for one in ("same", "changed", "added", "missing")] == [4, 3, 3, 4]
+    found = await site.items(f"executions/{first}/diff/{second}/objects", state="different")
+    assert view["objects"] == found
+
+
+async def test_the_objects_of_a_state_and_a_stage_are_listed(site: Site):
+    first = await site.run({"a.md": b"one two", "b.md": b"same"})
+    second = await site.run({"a.md": b"one 2", "b.md": b"same"})
+
+    view = (await site.twin(compare(first, second, stage="shouted", state="changed")))["view"]
+    page = await site.page(compare(first, second, stage="shouted", state="changed"))
+
+    assert [one["path"] for one in view["objects"]] == ["a.md"]
+    assert f"view=changes&amp;against={first}%2Fshouted%2Fa.md" in page
+    empty = await site.page(compare(first, second, stage="shouted", state="missing"))
+    assert "No object is in this state in this stage" in empty
+
+
+async def test_a_replay_is_compared_with_its_source(site: Site):
+    execution = await site.run({"a.md": b"one two"})
+    replay = (await site.replay(execution, "shouted", "split"))["execution_id"]
+    await site.work()
+
+    answer = await site.http.get(f"/executions/{replay}/compare")
+
+    assert (answer.status_code, answer.headers["location"]) == (303, compare(execution, replay))
+    page = await site.page(compare(execution, replay))
+    assert "No object differs" in page
+    assert "Not produced" in page
+
+
+async def test_without_a_second_execution_the_replays_are_offered(site: Site):
+    execution = await site.run({"a.md": b"one two"})
+    assert "No replay of this execution exists" in await site.page(f"/executions/{execution}/compare")
+    replay = (await site.replay(execution, "shouted", "split"))["execution_id"]
+    await site.work()
+
+    assert compare(execution, replay) in await site.page(f"/executions/{execution}/compare")
+
+
+async def test_the_list_continues_on_the_next_page(site: Site):
+    first = await site.run({f"{n:03}.md": b"one" for n in range(60)})
+    second = await site.run({"none.md": b"two"})
+
+    view = (await site.twin(compare(first, second, state="missing")))["view"]
+    following = (await site.twin(view["next_url"]))["view"]
+
+    paths = [(one["stage"], one["path"]) for one in (*view["objects"], *following["objects"])]
+    assert len(paths) == len(set(paths)) == 180
+    assert following["next_url"] is None
+    assert following["first_url"] == compare(first, second, state="missing")
