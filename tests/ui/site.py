@@ -28,7 +28,7 @@ class Site(Playhead):
         loaded = [
             LoadedAdapter(one.name, one.version, one.code, one.source) for one in self._adapters.values()
         ]
-        process = Process(worker, "worker", "here", 7)
+        process = Process(worker, "worker", "here", int(worker.rpartition("-")[2]))
         await self.catalog.heartbeat(process, queues, None, LoadedCode("1.2.3", tuple(loaded)))
 
     async def page(self, path: str, status: int = 200) -> str:

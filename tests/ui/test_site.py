@@ -39,7 +39,7 @@ async def test_an_unknown_page_is_a_page_and_an_unknown_url_of_the_api_is_json(s
 async def test_a_page_that_cannot_be_read_names_the_backend(site: Site):
     site.catalog_outage.error = catalog_unavailable("the catalog does not answer")
 
-    assert "the catalog does not answer" in await site.page("/", 503)
+    assert "the catalog does not answer" in await site.page("/configs", 503)
     assert "Keys" in await site.page("/help")
 
 

@@ -28,12 +28,24 @@ from playhead import events
 from playhead.errors import PlayheadError, Unavailable
 from playhead.event_stream import event_stream
 from playhead.services import Services
-from playhead.web import compare, configlist, help, home, message, objects, queues, system, why
+from playhead.web import (
+    compare,
+    configlist,
+    dead_letters,
+    help,
+    home,
+    message,
+    objects,
+    queues,
+    system,
+    why,
+)
 from playhead.web.page import Action, Answer, ApiCall, Ask, Page, Raw, Redirect, Shown
 from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment
 
 PAGES: Final[Sequence[Page]] = (
     *home.PAGES,
+    *dead_letters.PAGES,
     *queues.PAGES,
     *configlist.PAGES,
     *compare.PAGES,
@@ -43,7 +55,7 @@ PAGES: Final[Sequence[Page]] = (
     *system.PAGES,
     *help.PAGES,
 )
-ACTIONS: Final[Sequence[Action]] = ()
+ACTIONS: Final[Sequence[Action]] = (*dead_letters.ACTIONS,)
 RAW: Final[Sequence[Raw]] = (*objects.RAW,)
 
 TITLES: Final = {404: "Not found", 503: "Unavailable", 500: "Internal error"}

@@ -1,14 +1,25 @@
-"""`/`: what needs attention."""
+"""`/`: what needs attention, what runs, and the newest executions."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
-from playhead.model import Execution
+from playhead import __version__
+from playhead.model import OPEN_REPLAY_STATES, Execution, Replay
 from playhead.ports.catalog.browse import ExecutionFilter
-from playhead.web.page import ApiCall, Ask, Page, Shown
+from playhead.web import needs
+from playhead.web.needs import Need
+from playhead.web.page import ROWS, ApiCall, Ask, Missing, Page, Shown, or_missing
+from playhead.web.queues import all_routes, row_of
+
+_NEWEST: Final = 10
+_MOST_WORKERS: Final = 1000
+_MOST_SHOWN: Final = 12
+"""Items that need attention, of which the page shows the worst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +27,124 @@ class HomeView:
     """What needs attention.
 
     Attributes:
-        executions: the newest executions.
+        verdict: how many things need attention, as a sentence.
+        needs: the worst of them, worst first.
+        more: how many others there are.
+        missing: parts that cannot be read now, although no backend is reported as unavailable.
+        replays: replays that publish now.
+        running: executions that are running: the newest ones.
+        executions: the newest executions, or why they cannot be read.
+        next_command: command to run next, if there is no execution yet; else empty.
     """
 
-    executions: Sequence[Execution]
+    verdict: str
+    needs: Sequence[Need]
+    more: int
+    missing: Sequence[Missing]
+    replays: Sequence[Replay]
+    running: Sequence[Execution]
+    executions: Sequence[Execution] | Missing
+    next_command: str
 
 
 async def show(ask: Ask) -> Shown[HomeView]:
-    newest = await ask.services.executions.list(ExecutionFilter(), None, 10)
-    cells = {f"done.{one.execution_id}": f"{one.counts.completed:,}" for one in newest.items}
-    return Shown("Now", HomeView(newest.items), [ApiCall("/api/v1/executions?limit=10")], cells=cells)
+    services = ask.services
+    (health, routes, groups, workers), (replays, running, newest) = await asyncio.gather(
+        asyncio.gather(
+            services.system.health(__version__),
+            or_missing(all_routes(services)),
+            or_missing(services.queues.dead_letter_groups(limit=ROWS)),
+            or_missing(services.workers.list(None, _MOST_WORKERS)),
+        ),
+        asyncio.gather(
+            or_missing(services.executions.replays(None, None, ROWS)),
+            or_missing(services.executions.list(ExecutionFilter(status="running"), None, _NEWEST)),
+            or_missing(services.executions.list(ExecutionFilter(), None, _NEWEST)),
+        ),
+    )
+    found = list(needs.of_backends(health))
+    missing = {
+        part.error_code: part
+        for part in (routes, groups, workers, replays, running, newest)
+        if isinstance(part, Missing)
+    }
+    if not isinstance(routes, Missing):
+        found += needs.of_queues([row_of(route) for route in routes])
+    if not isinstance(groups, Missing):
+        found += needs.of_groups(groups.items)
+    if not isinstance(replays, Missing):
+        found += needs.of_replays(replays.items)
+    if not isinstance(workers, Missing):
+        found += needs.of_workers(workers.items)
+    found.sort(key=lambda need: need.level != "fail")
+    down = {need.id for need in found}
+    view = HomeView(
+        _verdict(len(found), uncertain=bool(missing)),
+        found[:_MOST_SHOWN],
+        max(len(found) - _MOST_SHOWN, 0),
+        [one for code, one in missing.items() if f"backend.{code.removesuffix('_unavailable')}" not in down],
+        [] if isinstance(replays, Missing) else [one for one in replays.items if _publishes(one)],
+        [] if isinstance(running, Missing) else running.items,
+        newest if isinstance(newest, Missing) else newest.items,
+        await _next_command(ask) if not isinstance(newest, Missing) and not newest.items else "",
+    )
+    shape = _shape(view)
+    cells = _cells(view)
+    cells["news"] = "yes" if ask.text("mark") not in (None, shape) else ""
+    calls = [
+        ApiCall("/api/v1/dead-letters/groups"),
+        ApiCall("/api/v1/routes"),
+        ApiCall("/api/v1/workers"),
+        ApiCall("/api/v1/replays"),
+        ApiCall(f"/api/v1/executions?limit={_NEWEST}"),
+        ApiCall("/api/v1/system/health"),
+    ]
+    return Shown("Now", view, calls, cells=cells, shape=f"{view.verdict} {shape}", mark=shape)
+
+
+def _verdict(count: int, *, uncertain: bool) -> str:
+    if not count:
+        return "Some parts cannot be read now." if uncertain else "Nothing needs attention."
+    return "1 thing needs attention." if count == 1 else f"{count:,} things need attention."
+
+
+def _publishes(replay: Replay) -> bool:
+    return replay.state in OPEN_REPLAY_STATES and replay.state not in ("paused", "stalled")
+
+
+async def _next_command(ask: Ask) -> str:
+    """Return the command for a deployment without executions."""
+    configs = await or_missing(ask.services.configs.list(None, 1))
+    if isinstance(configs, Missing) or not configs.items:
+        return "playhead init"
+    return f"playhead run {configs.items[0].name} inputs/"
+
+
+def _cells(view: HomeView) -> dict[str, str]:
+    cells = {"verdict": view.verdict}
+    for need in view.needs:
+        cells[f"title.{need.id}"] = need.title
+        cells[f"detail.{need.id}"] = need.detail
+    for replay in view.replays:
+        cells[f"sent.{replay.replay_batch_id}"] = f"{replay.objects_published:,}"
+        cells[f"found.{replay.replay_batch_id}"] = f"{replay.objects_found:,}"
+    executions = [] if isinstance(view.executions, Missing) else view.executions
+    for one in [*view.running, *executions]:
+        cells[f"done.{one.execution_id}"] = f"{one.counts.completed:,}"
+        cells[f"failed.{one.execution_id}"] = f"{one.counts.failed:,}"
+        cells[f"left.{one.execution_id}"] = f"{one.counts.pending:,}"
+    return cells
+
+
+def _shape(view: HomeView) -> str:
+    """Return a text that changes when the page would have other rows, or rows in other states."""
+    executions = [] if isinstance(view.executions, Missing) else view.executions
+    parts = (
+        *(need.id for need in view.needs),
+        *(f"{one.replay_batch_id} {one.state}" for one in view.replays),
+        *(f"{one.execution_id} {one.status}" for one in [*view.running, *executions]),
+    )
+    return blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
 
 
 PAGES: Final = (Page("/", "home.html", show, "now", live=True),)

@@ -52,6 +52,11 @@ def number(value: float | None) -> str:
     return f"{value:,.1f}" if isinstance(value, float) and value < 10 else f"{value:,.0f}"
 
 
+def capped(value: int, most: int = 10_000) -> str:
+    """Return `1,201`, or `10,000+` if the counting ended at `most`."""
+    return f"{value:,}" if value < most else f"{most:,}+"
+
+
 def counted(value: int | None, noun: str, plural: str | None = None) -> str:
     """Return `1 object`, or `1,201 objects`."""
     return f"{number(value)} {noun if value == 1 else plural or noun + 's'}"
@@ -167,6 +172,7 @@ def environment(version: str) -> Environment:
     made.globals |= {
         "url": url,
         "link": link,
+        "capped": capped,
         "counted": counted,
         "seconds_between": seconds_between,
         "sections": SECTIONS,

@@ -1,0 +1,190 @@
+"""The pages of dead letters: groups, rows, one, and resends as of the time that a page was drawn."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import replace
+from typing import Any
+
+from playhead.errors import broker_unavailable, store_unavailable
+from playhead.ids import uuid7
+from tests.api.server import WORDS
+from tests.ui.site import Site
+
+FORM = re.compile(r'<form method="post" action="(/dead-letters[^"]+)">(.*?)</form>', re.S)
+
+
+def form_of(page: str) -> tuple[str, dict[str, str], str]:
+    """Return the action, the fields and the button of the form that resends."""
+    found = FORM.search(page)
+    assert found, page
+    fields = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', found[2]))
+    button = re.sub("<[^>]+>", "", found[2]).strip()
+    return found[1], {name: html.unescape(value) for name, value in fields.items()}, button
+
+
+async def group_of(site: Site) -> Any:
+    [group] = (await site.twin("/dead-letters"))["view"]["groups"]
+    return group
+
+
+async def test_without_dead_letters_the_page_says_so(site: Site):
+    assert "There are no dead letters." in await site.page("/dead-letters")
+    assert "No dead letter matches the filters." in await site.page("/dead-letters?route=split")
+
+
+async def test_dead_letters_that_failed_alike_are_one_group(site: Site):
+    await site.run({"a": b"bad", "b": b"bad", "c": b"good"})
+
+    page = await site.page("/dead-letters")
+
+    group = await group_of(site)
+    assert (group["count"], group["route"], group["error_code"]) == (2, "upper", "rejected")
+    assert (await site.cells("/dead-letters"))[f"group.{group['group']}"] == "2"
+    assert f'href="/dead-letters?group={group["group"]}"' in page
+    rows = (await site.twin(f"/dead-letters?group={group['group']}"))["view"]["rows"]
+    assert [row["input_key"][-1] for row in rows] == ["b", "a"]
+
+
+async def test_a_resend_leaves_later_dead_letters_alone(site: Site):
+    await site.run({"a": b"bad", "b": b"bad"})
+    group = await group_of(site)
+    drawn = await site.page(f"/dead-letters?group={group['group']}")
+    await site.run({"c": b"bad"})
+
+    action, fields, button = form_of(drawn)
+    answer = await site.send(action, **fields)
+
+    assert button == "Resend 2"
+    assert answer.status_code == 303
+    page = await site.page(answer.headers["location"])
+    assert "2 dead letters were resent. 1 remains: it failed after the page was drawn." in page
+    [left] = (await site.twin(f"/dead-letters?group={group['group']}"))["view"]["rows"]
+    assert left["input_key"].endswith("/c")
+
+
+async def test_a_repeated_resend_sends_nothing_again(site: Site):
+    await site.run({"a": b"bad"})
+    drawn = await site.page(f"/dead-letters?group={(await group_of(site))['group']}")
+    action, fields, _ = form_of(drawn)
+
+    assert (await site.send(action, **fields)).headers["location"].endswith("resent=1")
+    await site.work()
+    again = await site.send(action, **fields)
+
+    assert again.headers["location"].endswith("resent=0")
+    assert "0 dead letters were resent." in await site.page(again.headers["location"])
+
+
+async def test_a_page_counts_what_is_newer_and_moves_nothing(site: Site):
+    await site.run({"a": b"bad"})
+    group = (await group_of(site))["group"]
+    page = await site.page(f"/dead-letters?group={group}")
+    [live] = re.findall(r'data-live-url="([^"]+)"', page)
+    await site.run({"b": b"bad", "c": b"bad"})
+
+    cells = (await site.http.get(html.unescape(live))).json()["cells"]
+
+    assert cells["newer"] == "2"
+    assert cells["count"] == "3"
+
+
+async def test_filters_are_kept_in_links_and_select_what_is_resent(site: Site):
+    await site.run({"a": b"bad"})
+    execution = await site.run({"a": b"bad", "b": b"bad"})
+    path = f"/dead-letters?config=words&route=upper&execution_id={execution}"
+
+    page = await site.page(path)
+
+    [group] = (await site.twin(path))["view"]["groups"]
+    assert group["count"] == 2
+    assert f"group={group['group']}&amp;execution_id={execution}" in page
+    assert 'name="route" value="upper"' in page
+    action, fields, button = form_of(page)
+    assert button == "Resend all 2 that match"
+    assert fields.keys() == {"execution_id", "route", "failed_before"}
+    assert (await site.send(action, **fields)).headers["location"].endswith("resent=2")
+    assert (await group_of(site))["count"] == 1
+
+
+async def test_a_config_alone_selects_nothing_to_resend(site: Site):
+    await site.apply(WORDS.replace("name: words", "name: other").replace("queue: elsewhere", "queue: there"))
+    await site.run({"a": b"bad"})
+    await site.run({"a": b"bad"}, config="other")
+
+    assert FORM.search(await site.page("/dead-letters?config=words")) is None
+    assert FORM.search(await site.page("/dead-letters")) is None
+    _, fields, button = form_of(await site.page("/dead-letters?config=words&route=upper"))
+    assert (fields["route"], button) == ("words/upper", "Resend all 1 that match")
+
+
+async def test_more_rows_than_fit_are_on_the_next_page(site: Site):
+    await site.run({f"{n:03}": b"bad" for n in range(102)})
+    group = (await group_of(site))["group"]
+
+    page = await site.page(f"/dead-letters?group={group}")
+
+    assert "Resend 102" in page
+    [following] = re.findall(r'rel="next" href="([^"]+)"', page)
+    rest = (await site.twin(html.unescape(following)))["view"]
+    assert len(rest["rows"]) == 2
+    assert rest["group"]["count"] == 102
+
+
+async def test_one_dead_letter_leads_to_its_input_its_message_and_a_replay(site: Site):
+    execution = await site.run({"dir/a": b"bad"})
+    [row] = (await site.twin(f"/dead-letters?group={(await group_of(site))['group']}"))["view"]["rows"]
+    message = row["correlation_id"]
+
+    page = await site.page(f"/dead-letters/{message}")
+
+    assert "this is bad" in page
+    assert f'href="/lineage/{message}"' in page
+    assert f"/objects?key={execution}%2Finput%2Fdir%2Fa" in page
+    twin = await site.twin(f"/dead-letters/{message[-8:]}")
+    assert twin["view"]["replay_url"] == (
+        f"/replay?from_execution_id={execution}&from_stage=input&from_path=dir%2Fa&to_route=words%2Fupper"
+    )
+    action, fields, button = form_of(page)
+    assert (action, fields, button) == (f"/dead-letters/{message}/resend", {}, "Resend")
+    assert (await site.send(action)).headers["location"] == f"/lineage/{message}"
+    assert "there is no dead letter" in await site.page(f"/dead-letters/{message}", 404)
+
+
+async def test_the_middle_of_a_long_traceback_is_folded(site: Site, monkeypatch):
+    await site.run({"a": b"bad"})
+    [row] = (await site.twin(f"/dead-letters?group={(await group_of(site))['group']}"))["view"]["rows"]
+    letter = await site.services.queues.dead_letter(row["correlation_id"])
+    traceback = "\n".join(f"line {n}" for n in range(30))
+
+    async def long(_):
+        return replace(letter, traceback=traceback)
+
+    monkeypatch.setattr(type(site.services.queues), "dead_letter", lambda self, _: long(_))
+
+    view = (await site.twin(f"/dead-letters/{row['correlation_id']}"))["view"]
+
+    assert [*view["head"], *view["folded"], *view["tail"]] == traceback.split("\n")
+    assert len(view["folded"]) == 16
+    assert "16 lines between" in await site.page(f"/dead-letters/{row['correlation_id']}")
+
+
+async def test_unknown_dead_letters_and_bad_forms_are_errors(site: Site):
+    await site.page(f"/dead-letters/{uuid7()}", 404)
+    await site.page(f"/dead-letters?execution_id={uuid7()}", 404)
+    assert (await site.send("/dead-letters/resend", group="0" * 12)).status_code == 400
+    assert (await site.send("/dead-letters/resend", failed_before="2026-01-01T00:00:00Z")).status_code == 400
+    assert (
+        await site.http.post("/dead-letters/resend", headers={"Origin": "http://evil"})
+    ).status_code == 403
+
+
+async def test_dead_letters_need_neither_the_broker_nor_the_store(site: Site):
+    await site.run({"a": b"bad"})
+    site.broker_outage.error = broker_unavailable("no route to host")
+    site.store_outage.error = store_unavailable("the disk is gone")
+
+    group = await group_of(site)
+    assert "words/upper" in await site.page(f"/dead-letters?group={group['group']}")
+    await site.page(f"/dead-letters/{group['newest']}")
