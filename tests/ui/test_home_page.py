@@ -6,6 +6,7 @@ import html
 import re
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
 from playhead.model import LoadedAdapter, Worker, WorkerAdapter
@@ -57,7 +58,7 @@ async def test_a_paused_replay_needs_attention(site: Site):
         "replay",
         {"from_execution_id": source, "from_stage": "shouted", "to_route": "split", "pace": {"rate": 0.1}},
     )
-    await site.post(f"replays/{replay['replay_batch_id']}/pause")
+    await site.services.control.pause(UUID(replay["replay_batch_id"]))
 
     [need] = (await site.twin("/"))["view"]["needs"]
 
