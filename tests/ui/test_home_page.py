@@ -56,7 +56,7 @@ async def test_a_paused_replay_needs_attention(site: Site):
     source = await site.run({"a": b"good", "b": b"good", "c": b"good"})
     replay = await site.post(
         "replay",
-        {"from_execution_id": source, "from_stage": "shouted", "to_route": "split", "pace": {"rate": 0.1}},
+        {"from_execution_id": source, "from_stage": "shouted", "to_route": "split", "canary": {"objects": 1}},
     )
     await site.services.control.pause(UUID(replay["replay_batch_id"]))
 
