@@ -54,10 +54,14 @@ async def test_a_queue_without_a_worker_needs_attention_until_one_consumes_it(si
 
 async def test_a_paused_replay_needs_attention(site: Site):
     source = await site.run({"a": b"good", "b": b"good", "c": b"good"})
-    replay = await site.post(
-        "replay",
-        {"from_execution_id": source, "from_stage": "shouted", "to_route": "split", "canary": {"objects": 1}},
-    )
+    body = {
+        "from_execution_id": source,
+        "from_stage": "shouted",
+        "to_route": "split",
+        "canary": {"objects": 1},
+    }
+    await site.http.post("/api/v1/replay", json=body)  # 409: it waits for its first object
+    [replay] = await site.items("replays")
     await site.services.control.pause(UUID(replay["replay_batch_id"]))
 
     [need] = (await site.twin("/"))["view"]["needs"]
