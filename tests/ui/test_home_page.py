@@ -62,6 +62,7 @@ async def test_a_paused_replay_needs_attention(site: Site):
     }
     await site.http.post("/api/v1/replay", json=body)  # 409: it waits for its first object
     [replay] = await site.items("replays")
+    await site.consume("words.split")
     await site.services.control.pause(UUID(replay["replay_batch_id"]))
 
     [need] = (await site.twin("/"))["view"]["needs"]
