@@ -16,6 +16,7 @@ from uuid import UUID
 from bench.scale import Row, identity
 from playhead.backends._sql_catalog.counts import encode
 from playhead.backends.sql import COMPLETED, DEAD, PENDING, PUBLISHED, STORED
+from playhead.failures import group_of
 
 CONFIG: Final = """
 version: "1.0"
@@ -45,6 +46,7 @@ routes:
     outbound: {stage: pushed}
 """
 _STAGES: Final = ("markdown", "segments", "summaries", "links", "indexed", "vectors", "pushed")
+_ROUTES: Final = ("convert", "segment", "summarise", "links", "index", "embed", "push")
 _ERRORS: Final = 40
 
 
@@ -128,13 +130,17 @@ class History(NamedTuple):
             lanes: `lanes.id` of each route.
         """
         by_place = list(lanes.values())
-        columns = "n id kind status settled config_version parent batch created_at ended_at counts"
+        columns = "n id kind status settled config config_version parent batch created_at ended_at counts"
         yield "executions", columns, (_execution(e, version, by_place) for e in self.executions())
         columns = "execution source stage prefix to_route lane state listing_state ordinals watermark"
         yield "jobs", columns, (_job(e, by_place) for e in self.executions())
         yield "tags", "tag execution", ((f"tag{e.n % 100}", e.n) for e in self.executions())
         columns = "n id execution lane object_key stage ordinal state published attempt parent"
-        yield "messages", f"{columns} started_at ended_at error_code error", self._messages(by_place)
+        yield (
+            "messages",
+            f"{columns} started_at ended_at error_code error failure_group",
+            self._messages(by_place),
+        )
         columns = "message size created_at attempt state key sha256 fingerprint content_type attributes"
         yield "outputs", columns, self._outputs()
 
@@ -149,11 +155,7 @@ class History(NamedTuple):
                 child = (None, PUBLISHED, numbers[at % e.roots])
                 ordinal, published, parent = listed if route == 0 else child
                 attempt, ended = (0, None) if state == PENDING else (1, float(n))
-                error = (
-                    ("adapter_error", f"ValueError: no title {n % _ERRORS}")
-                    if state == DEAD
-                    else (None, None)
-                )
+                error = _failure(n, route) if state == DEAD else (None, None, None)
                 yield (*row, ordinal, state, published, attempt, parent, ended, ended, *error)
 
     def _outputs(self) -> Iterator[Row]:
@@ -167,6 +169,11 @@ class History(NamedTuple):
                     yield (n, 500, float(n), 1, STORED, key, content, content[-16:], "text/markdown", "{}")
 
 
+def _failure(n: int, route: int) -> Row:
+    text = f"ValueError: no field {'abcdefgh'[n % 8] * (n // 8 % (_ERRORS // 8) + 1)}"
+    return "adapter_error", text, group_of("handbook", _ROUTES[route], "adapter_error", text)
+
+
 def _key(execution: UUID, stage: str, at: int) -> str:
     return f"{execution}/{stage}/d{at // 1000:04}/{at:07}.md"
 
@@ -175,7 +182,7 @@ def _execution(e: Execution, version: int, lanes: list[int]) -> Row:
     kind, batch = ("replay", identity(2, e.n)) if e.source else ("run", None)
     ended = e.status != "running"
     counts = encode(Counter((lanes[route], state) for route, state in e.places()))
-    row: tuple[Any, ...] = (e.n, e.id, kind, e.status, ended, version, e.source, batch, float(e.n))
+    row: tuple[Any, ...] = (e.n, e.id, kind, e.status, ended, 1, version, e.source, batch, float(e.n))
     return (*row, float(e.n), counts) if ended else (*row, None, None)
 
 
