@@ -35,6 +35,7 @@ from playhead.services.control import ControlService
 from playhead.services.diff import DiffService
 from playhead.services.doctor import DoctorService
 from playhead.services.executions import ExecutionService
+from playhead.services.find import FindService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
@@ -209,6 +210,7 @@ class Playhead(Api):
             self._backends, self._env, lease=15, settle=30, code=code, webhooks=self.webhooks
         )
         executions = ExecutionService(self.catalog, self.store)
+        names = ResolveService(self.catalog)
         self._looking = Looking(executions)
         self.services = Services(
             configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters), code),
@@ -228,7 +230,8 @@ class Playhead(Api):
             ),
             reports=ReportService(self.catalog, self.store, self._env, lease=15),
             webhooks=WebhookService(self.catalog, self.webhooks, self._env, lease=15),
-            resolve=ResolveService(self.catalog),
+            resolve=names,
+            find=FindService(self.catalog, self.store, names),
             executions=executions,
             lineage=LineageService(self.catalog, self.store),
             why=WhyService(self.catalog, self.store),

@@ -18,6 +18,7 @@ from playhead.api import (
     diff,
     docs,
     executions,
+    find,
     lineage,
     metrics,
     outcome,
@@ -46,7 +47,7 @@ OPENAPI: Final = "/openapi.json"
 ROUTERS: Final = tuple(
     module.router
     for module in (
-        *(replays, plans, control, outcome, configs, runs, executions, diff, lineage),
+        *(replays, plans, control, outcome, configs, runs, executions, find, diff, lineage),
         *(prune, storage, search, routes, queues, dead_letters),
         *(adapters, workers, system, metrics, docs),
     )

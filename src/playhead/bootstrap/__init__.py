@@ -51,6 +51,7 @@ from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
 from playhead.services.diff import DiffService
 from playhead.services.executions import ExecutionService
+from playhead.services.find import FindService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
@@ -244,6 +245,7 @@ async def open_runtime(
             secrets.mask.add(secret.removeprefix("whsec_"))
         webhooks = open_webhooks(settings, stack)
         executions = ExecutionService(catalog, store)
+        names = ResolveService(catalog)
         loaded = loaded_code(adapters)
         code = CodeCheck(catalog, CodeHere(settings.adapters), loaded.adapters, works=kind == "run")
         services = Services(
@@ -289,7 +291,8 @@ async def open_runtime(
             ),
             reports=ReportService(catalog, store, environment, lease=settings.lease_seconds),
             webhooks=WebhookService(catalog, webhooks, environment, lease=settings.lease_seconds),
-            resolve=ResolveService(catalog),
+            resolve=names,
+            find=FindService(catalog, store, names),
             executions=executions,
             lineage=LineageService(catalog, store),
             why=WhyService(catalog, store),

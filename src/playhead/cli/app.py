@@ -17,6 +17,7 @@ from playhead.cli import (
     doctor,
     executions,
     exits,
+    find,
     init,
     lineage,
     objects,
@@ -48,7 +49,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *(system.demo, init.init, run.run, plan.plan, replay.replay, server.serve, server.worker),
     *(executions.executions, executions.show, executions.stages, executions.cancel),
     *(prune.prune, prune.pin, prune.unpin),
-    *(objects.ls, objects.cat, lineage.lineage, why.why, diff.diff, search.search),
+    *(objects.ls, objects.cat, lineage.lineage, why.why, diff.diff, find.find, search.search),
     *(queues.queues, workers.workers, adapters.adapters, doctor.doctor, system.errors, system.migrate),
 )
 EXAMPLE: Final = "Example: playhead run docs.yaml pages/ --tag nightly"

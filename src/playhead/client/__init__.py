@@ -26,6 +26,7 @@ from playhead.model import (
     DiffFilter,
     DiffObject,
     Execution,
+    Found,
     Kind,
     Lineage,
     Page,
@@ -250,6 +251,10 @@ class Client(DeadLetterMethods):
         """
         of = None if execution is None else self._execution(execution)
         return self._loop.run(self._services.search.search(index, words, of, limit))
+
+    def find(self, text: str, *, limit: int = 20) -> list[Found]:
+        """Find what a text names: an id or its end, a tag, a key, or a config, route, queue or stage."""
+        return self._loop.run(self._services.find.find(text, limit))
 
     # -- messages ----------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from playhead.model.code import (
     WorkerAdapter,
 )
 from playhead.model.diff import Diff, DiffCounts, DiffFilter, DiffObject, DiffSide, DiffStage, DiffState
+from playhead.model.find import Found, FoundKind
 from playhead.model.health import (
     AdapterInfo,
     BackendHealth,
@@ -177,6 +178,8 @@ __all__ = [
     "Examined",
     "Execution",
     "Finding",
+    "Found",
+    "FoundKind",
     "Health",
     "Isolation",
     "Kept",

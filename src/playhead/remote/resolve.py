@@ -1,11 +1,11 @@
-"""The catalog of a `ResolveService` over HTTP: the server looks up the ends of ids."""
+"""Names over HTTP: the catalog of a `ResolveService`, and `FindService`. The server looks them up."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
 from playhead.errors import NotFound
-from playhead.model import Execution, Lineage, Page, Replay
+from playhead.model import Execution, Found, Lineage, Page, Replay
 from playhead.ports.catalog.browse import ExecutionFilter, IdKind
 from playhead.remote.client import Client
 
@@ -36,3 +36,13 @@ class RemoteIds:
             return [(await self._client.get(f"replays/{digits}", Replay)).replay_batch_id]
         found = await self._client.get(f"lineage/{digits}", Lineage, execution_id=execution)
         return [found.correlation_id]
+
+
+class RemoteFind:
+    """Remote `FindService`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def find(self, text: str, limit: int = 20) -> list[Found]:
+        return (await self._client.get("find", Page[Found], text=text, limit=limit)).items

@@ -24,7 +24,7 @@ from playhead.remote.outcome import RemoteReports, RemoteWebhooks
 from playhead.remote.plans import RemotePlan
 from playhead.remote.queues import RemoteQueues, RemoteTake
 from playhead.remote.replays import RemoteControl, RemoteReplay
-from playhead.remote.resolve import RemoteIds
+from playhead.remote.resolve import RemoteFind, RemoteIds
 from playhead.remote.runs import RemoteSubmit
 from playhead.remote.system import RemoteDoctor, RemoteSystem, RemoteWorkers
 from playhead.services.resolve import ResolveService
@@ -42,6 +42,7 @@ class RemoteServices:
     reports: RemoteReports
     webhooks: RemoteWebhooks
     resolve: ResolveService
+    find: RemoteFind
     executions: RemoteExecutions
     lineage: RemoteLineage
     why: RemoteWhy
@@ -68,6 +69,7 @@ class RemoteServices:
             reports=RemoteReports(client),
             webhooks=RemoteWebhooks(client),
             resolve=ResolveService(RemoteIds(client)),
+            find=RemoteFind(client),
             executions=RemoteExecutions(client),
             lineage=RemoteLineage(client),
             why=RemoteWhy(client),

@@ -9,6 +9,7 @@ from playhead.services.control import ControlService
 from playhead.services.diff import DiffService
 from playhead.services.doctor import DoctorService
 from playhead.services.executions import ExecutionService
+from playhead.services.find import FindService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
@@ -43,6 +44,7 @@ class Services:
     reports: ReportService
     webhooks: WebhookService
     resolve: ResolveService
+    find: FindService
     executions: ExecutionService
     lineage: LineageService
     why: WhyService

@@ -46,7 +46,16 @@ FILES: Final = (
         "limits.sql",
         "upkeep.sql",
     ),
-    *("browse.sql", "selection.sql", "trace.sql", "outputs.sql", "code.sql", "prune.sql", "broker.sql"),
+    *(
+        "browse.sql",
+        "selection.sql",
+        "trace.sql",
+        "outputs.sql",
+        "code.sql",
+        "prune.sql",
+        "find.sql",
+        "broker.sql",
+    ),
 )
 
 _BLOCK: Final = re.compile(r"^-- (name|fragment): (\w+)(?: \((postgresql|sqlite)\))?\n((?:--.*\n)*)", re.M)

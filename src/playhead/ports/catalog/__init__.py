@@ -16,6 +16,7 @@ from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.control import Control
+from playhead.ports.catalog.find import Find
 from playhead.ports.catalog.jobs import Jobs
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.outcome import Outcome
@@ -43,6 +44,7 @@ class Catalog(
     Code,
     Prune,
     Outcome,
+    Find,
     Protocol,
 ):
     """All parts, as a backend implements them."""
@@ -65,6 +67,7 @@ __all__ = [
     "Code",
     "Configs",
     "Control",
+    "Find",
     "Jobs",
     "Limits",
     "Outcome",
