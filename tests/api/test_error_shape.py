@@ -56,7 +56,14 @@ def _valid_body(path: str) -> Any:
 
 async def test_every_operation_reports_an_unavailable_catalog(playhead: Playhead):
     playhead.catalog_outage.error = catalog_unavailable("the catalog is unavailable")
-    query = {"object_key": f"{X}/s/p", "key": f"{X}/s/p", "execution_id": X, "stage": "s", "path": "p"}
+    query = {
+        "object_key": f"{X}/s/p",
+        "key": f"{X}/s/p",
+        "execution_id": X,
+        "stage": "s",
+        "path": "p",
+        "text": X,
+    }
     seen = {}
     for path, operations in playhead.app.openapi()["paths"].items():
         # Content is looked up in the store first: a missing object needs no catalog. Nor do the others.

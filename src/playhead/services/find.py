@@ -188,7 +188,7 @@ class FindService:
             yield Found("execution", str(row.id), row.id, title, found == tag)
 
     async def _objects(self, name: str, limit: int) -> AsyncIterator[Found]:
-        """Yield objects whose keys begin with a text. If there are none, yield others in the same folder."""
+        """Yield objects whose keys begin with a text, or otherwise objects in the same folder."""
         try:
             key = await self._names.key(name)
         except (NotFound, BadRequest):
@@ -270,9 +270,9 @@ def _title_of(row: FoundRow) -> str:
         case "plan":
             return f"Plan of a replay into {place}: {row.state}"
         case "message":
-            return f"Message of {place}: {row.state}, input {row.detail}"
+            return f"Message of {place}: {row.state}, object {row.detail.partition('/')[2]}"
         case "dead_letter":
-            return f"Dead letter of {place}: {row.state}, input {row.detail}"
+            return f"Dead letter of {place}: {row.state}, object {row.detail.partition('/')[2]}"
 
 
 def _title_of_adopted(execution: Execution) -> str:
