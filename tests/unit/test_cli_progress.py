@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from playhead import wording
 from playhead.cli import output, progress
 from playhead.errors import PlayheadError, catalog_unavailable
 from playhead.ids import uuid7
@@ -227,7 +228,7 @@ async def test_a_replay_without_progress_is_reported_once_until_its_next_change(
     ],
 )
 def test_the_state_of_a_replay_names_what_it_waits_for(changes: dict[str, Any], text: str):
-    assert progress.state_of(replace(REPLAY, **changes)) == text
+    assert wording.state_of(replace(REPLAY, **changes)) == text
 
 
 def test_without_a_terminal_the_lines_of_a_replay_have_all_numbers_and_a_pause_at_once(capsys):

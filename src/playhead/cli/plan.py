@@ -10,6 +10,7 @@ from playhead.cli import complete, effects, executions, output, selecting
 from playhead.cli.command import ExecutionRef, Version, command
 from playhead.cli.output import counted
 from playhead.cli.session import Session, Usage
+from playhead.wording import left_out
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import Deployment
@@ -119,7 +120,7 @@ def describe(p: Plan) -> None:
     rows = [
         ("plan", str(p.plan_id)),
         ("objects", f"{p.objects:,} ({output.size(p.bytes)})"),
-        ("left out", ", ".join(_left_out(p)) or "nothing"),
+        ("left out", ", ".join(left_out(p)) or "nothing"),
         ("first", p.first_keys[0] if p.first_keys else "-"),
         ("last", p.last_key or "-"),
         ("types", _types(p)),
@@ -139,18 +140,6 @@ def describe(p: Plan) -> None:
         output.line(f"  {name:<10} {text}")
     if p.config_diff:
         output.block(f"\n{p.config_diff.rstrip()}")
-
-
-def _left_out(p: Plan) -> list[str]:
-    names = {
-        "sidecars": (p.left_out.sidecars, "sidecars and markers"),
-        "not_stored": (p.left_out.not_stored, "not committed or pruned"),
-        "filtered": (p.left_out.filtered, "not selected"),
-        "not_failed": (p.left_out.not_failed, "not failed or unfinished"),
-        "aborted": (p.left_out.aborted_not_selected, "unfinished, but not failed"),
-        "over_limit": (p.left_out.over_limit, "over the limit"),
-    }
-    return [f"{count:,} {what}" for count, what in names.values() if count]
 
 
 def _types(p: Plan) -> str:

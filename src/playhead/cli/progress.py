@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from playhead.cli import output
 from playhead.errors import Unavailable
+from playhead.wording import pace_text, rate_of, state_of, work_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -161,52 +162,6 @@ def described(counts: Counts, *, takes_over: bool = False) -> str:
     return ", ".join(parts)
 
 
-def state_of(replay: Replay) -> str:
-    """Return the state of a replay as text, with what it waits for."""
-    state = {"publishing_complete": "published", "partial_failure": "partly published"}.get(
-        replay.state, replay.state
-    )
-    if replay.state == "queued":
-        return f"queued, place {replay.queue_position} in the line of {replay.to_queue}"
-    if replay.state == "paused" and replay.paused_by == "canary":
-        return "paused by its canary"
-    waits = {
-        "process": "waits for a process",
-        "depth": "waits until its queue has room",
-        "canary": "waits for the result of its first objects",
-        "broker": "waits for the broker",
-        "store": "waits for the store",
-    }.get(replay.waits_for or "")
-    return f"{state}, {waits}" if waits else state
-
-
-def rate_of(replay: Replay) -> str:
-    """Return the rate and the remaining time as text; an empty text if they are not known."""
-    if replay.status is not None or replay.rate is None:
-        return ""
-    left = "" if replay.eta_seconds is None else f", {_duration(replay.eta_seconds)} left"
-    return f"{replay.rate:,.1f}/s{left}"
-
-
-def pace_text(replay: Replay) -> str:
-    """Return the pace as text; an empty text without a pace."""
-    pace = replay.pace
-    if pace is None:
-        return ""
-    if hasattr(pace, "rate"):
-        return f"at most {pace.rate:g}/s"
-    return f"at most {pace.queue_depth:,} waiting in the queue"
-
-
-def work_of(replay: Replay) -> str:
-    """Return the counts of its messages as text; an empty text if they were not counted."""
-    work = replay.work
-    if work is None:
-        return ""
-    parts = [f"{work.completed:,} done", f"{work.failed:,} failed", f"{work.pending:,} to go"]
-    return ", ".join(parts + [f"{work.cancelled:,} cancelled"] * bool(work.cancelled))
-
-
 def _published(replay: Replay) -> list[str]:
     """Return the numbers of the publishing, the number of published objects first."""
     parts = [f"{replay.objects_published:,} of {replay.objects_found:,} objects"]
@@ -215,13 +170,6 @@ def _published(replay: Replay) -> list[str]:
     if replay.objects_uncertain:
         parts.append(f"{replay.objects_uncertain:,} uncertain")
     return [*parts, *filter(None, (rate_of(replay), pace_text(replay)))]
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration as `H:MM:SS` or `M:SS`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 async def watch_replay(

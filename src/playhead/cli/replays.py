@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from playhead import wording
 from playhead.cli import complete, executions, exits, output, progress, workers
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, Limit, command
 from playhead.cli.output import when
@@ -235,7 +236,7 @@ def describe(r: Replay) -> None:
     output.line(f"Replay of {r.from_execution_id}/{r.from_stage}{path} into {r.to_route}")
     output.line(f"  batch      {r.replay_batch_id}")
     output.line(f"  execution  {r.execution_id}")
-    output.line(f"  state      {progress.state_of(r)}")
+    output.line(f"  state      {wording.state_of(r)}")
     output.line(f"  created    {when(r.created_at)}" + (f", ended {when(r.ended_at)}" if r.ended_at else ""))
     output.line(f"  published  {r.objects_published:,} of {r.objects_found:,} to {r.to_queue}{_rest(r)}")
     for name, text in _details(r):
@@ -259,9 +260,9 @@ def _details(r: Replay) -> list[tuple[str, str]]:
     import json
 
     found = [
-        ("rate", progress.rate_of(r)),
-        ("pace", progress.pace_text(r)),
-        ("work", progress.work_of(r)),
+        ("rate", wording.rate_of(r)),
+        ("pace", wording.pace_text(r)),
+        ("work", wording.work_of(r)),
         ("plan", str(r.plan_id) if r.plan_id else ""),
         ("effects", ", ".join(f"{route}: {policy}" for route, policy in r.effects.items())),
         ("reason", r.reason or ""),
