@@ -30,7 +30,7 @@ from playhead.engine.selection import Selector, selector_of
 from playhead.engine.survey import Survey, SurveyCatalog, Surveyed
 from playhead.errors import Conflict, NotFound, PlayheadError, Unavailable
 from playhead.ids import uuid7
-from playhead.model import LeftOut, Page, Plan, PlannedObject, PlanProblems, ReplayRequest
+from playhead.model import LeftOut, Page, Plan, PlanDifference, PlannedObject, PlanProblems, ReplayRequest
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Store
@@ -275,6 +275,10 @@ class PlanService:
         if found is None:
             raise NotFound("plan_not_found", f"there is no plan {plan}, or it has expired and was deleted")
         return found
+
+    async def difference(self, plan: UUID) -> PlanDifference | None:
+        """Return how the objects of a plan had changed when its replay was refused; None if it was not."""
+        return await self._catalog.plan_difference(plan)
 
     async def list(self, cursor: str | None, limit: int) -> Page[Plan]:
         """Return the plans, newest first."""
