@@ -29,6 +29,7 @@ from playhead.errors import PlayheadError, Unavailable
 from playhead.event_stream import event_stream
 from playhead.services import Services
 from playhead.web import (
+    batch,
     compare,
     configlist,
     dead_letters,
@@ -37,6 +38,8 @@ from playhead.web import (
     message,
     objects,
     queues,
+    replay,
+    replays,
     system,
     why,
 )
@@ -49,13 +52,16 @@ PAGES: Final[Sequence[Page]] = (
     *queues.PAGES,
     *configlist.PAGES,
     *compare.PAGES,
+    *replay.PAGES,
+    *replays.PAGES,
+    *batch.PAGES,
     *objects.PAGES,
     *message.PAGES,
     *why.PAGES,
     *system.PAGES,
     *help.PAGES,
 )
-ACTIONS: Final[Sequence[Action]] = (*dead_letters.ACTIONS,)
+ACTIONS: Final[Sequence[Action]] = (*dead_letters.ACTIONS, *replay.ACTIONS, *batch.ACTIONS)
 RAW: Final[Sequence[Raw]] = (*objects.RAW,)
 
 TITLES: Final = {404: "Not found", 503: "Unavailable", 500: "Internal error"}

@@ -11,7 +11,7 @@ from uuid import UUID
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from playhead.errors import BadRequest, Unavailable
+from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
 from playhead.ids import parse_uuid
 from playhead.services import Services
 
@@ -75,6 +75,12 @@ async def or_missing(part: Awaitable[T]) -> T | Missing:
         return await part
     except Unavailable as exc:
         return Missing(exc.code, exc.detail)
+
+
+def status_of(error: Exception | None) -> int:
+    """Return the HTTP status of a page that shows an error as a part of it; 200 without one."""
+    statuses = ((NotFound, 404), (Conflict, 409), (Unavailable, 503), (Exception, 400))
+    return next((status for kind, status in statuses if isinstance(error, kind)), 200)
 
 
 @dataclass(frozen=True, slots=True)

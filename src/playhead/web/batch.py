@@ -1,0 +1,354 @@
+"""`/replays/{batch}`: a replay, its progress, and its control."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from playhead.errors import NotFound, PlayheadError
+from playhead.model import (
+    OTHER_ROUTES,
+    Counts,
+    DepthPace,
+    Execution,
+    PlanDifference,
+    RatePace,
+    Replay,
+    Report,
+    RouteCounts,
+    WebhookDelivery,
+)
+from playhead.services import Services
+from playhead.web.page import (
+    Action,
+    Answer,
+    ApiCall,
+    Ask,
+    Crumb,
+    Missing,
+    Page,
+    Redirect,
+    Shown,
+    or_missing,
+    status_of,
+    url,
+)
+from playhead.web.render import duration
+from playhead.web.replayform import ReplayForm
+from playhead.wording import pace_text, state_of
+
+_TRACK: Final = 1000
+"""Width of a bar in its own units."""
+_MOST_DELIVERIES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A bar: messages of a route, or the publishing.
+
+    Attributes:
+        name: of its live numbers.
+        title: what it is about.
+        href: page of the route; None for the publishing.
+        done, failed, cancelled, open: numbers of messages.
+        text: the numbers in words.
+    """
+
+    name: str
+    title: str
+    href: str | None
+    done: int
+    failed: int
+    cancelled: int
+    open: int
+    text: str
+
+    @property
+    def widths(self) -> dict[str, str]:
+        """Widths of the bars, each drawn over the one before: all that has begun, with failures, done."""
+        total = self.done + self.failed + self.cancelled + self.open
+        parts = {
+            "open": total,
+            "failed": self.done + self.cancelled + self.failed,
+            "cancelled": self.done + self.cancelled,
+            "done": self.done,
+        }
+        return {part: f"{_TRACK * value / total:.1f}" if total else "0" for part, value in parts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView:
+    """A replay with its progress.
+
+    Attributes:
+        replay: the replay.
+        source: the execution that is replayed.
+        made: the new execution.
+        state_text: its state, with what it waits for.
+        look: the state whose shape and colour are shown.
+        pace_text: its pace in words; empty without one.
+        to_go: objects that are neither published nor failed nor uncertain.
+        lanes: the bars.
+        controls: what the state allows: `pause`, `resume`, `pace`, `retry`, `cancel`, `withdraw`.
+        canary: whether it waits for the result of its first objects, or was paused by it.
+        difference: why it was refused.
+        report: its completion report; None if it has none.
+        deliveries: events for its webhook, newest first.
+        again: form of the same replay.
+        notice: why a control was not followed.
+    """
+
+    replay: Replay
+    source: Execution | Missing
+    made: Execution
+    state_text: str
+    look: str
+    pace_text: str
+    to_go: int
+    lanes: Sequence[Lane]
+    controls: Sequence[str]
+    canary: bool
+    difference: PlanDifference | None
+    report: Report | None
+    deliveries: Sequence[WebhookDelivery]
+    again: str
+    notice: str | None = None
+
+
+# -- one replay ------------------------------------------------------------------------------------
+
+
+async def show(ask: Ask) -> Answer:
+    named = ask.parameters["batch"]
+    batch = await ask.services.resolve.replay(named)
+    if str(batch) != named:
+        return Redirect(f"/replays/{batch}")
+    return await _shown(ask.services, batch)
+
+
+async def _shown(services: Services, batch: UUID, error: PlayheadError | None = None) -> Shown[BatchView]:
+    replay = await services.executions.replay(batch)
+    made = await services.executions.get(replay.execution_id)
+    source = await or_missing(services.executions.get(replay.from_execution_id))
+    routes = await services.executions.route_counts(replay.execution_id)
+    report = await _report(services, replay)
+    difference = None
+    if replay.state == "refused" and replay.plan_id:
+        difference = await services.plan.difference(replay.plan_id)
+    deliveries = (await services.webhooks.list(batch, None, _MOST_DELIVERIES)).items
+    view = BatchView(
+        replay=replay,
+        source=source,
+        made=made,
+        state_text=_state(replay, made),
+        look=_look(replay, made),
+        pace_text=pace_text(replay),
+        to_go=_to_go(replay),
+        lanes=_lanes(replay, routes),
+        controls=_controls(replay, made),
+        canary=replay.waits_for == "canary" or replay.paused_by == "canary",
+        difference=difference,
+        report=report,
+        deliveries=deliveries,
+        again=_again(replay),
+        notice=error.detail if error else None,
+    )
+    name = f"{replay.from_stage} → {replay.to_route}"
+    crumbs = [
+        Crumb("Replays", "/replays"),
+        Crumb(f"of …{str(replay.from_execution_id)[-8:]}", f"/executions/{replay.from_execution_id}"),
+        Crumb(name),
+    ]
+    calls = [
+        ApiCall(f"/api/v1/replays/{batch}"),
+        ApiCall(f"/api/v1/executions/{replay.execution_id}/routes"),
+        *([ApiCall(f"/api/v1/replays/{batch}/report")] if report else []),
+        *([ApiCall(f"/api/v1/replays/{batch}/deliveries")] if deliveries else []),
+    ]
+    is_over = replay.status is not None and made.status != "running"
+    return Shown(
+        name,
+        view,
+        calls,
+        crumbs,
+        cells=_cells(view),
+        shape=_shape(view),
+        ended=is_over and (report is None or report.state in ("stored", "failed")),
+        status=status_of(error),
+    )
+
+
+def _to_go(replay: Replay) -> int:
+    sent = replay.objects_published + replay.objects_failed + replay.objects_uncertain
+    return max(replay.objects_found - sent, 0)
+
+
+def _state(replay: Replay, made: Execution) -> str:
+    """Return the state of the replay; when publishing has ended, that of its messages."""
+    if replay.status is None or replay.state in ("refused", "cancelled"):
+        return state_of(replay)
+    if made.status == "running":
+        return f"{state_of(replay)}, {made.counts.pending:,} messages to go"
+    if made.status == "completed" and replay.status == "publishing_complete":
+        return "completed"
+    if made.counts.failed:
+        return f"{state_of(replay)}, {made.counts.failed:,} failed"
+    return state_of(replay) if made.status == "completed" else f"{state_of(replay)}, {made.status}"
+
+
+def _look(replay: Replay, made: Execution) -> str:
+    """Return the state whose shape and colour the page shows."""
+    if replay.state != "publishing_complete":
+        return replay.state
+    return made.status
+
+
+def _lanes(replay: Replay, routes: Sequence[RouteCounts]) -> list[Lane]:
+    is_cancelled = replay.state == "cancelled"
+    published = Lane(
+        *("publishing", "published", None, replay.objects_published),
+        *((0, replay.objects_failed) if is_cancelled else (replay.objects_failed, 0)),
+        replay.objects_uncertain + _to_go(replay),
+        f"{replay.objects_published:,} of {replay.objects_found:,}",
+    )
+    lanes = [published]
+    for one in routes:
+        if one.counts.total:
+            href = url(f"/executions/{replay.execution_id}", route=one.route)
+            counts = one.counts
+            numbers = (counts.completed, counts.failed, counts.cancelled, counts.pending)
+            lanes.append(Lane(f"route.{one.route}", one.route, href, *numbers, _words(one.counts)))
+    return lanes
+
+
+def _words(counts: Counts) -> str:
+    parts = [f"{counts.completed:,} done"]
+    parts += [f"{counts.failed:,} failed"] * bool(counts.failed)
+    parts += [f"{counts.cancelled:,} cancelled"] * bool(counts.cancelled)
+    parts += [f"{counts.pending:,} to go"] * bool(counts.pending)
+    return ", ".join(parts)
+
+
+def _controls(replay: Replay, made: Execution) -> list[str]:
+    if replay.status is None:
+        change = "resume" if replay.state in ("paused", "stalled") else "pause"
+        return [change, "pace", "cancel", "withdraw"]
+    found = []
+    if replay.state == "partial_failure" and made.status != "cancelled":
+        found.append("retry")
+    return found + ["withdraw"] * (made.status == "running" and replay.state != "refused")
+
+
+async def _report(services: Services, replay: Replay) -> Report | None:
+    if replay.report == "none":
+        return None
+    try:
+        return await services.reports.get(replay.replay_batch_id)
+    except NotFound:
+        return None
+
+
+def _again(replay: Replay) -> str:
+    """Return the URL of the form with the same objects and the same route."""
+    given: dict[str, str] = {}
+    if chosen := replay.selection:
+        for name in ("include", "exclude", "content_type"):
+            given[name] = "\n".join(getattr(chosen, name) or ())
+        for name in ("modified_after", "modified_before", "only", "in_replay", "limit"):
+            given[name] = str(getattr(chosen, name) or "")
+    return ReplayForm(
+        from_execution_id=str(replay.from_execution_id),
+        from_stage=replay.from_stage,
+        from_path=replay.from_path or "",
+        to_route=replay.to_route,
+        reason=replay.reason or "",
+        effects={route: policy for route, policy in replay.effects.items() if route != OTHER_ROUTES},
+        **given,
+    ).href()
+
+
+def _cells(view: BatchView) -> dict[str, str]:
+    replay = view.replay
+    work = view.made.counts
+    cells = {
+        "state": view.state_text,
+        "found": f"{replay.objects_found:,}",
+        "published": f"{replay.objects_published:,}",
+        "failed": f"{replay.objects_failed:,}",
+        "uncertain": f"{replay.objects_uncertain:,}",
+        "to_go": f"{view.to_go:,}",
+        "skipped": f"{replay.objects_skipped:,}",
+        "withdrawn": f"{replay.withdrawn:,}",
+        "work.done": f"{work.completed:,}",
+        "work.total": f"{work.total:,}",
+        "rate": f"{replay.rate:,.1f}" if replay.rate is not None else "–",
+        "eta": duration(replay.eta_seconds) if replay.eta_seconds and replay.status is None else "–",
+    }
+    for lane in view.lanes:
+        cells[f"{lane.name}.text"] = lane.text
+        cells |= {f"{lane.name}.{part}": width for part, width in lane.widths.items()}
+    return cells
+
+
+def _shape(view: BatchView) -> str:
+    """Return what decides which parts the page has."""
+    replay = view.replay
+    return " ".join(
+        (
+            *(view.look, replay.state, str(replay.paused_by), str(replay.waits_for), view.made.status),
+            *(
+                f"{view.report.state}.{view.report.revision}" if view.report else "",
+                str(len(replay.errors or ())),
+            ),
+            *(view.pace_text, *view.controls, *(lane.name for lane in view.lanes)),
+            *(f"{one.delivery_id}.{one.state}" for one in view.deliveries),
+        )
+    )
+
+
+# -- control ---------------------------------------------------------------------------------------
+
+
+async def _withdraw(ask: Ask, batch: UUID) -> Replay:
+    return await ask.services.control.cancel(batch, withdraw=True)
+
+
+async def _set_pace(ask: Ask, batch: UUID) -> Replay:
+    pace: RatePace | DepthPace | None = ReplayForm.of(ask.form).pace_of()
+    return await ask.services.control.set_pace(batch, pace)
+
+
+async def _send_again(ask: Ask, batch: UUID) -> object:
+    delivery = UUID(str(ask.form.get("delivery_id")))
+    return await ask.services.webhooks.send_again(batch, delivery)
+
+
+_CONTROLS: Final[dict[str, Callable[[Ask, UUID], Awaitable[object]]]] = {
+    "pause": lambda ask, batch: ask.services.control.pause(batch),
+    "resume": lambda ask, batch: ask.services.control.resume(batch),
+    "retry": lambda ask, batch: ask.services.control.retry(batch),
+    "cancel": lambda ask, batch: ask.services.control.cancel(batch),
+    "withdraw": _withdraw,
+    "pace": _set_pace,
+    "send": _send_again,
+}
+
+
+def _action(name: str) -> Action:
+    async def perform(ask: Ask) -> Answer:
+        batch = await ask.services.resolve.replay(ask.parameters["batch"])
+        try:
+            await _CONTROLS[name](ask, batch)
+        except (PlayheadError, ValueError) as exc:
+            # The replay may have ended meanwhile: the page shows its state, and why nothing was done.
+            error = exc if isinstance(exc, PlayheadError) else PlayheadError("invalid_body", str(exc))
+            return await _shown(ask.services, batch, error)
+        return Redirect(f"/replays/{batch}")
+
+    return Action(f"/replays/{{batch}}/{name}", perform, "batch.html", "replays")
+
+
+PAGES: Final = (Page("/replays/{batch}", "batch.html", show, "replays", live=True),)
+ACTIONS: Final = tuple(_action(name) for name in _CONTROLS)

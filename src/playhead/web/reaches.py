@@ -1,0 +1,153 @@
+"""What a replay reaches: the routes below its target, and the workers that would process its messages."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from playhead.model import Counts, OnReplay, Pipeline, PipelineRoute, Plan, Worker, WorkerAdapter
+
+_STRICTNESS: tuple[OnReplay, ...] = ("run", "skip", "refuse")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A route that a replay reaches.
+
+    Attributes:
+        route: its name.
+        level: number of routes between it and the target, which has 0.
+        adapters: its steps with their versions.
+        is_external: whether other programs consume its queue.
+        effects: whether it changes anything outside Playhead.
+        policy: what the replay does in it.
+        declared: the least that the config allows: the form cannot be less strict.
+        counts: its messages in the source; None if they are not known.
+    """
+
+    route: str
+    level: int
+    adapters: str
+    is_external: bool
+    effects: Literal["none", "external", "unknown"]
+    policy: OnReplay
+    declared: OnReplay
+    counts: Counts | None
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether a request may decide what the replay does in it."""
+        return self.effects != "none" or self.policy != "run" or self.declared != "run"
+
+    @property
+    def choices(self) -> Sequence[tuple[OnReplay, bool]]:
+        """What the replay may do, and whether the config allows it."""
+        least = _STRICTNESS.index(self.declared)
+        return [(policy, at >= least) for at, policy in enumerate(_STRICTNESS)]
+
+
+@dataclass(frozen=True, slots=True)
+class StaleWorkers:
+    """Workers that have loaded other code of an adapter than the others, or than its file has now.
+
+    Attributes:
+        text: which, in a sentence.
+        others: what the other workers run; empty if no other worker runs it.
+        workers: the stale ones.
+    """
+
+    text: str
+    others: str
+    workers: Sequence[Worker]
+
+
+def steps_of(route: PipelineRoute) -> str:
+    """Return the adapters of a route with their versions."""
+    return ", ".join(f"{one.type} {one.version}" if one.version else one.type for one in route.adapters)
+
+
+def reached(
+    pipeline: Pipeline,
+    target: str,
+    asked: Mapping[str, str],
+    counts: Mapping[str, Counts],
+    plan: Plan | None,
+) -> list[Reach]:
+    """Return the routes that a replay into `target` reaches, as a tree in depth-first order.
+
+    Args:
+        asked: what the form says about routes.
+        counts: messages of the source by route.
+        plan: has the decisions if the replay was counted; then also those that follow from other replays.
+    """
+    routes = {one.route: one for one in pipeline.routes}
+    planned = {one.route: one for one in plan.routes} if plan else {}
+    below: dict[str, list[str]] = defaultdict(list)
+    for edge in pipeline.edges:
+        below[edge.from_route].append(edge.to_route)
+    found: list[Reach] = []
+    seen = {target}
+
+    def visit(name: str, level: int) -> None:
+        route = routes[name]
+        declared: OnReplay = route.on_replay or "run"
+        policy: OnReplay = declared
+        effects: Literal["none", "external", "unknown"] = "external" if route.has_effects else "none"
+        if name in planned:
+            policy, effects = planned[name].on_replay, planned[name].effects
+        elif (wanted := asked.get(name)) in _STRICTNESS:
+            policy = max(declared, wanted, key=_STRICTNESS.index)
+        if not route.is_external and not route.adapters:
+            effects = "none"
+        found.append(
+            Reach(
+                name, level, steps_of(route), route.is_external, effects, policy, declared, counts.get(name)
+            )
+        )
+        if policy != "run":
+            return
+        following = [to for to in below[name] if to not in seen and to in routes]
+        seen.update(following)
+        for to in following:
+            visit(to, level + 1)
+
+    if target in routes:
+        visit(target, 0)
+    return found
+
+
+def stale_workers(workers: Sequence[Worker]) -> list[StaleWorkers]:
+    """Return the stale workers by adapter. The code of the worker that started last counts as current."""
+    loaded: dict[str, list[tuple[Worker, WorkerAdapter]]] = defaultdict(list)
+    for worker in workers:
+        for one in worker.adapters:
+            loaded[one.type].append((worker, one))
+    found: list[StaleWorkers] = []
+    for kind in sorted(loaded):
+        last = max(loaded[kind], key=lambda pair: (pair[0].started_at, pair[1].version))[1]
+        old = [
+            (worker, one)
+            for worker, one in loaded[kind]
+            if one.code != last.code or "changed" in one.notes or "other_here" in one.notes
+        ]
+        if not old:
+            continue
+        versions = sorted({one.version for _, one in old})
+        is_other = last.version not in versions
+        what = f"{kind} {', '.join(versions)}" if is_other else f"an older code of {kind} {last.version}"
+        verb = "runs" if len(old) == 1 else "run"
+        rest = len(loaded[kind]) - len(old)
+        others = ""
+        if rest:
+            whole = f"{kind} {last.version}" if is_other else "the current code"
+            others = f"{rest:,} {'runs' if rest == 1 else 'run'} {whole}"
+        found.append(
+            StaleWorkers(
+                f"{len(old):,} of {len(loaded[kind]):,} workers still {verb} {what}",
+                others,
+                [worker for worker, _ in old],
+            )
+        )
+    return found

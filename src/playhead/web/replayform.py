@@ -1,0 +1,299 @@
+"""The form of a replay: its fields as they were typed, and the request that they mean."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from starlette.datastructures import ImmutableMultiDict
+
+from playhead.engine.selection import fixed_time
+from playhead.errors import BadRequest
+from playhead.model import Canary, DepthPace, Only, OnReplay, Pace, Plan, RatePace, ReplayRequest, Selection
+
+EFFECTS: Final[tuple[OnReplay, ...]] = ("run", "skip", "refuse")
+PACES: Final = ("none", "rate", "queue_depth")
+_EFFECTS: Final = "effects."
+"""Prefix of the fields with what the replay does in a route."""
+_ONLY: Final[dict[str, Only]] = {"failed": "failed", "unfinished": "unfinished"}
+_MOST_TEXT: Final = 20_000
+_MOST_REASON: Final = 1_000
+_LISTS: Final = ("include", "exclude", "content_type")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayForm:
+    """The fields of the form, named as in the API. An empty text: not given.
+
+    Attributes:
+        from_execution_id: execution whose objects are replayed.
+        from_stage: its stage.
+        from_path: folder or object in the stage.
+        to_route: target route.
+        config_version: version of its config; empty: the newest.
+        include, exclude: globs, one a line.
+        modified_after, modified_before: times.
+        content_type: media types, one a line.
+        only: `failed` or `unfinished`.
+        in_replay: batch that `only` is about.
+        limit: number of objects.
+        effects: what the replay does in routes, by route.
+        pace: `none`, `rate` or `queue_depth`.
+        pace_value: messages per second, or in the queue.
+        canary: number of first objects.
+        max_failed: how many of them may fail.
+        reason: why it is replayed.
+        require_code: `1`: refuse to send work to workers with outdated or different code.
+    """
+
+    from_execution_id: str = ""
+    from_stage: str = ""
+    from_path: str = ""
+    to_route: str = ""
+    config_version: str = ""
+    include: str = ""
+    exclude: str = ""
+    modified_after: str = ""
+    modified_before: str = ""
+    content_type: str = ""
+    only: str = ""
+    in_replay: str = ""
+    limit: str = ""
+    effects: Mapping[str, str] | None = None
+    pace: str = "none"
+    pace_value: str = ""
+    canary: str = ""
+    max_failed: str = ""
+    reason: str = ""
+    require_code: str = ""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> ReplayForm:
+        """Return the form that a query or a sent form has filled in."""
+        texts = {
+            one.name: "\n".join(_all(given, one.name)).replace("\r\n", "\n").strip()
+            for one in fields(cls)
+            if one.name != "effects"
+        }
+        if any(len(text) > _MOST_TEXT or "\0" in text for text in texts.values()):
+            raise BadRequest("invalid_body", f"a field has a NUL, or more than {_MOST_TEXT:,} characters")
+        effects = {
+            name.removeprefix(_EFFECTS): str(given[name]) for name in given if name.startswith(_EFFECTS)
+        }
+        return cls(**{name: text for name, text in texts.items() if text}, effects=effects)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the form names an execution, a stage and a route."""
+        return bool(self.from_execution_id and self.from_stage and self.to_route)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the form has a condition that leaves out objects of the stage."""
+        return any(getattr(self, name) for name in (*_LISTS, *_TIMES, "only", "in_replay", "limit"))
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield the fields that are not empty, for a URL."""
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name == "effects":
+                yield from ((f"{_EFFECTS}{route}", policy) for route, policy in (value or {}).items())
+            elif value and (one.name, value) != ("pace", "none"):
+                yield one.name, value
+
+    def href(self, **more: object) -> str:
+        """Return the URL of the page with this form."""
+        return f"/replay?{urlencode([*self.pairs(), *more.items()])}"
+
+    # -- the request -------------------------------------------------------------------------------
+
+    def to_plan(self, source: UUID, in_replay: UUID | None) -> ReplayRequest:
+        """Return the request for a plan. `in_replay` is the batch that `in_replay` names.
+
+        Raises:
+            BadRequest: a field is invalid.
+        """
+        selection = Selection(
+            _lines(self.include),
+            _lines(self.exclude),
+            self.modified_after or None,
+            self.modified_before or None,
+            _lines(self.content_type),
+            only=_ONLY.get(self.only),
+            in_replay=in_replay,
+            limit=_whole("limit", self.limit, 1, 2**53),
+        )
+        return ReplayRequest(
+            source,
+            self.from_stage,
+            self.from_path or None,
+            self.to_route,
+            selection=None if selection == Selection() else selection,
+            config_version=_whole("config_version", self.config_version, 1, 2**31 - 1),
+            effects=self._policies() or None,
+            pace=self.pace_of(),
+        )
+
+    def to_replay(self, plan: UUID, key: str) -> ReplayRequest:
+        """Return the request for the replay of a plan, with what belongs to the replay.
+
+        Raises:
+            BadRequest: a field is invalid.
+        """
+        objects = _whole("canary", self.canary, 1, 10_000)
+        if len(self.reason) > _MOST_REASON:
+            raise BadRequest("invalid_body", f"the reason has more than {_MOST_REASON:,} characters")
+        try:
+            canary = None if objects is None else Canary(objects, _amount("max_failed", self.max_failed) or 0)
+        except ValueError as exc:
+            raise BadRequest("invalid_body", f"{exc}") from None
+        return ReplayRequest(
+            *(UUID(int=0), "", None, ""),
+            plan_id=plan,
+            require_code=bool(self.require_code),
+            pace=self.pace_of(),
+            canary=canary,
+            reason=self.reason or None,
+            key=key,
+        )
+
+    def pace_of(self) -> Pace | None:
+        """Return the pace. Raises `BadRequest`."""
+        if self.pace not in PACES:
+            raise BadRequest("invalid_body", f"pace is {self.pace!r}; use one of: {', '.join(PACES)}")
+        if self.pace == "none":
+            return None
+        if not self.pace_value:
+            raise BadRequest("invalid_body", "the pace needs a number")
+        if self.pace == "rate":
+            rate = _amount("the pace", self.pace_value)
+            if rate is None or not 0.01 <= rate <= 1e6:
+                raise BadRequest("invalid_body", "a rate is from 0.01 to 1,000,000 messages per second")
+            return RatePace(rate)
+        depth = _whole("the pace", self.pace_value, 1, 1_000_000)
+        assert depth is not None
+        return DepthPace(depth)
+
+    def _policies(self) -> dict[str, OnReplay]:
+        found: dict[str, OnReplay] = {}
+        for route, policy in (self.effects or {}).items():
+            if policy not in EFFECTS:
+                raise BadRequest("invalid_body", f"effects of {route} is {policy!r}; use run, skip or refuse")
+            found[route] = policy
+        return found
+
+    def matches(self, plan: Plan) -> bool:
+        """Whether a plan has counted what this form asks for. Times before now match any fixed time."""
+        asked = plan.request
+        same = (
+            ("from_execution_id", self.from_execution_id),
+            ("from_stage", self.from_stage),
+            ("from_path", self.from_path),
+            ("to_route", self.to_route),
+            ("only", self.only),
+            ("limit", self.limit),
+            *(("config_version", text) for text in [self.config_version] if text),
+        )
+        if any(str(asked.get(name) or "").removesuffix("/") != text.removesuffix("/") for name, text in same):
+            return False
+        if any((_lines(getattr(self, name)) or None) != asked.get(name) for name in _LISTS):
+            return False
+        if bool(self.in_replay) != ("in_replay" in asked) or "attributes" in asked:
+            return False
+        effects = asked.get("effects") or {}
+        if any(effects.get(route, "run") != policy for route, policy in (self.effects or {}).items()):
+            return False
+        return all(_is_time(getattr(self, name), asked.get(name)) for name in _TIMES)
+
+
+_TIMES: Final = ("modified_after", "modified_before")
+
+
+def _all(given: Mapping[str, Any], name: str) -> list[str]:
+    if isinstance(given, ImmutableMultiDict):
+        return [str(one) for one in given.getlist(name)]
+    return [given[name]] if name in given else []
+
+
+def _lines(text: str) -> list[str] | None:
+    return [line.strip() for line in text.splitlines() if line.strip()] or None
+
+
+def _is_time(text: str, planned: str | None) -> bool:
+    if not text or planned is None:
+        return not text and planned is None
+    try:
+        return text.startswith("-") or fixed_time(text, 0) == planned
+    except ValueError:
+        return False
+
+
+def _whole(name: str, text: str, least: int, most: int) -> int | None:
+    digits = text.replace(",", "").replace(" ", "")
+    if not digits:
+        return None
+    if not digits.isascii() or not digits.isdecimal() or not least <= int(digits[:19]) <= most:
+        raise BadRequest("invalid_body", f"{name} is {text!r}; use a whole number from {least} to {most:,}")
+    return int(digits)
+
+
+def _amount(name: str, text: str) -> float | None:
+    try:
+        value = float(text.replace(",", "")) if text else None
+    except ValueError:
+        value = math.nan
+    if value is not None and not math.isfinite(value):
+        raise BadRequest("invalid_body", f"{name} is {text!r}; use a number")
+    return value
+
+
+def command_of(plan: Plan, form: ReplayForm) -> str:
+    """Return the command that replays a plan as the form says."""
+    words = ["playhead", "replay", "--plan", str(plan.plan_id)]
+    if form.pace != "none" and form.pace_value:
+        words += ["--rate" if form.pace == "rate" else "--queue-depth", form.pace_value]
+    if form.canary:
+        words += ["--canary", form.canary]
+        words += ["--max-failed", form.max_failed] if form.max_failed else []
+    if form.require_code:
+        words.append("--require-code")
+    if form.reason:
+        words += ["--reason", form.reason]
+    return shlex.join(words)
+
+
+def body_of(plan: Plan, form: ReplayForm) -> Mapping[str, Any]:
+    """Return the body of the request of the API that replays a plan as the form says."""
+    try:
+        request = form.to_replay(plan.plan_id, "")
+    except BadRequest:
+        return {"plan_id": str(plan.plan_id)}
+    body: dict[str, Any] = {"plan_id": str(plan.plan_id)}
+    if isinstance(request.pace, RatePace):
+        body["pace"] = {"rate": request.pace.rate}
+    elif request.pace:
+        body["pace"] = {"queue_depth": request.pace.queue_depth}
+    if request.canary:
+        body["canary"] = {"objects": request.canary.objects, "max_failed": request.canary.max_failed}
+    if request.reason:
+        body["reason"] = request.reason
+    return body
+
+
+def plan_body(form: ReplayForm) -> Mapping[str, Any]:
+    """Return the body of the request of the API for the plan of a form."""
+    body: dict[str, Any] = {
+        name: value
+        for name, value in form.pairs()
+        if name in ("from_execution_id", "from_stage", "from_path", "to_route", *_TIMES, "only", "in_replay")
+    }
+    body |= {name: lines for name in _LISTS if (lines := _lines(getattr(form, name)))}
+    body |= {
+        name: int(text) for name in ("limit", "config_version") if (text := getattr(form, name)).isdecimal()
+    }
+    return body | ({"effects": dict(form.effects)} if form.effects else {})

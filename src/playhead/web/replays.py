@@ -1,0 +1,59 @@
+"""`/replays`: the list of replays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from playhead.model import Replay
+from playhead.web.page import ROWS, Answer, ApiCall, Ask, Page, Shown, url
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaysView:
+    """A page of the list of replays.
+
+    Attributes:
+        replays: newest first.
+        source: only replays of this execution; None: of all.
+        next_url: the next page; None at the end.
+        first_url: the first page; None if it is shown.
+    """
+
+    replays: Sequence[Replay]
+    source: UUID | None
+    next_url: str | None
+    first_url: str | None
+
+
+async def show(ask: Ask) -> Answer:
+    source = await ask.execution("from_execution_id") if ask.text("from_execution_id") else None
+    cursor = ask.text("cursor")
+    found = await ask.services.executions.replays(source, cursor, ROWS)
+    cells: dict[str, str] = {}
+    for one in found.items:
+        cells |= {
+            f"{one.replay_batch_id}.published": f"{one.objects_published:,}",
+            f"{one.replay_batch_id}.found": f"{one.objects_found:,}",
+            f"{one.replay_batch_id}.failed": f"{one.objects_failed:,}",
+        }
+    view = ReplaysView(
+        found.items,
+        source,
+        url("/replays", from_execution_id=source, cursor=found.next_cursor) if found.next_cursor else None,
+        url("/replays", from_execution_id=source) if cursor else None,
+    )
+    return Shown(
+        "Replays",
+        view,
+        [ApiCall(url("/api/v1/replays", from_execution_id=source, limit=ROWS, cursor=cursor))],
+        cells=cells,
+        # Only the states of the rows that are shown: new rows do not move the others.
+        shape=" ".join(one.state for one in found.items),
+        ended=all(one.status for one in found.items) and bool(cursor),
+    )
+
+
+PAGES: Final = (Page("/replays", "replays.html", show, "replays", live=True),)

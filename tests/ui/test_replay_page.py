@@ -1,0 +1,262 @@
+"""The page that counts and starts a replay."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+
+from playhead.ids import uuid7
+from playhead.model import LoadedAdapter, LoadedCode
+from playhead.ports.catalog.upkeep import Process
+from tests.api.server import WORDS
+from tests.ui.site import Site
+
+TWO = {"a.txt": b"one two", "b.txt": b"three"}
+
+
+def field(page: str, name: str) -> str:
+    """Return the value of a hidden field."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    assert found, name
+    return found[1]
+
+
+async def counted(site: Site, source: str, stage: str = "shouted", route: str = "split", **more: str) -> str:
+    """Return the path of the page with the plan."""
+    query = httpx.QueryParams(
+        {"from_execution_id": source, "from_stage": stage, "to_route": route, "count": "1", **more}
+    )
+    answer = await site.http.get(f"/replay?{query}")
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+async def press(site: Site, path: str, **changed: str) -> httpx.Response:
+    """Press "Replay" on the page with a plan."""
+    page = await site.page(path)
+    fields = dict(httpx.URL(path).params) | {
+        name: field(page, name) for name in ("from_execution_id", "plan_id", "key")
+    }
+    return await site.send("/replay", **(fields | changed))
+
+
+async def plans(site: Site) -> list[dict[str, Any]]:
+    return await site.items("replay/plans")
+
+
+async def test_the_button_holds_the_number_of_objects(site: Site):
+    source = await site.run(TWO)
+
+    path = await counted(site, source)
+    page = await site.page(path)
+
+    assert re.search(r'<button[^>]* id="replay-button">.*Replay 2 objects</button>', page)
+    assert source in page
+    assert "a.md" in page
+    twin = await site.twin(path)
+    assert twin["view"]["plan"]["objects"] == 2
+    assert twin["view"]["can_replay"] is True
+    assert [call["path"] for call in twin["api"][:2]] == ["/api/v1/replay/plan", "/api/v1/replay"]
+
+
+async def test_reading_a_page_makes_no_second_plan(site: Site):
+    source = await site.run(TWO)
+    path = await counted(site, source)
+
+    await site.page(path)
+    await site.twin(path)
+    assert await site.cells(path) == {"objects": "2"}
+
+    assert len(await plans(site)) == 1
+
+
+async def test_a_link_without_a_route_counts_if_one_route_follows_the_stage(site: Site):
+    source = await site.run(TWO)
+
+    answer = await site.http.get(f"/replay?from_execution_id={source}&from_stage=shouted")
+
+    assert "to_route=split" in answer.headers["location"]
+    again = await site.http.get(f"/replay?from_execution_id={source}&from_stage=shouted")
+    assert again.headers["location"] == answer.headers["location"]
+
+
+async def test_a_page_without_a_stage_makes_no_plan(site: Site):
+    source = await site.run(TWO)
+
+    page = await site.page("/replay?from_execution_id=latest")
+
+    assert source in page
+    assert "shouted: 2 objects" in page
+    assert "disabled" in re.search(r'<button[^>]* id="replay-button"[^>]*>', page)[0]  # type: ignore[index]
+    assert await plans(site) == []
+    assert "Recent executions" in await site.page("/replay")
+
+
+async def test_replay_starts_a_replay_and_shows_its_progress(site: Site):
+    source = await site.run(TWO)
+    path = await counted(site, source)
+
+    answer = await press(site, path, reason="new split", pace="rate", pace_value="1000")
+
+    assert answer.status_code == 303, answer.text
+    [batch] = await site.items("replays")
+    assert answer.headers["location"] == f"/replays/{batch['replay_batch_id']}"
+    assert (batch["objects_found"], batch["reason"], batch["pace"]) == (2, "new split", {"rate": 1000.0})
+
+
+async def test_a_second_press_starts_no_second_replay(site: Site):
+    source = await site.run(TWO)
+    path = await counted(site, source)
+    key = str(uuid7())
+
+    first = await press(site, path, key=key)
+    second = await press(site, path, key=key)
+
+    assert first.headers["location"] == second.headers["location"]
+    assert len(await site.items("replays")) == 1
+    assert "A replay was started from this plan" in await site.page(path)
+
+
+async def test_a_key_with_another_reason_is_refused(site: Site):
+    source = await site.run(TWO)
+    path = await counted(site, source)
+    key = str(uuid7())
+    await press(site, path, key=key)
+
+    answer = await press(site, path, key=key, reason="another")
+
+    assert answer.status_code == 409
+    assert "idempotency_key_reused" in answer.text
+
+
+async def test_a_form_that_has_changed_since_is_not_replayed(site: Site):
+    source = await site.run(TWO)
+    path = await counted(site, source)
+
+    answer = await press(site, path, from_path="a.txt")
+
+    assert answer.status_code == 400
+    assert "plan_mismatch" in answer.text
+    assert 'value="a.txt"' in answer.text  # the form is kept
+    assert await site.items("replays") == []
+
+
+async def test_without_a_plan_nothing_is_replayed(site: Site):
+    source = await site.run(TWO)
+
+    answer = await site.send("/replay", from_execution_id=source, from_stage="shouted", to_route="split")
+
+    assert answer.status_code == 409
+    assert "count the objects first" in answer.text
+
+
+async def test_an_object_that_is_gone_is_named(site: Site):
+    source = await site.run(TWO)
+    path = await counted(site, source)
+    await site.store.delete([f"{source}/shouted/a.md"])
+
+    answer = await press(site, path)
+
+    assert answer.status_code == 409
+    assert "plan_changed" in answer.text
+    assert f"{source}/shouted/a.md"[37:] in answer.text
+    assert "gone" in answer.text
+    assert 'id="replay-button" disabled' in answer.text
+
+
+async def test_an_object_that_was_added_later_is_not_replayed(site: Site):
+    source = await site.run(TWO)
+    path = await counted(site, source)
+    await site.put(f"{source}/shouted/late.txt")
+
+    await press(site, path)
+    await site.work()
+
+    [batch] = await site.items("replays")
+    assert batch["objects_found"] == 2
+
+
+async def test_filters_are_kept_and_select(site: Site):
+    source = await site.run(TWO)
+
+    path = await counted(site, source, include="*.md\nc.*", exclude="b.*", modified_after="-7d", limit="5")
+    page = await site.page(path)
+
+    assert "Replay 1 object<" in page
+    assert ">*.md\nc.*</textarea>" in page
+    assert 'value="-7d"' in page
+    assert "1 not selected" in page
+    assert (await press(site, path)).status_code == 303
+
+
+async def test_a_selection_without_a_match_is_a_message_and_keeps_the_form(site: Site):
+    source = await site.run(TWO)
+
+    page = await site.page(
+        f"/replay?from_execution_id={source}&from_stage=shouted&to_route=split&include=z*", 400
+    )
+
+    assert "selection_empty" in page
+    assert ">z*</textarea>" in page
+    missing = f"/replay?from_execution_id={source}&from_stage=shouted&to_route=split&from_path=zzz"
+    assert "no_objects" in await site.page(missing, 404)
+    assert "is not a time" in await site.page(
+        f"/replay?from_execution_id={source}&from_stage=shouted&to_route=split&modified_after=soon", 400
+    )
+
+
+async def test_the_difference_of_the_configs_is_shown(site: Site):
+    source = await site.run(TWO)
+    await site.apply(WORDS.replace("adapters: [{type: split}]", "adapters: [{type: split}, {type: upper}]"))
+
+    page = await site.page(await counted(site, source))
+
+    assert '<tr class="add">' in page
+    assert "1 line added, 1 removed since words version 1" in page
+    assert "words version 2 will run" in page
+
+
+async def test_external_routes_offer_run_skip_and_refuse(site: Site):
+    await site.apply(WORDS.replace("stage: split/words}", "stage: split/words, to: [aside]}"))
+    source = await site.run(TWO)
+
+    path = await counted(site, source)
+    page = await site.page(path)
+    for policy in ("run", "skip", "refuse"):
+        assert f'name="effects.aside" value="{policy}"' in page
+    refused = await site.page(await counted(site, source, **{"effects.aside": "refuse"}))
+    skipped = await counted(site, source, **{"effects.aside": "skip"})
+
+    assert "The replay would be refused" in refused
+    assert 'id="replay-button" disabled' in refused
+    assert (await press(site, skipped)).status_code == 303
+    [batch] = await site.items("replays")
+    assert batch["effects"] == {"aside": "skip"}
+
+
+async def test_a_stale_worker_is_named(site: Site):
+    source = await site.run(TWO)
+    for name, version in (("old", "1"), ("new", "2")):
+        adapter = LoadedAdapter("split", version, f"sha256:{name}", "/x/steps.py")
+        await site.catalog.heartbeat(
+            Process(f"worker-{name}", "worker", f"{name}-host", 1),
+            ["words.split"],
+            loaded=LoadedCode("1.2.3", (adapter,)),
+        )
+
+    page = await site.page(await counted(site, source))
+
+    assert "1 of 2 workers still runs split 1" in page
+    assert "old-host" in page
+
+
+async def test_a_plan_that_does_not_exist_is_a_message(site: Site):
+    source = await site.run(TWO)
+
+    page = await site.page(
+        f"/replay?from_execution_id={source}&from_stage=shouted&to_route=split&plan_id={uuid7()}", 404
+    )
+
+    assert "plan_not_found" in page

@@ -1,0 +1,169 @@
+"""The list of replays, and the page of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from playhead.ids import uuid7
+from tests.ui.site import Site
+
+FILES = {f"{name}.txt": b"one two" for name in "abcdef"}
+
+
+@pytest.fixture
+async def source(site: Site) -> str:
+    return await site.run(FILES)
+
+
+async def replayed(site: Site, source: str, **more: Any) -> Any:
+    """Start a replay, and return it."""
+    body = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split", **more}
+    answer = await site.http.post("/api/v1/replay", json=body, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+SLOW = {"pace": {"rate": 0.01}}
+
+
+async def test_the_list_has_reason_state_and_numbers(site: Site, source: str):
+    first = await replayed(site, source, reason="a new splitter")
+    await site.work()
+    other = await site.run({"x.txt": b"x"})
+    await replayed(site, other)
+
+    page = await site.page("/replays")
+    of_source = await site.page(f"/replays?from_execution_id={source}")
+
+    assert "a new splitter" in page
+    assert "shouted → split" in page
+    twin = await site.twin("/replays")
+    assert [one["objects_found"] for one in twin["view"]["replays"]][-1] == 6
+    assert first["replay_batch_id"] in of_source
+    assert len((await site.twin(f"/replays?from_execution_id={source}"))["view"]["replays"]) == 1
+    assert (await site.cells("/replays"))[f"{first['replay_batch_id']}.published"] == "6"
+
+
+async def test_the_numbers_are_those_of_the_api(site: Site, source: str):
+    batch = (await replayed(site, source, reason="again"))["replay_batch_id"]
+    await site.work()
+
+    page = await site.page(f"/replays/{batch}")
+    cells = await site.cells(f"/replays/{batch}")
+    twin = await site.twin(f"/replays/{batch}")
+    api = await site.get(f"replays/{batch}")
+
+    assert {name: twin["view"]["replay"][name] for name in api if name not in ("rate", "eta_seconds")} == {
+        name: value for name, value in api.items() if name not in ("rate", "eta_seconds")
+    }
+    assert (cells["found"], cells["published"], cells["to_go"]) == ("6", "6", "0")
+    assert cells["route.split.text"] == "6 done"
+    assert cells["route.split.done"] == "1000.0"
+    assert "“again”" in page
+    assert "Completed" in page
+    assert f"/executions/{source}/compare?with={api['execution_id']}" in page
+
+
+async def test_a_replay_is_found_by_other_names(site: Site, source: str):
+    made = await replayed(site, source)
+
+    for name in ("latest", made["execution_id"], made["replay_batch_id"][-8:]):
+        answer = await site.http.get(f"/replays/{name}")
+        assert answer.headers["location"] == f"/replays/{made['replay_batch_id']}", name
+    assert "there is no replay" in await site.page(f"/replays/{uuid7()}", 404)
+
+
+async def test_pause_resume_pace_and_cancel(site: Site, source: str):
+    batch = (await replayed(site, source, **SLOW))["replay_batch_id"]
+    path = f"/replays/{batch}"
+    await site.http.get(path)
+
+    async def control(name: str, **fields: str) -> Any:
+        answer = await site.send(f"{path}/{name}", **fields)
+        assert (answer.status_code, answer.headers.get("location")) == (303, path), answer.text
+        return await site.get(f"replays/{batch}")
+
+    assert (await control("pause"))["state"] == "paused"
+    page = await site.page(path)
+    assert f'action="{path}/resume"' in page
+    assert f'action="{path}/pause"' not in page
+    assert (await control("pace", pace="queue_depth", pace_value="7"))["pace"] == {"queue_depth": 7}
+    assert "at most 7 waiting in the queue" in await site.page(path)
+    assert (await control("pace", pace="rate", pace_value="0.01"))["pace"] == {"rate": 0.01}
+    assert (await control("resume"))["state"] in ("queued", "publishing")
+    assert (await control("cancel"))["state"] == "cancelled"
+    cells, api = await site.cells(path), await site.get(f"replays/{batch}")
+    assert (cells["published"], cells["failed"]) == (
+        f"{api['objects_published']}",
+        f"{api['objects_failed']}",
+    )
+    assert f'action="{path}/resume"' not in await site.page(path)
+
+
+async def test_cancel_and_withdraw(site: Site, source: str):
+    batch = (await replayed(site, source, **SLOW))["replay_batch_id"]
+
+    answer = await site.send(f"/replays/{batch}/withdraw")
+
+    assert answer.status_code == 303
+    assert (await site.get(f"replays/{batch}"))["state"] == "cancelled"
+
+
+async def test_a_control_of_an_ended_replay_is_a_notice_on_its_page(site: Site, source: str):
+    batch = (await replayed(site, source))["replay_batch_id"]
+    await site.work()
+
+    answer = await site.send(f"/replays/{batch}/pause")
+
+    assert answer.status_code == 409
+    assert 'id="notice"' in answer.text
+    assert "shouted → split" in answer.text
+    assert (await site.send(f"/replays/{batch}/pace", pace="rate", pace_value="x")).status_code == 400
+
+
+async def test_the_shape_changes_with_the_state(site: Site, source: str):
+    batch = (await replayed(site, source, **SLOW))["replay_batch_id"]
+    live = f"/replays/{batch}.live"
+
+    before = (await site.http.get(live)).json()["shape"]
+    await site.send(f"/replays/{batch}/pause")
+
+    assert (await site.http.get(live)).json()["shape"] != before
+
+
+async def test_the_report_can_be_downloaded(site: Site, source: str):
+    batch = (await replayed(site, source, report=True))["replay_batch_id"]
+    await site.work()
+    await site.services.reports.write_due()
+
+    page = await site.page(f"/replays/{batch}")
+
+    assert f"/api/v1/replays/{batch}/report/lines?revision=1" in page
+    assert "6 lines" in page
+
+
+async def test_a_canary_that_failed_is_explained(site: Site):
+    source = await site.run({"a.txt": b"bad", "b.txt": b"good"})
+    batch = (
+        await replayed(
+            site, source, from_stage="input", to_route="upper", canary={"objects": 1, "max_failed": 0}
+        )
+    )["replay_batch_id"]
+    await site.process()
+    await site.driven()
+
+    page = await site.page(f"/replays/{batch}")
+
+    assert "Too many of the first objects failed" in page or "first 1 object is being processed" in page
+
+
+async def test_replay_again_fills_in_the_form(site: Site, source: str):
+    made = await replayed(site, source, include=["a.*"], reason="first")
+
+    twin = await site.twin(f"/replays/{made['replay_batch_id']}")
+
+    assert "include=a.%2A" in twin["view"]["again"]
+    answer = await site.http.get(twin["view"]["again"])
+    assert "plan_id=" in answer.headers["location"]
