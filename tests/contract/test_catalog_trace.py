@@ -168,6 +168,66 @@ async def test_descendants_follow_replays_if_asked_to(catalog: Catalog, lab: Lab
     assert await below(across_replays=True) == own | {family.again, family.below}
 
 
+async def test_the_family_of_a_message_is_its_chain_with_the_neighbour_of_each(catalog: Catalog, lab: Lab):
+    family = await Siblings(lab).grow()
+
+    found, is_all = await catalog.family(family.child, limit=100)
+
+    assert is_all
+    assert [(one.correlation_id, one.distance, one.via, one.neighbour) for one in found] == [
+        (family.child, 0, "self", None),
+        (family.root, -1, "parent", 0),
+        (family.first, 1, "parent", 0),
+        (family.second, 1, "parent", 0),
+        (family.again, 1, "replay", 0),
+        (family.below, 2, "parent", 4),
+    ]
+    assert [(one.route, one.stage, one.outputs) for one in found[:3]] == [
+        ("split", "segments/small", 2),
+        ("convert", "pages", 1),
+        ("index", None, 0),
+    ]
+    child, root, first, _, again, _ = found
+    assert (child.input_key, child.output_key, child.status) == (family.page, family.keys[0], "completed")
+    assert (child.config, child.config_version, child.execution_id) == ("docs", 1, family.run)
+    assert (root.output_key, first.output_key) == (family.page, None)
+    assert (again.execution_id, again.input_key) == (family.replay, family.keys[0])
+
+
+async def test_the_family_of_an_object_has_no_messages_of_its_siblings(catalog: Catalog, lab: Lab):
+    family = await Siblings(lab).grow()
+
+    found, _ = await catalog.family(family.keys[0], limit=100)
+    assert [(one.correlation_id, one.distance, one.via, one.neighbour) for one in found] == [
+        (family.child, 0, "self", None),
+        (family.root, -1, "parent", 0),
+        (family.first, 1, "parent", 0),
+        (family.again, 1, "replay", 0),
+        (family.below, 2, "parent", 3),
+    ]
+    found, _ = await catalog.family(f"{family.run}/input/a.md", limit=100)
+    assert [(one.correlation_id, one.distance, one.via, one.neighbour) for one in found[:2]] == [
+        (family.root, 1, "replay", None),
+        (family.child, 2, "parent", 0),
+    ]
+    assert len(found) == 6
+    unread = f"{family.replay}/pages/again.md"
+    found, _ = await catalog.family(unread, limit=100)
+    assert [one.distance for one in found] == [0, -1, -2, 1]
+    assert found[1].via == "replay"
+    for nothing in (lab.unknown(), f"{lab.unknown()}/input/a"):
+        assert await catalog.family(nothing, limit=100) == ([], True)
+
+
+async def test_a_family_ends_at_a_limit(catalog: Catalog, lab: Lab):
+    family = await Siblings(lab).grow()
+    for of, size in ((family.child, 6), (family.keys[0], 5), (f"{family.run}/input/a.md", 6)):
+        whole, _ = await catalog.family(of, limit=size)
+        for limit in range(1, size + 1):
+            found, is_all = await catalog.family(of, limit=limit)
+            assert (found, is_all) == (whole[:limit], limit == size)
+
+
 async def test_the_messages_that_an_execution_replayed_are_found_by_the_messages_before(
     catalog: Catalog, lab: Lab
 ):

@@ -10,7 +10,7 @@ from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
 from playhead.api.ids import NO_EXECUTION, BatchId, MessageId, key_query
 from playhead.engine.paging import list_of, page_of
-from playhead.model import ChainCounts, ChainLink, Lineage, Page, RowState
+from playhead.model import ChainCounts, ChainLink, ChainSummary, Lineage, Page, RowState
 
 router = APIRouter(prefix="/api/v1/lineage", tags=["lineage"])
 
@@ -52,6 +52,16 @@ async def get_object_chain(
     `distance` 1, or 0 if no message produced it. Each page is in order of `distance`.
     """
     return await asked.lineage.chain_of_object(object_key, direction, cursor, limit)
+
+
+@router.get("/chain/summary", responses=_no_object)
+async def summarize_object_chain(object_key: ObjectKey, asked: Asked) -> ChainSummary:
+    """Group the messages above and below one object by execution and route, also across replays.
+
+    A fan-out into thousands of messages is one group. Messages that received other outputs of the same
+    message are not included. Reads up to 10,000 messages, the nearest ones.
+    """
+    return await asked.lineage.summary_of_object(object_key)
 
 
 @router.get("/counts", responses=_no_object)
@@ -99,6 +109,15 @@ async def get_lineage_chain(
     one.
     """
     return await asked.lineage.chain(correlation_id, direction, cursor, limit)
+
+
+@router.get("/{correlation_id}/chain/summary", responses=responses(*NO_EXECUTION, "message_not_found"))
+async def summarize_chain(correlation_id: MessageId, asked: Asked) -> ChainSummary:
+    """Group the ancestors and descendants of a message by execution and route, also across replays.
+
+    Reads up to 10,000 messages, the nearest ones.
+    """
+    return await asked.lineage.summary(correlation_id)
 
 
 @router.get("/{correlation_id}/counts", responses=responses(*NO_EXECUTION, "message_not_found"))

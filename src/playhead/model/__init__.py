@@ -107,7 +107,7 @@ from playhead.model.retention import (
     replayable_until,
 )
 from playhead.model.structure import Pipeline, PipelineAdapter, PipelineEdge, PipelineRoute
-from playhead.model.trace import ChainCount, ChainCounts
+from playhead.model.trace import ChainCount, ChainCounts, ChainEdge, ChainGroup, ChainSummary
 from playhead.model.views import (
     MOST_OUTPUT_KEYS,
     OPEN_STATES,
@@ -153,7 +153,10 @@ __all__ = [
     "Canary",
     "ChainCount",
     "ChainCounts",
+    "ChainEdge",
+    "ChainGroup",
     "ChainLink",
+    "ChainSummary",
     "ChangedObject",
     "CodeNote",
     "Compare",

@@ -1,11 +1,12 @@
-"""What became of an object or a message: counts of the messages below it."""
+"""Summaries of the messages above and below an object or a message."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
-from playhead.model.views import RowState
+from playhead.model.views import Kind, RowState
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,80 @@ class ChainCounts:
     messages: int
     is_complete: bool
     counts: list[ChainCount]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainGroup:
+    """Messages of one route of one execution, above or below an object or a message.
+
+    Attributes:
+        execution_id: execution of the messages.
+        kind: kind of the execution.
+        replay_batch_id: replay batch of the execution; None unless it is a replay.
+        created_at: start of the execution; RFC 3339 in UTC.
+        config: config of the route.
+        config_version: version of the config.
+        route: route that processes the messages.
+        stage: stage of their outputs; None if the route stores none.
+        direction: `self`: the requested message, or the one that produced the requested object. `up`: its
+            ancestors. `down`: its descendants, and the messages that received the object.
+        messages: number of messages.
+        outputs: number of their outputs that belong to the chain. An ancestor has one, and so has the message
+            that produced the requested object.
+        failed: number of dead letters among the messages.
+        correlation_id: id of one of the messages.
+        input_key: key of its input object.
+        key: key of one of its outputs that belong to the chain; None without one.
+    """
+
+    execution_id: UUID
+    kind: Kind
+    replay_batch_id: UUID | None
+    created_at: str
+    config: str
+    config_version: int
+    route: str
+    stage: str | None
+    direction: Literal["up", "self", "down"]
+    messages: int
+    outputs: int
+    failed: int
+    correlation_id: UUID
+    input_key: str
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEdge:
+    """A relation between two groups: outputs of the first are inputs of the second.
+
+    Attributes:
+        from_group: place of the first group in the list of groups, from 0.
+        to_group: place of the second group.
+        via: `parent`: within an execution; `replay`: across two executions.
+        messages: number of messages of the second group for which it holds.
+    """
+
+    from_group: int
+    to_group: int
+    via: Literal["parent", "replay"]
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSummary:
+    """The messages above and below an object or a message, grouped by execution and route.
+
+    The number of groups depends on the executions and the routes, not on the number of messages.
+
+    Attributes:
+        groups: the ancestors, the furthest first; the requested message; the descendants, the nearest first.
+        edges: relations between the groups.
+        messages: number of messages in all groups.
+        is_complete: false if the walk ended early, at 10,000 messages.
+    """
+
+    groups: list[ChainGroup]
+    edges: list[ChainEdge]
+    messages: int
+    is_complete: bool

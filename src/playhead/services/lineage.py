@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Final, Literal, Protocol
 from uuid import UUID
 
+from playhead.engine.families import summarize
 from playhead.engine.listing import Listing
 from playhead.engine.lookup import PrunedObjects, check_key, find_execution, find_replay, no_object
 from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_before
 from playhead.errors import NotFound
 from playhead.ids import parse_uuid
-from playhead.model import ChainCount, ChainCounts, ChainLink, Lineage, Page, Replay
+from playhead.model import ChainCount, ChainCounts, ChainLink, ChainSummary, Lineage, Page, Replay
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.trace import Trace
@@ -141,6 +142,40 @@ class LineageService:
         by_route = Counter((one.execution_id, one.config, one.route, one.status) for one in below)
         counts = [ChainCount(*group, messages) for group, messages in by_route.items()]
         return ChainCounts(len(below), is_all, counts)
+
+    async def summary(self, correlation_id: UUID) -> ChainSummary:
+        """Return the chain of a message, in both directions, grouped by execution and route.
+
+        Reads up to 10,000 messages, the nearest ones.
+
+        Raises:
+            NotFound: `message_not_found`.
+        """
+        summary = await self._summary(correlation_id)
+        if not summary.groups:
+            raise _no_message(correlation_id)
+        return summary
+
+    async def summary_of_object(self, key: str) -> ChainSummary:
+        """Return the chain of an object, in both directions, grouped by execution and route.
+
+        Messages that received other outputs of the same message are not included. There are no groups if no
+        message produced or received the object. Reads up to 10,000 messages, the nearest ones.
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `object_not_found`.
+        """
+        check_key(key)
+        summary = await self._summary(key)
+        if not summary.groups:
+            await self._check_object(key)
+        return summary
+
+    async def _summary(self, of: UUID | str) -> ChainSummary:
+        found, is_complete = await self._catalog.family(of, limit=MOST_COUNTED)
+        executions = await self._catalog.executions_named(list({one.execution_id for one in found}))
+        return summarize(found, executions, of, is_complete=is_complete)
 
     async def _check_object(self, key: str) -> None:
         if await self._catalog.pruned_object(key):

@@ -12,7 +12,7 @@ from playhead.backends.sql import RETRY
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.model import ROW_STATES, ChainLink
-from playhead.ports.catalog.trace import LONGEST_TEXT, Descendant
+from playhead.ports.catalog.trace import LONGEST_TEXT, Descendant, Relative
 
 Direction = Literal["up", "down", "both"]
 Via = Literal["self", "parent", "replay"]
@@ -113,7 +113,7 @@ class TracePart(BrowsePart):
                     below = start.below[: room - len(walked)]
                 elif level:
                     rows = await db.rows(SQL.chain_down, above=level, limit=room - len(walked))
-                    below = [_Link(n, distance, via) for n, via in rows]
+                    below = [_Link(n, distance, via) for n, via, _ in rows]
             walked += below
             level = [link.n for link in below]
             if above is None and not level:
@@ -132,7 +132,7 @@ class TracePart(BrowsePart):
             while level and len(walked) <= limit:
                 distance += 1
                 rows = await db.rows(below, above=level, limit=limit + 1 - len(walked))
-                level = [n for n, _ in rows if n not in walked]
+                level = [row[0] for row in rows if row[0] not in walked]
                 walked |= dict.fromkeys(level, distance)
             numbers = list(walked)[:limit]
             return await self._described(db, numbers, walked), len(walked) <= limit
@@ -163,6 +163,65 @@ class TracePart(BrowsePart):
                     text=text or None,
                     retry_at=moment_or_none(due) if state == RETRY else None,
                     outputs_pruned_at=moment_or_none(pruned),
+                )
+            )
+        return found
+
+    async def family(self, of: UUID | str, *, limit: int) -> tuple[list[Relative], bool]:
+        async def find(db: Session) -> tuple[list[Relative], bool]:
+            start = await self._start(db, of, "both", limit + 1)
+            if start is None:
+                return [], True
+            # The number of each message, with its link and the next message towards the start.
+            walked: dict[int, tuple[_Link, int | None]] = {}
+            below = start.below
+            if start.message is None:
+                below = [_Link(link.n, 1, "replay") for link in start.nearest]
+            else:
+                rows = await db.rows(SQL.chain_up, start=start.message, limit=limit + 1)
+                last = None
+                for n, distance, via in rows:
+                    walked[n] = _Link(n, distance, via), last
+                    last = n
+            walked |= {link.n: (link, start.message) for link in below or ()}
+            level = [start.message] if below is None else [link.n for link in below]
+            distance = 1 if below is None else 2
+            while level and len(walked) <= limit:
+                rows = await db.rows(SQL.chain_down, above=level, limit=limit + 1 - len(walked))
+                found = {n: (_Link(n, distance, via), above) for n, via, above in rows if n not in walked}
+                walked |= found
+                level = list(found)
+                distance += 1
+            kept = dict(list(walked.items())[:limit])
+            return await self._relatives(db, kept), len(walked) <= limit
+
+        return await self._db.read(find)
+
+    async def _relatives(self, db: Session, walked: dict[int, tuple[_Link, int | None]]) -> list[Relative]:
+        rows = {row[0]: row for row in await db.rows(SQL.relatives, rows=list(walked))}
+        counted = {row[0]: row[1:] for row in await db.rows(SQL.outputs_counted, rows=list(walked))}
+        lanes = await self._learn(db, {row[3] for row in rows.values()})
+        places = {n: place for place, n in enumerate(walked)}
+        found = []
+        for n, (link, neighbour) in walked.items():
+            _, cid, execution, lane_id, key, state = rows[n]
+            lane: Any = lanes[lane_id]
+            outputs, first = counted.get(n, (0, None))
+            found.append(
+                Relative(
+                    correlation_id=as_uuid(cid),
+                    distance=link.distance,
+                    via=link.via,
+                    neighbour=None if neighbour is None else places[neighbour],
+                    execution_id=as_uuid(execution),
+                    config=lane.config,
+                    config_version=lane.version,
+                    route=lane.route,
+                    stage=lane.stage,
+                    status=ROW_STATES[state],
+                    input_key=key,
+                    outputs=outputs,
+                    output_key=first,
                 )
             )
         return found

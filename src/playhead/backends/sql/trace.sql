@@ -16,8 +16,8 @@ WITH RECURSIVE up (n, parent, object_key, distance, via) AS (
 SELECT n, distance, via FROM up ORDER BY distance DESC
 
 -- name: chain_down (postgresql)
--- The messages directly below each of these: children, and roots that took one of their outputs.
-SELECT c.n, c.via FROM unnest(:above::bigint[]) WITH ORDINALITY AS above (n, place) CROSS JOIN LATERAL (
+-- The messages directly below each of these: children, and roots that took one of their outputs; and which is above.
+SELECT c.n, c.via, above.n FROM unnest(:above::bigint[]) WITH ORDINALITY AS above (n, place) CROSS JOIN LATERAL (
   (SELECT m.n, 'parent' AS via FROM messages m WHERE m.parent = above.n ORDER BY m.n LIMIT :limit)
   UNION ALL
   (SELECT m.n, 'replay' FROM outputs o JOIN messages m ON m.object_key = o.key AND m.parent IS NULL
@@ -26,24 +26,24 @@ ORDER BY above.place, c.n LIMIT :limit
 
 -- name: chain_down (sqlite)
 -- The same; json_each numbers its values, in `key`.
-SELECT n, via FROM (
-  SELECT above.key AS place, m.n AS n, 'parent' AS via FROM json_each(:above::bigint[]) above
+SELECT n, via, above FROM (
+  SELECT above.key AS place, m.n AS n, 'parent' AS via, above.value AS above FROM json_each(:above::bigint[]) above
   CROSS JOIN messages m INDEXED BY messages_children ON m.parent = above.value
   UNION ALL
-  SELECT above.key, m.n, 'replay' FROM json_each(:above::bigint[]) above
+  SELECT above.key, m.n, 'replay', above.value FROM json_each(:above::bigint[]) above
   CROSS JOIN outputs o INDEXED BY outputs_by_message ON o.message = above.value AND o.state = {STORED}
   CROSS JOIN messages m INDEXED BY messages_roots_by_key ON m.object_key = o.key AND m.parent IS NULL)
 ORDER BY place, n LIMIT :limit
 
 -- name: children (postgresql)
 -- The messages below each of these in the same execution.
-SELECT c.n, 'parent' FROM unnest(:above::bigint[]) WITH ORDINALITY AS above (n, place)
+SELECT c.n FROM unnest(:above::bigint[]) WITH ORDINALITY AS above (n, place)
 CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.parent = above.n ORDER BY m.n LIMIT :limit) c
 ORDER BY above.place, c.n LIMIT :limit
 
 -- name: children (sqlite)
 -- The same; json_each numbers its values, in `key`.
-SELECT m.n, 'parent' FROM json_each(:above::bigint[]) above
+SELECT m.n FROM json_each(:above::bigint[]) above
 CROSS JOIN messages m INDEXED BY messages_children ON m.parent = above.value
 ORDER BY above.key, m.n LIMIT :limit
 
@@ -85,6 +85,16 @@ SELECT n FROM messages WHERE id = ANY(:ids::uuid[]) ORDER BY n
 SELECT m.n, m.id, e.id, m.lane, m.object_key, m.state, m.attempt, m.error_code, substr(m.error, 1, :length::int),
   m.not_before, {outputs_pruned_at}
 FROM messages m JOIN executions e ON e.n = m.execution WHERE m.n = ANY(:rows::bigint[])
+
+-- name: relatives
+-- The columns that a `Relative` is built from, except its outputs.
+SELECT m.n, m.id, e.id, m.lane, m.object_key, m.state FROM messages m JOIN executions e ON e.n = m.execution
+WHERE m.n = ANY(:rows::bigint[])
+
+-- name: outputs_counted
+-- How many outputs messages have, and the first one.
+SELECT o.message, count(*), min(o.key) FROM outputs o WHERE o.message = ANY(:rows::bigint[]) AND o.state = {STORED}
+GROUP BY o.message
 
 -- name: known_keys
 -- Keys of objects that the catalog contains: stored ones, and those that a run or a replay has listed.

@@ -38,6 +38,35 @@ class Descendant(NamedTuple):
     outputs_pruned_at: str | None = None
 
 
+class Relative(NamedTuple):
+    """A message in a walk in both directions.
+
+    Attributes:
+        distance: steps from the start, which has 0; negative values are ancestors.
+        via: relation to its neighbour; `self` without one.
+        neighbour: place of the next message towards the start in the list of relatives. None: it is the
+            start, or it received the object at which the walk starts, which no message produced.
+        config_version: version of the config.
+        stage: stage of its outputs; None if the route has none.
+        outputs: number of its stored outputs.
+        output_key: key of the first one in byte order; None if there are no outputs.
+    """
+
+    correlation_id: UUID
+    distance: int
+    via: Literal["self", "parent", "replay"]
+    neighbour: int | None
+    execution_id: UUID
+    config: str
+    config_version: int
+    route: str
+    stage: str | None
+    status: RowState
+    input_key: str
+    outputs: int
+    output_key: str | None
+
+
 class Trace(Protocol):
     async def takers(self, key: str, *, execution: UUID | None = None, limit: int) -> list[UUID]:
         """Return up to `limit` messages that received an object, oldest first: roots, and children of the
@@ -81,6 +110,15 @@ class Trace(Protocol):
         """Return up to `limit` messages: these and all below them, nearest first; also whether that is all.
 
         `across_replays`: also messages of other executions, which received the outputs in replays.
+        """
+        ...
+
+    async def family(self, of: UUID | str, *, limit: int) -> tuple[list[Relative], bool]:
+        """Return up to `limit` messages above and below a message or an object; also whether that is all.
+
+        The same messages as those of `chain` in both directions, across replays. The start comes first, then
+        its ancestors upwards, then the others, the nearest first. The messages that received an object have
+        distance 1, also if no message produced it. Counts the outputs of all of them.
         """
         ...
 
