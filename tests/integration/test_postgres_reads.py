@@ -145,6 +145,24 @@ async def test_the_outcomes_of_a_page_of_objects_read_few_rows(reads: Reads, unf
     assert await reads.by(lambda c: c.sources(keys)) <= MOST
 
 
+async def test_the_chain_of_a_large_fan_out_reads_few_rows_before_there_are_statistics(reads: Reads):
+    fan_out = 1000
+    root = await reads.value("SELECT min(n) FROM messages")
+    await reads.execute(
+        "INSERT INTO outputs (message, size, created_at, attempt, state, key, sha256, fingerprint, "
+        "content_type, attributes) SELECT m.n, 1, 0, 1, 1, 'k/out/' || m.n, '', '', '', '' "
+        f"FROM messages m WHERE m.object_key LIKE 'k/in/%' ORDER BY m.n LIMIT {fan_out}"
+    )
+    await reads.execute(
+        f"UPDATE messages SET parent = {root} "
+        "WHERE n IN (SELECT message FROM outputs WHERE key LIKE 'k/out/%')"
+    )
+    of = await reads.value(f"SELECT id FROM messages WHERE n = {root}")
+
+    assert await reads.by(lambda c: c.family(of, limit=10_000)) < 20 * fan_out
+    assert await reads.by(lambda c: c.descendants([of], across_replays=True, limit=10_000)) < 20 * fan_out
+
+
 async def test_the_lineage_of_a_page_of_outputs_reads_few_rows(reads: Reads):
     execution = reads.execution
     keys = [f"k/in/{n}" for n in range(1, PAGE + 1)]

@@ -143,6 +143,7 @@ def _unknown() -> Iterator[Row]:
         yield get(f"lineage/batch/{identity}", "replay_not_found", identity)
         yield get(f"lineage/{identity}", "message_not_found", identity)
         yield get(f"lineage/{identity}/chain", "message_not_found", identity)
+        yield get(f"lineage/{identity}/chain/summary", "message_not_found", identity)
         yield get(f"dead-letters/{identity}", "dead_letter_not_found", identity)
         yield post(f"dead-letters/{identity}/resend", None, "dead_letter_not_found", identity)
         yield get("storage/objects/content", "object_not_found", identity, key=f"{identity}/shouted/a.txt")

@@ -17,11 +17,14 @@ SELECT n, distance, via FROM up ORDER BY distance DESC
 
 -- name: chain_down (postgresql)
 -- The messages directly below each of these: children, and roots that took one of their outputs; and which is above.
+-- The sum keeps the planner from the primary key, and OFFSET keeps each step a lookup: with late statistics, the planner
+-- would read all roots for each of these.
 SELECT c.n, c.via, above.n FROM unnest(:above::bigint[]) WITH ORDINALITY AS above (n, place) CROSS JOIN LATERAL (
-  (SELECT m.n, 'parent' AS via FROM messages m WHERE m.parent = above.n ORDER BY m.n LIMIT :limit)
+  (SELECT m.n, 'parent' AS via FROM messages m WHERE m.parent = above.n ORDER BY m.n + 0 LIMIT :limit)
   UNION ALL
-  (SELECT m.n, 'replay' FROM outputs o JOIN messages m ON m.object_key = o.key AND m.parent IS NULL
-    WHERE o.message = above.n AND o.state = {STORED} ORDER BY m.n LIMIT :limit)) c
+  (SELECT r.n, 'replay' FROM (SELECT o.key FROM outputs o WHERE o.message = above.n AND o.state = {STORED} OFFSET 0) o
+    CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.object_key = o.key AND m.parent IS NULL OFFSET 0) r
+    ORDER BY r.n LIMIT :limit)) c
 ORDER BY above.place, c.n LIMIT :limit
 
 -- name: chain_down (sqlite)
@@ -60,11 +63,12 @@ AND m.execution + 0 = (SELECT e.n FROM executions e WHERE e.id = :execution::uui
 ORDER BY 1 LIMIT :limit
 
 -- name: replayed (postgresql)
--- Roots of an execution that received outputs of messages.
+-- Roots of an execution that received outputs of messages. OFFSET as in `chain_down`.
 SELECT x.id FROM unnest(:above::bigint[]) AS above (n) CROSS JOIN LATERAL (
-  SELECT m.n, m.id FROM outputs o JOIN messages m ON m.object_key = o.key AND m.parent IS NULL
-  WHERE o.message = above.n AND o.state = {STORED}
-    AND m.execution + 0 = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
+  SELECT r.n, r.id FROM (SELECT o.key FROM outputs o WHERE o.message = above.n AND o.state = {STORED} OFFSET 0) o
+  CROSS JOIN LATERAL (SELECT m.n, m.id, m.execution FROM messages m WHERE m.object_key = o.key AND m.parent IS NULL
+    OFFSET 0) r
+  WHERE r.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
   LIMIT :limit) x
 ORDER BY x.n LIMIT :limit
 
