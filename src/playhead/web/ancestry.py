@@ -260,7 +260,7 @@ class _Drawing:
             title = f"{messages:,} message{'' if messages == 1 else 's'}"
             if messages == 1 and links:
                 href = url(f"/lineage/{links[0].correlation_id}")
-        said = [", ".join(routes)] if routes else ["input"]
+        said = [", ".join(routes) or ("input" if stage == keys.INPUT_STAGE else "stored by another program")]
         ran = {tuple((one.type, one.version) for one in link.adapters) for link in links if link.adapters}
         if len(ran) == 1 and len(routes) == 1:
             said[0] += "".join(f", {name} {version}" for name, version in ran.pop())

@@ -10,7 +10,7 @@ from playhead.model import Diff, DiffFilter, DiffObject, DiffState, Execution
 from playhead.web.page import ROWS, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, url
 
 STATES: Final[tuple[DiffState, ...]] = get_args(DiffState)
-_FILTERS: Final[tuple[DiffFilter, ...]] = get_args(DiffFilter)
+_FILTERS: Final[tuple[DiffFilter, ...]] = ("different", *STATES)
 
 
 @dataclass(frozen=True, slots=True)

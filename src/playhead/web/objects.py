@@ -18,7 +18,7 @@ from playhead.services import Services
 from playhead.web.ancestry import Ancestry, ancestry
 from playhead.web.content import VIEWS, ContentView, content_view
 from playhead.web.page import ApiCall, Ask, Crumb, Missing, Page, Raw, Shown, or_missing, url
-from playhead.web.preview import disposition, raw_headers
+from playhead.web.preview import disposition, raw_headers, without_links
 
 _MOST_FACT: Final = 2000
 _LISTS: Final = ("map", "list")
@@ -321,11 +321,14 @@ async def raw(ask: Ask) -> Response:
     """Return the bytes of an object. The headers let a browser show them, but run or load nothing."""
     key = ask.needed("key")
     content = await ask.services.objects.content(key)
+    chunks = content.chunks
     headers = raw_headers(key, content.content_type)
     if ask.choice("save", ("yes",)):
         headers |= {"Content-Disposition": disposition(key, "attachment"), "Content-Type": keys.OCTET_STREAM}
+    elif headers["Content-Type"].startswith("text/html"):
+        chunks = without_links(chunks)
     return StreamingResponse(
-        content.chunks, headers={**headers, "Content-Length": str(content.size), "Cache-Control": "no-store"}
+        chunks, headers={**headers, "Content-Length": str(content.size), "Cache-Control": "no-store"}
     )
 
 

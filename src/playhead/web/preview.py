@@ -206,6 +206,34 @@ def hex_rows(data: bytes) -> list[HexRow]:
 # -- the bytes at their own URL --------------------------------------------------------------------
 
 
+_LINK: Final = re.compile(b"<(link)", re.IGNORECASE)
+_WIDE_LINK: Final = re.compile(b"<\0l\0i\0n\0k|\0<\0l\0i\0n\0k", re.IGNORECASE)
+
+
+async def without_links(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Replace each `<link` of HTML by `<-ink`, so that the element is text. The size stays the same.
+
+    A sandbox and a policy do not stop `<link rel="preconnect">` and `dns-prefetch`: browsers connect to the
+    host. The policy forbids everything else that the element can load.
+    """
+    held = b""
+    async for chunk in chunks:
+        data = _WIDE_LINK.sub(_broken, _LINK.sub(_broken, held + chunk))
+        cut = max(len(data) - _LONGEST_LINK, 0)
+        held = data[cut:]
+        if cut:
+            yield data[:cut]
+    yield held
+
+
+_LONGEST_LINK: Final = 9
+"""Bytes that are kept back, because `<link` may continue in the next chunk: one less than in UTF-16."""
+
+
+def _broken(found: re.Match[bytes]) -> bytes:
+    return re.sub(b"[lL]", b"-", found[0], count=1)
+
+
 def raw_headers(key: str, content_type: str) -> dict[str, str]:
     """Return the headers for the bytes of an object, with which a browser shows them but runs nothing.
 
@@ -221,7 +249,10 @@ def raw_headers(key: str, content_type: str) -> dict[str, str]:
     }.get(kind, "text/plain; charset=utf-8")
     return {
         "Content-Type": served,
-        "Content-Disposition": disposition(key, "attachment" if kind is None else "inline"),
+        # At its own URL, an SVG is a document that may connect to hosts. In an `<img>` it is not.
+        "Content-Disposition": disposition(
+            key, "attachment" if kind is None or bare == "image/svg+xml" else "inline"
+        ),
         "Content-Security-Policy": _NOTHING_RUNS,
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "SAMEORIGIN",
