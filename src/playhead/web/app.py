@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -33,6 +34,7 @@ from playhead.web import (
     compare,
     configlist,
     dead_letters,
+    find,
     help,
     home,
     message,
@@ -49,6 +51,7 @@ from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environmen
 PAGES: Final[Sequence[Page]] = (
     *home.PAGES,
     *dead_letters.PAGES,
+    *find.PAGES,
     *queues.PAGES,
     *configlist.PAGES,
     *compare.PAGES,
@@ -67,6 +70,8 @@ RAW: Final[Sequence[Raw]] = (*objects.RAW,)
 TITLES: Final = {404: "Not found", 503: "Unavailable", 500: "Internal error"}
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _COUNT_SECONDS: Final = 5.0
+_IDS: Final = ("execution_id", "from_execution_id", "key", "with", "plan_id", "group")
+"""Query parameters that name something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class ErrorView:
     error_code: str
     detail: str
     correlation_id: str | None
-    near: Sequence[Any] = ()
+    near: Sequence[find.Hit] = ()
 
 
 def _page_of(request: Request) -> str:
@@ -280,11 +285,23 @@ class _Site:
                 error_code=code,
                 detail=detail,
             )
-        view = ErrorView(status, code, detail, correlation)
+        near = await self._near(request) if status == 404 else []
+        view = ErrorView(status, code, detail, correlation, near)
         if path.endswith((".json", ".live")):
             return Response(as_json(view), status, {}, "application/json")
         shown = Shown(TITLES.get(status, "Error"), view, status=status)
         return self._page(request, shown, "error.html", None, self._dead[1])
+
+    async def _near(self, request: Request) -> Sequence[find.Hit]:
+        """Return pages that a request for an unknown page or id may have meant."""
+        path = _page_of(request)
+        named = [str(value) for value in request.path_params.values()]
+        asked = [request.query_params.get(name, "") for name in _IDS]
+        for text in filter(None, [*asked, *named, path.rpartition("/")[2]]):
+            with suppress(PlayheadError):
+                if found := [one for one in await find.near(self._services, text) if one.href != path]:
+                    return found
+        return []
 
 
 def create_pages(services: Services, *, version: str, status: Mapping[str, int]) -> ASGIApp:

@@ -125,6 +125,8 @@ def _cells(view: HomeView) -> dict[str, str]:
     for need in view.needs:
         cells[f"title.{need.id}"] = need.title
         cells[f"detail.{need.id}"] = need.detail
+        if need.at:
+            cells[f"at.{need.id}"] = need.at
     for replay in view.replays:
         cells[f"sent.{replay.replay_batch_id}"] = f"{replay.objects_published:,}"
         cells[f"found.{replay.replay_batch_id}"] = f"{replay.objects_found:,}"

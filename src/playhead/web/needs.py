@@ -40,6 +40,7 @@ class Need:
         code: error as it was reported; may be empty.
         detail: cause, or what to do.
         steps: pages that show or fix it.
+        at: time at which it happened last; RFC 3339 in UTC; None if this is not known.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Need:
     code: str
     detail: str
     steps: Sequence[Step]
+    at: str | None = None
 
 
 def of_backends(health: Health) -> Iterator[Need]:
@@ -84,8 +86,8 @@ def of_queues(rows: Sequence[QueueRow]) -> Iterator[Need]:
 
 
 def of_groups(groups: Sequence[DeadLetterGroup]) -> Iterator[Need]:
-    """Yield an item for each group of dead letters."""
-    for one in groups:
+    """Yield an item for each group of dead letters, the largest first."""
+    for one in sorted(groups, key=lambda group: -group.count):
         count = capped(one.count)
         letters = "dead letter" if one.count == 1 else "dead letters"
         alike = ", all alike" if one.count > 1 else ""
@@ -99,6 +101,7 @@ def of_groups(groups: Sequence[DeadLetterGroup]) -> Iterator[Need]:
                 Step("Look at one", link("dead_letter", one.newest)),
                 Step(f"Resend {count}…", url("/dead-letters", group=one.group)),
             ],
+            one.last_failed_at,
         )
 
 

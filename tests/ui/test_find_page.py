@@ -1,0 +1,137 @@
+"""Find, the links that it leads to, and the near matches of pages that do not exist."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
+from playhead.ids import uuid7
+from playhead.web.links import link
+from tests.api.server import WORDS
+from tests.ui.site import Site
+
+SOME = "01a213bc-9b9c-77a3-b71b-2d245629ac9a"
+
+
+async def found(site: Site, text: str) -> str:
+    """Return the URL to which Find redirects."""
+    answer = await site.http.get("/find", params={"q": text})
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"])
+
+
+async def test_find_without_a_text_says_what_it_accepts(site: Site):
+    page = await site.page("/find")
+
+    assert "Find accepts" in page
+    assert "its last digits" in page
+
+
+async def test_find_leads_from_every_id_and_name_to_its_page(site: Site):
+    execution = await site.run({"a": b"one two", "b": b"bad"}, tags=("nightly",))
+    replay = await site.replay(execution, "shouted", "split")
+    batch = replay["replay_batch_id"]
+    [letter] = await site.items("dead-letters")
+    messages = await site.items(f"executions/{execution}/lineage")
+    [message] = [
+        one["correlation_id"] for one in messages if one["status"] != "dead" and one["route"] == "upper"
+    ]
+    key = f"{execution}/shouted/a.md"
+
+    assert await found(site, execution) == f"/executions/{execution}"
+    assert await found(site, f"  {execution.upper()} ") == f"/executions/{execution}"
+    assert await found(site, execution[-8:]) == f"/executions/{execution}"
+    assert await found(site, "nightly") == f"/executions/{execution}"
+    assert await found(site, "tag:nightly") == f"/executions/{execution}"
+    assert await found(site, "latest") == f"/executions/{execution}"
+    assert await found(site, batch) == f"/replays/{batch}"
+    assert await found(site, message) == f"/lineage/{message}"
+    assert await found(site, letter["correlation_id"]) == f"/dead-letters/{letter['correlation_id']}"
+    assert await found(site, key) == f"/objects?key={key.replace('/', '%2F')}"
+    assert await found(site, "words") == "/configs/words"
+    assert await found(site, "upper") == "/configs/words?focus=upper"
+    assert await found(site, "words.upper") == "/queues/words.upper"
+    assert await found(site, "elsewhere") == "/queues/elsewhere"
+    assert await found(site, f"error in {execution}:") == f"/executions/{execution}"
+
+
+async def test_several_hits_are_listed_each_with_its_kind(site: Site):
+    await site.apply(WORDS.replace("name: words", "name: upper").replace("queue: elsewhere", "queue: there"))
+
+    page = await site.page("/find?q=upper")
+
+    assert "3 things have this name" in page
+    view = (await site.twin("/find?q=upper"))["view"]
+    assert sorted(hit["kind"] for hit in view["exact"]) == ["config", "route", "route"]
+
+
+async def test_if_nothing_is_found_similar_names_are_listed(site: Site):
+    execution = await site.run({"a": b"good"})
+    similar = execution[:-4] + ("0000" if not execution.endswith("0000") else "1111")
+
+    page = await site.page(f"/find?q={similar}")
+
+    assert "Nothing has exactly" in page
+    assert f'href="/executions/{execution}"' in page
+    assert "These were looked up" in await site.page("/find?q=nothing-like-this")
+
+
+async def test_find_needs_only_the_catalog(site: Site):
+    execution = await site.run({"a": b"good"})
+    site.broker_outage.error = broker_unavailable("no route to host")
+    site.store_outage.error = store_unavailable("the disk is gone")
+    assert await found(site, execution[-8:]) == f"/executions/{execution}"
+
+    site.catalog_outage.error = catalog_unavailable("the catalog does not answer")
+    assert "the catalog does not answer" in await site.page("/find?q=words", 503)
+
+
+@pytest.mark.parametrize("path", ["/dead-letters/{}", "/dead-letters?execution_id={}", "/nothing/{}"])
+async def test_a_page_of_an_unknown_id_lists_similar_ids(site: Site, path: str):
+    execution = await site.run({"a": b"bad"})
+    similar = execution[:-4] + ("0000" if not execution.endswith("0000") else "1111")
+
+    page = await site.page(path.format(similar), 404)
+
+    assert "Did you mean" in page
+    assert f'href="/executions/{execution}"' in page
+
+
+async def test_a_page_of_an_unknown_queue_lists_similar_ones(site: Site):
+    page = await site.page("/queues/words", 404)
+
+    assert 'href="/queues/words.upper"' in page
+    assert (await site.twin("/queues/words", 404))["near"][0]["href"]
+
+
+async def test_a_404_page_needs_no_catalog(site: Site):
+    site.catalog_outage.error = catalog_unavailable("the catalog does not answer")
+
+    assert "there is no page" in await site.page(f"/nothing/{uuid7()}", 404)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("execution", UUID(SOME), f"/executions/{SOME}"),
+        ("replay", SOME, f"/replays/{SOME}"),
+        ("message", SOME, f"/lineage/{SOME}"),
+        ("dead_letter", SOME, f"/dead-letters/{SOME}"),
+        ("object", f"{SOME}/input/a b&c", f"/objects?key={SOME}%2Finput%2Fa+b%26c"),
+        ("config", "words", "/configs/words"),
+        ("route", "words/upper", "/configs/words?focus=upper"),
+        ("queue", "words.upper", "/queues/words.upper"),
+        ("stage", f"{SOME}/split/words", f"/executions/{SOME}?stage=split%2Fwords"),
+        ("plan", SOME, f"/replay?plan_id={SOME}"),
+    ],
+)
+def test_every_kind_has_a_page(kind: str, name: Any, expected: str):
+    assert link(kind, name) == expected
+
+
+def test_an_unknown_kind_has_no_page():
+    with pytest.raises(ValueError, match="no page shows a window"):
+        link("window", "x")
