@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
 from playhead.errors import NotFound
 from playhead.ports.store import Blob, Entry, ReadResult, WriteResult
@@ -90,13 +90,13 @@ class MemoryStore:
         await self._turn()
         return self._entry(key, True) if key in self._objects else None
 
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
+    async def stream(self, key: str, *, limit: int | None = None) -> AsyncGenerator[bytes, None]:
         await self._turn()
         held = self._objects.get(key)
         if held is None:
             raise NotFound("object_not_found", f"there is no object {key!r}")
         if held[0]:
-            yield held[0]
+            yield held[0][:limit]
 
     async def check(self) -> str:
         await self._turn()

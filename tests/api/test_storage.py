@@ -94,6 +94,41 @@ async def test_content_is_an_attachment_that_a_browser_does_not_run(playhead: Pl
 
 
 @pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (1, (206, b"O", "bytes 0-0/7")),
+        (6, (206, b"ONE TW", "bytes 0-5/7")),
+        (7, (200, b"ONE TWO", None)),
+        (1_048_576, (200, b"ONE TWO", None)),
+    ],
+)
+async def test_the_first_bytes_are_sent_with_the_size_of_the_object(
+    playhead: Playhead, execution: str, limit: int, expected: tuple[int, bytes, str | None]
+):
+    query = {"key": f"{execution}/shouted/a/x.md", "limit": str(limit)}
+    answer = await playhead.http.get("/api/v1/storage/objects/content", params=query)
+    status, content, part = expected
+    assert (answer.status_code, answer.content) == (status, content)
+    assert answer.headers.get("Content-Range") == part
+    assert answer.headers["Content-Length"] == str(len(content))
+    assert answer.headers["Content-Type"] == "text/markdown"
+
+
+async def test_an_empty_object_has_no_further_bytes(playhead: Playhead, execution: str):
+    await playhead.put(f"{execution}/by-hand/empty", b"")
+    query = {"key": f"{execution}/by-hand/empty", "limit": "10"}
+    answer = await playhead.http.get("/api/v1/storage/objects/content", params=query)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1048577", "x", ""])
+async def test_a_limit_outside_its_range_is_refused(playhead: Playhead, execution: str, limit: str):
+    query = {"key": f"{execution}/shouted/a.md", "limit": limit}
+    refused = await playhead.get("storage/objects/content", 422, **query)
+    assert refused["detail"][0]["loc"] == ["query", "limit"]
+
+
+@pytest.mark.parametrize(
     ("name", "sidecar", "kind"),
     [
         ("é \"';.html", None, "text/html"),

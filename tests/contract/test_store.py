@@ -512,6 +512,17 @@ async def test_a_stream_returns_all_bytes_in_pieces(store, size):
     assert b"".join(pieces) == data[:size]
 
 
+async def test_a_stream_with_a_limit_returns_only_the_first_bytes(store):
+    data = bytes(range(256)) * 3000
+    await store.write([[Blob("e/s/x", data), Blob("e/s/empty", b"")]])
+
+    for limit in (1, 1000, 300_000, len(data) - 1, len(data), len(data) + 1, 1_000_000):
+        assert b"".join([piece async for piece in store.stream("e/s/x", limit=limit)]) == data[:limit]
+    assert [piece async for piece in store.stream("e/s/empty", limit=10)] == []
+    with pytest.raises(NotFound):
+        [piece async for piece in store.stream("e/s/nothing", limit=10)]
+
+
 @pytest.mark.parametrize("key", ["e/s/none", "none", "e/s/x/y", "e/s"])
 async def test_a_stream_of_a_missing_object_is_not_found(store, key):
     await put(store, "e/s/x")

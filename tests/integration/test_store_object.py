@@ -27,7 +27,7 @@ from playhead.ports.store import Blob, read_one
 from tests.servers import need, need_fresh
 from tests.servers.proxy import Proxy
 from tests.servers.s3_arithmetic import Computed, StandIn, flat, folders, standing_in
-from tests.waiting import until_told
+from tests.waiting import until, until_told
 
 SECRET = "wJalrXUtnFEMI-never-to-be-logged"
 LIMIT = 8 << 20
@@ -348,6 +348,18 @@ async def test_a_stream_resumes_with_the_same_bytes_after_a_lost_connection():
                 proxy.cut()
             pieces.append(piece)
         assert b"".join(pieces) == data
+        await store.close()
+
+
+async def test_a_stream_with_a_limit_leaves_the_rest_of_the_object_in_the_store():
+    data = os.urandom(1 << 20) * 24
+    with Proxy(need("s3-moto")) as proxy:
+        store = real("s3-moto", "head", proxy)
+        await store.write([[Blob("head/s/x", data)]])
+        before = proxy.answered
+        assert b"".join([piece async for piece in store.stream("head/s/x", limit=65_536)]) == data[:65_536]
+        await until(lambda: proxy.connections == 0)
+        assert proxy.answered - before < len(data) / 3
         await store.close()
 
 

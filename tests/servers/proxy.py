@@ -29,6 +29,7 @@ class Proxy:
 
     Attributes:
         url: the URL with the proxy's host and port in it.
+        answered: number of bytes of answers that the proxy has passed on.
     """
 
     def __init__(self, url: str) -> None:
@@ -43,6 +44,7 @@ class Proxy:
         self._latency = 0.0
         self._passing = threading.Event()
         self._passing.set()
+        self.answered = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.url = url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{self.port}")
@@ -136,6 +138,9 @@ class Proxy:
                     time.sleep(self._latency)
                     self._passing.wait()
                 sink.sendall(data)
+                if answers:
+                    with self._lock:
+                        self.answered += len(data)
             self._ended(source, sink)
         except OSError:
             _reset(source)

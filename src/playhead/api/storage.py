@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 from uuid import UUID
 
@@ -18,6 +18,8 @@ from playhead.model import ObjectVersion, Page, StoredObject
 
 router = APIRouter(prefix="/api/v1/storage/objects", tags=["storage"])
 
+_MOST_PREVIEWED: Final = 1_048_576
+
 Key = Annotated[str, key_query("key")]
 
 _bytes: dict[str, Any] = {
@@ -26,6 +28,16 @@ _bytes: dict[str, Any] = {
     "content": {
         kind: {"schema": {"type": "string", "format": "binary"}}
         for kind in ("application/octet-stream", "*/*")
+    },
+}
+_first_bytes: dict[str, Any] = {
+    **_bytes,
+    "description": "The first `limit` bytes of an object that has more.",
+    "headers": {
+        "Content-Range": {
+            "schema": {"type": "string"},
+            "description": "`bytes 0-LAST/SIZE`: the last byte that is sent, and the size of the object.",
+        }
     },
 }
 _sidecar: dict[str, Any] = {
@@ -56,15 +68,30 @@ async def list_objects(
     return await asked.objects.list(execution_id, stage, path, cursor, limit)
 
 
-@router.get("/content", response_class=Response, responses={200: _bytes, **_no_content})
-async def get_object_content(key: Key, asked: Asked) -> Response:
-    """Stream the bytes of an object. The headers let a browser save them, but not run them."""
-    content = await asked.objects.content(key)
+@router.get("/content", response_class=Response, responses={200: _bytes, 206: _first_bytes, **_no_content})
+async def get_object_content(
+    key: Key,
+    asked: Asked,
+    limit: Annotated[
+        int | None,
+        Query(ge=1, le=_MOST_PREVIEWED, description="Maximum number of bytes, for a preview."),
+    ] = None,
+) -> Response:
+    """Stream the bytes of an object. The headers let a browser save them, but not run them.
+
+    With `limit`, no further bytes are read from the store. If the object has more, the status is 206, and
+    `Content-Range` has the size of the object. `Range` headers are ignored.
+    """
+    content = await asked.objects.content(key, limit=limit)
+    size = content.size if limit is None else min(limit, content.size)
+    is_cut = size < content.size
     return StreamingResponse(
         content.chunks,
+        status_code=206 if is_cut else 200,
         headers={
             "Content-Type": content.content_type,  # not as `media_type`: the framework would add a charset
-            "Content-Length": str(content.size),
+            "Content-Length": str(size),
+            **({"Content-Range": f"bytes 0-{size - 1}/{content.size}"} if is_cut else {}),
             **_to_save(key),
         },
     )

@@ -11,7 +11,7 @@ Every method may be called from several tasks at once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from playhead.errors import MessageError, Unavailable
@@ -75,8 +75,11 @@ class Read(Protocol):
         """Return size and time of one object, None if there is no such object. Raises `Unavailable`."""
         ...
 
-    def stream(self, key: str) -> AsyncIterator[bytes]:
-        """Yield the bytes of one object in pieces.
+    def stream(self, key: str, *, limit: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of one object in pieces; with `limit`, only the first ones.
+
+        `limit` is at least 1. The rest of the object is not read, except what the network has buffered. A
+        closed iterator releases its file or connection.
 
         Raises `NotFound` (`object_not_found`) before the first piece if there is no such object, and
         `Unavailable`.

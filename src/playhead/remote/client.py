@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from json import dumps
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import quote, unquote, urlsplit
@@ -107,17 +107,19 @@ class Client:
         request = self._http.build_request("GET", path, params=_query(query), timeout=timeout)
         return (await self._answer(request, form, None))[0]
 
-    async def stream(self, path: str, /, **query: object) -> tuple[Mapping[str, str], AsyncIterator[bytes]]:
+    async def stream(
+        self, path: str, /, **query: object
+    ) -> tuple[Mapping[str, str], AsyncGenerator[bytes, None]]:
         """Return the headers of an answer, and its body in chunks, which may be read once."""
         # Without compression, Content-Length is the size of the object.
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         request = self._http.build_request("GET", path, params=_query(query), headers=headers)
         answer = await self._send(request, None)
-        if answer.status_code != 200:
+        if answer.status_code not in (200, 206):
             await self._read_body(answer, None)
             self._refuse(answer, None)
 
-        async def chunks() -> AsyncIterator[bytes]:
+        async def chunks() -> AsyncGenerator[bytes, None]:
             try:
                 async for chunk in answer.aiter_bytes():
                     yield chunk

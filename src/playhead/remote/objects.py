@@ -15,9 +15,10 @@ class RemoteObjects:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def content(self, key: str) -> Content:
-        headers, chunks = await self._client.stream("storage/objects/content", key=key)
-        size = headers.get("content-length", "")
+    async def content(self, key: str, *, limit: int | None = None) -> Content:
+        headers, chunks = await self._client.stream("storage/objects/content", key=key, limit=limit)
+        part = headers.get("content-range")
+        size = part.rpartition("/")[2] if part else headers.get("content-length", "")
         return Content(
             headers.get("content-type", "application/octet-stream"),
             int(size) if size.isdecimal() else 0,

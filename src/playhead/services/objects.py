@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
@@ -28,11 +29,16 @@ class ObjectCatalog(Browse, Configs, PrunedObjects, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of a stored object. `size` in bytes; `chunks` may be read once."""
+    """The bytes of a stored object.
+
+    Attributes:
+        size: of the whole object, in bytes.
+        chunks: its bytes, or the first ones if they were limited. It may be read once, and should be closed.
+    """
 
     content_type: str
     size: int
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
 
 
 class ObjectService:
@@ -43,8 +49,10 @@ class ObjectService:
         self._store = store
         self._listing = Listing(catalog, store)
 
-    async def content(self, key: str) -> Content:
+    async def content(self, key: str, *, limit: int | None = None) -> Content:
         """Return the content of an object, with the content type of its sidecar (else of its suffix).
+
+        With `limit`, which is at least 1, `chunks` has only the first bytes, and no others are read.
 
         The first chunk is read before this method returns. So an unavailable store raises here, and does not
         truncate a response that has already begun.
@@ -59,13 +67,14 @@ class ObjectService:
             raise await missing_object(self._catalog, key)
         location, entry = found
         info = sidecar.read(await read_one(self._store, keys.sidecar_key(location)))
-        chunks = self._store.stream(location)
+        chunks = self._store.stream(location, limit=limit)
         first = await anext(chunks, b"")
 
-        async def all_chunks() -> AsyncIterator[bytes]:
-            yield first
-            async for chunk in chunks:
-                yield chunk
+        async def all_chunks() -> AsyncGenerator[bytes, None]:
+            async with aclosing(chunks):
+                yield first
+                async for chunk in chunks:
+                    yield chunk
 
         return Content(info.content_type or keys.content_type_of(key), entry.size, all_chunks())
 

@@ -118,8 +118,8 @@ async def head_of(services: Services, key: str) -> Head:
     Raises:
         NotFound: `object_not_found`, `object_pruned`.
     """
-    content = await services.objects.content(key)
-    async with aclosing(content.chunks) as chunks:  # type: ignore[type-var]
+    content = await services.objects.content(key, limit=LIMIT)
+    async with aclosing(content.chunks) as chunks:
         return await read_head(chunks, content.size, content.content_type)
 
 

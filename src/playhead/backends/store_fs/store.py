@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -163,16 +163,18 @@ class FileStore:
     async def stat(self, key: str) -> Entry | None:
         return await self._hop(lambda: self._stat(key))
 
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
+    async def stream(self, key: str, *, limit: int | None = None) -> AsyncGenerator[bytes, None]:
         opening = self._threads.submit(self._open, key)
         last: Future[Any] = opening
         try:
             fd = await asyncio.wrap_future(opening)
-            while True:
-                last = reading = self._threads.submit(os.read, fd, _PIECE)
+            left = sys.maxsize if limit is None else limit
+            while left:
+                last = reading = self._threads.submit(os.read, fd, min(_PIECE, left))
                 piece = await asyncio.wrap_future(reading)
                 if not piece:
                     break
+                left -= len(piece)
                 yield piece
         finally:
             # A thread may still use the file if the caller was cancelled.

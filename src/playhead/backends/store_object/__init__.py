@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
@@ -186,16 +187,21 @@ class ObjectStore:
             await self._reach()
         return found
 
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
+    async def stream(self, key: str, *, limit: int | None = None) -> AsyncGenerator[bytes, None]:
         if not addresses.storable(key):
             raise _not_found(key)
         try:
             found = await self._patient.get_async(key)
+            left = sys.maxsize if limit is None else limit
             # One answer to one request, so later writes do not change it. If it breaks off, the library
-            # continues with the same version or fails.
-            async for piece in found.stream(_PIECE):
-                if data := bytes(piece):
+            # continues with the same version or fails. With a limit, the rest stays unread, and the library
+            # closes the connection. It refuses the answers of some servers to requests for a range.
+            async for piece in found.stream(min(_PIECE, left)):
+                if data := bytes(piece)[:left]:
+                    left -= len(data)
                     yield data
+                if not left:
+                    break
         except Failure as exc:
             if missing(exc):
                 raise _not_found(key) from exc
