@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -321,7 +321,7 @@ async def raw(ask: Ask) -> Response:
     """Return the bytes of an object. The headers let a browser show them, but run or load nothing."""
     key = ask.needed("key")
     content = await ask.services.objects.content(key)
-    chunks = content.chunks
+    chunks: AsyncIterator[bytes] = content.chunks
     headers = raw_headers(key, content.content_type)
     if ask.choice("save", ("yes",)):
         headers |= {"Content-Disposition": disposition(key, "attachment"), "Content-Type": keys.OCTET_STREAM}
