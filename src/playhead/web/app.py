@@ -32,8 +32,11 @@ from playhead.services import Services
 from playhead.web import (
     batch,
     compare,
+    config,
     configlist,
     dead_letters,
+    execution,
+    executions,
     find,
     help,
     home,
@@ -53,6 +56,8 @@ PAGES: Final[Sequence[Page]] = (
     *dead_letters.PAGES,
     *find.PAGES,
     *queues.PAGES,
+    *executions.PAGES,
+    *execution.PAGES,
     *configlist.PAGES,
     *compare.PAGES,
     *replay.PAGES,
@@ -62,9 +67,15 @@ PAGES: Final[Sequence[Page]] = (
     *message.PAGES,
     *why.PAGES,
     *system.PAGES,
+    *config.PAGES,
     *help.PAGES,
 )
-ACTIONS: Final[Sequence[Action]] = (*dead_letters.ACTIONS, *replay.ACTIONS, *batch.ACTIONS)
+ACTIONS: Final[Sequence[Action]] = (
+    *dead_letters.ACTIONS,
+    *replay.ACTIONS,
+    *batch.ACTIONS,
+    *execution.ACTIONS,
+)
 RAW: Final[Sequence[Raw]] = (*objects.RAW,)
 
 TITLES: Final = {404: "Not found", 503: "Unavailable", 500: "Internal error"}

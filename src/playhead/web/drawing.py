@@ -158,7 +158,7 @@ class _Draw:
         return Content(
             kind="input",
             name=INPUT,
-            subtitle=_short(size_of).replace(" objects", "") if size_of else "",
+            subtitle=short_size(size_of).replace(" objects", "") if size_of else "",
             label=_stage_label(INPUT, size_of),
             href=self._links(stage=INPUT, route=None),
             css="g-sel" if self._owner == INPUT else "",
@@ -171,10 +171,10 @@ class _Draw:
             label = _stage_label(route.stage, route.size if tally else None)
             is_chosen = route.name == self._owner
             href = self._links(stage=route.stage, route=None)
-            cell = live_name("stage", route.stage, "objects") if self._of.is_open else None
+            cell = live_name("stage", route.stage, "size") if self._of.is_open else None
             stage = StageBox(
                 cut(route.stage, _TITLE_LENGTH),
-                _short(route.size) if tally else "",
+                short_size(route.size) if tally else "",
                 label,
                 href,
                 is_chosen,
@@ -319,7 +319,8 @@ def _words(tally: Tally) -> str:
     return ", ".join(found) or "no messages"
 
 
-def _short(of: StageSize) -> str:
+def short_size(of: StageSize) -> str:
+    """Return `1,201 objects · 9.8 MB`; empty if it is not known."""
     return f"{counted(of.objects, 'object')} · {size(of.bytes)}" if of.objects is not None else ""
 
 

@@ -15,8 +15,7 @@ from playhead.web.folding import MOST_ROUTES, Shape
 from playhead.web.layout import Place
 
 INPUT: Final = "input"
-View = Literal["attention", "around", "table"]
-VIEWS: Final[tuple[View, ...]] = ("attention", "around", "table")
+VIEWS: Final = ("attention", "around", "table")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,315 @@
+"""`/executions/{id}`: what became of an execution, its pipeline, failures and replays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from uuid import UUID
+
+from playhead.ids import parse_uuid
+from playhead.model import (
+    ConfigVersion,
+    DeadLetterGroup,
+    Execution,
+    Page,
+    Pipeline,
+    Replay,
+    RoutePause,
+    StageTotals,
+    Worker,
+)
+from playhead.services import Services
+from playhead.web import execution_tabs as tabs
+from playhead.web.execution_tabs import FamilyTab, MessagesTab, ObjectsTab, Tab
+from playhead.web.page import Action, Answer, ApiCall, Ask, Crumb, Missing, Redirect, Shown, or_missing, url
+from playhead.web.page import Page as PageOf
+from playhead.web.pipelines import Known, PipelineCard, card, cells
+from playhead.web.render import counted, number, short
+
+T = TypeVar("T")
+
+TABS: Final = ("overview", "objects", "messages", "family", "config")
+_GROUPS: Final = 5
+_REPLAYS: Final = 20
+_WORKERS: Final = 1000
+_SIZES_WITHIN: Final = 0.15
+"""Seconds that a page waits for the sizes of stages. Live numbers add them later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of an execution.
+
+    Attributes:
+        state: state of the pill.
+        word: short text of the pill.
+        sentence: one sentence.
+        kind: kind of the note: `ok`, `fail`, `warn` or `info`.
+    """
+
+    state: str
+    word: str
+    sentence: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The first tab.
+
+    Attributes:
+        pipeline: the pipeline with its counts.
+        as_of: time of the sizes of stages; None: they are not known yet.
+        groups: groups of its dead letters: the first ones.
+        replays: replays of it: the newest ones.
+        more_replays: whether there are more.
+        waits: why no attempt starts now, by route, for people.
+        sources: the stage of the inputs that failed, by route.
+    """
+
+    pipeline: PipelineCard | Missing
+    as_of: str | None
+    groups: Sequence[DeadLetterGroup] | Missing
+    replays: Sequence[Replay] | Missing
+    more_replays: bool
+    waits: Mapping[str, str]
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionView:
+    """An execution.
+
+    Attributes:
+        execution: its state.
+        verdict: what became of it.
+        newest: newest version of its config; None: it has no config.
+        can_replay: whether it has objects that are not deleted, as far as this is known.
+        batch: the replay that it is; None: it is not a replay.
+        tab: `overview`, `objects`, `messages`, `family` or `config`.
+        tabs: links to the tabs.
+        content: what the tab shows.
+    """
+
+    execution: Execution
+    verdict: Verdict
+    newest: int | None
+    can_replay: bool
+    batch: Replay | None
+    tab: str
+    tabs: Sequence[Tab]
+    content: Overview | ObjectsTab | MessagesTab | FamilyTab | ConfigVersion
+
+
+def verdict(of: Execution) -> Verdict:
+    """Return what became of an execution, in one sentence."""
+    counts = of.counts
+    total = counted(counts.total, "message")
+    if of.kind == "adopted":
+        sentence = "Another program stored these objects. Playhead can replay them, and changes none of them."
+        return Verdict("none", "Adopted", sentence, "info")
+    if of.status == "running":
+        if not counts.total:
+            return Verdict("running", "Running", "No messages yet: the inputs are being listed.", "info")
+        failed = f", {number(counts.failed)} failed" if counts.failed else ""
+        sentence = f"{number(counts.pending)} of {total} to go{failed}."
+        return Verdict("running", "Running", sentence, "fail" if counts.failed else "info")
+    if of.status == "cancelled":
+        done = f"{number(counts.completed)} of {total} were done before."
+        left = f" {number(counts.cancelled)} were not processed." if counts.cancelled else ""
+        return Verdict("cancelled", "Cancelled", f"Cancelled on request. {done}{left}", "warn")
+    if of.status == "failed":
+        parts = [f"{number(counts.failed)} of {total} failed."] if counts.failed else []
+        if of.error:
+            parts.insert(0, f"Not all inputs became messages ({of.error.code}): {of.error.message}.")
+        word = f"Failed: {number(counts.failed)} of {number(counts.total)}" if counts.failed else "Failed"
+        return Verdict("failed", word, " ".join(parts).replace("..", "."), "fail")
+    if not counts.total:
+        what = "The stage had no objects." if of.kind == "replay" else "The run had no inputs."
+        return Verdict("completed", "Completed", f"{what} There was nothing to do.", "info")
+    taken = f" {number(counts.taken_over)} took over an earlier result." if counts.taken_over else ""
+    is_one = counts.total == 1
+    sentence = f"{'The only message is' if is_one else f'All {total} are'} done.{taken}"
+    return Verdict("completed", "Completed", sentence, "ok")
+
+
+async def _soon(part: Awaitable[T], seconds: float) -> T | None:
+    """Return a part, or None if it takes longer. It is read to its end in any case, so that it is cached."""
+    task = asyncio.ensure_future(part)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if done:
+        return task.result()
+    task.add_done_callback(lambda late: late.cancelled() or late.exception())
+    return None
+
+
+async def show(ask: Ask) -> Answer:
+    identity = await ask.execution()
+    if parse_uuid(ask.parameters["execution_id"]) is None:
+        return Redirect(url(f"/executions/{identity}", **ask.query))
+    services = ask.services
+    execution = await services.executions.get(identity)
+    is_adopted = execution.kind == "adopted"
+    tab = ask.choice("tab", TABS) or TABS[0]
+    if is_adopted and tab in ("overview", "config"):
+        tab = "objects"
+    newest = await services.configs.get(execution.config) if execution.config else None
+    batch = await services.executions.replay(execution.replay_batch_id) if execution.replay_batch_id else None
+    content = await (_overview(ask, execution) if tab == "overview" else tabs.READ[tab](ask, execution))
+    view = ExecutionView(
+        execution=execution,
+        verdict=verdict(execution),
+        newest=newest.version if newest else None,
+        can_replay=all(one.stage is not None for one in execution.pruned),
+        batch=batch,
+        tab=tab,
+        tabs=_tabs(execution, tab),
+        content=content,
+    )
+    found = _cells(execution)
+    shape = f"{execution.status} {execution.counts.failed > 0}"
+    if isinstance(content, Overview) and isinstance(content.pipeline, PipelineCard):
+        found |= cells(content.pipeline.map)
+        shape += content.pipeline.shape
+    return Shown(
+        f"{execution.config or 'adopted'}, {execution.kind} {short(identity)}",
+        view,
+        calls=_calls(execution, tab),
+        crumbs=_crumbs(execution),
+        cells=found,
+        shape=shape,
+        ended=execution.status != "running",
+    )
+
+
+async def _overview(ask: Ask, execution: Execution) -> Overview:
+    identity, services = execution.execution_id, ask.services
+    is_open = execution.status == "running"
+    pipeline, totals, paused, workers, groups, replays = await asyncio.gather(
+        or_missing(services.pipelines.of_execution(identity)),
+        or_missing(_soon(services.executions.stage_totals(identity), _SIZES_WITHIN)),
+        _paused(services, identity) if is_open else _nothing(),
+        services.workers.list(None, _WORKERS) if is_open else _nothing(),
+        or_missing(_groups(services, identity) if execution.counts.failed else _nothing()),
+        or_missing(services.executions.replays(identity, None, _REPLAYS)),
+    )
+    known = totals if isinstance(totals, StageTotals) else None
+    laid_over = Known(known, execution.pruned, paused or {}, is_open)
+    return Overview(
+        pipeline=pipeline if isinstance(pipeline, Missing) else card(ask, pipeline, laid_over),
+        as_of=known.as_of if known else None,
+        groups=groups or (),
+        replays=replays if isinstance(replays, Missing) else replays.items,
+        more_replays=isinstance(replays, Page) and replays.next_cursor is not None,
+        waits=_waits(pipeline, paused or {}, workers),
+        sources=_sources(groups, known) if isinstance(groups, list) and known else {},
+    )
+
+
+def _sources(groups: Sequence[DeadLetterGroup], totals: StageTotals) -> dict[str, str]:
+    """Return the stage of the inputs of the newest dead letter of each group, by route."""
+    found = {}
+    for group in groups:
+        path = group.input_key.partition("/")[2]
+        for stage in totals.stages:
+            if path.startswith(f"{stage.stage}/"):
+                found[group.route] = stage.stage
+    return found
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _waits(
+    pipeline: Pipeline | Missing, paused: Mapping[str, RoutePause], workers: Page[Worker] | None
+) -> dict[str, str]:
+    """Return why messages of routes are not processed: a pause, or no worker."""
+    found = {
+        route: f"{one.reason.rstrip('.')}. It continues in {max(one.seconds, 0):,.0f} s."
+        for route, one in paused.items()
+    }
+    if workers is None or isinstance(pipeline, Missing) or workers.next_cursor is not None:
+        return found
+    consumed = {queue for worker in workers.items for queue in worker.queues}
+    for route in pipeline.routes:
+        if route.counts and route.counts.pending and not route.is_external and route.queue not in consumed:
+            found.setdefault(route.route, f"no worker consumes the queue {route.queue}. Run: playhead worker")
+    return found
+
+
+async def _paused(services: Services, execution: UUID) -> dict[str, RoutePause]:
+    counts = await services.executions.route_counts(execution)
+    return {one.route: one.paused for one in counts if one.paused}
+
+
+async def _groups(services: Services, execution: UUID) -> list[DeadLetterGroup]:
+    return (await services.queues.dead_letter_groups(execution=execution, limit=_GROUPS)).items
+
+
+def _tabs(of: Execution, current: str) -> list[Tab]:
+    def tab(name: str, text: str, count: int | None = None, live: str | None = None) -> Tab:
+        href = url(f"/executions/{of.execution_id}", tab=None if name == "overview" else name)
+        return Tab(text, href, name == current, count, live)
+
+    objects = tab("objects", "Objects")
+    family = tab("family", "Family")
+    if of.kind == "adopted":
+        return [objects, family]
+    dead = url("/dead-letters", execution_id=of.execution_id)
+    return [
+        tab("overview", "Overview"),
+        objects,
+        tab("messages", "Messages", of.counts.total, "total"),
+        Tab("Dead letters", dead, False, of.counts.failed, "failed"),
+        family,
+        tab("config", "Config"),
+    ]
+
+
+def _crumbs(of: Execution) -> list[Crumb]:
+    found = [Crumb("Executions", "/executions")]
+    if of.config:
+        found.append(Crumb(of.config, url("/executions", config=of.config)))
+    return [*found, Crumb(short(of.execution_id))]
+
+
+def _cells(of: Execution) -> dict[str, str]:
+    counts = of.counts
+    return {
+        "verdict": verdict(of).sentence,
+        "done": number(counts.completed),
+        "failed": number(counts.failed),
+        "open": number(counts.pending),
+        "total": number(counts.total),
+    }
+
+
+def _calls(of: Execution, tab: str) -> list[ApiCall]:
+    base = f"/api/v1/executions/{of.execution_id}"
+    more = {
+        "overview": ("/dag", "/stage-totals", "/replays?limit=20"),
+        "messages": ("/lineage",),
+        "family": ("/replays",),
+    }
+    found = [base, *(base + path for path in more.get(tab, ()))]
+    if tab == "overview" and of.counts.failed:
+        found.append(url("/api/v1/dead-letters/groups", execution_id=of.execution_id))
+    if tab == "objects":
+        found.append(url("/api/v1/storage/objects", execution_id=of.execution_id))
+    if tab == "config":
+        found.append(url(f"/api/v1/configs/{of.config}/versions/{of.config_version}"))
+    return [ApiCall(path) for path in found]
+
+
+async def cancel(ask: Ask) -> Redirect:
+    """Cancel an execution, and show it."""
+    identity = await ask.execution()
+    await ask.services.recover.cancel(identity)
+    return Redirect(url(f"/executions/{identity}"))
+
+
+PAGES: Final = (PageOf("/executions/{execution_id}", "execution.html", show, "executions", live=True),)
+ACTIONS: Final = (Action("/executions/{execution_id}/cancel", cancel, section="executions"),)

@@ -1,0 +1,238 @@
+"""The pages of executions: the list, the pipeline with its counts, and the tabs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.ui.site import Site
+
+STEP = "  r{0}:\n    adapters: [{{type: upper}}]\n    outbound: {{stage: s{0}, to: [{1}]}}\n"
+LARGE = 'version: "1.0"\nname: large\nentry: r0\nroutes:\n' + "".join(
+    STEP.format(number, f"r{number + 1}" if number < 199 else "") for number in range(200)
+)
+ADOPTED = "01a213bc-9b9c-77a3-b71b-2d245629ac9a"
+
+
+def text(html: str) -> str:
+    """Return the words of a page."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html.split("<main", 1)[1]).split())
+
+
+def labels(html: str) -> list[str]:
+    """Return the accessible names of the boxes of the drawing."""
+    drawing = html[html.index("<svg xmlns") :]
+    return re.findall(r'<a id="[^"]+" href="[^"]+" aria-label="([^"]+)"', drawing[: drawing.index("</svg>")])
+
+
+async def test_a_completed_run_says_so_first(site: Site):
+    identity = await site.run({"a.md": b"one two", "b.md": b"three"}, tags=("nightly",))
+    page = text(await site.page(f"/executions/{identity}"))
+    assert "All 5 messages are done." in page or "All 4 messages are done." in page
+    assert page.index("are done.") < page.index("Pipeline")
+    assert "nightly" in page
+
+
+async def test_a_failed_run_names_the_failures_and_where_their_inputs_are(site: Site):
+    identity = await site.run({"a.md": b"bad", "b.md": b"fine"})
+    html = await site.page(f"/executions/{identity}")
+    page = text(html)
+    assert "1 of 3 messages failed." in page
+    assert "this is bad" in page
+    assert "Its input is stored under input" in page
+    assert f"/dead-letters?execution_id={identity}" in html
+
+
+async def test_the_drawing_and_the_table_have_the_same_numbers(site: Site):
+    identity = await site.run({"a.md": b"bad", "b.md": b"one two"})
+    twin = await site.twin(f"/executions/{identity}")
+    counts = {one["route"]: one["counts"] for one in (await site.get(f"executions/{identity}/dag"))["routes"]}
+    html = await site.page(f"/executions/{identity}")
+    assert "upper: 1 done, 1 failed; stage shouted, 1 object, 7 B" in labels(html)
+    assert "split: 1 done; stage split/words, 2 objects, 6 B" in labels(html)
+    for row in twin["view"]["content"]["pipeline"]["rows"]:
+        tally = row["node"]["tally"]
+        assert tally["done"] == counts[row["node"]["name"]]["completed"]
+        assert tally["failed"] == counts[row["node"]["name"]]["failed"]
+    drawn = {
+        box["content"]["routes"][0]: {part["state"]: part["count"] for part in box["content"]["parts"]}
+        for box in twin["view"]["content"]["pipeline"]["drawing"]["boxes"]
+        if box["content"]["kind"] == "route"
+    }
+    assert drawn["upper"] == {"done": 1, "failed": 1}
+
+
+async def test_the_address_chooses_stage_and_route(site: Site):
+    identity = await site.run({"a.md": b"one"})
+    html = await site.page(f"/executions/{identity}?stage=split/words&route=upper")
+    assert "playhead</text>" in html
+    assert f"/replay?from_execution_id={identity}&amp;from_stage=split%2Fwords" in html
+    assert f"/executions/{identity}?tab=messages&amp;route=upper" in html
+    assert 'href="?stage=shouted"' in html
+
+
+async def test_the_table_view_has_no_drawing(site: Site):
+    identity = await site.run({"a.md": b"one"})
+    html = await site.page(f"/executions/{identity}?view=table")
+    assert "<svg xmlns" not in html
+    assert re.search(r"<td[^>]*><a href=\"[^\"]+\"><b>upper</b></a>", html)
+
+
+async def test_200_routes_are_at_most_40_boxes_and_one_table(site: Site):
+    await site.apply(LARGE)
+    identity = await site.run({"a.md": b"bad", "b.md": b"fine"}, config="large")
+    for query in ("", "?view=around&focus=r100&depth=3", "?view=around&focus=r7&depth=20"):
+        html = await site.page(f"/executions/{identity}{query}")
+        assert html.count('class="g-box"') + html.count('class="g-stage" width="132"') <= 40
+    assert "r100: 1 done; stage s100, 1 object, 4 B" in labels(
+        await site.page(f"/executions/{identity}?view=around&focus=r100")
+    )
+    table = await site.page(f"/executions/{identity}?view=table")
+    assert len(re.findall(r"<b>r\d+</b>", table)) == 200
+
+
+async def test_a_running_execution_has_live_numbers_and_can_be_cancelled(site: Site):
+    answer = await site.http.post("/api/v1/configs/words/run", files=[("files", ("a.md", b"one"))])
+    identity = answer.json()["execution_id"]
+    await site.driven()
+    html = await site.page(f"/executions/{identity}")
+    assert "1 of 1 message to go." in text(html)
+    assert 'data-live="route:upper:open"' in html
+    assert "no worker consumes the queue words.upper" in text(html)
+    cells = await site.cells(f"/executions/{identity}")
+    assert cells["open"] == cells["route:upper:open"] == "1"
+    assert (await site.send(f"/executions/{identity}/cancel")).status_code == 303
+    after = await site.page(f"/executions/{identity}")
+    assert "Cancelled on request." in text(after)
+    assert "data-live-url" not in after
+    assert "/cancel" not in after
+
+
+async def test_with_a_worker_nothing_waits(site: Site):
+    answer = await site.http.post("/api/v1/configs/words/run", files=[("files", ("a.md", b"one"))])
+    await site.driven()
+    await site.consume("words.upper")
+    assert "no worker" not in await site.page(f"/executions/{answer.json()['execution_id']}")
+
+
+async def test_an_adopted_execution_shows_its_objects(site: Site):
+    await site.put(f"{ADOPTED}/pages/a.html")
+    html = await site.page(f"/executions/{ADOPTED}")
+    assert "Another program stored these objects." in text(html)
+    assert "pages" in text(html)
+    assert "a.html" in text(html)
+    assert "Count all stages" in text(html)
+    counted = await site.page(f"/executions/{ADOPTED}?tab=objects&count=yes")
+    assert "1 object" in text(counted)
+
+
+async def test_a_replay_names_its_source_and_both_are_one_family(site: Site):
+    source = await site.run({"a.md": b"one two"})
+    again = await site.replay(source, "shouted", "split")
+    await site.work()
+    page = await site.page(f"/executions/{again['execution_id']}")
+    assert f"/executions/{source}" in page
+    assert f"/replays/{again['replay_batch_id']}" in page
+    assert "shouted → split" in text(await site.page(f"/executions/{source}"))
+    for one in (source, again["execution_id"]):
+        tree = (await site.twin(f"/executions/{one}?tab=family"))["view"]["content"]
+        assert tree["root"]["execution_id"] == source
+        assert [below["execution_id"] for below in tree["root"]["branches"]] == [again["execution_id"]]
+        assert tree["replays"] == 1
+        await site.page(f"/executions/{one}?tab=family")
+
+
+async def test_the_objects_of_a_stage_are_listed_in_pages(site: Site):
+    identity = await site.run({f"{number:03}.md": b"one" for number in range(101)})
+    first = await site.page(f"/executions/{identity}?tab=objects&stage=shouted")
+    assert text(first).count(".md") == 100
+    following = re.search(r'rel="next" href="([^"]+)"', first)
+    assert following
+    last = text(await site.page(following[1].replace("&amp;", "&")))
+    assert "100.md" in last
+    assert "First page" in last
+    assert f"/replay?from_execution_id={identity}&amp;from_stage=shouted" in first
+    assert "No objects" in text(
+        await site.page(f"/executions/{identity}?tab=objects&stage=split/words&path=x")
+    )
+
+
+async def test_messages_are_filtered_by_route_and_state(site: Site):
+    identity = await site.run({"a.md": b"bad", "b.md": b"one"})
+    dead = (await site.twin(f"/executions/{identity}?tab=messages&status=dead"))["view"]["content"]
+    assert [one["input_key"] for one in dead["messages"]] == [f"{identity}/input/a.md"]
+    split = await site.page(f"/executions/{identity}?tab=messages&route=split")
+    assert "shouted/b.md" in split
+    assert "a.md" not in text(split)
+    assert "No messages match." in text(await site.page(f"/executions/{identity}?tab=messages&status=retry"))
+
+
+async def test_the_config_tab_has_the_text_of_the_version_that_ran(site: Site):
+    identity = await site.run({"a.md": b"one"})
+    assert "entry: upper" in await site.page(f"/executions/{identity}?tab=config")
+
+
+@pytest.mark.parametrize(("name", "tags"), [("latest", ()), ("tag:nightly", ("nightly",))])
+async def test_names_of_executions_redirect_and_keep_the_query(site: Site, name: str, tags: Any):
+    identity = await site.run({"a.md": b"one"}, tags=tags)
+    answer = await site.http.get(f"/executions/{name}?tab=config")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"/executions/{identity}?tab=config"
+    short = await site.http.get(f"/executions/{identity[-8:]}")
+    assert short.headers["location"] == f"/executions/{identity}"
+
+
+async def test_unknown_executions_and_wrong_parameters_are_refused(site: Site):
+    identity = await site.run({"a.md": b"one"})
+    await site.page("/executions/01a213bc-9b9c-77a3-b71b-2d2456290000", 404)
+    await site.page(f"/executions/{identity}?view=circle", 400)
+    await site.page(f"/executions/{identity}?depth=99", 400)
+    await site.page(f"/executions/{identity}?tab=nothing", 400)
+
+
+async def test_the_list_keeps_its_filters_in_the_address(site: Site):
+    good = await site.run({"a.md": b"one"}, tags=("nightly",))
+    failed = await site.run({"a.md": b"bad"})
+    whole = await site.page("/executions")
+    assert whole.index(failed[-8:]) < whole.index(good[-8:])
+    assert good[-8:] not in text(await site.page("/executions?status=failed"))
+    assert failed[-8:] not in text(await site.page("/executions?tag=nightly"))
+    none = await site.page("/executions?config=other&kind=replay")
+    assert "No execution matches these filters." in text(none)
+    assert 'value="other"' in none
+    assert good[-8:] not in text(await site.page("/executions?until=-1h"))
+    await site.page("/executions?status=odd", 400)
+
+
+async def test_newer_executions_are_offered_and_move_no_row(site: Site):
+    first = await site.run({"a.md": b"one"})
+    html = await site.page("/executions")
+    live = re.search(r'data-live-url="([^"]+)"', html)
+    assert live
+    await site.run({"a.md": b"two"})
+    answer = await site.http.get(live[1].replace("&amp;", "&"))
+    assert answer.json()["cells"]["newer"] == "1"
+    assert answer.json()["cells"][f"done.{first}"] == "2"
+
+
+async def test_an_empty_list_names_the_next_command(site: Site):
+    assert "playhead run" in text(await site.page("/executions"))
+
+
+async def test_a_config_shows_its_graph_text_and_changes(site: Site):
+    from tests.api.server import WORDS
+
+    await site.apply(WORDS.replace("stage: shouted", "stage: loud"))
+    html = await site.page("/configs/words?version=2&against=1")
+    assert "upper; stage loud" in labels(html)
+    assert "<ins>loud</ins>" in html
+    assert "<del>shouted</del>" in html
+    assert "entry: upper" in html
+    twin = await site.twin("/configs/words?version=2&against=1")
+    assert (twin["view"]["change"]["added"], twin["view"]["change"]["removed"]) == (1, 1)
+    assert "version=2&amp;against=1" in await site.page("/configs/words?version=1")
+    assert "Route upper" in text(await site.page("/configs/words?focus=upper"))
+    await site.page("/configs/nothing", 404)
+    await site.page("/configs/words?version=9", 404)
