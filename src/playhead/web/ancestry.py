@@ -9,17 +9,29 @@ from typing import Final, Literal
 from uuid import UUID
 
 from playhead import keys
-from playhead.errors import NotFound
-from playhead.model import ChainCount, ChainLink, Execution, Lineage, Pipeline, Replay
+from playhead.model import ChainCount, ChainGroup, ChainLink, ChainSummary, Execution, Lineage
 from playhead.services import Services
 from playhead.web.lineagemap import Edge, Map, Node, Row, Side, draw, ordered
 from playhead.web.page import url
 
 _MOST_STEPS: Final = 50
-_MOST_LINKS: Final = 200
+_MOST_LINKS: Final = 100
 _MOST_MADE: Final = 8
-_MOST_EXECUTIONS: Final = 30
 _NOTHING: Final = "stores nothing"
+_SAID: Final = {
+    "dead": "failed",
+    "skipped": "skipped",
+    "retry": "retried later",
+    "running": "running",
+    "pending": "waiting",
+    "cancelled": "cancelled",
+    "taken_over": "taken over",
+}
+
+_Place = tuple[str, str]
+"""An execution and one of its stages."""
+_Route = tuple[UUID, str]
+"""An execution and one of its routes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,7 @@ class Ancestry:
         map: the map of the lineage.
         rows: the executions of the map.
         nodes: the same as a list, in the order of the map.
-        is_complete: false if there are more than 10,000 messages below the first object of the way.
+        is_complete: false if there are more than 10,000 messages around the first object of the way.
     """
 
     producer: Lineage | None
@@ -70,8 +82,8 @@ class Ancestry:
     is_complete: bool
 
 
-async def ancestry(services: Services, key: str) -> Ancestry:
-    """Return the lineage of an object.
+async def ancestry(services: Services, key: str, stage: str, execution: Execution) -> Ancestry:
+    """Return the lineage of an object, which is in this stage of this execution.
 
     Raises:
         NotFound: `object_not_found`.
@@ -88,20 +100,21 @@ async def ancestry(services: Services, key: str) -> Ancestry:
     steps += steps_above(above, is_whole=up.next_cursor is None)
     below = await lineage.counts_of_object(key)
     counts = await lineage.counts_of_object(top) if above else below
-    links = (await lineage.chain_of_object(top, "down", None, _MOST_LINKS)).items
-    drawn = _Drawing(services, key, top, above, links, counts.counts)
-    map_, rows, nodes = await drawn.draw()
+    summary = await lineage.summary_of_object(top)
+    links = await lineage.chain_of_object(top, "down", None, _MOST_LINKS)
+    drawing = _Drawing(key, stage, top, above, summary, counts.counts, links.items, execution)
+    drawn, rows, nodes = drawing.draw(url("/objects", key=key, lineage="list"))
     return Ancestry(
         above[0] if above else None,
         steps,
-        len({UUID(key.partition("/")[0]), *(link.execution_id for link in above)}),
+        len({execution.execution_id, *(link.execution_id for link in above)}),
         up.next_cursor is None,
         made,
         below.messages,
-        map_,
+        drawn,
         rows,
         nodes,
-        counts.is_complete,
+        summary.is_complete,
     )
 
 
@@ -124,193 +137,137 @@ def steps_above(above: Sequence[ChainLink], *, is_whole: bool) -> Iterable[Step]
         yield Step("object", link.input_key, is_source=is_last and is_whole)
 
 
-def _rest(key: str) -> tuple[str, str]:
-    owner, _, rest = key.partition("/")
-    return owner, rest
-
-
 class _Drawing:
     """Collects rows, columns, nodes and edges of a map.
 
-    A node is a stage of an execution: what its route stored there. Routes that store nothing share a node.
+    A node is a stage of an execution: what its routes stored there. Routes that store nothing share a node.
+
+    Args:
+        key: the object of the page.
+        stage: its stage.
+        top: the object at the beginning of the way to it.
+        above: the messages on the way, the nearest first.
+        summary: all messages below `top`, by execution and route.
+        counts: the same by state.
+        links: the nearest of them.
+        execution: execution of the object.
     """
 
     def __init__(
         self,
-        services: Services,
         key: str,
+        stage: str,
         top: str,
         above: Sequence[ChainLink],
-        links: Sequence[ChainLink],
+        summary: ChainSummary,
         counts: Sequence[ChainCount],
+        links: Sequence[ChainLink],
+        execution: Execution,
     ) -> None:
-        self._services = services
         self._key = key
-        self._top = top
-        self._above = above
-        self._links: dict[tuple[UUID, str], list[ChainLink]] = defaultdict(list)
-        for link in links:
-            self._links[link.execution_id, link.route].append(link)
-        self._counts: dict[tuple[UUID, str], Counter[str]] = defaultdict(Counter)
+        self._summary = summary
+        self._states: dict[_Route, Counter[str]] = defaultdict(Counter)
         for count in counts:
-            self._counts[count.execution_id, count.route][count.status] += count.messages
-        self._executions: dict[UUID, Execution] = {}
-        self._pipelines: dict[UUID, Pipeline] = {}
-        self._replays: dict[UUID, Replay] = {}
+            self._states[count.execution_id, count.route][count.status] += count.messages
+        self._code: dict[_Route, set[str]] = defaultdict(set)
+        for link in links:
+            if link.adapters:
+                ran = ", ".join(f"{one.type} {one.version}" for one in link.adapters)
+                self._code[link.execution_id, link.route].add(ran)
+        self._rows: dict[str, Row] = {}
+        self._add_row(
+            *(execution.execution_id, execution.kind, execution.created_at),
+            *(execution.config, execution.config_version),
+        )
+        for one in summary.groups:
+            self._add_row(one.execution_id, one.kind, one.created_at, one.config, one.config_version)
+        self._groups: dict[_Place, list[ChainGroup]] = defaultdict(list)
+        place_of: dict[_Route, _Place] = {}
+        for group in summary.groups:
+            place = str(group.execution_id), group.stage or _NOTHING
+            self._groups[place].append(group)
+            place_of[group.execution_id, group.route] = place
+        # The objects on the way, by the place where they are stored.
+        self._way: dict[_Place, str] = {(key.partition("/")[0], stage): key}
+        for link, produced in zip(above[1:], above, strict=False):
+            if found := place_of.get((link.execution_id, link.route)):
+                self._way[found] = produced.input_key
+        owner, _, rest = top.partition("/")
+        self._top = (owner, stage if top == key else rest.partition("/")[0])
+        self._way.setdefault(self._top, top)
+        if owner not in self._rows:  # objects of another program, which a replay received
+            self._add_row(UUID(owner), "adopted", None, None, None)
 
-    async def draw(self) -> tuple[Map, list[Row], list[Node]]:
-        await self._read()
-        nodes = self._nodes()
+    def _add_row(
+        self, execution: UUID, kind: str, created_at: str | None, config: str | None, version: int | None
+    ) -> None:
+        sub = f"{config} v{version}" if config else "stored by another program"
+        row = Row(str(execution), kind, created_at, sub, url(f"/executions/{execution}"))
+        self._rows.setdefault(row.id, row)
+
+    def draw(self, more: str) -> tuple[Map, list[Row], list[Node]]:
+        nodes = {place: self._node(place) for place in dict.fromkeys((*self._way, *self._groups))}
         edges = self._edges(nodes)
-        columns = self._columns(nodes, edges)
-        rows = [
-            Row(
-                str(one.execution_id),
-                one.kind,
-                one.created_at,
-                f"{one.config} v{one.config_version}" if one.config else "stored by another program",
-                url(f"/executions/{one.execution_id}"),
-            )
-            for one in sorted(self._executions.values(), key=lambda one: (one.created_at, one.execution_id))
+        of = {node.id: node.column for node in nodes.values()}
+        names = [name for name in dict.fromkeys(of.values()) if name != _NOTHING]
+        columns = ordered(names, [(of[edge.source], of[edge.target]) for edge in edges])
+        if _NOTHING in of.values():
+            columns.append(_NOTHING)
+        rows = sorted(self._rows.values(), key=lambda row: (row.created_at or "", row.id))
+        by_row, by_column = [
+            {one: n for n, one in enumerate(each)} for each in ([row.id for row in rows], columns)
         ]
-        place = {row.id: n for n, row in enumerate(rows)}, {name: n for n, name in enumerate(columns)}
-        listed = sorted(nodes.values(), key=lambda one: (place[0][one.row], place[1][one.column]))
-        more = url("/objects", key=self._key, lineage="list")
+        listed = sorted(nodes.values(), key=lambda one: (by_row[one.row], by_column[one.column]))
         return draw(rows, columns, listed, edges, more), rows, listed
 
-    async def _read(self) -> None:
-        """Read the executions of the map, their pipelines and replays: those on the way, then the newest."""
-        first = [UUID(self._top.partition("/")[0]), UUID(self._key.partition("/")[0])]
-        first += [link.execution_id for link in self._above]
-        others = sorted({execution for execution, _ in self._counts}, reverse=True)
-        loaded: dict[tuple[str, int | None], Pipeline] = {}
-        for execution in list(dict.fromkeys([*first, *others]))[:_MOST_EXECUTIONS]:
-            try:
-                found = await self._services.executions.get(execution)
-            except NotFound:
-                continue
-            self._executions[execution] = found
-            if found.config is not None:
-                name = found.config, found.config_version
-                if name not in loaded:
-                    loaded[name] = await self._services.pipelines.of_config(*name)
-                self._pipelines[execution] = loaded[name]
-            if found.replay_batch_id:
-                self._replays[execution] = await self._services.executions.replay(found.replay_batch_id)
-
-    def _stage(self, execution: UUID, route: str) -> str:
-        pipeline = self._pipelines.get(execution)
-        for one in pipeline.routes if pipeline else ():
-            if one.route == route:
-                return one.stage or _NOTHING
-        return _NOTHING
-
-    def _split(self, key: str) -> tuple[UUID, str, str]:
-        """Return execution, stage and path of a key."""
-        owner, rest = _rest(key)
-        pipeline = self._pipelines.get(UUID(owner))
-        stages = [one.stage for one in pipeline.routes if one.stage] if pipeline else []
-        stage, path = keys.stage_of(rest, [keys.INPUT_STAGE, *stages], rest.partition("/")[0])
-        return UUID(owner), stage, path
-
-    def _nodes(self) -> dict[tuple[UUID, str], Node]:
-        way = [self._split(key)[:2] for key in (self._key, *(link.input_key for link in self._above))]
-        made: dict[tuple[UUID, str], list[str]] = defaultdict(list)
-        for execution, route in self._counts:
-            if execution in self._executions:
-                made[execution, self._stage(execution, route)].append(route)
-        execution, stage, _ = self._split(self._top)
-        made.setdefault((execution, stage), [])
-        for place in way:
-            if place[0] in self._executions:
-                made.setdefault(place, [])
-        nodes = {}
-        for (execution, stage), routes in made.items():
-            side: Side = "down"
-            if (execution, stage) == way[0]:
-                side = "self"
-            elif (execution, stage) in way:
-                side = "up"
-            nodes[execution, stage] = self._node(execution, stage, routes, side)
-        return nodes
-
-    def _node(self, execution: UUID, stage: str, routes: Sequence[str], side: Side) -> Node:
-        states = sum((self._counts[execution, route] for route in routes), Counter[str]())
-        links = [link for route in routes for link in self._links[execution, route]]
-        messages = states.total()
-        outputs = sum(link.output_count for link in links) if len(links) == messages else None
-        on_way = next(
-            (
-                key
-                for key in (self._key, *(link.input_key for link in self._above))
-                if self._split(key)[:2] == (execution, stage)
-            ),
-            None,
-        )
-        href = url(f"/executions/{execution}", stage=stage if stage != _NOTHING else None)
-        if on_way:
-            title = self._split(on_way)[2]
-            href = url("/objects", key=on_way)
-        elif outputs == 1 and links and links[0].output_keys:
-            title = self._split(links[0].output_keys[0])[2]
-            href = url("/objects", key=links[0].output_keys[0])
-        elif stage != _NOTHING and outputs:
+    def _node(self, place: _Place) -> Node:
+        execution, stage = place
+        groups = self._groups[place]
+        messages = sum(group.messages for group in groups)
+        outputs = sum(group.outputs for group in groups)
+        on_way = self._way.get(place)
+        one = on_way or (groups[0].key if outputs == 1 else None)
+        href: str | None = url(f"/executions/{execution}", stage=stage if stage != _NOTHING else None)
+        if one:
+            title = one[len(execution) + len(stage) + 2 :]
+            href = url("/objects", key=one) if one != self._key else None
+        elif outputs:
             title = f"{outputs:,} objects"
         else:
             title = f"{messages:,} message{'' if messages == 1 else 's'}"
-            if messages == 1 and links:
-                href = url(f"/lineage/{links[0].correlation_id}")
-        said = [", ".join(routes) or ("input" if stage == keys.INPUT_STAGE else "stored by another program")]
-        ran = {tuple((one.type, one.version) for one in link.adapters) for link in links if link.adapters}
-        if len(ran) == 1 and len(routes) == 1:
-            said[0] += "".join(f", {name} {version}" for name, version in ran.pop())
-        if side == "self" and outputs and outputs > 1:
-            said.insert(0, f"this, 1 of {outputs:,}")
-        said += [f"{states[state]:,} {word}" for state, word in _SAID.items() if states[state]]
+            if messages == 1:
+                href = url(f"/lineage/{groups[0].correlation_id}")
+        side: Side = "self" if on_way == self._key else "up" if on_way else "down"
         return Node(
-            f"{execution}/{stage}",
-            str(execution),
+            "/".join(place),
+            execution,
             stage,
             title,
-            "; ".join(said),
-            href if side != "self" else None,
+            self._sub(place, outputs),
+            href,
             side,
-            bool(states["dead"]),
+            any(group.failed for group in groups),
         )
 
-    def _edges(self, nodes: Mapping[tuple[UUID, str], Node]) -> list[Edge]:
-        edges: list[Edge] = []
+    def _sub(self, place: _Place, outputs: int) -> str:
+        """Return what produced the objects of a node, and what else its messages did."""
+        routes = [(group.execution_id, group.route) for group in self._groups[place]]
+        said = [", ".join(route for _, route in routes)]
+        if not routes:
+            said = ["input" if place[1] == keys.INPUT_STAGE else "stored by another program"]
+        elif len(routes) == 1 and len(code := self._code[routes[0]]) == 1:
+            said[0] += f", {next(iter(code))}"
+        if self._way.get(place) == self._key and outputs > 1:
+            said.insert(0, f"this, 1 of {outputs:,}")
+        states = sum((self._states[route] for route in routes), Counter[str]())
+        said += [f"{states[state]:,} {word}" for state, word in _SAID.items() if states[state]]
+        return "; ".join(said)
 
-        def add(source: tuple[UUID, str], target: tuple[UUID, str]) -> None:
-            if source in nodes and target in nodes and source != target:
-                edges.append(Edge(nodes[source].id, nodes[target].id))
-
-        for execution, pipeline in self._pipelines.items():
-            replay = self._replays.get(execution)
-            if replay is None:
-                add((execution, keys.INPUT_STAGE), (execution, self._stage(execution, pipeline.entry or "")))
-            else:
-                target = self._stage(execution, replay.to_route.rpartition("/")[2])
-                add((replay.from_execution_id, replay.from_stage), (execution, target))
-            for edge in pipeline.edges:
-                ends = self._stage(execution, edge.from_route), self._stage(execution, edge.to_route)
-                if (execution, edge.to_route) in self._counts:
-                    add((execution, ends[0]), (execution, ends[1]))
-        return list(dict.fromkeys(edges))
-
-    def _columns(self, nodes: Mapping[tuple[UUID, str], Node], edges: Sequence[Edge]) -> list[str]:
-        of = {node.id: node.column for node in nodes.values()}
-        names = [name for name in dict.fromkeys(of.values()) if name != _NOTHING]
-        found = ordered(names, [(of[edge.source], of[edge.target]) for edge in edges])
-        return [*found, _NOTHING] if _NOTHING in of.values() else found
-
-
-_SAID: Final = {
-    "dead": "failed",
-    "skipped": "skipped",
-    "retry": "retried later",
-    "running": "running",
-    "pending": "waiting",
-    "cancelled": "cancelled",
-    "taken_over": "taken over",
-}
+    def _edges(self, nodes: Mapping[_Place, Node]) -> list[Edge]:
+        groups = self._summary.groups
+        ids = [nodes[str(group.execution_id), group.stage or _NOTHING].id for group in groups]
+        edges = [Edge(ids[one.from_group], ids[one.to_group]) for one in self._summary.edges]
+        reached = {one.to_group for one in self._summary.edges}
+        top = nodes[self._top].id
+        edges += [Edge(top, one) for n, one in enumerate(ids) if n not in reached]
+        return [edge for edge in dict.fromkeys(edges) if edge.source != edge.target]

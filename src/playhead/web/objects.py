@@ -138,7 +138,7 @@ async def show(ask: Ask) -> Shown[ObjectView]:
         execution,
         sidecar,
         content,
-        await or_missing(ancestry(services, key)),
+        await or_missing(ancestry(services, key, stage, execution)),
         "list" if lineage == "list" else "map",
         {
             one: url("/objects", key=key, view=view, against=ask.text("against"), lineage=one)
@@ -155,6 +155,7 @@ async def show(ask: Ask) -> Shown[ObjectView]:
             ApiCall(url("/api/v1/storage/objects/content", key=key)),
             ApiCall(url("/api/v1/storage/objects/versions", key=key)),
             ApiCall(url("/api/v1/lineage/chain", object_key=key)),
+            ApiCall(url("/api/v1/lineage/chain/summary", object_key=key)),
             ApiCall(url("/api/v1/lineage/counts", object_key=key)),
         ],
         crumbs=list(_crumbs(execution, stage, path)),
