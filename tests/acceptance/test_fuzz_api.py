@@ -81,6 +81,7 @@ def _demo(deployment: Deployment) -> Pools:
     ]
     messages = [m["correlation_id"] for m in deployment.items(f"/executions/{run}/lineage")]
     dead = [m["correlation_id"] for m in deployment.items("/dead-letters")]
+    [group] = [one["group"] for one in deployment.items("/dead-letters/groups")]
     objects = list(deployment.items("/storage/objects", execution_id=run))
     assert len(dead) == 1
     ended = [run, replay["execution_id"]]
@@ -98,7 +99,10 @@ def _demo(deployment: Deployment) -> Pools:
         "POST /api/v1/configs/{name}/run": [{"payload": [1], "path": "a/b.json", "tags": ["t"]}],
         "POST /api/v1/queues/{queue}/take": [{"limit": 1}],
         "POST /api/v1/queues/{queue}/remove": [],
-        "POST /api/v1/dead-letters/resend": [{"correlation_ids": dead}, {"route": "convert"}],
+        "POST /api/v1/dead-letters/resend": [
+            *({"correlation_ids": dead}, {"route": "convert"}),
+            {"group": group, "failed_before": "-1s"},
+        ],
     }
     return bodies | {
         "execution_id": ended,
@@ -122,6 +126,8 @@ def _demo(deployment: Deployment) -> Pools:
         "stage": ["input", "segments"],
         "path": ["guide", "guide/page.html"],
         "route": ["convert", "index"],
+        "group": [group],
+        "text": [run, dead[0][-8:], "nightly", "latest", "docs", objects[0]["key"]],
         "status": ["dead", "completed", "failed"],
         "config": ["docs"],
         "kind": ["run", "replay"],

@@ -304,7 +304,14 @@ def _bodies() -> Iterator[Row]:
     yield post("replay", REPLAY | hook, "webhook_not_allowed", "PLAYHEAD_WEBHOOK_HOSTS")
     for url in (1, "a" * 2_001, "https://hooks.example/\0"):
         yield post("replay", REPLAY | {"webhook": url}, SHAPE, "webhook")
-    yield post("dead-letters/resend", {}, "selection_empty", "an execution, a route or an error code")
+    yield post(
+        "dead-letters/resend", {}, "selection_empty", "an execution, a route, an error code or a group"
+    )
+    yield post("dead-letters/resend", {"failed_before": "-1h"}, "selection_empty")
+    for group in ("", "x", "0" * 13, "A" * 12, 1):
+        yield post("dead-letters/resend", {"group": group}, SHAPE, "group")
+    for time in ("", "yesterday", "2026-01-31T18:00:00", 1):
+        yield post("dead-letters/resend", {"group": "0" * 12, "failed_before": time}, SHAPE, "failed_before")
     yield post("dead-letters/resend", {"correlation_ids": []}, "selection_empty")
     yield post("configs/docs/run", {"payload": 1, "config_version": 2**40}, SHAPE, "config_version")
     for tag in ("", "x" * 201, "a\nb", "\0"):
