@@ -235,7 +235,7 @@ class Playhead(Api):
             executions=executions,
             lineage=LineageService(self.catalog, self.store),
             why=WhyService(self.catalog, self.store),
-            diff=DiffService(self.catalog, self.store),
+            diff=DiffService(self.catalog, self.store, self._env),
             objects=ObjectService(self.catalog, self.store),
             queues=QueueService(self.catalog, self.broker, self.store),
             system=SystemService(self.catalog, self.broker, self.store, self._adapters),

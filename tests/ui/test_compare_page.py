@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from uuid import UUID
+
 from playhead.web.page import url
 from tests.ui.site import Site
 
@@ -69,3 +72,33 @@ async def test_the_list_continues_on_the_next_page(site: Site):
     assert len(paths) == len(set(paths)) == 180
     assert following["next_url"] is None
     assert following["first_url"] == compare(first, second, state="missing")
+
+
+async def test_counts_that_take_long_follow_as_live_numbers(site: Site, monkeypatch):
+    monkeypatch.setattr("playhead.web.compare._PATIENCE_SECONDS", 0)
+    source = await site.run({"a.txt": b"one"})
+    other = await site.run({"a.txt": b"two"})
+
+    assert "Comparing…" in await site.page(compare(source, other))
+    async with asyncio.timeout(30):
+        while "Comparing…" in await site.page(compare(source, other)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    assert (await site.twin(compare(source, other)))["view"]["diff"]["totals"]["changed"] == 3
+
+
+async def test_a_list_that_compares_many_objects_ends_early_and_continues(site: Site):
+    source = await site.run({f"{n:02}.txt": b"one" for n in range(5)})
+    other = await site.run({f"{n:02}.txt": b"one" if n < 4 else b"two" for n in range(5)})
+    paths, cursor, pages = [], None, 0
+    while True:
+        page = await site.services.diff.objects(
+            UUID(source), UUID(other), "shouted", "changed", cursor=cursor, budget=1
+        )
+        paths += [one.path for one in page.items]
+        pages += 1
+        if (cursor := page.next_cursor) is None:
+            break
+
+    assert paths == ["04.md"]
+    assert pages > 1

@@ -296,7 +296,7 @@ async def open_runtime(
             executions=executions,
             lineage=LineageService(catalog, store),
             why=WhyService(catalog, store),
-            diff=DiffService(catalog, store),
+            diff=DiffService(catalog, store, environment),
             objects=ObjectService(catalog, store),
             queues=QueueService(catalog, broker, store),
             system=SystemService(catalog, broker, store, adapters),

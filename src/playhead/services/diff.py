@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, get_args
 from uuid import UUID
 
 from playhead import keys
 from playhead.engine import effects
+from playhead.engine.background import Background, Steps
+from playhead.engine.environment import Environment
 from playhead.engine.joining import PAGE, Range, Records, join, ranges, rest_of
 from playhead.engine.listing import Listing
 from playhead.engine.lookup import find_execution
@@ -69,12 +71,14 @@ class _Pair:
     Attributes:
         stages: the stages of both. A stage inside another one is part of that one.
         is_complete: whether both have ended.
+        state: changes when more objects may have been stored.
     """
 
     a: _Side
     b: _Side
     stages: Sequence[str]
     is_complete: bool
+    state: Hashable
 
 
 class DiffService:
@@ -90,9 +94,10 @@ class DiffService:
     decides whether an object is added.
     """
 
-    def __init__(self, catalog: DiffCatalog, store: Store) -> None:
+    def __init__(self, catalog: DiffCatalog, store: Store, env: Environment) -> None:
         self._catalog = catalog
         self._listing = Listing(catalog, store)
+        self._counts: Background[Diff] = Background(env.spawn)
 
     async def summary(self, a: UUID, b: UUID, stage: str | None = None, path: str | None = None) -> Diff:
         """Count the objects of two executions by stage and state. Reads all records of both.
@@ -107,12 +112,32 @@ class DiffService:
             BadRequest: `invalid_path`; `not_comparable`: an execution is adopted, so it has no records.
             NotFound: `execution_not_found`, `stage_not_found`.
         """
+        return await self._summary(await self._pair(a, b), stage, path, Steps())
+
+    async def counting(self, a: UUID, b: UUID, *, patience: float) -> Diff | int:
+        """Return the counts of two executions, or after `patience` seconds how many objects are read so far.
+
+        Counting continues in this process until it has ended. The counts of executions that have ended are
+        kept, and those of others are counted again.
+
+        Raises:
+            BadRequest: `not_comparable`.
+            NotFound: `execution_not_found`.
+        """
         pair = await self._pair(a, b)
+        found = await self._counts.get(
+            (a, b, pair.state), lambda steps: self._summary(pair, None, None, steps), patience
+        )
+        return found.done if isinstance(found, Steps) else found
+
+    async def _summary(self, pair: _Pair, stage: str | None, path: str | None, steps: Steps) -> Diff:
+        a, b = pair.a.id, pair.b.id
         stages, path = _within(pair, stage, path)
         counts = {one: Counter[str]() for one in stages}
         for within in ranges(stages, path):
             async for left, right in join(self._catalog, a, b, within):
                 states = await self._states(pair, within, left, right)
+                steps.done += len(left) + len(right)
                 count = counts[within.stage]
                 count.update(states.values())
                 for name, records in (("bytes_a", left), ("bytes_b", right)):
@@ -137,6 +162,7 @@ class DiffService:
         path: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
+        budget: int | None = None,
     ) -> Page[DiffObject]:
         """Return the objects of two executions, by stage, and in byte order of their paths.
 
@@ -148,6 +174,7 @@ class DiffService:
             path: a folder or an object in the stage.
             cursor: the cursor from the previous page.
             limit: maximum number of objects in the page.
+            budget: the page ends after it has compared about this many objects, and may be short then.
 
         Raises:
             BadRequest: `invalid_path`, `invalid_cursor`, `not_comparable`.
@@ -159,7 +186,8 @@ class DiffService:
         stages, path = _within(pair, stage, path)
         wanted = _DIFFERENT if state == "different" else _STATES if state is None else (state,)
         found: list[DiffObject] = []
-        page = _SMALL_PAGE if state is None else PAGE
+        read = 0
+        page = _SMALL_PAGE if state is None or budget else PAGE
         for within in ranges(stages, path, after):
             async for left, right in join(self._catalog, a, b, within, page=page):
                 states = await self._states(pair, within, left, right)
@@ -175,6 +203,9 @@ class DiffService:
                             _side(right.get(rest)),
                         )
                     )
+                read += len(states)
+                if budget is not None and read >= budget:
+                    return Page(found, encode_cursor(max(states), of))
         return Page(found)
 
     async def _pair(self, a: UUID, b: UUID) -> _Pair:
@@ -182,7 +213,10 @@ class DiffService:
         left, right = [await self._side(one) for one in executions]
         every = list(dict.fromkeys((*left.stages, *right.stages)))
         stages = [one for one in every if not any(one.startswith(f"{other}/") for other in every)]
-        return _Pair(left, right, stages, all(one.ended_at is not None for one in executions))
+        is_complete = all(one.ended_at is not None for one in executions)
+        return _Pair(
+            left, right, stages, is_complete, tuple((one.ended_at, one.counts) for one in executions)
+        )
 
     async def _side(self, execution: Execution) -> _Side:
         if execution.config is None:

@@ -6,10 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from playhead.model import Diff, DiffFilter, DiffObject, DiffState, Execution
+from playhead.model import Diff, DiffCounts, DiffFilter, DiffObject, DiffState, Execution
+from playhead.model import Page as Listed
 from playhead.web.page import ROWS, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, url
+from playhead.web.render import number
 
 STATES: Final[tuple[DiffState, ...]] = get_args(DiffState)
+_DIFFERENT: Final[tuple[DiffState, ...]] = ("changed", "added", "missing")
+_PATIENCE_SECONDS: Final = 0.1
+"""How long the page waits for the counts. If they take longer, they follow as live numbers."""
+_BUDGET: Final = 10_000
+"""A page of the list ends after it has compared this many objects."""
 _FILTERS: Final[tuple[DiffFilter, ...]] = ("different", *STATES)
 
 
@@ -21,7 +28,8 @@ class CompareView:
         a: first execution, for example the source of a replay.
         b: second execution; None: the page asks which one.
         others: executions that may be compared with the first: its replays.
-        diff: numbers of objects by stage and state; None without a second execution.
+        diff: numbers of objects by stage and state; None without a second execution, and while counting.
+        read: objects that were read, while they are counted.
         stage: only objects of this stage are listed; None: of all stages.
         state: only objects in this state are listed.
         objects: a page of the objects.
@@ -34,6 +42,7 @@ class CompareView:
     b: Execution | None
     others: Sequence[Execution]
     diff: Diff | None
+    read: int
     stage: str | None
     state: DiffFilter
     objects: Sequence[DiffObject]
@@ -57,14 +66,20 @@ async def show(ask: Ask) -> Answer:
             return Redirect(url(f"/executions/{a.parent_execution_id}/compare", **{"with": a_id}))
         replays = await services.executions.replays(a_id, None, ROWS)
         others = [await services.executions.get(one.execution_id) for one in replays.items]
-        empty = CompareView(a, None, others, None, None, "different", (), {}, None, None)
+        empty = CompareView(a, None, others, None, 0, None, "different", (), {}, None, None)
         return Shown("Compare", empty, crumbs=crumbs)
     b_id = await services.resolve.execution(ask.needed("with"))
     b = await services.executions.get(b_id)
     stage = ask.text("stage")
     state: DiffFilter = next((one for one in _FILTERS if one == ask.choice("state", _FILTERS)), "different")
-    diff = await services.diff.summary(a_id, b_id)
-    page = await services.diff.objects(a_id, b_id, stage, state, None, ask.text("cursor"), ROWS)
+    counted = await services.diff.counting(a_id, b_id, patience=_PATIENCE_SECONDS)
+    diff, read = (None, counted) if isinstance(counted, int) else (counted, 0)
+    if diff and stage is None and sum(_numbers(diff.totals).values()) > _BUDGET:
+        stage = _first_stage(diff, state)
+    page: Listed[DiffObject] = Listed([])
+    if diff and _has(diff, stage, state):
+        cursor = ask.text("cursor")
+        page = await services.diff.objects(a_id, b_id, stage, state, None, cursor, ROWS, budget=_BUDGET)
 
     def at(**changed: object) -> str:
         return url(path, **{"with": b_id, "stage": stage, "state": state, **changed})
@@ -75,6 +90,7 @@ async def show(ask: Ask) -> Answer:
         b,
         (),
         diff,
+        read,
         stage,
         state,
         page.items,
@@ -87,7 +103,30 @@ async def show(ask: Ask) -> Answer:
         view,
         [ApiCall(api), ApiCall(url(f"{api}/objects", stage=stage, state=state, limit=ROWS))],
         crumbs=crumbs,
+        cells={"read": number(read)},
+        shape="counted" if diff else "counting",
+        ended=diff is not None,
     )
 
 
-PAGES: Final = (Page("/executions/{execution_id}/compare", "compare.html", show, "executions"),)
+def _numbers(counts: DiffCounts) -> dict[DiffState, int]:
+    return {state: getattr(counts, state) for state in STATES}
+
+
+def _wanted(counts: DiffCounts, state: DiffFilter) -> int:
+    """Return how many objects a filter shows."""
+    numbers = _numbers(counts)
+    return sum(numbers[one] for one in _DIFFERENT) if state == "different" else numbers[state]
+
+
+def _first_stage(diff: Diff, state: DiffFilter) -> str | None:
+    """Return the first stage with an object in a state: a search in all stages may read millions."""
+    return next((one.stage for one in diff.stages if _wanted(one, state)), None)
+
+
+def _has(diff: Diff, stage: str | None, state: DiffFilter) -> bool:
+    counts = next((one for one in diff.stages if one.stage == stage), None)
+    return counts is None or _wanted(counts, state) > 0
+
+
+PAGES: Final = (Page("/executions/{execution_id}/compare", "compare.html", show, "executions", live=True),)
