@@ -63,16 +63,12 @@ async def test_a_map_crosses_three_replays(site: Site):
 
 
 async def test_a_fan_out_of_thousands_is_one_box(site: Site):
-    execution = await site.run({"a.md": b"word " * 5000})
-    for _ in range(2):
-        await site.replay(execution, "input", "upper")
-        await site.work()
+    execution = await site.run({"a.md": b"word " * 2000})
 
     view = (await site.twin(url("/objects", key=f"{execution}/input/a.md")))["view"]
 
     boxes = view["ancestry"]["map"]["boxes"]
-    assert len(boxes) == 7
-    assert [box["node"]["title"] for box in boxes].count("5,000 objects") == 3
+    assert [box["node"]["title"] for box in boxes] == ["a.md", "a.md", "2,000 objects"]
 
 
 async def test_an_object_of_a_replay_is_compared_with_that_of_its_source(site: Site):

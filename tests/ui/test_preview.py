@@ -22,7 +22,7 @@ from playhead.web.preview import (
     read_head,
     reindented,
     shown,
-    without_links,
+    without_connections,
 )
 from tests.ui.hostile import OBJECTS, Hostile
 
@@ -200,18 +200,22 @@ def test_rendering_ends_in_time(piece: str) -> None:
     assert time.process_time() - start < 1
 
 
-LINKS = b"<p><link rel=preconnect href=//a><LINK x> <Link><lin k>"
+ELEMENTS = (
+    b"<link rel=preconnect href=//a><LINK x> <Link><lin k><iframe src=//a><frame><fencedFrame></iframe>"
+)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
-async def test_no_link_element_is_left_wherever_chunks_end(size: int, encoding: str):
-    data = LINKS.decode().encode(encoding)
+async def test_no_element_that_connects_is_left_wherever_chunks_end(size: int, encoding: str):
+    data = ELEMENTS.decode().encode(encoding)
 
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(data), size):
             yield data[start : start + size]
 
-    found = b"".join([chunk async for chunk in without_links(chunks())])
+    found = b"".join([chunk async for chunk in without_connections(chunks())])
     assert len(found) == len(data)
-    assert found.decode(encoding) == "<p><-ink rel=preconnect href=//a><-INK x> <-ink><lin k>"
+    assert found.decode(encoding) == (
+        "-link rel=preconnect href=//a>-LINK x> -Link><lin k>-iframe src=//a>-frame>-fencedFrame></iframe>"
+    )

@@ -18,7 +18,7 @@ from playhead.services import Services
 from playhead.web.ancestry import Ancestry, ancestry
 from playhead.web.content import VIEWS, ContentView, content_view
 from playhead.web.page import ApiCall, Ask, Crumb, Missing, Page, Raw, Shown, or_missing, url
-from playhead.web.preview import disposition, raw_headers, without_links
+from playhead.web.preview import disposition, raw_headers, without_connections
 
 _MOST_FACT: Final = 2000
 _LISTS: Final = ("map", "list")
@@ -327,7 +327,7 @@ async def raw(ask: Ask) -> Response:
     if ask.choice("save", ("yes",)):
         headers |= {"Content-Disposition": disposition(key, "attachment"), "Content-Type": keys.OCTET_STREAM}
     elif headers["Content-Type"].startswith("text/html"):
-        chunks = without_links(chunks)
+        chunks = without_connections(chunks)
     return StreamingResponse(
         chunks, headers={**headers, "Content-Length": str(content.size), "Cache-Control": "no-store"}
     )

@@ -206,32 +206,33 @@ def hex_rows(data: bytes) -> list[HexRow]:
 # -- the bytes at their own URL --------------------------------------------------------------------
 
 
-_LINK: Final = re.compile(b"<(link)", re.IGNORECASE)
-_WIDE_LINK: Final = re.compile(b"<\0l\0i\0n\0k|\0<\0l\0i\0n\0k", re.IGNORECASE)
+_CONNECTING: Final = ("link", "iframe", "frame", "fencedframe")
+_ELEMENTS: Final = [
+    re.compile(
+        b"|".join(between.join(b"%c" % letter for letter in f"<{name}".encode()) for name in _CONNECTING),
+        re.I,
+    )
+    for between in (b"", b"\0")  # UTF-8, and UTF-16 after a byte order mark
+]
+_LONGEST: Final = 2 * len("<fencedframe")
 
 
-async def without_links(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Replace each `<link` of HTML by `<-ink`, so that the element is text. The size stays the same.
+async def without_connections(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Make text of the elements of HTML that connect to hosts, such as `<link`. The size stays the same.
 
-    A sandbox and a policy do not stop `<link rel="preconnect">` and `dns-prefetch`: browsers connect to the
-    host. The policy forbids everything else that the element can load.
+    A sandbox and a policy keep browsers from loading anything. But Chromium connects to the host of a
+    `<link rel="preconnect">` and of a frame before it refuses.
     """
     held = b""
     async for chunk in chunks:
-        data = _WIDE_LINK.sub(_broken, _LINK.sub(_broken, held + chunk))
-        cut = max(len(data) - _LONGEST_LINK, 0)
+        data = held + chunk
+        for elements in _ELEMENTS:
+            data = elements.sub(lambda found: found[0].replace(b"<", b"-"), data)
+        cut = max(len(data) - _LONGEST, 0)  # an element may continue in the next chunk
         held = data[cut:]
         if cut:
             yield data[:cut]
     yield held
-
-
-_LONGEST_LINK: Final = 9
-"""Bytes that are kept back, because `<link` may continue in the next chunk: one less than in UTF-16."""
-
-
-def _broken(found: re.Match[bytes]) -> bytes:
-    return re.sub(b"[lL]", b"-", found[0], count=1)
 
 
 def raw_headers(key: str, content_type: str) -> dict[str, str]:
