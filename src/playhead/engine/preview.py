@@ -21,6 +21,8 @@ from playhead.ports.catalog.configs import Loaded
 _MOST_TYPES: Final = 100
 _OTHER_TYPES: Final = "other"
 _FIRST_KEYS: Final = 10
+NO_CONSUMER: Final = "no live worker consumes"
+"""How the warning about a queue without a worker begins."""
 
 
 def request_fields(request: ReplayRequest, found: Resolved) -> dict[str, Any]:
@@ -91,7 +93,7 @@ async def workers_of(
     warnings += other_versions(workers)
     for route in reached:
         if not route.external and not any(route.queue in worker.queues for worker in workers):
-            warnings.append(f"no live worker consumes {route.queue}; its messages wait until one starts")
+            warnings.append(f"{NO_CONSUMER} {route.queue}; its messages wait until one starts")
     return workers, warnings
 
 

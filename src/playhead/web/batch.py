@@ -35,7 +35,7 @@ from playhead.web.page import (
     status_of,
     url,
 )
-from playhead.web.render import duration
+from playhead.web.render import counted, duration
 from playhead.web.replayform import ReplayForm
 from playhead.wording import pace_text, state_of
 
@@ -190,7 +190,7 @@ def _state(replay: Replay, made: Execution) -> str:
     if replay.status is None or replay.state in ("refused", "cancelled"):
         return state_of(replay)
     if made.status == "running":
-        return f"{state_of(replay)}, {made.counts.pending:,} messages to go"
+        return f"{state_of(replay)}, {counted(made.counts.pending, 'message')} to go"
     if made.status == "completed" and replay.status == "publishing_complete":
         return "completed"
     if made.counts.failed:
@@ -273,7 +273,7 @@ def _cells(view: BatchView) -> dict[str, str]:
     replay = view.replay
     work = view.made.counts
     cells = {
-        "state": view.state_text,
+        "state": view.state_text[0].upper() + view.state_text[1:],
         "found": f"{replay.objects_found:,}",
         "published": f"{replay.objects_published:,}",
         "failed": f"{replay.objects_failed:,}",
@@ -297,7 +297,8 @@ def _shape(view: BatchView) -> str:
     replay = view.replay
     return " ".join(
         (
-            *(view.look, replay.state, str(replay.paused_by), str(replay.waits_for), view.made.status),
+            *(view.look, replay.state, str(view.canary), str(replay.waits_for == "process")),
+            *(str(replay.paused_by), view.made.status),
             *(
                 f"{view.report.state}.{view.report.revision}" if view.report else "",
                 str(len(replay.errors or ())),

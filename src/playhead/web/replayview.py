@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from playhead.engine.preview import NO_CONSUMER
 from playhead.errors import NotFound, PlanChanged, PlayheadError
 from playhead.ids import uuid7
 from playhead.model import ConfigVersion, Execution, Pipeline, Plan, PlanDifference, Replay, StageTotal
@@ -101,6 +102,8 @@ class ReplayView:
         plan: what the replay would publish; None until it was counted.
         left_out: what the plan leaves out, with the reasons.
         stale: workers with outdated code.
+        unconsumed: reached routes that no live worker consumes.
+        warnings: the other warnings of the plan.
         earlier: replays of the same stage into the same route, newest first.
         problem: why the form was not followed.
         key: Idempotency-Key of this page.
@@ -117,6 +120,8 @@ class ReplayView:
     plan: Plan | None = None
     left_out: Sequence[str] = ()
     stale: Sequence[StaleWorkers] = ()
+    unconsumed: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     earlier: Sequence[Replay] = ()
     problem: Problem | None = None
     key: str = ""
@@ -140,7 +145,7 @@ async def page(
     plan: Plan | None,
     error: Exception | None = None,
 ) -> Shown[ReplayView]:
-    totals = await or_missing(services.executions.stage_totals(source.execution_id))
+    totals = await _totals(services, form, source)
     if isinstance(error, PlayheadError) and error.code in ("plan_changed", "plan_expired", "plan_mismatch"):
         plan = None
     problem = _problem(error)
@@ -149,12 +154,14 @@ async def page(
     view = ReplayView(
         form,
         source,
-        stages=totals if isinstance(totals, Missing) else totals.stages,
+        stages=totals,
         routes=await _routes(services, form, source, pipeline),
         target=target,
         plan=plan,
         left_out=left_out(plan) if plan else (),
         stale=stale_workers(plan.workers) if plan else (),
+        unconsumed=_unconsumed(plan) if plan else (),
+        warnings=[one for one in plan.warnings if not one.startswith(NO_CONSUMER)] if plan else (),
         earlier=await _earlier(services, form, source),
         problem=problem,
         key=str(uuid7()),
@@ -180,6 +187,19 @@ async def page(
         ended=plan is None or plan.state != "listing",
         status=status_of(error),
     )
+
+
+async def _totals(services: Services, form: ReplayForm, source: Execution) -> Sequence[StageTotal] | Missing:
+    if source.kind == "adopted" and form.from_stage:
+        # Another program has stored the objects: each count would list all of them.
+        return Missing("not_counted", "the objects are those of another program, and are counted on request")
+    totals = await or_missing(services.executions.stage_totals(source.execution_id))
+    return totals if isinstance(totals, Missing) else totals.stages
+
+
+def _unconsumed(plan: Plan) -> list[str]:
+    warned = {one.split(";")[0].removeprefix(f"{NO_CONSUMER} ") for one in plan.warnings}
+    return [one.route for one in plan.routes if one.reached and one.queue in warned]
 
 
 def _problem(error: Exception | None) -> Problem | None:
