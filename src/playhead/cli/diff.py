@@ -52,11 +52,12 @@ async def diff(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> int:
-    """Compare the outputs of two executions: what is the same, changed, added or missing in B.
+    """Compare the outputs of two executions.
 
-    Objects with the same stage and path are compared by their SHA-256. An object is not produced, and neither
-    missing nor added, if the execution that lacks it is a replay that had no reason to produce it. The exit
-    code is 1 if objects are changed, added or missing; with --objects, if any object is listed.
+    Counts what is the same, changed, added or missing in B. Objects with the same stage and path are compared
+    by their SHA-256. An object is not produced, and neither missing nor added, if the execution that lacks it
+    is a replay that had no reason to produce it. The exit code is 1 if objects are changed, added or missing;
+    with --objects, if any such object is listed.
     """
     if not objects and (state or cursor):
         raise Usage("--state and --cursor need --objects")
