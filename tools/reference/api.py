@@ -26,6 +26,7 @@ OF_ALL: Final = frozenset({"internal", "catalog_unavailable"})
 #: Values of parameters and fields in the examples. The page sets `$NAME` at its top.
 _VALUES: Final[Mapping[str, str]] = {
     "execution_id": "$EXECUTION",
+    "other_execution_id": "$REPLAY",
     "from_execution_id": "$EXECUTION",
     "replay_batch_id": "$BATCH",
     "plan_id": "$PLAN",
@@ -38,6 +39,7 @@ _VALUES: Final[Mapping[str, str]] = {
     "receipt": "none-yet",
     "index": "search.db",
     "words": "replay",
+    "text": "docs",
     "from_stage": "markdown_converted",
     "to_route": "segment",
 }
