@@ -217,5 +217,5 @@ async def test_no_element_that_connects_is_left_wherever_chunks_end(size: int, e
     found = b"".join([chunk async for chunk in without_connections(chunks())])
     assert len(found) == len(data)
     assert found.decode(encoding) == (
-        "-link rel=preconnect href=//a>-LINK x> -Link><lin k>-iframe src=//a>-frame>-fencedFrame></iframe>"
+        "<xink rel=preconnect href=//a><xINK x> <xink><lin k><xframe src=//a><xrame><xencedFrame></iframe>"
     )

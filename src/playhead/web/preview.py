@@ -218,7 +218,7 @@ _LONGEST: Final = 2 * len("<fencedframe")
 
 
 async def without_connections(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Make text of the elements of HTML that connect to hosts, such as `<link`. The size stays the same.
+    """Rename the elements of HTML that connect to hosts, such as `<link`. The size stays the same.
 
     A sandbox and a policy keep browsers from loading anything. But Chromium connects to the host of a
     `<link rel="preconnect">` and of a frame before it refuses.
@@ -227,12 +227,16 @@ async def without_connections(chunks: AsyncIterator[bytes]) -> AsyncIterator[byt
     async for chunk in chunks:
         data = held + chunk
         for elements in _ELEMENTS:
-            data = elements.sub(lambda found: found[0].replace(b"<", b"-"), data)
+            data = elements.sub(_renamed, data)
         cut = max(len(data) - _LONGEST, 0)  # an element may continue in the next chunk
         held = data[cut:]
         if cut:
             yield data[:cut]
     yield held
+
+
+def _renamed(element: re.Match[bytes]) -> bytes:
+    return re.sub(b"[a-zA-Z]", b"x", element[0], count=1)
 
 
 def raw_headers(key: str, content_type: str) -> dict[str, str]:
