@@ -197,19 +197,18 @@ def pipeline_map(pipeline: Pipeline, known: Known = NOTHING) -> PipelineMap:
 def choose_stage(of: PipelineMap) -> str | None:
     """Return the stage that is chosen unless the address names one: what the most failures were made from.
 
-    Without failures, it is the first stage that is stored, or the inputs of an execution.
+    Without failures, it is the first stage that has objects, or the inputs.
     """
-    failing = max(of.routes, key=lambda route: route.tally.failed if route.tally else 0, default=None)
-    stages = {route.name: route.stage for route in of.routes}
     shape = of.shape
+    nodes = {route.name: route for route in of.routes}
+    failing = max(of.routes, key=lambda route: route.tally.failed if route.tally else 0, default=None)
     if failing and failing.tally and failing.tally.failed:
-        for before in shape.into.get(failing.name, ()):
-            if stages[before]:
-                return stages[before]
-    else:
-        for name in shape.routes:
-            if stages[name]:
-                return stages[name]
+        return next(
+            (stage for name in shape.into.get(failing.name, ()) if (stage := nodes[name].stage)), INPUT
+        )
+    for name in shape.routes:
+        if (stage := nodes[name].stage) and nodes[name].size.objects != 0:
+            return stage
     return INPUT if of.inputs else None
 
 
