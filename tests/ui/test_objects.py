@@ -125,6 +125,7 @@ async def test_a_pruned_object_keeps_its_records(site: Site):
     assert "The content was deleted by a prune" in page
     assert "Where it came from" in page
     assert "Replay this object" not in page
+    assert "Its lineage and its record are kept" in page
 
 
 async def test_an_unknown_object_and_an_invalid_key_are_errors(site: Site):

@@ -94,6 +94,7 @@ class ObjectView:
         lineages: URLs of the page with each of both.
         versions: the objects with the same stage and path in the run and all replays of the family.
         against: the one of these with which it is compared; None if there is no other one.
+        sha256: SHA-256 of its content in hex, as it is recorded; None if it is not.
     """
 
     key: str
@@ -107,6 +108,7 @@ class ObjectView:
     lineages: Mapping[str, str]
     versions: Sequence[ObjectVersion]
     against: ObjectVersion | None
+    sha256: str | None
 
 
 async def show(ask: Ask) -> Shown[ObjectView]:
@@ -146,6 +148,7 @@ async def show(ask: Ask) -> Shown[ObjectView]:
         },
         versions,
         against,
+        version.sha256 if version else None if isinstance(sidecar, Missing) else sidecar.sha256,
     )
     return Shown(
         path,
