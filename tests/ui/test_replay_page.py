@@ -260,3 +260,14 @@ async def test_a_plan_that_does_not_exist_is_a_message(site: Site):
     )
 
     assert "plan_not_found" in page
+
+
+async def test_the_id_of_a_plan_leads_to_its_form(site: Site):
+    source = await site.run(TWO)
+    path = await counted(site, source, include="a.*", limit="3")
+    plan_id = httpx.URL(path).params["plan_id"]
+
+    page = await site.http.get(f"/replay?plan_id={plan_id}", follow_redirects=True)
+
+    assert "Replay 1 object<" in page.text
+    assert ">a.*</textarea>" in page.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -19,8 +19,12 @@ from playhead.model import (
     Report,
     RouteCounts,
     WebhookDelivery,
+    is_skipped,
 )
 from playhead.services import Services
+from playhead.web import pipelines
+from playhead.web.drawing import Choice, draw
+from playhead.web.graph import INPUT, Drawing, Links, PipelineMap, StageSize
 from playhead.web.page import (
     Action,
     Answer,
@@ -35,6 +39,7 @@ from playhead.web.page import (
     status_of,
     url,
 )
+from playhead.web.pipelines import Known
 from playhead.web.render import counted, duration
 from playhead.web.replayform import ReplayForm
 from playhead.wording import pace_text, state_of
@@ -66,9 +71,13 @@ class Lane:
     text: str
 
     @property
+    def total(self) -> int:
+        return self.done + self.failed + self.cancelled + self.open
+
+    @property
     def widths(self) -> dict[str, str]:
         """Widths of the bars, each drawn over the one before: all that has begun, with failures, done."""
-        total = self.done + self.failed + self.cancelled + self.open
+        total = self.total
         parts = {
             "open": total,
             "failed": self.done + self.cancelled + self.failed,
@@ -96,6 +105,7 @@ class BatchView:
         difference: why it was refused.
         report: its completion report; None if it has none.
         deliveries: events for its webhook, newest first.
+        drawing: the pipeline with the messages of the replay; None if it cannot be read.
         again: form of the same replay.
         notice: why a control was not followed.
     """
@@ -113,6 +123,7 @@ class BatchView:
     difference: PlanDifference | None
     report: Report | None
     deliveries: Sequence[WebhookDelivery]
+    drawing: Drawing | None
     again: str
     notice: str | None = None
 
@@ -137,6 +148,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
     difference = None
     if replay.state == "refused" and replay.plan_id:
         difference = await services.plan.difference(replay.plan_id)
+    drawn = await _map(services, replay, made)
     deliveries = (await services.webhooks.list(batch, None, _MOST_DELIVERIES)).items
     view = BatchView(
         replay=replay,
@@ -152,6 +164,9 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         difference=difference,
         report=report,
         deliveries=deliveries,
+        drawing=draw(drawn, _Links({}, f"/executions/{made.execution_id}"), _choice(replay))
+        if drawn
+        else None,
         again=_again(replay),
         notice=error.detail if error else None,
     )
@@ -173,11 +188,50 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         view,
         calls,
         crumbs,
-        cells=_cells(view),
+        cells=_cells(view) | (pipelines.cells(drawn) if drawn else {}),
         shape=_shape(view),
         ended=is_over and (report is None or report.state in ("stored", "failed")),
         status=status_of(error),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Links(Links):
+    """Links of the boxes to the page of the new execution."""
+
+    path: str
+
+    def __call__(self, **changes: str | int | None) -> str:
+        return self.path + Links.__call__(self, **changes)
+
+
+async def _map(services: Services, replay: Replay, made: Execution) -> PipelineMap | None:
+    """Return the pipeline with the messages of the replay, and the objects found in the source's stage."""
+    pipeline = await or_missing(services.pipelines.of_execution(made.execution_id))
+    if isinstance(pipeline, Missing) or not pipeline.routes:
+        return None
+    is_open = made.status == "running"
+    # While it runs, sizes of stages cost in proportion to its messages.
+    totals = None if is_open else await or_missing(services.executions.stage_totals(made.execution_id))
+    known = Known(None if isinstance(totals, Missing) else totals, is_open=is_open)
+    of = pipelines.pipeline_map(pipeline, known)
+    stage = _choice(replay).stage
+    found = StageSize(replay.objects_found, await _bytes(services, replay))
+    routes = tuple(replace(one, size=found) if one.stage == stage and stage else one for one in of.routes)
+    return replace(of, routes=routes, inputs=found if stage == INPUT else of.inputs)
+
+
+async def _bytes(services: Services, replay: Replay) -> int | None:
+    """Return the size of the replayed objects; None if no plan has counted it."""
+    try:
+        return (await services.plan.get(replay.plan_id)).bytes if replay.plan_id else None
+    except NotFound:
+        return None
+
+
+def _choice(replay: Replay) -> Choice:
+    """Return where the playhead stands: at the stage, if the config has it."""
+    return Choice(replay.from_stage if "/" not in replay.to_route else None)
 
 
 def _to_go(replay: Replay) -> int:
@@ -217,14 +271,14 @@ def _lanes(replay: Replay, routes: Sequence[RouteCounts]) -> list[Lane]:
     for one in routes:
         if one.counts.total:
             href = url(f"/executions/{replay.execution_id}", route=one.route)
-            counts = one.counts
+            counts, skipped = one.counts, is_skipped(replay.effects, one.route)
             numbers = (counts.completed, counts.failed, counts.cancelled, counts.pending)
-            lanes.append(Lane(f"route.{one.route}", one.route, href, *numbers, _words(one.counts)))
+            lanes.append(Lane(f"route.{one.route}", one.route, href, *numbers, _words(one.counts, skipped)))
     return lanes
 
 
-def _words(counts: Counts) -> str:
-    parts = [f"{counts.completed:,} done"]
+def _words(counts: Counts, skipped: bool) -> str:
+    parts = [f"{counts.completed:,} {'skipped' if skipped else 'done'}"]
     parts += [f"{counts.failed:,} failed"] * bool(counts.failed)
     parts += [f"{counts.cancelled:,} cancelled"] * bool(counts.cancelled)
     parts += [f"{counts.pending:,} to go"] * bool(counts.pending)
@@ -252,21 +306,11 @@ async def _report(services: Services, replay: Replay) -> Report | None:
 
 def _again(replay: Replay) -> str:
     """Return the URL of the form with the same objects and the same route."""
-    given: dict[str, str] = {}
-    if chosen := replay.selection:
-        for name in ("include", "exclude", "content_type"):
-            given[name] = "\n".join(getattr(chosen, name) or ())
-        for name in ("modified_after", "modified_before", "only", "in_replay", "limit"):
-            given[name] = str(getattr(chosen, name) or "")
-    return ReplayForm(
-        from_execution_id=str(replay.from_execution_id),
-        from_stage=replay.from_stage,
-        from_path=replay.from_path or "",
-        to_route=replay.to_route,
-        reason=replay.reason or "",
-        effects={route: policy for route, policy in replay.effects.items() if route != OTHER_ROUTES},
-        **given,
-    ).href()
+    asked = asdict(replay.selection) if replay.selection else {}
+    for name in ("from_execution_id", "from_stage", "from_path", "to_route", "reason"):
+        asked[name] = getattr(replay, name)
+    effects = {route: policy for route, policy in replay.effects.items() if route != OTHER_ROUTES}
+    return ReplayForm.of_request(asked | {"effects": effects}).href()
 
 
 def _cells(view: BatchView) -> dict[str, str]:
@@ -282,6 +326,7 @@ def _cells(view: BatchView) -> dict[str, str]:
         "skipped": f"{replay.objects_skipped:,}",
         "withdrawn": f"{replay.withdrawn:,}",
         "work.done": f"{work.completed:,}",
+        "work.failed": counted(work.failed, "dead letter"),
         "work.total": f"{work.total:,}",
         "rate": f"{replay.rate:,.1f}" if replay.rate is not None else "–",
         "eta": duration(replay.eta_seconds) if replay.eta_seconds and replay.status is None else "–",

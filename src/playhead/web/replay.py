@@ -36,6 +36,9 @@ _MOST_RECENT: Final = 20
 async def show(ask: Ask) -> Answer:
     """Return the form, with its plan if it was counted."""
     form = ReplayForm.of(ask.query)
+    if not form.from_execution_id and (identity := parse_uuid(ask.text("plan_id") or "")):
+        plan = await ask.services.plan.get(identity)
+        return Redirect(ReplayForm.of_request(plan.request).href(plan_id=identity))
     if not form.from_execution_id:
         newest = await ask.services.executions.list(ExecutionFilter(), None, _MOST_RECENT)
         return Shown("Replay a stage", ReplayView(form, recent=newest.items), ended=True)

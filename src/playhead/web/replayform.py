@@ -87,6 +87,17 @@ class ReplayForm:
         }
         return cls(**{name: text for name, text in texts.items() if text}, effects=effects)
 
+    @classmethod
+    def of_request(cls, request: Mapping[str, Any]) -> ReplayForm:
+        """Return the form with the fields of a plan's request."""
+        texts = {
+            one.name: "\n".join(value) if isinstance(value, list) else str(value)
+            for one in fields(cls)
+            if one.name not in ("effects", "pace") and (value := request.get(one.name)) is not None
+        }
+        effects = request.get("effects")
+        return cls(**texts, effects=effects if isinstance(effects, dict) else {})
+
     @property
     def is_complete(self) -> bool:
         """Whether the form names an execution, a stage and a route."""
