@@ -19,7 +19,7 @@ NEWEST := @$(PIP) install
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-production test test-full coverage setup-deploy test-deploy lint plain format lock dist check-dist \
-  bench bench-full faults serve docs setup-docs reference clean
+  bench bench-full faults serve screenshots docs setup-docs reference clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -99,6 +99,9 @@ coverage: $(VENV)/.setup-servers ## run the tests under coverage.py, with subpro
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage report
+
+screenshots: $(VENV)/.setup-servers ## write pictures of all web pages to build/screenshots, some to docs/images
+	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
 $(VENV)/.setup-deploy: $(VENV)/.setup-dev
 	@echo "fetching what checks the deployment files, about 140 MB" >&2

@@ -1,18 +1,34 @@
-"""A URL for each page, with the demo data."""
+"""URLs of each page, with the demo data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
-EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
-    "/": ["/"],
-    "/configs": ["/configs"],
-    "/queues": ["/queues"],
-    "/queues/{queue}": ["/queues/handbook.segment", "/queues/search.vectors"],
-    "/system": ["/system"],
-    "/help": ["/help"],
+EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
+    "/": {"home": "/"},
+    "/configs": {"configs": "/configs"},
+    "/objects": {
+        "object": "/objects?key={replay}/segments/guide/replay-000/0001.md",
+        "object-input": "/objects?key={run}/input/guide/replay-000.html",
+        "object-vector": "/objects?key={second}/vectors/guide/replay-000/0001.json&lineage=list",
+        "object-html": "/objects?key={library}/kept/page.html&view=rendered",
+        "object-markdown": "/objects?key={library}/kept/notes.md&view=rendered",
+        "object-svg": "/objects?key={library}/kept/drawing.svg",
+        "object-picture": "/objects?key={library}/kept/picture.png",
+        "object-pdf": "/objects?key={library}/kept/paper.pdf",
+        "object-json": "/objects?key={library}/kept/data.json",
+        "object-bytes": "/objects?key={library}/kept/bytes.bin",
+        "object-adopted": "/objects?key={adopted}/pages/replay-000.html",
+    },
+    "/queues": {"queues": "/queues"},
+    "/queues/{queue}": {"queue": "/queues/handbook.segment", "queue-external": "/queues/search.vectors"},
+    "/system": {"system": "/system"},
+    "/help": {"help": "/help"},
 }
-"""URLs by path of the page, as `playhead.web.app.PAGES` has it. Names in braces are ids of `Demo`."""
+"""URLs by path of the page, as `playhead.web.app.PAGES` has it, each with a name.
 
-URLS: Final = [url for urls in EXAMPLES.values() for url in urls]
+Names in braces are ids of `Demo`. Screenshots are named after the URLs.
+"""
+
+URLS: Final = {name: url for urls in EXAMPLES.values() for name, url in urls.items()}

@@ -14,7 +14,10 @@ from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
 from tests.browser.examples import EXAMPLES, URLS
 
-every_page = pytest.mark.parametrize("path", URLS)
+every_url = pytest.mark.parametrize("path", URLS.values(), ids=URLS)
+every_page = pytest.mark.parametrize(
+    "path", [next(iter(urls.values())) for urls in EXAMPLES.values()], ids=EXAMPLES
+)
 
 
 def test_every_page_has_an_example():
@@ -46,14 +49,16 @@ def test_02_every_page_has_a_twin(demo: Demo, visitor: Visitor, path: str):
     assert twin.json()["title"] in page.title()
 
 
-@every_page
-def test_37_no_page_violates_the_policy(demo: Demo, visitor: Visitor, path: str):
+@every_url
+def test_37_no_page_violates_the_policy_and_38_each_fits_320_pixels(demo: Demo, visit: Visit, path: str):
     """The visitor fails the test on a violation, an error of a script, or a request to another server."""
-    page = visitor.open(demo.url(path))
+    page = visit(demo.deployment.url, viewport=NARROW, reduced_motion="reduce").open(demo.url(path))
 
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     page.mouse.wheel(0, 10_000)
-    page.wait_for_load_state("load")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    assert page.evaluate("document.getAnimations().filter(one => one.playState === 'running').length") == 0
 
 
 @every_page
@@ -63,14 +68,6 @@ def test_38_axe_finds_no_violation_in_both_themes(demo: Demo, visit: Visit, path
     assert violations(page) == []
     page.emulate_media(color_scheme="dark")
     assert violations(page, only="color-contrast") == []
-
-
-@every_page
-def test_38_every_page_fits_320_pixels_and_stands_still(demo: Demo, visit: Visit, path: str):
-    page = visit(demo.deployment.url, viewport=NARROW, reduced_motion="reduce").open(demo.url(path))
-
-    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
-    assert page.evaluate("document.getAnimations().filter(one => one.playState === 'running').length") == 0
 
 
 @every_page

@@ -1,0 +1,69 @@
+"""Write pictures of all pages, with demo data: `make screenshots`.
+
+`build/screenshots` gets each page in light and dark, and some of them in the width of a phone. `docs/images`
+gets the top of the pages that the documentation shows.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from tests.browser.chromium import NARROW, WIDE, Visitor, open_browser
+from tests.browser.demo import Demo, open_demo
+from tests.browser.examples import URLS
+from tests.servers import Missing
+
+ROOT: Final = Path(__file__).parents[2]
+PICTURES: Final = ROOT / "build/screenshots"
+IN_DOCS: Final = ROOT / "docs/images"
+DOCS: Final = {
+    "home": 900,
+    "execution": 1000,
+    "object": 1000,
+    "replay": 1000,
+    "progress": 900,
+    "dead-letters": 700,
+}
+"""Pages that the documentation shows, each with the height of its picture."""
+PHONE: Final = ("home", "execution", "object")
+PAGES: Final = 200
+"""Inputs of the handbook."""
+
+
+def write(visitor: Visitor, demo: Demo, names: Iterable[str], suffix: str, folder: Path = PICTURES) -> None:
+    """Write pictures of pages, each with this suffix."""
+    page = visitor.context.new_page()
+    for name in names:
+        page.goto(demo.url(URLS[name]))
+        page.wait_for_timeout(300)  # live numbers, frames and fonts
+        page.screenshot(path=folder / f"{name}-{suffix}.png", full_page=True)
+        if suffix == "light" and name in DOCS and folder == PICTURES:
+            page.screenshot(
+                path=IN_DOCS / f"{name}.png",
+                clip={"x": 0, "y": 0, "width": WIDE["width"], "height": DOCS[name]},
+                full_page=True,
+            )
+
+
+def main(names: list[str]) -> None:
+    """Write the pictures of these pages, or of all."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    IN_DOCS.mkdir(parents=True, exist_ok=True)
+    chosen = names or list(URLS)
+    try:
+        with open_browser() as browser, open_demo(PAGES) as demo, demo.stale_worker():
+            url = demo.deployment.url
+            for theme in ("light", "dark"):
+                write(Visitor(browser, url, color_scheme=theme), demo, chosen, theme)
+            on_phone = [name for name in PHONE if name in chosen]
+            write(Visitor(browser, url, viewport=NARROW), demo, on_phone, "phone")
+    except Missing as missing:
+        sys.exit(f"screenshots: {missing}")
+    print(f"{PICTURES}/")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
