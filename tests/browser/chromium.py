@@ -7,7 +7,8 @@ of the tests until the browser is closed, so the fixtures close it at the end of
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -66,6 +67,59 @@ def expect(subject: Any) -> Any:
     return assertions(subject)
 
 
+def hide(page: Page, hidden: bool = True) -> None:
+    """Tell a page that its tab is hidden, or visible again.
+
+    Under Playwright, all tabs of a headless Chromium count as visible, also those in the background. So the page
+    gets the property and the event that a browser sets and fires.
+    """
+    page.evaluate(
+        """hidden => {
+          Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+          Object.defineProperty(document, "visibilityState",
+            { get: () => hidden ? "hidden" : "visible", configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+def wait_until(page: Page, look: Callable[[], bool]) -> None:
+    """Wait until a condition holds that concerns several pages. Meanwhile, events are handled."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not look():
+        assert time.monotonic() < deadline, "waited in vain"
+        page.wait_for_timeout(20)
+
+
+class Streams:
+    """The event streams that the tabs of a visitor have open.
+
+    Attributes:
+        most: the largest number that were open at once.
+    """
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.most = 0
+        self._open: dict[Request, str] = {}
+        context.on("request", self._on_request)
+        context.on("requestfinished", self._on_end)
+        context.on("requestfailed", self._on_end)
+
+    @property
+    def open(self) -> list[str]:
+        """URLs of the open streams. Closing a tab closes its streams, without an event."""
+        return [url for request, url in self._open.items() if not request.frame.page.is_closed()]
+
+    def _on_request(self, request: Request) -> None:
+        if request.resource_type == "eventsource":
+            self._open[request] = request.url
+            self.most = max(self.most, len(self.open))
+
+    def _on_end(self, request: Request) -> None:
+        self._open.pop(request, None)
+
+
 class Visitor:
     """A person with one browser profile. `check` reports all that went wrong in its pages.
 
@@ -119,12 +173,9 @@ class Visitor:
             self.faults.append(f"request to another server: {request.url}")
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # A page with status 404 or 503 is logged as well. Content of objects has a stricter policy, and what it
-        # tries is refused.
+        # A page with status 404 or 503 is logged as well. Content of objects has a stricter policy, and
+        # what it tries is refused.
         is_content = urlsplit(message.location["url"]).path == "/objects/raw"
-        if (
-            message.type == "error"
-            and not is_foreign
-            and not message.text.startswith("Failed to load resource")
-        ):
+        is_status = message.text.startswith("Failed to load resource")
+        if message.type == "error" and not is_content and not is_status:
             self.faults.append(f"console: {message.text} at {message.location['url']}")

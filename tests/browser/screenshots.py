@@ -19,16 +19,9 @@ from tests.servers import Missing
 ROOT: Final = Path(__file__).parents[2]
 PICTURES: Final = ROOT / "build/screenshots"
 IN_DOCS: Final = ROOT / "docs/images"
-DOCS: Final = {
-    "home": 900,
-    "execution": 1000,
-    "object": 1000,
-    "replay": 1000,
-    "progress": 900,
-    "dead-letters": 700,
-}
+DOCS: Final = {"home": 900, "object": 1000}
 """Pages that the documentation shows, each with the height of its picture."""
-PHONE: Final = ("home", "execution", "object")
+PHONE: Final = ("home", "object")
 PAGES: Final = 200
 """Inputs of the handbook."""
 

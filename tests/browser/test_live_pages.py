@@ -1,0 +1,145 @@
+"""Pages while their numbers change. The numbers in the names are those of the acceptance list."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.acceptance.processes import client
+from tests.browser.chromium import Streams, Visitor, expect, hide, wait_until
+from tests.browser.conftest import Visit
+from tests.browser.demo import Demo
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+LIVE = "/queues"
+WATCH_SHIFTS = """() => {
+  window.shifts = [];
+  const name = (one) => (one.node?.outerHTML ?? "?").slice(0, 100);
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) shifts.push(`${entry.value}: ${entry.sources.map(name)}`);
+  }).observe({ type: "layout-shift", buffered: true });
+}"""
+TABS, SLOTS = 12, 4
+
+
+def state(page: Page):
+    """Return the word that says whether the numbers of a page are live."""
+    return page.locator(".bar .live")
+
+
+def test_33_twelve_tabs_load_with_at_most_four_streams(visitor: Visitor):
+    streams = Streams(visitor.context)
+    tabs = [visitor.open(LIVE) for _ in range(TABS)]
+
+    for tab in tabs:
+        expect(state(tab)).to_have_text("Live" if tabs.index(tab) < SLOTS else "Every 5 s")
+        expect(tab.locator("h1")).to_be_visible()
+    assert len(streams.open) == streams.most == SLOTS
+
+    # Another tab takes the slot of a closed tab.
+    tabs.pop(0).close()
+    wait_until(tabs[0], lambda: sum(state(tab).inner_text() == "Live" for tab in tabs) == SLOTS)
+    assert streams.most == SLOTS
+
+
+def test_34_a_hidden_tab_closes_its_stream_within_5_seconds(visitor: Visitor):
+    streams = Streams(visitor.context)
+    page = visitor.open(LIVE)
+    expect(state(page)).to_have_text("Live")
+    assert len(streams.open) == 1
+
+    began = time.monotonic()
+    hide(page)
+    wait_until(page, lambda: not streams.open)
+    took = time.monotonic() - began
+
+    assert took < 5
+    hide(page, False)
+    expect(state(page)).to_have_text("Live")
+    assert len(streams.open) == 1
+
+
+def test_the_streams_of_a_browser_leave_it_connections_for_pages(visitor: Visitor):
+    """Chromium has six connections to a server. The slots are shared by all pages with live numbers."""
+    streams = Streams(visitor.context)
+    for path in (LIVE, "/", "/queues/handbook.segment", LIVE, "/", LIVE, "/"):
+        page = visitor.open(path)
+
+    page.goto("/help")
+
+    expect(page.locator("h1")).to_be_visible()
+    assert streams.most <= SLOTS
+
+
+def test_39_the_switch_changes_every_time_on_the_page_and_also_new_ones(visitor: Visitor):
+    """The visitor is in Tokyo, nine hours before UTC."""
+    page = visitor.open("/")
+    times = page.locator("main time[datetime]")
+    assert times.count() > 0
+    utc = times.all_inner_texts()
+    for text, moment in zip(utc, times.evaluate_all("all => all.map(one => one.dateTime)"), strict=True):
+        assert moment.replace("T", " ").startswith(text[:10])
+        assert text[-8:] in moment
+
+    page.get_by_role("button", name="Local").click()
+    local = times.all_inner_texts()
+    for before, after, moment in zip(
+        utc, local, times.evaluate_all("all => all.map(one => one.dateTime)"), strict=True
+    ):
+        assert (int(before[-8:-6]) + 9) % 24 == int(after[-8:-6]), moment
+
+    added = "<p><time datetime='2026-01-31T18:00:00.000Z' data-form='full'>2026-01-31 18:00:00</time></p>"
+    page.evaluate("html => document.querySelector('main').insertAdjacentHTML('beforeend', html)", added)
+    expect(times.last).to_have_text("2026-02-01 03:00:00")
+
+    # The choice is kept, and applies to the next page.
+    page.goto("/system")
+    expect(page.get_by_role("button", name="Local")).to_have_attribute("aria-pressed", "true")
+
+
+def test_36_a_post_of_another_site_is_refused_and_an_own_form_is_not(demo: Demo):
+    site = demo.deployment.url
+    with client(site) as http:
+        foreign = http.post("/dead-letters/resend", data={}, headers={"Origin": "https://evil.example"})
+        null = http.post("/dead-letters/resend", data={}, headers={"Origin": "null"})
+        assert (foreign.status_code, null.status_code) == (403, 403)
+        assert http.get("/").headers["referrer-policy"] == "same-origin"
+
+
+def test_35_live_numbers_move_nothing_and_reset_nothing(demo: Demo, visitor: Visitor):
+    page = visitor.open(LIVE)
+    expect(state(page)).to_have_text("Live")
+    page.evaluate(WATCH_SHIFTS)
+    page.locator("details.curl > summary").click()
+    page.locator("#q").fill("half a wor")
+    page.locator("#q").focus()
+    waiting = page.locator("tr", has_text="search.vectors").locator("[data-live]").first
+    before = waiting.inner_text()
+
+    demo.run("more", "handbook", {"guide/new.html": b"<h1>New</h1><p>Text.</p>"})
+
+    expect(waiting).not_to_have_text(before)
+    assert page.evaluate("shifts") == []
+    expect(page.locator("#q")).to_have_value("half a wor")
+    expect(page.locator("#q")).to_be_focused()
+    expect(page.locator("details.curl")).to_have_attribute("open", "")
+
+
+def test_scripts_and_styles_stay_within_their_budgets(demo: Demo, visit: Visit):
+    """40: CSS at most 10 kB, JavaScript at most 22 kB, both gzipped. All pages together."""
+    sizes: dict[str, int] = {}
+    visitor = visit(demo.deployment.url)
+    visitor.context.on(
+        "response",
+        lambda answer: (
+            sizes.update({answer.url: answer.request.sizes()["responseBodySize"]})
+            if "/assets/" in answer.url
+            else None
+        ),
+    )
+    visitor.open("/").wait_for_load_state("networkidle")
+
+    assert sum(size for url, size in sizes.items() if url.endswith(".css")) <= 10_000
+    assert sum(size for url, size in sizes.items() if url.endswith(".js")) <= 22_000
