@@ -7,13 +7,16 @@ of the tests until the browser is closed, so the fixtures close it at the end of
 from __future__ import annotations
 
 import shutil
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from tests.servers import Missing
+from tests.ui.hostile import EVIL
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
@@ -33,9 +36,31 @@ addEventListener("securitypolicyviolation", (event) => console.error(
 """
 
 
+class Trap:
+    """A server that counts connections. Chromium finds it under the name of the host of hostile objects."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # it is closed at the end
+            while True:
+                self._server.accept()[0].close()
+                self.connections += 1
+
+    def close(self) -> None:
+        self._server.close()
+
+
 @contextmanager
-def open_browser() -> Iterator[Browser]:
+def open_browser(trap: Trap | None = None) -> Iterator[Browser]:
     """Yield a headless Chromium.
+
+    Args:
+        trap: receives the connections to the host of hostile objects.
 
     Raises:
         Missing: Chromium or Playwright is not installed.
@@ -49,7 +74,7 @@ def open_browser() -> Iterator[Browser]:
         raise Missing("browser", "Playwright is not installed", "pip install playwright") from None
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        # Without a sandbox of its own, as root cannot have one. No background traffic, no throttled timers.
+    XX, as root cannot have one. No background traffic, no throttled timers.
         browser = playwright.chromium.launch(
             executable_path=program,
             args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
@@ -70,8 +95,8 @@ def expect(subject: Any) -> Any:
 def hide(page: Page, hidden: bool = True) -> None:
     """Tell a page that its tab is hidden, or visible again.
 
-    Under Playwright, all tabs of a headless Chromium count as visible, also those in the background. So the page
-    gets the property and the event that a browser sets and fires.
+    Under Playwright, all tabs of a headless Chromium count as visible, also those in the background. So the
+    page gets the property and the event that a browser sets and fires.
     """
     page.evaluate(
         """hidden => {
@@ -123,14 +148,20 @@ class Streams:
 class Visitor:
     """A person with one browser profile. `check` reports all that went wrong in its pages.
 
+    Args:
+        is_hostile: whether the pages show hostile objects. The browser then reports what it has refused; `Trap`
+            counts what it has not.
+        options: options of the browser's context.
+
     Attributes:
         origin: address of the server.
         faults: violations of the policy, errors of scripts, and requests to other servers.
     """
 
-    def __init__(self, browser: Browser, origin: str, **options: Any) -> None:
+    def __init__(self, browser: Browser, origin: str, *, is_hostile: bool = False, **options: Any) -> None:
         self.origin = origin
         self.faults: list[str] = []
+        self._is_hostile = is_hostile
         self._context: BrowserContext = browser.new_context(
             **{
                 "base_url": origin,
@@ -142,7 +173,8 @@ class Visitor:
         )
         self._context.set_default_timeout(PATIENCE_MS)
         self._context.add_init_script(_WATCH)
-        self._context.on("request", self._on_request)
+        if not is_hostile:
+            self._context.on("request", self._on_request)
         self._context.on("weberror", lambda error: self.faults.append(f"error of a script: {error.error}"))
         self._context.on("console", self._on_console)
 
@@ -177,5 +209,5 @@ class Visitor:
         # what it tries is refused.
         is_content = urlsplit(message.location["url"]).path == "/objects/raw"
         is_status = message.text.startswith("Failed to load resource")
-        if message.type == "error" and not is_content and not is_status:
+        if message.type == "error" and not self._is_hostile and not is_content and not is_status:
             self.faults.append(f"console: {message.text} at {message.location['url']}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.chromium import Visitor, open_browser
+from tests.browser.chromium import Trap, Visitor, open_browser
 from tests.browser.demo import Demo, open_demo
 from tests.servers import Missing, absent
 
@@ -19,10 +19,18 @@ Visit = Callable[..., Visitor]
 
 
 @pytest.fixture(scope="package")
-def _opened() -> Iterator[Browser | Missing]:
+def trap() -> Iterator[Trap]:
+    """The host that hostile objects try to contact."""
+    opened = Trap()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="package")
+def _opened(trap: Trap) -> Iterator[Browser | Missing]:
     with ExitStack() as stack:
         try:
-            found: Browser | Missing = stack.enter_context(open_browser())
+            found: Browser | Missing = stack.enter_context(open_browser(trap))
         except Missing as missing:
             found = missing
         yield found

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
+from playhead.ids import uuid7
 from tests.acceptance.processes import Deployment, Process, open_deployment
 from tests.browser import demo_inputs
 
 STEPS: Final = Path(__file__).with_name("demo_steps.py")
 SETTINGS: Final = {"HEARTBEAT_SECONDS": "0.5", "LEASE_SECONDS": "5", "VISIBILITY_SECONDS": "20"}
 """A process that is slow for a moment is not taken for dead."""
-ADOPTED: Final = "0198c2a4-7d10-7c3e-8f00-5a1b2c3d4e5f"
-"""The execution of another program, whose objects it wrote into the store."""
 
 
 @dataclass
@@ -67,6 +66,17 @@ class Demo:
         if wait:
             self.deployment.ended(self.ids[name])
         return found
+
+    def store(
+        self, objects: Mapping[str, bytes], sidecars: Mapping[str, bytes] = MappingProxyType({})
+    ) -> str:
+        """Store objects as another program does, by stage and path. Return the id of their execution."""
+        execution = str(uuid7())
+        for key, data in {**objects, **{f"{key}.meta.json": data for key, data in sidecars.items()}}.items():
+            file = self.deployment.objects / execution / key
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        return execution
 
     def fix(self) -> None:
         """Install the fixed steps, as an operator does before a replay."""
@@ -131,21 +141,14 @@ def _fill(demo: Demo) -> None:
     demo.run("letters", "letters", {f"letter-{n}.txt": b"Dear reader,\n" for n in range(3)})
     deployment.apply(demo_inputs.wide())
     demo.run("wide", "warehouse", {"order.json": b'{"order": 1}'})
-    _adopt(demo)
+    pages = {f"pages/{Path(path).name}": data for path, data in list(inputs.items())[:4]}
+    demo.ids["adopted"] = demo.store(pages)
 
     slow: dict[str, Any] = {"pace": {"rate": 0.2}, "wait": False}
     demo.replay("paced", "run", "input", "convert", reason="after the move to the new server", **slow)
     demo.replay("paused", "earlier", "input", "convert", reason="wait for the service", **slow)
     deployment.post(f"/replays/{demo.ids['paused_batch']}/pause")
-    dead = next(iter(deployment.items("/dead-letters")))
-    demo.ids["dead"] = dead["correlation_id"]
-
-
-def _adopt(demo: Demo) -> None:
-    """Store objects as another program does, and read them once: the catalog then knows the execution."""
-    folder = demo.deployment.objects / ADOPTED / "pages"
-    folder.mkdir(parents=True)
-    for name, data in list(demo_inputs.handbook(4).items()):
-        (folder / Path(name).name).write_bytes(data)
-    demo.ids["adopted"] = ADOPTED
-    demo.deployment.get(f"/executions/{uuid.UUID(ADOPTED)}")
+    dead = next(deployment.items("/dead-letters", execution_id=demo.ids["run"], route="segment"))
+    demo.ids |= {"dead": dead["correlation_id"], "group": dead["group"]}
+    third = next(deployment.items(f"/lineage/batch/{demo.ids['third_batch']}"))
+    demo.ids["message"] = third["correlation_id"]

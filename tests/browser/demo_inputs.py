@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import Final
 
 HANDBOOK: Final = """\
@@ -185,25 +184,3 @@ def library() -> dict[str, bytes]:
         "names/<script>alert(1)<.txt": b"A hostile name.\n",
         "names/überschrift 漢字.md": "# Überschrift\n".encode(),
     }
-
-
-def hostile(count: int) -> Iterator[tuple[str, bytes]]:
-    """Yield objects that try to run a script, or to send a request."""
-    for number in range(count):
-        url = f"http://127.0.0.1:9/{number}"
-        attack = (
-            f"<script>fetch('{url}')</script>",
-            f"<img src='{url}' onerror=\"fetch('{url}')\">",
-            f"<svg xmlns='http://www.w3.org/2000/svg' onload=\"fetch('{url}')\"><image href='{url}'/></svg>",
-            f"![x]({url}) [y](javascript:fetch('{url}')) <iframe src='{url}'></iframe>",
-            f"<meta http-equiv=refresh content='0;url={url}'><link rel=stylesheet href='{url}'>",
-            f"<style>@import '{url}'; *{{ background: url({url}) }}</style><a ping='{url}' href='#'>x</a>",
-            f"<form action='{url}'><input autofocus onfocus=form.submit()><base href='{url}'>",
-            f"<object data='{url}'></object><embed src='{url}'><video src='{url}' autoplay>",
-        )[number % 8]
-        suffix = ("html", "svg", "md", "txt", "json", "xhtml")[number // 8 % 6]
-        name = ("plain", "<b>bold<", "\"'quoted'\"", "a'onmouseover='alert(1)", "{{7*7}}", "\u202ereversed")[
-            number % 6
-        ]
-        data = pdf(attack.replace("(", r"\(").replace(")", r"\)")) if number % 25 == 24 else attack.encode()
-        yield f"hostile/{number:03}-{name}.{'pdf' if number % 25 == 24 else suffix}", data

@@ -8,8 +8,26 @@ from typing import Final
 EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
     "/": {"home": "/"},
     "/configs": {"configs": "/configs"},
+    "/executions/{execution_id}/compare": {
+        "compare": "/executions/{run}/compare?with={replay}",
+        "compare-choose": "/executions/{run}/compare",
+    },
+    "/dead-letters": {
+        "dead-letters": "/dead-letters",
+        "dead-group": "/dead-letters?group={group}",
+    },
+    "/dead-letters/{id}": {"dead-letter": "/dead-letters/{dead}"},
+    "/lineage/{correlation_id}": {
+        "message": "/lineage/{message}",
+        "message-dead": "/lineage/{dead}",
+    },
+    "/why": {
+        "why": "/why?execution_id={run}&path=legacy/1998/replay-003.html",
+        "why-dead": "/why?execution_id={run}&path=legacy/1998/queues-007.html",
+    },
     "/objects": {
         "object": "/objects?key={replay}/segments/guide/replay-000/0001.md",
+        "object-changes": "/objects?key={replay}/segments/guide/replay-000/0001.md&view=changes",
         "object-input": "/objects?key={run}/input/guide/replay-000.html",
         "object-vector": "/objects?key={second}/vectors/guide/replay-000/0001.json&lineage=list",
         "object-html": "/objects?key={library}/kept/page.html&view=rendered",
