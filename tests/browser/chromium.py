@@ -74,11 +74,11 @@ def open_browser(trap: Trap | None = None) -> Iterator[Browser]:
         raise Missing("browser", "Playwright is not installed", "pip install playwright") from None
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-    XX, as root cannot have one. No background traffic, no throttled timers.
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
-        )
+        # Root cannot have a sandbox of Chromium.
+        args = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+        if trap is not None:
+            args.append(f"--host-resolver-rules=MAP {urlsplit(EVIL).hostname} 127.0.0.1:{trap.port}")
+        browser = playwright.chromium.launch(executable_path=program, args=args)
         try:
             yield browser
         finally:
@@ -149,8 +149,8 @@ class Visitor:
     """A person with one browser profile. `check` reports all that went wrong in its pages.
 
     Args:
-        is_hostile: whether the pages show hostile objects. The browser then reports what it has refused; `Trap`
-            counts what it has not.
+        is_hostile: whether the pages show hostile objects. The browser then reports what it has refused, and
+            `Trap` counts what it has not.
         options: options of the browser's context.
 
     Attributes:

@@ -7,7 +7,38 @@ from typing import Final
 
 EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
     "/": {"home": "/"},
+    "/executions": {
+        "executions": "/executions",
+        "executions-failed": "/executions?status=failed&config=handbook",
+    },
+    "/executions/{execution_id}": {
+        "execution": "/executions/{run}?stage=markdown_converted",
+        "execution-wide": "/executions/{wide}",
+        "execution-running": "/executions/{paced}",
+        "execution-adopted": "/executions/{adopted}",
+        "execution-objects": "/executions/{run}?tab=objects",
+        "execution-messages": "/executions/{run}?tab=messages",
+        "execution-family": "/executions/{run}?tab=family",
+        "execution-config": "/executions/{run}?tab=config",
+    },
     "/configs": {"configs": "/configs"},
+    "/configs/{name}": {
+        "config": "/configs/handbook",
+        "config-wide": "/configs/warehouse",
+        "config-diff": "/configs/handbook?version=3&against=1",
+    },
+    "/replay": {
+        "replay": "/replay?from_execution_id={run}&from_stage=markdown_converted&to_route=handbook/segment&count=1",
+        "replay-choose": "/replay",
+        "replay-stage": "/replay?from_execution_id={run}",
+    },
+    "/replays": {"replays": "/replays"},
+    "/replays/{batch}": {
+        "progress": "/replays/{paced_batch}",
+        "progress-paused": "/replays/{paused_batch}",
+        "progress-ended": "/replays/{replay_batch}",
+    },
+    "/find": {"find": "/find", "find-near": "/find?q=handbok"},
     "/executions/{execution_id}/compare": {
         "compare": "/executions/{run}/compare?with={replay}",
         "compare-choose": "/executions/{run}/compare",
