@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+STAGE: Final = "from_execution_id={run}&from_stage=markdown_converted"
 EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
     "/": {"home": "/"},
     "/executions": {
@@ -28,7 +29,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
         "config-diff": "/configs/handbook?version=3&against=1",
     },
     "/replay": {
-        "replay": "/replay?from_execution_id={run}&from_stage=markdown_converted&to_route=handbook/segment&count=1",
+        "replay": "/replay?" + STAGE + "&to_route=handbook/segment&count=1",
         "replay-choose": "/replay",
         "replay-stage": "/replay?from_execution_id={run}",
     },
