@@ -26,7 +26,8 @@ TOO_WIDE = """width => {
     && (getComputedStyle(one).overflowX !== "visible" || scrolls(one.parentElement));
   return [...document.querySelectorAll("body *")]
     .filter((one) => one.getBoundingClientRect().right > width + 1 && !scrolls(one.parentElement))
-    .map((one) => one.outerHTML.slice(0, 120)).slice(0, 9);
+    .map((one) => one.outerHTML.slice(0, 120)).slice(0, 9)
+    .concat(`the page is ${document.documentElement.scrollWidth} pixels wide`);
 }"""
 """The elements that make a page wider than a window."""
 
