@@ -172,7 +172,7 @@ async def show(ask: Ask) -> Answer:
     shape = f"{execution.status} {execution.counts.failed > 0}"
     if isinstance(content, Overview) and isinstance(content.pipeline, PipelineCard):
         found |= cells(content.pipeline.map)
-        shape += content.pipeline.shape
+        shape = f"{shape} {content.pipeline.shape} {' '.join(content.waits)}"
     return Shown(
         f"{execution.config or 'adopted'}, {execution.kind} {short(identity)}",
         view,
@@ -284,6 +284,7 @@ def _cells(of: Execution) -> dict[str, str]:
         "failed": number(counts.failed),
         "open": number(counts.pending),
         "total": number(counts.total),
+        "can_cancel": "yes" if of.status == "running" else "",
     }
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
-from urllib.parse import urlencode
 
 from playhead.web import folding
 from playhead.web.folding import MOST_ROUTES, Shape
 from playhead.web.layout import Place
+from playhead.web.page import url
 
 INPUT: Final = "input"
 VIEWS: Final = ("attention", "around", "table")
@@ -147,8 +147,7 @@ class Links:
 
     def __call__(self, **changes: str | int | None) -> str:
         """Return the address with some parameters changed; None removes one."""
-        merged = {name: value for name, value in {**self.query, **changes}.items() if value not in (None, "")}
-        return "?" + urlencode(merged)
+        return url("", **{**self.query, **changes}) or "?"
 
 
 @dataclass(frozen=True, slots=True)

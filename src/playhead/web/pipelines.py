@@ -88,6 +88,7 @@ class StageBar:
         reaches: number of routes that a replay from it can reach.
         pruned: when its objects were deleted; None: they were not.
         is_empty: whether it is known to have no objects.
+        is_known: whether it is a stage of the pipeline.
     """
 
     stage: str
@@ -97,6 +98,7 @@ class StageBar:
     reaches: int
     pruned: PrunedStage | None
     is_empty: bool
+    is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ def card(ask: Ask, pipeline: Pipeline, known: Known = NOTHING) -> PipelineCard:
     if of.is_small and view == "around":
         view = "attention"
     if focus not in routes:
-        focus = chosen if chosen in routes else of.entry
+        focus = _named(focus, routes) or (chosen if chosen in routes else of.entry)
     depth = ask.number("depth", 0, MOST_STEPS)
     stage = ask.text("stage") or choose_stage(of)
     choice = Choice(stage, focus if view == "around" else None, _STEPS if depth is None else depth)
@@ -249,6 +251,11 @@ def card(ask: Ask, pipeline: Pipeline, known: Known = NOTHING) -> PipelineCard:
         shape=_shape(of),
         has_cancelled=any(route.tally and route.tally.cancelled for route in of.routes),
     )
+
+
+def _named(text: str | None, routes: Sequence[str]) -> str | None:
+    """Return the first route whose name contains a text; None if there is none."""
+    return next((name for name in routes if text and text.casefold() in name.casefold()), None)
 
 
 def _reading_order(shape: Shape) -> dict[str, int]:
@@ -335,9 +342,11 @@ def _caption(of: PipelineMap, drawing: Drawing | None, choice: Choice) -> str:
 
 
 def _stage_bar(of: PipelineMap, stage: str | None, known: Known) -> StageBar | None:
-    owner = of.owner(stage)
-    if stage is None or owner is None:
+    if stage is None:
         return None
+    pruned = next((one for one in known.pruned if one.overlaps(stage)), None)
+    if (owner := of.owner(stage)) is None:
+        return StageBar(stage, None, None, (), 0, pruned, is_empty=False, is_known=False)
     shape = of.shape
     node = next((route for route in of.routes if route.name == owner), None)
     reached = shape.after(owner) if node else set(shape.routes)
@@ -348,7 +357,7 @@ def _stage_bar(of: PipelineMap, stage: str | None, known: Known) -> StageBar | N
         made_by=node,
         feeds=shape.out.get(owner, ()) if node else (of.entry,),
         reaches=len(reached),
-        pruned=next((one for one in known.pruned if one.overlaps(stage)), None),
+        pruned=pruned,
         is_empty=size_of is not None and size_of.objects == 0,
     )
 
