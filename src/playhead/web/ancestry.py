@@ -9,7 +9,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from playhead import keys
-from playhead.model import ChainCount, ChainGroup, ChainLink, ChainSummary, Execution, Lineage
+from playhead.model import ChainGroup, ChainLink, ChainSummary, Execution, Lineage
 from playhead.services import Services
 from playhead.web.lineagemap import Edge, Map, Node, Row, Side, draw, ordered
 from playhead.web.page import url
@@ -98,11 +98,10 @@ async def ancestry(services: Services, key: str, stage: str, execution: Executio
     top = above[-1].input_key if above else key
     steps = [Step("object", key, is_here=True, is_source=not above)]
     steps += steps_above(above, is_whole=up.next_cursor is None)
-    below = await lineage.counts_of_object(key)
-    counts = await lineage.counts_of_object(top) if above else below
     summary = await lineage.summary_of_object(top)
+    below = (await lineage.counts_of_object(key)).messages if above else summary.messages
     links = await lineage.chain_of_object(top, "down", None, _MOST_LINKS)
-    drawing = _Drawing(key, stage, top, above, summary, counts.counts, links.items, execution)
+    drawing = _Drawing(key, stage, top, above, summary, links.items, execution)
     drawn, rows, nodes = drawing.draw(url("/objects", key=key, lineage="list"))
     return Ancestry(
         above[0] if above else None,
@@ -110,7 +109,7 @@ async def ancestry(services: Services, key: str, stage: str, execution: Executio
         len({execution.execution_id, *(link.execution_id for link in above)}),
         up.next_cursor is None,
         made,
-        below.messages,
+        below,
         drawn,
         rows,
         nodes,
@@ -148,7 +147,6 @@ class _Drawing:
         top: the object at the beginning of the way to it.
         above: the messages on the way, the nearest first.
         summary: all messages below `top`, by execution and route.
-        counts: the same by state.
         links: the nearest of them.
         execution: execution of the object.
     """
@@ -160,17 +158,15 @@ class _Drawing:
         top: str,
         above: Sequence[ChainLink],
         summary: ChainSummary,
-        counts: Sequence[ChainCount],
         links: Sequence[ChainLink],
         execution: Execution,
     ) -> None:
         self._key = key
         self._summary = summary
         self._states: dict[_Route, Counter[str]] = defaultdict(Counter)
-        for count in counts:
-            self._states[count.execution_id, count.route][count.status] += count.messages
         self._code: dict[_Route, set[str]] = defaultdict(set)
         for link in links:
+            self._states[link.execution_id, link.route][link.status] += 1
             if link.adapters:
                 ran = ", ".join(f"{one.type} {one.version}" for one in link.adapters)
                 self._code[link.execution_id, link.route].add(ran)
@@ -260,6 +256,9 @@ class _Drawing:
         if self._way.get(place) == self._key and outputs > 1:
             said.insert(0, f"this, 1 of {outputs:,}")
         states = sum((self._states[route] for route in routes), Counter[str]())
+        if states.total() < sum(group.messages for group in self._groups[place]):
+            # Not all of them are known: only the dead letters are counted.
+            states = Counter(dead=sum(group.failed for group in self._groups[place]))
         said += [f"{states[state]:,} {word}" for state, word in _SAID.items() if states[state]]
         return "; ".join(said)
 
