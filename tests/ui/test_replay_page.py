@@ -250,6 +250,7 @@ async def test_a_stale_worker_is_named(site: Site):
 
     assert "1 of 2 workers still runs split 1" in page
     assert "old-host" in page
+    assert "about the code of the workers" in page
 
 
 async def test_a_plan_that_does_not_exist_is_a_message(site: Site):

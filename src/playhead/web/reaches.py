@@ -118,36 +118,56 @@ def reached(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Outdated:
+    """An adapter of which some workers have loaded outdated code.
+
+    Attributes:
+        old: what they run; its version only if that tells it from the current code.
+        new: what the other workers run.
+        is_version: whether the versions differ.
+        workers: number of workers with any code of it.
+    """
+
+    old: str
+    new: str
+    is_version: bool
+    workers: int
+
+
 def stale_workers(workers: Sequence[Worker]) -> list[StaleWorkers]:
-    """Return the stale workers by adapter. The code of the worker that started last counts as current."""
+    """Return the stale workers, grouped. The code of the worker that started last counts as current."""
     loaded: dict[str, list[tuple[Worker, WorkerAdapter]]] = defaultdict(list)
     for worker in workers:
         for one in worker.adapters:
             loaded[one.type].append((worker, one))
-    found: list[StaleWorkers] = []
+    groups: dict[tuple[str, ...], list[_Outdated]] = defaultdict(list)
     for kind in sorted(loaded):
         last = max(loaded[kind], key=lambda pair: (pair[0].started_at, pair[1].version))[1]
         old = [
-            (worker, one)
+            (worker.worker_id, one)
             for worker, one in loaded[kind]
             if one.code != last.code or "changed" in one.notes or "other_here" in one.notes
         ]
-        if not old:
-            continue
         versions = sorted({one.version for _, one in old})
-        is_other = last.version not in versions
-        what = f"{kind} {', '.join(versions)}" if is_other else f"an older code of {kind} {last.version}"
-        verb = "runs" if len(old) == 1 else "run"
-        rest = len(loaded[kind]) - len(old)
-        others = ""
-        if rest:
-            whole = f"{kind} {last.version}" if is_other else "the current code"
-            others = f"{rest:,} {'runs' if rest == 1 else 'run'} {whole}"
-        found.append(
-            StaleWorkers(
-                f"{len(old):,} of {len(loaded[kind]):,} workers still {verb} {what}",
-                others,
-                [worker for worker, _ in old],
+        is_version = last.version not in versions
+        name = f"{kind} {', '.join(versions)}" if is_version else f"older code of {kind} {last.version}"
+        if old:
+            groups[tuple(worker for worker, _ in old)].append(
+                _Outdated(name, f"{kind} {last.version}", is_version, len(loaded[kind]))
             )
-        )
-    return found
+    return [_stale([one for one in workers if one.worker_id in ids], found) for ids, found in groups.items()]
+
+
+def _stale(workers: Sequence[Worker], found: Sequence[_Outdated]) -> StaleWorkers:
+    """Describe workers with outdated adapters. A raised version says more than another fingerprint."""
+    named = [one for one in found if one.is_version] or found
+    total = max(one.workers for one in found)
+    rest = total - len(workers)
+    new = ", ".join(one.new for one in named) if named[0].is_version else "the current code"
+    return StaleWorkers(
+        f"{len(workers):,} of {total:,} workers still {'runs' if len(workers) == 1 else 'run'} "
+        + ", ".join(one.old for one in named),
+        f"{rest:,} {'runs' if rest == 1 else 'run'} {new}" if rest > 0 else "",
+        workers,
+    )

@@ -103,7 +103,8 @@ class ReplayView:
         left_out: what the plan leaves out, with the reasons.
         stale: workers with outdated code.
         unconsumed: reached routes that no live worker consumes.
-        warnings: the other warnings of the plan.
+        code_warnings: the other warnings of the plan about workers and their code.
+        warnings: its warnings about the objects.
         earlier: replays of the same stage into the same route, newest first.
         problem: why the form was not followed.
         key: Idempotency-Key of this page.
@@ -121,6 +122,7 @@ class ReplayView:
     left_out: Sequence[str] = ()
     stale: Sequence[StaleWorkers] = ()
     unconsumed: Sequence[str] = ()
+    code_warnings: Sequence[str] = ()
     warnings: Sequence[str] = ()
     earlier: Sequence[Replay] = ()
     problem: Problem | None = None
@@ -150,6 +152,8 @@ async def page(
         plan = None
     problem = _problem(error)
     target = await _target(services, form, source, pipeline, plan)
+    warnings = [one for one in plan.warnings if not one.startswith(NO_CONSUMER)] if plan else []
+    about_objects = warnings[len(warnings) - _of_objects(plan) :] if plan else []
     usable = plan is not None and plan.state == "ready" and not plan.would_refuse
     view = ReplayView(
         form,
@@ -161,7 +165,8 @@ async def page(
         left_out=left_out(plan) if plan else (),
         stale=stale_workers(plan.workers) if plan else (),
         unconsumed=_unconsumed(plan) if plan else (),
-        warnings=[one for one in plan.warnings if not one.startswith(NO_CONSUMER)] if plan else (),
+        code_warnings=[one for one in warnings if one not in about_objects],
+        warnings=[one for one in warnings if one in about_objects],
         earlier=await _earlier(services, form, source),
         problem=problem,
         key=str(uuid7()),
@@ -195,6 +200,12 @@ async def _totals(services: Services, form: ReplayForm, source: Execution) -> Se
         return Missing("not_counted", "the objects are those of another program, and are counted on request")
     totals = await or_missing(services.executions.stage_totals(source.execution_id))
     return totals if isinstance(totals, Missing) else totals.stages
+
+
+def _of_objects(plan: Plan) -> int:
+    """Return how many warnings are about the objects: the last ones of a plan."""
+    problems = plan.problems
+    return sum(map(bool, (problems.invalid_key, problems.no_sidecar, problems.hash_differs)))
 
 
 def _unconsumed(plan: Plan) -> list[str]:
