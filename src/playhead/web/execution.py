@@ -85,6 +85,7 @@ class ExecutionView:
     Attributes:
         execution: its state.
         verdict: what became of it.
+        said: its sentence, and why messages are not processed now.
         newest: newest version of its config; None: it has no config.
         can_replay: whether it has objects that are not deleted, as far as this is known.
         batch: the replay that it is; None: it is not a replay.
@@ -95,6 +96,7 @@ class ExecutionView:
 
     execution: Execution
     verdict: Verdict
+    said: str
     newest: int | None
     can_replay: bool
     batch: Replay | None
@@ -158,9 +160,13 @@ async def show(ask: Ask) -> Answer:
     newest = await services.configs.get(execution.config) if execution.config else None
     batch = await services.executions.replay(execution.replay_batch_id) if execution.replay_batch_id else None
     content = await (_overview(ask, execution) if tab == "overview" else tabs.READ[tab](ask, execution))
+    said = verdict(execution).sentence
+    if isinstance(content, Overview) and content.waits:
+        said = f"{said} {_waiting(content.waits)}"
     view = ExecutionView(
         execution=execution,
         verdict=verdict(execution),
+        said=said,
         newest=newest.version if newest else None,
         can_replay=all(one.stage is not None for one in execution.pruned),
         batch=batch,
@@ -168,11 +174,11 @@ async def show(ask: Ask) -> Answer:
         tabs=_tabs(execution, tab),
         content=content,
     )
-    found = _cells(execution)
+    found = _cells(execution) | {"verdict": said}
     shape = f"{execution.status} {execution.counts.failed > 0}"
     if isinstance(content, Overview) and isinstance(content.pipeline, PipelineCard):
         found |= cells(content.pipeline.map)
-        shape = f"{shape} {content.pipeline.shape} {' '.join(content.waits)}"
+        shape = f"{shape} {content.pipeline.shape}"
     return Shown(
         f"{execution.config or 'adopted'}, {execution.kind} {short(identity)}",
         view,
@@ -240,6 +246,14 @@ def _waits(
     return found
 
 
+def _waiting(waits: Mapping[str, str]) -> str:
+    (route, reason), *others = waits.items()
+    more = (
+        f" {counted(len(others), 'other route')} wait{'' if len(others) > 1 else 's'} too." if others else ""
+    )
+    return f"{route} waits: {reason}.{more}".replace("..", ".")
+
+
 async def _paused(services: Services, execution: UUID) -> dict[str, RoutePause]:
     counts = await services.executions.route_counts(execution)
     return {one.route: one.paused for one in counts if one.paused}
@@ -279,7 +293,6 @@ def _crumbs(of: Execution) -> list[Crumb]:
 def _cells(of: Execution) -> dict[str, str]:
     counts = of.counts
     return {
-        "verdict": verdict(of).sentence,
         "done": number(counts.completed),
         "failed": number(counts.failed),
         "open": number(counts.pending),

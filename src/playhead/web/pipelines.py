@@ -199,7 +199,8 @@ def pipeline_map(pipeline: Pipeline, known: Known = NOTHING) -> PipelineMap:
 def choose_stage(of: PipelineMap) -> str | None:
     """Return the stage that is chosen unless the address names one: what the most failures were made from.
 
-    Without failures, it is the first stage that has objects, or the inputs.
+    Without failures, it is the first stage that has objects, or the inputs. While messages may still arrive,
+    it is the first stage in any case, so that it stays the same.
     """
     shape = of.shape
     nodes = {route.name: route for route in of.routes}
@@ -209,7 +210,7 @@ def choose_stage(of: PipelineMap) -> str | None:
             (stage for name in shape.into.get(failing.name, ()) if (stage := nodes[name].stage)), INPUT
         )
     for name in shape.routes:
-        if (stage := nodes[name].stage) and nodes[name].size.objects != 0:
+        if (stage := nodes[name].stage) and (of.is_open or nodes[name].size.objects != 0):
             return stage
     return INPUT if of.inputs else None
 
