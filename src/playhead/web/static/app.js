@@ -29,6 +29,8 @@ new MutationObserver((changes) => {
   for (const change of changes) for (const node of change.addedNodes)
     if (node.nodeType === 1) { if (node.matches("time[datetime]")) clock(node); all("time[datetime]", node).forEach(clock); }
 }).observe(document.body, { childList: true, subtree: true });
+// htmx changes the text of an element in place.
+document.addEventListener("htmx:after:settle", showTimes);
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act], [data-copy]");
