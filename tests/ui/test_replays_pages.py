@@ -167,3 +167,15 @@ async def test_replay_again_fills_in_the_form(site: Site, source: str):
     assert "include=a.%2A" in twin["view"]["again"]
     answer = await site.http.get(twin["view"]["again"])
     assert "plan_id=" in answer.headers["location"]
+
+
+async def test_what_failed_can_be_replayed_again(site: Site):
+    source = await site.run({"a.txt": b"bad", "b.txt": b"good"})
+    batch = (await replayed(site, source, from_stage="input", to_route="upper"))["replay_batch_id"]
+    await site.work()
+
+    twin = await site.twin(f"/replays/{batch}")
+    answer = await site.http.get(twin["view"]["failed_again"], follow_redirects=True)
+
+    assert "Published, 1 failed" in await site.page(f"/replays/{batch}")
+    assert "Replay 1 object<" in answer.text

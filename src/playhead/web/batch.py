@@ -10,21 +10,19 @@ from uuid import UUID
 from playhead.errors import NotFound, PlayheadError
 from playhead.model import (
     OTHER_ROUTES,
-    Counts,
     DepthPace,
     Execution,
     PlanDifference,
     RatePace,
     Replay,
     Report,
-    RouteCounts,
     WebhookDelivery,
-    is_skipped,
 )
 from playhead.services import Services
 from playhead.web import pipelines
 from playhead.web.drawing import Choice, draw
 from playhead.web.graph import INPUT, Drawing, Links, PipelineMap, StageSize
+from playhead.web.lanes import Lane, lanes_of, to_go
 from playhead.web.page import (
     Action,
     Answer,
@@ -37,54 +35,13 @@ from playhead.web.page import (
     Shown,
     or_missing,
     status_of,
-    url,
 )
 from playhead.web.pipelines import Known
 from playhead.web.render import counted, duration
 from playhead.web.replayform import ReplayForm
 from playhead.wording import pace_text, state_of
 
-_TRACK: Final = 1000
-"""Width of a bar in its own units."""
 _MOST_DELIVERIES: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """A bar: messages of a route, or the publishing.
-
-    Attributes:
-        name: of its live numbers.
-        title: what it is about.
-        href: page of the route; None for the publishing.
-        done, failed, cancelled, open: numbers of messages.
-        text: the numbers in words.
-    """
-
-    name: str
-    title: str
-    href: str | None
-    done: int
-    failed: int
-    cancelled: int
-    open: int
-    text: str
-
-    @property
-    def total(self) -> int:
-        return self.done + self.failed + self.cancelled + self.open
-
-    @property
-    def widths(self) -> dict[str, str]:
-        """Widths of the bars, each drawn over the one before: all that has begun, with failures, done."""
-        total = self.total
-        parts = {
-            "open": total,
-            "failed": self.done + self.cancelled + self.failed,
-            "cancelled": self.done + self.cancelled,
-            "done": self.done,
-        }
-        return {part: f"{_TRACK * value / total:.1f}" if total else "0" for part, value in parts.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +64,7 @@ class BatchView:
         deliveries: events for its webhook, newest first.
         drawing: the pipeline with the messages of the replay; None if it cannot be read.
         again: form of the same replay.
+        failed_again: form of a replay of what has failed in this one.
         notice: why a control was not followed.
     """
 
@@ -125,6 +83,7 @@ class BatchView:
     deliveries: Sequence[WebhookDelivery]
     drawing: Drawing | None
     again: str
+    failed_again: str
     notice: str | None = None
 
 
@@ -157,8 +116,8 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         state_text=_state(replay, made),
         look=_look(replay, made),
         pace_text=pace_text(replay),
-        to_go=_to_go(replay),
-        lanes=_lanes(replay, routes),
+        to_go=to_go(replay),
+        lanes=lanes_of(replay, routes),
         controls=_controls(replay, made),
         canary=replay.waits_for == "canary" or replay.paused_by == "canary",
         difference=difference,
@@ -167,7 +126,8 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         drawing=draw(drawn, _Links({}, f"/executions/{made.execution_id}"), _choice(replay))
         if drawn
         else None,
-        again=_again(replay),
+        again=_again(replay).href(),
+        failed_again=_failed(replay).href(),
         notice=error.detail if error else None,
     )
     name = f"{replay.from_stage} → {replay.to_route}"
@@ -234,11 +194,6 @@ def _choice(replay: Replay) -> Choice:
     return Choice(replay.from_stage if "/" not in replay.to_route else None)
 
 
-def _to_go(replay: Replay) -> int:
-    sent = replay.objects_published + replay.objects_failed + replay.objects_uncertain
-    return max(replay.objects_found - sent, 0)
-
-
 def _state(replay: Replay, made: Execution) -> str:
     """Return the state of the replay; when publishing has ended, that of its messages."""
     if replay.status is None or replay.state in ("refused", "cancelled"):
@@ -257,32 +212,6 @@ def _look(replay: Replay, made: Execution) -> str:
     if replay.state != "publishing_complete":
         return replay.state
     return made.status
-
-
-def _lanes(replay: Replay, routes: Sequence[RouteCounts]) -> list[Lane]:
-    is_cancelled = replay.state == "cancelled"
-    published = Lane(
-        *("publishing", "published", None, replay.objects_published),
-        *((0, replay.objects_failed) if is_cancelled else (replay.objects_failed, 0)),
-        replay.objects_uncertain + _to_go(replay),
-        f"{replay.objects_published:,} of {replay.objects_found:,}",
-    )
-    lanes = [published]
-    for one in routes:
-        if one.counts.total:
-            href = url(f"/executions/{replay.execution_id}", route=one.route)
-            counts, skipped = one.counts, is_skipped(replay.effects, one.route)
-            numbers = (counts.completed, counts.failed, counts.cancelled, counts.pending)
-            lanes.append(Lane(f"route.{one.route}", one.route, href, *numbers, _words(one.counts, skipped)))
-    return lanes
-
-
-def _words(counts: Counts, skipped: bool) -> str:
-    parts = [f"{counts.completed:,} {'skipped' if skipped else 'done'}"]
-    parts += [f"{counts.failed:,} failed"] * bool(counts.failed)
-    parts += [f"{counts.cancelled:,} cancelled"] * bool(counts.cancelled)
-    parts += [f"{counts.pending:,} to go"] * bool(counts.pending)
-    return ", ".join(parts)
 
 
 def _controls(replay: Replay, made: Execution) -> list[str]:
@@ -304,13 +233,18 @@ async def _report(services: Services, replay: Replay) -> Report | None:
         return None
 
 
-def _again(replay: Replay) -> str:
-    """Return the URL of the form with the same objects and the same route."""
+def _again(replay: Replay) -> ReplayForm:
+    """Return the form with the same objects and the same route."""
     asked = asdict(replay.selection) if replay.selection else {}
     for name in ("from_execution_id", "from_stage", "from_path", "to_route", "reason"):
         asked[name] = getattr(replay, name)
     effects = {route: policy for route, policy in replay.effects.items() if route != OTHER_ROUTES}
-    return ReplayForm.of_request(asked | {"effects": effects}).href()
+    return ReplayForm.of_request(asked | {"effects": effects})
+
+
+def _failed(replay: Replay) -> ReplayForm:
+    again = _again(replay)
+    return replace(again, only="failed", in_replay=str(replay.replay_batch_id), limit="", reason="")
 
 
 def _cells(view: BatchView) -> dict[str, str]:
