@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from playhead.errors import store_unavailable
 from playhead.ids import uuid7
 from playhead.model import LoadedAdapter, LoadedCode
 from playhead.ports.catalog.upkeep import Process
@@ -272,3 +273,35 @@ async def test_the_id_of_a_plan_leads_to_its_form(site: Site):
 
     assert "Replay 1 object<" in page.text
     assert ">a.*</textarea>" in page.text
+
+
+async def test_a_store_that_is_unavailable_is_named_and_the_form_is_kept(site: Site):
+    source = await site.run(TWO)
+    site.store_outage.error = store_unavailable("the disk does not answer")
+
+    page = await site.page(
+        f"/replay?from_execution_id={source}&from_stage=shouted&to_route=split&from_path=a.md", 503
+    )
+
+    assert "the disk does not answer" in page
+    assert 'value="a.md"' in page
+
+
+async def test_a_replay_that_needs_current_code_is_refused_and_can_be_pressed_again(site: Site):
+    source = await site.run(TWO)
+    await site.catalog.heartbeat(
+        Process("worker-old", "worker", "here", 1),
+        ["words.split"],
+        loaded=LoadedCode(
+            "1.2.3", (LoadedAdapter("split", "1", "sha256:old", "/x/steps.py"),), ("/x/steps.py",)
+        ),
+    )
+    path = await counted(site, source)
+
+    answer = await press(site, path, require_code="1", reason="careful")
+
+    assert answer.status_code == 409
+    assert "code_differs" in answer.text
+    assert 'value="careful"' in answer.text
+    assert 'id="replay-button">' in answer.text
+    assert (await press(site, path)).status_code == 303

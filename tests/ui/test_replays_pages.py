@@ -179,3 +179,25 @@ async def test_what_failed_can_be_replayed_again(site: Site):
 
     assert "Published, 1 failed" in await site.page(f"/replays/{batch}")
     assert "Replay 1 object<" in answer.text
+
+
+async def test_deliveries_of_the_webhook_are_shown_and_sent_again(site: Site, source: str):
+    made = await replayed(site, source, webhook="https://hooks.example/x")
+    path = f"/replays/{made['replay_batch_id']}"
+    [delivery] = (await site.twin(path))["view"]["deliveries"]
+
+    assert "replay.started" in await site.page(path)
+    assert (await site.send(f"{path}/send", delivery_id=delivery["delivery_id"])).status_code == 303
+    assert (await site.send(f"{path}/send", delivery_id=str(uuid7()))).status_code == 404
+    assert (await site.send(f"{path}/send", delivery_id="x")).status_code == 400
+
+
+async def test_newer_replays_are_counted_and_move_no_row(site: Site, source: str):
+    first = (await replayed(site, source))["replay_batch_id"]
+    second = (await replayed(site, source))["replay_batch_id"]
+
+    assert (await site.cells(f"/replays?mark={first}"))["newer"] == "1"
+    assert (await site.cells(f"/replays?mark={second}"))["newer"] == ""
+    drawn_again = await site.page(f"/replays?mark={first}")
+    assert f'id="r-{first}"' in drawn_again
+    assert f'id="r-{second}"' not in drawn_again

@@ -18,12 +18,14 @@ class ReplaysView:
     Attributes:
         replays: newest first.
         source: only replays of this execution; None: of all.
+        cursor: where the page begins; None: at the newest.
         next_url: the next page; None at the end.
         first_url: the first page; None if it is shown.
     """
 
     replays: Sequence[Replay]
     source: UUID | None
+    cursor: str | None
     next_url: str | None
     first_url: str | None
 
@@ -32,16 +34,22 @@ async def show(ask: Ask) -> Answer:
     source = await ask.execution("from_execution_id") if ask.text("from_execution_id") else None
     cursor = ask.text("cursor")
     found = await ask.services.executions.replays(source, cursor, ROWS)
-    cells: dict[str, str] = {}
-    for one in found.items:
+    # Rows that are newer than the first one of the page are counted, and shown on request.
+    ids = [str(one.replay_batch_id) for one in found.items]
+    mark = ask.text("mark")
+    newer = 0 if cursor or mark is None else ids.index(mark) if mark in ids else len(ids)
+    rows = found.items[newer:] if mark in ids else found.items
+    cells = {"newer": f"{newer:,}{'' if mark in ids else '+'}" if newer else ""}
+    for one in rows:
         cells |= {
             f"{one.replay_batch_id}.published": f"{one.objects_published:,}",
             f"{one.replay_batch_id}.found": f"{one.objects_found:,}",
             f"{one.replay_batch_id}.failed": f"{one.objects_failed:,}",
         }
     view = ReplaysView(
-        found.items,
+        rows,
         source,
+        cursor,
         url("/replays", from_execution_id=source, cursor=found.next_cursor) if found.next_cursor else None,
         url("/replays", from_execution_id=source) if cursor else None,
     )
@@ -50,9 +58,9 @@ async def show(ask: Ask) -> Answer:
         view,
         [ApiCall(url("/api/v1/replays", from_execution_id=source, limit=ROWS, cursor=cursor))],
         cells=cells,
-        # Only the states of the rows that are shown: new rows do not move the others.
-        shape=" ".join(one.state for one in found.items),
-        ended=all(one.status for one in found.items) and bool(cursor),
+        shape=" ".join(one.state for one in rows),
+        ended=all(one.status for one in rows) and bool(cursor),
+        mark=str(rows[0].replay_batch_id) if rows and not cursor else "",
     )
 
 
