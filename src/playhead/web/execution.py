@@ -187,19 +187,21 @@ async def show(ask: Ask) -> Answer:
         cells=found,
         shape=shape,
         ended=execution.status != "running",
+        mark="live",
     )
 
 
 async def _overview(ask: Ask, execution: Execution) -> Overview:
     identity, services = execution.execution_id, ask.services
     is_open = execution.status == "running"
+    is_drawn = ask.text("mark") is None  # the live numbers need no failures and no replays
     pipeline, totals, paused, workers, groups, replays = await asyncio.gather(
         or_missing(services.pipelines.of_execution(identity)),
         or_missing(_soon(services.executions.stage_totals(identity), _SIZES_WITHIN)),
         _paused(services, identity) if is_open else _nothing(),
         services.workers.list(None, _WORKERS) if is_open else _nothing(),
-        or_missing(_groups(services, identity) if execution.counts.failed else _nothing()),
-        or_missing(services.executions.replays(identity, None, _REPLAYS)),
+        or_missing(_groups(services, identity) if execution.counts.failed and is_drawn else _nothing()),
+        or_missing(services.executions.replays(identity, None, _REPLAYS) if is_drawn else _nothing()),
     )
     known = totals if isinstance(totals, StageTotals) else None
     laid_over = Known(known, execution.pruned, paused or {}, is_open)
@@ -207,7 +209,7 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
         pipeline=pipeline if isinstance(pipeline, Missing) else card(ask, pipeline, laid_over),
         as_of=known.as_of if known else None,
         groups=groups or (),
-        replays=replays if isinstance(replays, Missing) else replays.items,
+        replays=replays.items if isinstance(replays, Page) else replays or (),
         more_replays=isinstance(replays, Page) and replays.next_cursor is not None,
         waits=_waits(pipeline, paused or {}, workers),
         sources=_sources(groups, known) if isinstance(groups, list) and known else {},

@@ -255,7 +255,7 @@ def card(ask: Ask, pipeline: Pipeline, known: Known = NOTHING) -> PipelineCard:
 
 
 def _named(text: str | None, routes: Sequence[str]) -> str | None:
-    """Return the first route whose name contains a text; None if there is none."""
+    """Return the first route whose name contains a text, if any."""
     return next((name for name in routes if text and text.casefold() in name.casefold()), None)
 
 
