@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from playhead.ids import uuid7
-from tests.acceptance.processes import Deployment, Process, open_deployment
+from tests.acceptance.processes import Deployment, Process, client, open_deployment
 from tests.browser import demo_inputs
 
 STEPS: Final = Path(__file__).with_name("demo_steps.py")
@@ -85,16 +85,32 @@ class Demo:
     @contextmanager
     def stale_worker(self) -> Iterator[Process]:
         """Run a worker that has loaded the steps from before the fix, for the route `segment`."""
-        old = self.steps.with_name("old")
-        old.mkdir(exist_ok=True)
-        (old / self.steps.name).write_text(STEPS.read_text())
-        worker = self.deployment.worker(
-            "--route", "segment", settings={"ADAPTERS": str(old / self.steps.name)}
-        )
+        fixed = self.steps.read_text()
+        self.steps.write_text(STEPS.read_text())
+        try:
+            worker = self.deployment.worker("--route", "segment")
+        finally:
+            self.steps.write_text(fixed)
         try:
             yield worker
         finally:
             worker.stop()
+
+    def advance(self, name: str, share: float) -> None:
+        """Publish this share of the objects of a paced replay, and go on as slowly as before."""
+        path = f"/replays/{self.ids[f'{name}_batch']}"
+        pace = self.deployment.get(path)["pace"]
+        self._pace(path, {"rate": 40})
+        self.deployment.until(lambda: self._share(path) >= share, "a replay to advance")
+        self._pace(path, pace)
+
+    def _share(self, path: str) -> float:
+        found = self.deployment.get(path)
+        return float(found["objects_published"] / found["objects_found"])
+
+    def _pace(self, path: str, pace: Any) -> None:
+        with client(f"{self.deployment.url}/api/v1") as http:
+            http.put(f"{path}/pace", json={"pace": pace}).raise_for_status()
 
 
 @contextmanager

@@ -19,9 +19,16 @@ from tests.servers import Missing
 ROOT: Final = Path(__file__).parents[2]
 PICTURES: Final = ROOT / "build/screenshots"
 IN_DOCS: Final = ROOT / "docs/images"
-DOCS: Final = {"home": 900, "object": 1000}
+DOCS: Final = {
+    "home": 900,
+    "execution": 1000,
+    "object": 1000,
+    "replay": 1100,
+    "progress": 800,
+    "dead-letters": 600,
+}
 """Pages that the documentation shows, each with the height of its picture."""
-PHONE: Final = ("home", "object")
+PHONE: Final = ("home", "execution", "object", "replay", "progress")
 PAGES: Final = 200
 """Inputs of the handbook."""
 
@@ -49,6 +56,7 @@ def main(names: list[str]) -> None:
     try:
         with open_browser() as browser, open_demo(PAGES) as demo, demo.stale_worker():
             url = demo.deployment.url
+            demo.advance("paced", 0.6)
             for theme in ("light", "dark"):
                 write(Visitor(browser, url, color_scheme=theme), demo, chosen, theme)
             on_phone = [name for name in PHONE if name in chosen]
