@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -26,12 +27,14 @@ class Demo:
         deployment: the server and its workers.
         steps: the file of adapters that the processes load.
         pages: number of inputs of the handbook.
+        stale: a suspended worker, with the steps from before the fix.
         ids: ids by name, for the URLs of pages: `url("/executions/{run}")`.
     """
 
     deployment: Deployment
     steps: Path
     pages: int
+    stale: Process | None = None
     ids: dict[str, str] = field(default_factory=dict)
 
     def url(self, path: str) -> str:
@@ -84,17 +87,31 @@ class Demo:
 
     @contextmanager
     def stale_worker(self) -> Iterator[Process]:
-        """Run a worker that has loaded the steps from before the fix, for the route `segment`."""
-        fixed = self.steps.read_text()
-        self.steps.write_text(STEPS.read_text())
+        """Resume a worker that has loaded the steps from before the fix, for the route `segment`."""
+        assert self.stale
+        self.stale.resume()
+        self.deployment.until(lambda: self._runs(self.stale), "the stale worker to return")
         try:
-            worker = self.deployment.worker("--route", "segment")
+            yield self.stale
         finally:
-            self.steps.write_text(fixed)
-        try:
-            yield worker
-        finally:
-            worker.stop()
+            self.suspend(self.stale)
+            self.deployment.until(lambda: not self._runs(self.stale), "the stale worker to be missed")
+
+    def suspend(self, worker: Process) -> None:
+        """Suspend a worker at a moment at which it holds no lock of the database."""
+        while True:
+            worker.pause()
+            with closing(sqlite3.connect(self.deployment.home / "playhead.db", timeout=1)) as con:
+                try:
+                    con.execute("BEGIN IMMEDIATE")
+                    con.rollback()
+                    return
+                except sqlite3.OperationalError:
+                    worker.resume()
+
+    def _runs(self, worker: Process | None) -> bool:
+        assert worker
+        return any(one["pid"] == worker.popen.pid for one in self.deployment.items("/workers"))
 
     def advance(self, name: str, share: float) -> None:
         """Publish this share of the objects of a paced replay, and go on as slowly as before."""
@@ -135,6 +152,8 @@ def _fill(demo: Demo) -> None:
     demo.run("run", "handbook", inputs, "nightly")
     server.stop()
     old.stop()
+    demo.stale = deployment.worker("--route", "segment")
+    demo.suspend(demo.stale)
 
     demo.fix()
     deployment.serve()

@@ -202,15 +202,15 @@ def test_21_pause_resume_and_cancel_agree_with_the_api(demo: Demo, visitor: Visi
     page = visitor.open(demo.url("/replays/{steered_batch}"))
 
     def agrees(state: str) -> None:
-        wait_until(page, lambda: api()["state"] == state)
-        for _ in range(50):  # a message may be published between the two
+        """Wait until the page has the numbers of the API: a message may be published between the two."""
+
+        def same() -> bool:
             found = api()
-            if text(page, "published") == f"{found['objects_published']:,}":
-                break
-            page.wait_for_timeout(100)
-        assert text(page, "found") == f"{found['objects_found']:,}"
-        assert text(page, "published") == f"{found['objects_published']:,}"
-        assert text(page, "state").lower() == state.replace("_", " ")
+            shown = [text(page, name) for name in ("found", "published", "state")]
+            numbers = [f"{found['objects_found']:,}", f"{found['objects_published']:,}"]
+            return found["state"] == state and shown == [*numbers, state.capitalize()]
+
+        wait_until(page, same)
 
     def api() -> Any:
         return demo.deployment.get(demo.url("/replays/{steered_batch}"))
