@@ -156,7 +156,10 @@ def _fill(demo: Demo) -> None:
     demo.suspend(demo.stale)
 
     demo.fix()
-    deployment.serve()
+    # The workers lack one adapter, so its queue has no worker.
+    sounds = demo.steps.with_name("sound_steps.py")
+    sounds.write_text(demo_inputs.SOUND_STEPS)
+    deployment.serve(settings={"ADAPTERS": f"{demo.steps},{sounds}"})
     deployment.worker()
     demo.handbook(3)
     demo.handbook(2)
@@ -174,6 +177,8 @@ def _fill(demo: Demo) -> None:
     demo.run("library", "library", demo_inputs.library(), "all-kinds")
     deployment.apply(demo_inputs.LETTERS)
     demo.run("letters", "letters", {f"letter-{n}.txt": b"Dear reader,\n" for n in range(3)})
+    deployment.apply(demo_inputs.SOUNDS)
+    demo.run("sounds", "sounds", {"interview.wav": b"RIFF"}, wait=False)
     deployment.apply(demo_inputs.wide())
     demo.run("wide", "warehouse", {"order.json": b'{"order": 1}'})
     pages = {f"pages/{Path(path).name}": data for path, data in list(inputs.items())[:4]}

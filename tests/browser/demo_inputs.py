@@ -69,6 +69,24 @@ routes:
     outbound: {stage: sent}
     on_replay: refuse
 """
+SOUND_STEPS: Final = """\
+from playhead import Item, adapter
+
+
+@adapter("transcribe", produces="text/plain")
+def transcribe(item: Item) -> str:
+    \"\"\"Turn speech into text.\"\"\"
+    return "text"
+"""
+SOUNDS: Final = """\
+version: "1.0"
+name: sounds
+entry: transcribe
+routes:
+  transcribe:
+    adapters: [{type: transcribe}]
+    outbound: {stage: texts}
+"""
 BRANCHES: Final = 10
 """Branches of the wide config; each has a failing route, and as many others as are needed for 200."""
 WIDE_ROUTES: Final = 200

@@ -306,7 +306,7 @@ def _cells(of: Execution) -> dict[str, str]:
 def _calls(of: Execution, tab: str) -> list[ApiCall]:
     base = f"/api/v1/executions/{of.execution_id}"
     more = {
-        "overview": ("/dag", "/stage-totals", "/replays?limit=20"),
+        "overview": ("/dag", "/totals", "/replays?limit=20"),
         "messages": ("/lineage",),
         "family": ("/replays",),
     }

@@ -154,7 +154,11 @@ async def show(ask: Ask) -> Shown[ObjectView]:
         path,
         found,
         [
-            ApiCall(url("/api/v1/storage/objects/metadata", key=key)),
+            *(
+                []
+                if isinstance(sidecar, Missing)
+                else [ApiCall(url("/api/v1/storage/objects/metadata", key=key))]
+            ),
             ApiCall(url("/api/v1/storage/objects/content", key=key)),
             ApiCall(url("/api/v1/storage/objects/versions", key=key)),
             ApiCall(url("/api/v1/lineage/chain", object_key=key)),
