@@ -106,6 +106,7 @@ def _demo(deployment: Deployment) -> Pools:
     }
     return bodies | {
         "execution_id": ended,
+        "other_execution_id": ended,
         "cancel execution_id": waiting,
         "control replay_batch_id": [one["replay_batch_id"] for one in continuing],
         "from_execution_id": ended,

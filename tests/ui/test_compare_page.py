@@ -75,7 +75,7 @@ async def test_the_list_continues_on_the_next_page(site: Site):
 
 
 async def test_counts_that_take_long_follow_as_live_numbers(site: Site, monkeypatch):
-    monkeypatch.setattr("playhead.web.compare._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("playhead.web.compare._PATIENCE_SECONDS", (0, 0))
     source = await site.run({"a.txt": b"one"})
     other = await site.run({"a.txt": b"two"})
 

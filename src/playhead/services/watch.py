@@ -215,6 +215,8 @@ class WatchService:
     async def view(self, name: str, read: Callable[[], Awaitable[tuple[T, bool]]]) -> Watch[T]:
         """Watch what `read` returns, and whether it has ended. All watchers of a name share one reader.
 
+        The first state is read now: an older one would undo, on a page, what the client has just done.
+
         Raises:
             NotFound: raised by `read`.
             Unavailable: it cannot be read now.
@@ -224,6 +226,8 @@ class WatchService:
             now, ended = await read()
             return Sight(_id_of(now), now, ended)
 
+        if watched := self._watched.get(("view", name)):
+            watched.due = self._clock()
         return await self._watch("view", name, look)
 
     async def _watch(self, kind: str, which: UUID | str, look: Callable[[], Awaitable[Sight[T]]]) -> Watch[T]:

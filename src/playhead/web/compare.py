@@ -13,8 +13,10 @@ from playhead.web.render import number
 
 STATES: Final[tuple[DiffState, ...]] = get_args(DiffState)
 _DIFFERENT: Final[tuple[DiffState, ...]] = ("changed", "added", "missing")
-_PATIENCE_SECONDS: Final = 0.1
-"""How long the page waits for the counts. If they take longer, they follow as live numbers."""
+_SMALL: Final = 10_000
+"""Up to this many messages in both executions, the page waits for the counts."""
+_PATIENCE_SECONDS: Final = (2.0, 0.02)
+"""How long the page of small and of other executions waits. Later, the counts follow as live numbers."""
 _BUDGET: Final = 10_000
 """A page of the list ends after it has compared this many objects."""
 _FILTERS: Final[tuple[DiffFilter, ...]] = ("different", *STATES)
@@ -72,7 +74,8 @@ async def show(ask: Ask) -> Answer:
     b = await services.executions.get(b_id)
     stage = ask.text("stage")
     state: DiffFilter = next((one for one in _FILTERS if one == ask.choice("state", _FILTERS)), "different")
-    counted = await services.diff.counting(a_id, b_id, patience=_PATIENCE_SECONDS)
+    patience = _PATIENCE_SECONDS[a.counts.total + b.counts.total > _SMALL]
+    counted = await services.diff.counting(a_id, b_id, patience=patience)
     diff, read = (None, counted) if isinstance(counted, int) else (counted, 0)
     if diff and stage is None and sum(_numbers(diff.totals).values()) > _BUDGET:
         stage = _first_stage(diff, state)
