@@ -23,7 +23,7 @@ DOCS: Final = {
     "home": 900,
     "execution": 1000,
     "object": 1000,
-    "replay": 1100,
+    "replay": 900,
     "progress": 800,
     "dead-letters": 600,
 }
