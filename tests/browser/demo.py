@@ -127,7 +127,7 @@ class Demo:
 
     def _pace(self, path: str, pace: Any) -> None:
         with client(f"{self.deployment.url}/api/v1") as http:
-            http.put(f"{path}/pace", json={"pace": pace}).raise_for_status()
+            http.put(f"{path}/pace", json=pace).raise_for_status()
 
 
 @contextmanager
