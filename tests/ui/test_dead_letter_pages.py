@@ -188,3 +188,16 @@ async def test_dead_letters_need_neither_the_broker_nor_the_store(site: Site):
     group = await group_of(site)
     assert "words/upper" in await site.page(f"/dead-letters?group={group['group']}")
     await site.page(f"/dead-letters/{group['newest']}")
+
+
+async def test_what_failed_in_an_execution_or_in_a_replay_can_be_replayed(site: Site):
+    run = await site.run({"a.txt": b"bad", "b.txt": b"good"})
+    again = await site.replay(run, "input", "upper")
+    await site.work()
+    group = (await group_of(site))["group"]
+
+    for execution in (run, again["execution_id"]):
+        view = (await site.twin(f"/dead-letters?group={group}&execution_id={execution}"))["view"]
+        form = await site.http.get(f"{view['replay_url']}&count=1", follow_redirects=True)
+
+        assert "Replay 1 object" in form.text, form.text

@@ -66,6 +66,7 @@ class GroupView:
         execution_id: only those of this execution; None: all.
         resend: resends the dead letters of the group that the page has drawn.
         resent: number of dead letters that were resent just now.
+        replay_url: page that replays the failed objects of the newest execution; None without dead letters.
         next_url: next page.
         first_url: first page; None if this is it.
     """
@@ -76,6 +77,7 @@ class GroupView:
     execution_id: UUID | None
     resend: Resending | None
     resent: int | None
+    replay_url: str | None
     next_url: str | None
     first_url: str | None
 
@@ -132,6 +134,7 @@ async def _show_group(ask: Ask, group: str, execution: UUID | None) -> Shown[Gro
         execution,
         _resending([found], filters) if found else None,
         ask.number("resent", 0, 10**12),
+        await _replay_failed_url(ask, rows[0]) if rows else None,
         url("/dead-letters", **filters, cursor=page.next_cursor) if page.next_cursor else None,
         first if cursor else None,
     )
@@ -192,15 +195,8 @@ async def show(ask: Ask) -> Shown[LetterView]:
         head, folded, tail = lines, [], []
     else:
         head, folded, tail = lines[:_HEAD], lines[_HEAD:-_TAIL], lines[-_TAIL:]
-    source, rest = keys.parse_key(letter.input_key) or (letter.execution_id, letter.input_key)
-    stage, path = keys.stage_of(rest, await _stages(ask, letter), rest.partition("/")[0])
-    replay = url(
-        "/replay",
-        from_execution_id=source,
-        from_stage=stage,
-        from_path=path,
-        to_route=f"{letter.config}/{letter.route}",
-    )
+    stage, path = await _place(ask, letter)
+    replay = _replay_url(letter, stage, path)
     view = LetterView(letter, head, folded, tail, stage, replay, url("/dead-letters", group=letter.group))
     place = f"{letter.config}/{letter.route}"
     calls = [
@@ -209,6 +205,29 @@ async def show(ask: Ask) -> Shown[LetterView]:
     ]
     crumbs = [Crumb("Dead letters", "/dead-letters"), Crumb(place, view.group_url), Crumb(str(identity)[-8:])]
     return Shown(f"Dead letter in {letter.route}", view, calls, crumbs)
+
+
+async def _place(ask: Ask, letter: DeadLetter) -> tuple[str, str]:
+    """Return the stage and the path of the input of a dead letter."""
+    _, rest = keys.parse_key(letter.input_key) or (None, letter.input_key)
+    return keys.stage_of(rest, await _stages(ask, letter), rest.partition("/")[0])
+
+
+def _replay_url(letter: DeadLetter, stage: str, path: str | None, **fields: object) -> str:
+    """Return the page that replays the input of a dead letter, or more of its stage, into its route."""
+    source, _ = keys.parse_key(letter.input_key) or (letter.execution_id, "")
+    route = f"{letter.config}/{letter.route}"
+    of = {"from_execution_id": source, "from_stage": stage, "from_path": path, "to_route": route}
+    return url("/replay", **of, **fields)
+
+
+async def _replay_failed_url(ask: Ask, letter: DeadLetter) -> str:
+    """Return the page that replays what has failed in the execution of a dead letter, from the same stage."""
+    stage, _ = await _place(ask, letter)
+    if letter.input_key.startswith(f"{letter.execution_id}/"):
+        return _replay_url(letter, stage, None, only="failed")
+    execution = await ask.services.executions.get(letter.execution_id)
+    return _replay_url(letter, stage, None, only="failed", in_replay=execution.replay_batch_id)
 
 
 async def _stages(ask: Ask, letter: DeadLetter) -> Sequence[str]:

@@ -87,7 +87,7 @@ class ObjectView:
         stage: its stage.
         path: its path in the stage.
         execution: its execution.
-        sidecar: its sidecar; a reason if there is none, or if it cannot be read now.
+        sidecar: its sidecar, or a reason if it does not exist or cannot be read now.
         content: its content; a reason if it was pruned, or cannot be read now.
         ancestry: its lineage.
         lineage: whether the lineage is shown as a map or as a list.
