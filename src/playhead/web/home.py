@@ -33,7 +33,7 @@ class HomeView:
         missing: parts that cannot be read now, although no backend is reported as unavailable.
         replays: replays that publish now.
         running: executions that are running: the newest ones.
-        executions: the newest executions, or why they cannot be read.
+        executions: the newest executions, without those in `running`; or why they cannot be read.
         next_command: command to run next, if there is no execution yet; else empty.
     """
 
@@ -59,7 +59,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
         asyncio.gather(
             or_missing(services.executions.replays(None, None, ROWS)),
             or_missing(services.executions.list(ExecutionFilter(status="running"), None, _NEWEST)),
-            or_missing(services.executions.list(ExecutionFilter(), None, _NEWEST)),
+            or_missing(services.executions.list(ExecutionFilter(), None, 2 * _NEWEST)),
         ),
     )
     found = list(needs.of_backends(health))
@@ -78,14 +78,18 @@ async def show(ask: Ask) -> Shown[HomeView]:
         found += needs.of_workers(workers.items)
     found.sort(key=lambda need: need.level != "fail")
     down = {need.id for need in found}
+    shown = [] if isinstance(running, Missing) else running.items
+    known = {one.execution_id for one in shown}
     view = HomeView(
         _verdict(len(found), uncertain=bool(missing)),
         found[:_MOST_SHOWN],
         max(len(found) - _MOST_SHOWN, 0),
         [one for code, one in missing.items() if f"backend.{code.removesuffix('_unavailable')}" not in down],
         [] if isinstance(replays, Missing) else [one for one in replays.items if _publishes(one)],
-        [] if isinstance(running, Missing) else running.items,
-        newest if isinstance(newest, Missing) else newest.items,
+        shown,
+        newest
+        if isinstance(newest, Missing)
+        else [one for one in newest.items if one.execution_id not in known][:_NEWEST],
         await _next_command(ask) if not isinstance(newest, Missing) and not newest.items else "",
     )
     shape = _shape(view)
@@ -96,7 +100,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
         ApiCall("/api/v1/routes"),
         ApiCall("/api/v1/workers"),
         ApiCall("/api/v1/replays"),
-        ApiCall(f"/api/v1/executions?limit={_NEWEST}"),
+        ApiCall(f"/api/v1/executions?limit={2 * _NEWEST}"),
         ApiCall("/api/v1/system/health"),
     ]
     return Shown("Now", view, calls, cells=cells, shape=f"{view.verdict} {shape}", mark=shape)
