@@ -105,6 +105,9 @@ def test_36_a_post_of_another_site_is_refused_and_an_own_form_is_not(demo: Demo)
         foreign = http.post("/dead-letters/resend", data={}, headers={"Origin": "https://evil.example"})
         null = http.post("/dead-letters/resend", data={}, headers={"Origin": "null"})
         assert (foreign.status_code, null.status_code) == (403, 403)
+        fields = {"group": "0" * 16, "failed_before": "2026-01-31T18:00:00Z"}
+        own = http.post("/dead-letters/resend", data=fields, headers={"Origin": site})
+        assert own.status_code == 303
         assert http.get("/").headers["referrer-policy"] == "same-origin"
 
 
@@ -127,8 +130,25 @@ def test_35_live_numbers_move_nothing_and_reset_nothing(demo: Demo, visitor: Vis
     expect(page.locator("details.curl")).to_have_attribute("open", "")
 
 
-def test_scripts_and_styles_stay_within_their_budgets(demo: Demo, visit: Visit):
-    """40: CSS at most 10 kB, JavaScript at most 22 kB, both gzipped. All pages together."""
+def test_35_a_panel_and_an_input_survive_a_change_of_the_state(demo: Demo, visitor: Visitor):
+    demo.ids["typing_source"] = demo.store({f"pages/{n}.txt": b"text" for n in range(9)})
+    demo.replay("typing", "typing_source", "pages", "library/keep", pace={"rate": 0.2}, wait=False)
+    page = visitor.open(demo.url("/replays/{typing_batch}"))
+    expect(state(page)).to_have_text("Live")
+    page.locator("#pace > summary").click()
+    page.locator("#f-pace_value").fill("12")
+    page.locator("#f-pace_value").focus()
+
+    demo.deployment.post(demo.url("/replays/{typing_batch}/pause"))
+
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    expect(page.locator("#f-pace_value")).to_have_value("12")
+    expect(page.locator("#f-pace_value")).to_be_focused()
+    expect(page.locator("#pace")).to_have_attribute("open", "")
+
+
+def test_40_scripts_and_styles_stay_within_their_budgets(demo: Demo, visit: Visit):
+    """CSS at most 10 kB, JavaScript at most 22 kB, both gzipped, on the page with the most of them."""
     sizes: dict[str, int] = {}
     visitor = visit(demo.deployment.url)
     visitor.context.on(
@@ -139,7 +159,9 @@ def test_scripts_and_styles_stay_within_their_budgets(demo: Demo, visit: Visit):
             else None
         ),
     )
-    visitor.open("/").wait_for_load_state("networkidle")
+    page = visitor.open(demo.url("/replay?from_execution_id={run}"))
+    expect(page.locator("#replay-form")).to_be_visible()
+    wait_until(page, lambda: {url.rpartition("/")[2] for url in sizes} >= {"app.css", "app.js", "replay.js"})
 
     assert sum(size for url, size in sizes.items() if url.endswith(".css")) <= 10_000
     assert sum(size for url, size in sizes.items() if url.endswith(".js")) <= 22_000
