@@ -1,4 +1,4 @@
-"""The fixtures of the tests in a browser: one deployment and one browser, a visitor for each test."""
+"""The fixtures of the tests in a browser: one deployment and one browser per file, a visitor per test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Visit = Callable[..., Visitor]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def trap() -> Iterator[Trap]:
     """The host that hostile objects try to contact."""
     opened = Trap()
@@ -26,7 +26,7 @@ def trap() -> Iterator[Trap]:
     opened.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def _opened(trap: Trap) -> Iterator[Browser | Missing]:
     with ExitStack() as stack:
         try:
@@ -44,7 +44,7 @@ def browser(_opened: Browser | Missing) -> Browser:
     return _opened
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def _demo() -> Iterator[Demo]:
     with open_demo() as demo:
         yield demo
