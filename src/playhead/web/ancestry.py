@@ -162,6 +162,7 @@ class _Drawing:
         execution: Execution,
     ) -> None:
         self._key = key
+        self._stage = stage
         self._summary = summary
         self._states: dict[_Route, Counter[str]] = defaultdict(Counter)
         self._code: dict[_Route, set[str]] = defaultdict(set)
@@ -206,7 +207,13 @@ class _Drawing:
         edges = self._edges(nodes)
         of = {node.id: node.column for node in nodes.values()}
         names = [name for name in dict.fromkeys(of.values()) if name != _NOTHING]
-        columns = ordered(names, [(of[edge.source], of[edge.target]) for edge in edges])
+        pairs = [(of[edge.source], of[edge.target]) for edge in edges]
+        # First the stages on the way of the object and below it: the others may not fit the window.
+        near = {nodes[place].column for place in self._way}
+        below = {self._stage}
+        for _ in names:
+            below |= {b for a, b in pairs if a in below}
+        columns = sorted(ordered(names, pairs), key=lambda name: name not in near | below)
         if _NOTHING in of.values():
             columns.append(_NOTHING)
         rows = sorted(self._rows.values(), key=lambda row: (row.created_at or "", row.id))
