@@ -219,3 +219,11 @@ async def test_no_element_that_connects_is_left_wherever_chunks_end(size: int, e
     assert found.decode(encoding) == (
         "<xink rel=preconnect href=//a><xINK x> <xink><lin k><xframe src=//a><xrame><xencedFrame></iframe>"
     )
+
+
+def test_a_small_text_with_a_large_table_stays_text():
+    began = time.process_time()
+
+    assert markdown.render("|" + "a|" * 3000 + "\n|" + "-|" * 3000 + "\n" + "|a|\n" * 5000) is None
+    assert time.process_time() - began < 1
+    assert "<table>" in str(markdown.render("|a|b|\n|-|-|\n|1|2|\n"))

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import httpx
+import pytest
 
 from playhead.errors import store_unavailable
 from playhead.ids import uuid7
@@ -187,7 +188,7 @@ async def test_filters_are_kept_and_select(site: Site):
 
     assert "Replay 1 object<" in page
     assert ">*.md\nc.*</textarea>" in page
-    assert 'value="-7d"' in page
+    assert re.search(r'name="modified_after"[^>]*value="20\d\d-', page), "the time that the plan has fixed"
     assert "1 not selected" in page
     assert (await press(site, path)).status_code == 303
 
@@ -305,3 +306,45 @@ async def test_a_replay_that_needs_current_code_is_refused_and_can_be_pressed_ag
     assert 'value="careful"' in answer.text
     assert 'id="replay-button">' in answer.text
     assert (await press(site, path)).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"modified_after": "-1h"},
+        {"modified_after": ""},
+        {"in_replay": str(uuid7())},
+        {"limit": "4"},
+        {"effects.split": "skip"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+async def test_a_form_that_differs_from_its_plan_replays_nothing(site: Site, changed: dict[str, str]):
+    source = await site.run(TWO)
+    path = await counted(site, source, modified_after="-7d", limit="5")
+
+    answer = await press(site, path, **changed)
+
+    assert answer.status_code == 400, answer.text
+    assert "nothing was replayed" in answer.text
+    assert await site.items("replays") == []
+
+
+async def test_numbers_may_be_written_with_separators(site: Site):
+    source = await site.run(TWO)
+
+    path = await counted(site, source, limit="1,000", config_version="01")
+
+    assert "Replay 2 objects" in await site.page(path)
+    assert (await press(site, path)).status_code == 303
+
+
+async def test_a_link_of_another_site_makes_no_plan(site: Site):
+    source = await site.run(TWO)
+    path = f"/replay?from_execution_id={source}&from_stage=shouted&to_route=split&count=1"
+
+    for address in (path, path.replace("/replay?", "/replay.json?")):
+        answer = await site.http.get(address, headers={"Sec-Fetch-Site": "cross-site"})
+
+        assert answer.status_code == 200
+    assert await site.items("replay/plans") == []

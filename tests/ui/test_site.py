@@ -89,3 +89,24 @@ def test_sizes(value, text):
 )
 def test_durations(value, text):
     assert duration(value) == text
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/executions?since=x",
+        "/executions?until=9999-12-31T23:59:59-14:00",
+        "/executions.json?since=2026-01-01",
+        "/configs/words?version=0000000000000000001999999999999999999999",
+        "/dead-letters?resent=99999999999999999999999999999999",
+    ],
+)
+async def test_a_bad_parameter_is_a_bad_request(site: Site, address: str):
+    assert (await site.http.get(address)).status_code == 400
+
+
+async def test_a_form_that_cannot_be_read_is_a_bad_request(site: Site):
+    many = await site.send("/dead-letters/resend", **{f"n{n}": "x" for n in range(2001)})
+    assert (many.status_code, "Too many fields" in many.text) == (400, True)
+    time = await site.send("/dead-letters/resend", group="0" * 12, failed_before="2026-01-01")
+    assert (time.status_code, "failed_before" in time.text) == (400, True)

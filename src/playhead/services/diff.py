@@ -126,7 +126,11 @@ class DiffService:
         """
         pair = await self._pair(a, b)
         found = await self._counts.get(
-            (a, b, pair.state), lambda steps: self._summary(pair, None, None, steps), patience
+            (a, b),
+            pair.state,
+            lambda steps: self._summary(pair, None, None, steps),
+            patience=patience,
+            lasts=not pair.is_complete,
         )
         return found.done if isinstance(found, Steps) else found
 

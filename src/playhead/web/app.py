@@ -9,6 +9,7 @@ A page at `/executions` also answers at
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -160,7 +161,9 @@ class _Site:
         return [*found, *(Route(one.path, self._raw(one)) for one in RAW)]
 
     def _ask(self, request: Request, form: Any = None) -> Ask:
-        return Ask(self._services, _page_of(request), request.path_params, request.query_params, form)
+        is_foreign = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        path = _page_of(request)
+        return Ask(self._services, path, request.path_params, request.query_params, form, is_foreign)
 
     def _html(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -212,13 +215,12 @@ class _Site:
 
     def _curl(self, request: Request, call: ApiCall) -> str:
         """Return the command that makes a call of the API."""
-        address = f"'{request.url.scheme}://{request.url.netloc}{call.path}'".replace("\n", "")
+        address = shlex.quote(f"{request.url.scheme}://{request.url.netloc}{call.path}")
         if call.method == "GET":
             return f"curl -s {address}"
         body = ""
         if call.body is not None:
-            quoted = as_json(call.body).decode().replace("'", "'\\''")
-            body = f" -H 'Content-Type: application/json' -d '{quoted}'"
+            body = f" -H 'Content-Type: application/json' -d {shlex.quote(as_json(call.body).decode())}"
         return f"curl -s -X {call.method} {address}{body}"
 
     async def _count_dead(self) -> str:
@@ -273,12 +275,10 @@ class _Site:
         if isinstance(exc, PlayheadError) and exc.code in self._status:
             code, detail = exc.code, exc.detail
         elif isinstance(exc, HTTPException):
-            code = "method_not_allowed" if exc.status_code == 405 else "not_found"
-            detail = (
-                f"{path} does not support {request.method}"
-                if code != "not_found"
-                else f"there is no page {path}"
-            )
+            code, detail = {
+                400: ("invalid_body", exc.detail),
+                405: ("method_not_allowed", f"{path} does not support {request.method}"),
+            }.get(exc.status_code, ("not_found", f"there is no page {path}"))
         else:
             code, detail = (
                 "internal",

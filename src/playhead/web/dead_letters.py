@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from playhead import keys
-from playhead.errors import BadRequest, NotFound
+from playhead.errors import NotFound
 from playhead.model import MOST_COUNTED, ConfigVersion, DeadLetter, DeadLetterDetail, DeadLetterGroup
 from playhead.web.links import link
-from playhead.web.page import ROWS, Action, ApiCall, Ask, Crumb, Page, Redirect, Shown, url
+from playhead.web.page import ROWS, Action, ApiCall, Ask, Crumb, Page, Redirect, Shown, checked_time, url
 from playhead.web.render import capped
 
 _MOST_GROUPS: Final = 1000
@@ -242,11 +241,7 @@ async def _stages(ask: Ask, letter: DeadLetter) -> Sequence[str]:
 async def resend(ask: Ask) -> Redirect:
     """Resend the dead letters of a form, as of the time at which its page was drawn."""
     fields = {name: str(ask.form.get(name) or "") for name in ("group", "execution_id", "route")}
-    before = str(ask.form.get("failed_before") or "")
-    try:
-        datetime.fromisoformat(before)
-    except ValueError:
-        raise BadRequest("invalid_body", f"failed_before is {before!r}; use a time") from None
+    before = checked_time("failed_before", str(ask.form.get("failed_before") or ""))
     execution = await ask.services.resolve.execution(text) if (text := fields["execution_id"]) else None
     sent = await ask.services.recover.resend(
         None, execution, fields["route"] or None, None, fields["group"] or None, before

@@ -8,7 +8,7 @@ from typing import Final
 
 from playhead.model import Execution
 from playhead.ports.catalog.browse import ExecutionFilter
-from playhead.web.page import ROWS, ApiCall, Ask, Page, Shown, url
+from playhead.web.page import ROWS, ApiCall, Ask, Page, Shown, checked_time, url
 from playhead.web.render import number
 
 STATUSES: Final = ("running", "completed", "failed", "cancelled")
@@ -45,6 +45,9 @@ async def show(ask: Ask) -> Shown[ExecutionsView]:
         "since": ask.text("since"),
         "until": ask.text("until"),
     }
+    for name in ("since", "until"):
+        if text := filters[name]:
+            checked_time(name, text)
     parent = await ask.execution("parent") if ask.text("parent") else None
     cursor = ask.text("cursor")
     where = ExecutionFilter(**{name: value for name, value in filters.items() if value}, parent=parent)

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from markdown_it import MarkdownIt
-from markdown_it.rules_block import StateBlock
+from markdown_it.rules_block import StateBlock, table
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 _MOST_STEPS: Final = 15_000
 """Calls of parser rules. 64 kB of ordinary text need 3,000; 64 kB of `[` would need 128,000 and 0.6 s."""
+_MOST_CELLS: Final = 5_000
+"""Cells of a table. 5,000 take 0.3 s."""
 _STEPS: Final = "steps"
 _LINKS: Final = ("https://", "http://", "mailto:")
 _FIRST_LEVEL: Final = 3
@@ -37,11 +39,25 @@ def _spend_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return _spend(state.env)
 
 
+def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Parse a table, unless it is too large. Even a short row has as many cells as the header."""
+
+    def line(number: int) -> str:
+        return state.src[state.bMarks[number] : state.eMarks[number]]
+
+    if start + 1 < end and "-" in line(start + 1) and not line(start + 1).strip("-:| \t"):
+        rows = next((n for n in range(start, end) if state.isEmpty(n)), end) - start
+        if rows * (line(start).count("|") + 1) > _MOST_CELLS:
+            raise _TooMuch
+    return table(state, start, end, silent)
+
+
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
     parser.enable(["table", "strikethrough"]).disable("image")
     parser.inline.ruler.before("text", _STEPS, _spend_inline)
     parser.block.ruler.before("table", _STEPS, _spend_block)
+    parser.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
     return parser
 
 

@@ -11,8 +11,9 @@ from uuid import UUID
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from playhead.engine.selection import fixed_time
 from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
-from playhead.ids import parse_uuid
+from playhead.ids import now, parse_uuid
 from playhead.services import Services
 
 T = TypeVar("T")
@@ -67,6 +68,15 @@ class Missing:
 
     error_code: str
     detail: str
+
+
+def checked_time(name: str, text: str) -> str:
+    """Return a time of a request, RFC 3339 or relative such as `-24h`. Raises `BadRequest`."""
+    try:
+        fixed_time(text, now())
+    except ValueError as exc:
+        raise BadRequest("invalid_body", f"{name} {exc}") from None
+    return text
 
 
 async def or_missing(part: Awaitable[T]) -> T | Missing:
@@ -127,6 +137,7 @@ class Ask:
     Attributes:
         services: the use cases.
         path: path of the page, without `.json` or `.live`.
+        is_foreign: whether a page of another site sent the browser here. Such a request must start no work.
         form: fields of a form; empty for a GET.
     """
 
@@ -137,12 +148,14 @@ class Ask:
         parameters: Mapping[str, str],
         query: Mapping[str, str],
         form: FormData | None = None,
+        is_foreign: bool = False,
     ) -> None:
         self.services = services
         self.path = path
         self.parameters = parameters
         self.query = query
         self.form = form or FormData()
+        self.is_foreign = is_foreign
 
     def text(self, name: str) -> str | None:
         """Return a query parameter, or None if it is missing or empty."""
@@ -169,7 +182,7 @@ class Ask:
         value = self.text(name)
         if value is None:
             return None
-        if not value.isascii() or not value.isdecimal() or not least <= int(value[:19]) <= most:
+        if not (value.isascii() and value.isdecimal() and len(value) <= 19 and least <= int(value) <= most):
             raise BadRequest("invalid_body", f"{name} is {value!r}; use a number from {least} to {most}")
         return int(value)
 

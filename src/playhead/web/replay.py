@@ -1,8 +1,8 @@
 """`/replay`: choose what to replay and where to, count it, and replay exactly that.
 
 A plan is made only if the form is complete: on "Count", on a change of the form, or on a link that names an
-execution, a stage and a route. The answer is a redirect to the page with the id of the plan, so a reload
-and the live numbers only read it.
+execution, a stage and a route, unless a page of another site has the link. The answer is a redirect to the
+page with the id of the plan, so a reload and the live numbers only read it.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ async def show(ask: Ask) -> Answer:
     try:
         if named and not count:
             return await page(ask.services, form, source, pipeline, await _named(ask.services, form, named))
-        if form.is_complete:
+        if form.is_complete and not ask.is_foreign:
             plan = await _count(ask.services, form, source, is_new=count is not None)
-            return Redirect(form.href(plan_id=plan.plan_id))
-        if count == "1":
+            return Redirect(form.fixed(plan).href(plan_id=plan.plan_id))
+        if count == "1" and not form.is_complete:
             raise BadRequest("invalid_body", "choose a stage and a route, then count")
     except (PlayheadError, ValueError) as exc:
         return await page(ask.services, form, source, pipeline, None, exc)
@@ -146,7 +146,10 @@ async def _count(services: Services, form: ReplayForm, source: Execution, *, is_
     """Make a plan, or return one that was just made for the same form. Raises what making a plan raises."""
     in_replay = await services.resolve.replay(form.in_replay) if form.in_replay else None
     request = form.to_plan(source.execution_id, in_replay)
-    plan = await _fresh(services, form, only_listing=is_new)
+    # Relative times mean another period each time.
+    plan = None
+    if not form.has_relative_time:
+        plan = await _fresh(services, replace(form, in_replay=str(in_replay or "")), only_listing=is_new)
     if plan is None:
         plan = await services.plan.begin(request)
     until = time.monotonic() + _COUNT_SECONDS

@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
 from starlette.datastructures import ImmutableMultiDict
 
-from playhead.engine.selection import fixed_time
 from playhead.errors import BadRequest
-from playhead.model import Canary, DepthPace, Only, OnReplay, Pace, Plan, RatePace, ReplayRequest, Selection
+from playhead.model import (
+    OTHER_ROUTES,
+    Canary,
+    DepthPace,
+    Only,
+    OnReplay,
+    Pace,
+    Plan,
+    RatePace,
+    ReplayRequest,
+    Selection,
+)
 
 EFFECTS: Final[tuple[OnReplay, ...]] = ("run", "skip", "refuse")
 PACES: Final = ("none", "rate", "queue_depth")
@@ -95,8 +105,7 @@ class ReplayForm:
             for one in fields(cls)
             if one.name not in ("effects", "pace") and (value := request.get(one.name)) is not None
         }
-        effects = request.get("effects")
-        return cls(**texts, effects=effects if isinstance(effects, dict) else {})
+        return cls(**texts, effects=_effects_of(request))
 
     @property
     def is_complete(self) -> bool:
@@ -107,6 +116,10 @@ class ReplayForm:
     def is_filtered(self) -> bool:
         """Whether the form has a condition that leaves out objects of the stage."""
         return any(getattr(self, name) for name in (*_LISTS, *_TIMES, "only", "in_replay", "limit"))
+
+    @property
+    def has_relative_time(self) -> bool:
+        return any(getattr(self, name).startswith("-") for name in _TIMES)
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Yield the fields that are not empty, for a URL."""
@@ -198,31 +211,41 @@ class ReplayForm:
             found[route] = policy
         return found
 
+    def fixed(self, plan: Plan) -> ReplayForm:
+        """Return the form with what its plan has fixed: times, the batch, and numbers."""
+        names = [name for name in (*_TIMES, "in_replay", "limit") if name in plan.request]
+        known: dict[str, Any] = {name: str(plan.request[name]) for name in names}
+        if self.config_version:
+            known["config_version"] = str(plan.to_config_version)
+        return replace(self, **known)
+
     def matches(self, plan: Plan) -> bool:
-        """Whether a plan has counted what this form asks for. Times before now match any fixed time."""
+        """Whether a plan has counted what this form asks for, with the values that `fixed` returns."""
         asked = plan.request
-        same = (
-            ("from_execution_id", self.from_execution_id),
-            ("from_stage", self.from_stage),
-            ("from_path", self.from_path),
-            ("to_route", self.to_route),
-            ("only", self.only),
-            ("limit", self.limit),
-            *(("config_version", text) for text in [self.config_version] if text),
-        )
-        if any(str(asked.get(name) or "").removesuffix("/") != text.removesuffix("/") for name, text in same):
+        for name in _TEXTS:
+            if str(asked.get(name) or "").removesuffix("/") != getattr(self, name).removesuffix("/"):
+                return False
+        if self.config_version and self.config_version != str(plan.to_config_version):
             return False
         if any((_lines(getattr(self, name)) or None) != asked.get(name) for name in _LISTS):
             return False
-        if bool(self.in_replay) != ("in_replay" in asked) or "attributes" in asked:
-            return False
-        effects = asked.get("effects") or {}
-        if any(effects.get(route, "run") != policy for route, policy in (self.effects or {}).items()):
-            return False
-        return all(_is_time(getattr(self, name), asked.get(name)) for name in _TIMES)
+        return "attributes" not in asked and self._has_effects_of(plan)
+
+    def _has_effects_of(self, plan: Plan) -> bool:
+        """Whether the form asks for what the plan does in each route, and for nothing else."""
+        given = self.effects or {}
+        explicit = _effects_of(plan.request)
+        does: dict[str, str] = {one.route: one.on_replay for one in plan.routes} | explicit
+        return explicit.keys() <= given.keys() and all(
+            does.get(route, policy) == policy for route, policy in given.items()
+        )
 
 
 _TIMES: Final = ("modified_after", "modified_before")
+_TEXTS: Final = (
+    *("from_execution_id", "from_stage", "from_path", "to_route"),
+    *("only", "in_replay", "limit", *_TIMES),
+)
 
 
 def _all(given: Mapping[str, Any], name: str) -> list[str]:
@@ -235,20 +258,17 @@ def _lines(text: str) -> list[str] | None:
     return [line.strip() for line in text.splitlines() if line.strip()] or None
 
 
-def _is_time(text: str, planned: str | None) -> bool:
-    if not text or planned is None:
-        return not text and planned is None
-    try:
-        return text.startswith("-") or fixed_time(text, 0) == planned
-    except ValueError:
-        return False
+def _effects_of(request: Mapping[str, Any]) -> dict[str, str]:
+    """Return the effects of a plan's request by route; `*` stands for the routes that it does not name."""
+    effects = request.get("effects") or {}
+    return {OTHER_ROUTES: effects} if isinstance(effects, str) else dict(effects)
 
 
 def _whole(name: str, text: str, least: int, most: int) -> int | None:
     digits = text.replace(",", "").replace(" ", "")
     if not digits:
         return None
-    if not digits.isascii() or not digits.isdecimal() or not least <= int(digits[:19]) <= most:
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19 and least <= int(digits) <= most):
         raise BadRequest("invalid_body", f"{name} is {text!r}; use a whole number from {least} to {most:,}")
     return int(digits)
 

@@ -175,7 +175,8 @@ async def page(
     )
     calls = [ApiCall("/api/v1/replay/plan", "POST", plan_body(form))]
     if plan:
-        calls.append(ApiCall("/api/v1/replay", "POST", body_of(plan, form)))
+        path = "/api/v1/replay?require_code=true" if form.require_code else "/api/v1/replay"
+        calls.append(ApiCall(path, "POST", body_of(plan, form)))
         calls.append(ApiCall(f"/api/v1/replay/plans/{plan.plan_id}"))
     name = f"{source.config or 'adopted'} …{str(source.execution_id)[-8:]}"
     return Shown(
