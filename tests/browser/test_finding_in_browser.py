@@ -71,7 +71,7 @@ def why_is_it_missing(ask: Asker) -> None:
 
 def what_was_made_of_it(ask: Asker) -> None:
     ask.find("{run}/input/guide/replay-000.html")
-    ask.reads("What was made of it", "markdown_converted/guide/replay-000.md")
+    ask.reads("Outputs", "markdown_converted/guide/replay-000.md")
 
 
 def what_would_a_replay_do(ask: Asker) -> None:

@@ -74,7 +74,7 @@ async def test_if_nothing_is_found_similar_names_are_listed(site: Site):
 
     page = await site.page(f"/find?q={similar}")
 
-    assert "Nothing has exactly" in page
+    assert "No match for" in page
     assert f'href="/executions/{execution}"' in page
     assert "These were looked up" in await site.page("/find?q=nothing-like-this")
 
@@ -135,3 +135,17 @@ def test_every_kind_has_a_page(kind: str, name: Any, expected: str):
 def test_an_unknown_kind_has_no_page():
     with pytest.raises(ValueError, match="no page shows a window"):
         link("window", "x")
+
+
+async def test_a_path_leads_to_its_object_in_the_newest_execution_that_has_it(site: Site):
+    first = await site.run({"a": b"one two", "old": b"x"})
+    second = await site.run({"a": b"one two"})
+    replay = await site.replay(second, "shouted", "split")
+    await site.work()
+
+    assert await found(site, "input/a") == f"/objects?key={second}%2Finput%2Fa"
+    assert await found(site, "input/old") == f"/objects?key={first}%2Finput%2Fold"
+    assert await found(site, "shouted/a.md") == f"/objects?key={second}%2Fshouted%2Fa.md"
+    assert replay["execution_id"] not in await found(site, "shouted/a.md")
+    assert "No match for" in await site.page("/find?q=shouted/none.md")
+    assert await found(site, "words/upper") == "/configs/words?focus=upper"

@@ -46,7 +46,11 @@ async def test_a_queue_without_a_worker_needs_attention_until_one_consumes_it(si
     await wait_in(site, "words.upper", 12)
 
     assert await titles(site) == ["No worker for 12 messages in words.upper"]
-    assert 'href="/queues/words.upper"' in await site.page("/")
+    page = await site.page("/")
+    assert "1 thing needs attention." in page
+    assert len(re.findall(r'class="note (?:fail|warn)"', page)) == 1
+    assert 'href="/queues/words.upper"' in page
+    assert re.search("hidden>Reload: new data", page)
 
     await site.consume("words.upper")
     assert await titles(site) == []
@@ -135,3 +139,12 @@ async def test_numbers_change_in_place_and_new_rows_are_announced(site: Site):
     assert cells["news"] == "yes"
     [title] = [text for name, text in cells.items() if name.startswith("title.")]
     assert title == "2 dead letters in words/upper, all alike"
+
+
+async def test_a_cancelled_replay_is_no_completed_execution(site: Site):
+    source = await site.run({"a": b"good", "b": b"good"})
+    body = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split", "pace": {"rate": 0.01}}
+    answer = await site.http.post("/api/v1/replay", json=body, headers={"Prefer": "respond-async"})
+    await site.services.control.cancel(UUID(answer.json()["replay_batch_id"]), withdraw=True)
+
+    assert "<span>replay cancelled</span>" in await site.page("/")

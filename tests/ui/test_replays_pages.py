@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
+import re
 from typing import Any
 
 import pytest
@@ -201,3 +204,36 @@ async def test_newer_replays_are_counted_and_move_no_row(site: Site, source: str
     drawn_again = await site.page(f"/replays?mark={first}")
     assert f'id="r-{first}"' in drawn_again
     assert f'id="r-{second}"' not in drawn_again
+
+
+async def test_lists_show_the_dead_letters_of_a_replay(site: Site):
+    source = await site.run({"a.txt": b"bad", "b.txt": b"good"})
+    batch = (await replayed(site, source, from_stage="input", to_route="upper"))["replay_batch_id"]
+    await site.work()
+
+    for path in ("/replays", f"/executions/{source}", f"/executions/{source}?tab=family"):
+        assert re.search(r'class="st fail pill">.{,300}?<span>published, 1 failed<', await site.page(path)), (
+            path
+        )
+    assert (await site.cells("/replays"))[f"{batch}.failed"] == "1"
+    assert "publishing complete" not in await site.page("/replays")
+
+
+async def test_objects_that_a_cancelled_replay_left_are_not_failures(site: Site, source: str):
+    batch = (await replayed(site, source, **SLOW))["replay_batch_id"]
+    for _ in range(200):
+        if (await site.get(f"replays/{batch}"))["objects_found"] == 6:
+            break
+        await asyncio.sleep(0.02)
+    await site.send(f"/replays/{batch}/cancel")
+    left = (await site.get(f"replays/{batch}"))["objects_failed"]
+
+    assert (await site.cells("/replays"))[f"{batch}.failed"] == f"{left} not published"
+    assert '"n bad"' not in await site.page("/replays")
+    page = await site.page(f"/replays/{batch}")
+    assert f"{left} objects were not published." in page
+    assert ">Errors<" not in page
+    [rest] = re.findall(r'href="([^"]+)">Replay the remaining', page)
+    assert f"only=unfinished&in_replay={batch}" in html.unescape(rest)
+    form = await site.http.get(f"{html.unescape(rest)}&count=1", follow_redirects=True)
+    assert f"Replay {left} objects<" in form.text

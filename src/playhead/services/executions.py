@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 from uuid import UUID
@@ -66,6 +67,13 @@ class ExecutionService:
             NotFound: `execution_not_found`.
         """
         return await find_execution(self._catalog, self._listing, execution)
+
+    async def named(self, executions: Sequence[UUID]) -> dict[UUID, Execution]:
+        """Return those of these executions that the catalog has, by id, in one look."""
+        if not executions:
+            return {}
+        found = await self._catalog.executions_named(executions)
+        return {one.execution_id: one for one in found}
 
     async def route_counts(self, execution: UUID) -> list[RouteCounts]:
         """Return message counts by route, in the order of the config; empty for an adopted execution.

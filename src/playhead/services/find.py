@@ -14,7 +14,7 @@ from playhead.errors import BadRequest, NotFound, Unavailable
 from playhead.ids import parse_uuid
 from playhead.keys import parse_key
 from playhead.model import Execution, Found
-from playhead.ports.catalog.browse import IdKind, Reference
+from playhead.ports.catalog.browse import ExecutionFilter, IdKind, Reference
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.find import Find, FoundRow, RowKind
 from playhead.ports.catalog.outputs import RecordedOutput
@@ -38,6 +38,8 @@ _LAST_DIGITS: Final = 8
 _LAST: Final = "\U0010ffff"
 """Follows every text with the same beginning."""
 _MOST_NEAR: Final = 5
+_MOST_EXECUTIONS: Final = 10
+"""The newest executions, in which a path without an execution is looked for."""
 _MOST_IDS: Final = 5
 """Ids in a longer text that are looked up."""
 
@@ -46,6 +48,10 @@ class FindCatalog(Find, Protocol):
     """The part of the catalog that `FindService` needs."""
 
     async def recorded(self, first: str, last: str, *, limit: int) -> list[RecordedOutput]: ...
+
+    async def executions(
+        self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Execution], int | None]: ...
 
     async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]: ...
 
@@ -115,8 +121,12 @@ class FindService:
         if "/" in name:
             async for one in self._objects(name, limit):
                 yield one
-        for one in await self._declared(name):
+        declared = await self._declared(name)
+        for one in declared:
             yield one
+        if "/" in name and not any(one.is_exact for one in declared):
+            async for one in self._newest_at(name):
+                yield one
         async for one in self._tagged(name, limit):
             yield one
         if _DIGITS.fullmatch(name):
@@ -205,6 +215,18 @@ class FindService:
             execution, _, rest = one.partition("/")
             title = f"Object {rest} of execution {execution}{note}"
             yield Found("object", one, parse_uuid(execution), title, one == key)
+
+    async def _newest_at(self, place: str) -> AsyncIterator[Found]:
+        """Yield the newest recorded object at `STAGE/PATH`, if one of the newest executions has it."""
+        executions, _ = await self._catalog.executions(ExecutionFilter(), limit=_MOST_EXECUTIONS)
+        for execution in executions:
+            key = f"{execution.execution_id}/{place}"
+            if parse_key(key) is None:
+                return
+            if await self._catalog.recorded(key, f"{key}\x01", limit=1):
+                title = f"Object {place} of execution {execution.execution_id}"
+                yield Found("object", key, execution.execution_id, title, True)
+                return
 
     async def _recorded(self, prefix: str, limit: int) -> list[tuple[str, str]]:
         """Return the keys of recorded objects that begin with a text, and a note."""

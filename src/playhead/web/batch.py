@@ -23,6 +23,7 @@ from playhead.web import pipelines
 from playhead.web.drawing import Choice, draw
 from playhead.web.graph import INPUT, Drawing, Links, PipelineMap, StageSize
 from playhead.web.lanes import Lane, lanes_of, to_go
+from playhead.web.outcomes import outcome_of
 from playhead.web.page import (
     Action,
     Answer,
@@ -39,7 +40,7 @@ from playhead.web.page import (
 from playhead.web.pipelines import Known
 from playhead.web.render import counted, duration
 from playhead.web.replayform import ReplayForm
-from playhead.wording import pace_text, state_of
+from playhead.wording import pace_text
 
 _MOST_DELIVERIES: Final = 20
 
@@ -65,6 +66,8 @@ class BatchView:
         drawing: the pipeline with the messages of the replay; None if it cannot be read.
         again: form of the same replay.
         failed_again: form of a replay of what has failed in this one.
+        rest: form of a replay of what a cancelled replay has not published.
+        errors: why objects failed, and why publishing ended early, except by a cancellation.
         notice: why a control was not followed.
     """
 
@@ -84,6 +87,8 @@ class BatchView:
     drawing: Drawing | None
     again: str
     failed_again: str
+    rest: str
+    errors: Sequence[str]
     notice: str | None = None
 
 
@@ -109,12 +114,13 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         difference = await services.plan.difference(replay.plan_id)
     drawn = await _map(services, replay, made)
     deliveries = (await services.webhooks.list(batch, None, _MOST_DELIVERIES)).items
+    outcome = outcome_of(replay, made)
     view = BatchView(
         replay=replay,
         source=source,
         made=made,
-        state_text=_state(replay, made),
-        look=_look(replay, made),
+        state_text=outcome.text,
+        look=outcome.look,
         pace_text=pace_text(replay),
         to_go=to_go(replay),
         lanes=lanes_of(replay, routes),
@@ -128,6 +134,8 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         else None,
         again=_again(replay).href(),
         failed_again=_failed(replay).href(),
+        rest=replace(_again(replay), only="unfinished", in_replay=str(batch), reason="").href(),
+        errors=[one for one in replay.errors or () if not one.startswith("cancelled: ")],
         notice=error.detail if error else None,
     )
     name = f"{replay.from_stage} → {replay.to_route}"
@@ -192,26 +200,6 @@ async def _bytes(services: Services, replay: Replay) -> int | None:
 def _choice(replay: Replay) -> Choice:
     """Return where the playhead stands: at the stage, if the config has it."""
     return Choice(replay.from_stage if "/" not in replay.to_route else None)
-
-
-def _state(replay: Replay, made: Execution) -> str:
-    """Return the state of the replay; when publishing has ended, that of its messages."""
-    if replay.status is None or replay.state in ("refused", "cancelled"):
-        return state_of(replay)
-    if made.status == "running":
-        return f"{state_of(replay)}, {counted(made.counts.pending, 'message')} to go"
-    if made.status == "completed" and replay.status == "publishing_complete":
-        return "completed"
-    if made.counts.failed:
-        return f"{state_of(replay)}, {made.counts.failed:,} failed"
-    return state_of(replay) if made.status == "completed" else f"{state_of(replay)}, {made.status}"
-
-
-def _look(replay: Replay, made: Execution) -> str:
-    """Return the state whose shape and colour the page shows."""
-    if replay.state != "publishing_complete":
-        return replay.state
-    return made.status
 
 
 def _controls(replay: Replay, made: Execution) -> list[str]:

@@ -23,6 +23,7 @@ from playhead.model import (
 from playhead.services import Services
 from playhead.web import execution_tabs as tabs
 from playhead.web.execution_tabs import FamilyTab, MessagesTab, ObjectsTab, Tab
+from playhead.web.outcomes import Outcome, outcomes
 from playhead.web.page import Action, Answer, ApiCall, Ask, Crumb, Missing, Redirect, Shown, or_missing, url
 from playhead.web.page import Page as PageOf
 from playhead.web.pipelines import Known, PipelineCard, card, cells
@@ -64,6 +65,7 @@ class Overview:
         as_of: time of the sizes of stages; None: they are not known yet.
         groups: groups of its dead letters: the first ones.
         replays: replays of it: the newest ones.
+        outcomes: their states, by batch.
         more_replays: whether there are more.
         waits: why no attempt starts now, by route, for people.
         sources: the stage of the inputs that failed, by route.
@@ -73,6 +75,7 @@ class Overview:
     as_of: str | None
     groups: Sequence[DeadLetterGroup] | Missing
     replays: Sequence[Replay] | Missing
+    outcomes: Mapping[UUID, Outcome]
     more_replays: bool
     waits: Mapping[str, str]
     sources: Mapping[str, str]
@@ -205,11 +208,13 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
     )
     known = totals if isinstance(totals, StageTotals) else None
     laid_over = Known(known, execution.pruned, paused or {}, is_open)
+    taken = replays.items if isinstance(replays, Page) else []
     return Overview(
         pipeline=pipeline if isinstance(pipeline, Missing) else card(ask, pipeline, laid_over),
         as_of=known.as_of if known else None,
         groups=groups or (),
-        replays=replays.items if isinstance(replays, Page) else replays or (),
+        replays=replays if isinstance(replays, Missing) else taken,
+        outcomes=await outcomes(services, taken),
         more_replays=isinstance(replays, Page) and replays.next_cursor is not None,
         waits=_waits(pipeline, paused or {}, workers),
         sources=_sources(groups, known) if isinstance(groups, list) and known else {},

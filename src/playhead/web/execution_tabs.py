@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playhead.errors import NotFound
 from playhead.model import ROW_STATES, ConfigVersion, Execution, Lineage, Replay, StageTotal, StoredObject
+from playhead.web.outcomes import Outcome, outcome_of, outcomes
 from playhead.web.page import ROWS, Ask, url
 from playhead.web.pipelines import Option
 
@@ -96,6 +97,7 @@ class Branch:
         execution_id: the execution.
         text: what it is.
         batch: the replay that made it; None: it is not a replay, or not known.
+        outcome: the state of that replay.
         is_here: whether the page shows it.
         branches: replays of it, newest first.
         has_more: whether some of its replays are not listed.
@@ -104,6 +106,7 @@ class Branch:
     execution_id: UUID
     text: str
     batch: Replay | None
+    outcome: Outcome | None
     is_here: bool
     branches: Sequence[Branch] = ()
     has_more: bool = False
@@ -189,20 +192,25 @@ async def family(ask: Ask, of: Execution) -> FamilyTab:
     queries = 0
     found = 0
 
-    async def branch(identity: UUID, text: str, batch: Replay | None, depth: int) -> Branch:
+    async def branch(identity: UUID, text: str, batch: Replay | None, outcome: Outcome | None) -> Branch:
         nonlocal queries, found
+        is_here = identity == of.execution_id
         if queries >= _MOST_QUERIES:
-            return Branch(identity, text, batch, identity == of.execution_id, has_more=True)
+            return Branch(identity, text, batch, outcome, is_here, has_more=True)
         queries += 1
         page = await executions.replays(identity, None, _BRANCHES)
         found += len(page.items)
-        below = [await branch(one.execution_id, one.to_config, one, depth + 1) for one in page.items]
-        has_more = page.next_cursor is not None
-        return Branch(identity, text, batch, identity == of.execution_id, below, has_more)
+        became = await outcomes(ask.services, page.items)
+        below = [
+            await branch(one.execution_id, one.to_config, one, became[one.replay_batch_id])
+            for one in page.items
+        ]
+        return Branch(identity, text, batch, outcome, is_here, below, page.next_cursor is not None)
 
     first = line[-1]
     batch = await executions.replay(first.replay_batch_id) if first.replay_batch_id else None
-    root = await branch(first.execution_id, first.config or "adopted", batch, 0)
+    outcome = outcome_of(batch, first) if batch else None
+    root = await branch(first.execution_id, first.config or "adopted", batch, outcome)
     return FamilyTab(root, found)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
+from uuid import UUID
 
 from playhead import __version__
 from playhead.model import OPEN_REPLAY_STATES, Execution, Replay
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.web import needs
 from playhead.web.needs import Need
+from playhead.web.outcomes import endings
 from playhead.web.page import ROWS, ApiCall, Ask, Missing, Page, Shown, or_missing
 from playhead.web.queues import all_routes, row_of
 
@@ -34,6 +36,7 @@ class HomeView:
         replays: replays that publish now.
         running: executions that are running: the newest ones.
         executions: the newest executions, without those in `running`; or why they cannot be read.
+        endings: state and text, by execution, of replays that were cancelled or refused.
         next_command: command to run next, if there is no execution yet; else empty.
     """
 
@@ -44,6 +47,7 @@ class HomeView:
     replays: Sequence[Replay]
     running: Sequence[Execution]
     executions: Sequence[Execution] | Missing
+    endings: Mapping[UUID, tuple[str, str]]
     next_command: str
 
 
@@ -90,6 +94,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
         newest
         if isinstance(newest, Missing)
         else [one for one in newest.items if one.execution_id not in known][:_NEWEST],
+        {} if isinstance(replays, Missing) else endings(replays.items),
         await _next_command(ask) if not isinstance(newest, Missing) and not newest.items else "",
     )
     shape = _shape(view)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from playhead.model import Replay
+from playhead.web.outcomes import Outcome, outcomes
 from playhead.web.page import ROWS, Answer, ApiCall, Ask, Page, Shown, url
 
 
@@ -17,6 +18,7 @@ class ReplaysView:
 
     Attributes:
         replays: newest first.
+        outcomes: their states, by batch.
         source: only replays of this execution; None: of all.
         cursor: where the page begins; None: at the newest.
         next_url: the next page; None at the end.
@@ -24,6 +26,7 @@ class ReplaysView:
     """
 
     replays: Sequence[Replay]
+    outcomes: Mapping[UUID, Outcome]
     source: UUID | None
     cursor: str | None
     next_url: str | None
@@ -39,15 +42,17 @@ async def show(ask: Ask) -> Answer:
     mark = ask.text("mark")
     newer = 0 if cursor or mark is None else ids.index(mark) if mark in ids else len(ids)
     rows = found.items[newer:] if mark in ids else found.items
+    states = await outcomes(ask.services, rows)
     cells = {"newer": f"{newer:,}{'' if mark in ids else '+'}" if newer else ""}
     for one in rows:
         cells |= {
             f"{one.replay_batch_id}.published": f"{one.objects_published:,}",
             f"{one.replay_batch_id}.found": f"{one.objects_found:,}",
-            f"{one.replay_batch_id}.failed": f"{one.objects_failed:,}",
+            f"{one.replay_batch_id}.failed": _failed(states[one.replay_batch_id]),
         }
     view = ReplaysView(
         rows,
+        states,
         source,
         cursor,
         url("/replays", from_execution_id=source, cursor=found.next_cursor) if found.next_cursor else None,
@@ -58,10 +63,18 @@ async def show(ask: Ask) -> Answer:
         view,
         [ApiCall(url("/api/v1/replays", from_execution_id=source, limit=ROWS, cursor=cursor))],
         cells=cells,
-        shape=" ".join(one.state for one in rows),
+        shape=" ".join(f"{one.look} {one.text}" for one in states.values()),
         ended=all(one.status for one in rows) and bool(cursor),
         mark=str(rows[0].replay_batch_id) if rows and not cursor else "",
     )
+
+
+def _failed(outcome: Outcome) -> str:
+    """Return how many objects or messages failed, and how many a cancelled replay did not publish."""
+    if not outcome.not_published:
+        return f"{outcome.failed:,}"
+    failed = f"{outcome.failed:,} and " if outcome.failed else ""
+    return f"{failed}{outcome.not_published:,} not published"
 
 
 PAGES: Final = (Page("/replays", "replays.html", show, "replays", live=True),)
