@@ -137,7 +137,7 @@ def test_16_a_worker_with_old_code_is_named(demo: Demo, visitor: Visitor):
         page = counted(visitor, demo.url(FORM))
 
         warning = page.locator(".stale-workers", has_text="sections")
-        expect(warning).to_contain_text("1 of 2 workers still runs sections 1")
+        expect(warning).to_contain_text("1 of 2 workers runs sections 1")
         expect(warning).to_contain_text(f"worker {worker.popen.pid} ")
     page.get_by_role("button", name="Count again").first.click()
     expect(page.locator(".stale-workers")).to_have_count(0)

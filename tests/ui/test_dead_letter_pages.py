@@ -7,8 +7,11 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from playhead.errors import broker_unavailable, store_unavailable
 from playhead.ids import uuid7
+from playhead.web.dead_letters import _fold
 from tests.api.server import WORDS
 from tests.ui.site import Site
 
@@ -201,3 +204,28 @@ async def test_what_failed_in_an_execution_or_in_a_replay_can_be_replayed(site: 
         form = await site.http.get(f"{view['replay_url']}&count=1", follow_redirects=True)
 
         assert "Replay 1 object" in form.text, form.text
+
+
+@pytest.mark.parametrize("statement", [1, 4, 20])
+def test_no_frame_of_a_traceback_is_cut(statement: int):
+    first = "Traceback (most recent call last):"
+    frames = [
+        [f'  File "/x/steps.py", line {n}, in step', *["    call("] * statement, "    ^^^^^"]
+        for n in range(9)
+    ]
+    lines = [first, *[line for frame in frames for line in frame], "ValueError: bad"]
+
+    head, folded, tail = _fold(lines)
+
+    assert [*head, *folded, *tail] == lines
+    assert list(head) == [first, *frames[0]]
+    assert tail[0] in [frame[0] for frame in frames]
+    assert list(tail[-len(frames[-1]) - 1 :]) == [*frames[-1], "ValueError: bad"]
+    assert folded
+
+
+def test_a_short_traceback_is_shown_whole():
+    lines = ["Traceback (most recent call last):", '  File "x", line 1, in f', "    f()", "    ^^^", "E: bad"]
+
+    assert _fold(lines) == (lines, [], [])
+    assert _fold([]) == ([], [], [])

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from playhead.web.drawing import Choice, draw
+from playhead.web.drawing import Choice, bars_of, draw
 from playhead.web.graph import INPUT, Drawing, Links, Pipe, PipelineMap, RouteNode, StageSize, Tally
 from playhead.web.render import environment
 
@@ -141,9 +141,19 @@ def test_a_state_is_a_word_and_a_class(tally: Tally, classes: list[str], parts: 
 def test_one_failure_among_a_million_is_visible_in_the_bar():
     drawing = draw(handbook(index=Tally(1_000_000, 1)), Links({}), Choice())
     bars = next(box.content.bars for box in drawing.boxes if box.content.name == "index")
-    assert [bar.state for bar in bars] == ["done", "failed"]
-    assert bars[1].width >= 3
-    assert bars[1].x + bars[1].width == pytest.approx(182)
+    widths = {bar.state: bar.width for bar in bars}
+    assert widths["failed"] - widths["done"] >= 3
+    assert widths["failed"] == widths["open"] == pytest.approx(182)
+
+
+def test_bars_are_shares_of_all_messages_and_live():
+    bars = bars_of(Tally(6, 0, 27), "index")
+    assert [(bar.state, round(bar.width, 1)) for bar in bars] == [
+        ("open", 182.0),
+        ("failed", round(182 * 6 / 33, 1)),
+        ("done", round(182 * 6 / 33, 1)),
+    ]
+    assert bars[2].live == "route:index:bar:done"
 
 
 def test_200_routes_are_folded_to_what_needs_attention():

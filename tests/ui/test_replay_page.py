@@ -250,7 +250,7 @@ async def test_a_stale_worker_is_named(site: Site):
 
     page = await site.page(await counted(site, source))
 
-    assert "1 of 2 workers still runs split 1" in page
+    assert "1 of 2 workers runs split 1" in page
     assert "old-host" in page
     assert "about the code of the workers" in page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +17,9 @@ from playhead.web.render import capped
 
 _MOST_GROUPS: Final = 1000
 _HEAD, _TAIL = 2, 12
-"""Lines at the beginning and at the end of a traceback that are not folded."""
+"""Lines at the beginning and at the end of a traceback that are not folded, at least."""
+_FRAME: Final = re.compile(r'[ |]*File "')
+"""The first line of a frame of a traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +193,7 @@ async def show(ask: Ask) -> Shown[LetterView]:
     identity = await ask.services.resolve.dead_letter(ask.parameters["id"])
     letter = await ask.services.queues.dead_letter(identity)
     lines = (letter.traceback or "").rstrip().split("\n") if letter.traceback else []
-    if len(lines) <= _HEAD + _TAIL + 1:
-        head, folded, tail = lines, [], []
-    else:
-        head, folded, tail = lines[:_HEAD], lines[_HEAD:-_TAIL], lines[-_TAIL:]
+    head, folded, tail = _fold(lines)
     stage, path = await _place(ask, letter)
     replay = _replay_url(letter, stage, path)
     view = LetterView(letter, head, folded, tail, stage, replay, url("/dead-letters", group=letter.group))
@@ -204,6 +204,16 @@ async def show(ask: Ask) -> Shown[LetterView]:
     ]
     crumbs = [Crumb("Dead letters", "/dead-letters"), Crumb(place, view.group_url), Crumb(str(identity)[-8:])]
     return Shown(f"Dead letter in {letter.route}", view, calls, crumbs)
+
+
+def _fold(lines: Sequence[str]) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+    """Return the first lines of a traceback, those between, and the last ones. No frame is cut."""
+    frames = [number for number, line in enumerate(lines) if _FRAME.match(line)]
+    start = next((number for number in frames if number >= _HEAD), _HEAD)
+    end = max((number for number in frames if number <= len(lines) - _TAIL), default=len(lines) - _TAIL)
+    if end - start <= 1:
+        return lines, [], []
+    return lines[:start], lines[start:end], lines[end:]
 
 
 async def _place(ask: Ask, letter: DeadLetter) -> tuple[str, str]:

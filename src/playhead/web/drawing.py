@@ -195,7 +195,7 @@ class _Draw:
             css=" ".join(name for name, is_set in flags.items() if is_set),
             note=self._note(tally),
             parts=self._parts(tally, route.name) if tally else (),
-            bars=_bars(tally) if tally else (),
+            bars=bars_of(tally, route.name if self._of.is_open else None) if tally else (),
             stage=stage,
             has_effects=route.has_effects,
             routes=(route.name,),
@@ -222,7 +222,7 @@ class _Draw:
             ),
             note=self._note(tally),
             parts=self._parts(tally, None) if tally else (),
-            bars=_bars(tally) if tally else (),
+            bars=bars_of(tally, None) if tally else (),
             routes=fold.routes,
         )
 
@@ -329,12 +329,18 @@ def _stage_label(stage: str, of: StageSize | None) -> str:
     return f"stage {stage}{known}"
 
 
-def _bars(tally: Tally) -> tuple[Bar, ...]:
-    """Return the pieces of the bar. Few failures are still visible."""
-    if not tally.total:
-        return ()
-    failed = max(_BAR_WIDTH * tally.failed / tally.total, _THINNEST_BAR if tally.failed else 0)
-    open_ = _BAR_WIDTH * tally.open / tally.total
-    done = max(_BAR_WIDTH * tally.done / tally.total - (failed - _BAR_WIDTH * tally.failed / tally.total), 0)
-    pieces = (Bar("done", 0, done), Bar("failed", done, failed), Bar("open", done + failed, open_))
-    return tuple(piece for piece in pieces if piece.width > 0)
+def bars_of(tally: Tally, route: str | None) -> tuple[Bar, ...]:
+    """Return the pieces of the bar: open, failed and done messages. Few failures are still visible.
+
+    Args:
+        route: name of the route if its widths are live; else None.
+    """
+    scale = _BAR_WIDTH / max(tally.total, 1)
+    failed = max(scale * tally.failed, _THINNEST_BAR if tally.failed else 0)
+    done = max(scale * (tally.done + tally.failed) - failed, 0)
+    widths = {"open": done + failed + scale * tally.open, "failed": done + failed, "done": done}
+    return tuple(
+        Bar(state, width, live_name("route", route, "bar", state) if route else None)
+        for state, width in widths.items()
+        if route or width
+    )

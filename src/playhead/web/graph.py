@@ -169,17 +169,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A piece of the bar of a box.
+    """A piece of the bar of a box. Each is drawn over the one before, from the left edge.
 
     Attributes:
         state: `done`, `failed` or `open`.
-        x: left edge, from that of the bar.
-        width: in pixels.
+        width: in pixels, with that of the pieces drawn over it.
+        live: name of the live width, or None.
     """
 
     state: str
-    x: float
     width: float
+    live: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from playhead.model import Counts, OnReplay, Pipeline, PipelineRoute, PrunedStage, RoutePause, StageTotals
-from playhead.web.drawing import Choice, draw, live_name, short_size
+from playhead.web.drawing import Choice, bars_of, draw, live_name, short_size
 from playhead.web.folding import MOST_ROUTES, Shape
 from playhead.web.graph import (
     INPUT,
@@ -378,6 +378,7 @@ def cells(of: PipelineMap) -> dict[str, str]:
         tally = route.tally or Tally()
         for state, count in (("done", tally.done), ("failed", tally.failed), ("open", tally.open)):
             found[live_name("route", route.name, state)] = number(count)
+        found |= {str(bar.live): f"{bar.width:.1f}" for bar in bars_of(tally, route.name)}
         if route.stage:
             found |= stage_cells(route.stage, route.size)
     return found | (stage_cells(INPUT, of.inputs) if of.inputs else {})

@@ -151,7 +151,7 @@ def stale_workers(workers: Sequence[Worker]) -> list[StaleWorkers]:
         ]
         versions = sorted({one.version for _, one in old})
         is_version = last.version not in versions
-        name = f"{kind} {', '.join(versions)}" if is_version else f"older code of {kind} {last.version}"
+        name = f"{kind} {', '.join(versions)}" if is_version else f"an outdated version of {kind}"
         if old:
             groups[tuple(worker for worker, _ in old)].append(
                 _Outdated(name, f"{kind} {last.version}", is_version, len(loaded[kind]))
@@ -165,9 +165,10 @@ def _stale(workers: Sequence[Worker], found: Sequence[_Outdated]) -> StaleWorker
     total = max(one.workers for one in found)
     rest = total - len(workers)
     new = ", ".join(one.new for one in named) if named[0].is_version else "the current code"
+    of = f"{len(workers):,} of {total:,} workers" if total > 1 else "1 worker"
+    old = ", ".join(one.old for one in named)
     return StaleWorkers(
-        f"{len(workers):,} of {total:,} workers still {'runs' if len(workers) == 1 else 'run'} "
-        + ", ".join(one.old for one in named),
+        f"{of} {'runs' if len(workers) == 1 else 'run'} {old}",
         f"{rest:,} {'runs' if rest == 1 else 'run'} {new}" if rest > 0 else "",
         workers,
     )
