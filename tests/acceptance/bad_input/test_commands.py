@@ -141,7 +141,7 @@ def _words() -> Iterator[Row]:
     for identity in ("x", "RUN0", "latest", "abc"):
         yield missing(f"dead-letters show {identity}", "dead_letter_not_found", "4 digits or more")
         yield missing(f"dead-letters resend {identity}", "dead_letter_not_found", "4 digits or more")
-    yield usage("dead-letters resend", "either ids, or --execution, --route and --code")
+    yield usage("dead-letters resend", "either ids, or --execution, --route, --code and --group")
     for effects in ("never", "both=never", "=skip", "both=", ""):
         yield usage("replay RUN shouted theirs --effects", "run, skip, refuse", more=(effects,))
     yield usage("replay RUN", "empty", more=("", "theirs"))
