@@ -113,7 +113,9 @@ def _outside_api(pages: ASGIApp, unknown: ASGIApp) -> ASGIApp:
     """Return the app for paths without an operation: unknown ones of the API, and all others."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        await (unknown if scope["path"].startswith("/api/") else pages)(scope, receive, send)
+        # The target of a request to a proxy is not a path.
+        is_page = scope["path"].startswith("/") and not scope["path"].startswith("/api/")
+        await (pages if is_page else unknown)(scope, receive, send)
 
     return answer
 

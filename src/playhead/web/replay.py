@@ -165,7 +165,11 @@ async def _fresh(services: Services, form: ReplayForm, *, only_listing: bool) ->
         age = time.time() - datetime.fromisoformat(plan.created_at).timestamp()
         if plan.state == "listing" or (plan.state == "ready" and age < _FRESH_SECONDS and not only_listing):
             newest = form.config_version or (await services.configs.get(plan.to_config)).version
-            if form.matches(plan) and str(newest) == str(plan.to_config_version):
+            if (
+                form.matches(plan)
+                and form.names_effects_of(plan)
+                and str(newest) == str(plan.to_config_version)
+            ):
                 return plan
     return None
 

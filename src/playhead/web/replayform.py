@@ -232,13 +232,13 @@ class ReplayForm:
         return "attributes" not in asked and self._has_effects_of(plan)
 
     def _has_effects_of(self, plan: Plan) -> bool:
-        """Whether the form asks for what the plan does in each route, and for nothing else."""
-        given = self.effects or {}
-        explicit = _effects_of(plan.request)
-        does: dict[str, str] = {one.route: one.on_replay for one in plan.routes} | explicit
-        return explicit.keys() <= given.keys() and all(
-            does.get(route, policy) == policy for route, policy in given.items()
-        )
+        """Whether the plan does in each route what the form says of it."""
+        does: dict[str, str] = {one.route: one.on_replay for one in plan.routes} | _effects_of(plan.request)
+        return all(does.get(route, "run") == policy for route, policy in (self.effects or {}).items())
+
+    def names_effects_of(self, plan: Plan) -> bool:
+        """Whether the form names all routes in which the plan does not run: a link may not mean them."""
+        return _effects_of(plan.request).keys() <= (self.effects or {}).keys()
 
 
 _TIMES: Final = ("modified_after", "modified_before")
