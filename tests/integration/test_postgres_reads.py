@@ -84,10 +84,11 @@ async def reads(url: str) -> AsyncIterator[Reads]:
     await db.close()
     # As in a long replay. The ids follow the numbers, so both have the same order.
     await sql.execute(
-        "INSERT INTO messages (id, execution, lane, object_key, stage, ordinal, state, error_code, ended_at) "
+        "INSERT INTO messages (id, execution, lane, object_key, stage, ordinal, state, error_code, ended_at, "
+        "failure_group) "
         "SELECT (lpad(to_hex(g), 12, '0') || '70008000' || repeat('0', 12))::uuid, m.execution, m.lane, "
         "'k/in/' || g, 'in', 1 + g, CASE g % 2 WHEN 0 THEN 0 ELSE 5 END, "
-        "CASE g % 2 WHEN 0 THEN NULL ELSE 'adapter_error' END, 1.0 "
+        "CASE g % 2 WHEN 0 THEN NULL ELSE 'adapter_error' END, 1.0, CASE g % 2 WHEN 0 THEN NULL ELSE 7 END "
         f"FROM generate_series(1, {2 * ROWS}) g CROSS JOIN messages m WHERE m.id = $1",
         run.ids[0],
     )
