@@ -24,6 +24,7 @@ from playhead.web.preview import (
     shown,
     without_connections,
 )
+from tests.slowness import slowness
 from tests.ui.hostile import OBJECTS, Hostile
 
 SAFE = {
@@ -197,7 +198,7 @@ def test_rendering_ends_in_time(piece: str) -> None:
     text = (piece * LIMIT)[:LIMIT]
     start = time.process_time()
     markdown.render("|a|b|\n|-|-|\n" + text if piece.startswith("|") else text)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < slowness()
 
 
 ELEMENTS = (
@@ -225,5 +226,5 @@ def test_a_small_text_with_a_large_table_stays_text():
     began = time.process_time()
 
     assert markdown.render("|" + "a|" * 3000 + "\n|" + "-|" * 3000 + "\n" + "|a|\n" * 5000) is None
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < slowness()
     assert "<table>" in str(markdown.render("|a|b|\n|-|-|\n|1|2|\n"))
