@@ -29,7 +29,7 @@ class RemoteIds:
         return found.items, None
 
     async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]:
-        """Return the id with this end. If there is none, or several, raise the error of the server."""
+        """Return the id with this end. If no id or several ids have it, raise the error of the server."""
         if kind == "execution":
             return [(await self._client.get(f"executions/{digits}", Execution)).execution_id]
         if kind == "batch":

@@ -117,8 +117,8 @@ class DiffService:
     async def counting(self, a: UUID, b: UUID, *, patience: float) -> Diff | int:
         """Return the counts of two executions, or after `patience` seconds how many objects are read so far.
 
-        Counting continues in this process until it has ended. The counts of executions that have ended are
-        kept, and those of others are counted again.
+        Counting continues in this process until all objects are counted. The counts of ended executions are
+        kept. While an execution runs, counts are repeated when they are outdated.
 
         Raises:
             BadRequest: `not_comparable`.
@@ -258,10 +258,14 @@ class DiffService:
                 states[rest] = "same" if one.sha256 == other.sha256 else "changed"
         if len(states) < len(right):
             added = [one.key for rest, one in right.items() if rest not in left]
-        for lacking, side, state in ((missing, pair.b, "missing"), (added, pair.a, "added")):
+        sides: list[tuple[list[str], _Side, DiffState]] = [
+            (missing, pair.b, "missing"),
+            (added, pair.a, "added"),
+        ]
+        for lacking, side, state in sides:
             expected = await self._expected(side, within.stage, lacking)
             for key in lacking:
-                states[rest_of(key)] = state if key in expected else "not_produced"  # type: ignore[assignment]
+                states[rest_of(key)] = state if key in expected else "not_produced"
         return states
 
     async def _expected(self, side: _Side, stage: str, lacking: Sequence[str]) -> set[str]:
@@ -296,7 +300,8 @@ def _within(pair: _Pair, stage: str | None, path: str | None) -> tuple[Sequence[
         BadRequest: `invalid_path`.
         NotFound: `stage_not_found`.
     """
-    path = (path or "").removesuffix("/") or None if path != "/" else path
+    if path != "/":
+        path = (path or "").removesuffix("/") or None
     if path is not None:
         keys.check_path(path)
     if stage is None:

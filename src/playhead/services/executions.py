@@ -69,7 +69,7 @@ class ExecutionService:
         return await find_execution(self._catalog, self._listing, execution)
 
     async def named(self, executions: Sequence[UUID]) -> dict[UUID, Execution]:
-        """Return those of these executions that the catalog has, by id, in one look."""
+        """Return those of these executions that the catalog has, by id, with one query."""
         if not executions:
             return {}
         found = await self._catalog.executions_named(executions)

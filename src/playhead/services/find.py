@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import pairwise
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
@@ -105,7 +105,7 @@ class FindService:
         return sorted(found.values(), key=lambda one: not one.is_exact)[:limit]
 
     async def _look(self, name: str, limit: int) -> AsyncIterator[Found]:
-        """Yield what one name leads to; what several kinds have in common may come twice."""
+        """Yield what one name leads to. The same item may be yielded twice."""
         if identity := parse_uuid(name):
             async for one in self._with_id(identity):
                 yield one
@@ -243,9 +243,11 @@ class FindService:
         """Return configs, routes and queues whose names begin with a text, and routes of such stages."""
         found: dict[tuple[str, str], Found] = {}
 
-        def add(kind: str, identity: str, title: str, names: Iterable[str]) -> None:
+        def add(
+            kind: Literal["config", "route", "queue"], identity: str, title: str, names: Sequence[str]
+        ) -> None:
             if any(name.startswith(text) for name in names):
-                one = Found(kind, identity, None, title, text in names)  # type: ignore[arg-type]
+                one = Found(kind, identity, None, title, text in names)
                 found.setdefault((kind, identity), one)
 
         for config, route, queue, stage in await self._catalog.route_names():
@@ -258,8 +260,7 @@ class FindService:
 
 
 def _names_in(text: str) -> Iterator[str]:
-    """Yield what a text may name: the text without quotes and spaces around it, or parts of a URL; then the
-    ids in it."""
+    """Yield what a text may name: the text without quotes and spaces, or parts of a URL; then the ids in it."""
     stripped = text.strip().strip("\"'`<>()[]{},;").strip()
     if url := _URL.fullmatch(stripped):
         yield from (value for _, value in parse_qsl(url["query"] or "") if "/" in value)

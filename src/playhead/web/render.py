@@ -37,6 +37,7 @@ POLICY: Final = "; ".join(
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
+@cache
 def assets_hash() -> str:
     """Return a hash of all assets. It is part of their URLs, so browsers may keep them forever."""
     found = sha256()

@@ -71,7 +71,7 @@ class Browse(Protocol):
         ...
 
     async def newest_execution(self) -> UUID | None:
-        """Return the id of the run or replay that was recorded last; None if there is none.
+        """Return the id of the run or replay that was recorded last; None if nothing was recorded.
 
         Adopted executions do not count: other programs have chosen their ids.
         """
