@@ -260,7 +260,7 @@ class FindService:
 
 
 def _names_in(text: str) -> Iterator[str]:
-    """Yield what a text may name: the text without quotes and spaces, or parts of a URL; then the ids in it."""
+    """Yield what a text may name: the text without quotes, or parts of a URL; then the ids in it."""
     stripped = text.strip().strip("\"'`<>()[]{},;").strip()
     if url := _URL.fullmatch(stripped):
         yield from (value for _, value in parse_qsl(url["query"] or "") if "/" in value)

@@ -45,7 +45,8 @@ class ResendPart(Part):
     ) -> list[UUID]:
         sent: dict[int, UUID] = {}
         where = _Selection(execution, route, code, group, failed_before)
-        selects = any(condition is not None for condition in where[:4])
+        # A time limit alone is no selection: without another condition, all dead letters would match.
+        selects = any(condition is not None for condition in where._replace(ended_before=None))
         # Newest first: resent rows that die again, and their children, are above the next step.
         before: int | None = ABOVE_ALL
         while before is not None and (ids or selects):
