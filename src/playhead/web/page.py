@@ -104,7 +104,7 @@ class Shown(Generic[T]):
         crumbs: path to the page.
         cells: live numbers, by name: the text of each element with this `data-live`.
         shape: changes when a part of the page must be drawn again, such as the state of a replay. Elements
-            with `data-part` are then replaced; others keep their place.
+            with `data-part` are then replaced, or morphed by htmx where they contain forms.
         ended: whether no live number changes any more.
         status: HTTP status.
         template: another template than that of the page.

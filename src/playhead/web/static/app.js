@@ -99,7 +99,9 @@ function write({ cells, shape: next }) {
   if (next !== shape) { shape = next; document.body.dispatchEvent(new Event("shape")); }
 }
 // The numbers do not show everything: a part whose state has changed is drawn again, unless the focus is in it.
+// Pages with forms have no such part: htmx draws them again, so that open panels and inputs stay.
 document.body.addEventListener("shape", async () => {
+  if (!$("[data-part]")) return;
   const answer = await fetch(location.href).catch(() => null);
   if (!answer?.ok) return;
   const drawn = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -135,7 +137,7 @@ async function start(turn) {
   for (let slot = 0; slot < SLOTS && navigator.locks; slot++) {
     const got = await new Promise((done) => navigator.locks.request(`playhead-${slot}`, { ifAvailable: true }, (lock) => {
       if (!lock) { done(false); return null; }
-      return new Promise((let_go) => { done(let_go); });
+      return new Promise((unlock) => { done(unlock); });
     }));
     if (!got) continue;
     if (turn !== wanted || document.hidden) { got(); return; }
