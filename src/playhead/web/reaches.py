@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from playhead.model import Counts, OnReplay, Pipeline, PipelineRoute, Plan, Worker, WorkerAdapter
+from playhead.model import Counts, OnReplay, Pipeline, Plan, Worker, WorkerAdapter
+from playhead.web.pipelines import adapters_of
 
 _STRICTNESS: tuple[OnReplay, ...] = ("run", "skip", "refuse")
 
@@ -63,11 +64,6 @@ class StaleWorkers:
     workers: Sequence[Worker]
 
 
-def steps_of(route: PipelineRoute) -> str:
-    """Return the adapters of a route with their versions."""
-    return ", ".join(f"{one.type} {one.version}" if one.version else one.type for one in route.adapters)
-
-
 def reached(
     pipeline: Pipeline,
     target: str,
@@ -103,7 +99,14 @@ def reached(
             effects = "none"
         found.append(
             Reach(
-                name, level, steps_of(route), route.is_external, effects, policy, declared, counts.get(name)
+                name,
+                level,
+                adapters_of(route),
+                route.is_external,
+                effects,
+                policy,
+                declared,
+                counts.get(name),
             )
         )
         if policy != "run":
