@@ -142,7 +142,7 @@ class Client(DeadLetterMethods):
                 raise ValueError(f"{name} {value!r} is unknown; it is one of {', '.join(get_args(known))}")
         times = fixed_times(now(), since=since, until=until)
         where = ExecutionFilter(status, config, kind, tag, None, times["since"], times["until"])
-        return self._all(partial(self._services.executions.list, where), limit)
+        return self._loop.collect(partial(self._services.executions.list, where), limit)
 
     def runs(
         self,
@@ -162,7 +162,7 @@ class Client(DeadLetterMethods):
     def replays(self, source: Name | None = None, *, limit: int | None = None) -> list[Replay]:
         """Return replays, newest first; with `source`, only those of this execution."""
         of = None if source is None else self._execution(source)
-        return self._all(partial(self._services.executions.replays, of), limit)
+        return self._loop.collect(partial(self._services.executions.replays, of), limit)
 
     def execution(self, name: Name = "latest") -> Execution:
         """Return one execution with its message counts."""
@@ -223,7 +223,7 @@ class Client(DeadLetterMethods):
             limit: the largest number of objects; None: all.
         """
         identity = self._execution(execution)
-        return self._all(partial(self._services.objects.list, identity, stage, path), limit)
+        return self._loop.collect(partial(self._services.objects.list, identity, stage, path), limit)
 
     def read(self, key: str | StoredObject) -> bytes:
         """Return the bytes of an object. A key may begin with a name such as `latest`."""
@@ -269,7 +269,7 @@ class Client(DeadLetterMethods):
                 execution=identity, status=status, cursor=cursor, limit=count
             )
 
-        return self._all(page, limit)
+        return self._loop.collect(page, limit)
 
     def why(self, path: str, execution: Name = "latest", *, stage: str | None = None) -> Why:
         """Return what became of an item: its way through the routes, and where and why it ended.
@@ -315,7 +315,7 @@ class Client(DeadLetterMethods):
             limit: the largest number of outputs; None: all.
         """
         first, second = self._execution(a), self._execution(b)
-        return self._all(
+        return self._loop.collect(
             lambda cursor, count: self._services.diff.objects(
                 first, second, stage, state, path, cursor, count
             ),
@@ -347,7 +347,7 @@ class Client(DeadLetterMethods):
             message = await self._services.resolve.message(str(what))
             return await services.chain(message, direction, cursor, count)
 
-        links = self._all(page, limit)
+        links = self._loop.collect(page, limit)
         return sorted(links, key=lambda link: (link.distance, link.correlation_id))
 
     # -- names -------------------------------------------------------------------------------------

@@ -1,17 +1,11 @@
-"""The part of the client that lists and resends dead letters, and the pages of lists."""
+"""The part of the client that lists and resends dead letters."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
 from uuid import UUID
 
 from playhead.client.replays import Name, ReplayMethods
 from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page
-
-T = TypeVar("T")
-
-_MOST_ON_A_PAGE: Final = 1000
 
 
 class DeadLetterMethods(ReplayMethods):
@@ -33,7 +27,7 @@ class DeadLetterMethods(ReplayMethods):
                 execution=of, route=route, group=group, cursor=cursor, limit=count
             )
 
-        return self._all(page, limit)
+        return self._loop.collect(page, limit)
 
     def dead_letter_groups(
         self, execution: Name | None = None, *, route: str | None = None, limit: int | None = None
@@ -46,7 +40,7 @@ class DeadLetterMethods(ReplayMethods):
                 execution=of, route=route, cursor=cursor, limit=count
             )
 
-        return self._all(page, limit)
+        return self._loop.collect(page, limit)
 
     def resend(
         self,
@@ -76,18 +70,3 @@ class DeadLetterMethods(ReplayMethods):
             )
 
         return self._loop.run(letter())
-
-    def _all(self, fetch: Callable[[str | None, int], Awaitable[Page[T]]], limit: int | None) -> list[T]:
-        async def pages() -> list[T]:
-            items: list[T] = []
-            cursor: str | None = None
-            while limit is None or len(items) < limit:
-                left = _MOST_ON_A_PAGE if limit is None else limit - len(items)
-                page = await fetch(cursor, min(left, _MOST_ON_A_PAGE))
-                items += page.items
-                cursor = page.next_cursor
-                if cursor is None:
-                    break
-            return items
-
-        return self._loop.run(pages())

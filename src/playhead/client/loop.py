@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+from playhead.model import Page
 
 T = TypeVar("T")
+
+_MOST_ON_A_PAGE: Final = 1000
 
 
 class BackgroundLoop:
@@ -58,6 +62,26 @@ class BackgroundLoop:
         finally:
             with self._lock:
                 self._running.discard(future)
+
+    def collect(self, fetch: Callable[[str | None, int], Awaitable[Page[T]]], limit: int | None) -> list[T]:
+        """Return the items of a list, page by page; with `limit`, at most that many.
+
+        `fetch` returns the page at a cursor, with at most the given number of items.
+        """
+
+        async def pages() -> list[T]:
+            items: list[T] = []
+            cursor: str | None = None
+            while limit is None or len(items) < limit:
+                left = _MOST_ON_A_PAGE if limit is None else limit - len(items)
+                page = await fetch(cursor, min(left, _MOST_ON_A_PAGE))
+                items += page.items
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+            return items
+
+        return self.run(pages())
 
     def close(self, stack: AsyncExitStack) -> None:
         """Close what the stack holds, and end the thread. Calls that still run raise `RuntimeError`."""
