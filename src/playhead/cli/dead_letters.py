@@ -9,6 +9,7 @@ import typer
 from playhead.cli import complete, output
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, Limit, command
 from playhead.cli.executions import suggest
+from playhead.cli.selecting import check_times
 from playhead.cli.session import Session, Usage
 from playhead.errors import MESSAGE_CODES
 from playhead.failures import group_number
@@ -50,17 +51,6 @@ def _check_group(group: str | None) -> None:
         raise Usage(
             f"--group {group}: not a group; write the 12 digits that `playhead dead-letters groups` lists"
         )
-
-
-def _check_time(time: str | None) -> None:
-    from playhead.engine.selection import fixed_time
-    from playhead.ids import now
-
-    try:
-        if time is not None:
-            fixed_time(time, now())
-    except ValueError as exc:
-        raise Usage(f"--failed-before {time}: {exc}") from None
 
 
 def _check_code(code: str | None) -> None:
@@ -221,7 +211,7 @@ async def resend(
         raise Usage("--failed-before: not together with ids")
     _check_code(code)
     _check_group(group)
-    _check_time(failed_before)
+    check_times(failed_before=failed_before)
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
         find = rt.services.resolve.dead_letter

@@ -11,7 +11,8 @@ from playhead.cli import complete, output
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, command
 from playhead.cli.output import counted, when
 from playhead.cli.progress import described
-from playhead.cli.session import Session, Usage
+from playhead.cli.selecting import check_times
+from playhead.cli.session import Session
 from playhead.errors import NotFound
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ async def executions(
     cursor: Cursor = None,
 ) -> None:
     """List runs and replays, newest first."""
-    _check_times(since, until)
+    check_times(since=since, until=until)
     from playhead.ports.catalog.browse import ExecutionFilter
 
     async with s.open() as rt:
@@ -173,17 +174,6 @@ async def cancel(s: Session, execution: ExecutionRef) -> None:
         output.emit(stopped)
     else:
         describe(stopped)
-
-
-def _check_times(since: str | None, until: str | None) -> None:
-    """Raise `Usage` if the value of an option is not a time. The server decides what `-24h` means."""
-    from playhead.engine.selection import fixed_times
-    from playhead.ids import now
-
-    try:
-        fixed_times(now(), since=since, until=until)
-    except ValueError as exc:
-        raise Usage(f"--{exc}") from None
 
 
 async def note_pruned(rt: Deployment, execution: UUID, stage: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The options that select objects of a stage, for `replay` and every other command that replays."""
+"""The options that select objects of a stage, for each command that replays, and the check of times."""
 
 from __future__ import annotations
 
@@ -161,3 +161,14 @@ def _attributes(given: Sequence[str]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
+
+
+def check_times(**options: str | None) -> None:
+    """Raise `Usage` if the value of an option is not a time. The server decides what `-24h` means."""
+    from playhead.engine.selection import fixed_times
+    from playhead.ids import now
+
+    try:
+        fixed_times(now(), **{name.replace("_", "-"): text for name, text in options.items()})
+    except ValueError as exc:
+        raise Usage(f"--{exc}") from None
