@@ -21,6 +21,16 @@ WATCH_SHIFTS = """() => {
     for (const entry of list.getEntries()) shifts.push(`${entry.value}: ${entry.sources.map(name)}`);
   }).observe({ type: "layout-shift", buffered: true });
 }"""
+CHANGE_STATES = """async ([word, sentence]) => {
+  for (const one of document.querySelectorAll("td [data-part^='state.'] .st > span")) one.textContent = word;
+  for (const cell of document.querySelectorAll("[data-live^='say.']")) cell.textContent = sentence;
+  for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+}"""
+STATES = [
+    ("idle", "The queue is empty. Its workers wait for messages."),
+    ("working", "12,345 messages wait, and 256 are being processed."),
+    ("no worker", "1,234,567 messages wait, and no worker consumes the queue. Run: playhead worker"),
+]
 TABS, SLOTS = 12, 4
 
 
@@ -125,6 +135,10 @@ def test_35_live_numbers_move_nothing_and_reset_nothing(demo: Demo, visitor: Vis
 
     expect(waiting).not_to_have_text(before)
     assert page.evaluate("shifts") == []
+    # States that lasted only a moment may not have been shown. There would have been room for them.
+    for state_and_sentence in STATES:
+        page.evaluate(CHANGE_STATES, state_and_sentence)
+        assert page.evaluate("shifts") == [], state_and_sentence
     expect(page.locator("#q")).to_have_value("half a wor")
     expect(page.locator("#q")).to_be_focused()
     expect(page.locator("details.curl")).to_have_attribute("open", "")

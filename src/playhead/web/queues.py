@@ -53,7 +53,8 @@ def row_of(route: RouteStatus) -> QueueRow:
     if not route.workers:
         return QueueRow(route, "unattended", "The queue is empty, and no worker consumes it.")
     if route.queue_depth or route.in_flight:
-        return QueueRow(route, "busy", f"{waiting}, and {route.in_flight:,} are being processed.")
+        processed = f"{route.in_flight:,} {'is' if route.in_flight == 1 else 'are'} being processed"
+        return QueueRow(route, "busy", f"{waiting}, and {processed}.")
     return QueueRow(route, "idle", "The queue is empty. Its workers wait for messages.")
 
 
