@@ -779,6 +779,10 @@ async def test_invalid_messages_on_its_inbox_are_ignored(broker: NatsBroker, ope
                 b"HPUB %b %d %d\r\n%b%b\r\n"
                 % (to.encode(), len(head), len(head) + len(payload), head, payload)
             )
+    # Answers of the server arrive after all that it sent before. So none of these messages can arrive during
+    # the first `receive`, whose inbox is `m.2`.
+    await operator.streams()
+    await broker.depth(QUEUE)
 
     assert len(await drained(broker)) == 1
     await published(broker, dispatches(100))
