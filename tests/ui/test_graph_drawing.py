@@ -248,3 +248,12 @@ def test_live_numbers_are_named_by_route_and_state():
     running = PipelineMap(of.title, of.entry, of.routes, of.pipes, of.inputs, is_open=True)
     text = svg(draw(running, Links({}), Choice()))
     assert 'data-live="route:segment:failed">2<' in text
+
+
+def test_only_edges_on_which_a_replay_sent_messages_are_drawn_as_used():
+    """The replay started with `segment`: nothing came from `convert`, and nothing went to `summarise`."""
+    of = handbook(convert=Tally(), summarise=Tally(), push=Tally())
+
+    drawing = draw(of, Links({}), Choice())
+
+    assert sorted(edge.css for edge in drawing.edges) == ["", "cold", "cold", "cold", "cold"]

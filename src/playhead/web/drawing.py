@@ -203,8 +203,7 @@ class _Draw:
 
     def _several(self, name: str) -> Content:
         fold = self._folds[name]
-        tallies = [tally for route in fold.routes if (tally := self._routes[route].tally)]
-        tally = reduce(add, tallies) if tallies else None
+        tally = self._tally(name)
         title = counted(len(fold.routes), "route")
         if fold.branches > 1:
             title = f"{counted(fold.branches, 'branch', 'branches')}: {title}"
@@ -225,6 +224,12 @@ class _Draw:
             bars=bars_of(tally, None) if tally else (),
             routes=fold.routes,
         )
+
+    def _tally(self, name: str) -> Tally | None:
+        """Return the messages of the routes in a box; None if they are not known, or for the inputs."""
+        routes = self._folds[name].routes if name in self._folds else () if name == INPUT else (name,)
+        tallies = [tally for route in routes if (tally := self._routes[route].tally)]
+        return reduce(add, tallies) if tallies else None
 
     def _opening(self, fold: Fold) -> str:
         """Return the address that shows the branches of a fold, or else the routes around its first one."""
@@ -270,8 +275,9 @@ class _Draw:
             start == INPUT or start in self._reached or start == self._owner
         )
         is_hot = is_hot and end in (self._reached or ()) and (start != INPUT or self._owner == INPUT)
-        tally = self._routes[end].tally
-        css = "hot" if is_hot else "cold" if tally is not None and not tally.total else ""
+        # A route that a replay starts with has messages, but none of the route before it.
+        is_unused = any(tally is not None and not tally.total for tally in map(self._tally, (start, end)))
+        css = "hot" if is_hot else "cold" if is_unused else ""
         conditions = {
             pipe.condition
             for pipe in self._of.pipes
