@@ -132,13 +132,23 @@ def ended(demo: Demo, batch: str) -> Any:
     return demo.deployment.get(f"/replays/{batch}")
 
 
-def test_16_a_worker_with_old_code_is_named(demo: Demo, visitor: Visitor):
+def test_16_a_worker_with_old_code_is_named_and_the_replay_is_refused(demo: Demo, visitor: Visitor):
     with demo.stale_worker() as worker:
         page = counted(visitor, demo.url(FORM))
 
         warning = page.locator(".stale-workers", has_text="sections")
         expect(warning).to_contain_text("1 of 2 workers runs sections 1")
         expect(warning).to_contain_text(f"worker {worker.popen.pid} ")
+        button(page).click()
+        expect(page.locator("main")).to_contain_text("Nothing was recorded, because current code is required")
+
+        current = page.get_by_label("Start only if all workers")
+        expect(current).to_be_checked()
+        current.uncheck()
+        page.get_by_role("button", name="Count again").first.click()
+        page.wait_for_url("**require_code=0**")
+        expect(current).not_to_be_checked()
+        expect(button(page)).to_be_enabled()
     page.get_by_role("button", name="Count again").first.click()
     expect(page.locator(".stale-workers")).to_have_count(0)
 

@@ -25,6 +25,9 @@ def field(page: str, name: str) -> str:
     return found[1]
 
 
+BOX_CHECKED = 'name="require_code" value="1" checked'
+
+
 async def counted(site: Site, source: str, stage: str = "shouted", route: str = "split", **more: str) -> str:
     """Return the path of the page with the plan."""
     query = httpx.QueryParams(
@@ -298,6 +301,9 @@ async def test_a_replay_that_needs_current_code_is_refused_and_can_be_pressed_ag
         ),
     )
     path = await counted(site, source)
+
+    assert BOX_CHECKED in await site.page(path)
+    assert BOX_CHECKED not in await site.page(f"{path}&require_code=0")
 
     answer = await press(site, path, require_code="1", reason="careful")
 

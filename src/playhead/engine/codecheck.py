@@ -96,7 +96,8 @@ class CodeCheck:
         unknown = [] if self._works else list(_unconsumed(consumers, routes))
         if required and (found or unknown):
             raise Conflict(
-                "code_differs", f"{'; '.join([*found, *unknown])}. Nothing was recorded (--require-code)"
+                "code_differs",
+                f"{'; '.join([*found, *unknown])}. Nothing was recorded, because current code is required",
             )
         running: list[AdapterCode] = [one for worker in consumers for one in worker.adapters]
         running += self._loaded if self._works else ()

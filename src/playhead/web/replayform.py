@@ -58,7 +58,8 @@ class ReplayForm:
         canary: number of first objects.
         max_failed: how many of them may fail.
         reason: why it is replayed.
-        require_code: `1`: refuse to send work to workers with outdated or different code.
+        require_code: `1`: refuse to send work to workers with outdated or different code. `0`: send it.
+            Empty: refuse if the plan names such workers.
     """
 
     from_execution_id: str = ""
@@ -92,6 +93,8 @@ class ReplayForm:
         }
         if any(len(text) > _MOST_TEXT or "\0" in text for text in texts.values()):
             raise BadRequest("invalid_body", f"a field has a NUL, or more than {_MOST_TEXT:,} characters")
+        # A checkbox that is not ticked sends nothing. So `0` is sent before it.
+        texts["require_code"] = texts["require_code"][-1:]
         effects = {
             name.removeprefix(_EFFECTS): str(given[name]) for name in given if name.startswith(_EFFECTS)
         }
@@ -111,6 +114,11 @@ class ReplayForm:
     def is_complete(self) -> bool:
         """Whether the form names an execution, a stage and a route."""
         return bool(self.from_execution_id and self.from_stage and self.to_route)
+
+    @property
+    def requires_code(self) -> bool:
+        """Whether the replay is refused while a worker has outdated or different code."""
+        return self.require_code == "1"
 
     @property
     def is_filtered(self) -> bool:
@@ -179,7 +187,7 @@ class ReplayForm:
         return ReplayRequest(
             *(UUID(int=0), "", None, ""),
             plan_id=plan,
-            require_code=bool(self.require_code),
+            require_code=self.requires_code,
             pace=self.pace_of(),
             canary=canary,
             reason=self.reason or None,
@@ -291,7 +299,7 @@ def command_of(plan: Plan, form: ReplayForm) -> str:
     if form.canary:
         words += ["--canary", form.canary]
         words += ["--max-failed", form.max_failed] if form.max_failed else []
-    if form.require_code:
+    if form.requires_code:
         words.append("--require-code")
     if form.reason:
         words += ["--reason", form.reason]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from playhead.engine.preview import NO_CONSUMER
@@ -155,6 +155,9 @@ async def page(
     warnings = [one for one in plan.warnings if not one.startswith(NO_CONSUMER)] if plan else []
     about_objects = warnings[len(warnings) - _of_objects(plan) :] if plan else []
     usable = plan is not None and plan.state == "ready" and not plan.would_refuse
+    stale = stale_workers(plan.workers) if plan else []
+    if stale and not form.require_code:
+        form = replace(form, require_code="1")
     view = ReplayView(
         form,
         source,
@@ -163,7 +166,7 @@ async def page(
         target=target,
         plan=plan,
         left_out=left_out(plan) if plan else (),
-        stale=stale_workers(plan.workers) if plan else (),
+        stale=stale,
         unconsumed=_unconsumed(plan) if plan else (),
         code_warnings=[one for one in warnings if one not in about_objects],
         warnings=[one for one in warnings if one in about_objects],
@@ -175,7 +178,7 @@ async def page(
     )
     calls = [ApiCall("/api/v1/replay/plan", "POST", plan_body(form))]
     if plan:
-        path = "/api/v1/replay?require_code=true" if form.require_code else "/api/v1/replay"
+        path = "/api/v1/replay?require_code=true" if form.requires_code else "/api/v1/replay"
         calls.append(ApiCall(path, "POST", body_of(plan, form)))
         calls.append(ApiCall(f"/api/v1/replay/plans/{plan.plan_id}"))
     name = f"{source.config or 'adopted'} …{str(source.execution_id)[-8:]}"
