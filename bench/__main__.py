@@ -19,6 +19,7 @@ from bench import (
     latency,
     million,
     pages,
+    paint,
     plans,
     prune,
     replay,
@@ -36,7 +37,7 @@ _MILLION = 1_000_000
 _HOME = ("replay", "workers", "latency", "control", "selection", "plans", "report", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
 _ADAPTERS = ("adapters", "prune")
-_FULL = ("million", "pages", "plan-million", "prune-many", "scale", "deployment-million")
+_FULL = ("million", "pages", "paint", "plan-million", "prune-many", "scale", "deployment-million")
 
 
 def main() -> int:
@@ -93,6 +94,7 @@ def main() -> int:
         "pages": lambda: pages.measure(
             testbed, memory, size=history.SMALL if small else history.Size(), times=10 if small else 50
         ),
+        "paint": lambda: paint.measure(inputs=20 if small else 200, rounds=3 if small else 25),
         "brokers": lambda: deployment_replay.measure(
             testbed, memory, objects=2_000 if small else 30_000, rounds=rounds
         ),
@@ -131,7 +133,7 @@ def main() -> int:
 def _chosen(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the parts to measure if `--only` names none."""
     if options.deployments:
-        return _SERVERS + (_FULL[4:] if options.full else ())
+        return _SERVERS + (_FULL[-2:] if options.full else ())
     return _HOME + _SERVERS + _ADAPTERS + _FULL if options.full else _HOME
 
 
