@@ -116,6 +116,7 @@ LOOKS = [
     *("show nonsense", "stages GOOD", "stages latest", "stages UNKNOWN", "cancel GOOD", "cancel UNKNOWN"),
     *("replays", "replays GOOD", "replays --limit 1", "replays UNKNOWN", "replays list GOOD --limit 1"),
     *("replays show latest", "replays show REPLAYED", "replays show ENDOFREPLAYED", "replays show UNKNOWN"),
+    *("replays --open", "replays GOOD --open", "replays list --open --json"),
     *("replays show GOOD", "replays show abcd", "replays show nonsense", "replays watch REPLAYED"),
     *(
         "replays pause REPLAYED",

@@ -960,6 +960,22 @@ async def test_batches_are_listed_newest_first_in_pages_and_by_source(catalog: C
     assert [[r.replay_batch_id for r in page] for page in pages] == [[batches[3], batches[2]], [batches[0]]]
 
 
+async def test_the_open_batches_are_those_whose_publishing_has_not_ended(catalog: Catalog, lab: Lab):
+    one, two = await lab.sealed("a.md"), await lab.sealed("b.md")
+    batches = [await lab.replayed(source) for source in (one, two, one, one)]
+    await catalog.cancel(batches[2].execution_id)
+    await catalog.pause(batches[1].replay_batch_id)
+
+    pages = await lab.pages(lambda before: catalog.replays(is_open=True, before=before, limit=2))
+    assert [[r.replay_batch_id for r in page] for page in pages] == [
+        [batches[3].replay_batch_id, batches[1].replay_batch_id],
+        [batches[0].replay_batch_id],
+    ]
+
+    found, _ = await catalog.replays(source=one, is_open=True)
+    assert [r.replay_batch_id for r in found] == [batches[3].replay_batch_id, batches[0].replay_batch_id]
+
+
 async def test_a_page_that_is_just_full_is_the_last(catalog: Catalog, lab: Lab):
     source = await lab.sealed("a.md")
     for _ in range(2):

@@ -128,6 +128,7 @@ async def test_a_page_of_a_list_reads_few_rows(reads: Reads):
         "dead of a route": lambda c: c.dead_letters(route="split", limit=PAGE),
         "of an object": lambda c: c.lineage_of_object(f"{execution}/input/a.md"),
         "replays": lambda c: c.replays(limit=PAGE),
+        "open replays": lambda c: c.replays(is_open=True, limit=PAGE),
     }
 
     found = {name: await reads.by(call) for name, call in pages.items()}

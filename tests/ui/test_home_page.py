@@ -8,11 +8,15 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
 from playhead.model import LoadedAdapter, Worker, WorkerAdapter
+from playhead.web import home
 from playhead.web.needs import of_workers
 from tests.ui.site import Site
 from tests.ui.test_queue_pages import wait_in
+from tests.ui.test_replays_pages import SLOW, replayed
 
 
 async def titles(site: Site) -> list[str]:
@@ -56,23 +60,28 @@ async def test_a_queue_without_a_worker_needs_attention_until_one_consumes_it(si
     assert await titles(site) == []
 
 
-async def test_a_paused_replay_needs_attention(site: Site):
-    source = await site.run({"a": b"good", "b": b"good", "c": b"good"})
-    body = {
-        "from_execution_id": source,
-        "from_stage": "shouted",
-        "to_route": "split",
-        "canary": {"objects": 1},
-    }
-    await site.http.post("/api/v1/replay", json=body)  # 409: it waits for its first object
-    [replay] = await site.items("replays")
+async def test_a_paused_replay_needs_attention_however_many_came_after_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(home, "ROWS", 1)
+    source = await site.run({"a": b"good"})
+    paused = (await replayed(site, source, **SLOW))["replay_batch_id"]
+    await site.services.control.pause(UUID(paused))
     await site.consume("words.split")
-    await site.services.control.pause(UUID(replay["replay_batch_id"]))
+    await site.replay(source, "shouted", "split")
 
     [need] = (await site.twin("/"))["view"]["needs"]
 
     assert (need["level"], need["detail"]) == ("warn", "It was paused on request.")
-    assert need["steps"][0]["href"] == f"/replays/{replay['replay_batch_id']}"
+    assert need["steps"][0]["href"] == f"/replays/{paused}"
+    for path in ("/replays?open=true", f"/replays?open=true&from_execution_id={source}"):
+        [row] = (await site.twin(path))["view"]["replays"]
+        assert row["replay_batch_id"] == paused
+
+    await site.services.control.cancel(UUID(paused))
+
+    assert (await site.twin("/"))["view"]["needs"] == []
+    assert "Publishing has ended for all replays." in await site.page("/replays?open=true")
 
 
 async def test_outdated_code_needs_attention_once_for_each_source(site: Site):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.encoders import jsonable_encoder
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -110,11 +110,14 @@ async def list_replays(
     from_execution_id: Annotated[
         UUID | None, execution_query("from_execution_id", "List only replays of this execution")
     ],
+    is_open: Annotated[
+        bool, Query(alias="open", description="List only replays whose publishing has not ended")
+    ] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[Replay]:
     """List replay batches, newest first."""
-    return await asked.executions.replays(from_execution_id, cursor, limit)
+    return await asked.executions.replays(from_execution_id, cursor, limit, is_open=is_open)
 
 
 @router.get("/replays/{replay_batch_id}", responses=responses("id_ambiguous", "replay_not_found"))

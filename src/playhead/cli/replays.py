@@ -54,6 +54,9 @@ async def list_(
             autocompletion=complete.execution,
         ),
     ] = None,
+    is_open: Annotated[
+        bool, typer.Option("--open", help="Only replays whose publishing has not ended.")
+    ] = False,
     limit: Limit = _PAGE,
     cursor: Cursor = None,
 ) -> None:
@@ -64,7 +67,9 @@ async def list_(
     async with s.open() as rt:
         of = rt.services.executions
         source = await rt.services.resolve.execution(execution) if execution else None
-        items, rest = await output.gather(lambda c, n: of.replays(source, c, n), cursor, limit)
+        items, rest = await output.gather(
+            lambda c, n: of.replays(source, c, n, is_open=is_open), cursor, limit
+        )
     if s.json:
         output.emit_list(items, rest)
         return

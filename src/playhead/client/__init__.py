@@ -159,10 +159,18 @@ class Client(DeadLetterMethods):
             kind="run", status=status, config=config, tag=tag, since=since, until=until, limit=limit
         )
 
-    def replays(self, source: Name | None = None, *, limit: int | None = None) -> list[Replay]:
-        """Return replays, newest first; with `source`, only those of this execution."""
+    def replays(
+        self, source: Name | None = None, *, is_open: bool = False, limit: int | None = None
+    ) -> list[Replay]:
+        """Return replays, newest first.
+
+        Args:
+            source: only those of this execution.
+            is_open: only those whose publishing has not ended.
+            limit: at most this number.
+        """
         of = None if source is None else self._execution(source)
-        return self._loop.collect(partial(self._services.executions.replays, of), limit)
+        return self._loop.collect(partial(self._services.executions.replays, of, is_open=is_open), limit)
 
     def execution(self, name: Name = "latest") -> Execution:
         """Return one execution with its message counts."""

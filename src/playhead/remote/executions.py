@@ -55,9 +55,11 @@ class RemoteExecutions:
     async def stage_totals(self, execution: UUID) -> StageTotals:
         return await self._client.get(f"executions/{execution}/totals", StageTotals)
 
-    async def replays(self, source: UUID | None, cursor: str | None, limit: int) -> Page[Replay]:
+    async def replays(
+        self, source: UUID | None, cursor: str | None, limit: int, *, is_open: bool = False
+    ) -> Page[Replay]:
         return await self._client.get(
-            "replays", Page[Replay], from_execution_id=source, cursor=cursor, limit=limit
+            "replays", Page[Replay], from_execution_id=source, open=is_open, cursor=cursor, limit=limit
         )
 
     async def replay(self, batch: UUID) -> Replay:

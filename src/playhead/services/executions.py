@@ -40,7 +40,12 @@ class ExecutionCatalog(Browse, Code, Configs, Limits, Totals, Protocol):
     async def replay(self, batch: UUID) -> Replay | None: ...
 
     async def replays(
-        self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
+        self,
+        *,
+        source: UUID | None = None,
+        is_open: bool = False,
+        before: int | None = None,
+        limit: int = 100,
     ) -> tuple[list[Replay], int | None]: ...
 
 
@@ -133,17 +138,26 @@ class ExecutionService:
         totals = [StageTotal(one.stage, one.objects, one.bytes) for one in stages]
         return StageTotals(moment(now()), False, totals)
 
-    async def replays(self, source: UUID | None, cursor: str | None, limit: int) -> Page[Replay]:
-        """Return replay batches, newest first; with `source`, only those that replay this execution.
+    async def replays(
+        self, source: UUID | None, cursor: str | None, limit: int, *, is_open: bool = False
+    ) -> Page[Replay]:
+        """Return replay batches, newest first.
+
+        Args:
+            source: only those that replay this execution.
+            cursor: the page.
+            limit: size of the page.
+            is_open: only those whose publishing has not ended.
 
         Raises:
             NotFound: `execution_not_found`.
         """
-        of = list_of("replays", source)
+        of = list_of("replays", source, is_open)
         before = decode_cursor(cursor, int, of)
         if source is not None:
             await self.get(source)
-        return page_before(await self._catalog.replays(source=source, before=before, limit=limit), of)
+        found = await self._catalog.replays(source=source, is_open=is_open, before=before, limit=limit)
+        return page_before(found, of)
 
     async def replay(self, batch: UUID) -> Replay:
         """Return a replay batch with its current progress, its rate, and the time that remains.

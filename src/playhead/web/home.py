@@ -10,10 +10,10 @@ from typing import Final
 from uuid import UUID
 
 from playhead import __version__
-from playhead.model import OPEN_REPLAY_STATES, Execution, Replay
+from playhead.model import Execution, Replay
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.web import needs
-from playhead.web.needs import Need
+from playhead.web.needs import STOPPED, Need
 from playhead.web.outcomes import endings
 from playhead.web.page import ROWS, ApiCall, Ask, Missing, Page, Shown, or_missing
 from playhead.web.queues import all_routes, row_of
@@ -53,7 +53,7 @@ class HomeView:
 
 async def show(ask: Ask) -> Shown[HomeView]:
     services = ask.services
-    (health, routes, groups, workers), (replays, running, newest) = await asyncio.gather(
+    (health, routes, groups, workers), (replays, ended, running, newest) = await asyncio.gather(
         asyncio.gather(
             services.system.health(__version__),
             or_missing(all_routes(services)),
@@ -61,6 +61,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
             or_missing(services.workers.list(None, _MOST_WORKERS)),
         ),
         asyncio.gather(
+            or_missing(services.executions.replays(None, None, ROWS, is_open=True)),
             or_missing(services.executions.replays(None, None, ROWS)),
             or_missing(services.executions.list(ExecutionFilter(status="running"), None, _NEWEST)),
             or_missing(services.executions.list(ExecutionFilter(), None, 2 * _NEWEST)),
@@ -69,7 +70,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
     found = list(needs.of_backends(health))
     missing = {
         part.error_code: part
-        for part in (routes, groups, workers, replays, running, newest)
+        for part in (routes, groups, workers, replays, ended, running, newest)
         if isinstance(part, Missing)
     }
     if not isinstance(routes, Missing):
@@ -89,12 +90,12 @@ async def show(ask: Ask) -> Shown[HomeView]:
         found[:_MOST_SHOWN],
         max(len(found) - _MOST_SHOWN, 0),
         [one for code, one in missing.items() if f"backend.{code.removesuffix('_unavailable')}" not in down],
-        [] if isinstance(replays, Missing) else [one for one in replays.items if _publishes(one)],
+        [] if isinstance(replays, Missing) else [one for one in replays.items if one.state not in STOPPED],
         shown,
         newest
         if isinstance(newest, Missing)
         else [one for one in newest.items if one.execution_id not in known][:_NEWEST],
-        {} if isinstance(replays, Missing) else endings(replays.items),
+        {} if isinstance(ended, Missing) else endings(ended.items),
         await _next_command(ask) if not isinstance(newest, Missing) and not newest.items else "",
     )
     shape = _shape(view)
@@ -104,6 +105,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
         ApiCall("/api/v1/dead-letters/groups"),
         ApiCall("/api/v1/routes"),
         ApiCall("/api/v1/workers"),
+        ApiCall("/api/v1/replays?open=true"),
         ApiCall("/api/v1/replays"),
         ApiCall(f"/api/v1/executions?limit={2 * _NEWEST}"),
         ApiCall("/api/v1/system/health"),
@@ -115,10 +117,6 @@ def _verdict(count: int, *, uncertain: bool) -> str:
     if not count:
         return "Some parts cannot be read now." if uncertain else "Nothing needs attention."
     return "1 thing needs attention." if count == 1 else f"{count:,} things need attention."
-
-
-def _publishes(replay: Replay) -> bool:
-    return replay.state in OPEN_REPLAY_STATES and replay.state not in ("paused", "stalled")
 
 
 async def _next_command(ask: Ask) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from playhead.model import DeadLetterGroup, Health, Replay, Worker
+from playhead.model import DeadLetterGroup, Health, Replay, ReplayState, Worker
 from playhead.web.links import link
 from playhead.web.page import url
 from playhead.web.queues import QueueRow
@@ -105,10 +105,14 @@ def of_groups(groups: Sequence[DeadLetterGroup]) -> Iterator[Need]:
         )
 
 
+STOPPED: Final[tuple[ReplayState, ...]] = ("stalled", "paused")
+"""States in which a replay publishes nothing until a person acts."""
+
+
 def of_replays(replays: Sequence[Replay]) -> Iterator[Need]:
     """Yield an item for each replay that is stalled or paused."""
     for one in replays:
-        if one.state not in ("stalled", "paused"):
+        if one.state not in STOPPED:
             continue
         sent = f"{one.objects_published:,} of {one.objects_found:,} published"
         if one.state == "stalled":

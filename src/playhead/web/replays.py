@@ -20,6 +20,7 @@ class ReplaysView:
         replays: newest first.
         outcomes: their states, by batch.
         source: only replays of this execution; None: of all.
+        is_open: only replays whose publishing has not ended.
         cursor: where the page begins; None: at the newest.
         next_url: the next page; None at the end.
         first_url: the first page; None if it is shown.
@@ -28,6 +29,7 @@ class ReplaysView:
     replays: Sequence[Replay]
     outcomes: Mapping[UUID, Outcome]
     source: UUID | None
+    is_open: bool
     cursor: str | None
     next_url: str | None
     first_url: str | None
@@ -36,7 +38,9 @@ class ReplaysView:
 async def show(ask: Ask) -> Answer:
     source = await ask.execution("from_execution_id") if ask.text("from_execution_id") else None
     cursor = ask.text("cursor")
-    found = await ask.services.executions.replays(source, cursor, ROWS)
+    is_open = ask.text("open") == "true"
+    found = await ask.services.executions.replays(source, cursor, ROWS, is_open=is_open)
+    these = {"from_execution_id": source, "open": "true" if is_open else None}
     # Rows that are newer than the first one of the page are counted, and shown on request.
     ids = [str(one.replay_batch_id) for one in found.items]
     mark = ask.text("mark")
@@ -54,14 +58,15 @@ async def show(ask: Ask) -> Answer:
         rows,
         states,
         source,
+        is_open,
         cursor,
-        url("/replays", from_execution_id=source, cursor=found.next_cursor) if found.next_cursor else None,
-        url("/replays", from_execution_id=source) if cursor else None,
+        url("/replays", **these, cursor=found.next_cursor) if found.next_cursor else None,
+        url("/replays", **these) if cursor else None,
     )
     return Shown(
         "Replays",
         view,
-        [ApiCall(url("/api/v1/replays", from_execution_id=source, limit=ROWS, cursor=cursor))],
+        [ApiCall(url("/api/v1/replays", **these, limit=ROWS, cursor=cursor))],
         cells=cells,
         shape=" ".join(f"{one.look} {one.text}" for one in states.values()),
         ended=all(one.status for one in rows) and bool(cursor),

@@ -36,11 +36,21 @@ class ReplaysPart(Part):
         return (await self._replays(db, rows, work=work))[0] if rows else None
 
     async def replays(
-        self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
+        self,
+        *,
+        source: UUID | None = None,
+        is_open: bool = False,
+        before: int | None = None,
+        limit: int = 100,
     ) -> tuple[list[Replay], int | None]:
         async def find(db: Session) -> tuple[list[Replay], int | None]:
             rows = await db.rows(
-                SQL.newest_replays, window=self.window, source=source, before=before, limit=limit + 1
+                SQL.newest_replays,
+                window=self.window,
+                source=source,
+                open=is_open or None,
+                before=before,
+                limit=limit + 1,
             )
             page = await self._replays(db, rows[:limit], work=False)
             return page, rows[limit - 1][0] if len(rows) > limit else None

@@ -50,6 +50,7 @@ FROM jobs j JOIN executions e ON e.n = j.execution
 -- Batches, newest first.
 {replay} WHERE e.batch IS NOT NULL
 AND j.source = :source::uuid -- if given
+AND j.{open_jobs} AND :open::boolean -- if given
 AND e.n < :before -- if given
 ORDER BY e.n DESC LIMIT :limit
 

@@ -403,9 +403,21 @@ class Jobs(Protocol):
         ...
 
     async def replays(
-        self, *, source: UUID | None = None, before: int | None = None, limit: int = 100
+        self,
+        *,
+        source: UUID | None = None,
+        is_open: bool = False,
+        before: int | None = None,
+        limit: int = 100,
     ) -> tuple[list[Replay], int | None]:
-        """Return batches, newest first, and the start of the next page (None at the end)."""
+        """Return batches, newest first, and the start of the next page (None at the end).
+
+        Args:
+            source: only those that replay this execution.
+            is_open: only those whose publishing has not ended.
+            before: the start of the page.
+            limit: size of the page.
+        """
         ...
 
     async def cancel(self, execution: UUID) -> Execution | None:
