@@ -291,27 +291,37 @@ async def test_a_store_that_is_unavailable_is_named_and_the_form_is_kept(site: S
     assert 'value="a.md"' in page
 
 
-async def test_a_replay_that_needs_current_code_is_refused_and_can_be_pressed_again(site: Site):
-    source = await site.run(TWO)
+async def outdate(site: Site) -> None:
+    """Send the heartbeat of a worker with another version of the code."""
+    adapter = LoadedAdapter("split", "1", "sha256:old", "/x/steps.py")
     await site.catalog.heartbeat(
         Process("worker-old", "worker", "here", 1),
         ["words.split"],
-        loaded=LoadedCode(
-            "1.2.3", (LoadedAdapter("split", "1", "sha256:old", "/x/steps.py"),), ("/x/steps.py",)
-        ),
+        loaded=LoadedCode("1.2.3", (adapter,), ("/x/steps.py",)),
     )
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_replay_is_refused_while_a_worker_has_old_code_unless_the_form_allows_it(
+    site: Site, when: str
+):
+    source = await site.run(TWO)
+    if when == "before":
+        await outdate(site)
     path = await counted(site, source)
+    assert (BOX_CHECKED in await site.page(path)) == (when == "before")
+    await outdate(site)  # after the page was loaded
 
-    assert BOX_CHECKED in await site.page(path)
-    assert BOX_CHECKED not in await site.page(f"{path}&require_code=0")
-
-    answer = await press(site, path, require_code="1", reason="careful")
+    answer = await press(site, path, reason="careful", **({"require_code": "1"} if when == "before" else {}))
 
     assert answer.status_code == 409
     assert "code_differs" in answer.text
+    assert BOX_CHECKED in answer.text
     assert 'value="careful"' in answer.text
     assert 'id="replay-button">' in answer.text
-    assert (await press(site, path)).status_code == 303
+    assert await site.items("replays") == []
+    assert BOX_CHECKED not in await site.page(f"{path}&require_code=0")
+    assert (await press(site, path, require_code="0")).status_code == 303
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import html
 import re
 from typing import Any
 
+import httpx
 import pytest
 
 from playhead.ids import uuid7
@@ -76,6 +77,17 @@ async def test_a_replay_is_found_by_other_names(site: Site, source: str):
         answer = await site.http.get(f"/replays/{name}")
         assert answer.headers["location"] == f"/replays/{made['replay_batch_id']}", name
     assert "there is no replay" in await site.page(f"/replays/{uuid7()}", 404)
+
+
+async def test_a_replay_can_be_repeated_with_its_pace_and_canary(site: Site, source: str):
+    limits = {"pace": {"rate": 0.5}, "canary": {"objects": 2, "max_failed": 0.25}}
+    batch = (await replayed(site, source, **limits))["replay_batch_id"]
+
+    again = (await site.twin(f"/replays/{batch}"))["view"]["again"]
+
+    query = dict(httpx.URL(again).params)
+    assert (query["pace"], query["pace_value"]) == ("rate", "0.5")
+    assert (query["canary"], query["max_failed"]) == ("2", "0.25")
 
 
 async def test_pause_resume_pace_and_cancel(site: Site, source: str):

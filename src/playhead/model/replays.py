@@ -226,6 +226,7 @@ class Replay:
             began; None unless it is publishing, and in lists.
         eta_seconds: seconds until publishing ends at this rate; None if this is not known.
         pace: limit of the publishing; None: as fast as possible.
+        canary: as requested.
         hold_at: number of objects after which publishing waits for the result of the canary; None: no canary,
             or it has ended.
         waits_for: what publishing waits for: a `process` that drives it, its place in the `queue`, its
@@ -266,6 +267,7 @@ class Replay:
     rate: float | None = None
     eta_seconds: float | None = None
     pace: Pace | None = None
+    canary: Canary | None = None
     hold_at: int | None = None
     waits_for: WaitsFor | None = None
     queue_position: int | None = None

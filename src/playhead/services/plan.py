@@ -30,7 +30,16 @@ from playhead.engine.selection import Selector, selector_of
 from playhead.engine.survey import Survey, SurveyCatalog, Surveyed
 from playhead.errors import Conflict, NotFound, PlayheadError, Unavailable
 from playhead.ids import uuid7
-from playhead.model import LeftOut, Page, Plan, PlanDifference, PlannedObject, PlanProblems, ReplayRequest
+from playhead.model import (
+    LeftOut,
+    Page,
+    Plan,
+    PlanDifference,
+    PlannedObject,
+    PlanProblems,
+    ReplayRequest,
+    Worker,
+)
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Store
@@ -275,6 +284,15 @@ class PlanService:
         if found is None:
             raise NotFound("plan_not_found", f"there is no plan {plan}, or it has expired and was deleted")
         return found
+
+    async def consumers(self, plan: Plan) -> list[Worker]:
+        """Return the live processes that consume the routes that a plan reaches, as of now."""
+        loaded = await self._catalog.config(plan.to_config, plan.to_config_version)
+        if self._code is None or loaded is None:
+            return []
+        return await self._code.consumers(
+            [loaded.config.routes[route.route] for route in plan.routes if route.reached]
+        )
 
     async def difference(self, plan: UUID) -> PlanDifference | None:
         """Return how the objects of a plan had changed when its replay was refused; None if it was not."""

@@ -222,12 +222,12 @@ async def _report(services: Services, replay: Replay) -> Report | None:
 
 
 def _again(replay: Replay) -> ReplayForm:
-    """Return the form with the same objects and the same route."""
+    """Return the form with the same objects, route, pace and canary."""
     asked = asdict(replay.selection) if replay.selection else {}
     for name in ("from_execution_id", "from_stage", "from_path", "to_route", "reason"):
         asked[name] = getattr(replay, name)
     effects = {route: policy for route, policy in replay.effects.items() if route != OTHER_ROUTES}
-    return ReplayForm.of_request(asked | {"effects": effects})
+    return ReplayForm.of_request(asked | {"effects": effects}).limited(replay.pace, replay.canary)
 
 
 def _failed(replay: Replay) -> ReplayForm:

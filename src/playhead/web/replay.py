@@ -21,7 +21,7 @@ from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.services import Services
 from playhead.web.page import Action, Answer, Ask, Page, Redirect, Shown
 from playhead.web.replayform import ReplayForm
-from playhead.web.replayview import ReplayView, following, page
+from playhead.web.replayview import ReplayView, following, page, stale_now
 
 _FRESH_SECONDS: Final = 10.0
 """A plan of the same request that is no older is shown again, unless a new one was asked for."""
@@ -72,6 +72,8 @@ async def start(ask: Ask) -> Answer:
         if identity is None:
             raise Conflict("plan_not_ready", "count the objects first: nothing was replayed")
         plan = await _planned(ask.services, identity, form)
+        if plan and not form.require_code and (stale := await stale_now(ask.services, plan)):
+            raise Conflict("code_differs", f"nothing was replayed: {stale[0].text}")
         opened = await ask.services.replay.start(form.to_replay(identity, key or str(uuid7())))
         await _check(ask.services, opened.replay)
     except (PlayheadError, ValueError) as exc:

@@ -194,6 +194,17 @@ class ReplayForm:
             key=key,
         )
 
+    def limited(self, pace: Pace | None, canary: Canary | None) -> ReplayForm:
+        """Return the form with a pace and a canary."""
+        form = self
+        if isinstance(pace, RatePace):
+            form = replace(form, pace="rate", pace_value=f"{pace.rate:g}")
+        elif pace is not None:
+            form = replace(form, pace="queue_depth", pace_value=str(pace.queue_depth))
+        if canary is not None:
+            form = replace(form, canary=str(canary.objects), max_failed=f"{canary.max_failed:g}")
+        return form
+
     def pace_of(self) -> Pace | None:
         """Return the pace. Raises `BadRequest`."""
         if self.pace not in PACES:

@@ -155,7 +155,7 @@ async def page(
     warnings = [one for one in plan.warnings if not one.startswith(NO_CONSUMER)] if plan else []
     about_objects = warnings[len(warnings) - _of_objects(plan) :] if plan else []
     usable = plan is not None and plan.state == "ready" and not plan.would_refuse
-    stale = stale_workers(plan.workers) if plan else []
+    stale = await stale_now(services, plan) if plan else []
     if stale and not form.require_code:
         form = replace(form, require_code="1")
     view = ReplayView(
@@ -196,6 +196,11 @@ async def page(
         ended=plan is None or plan.state != "listing",
         status=status_of(error),
     )
+
+
+async def stale_now(services: Services, plan: Plan) -> Sequence[StaleWorkers]:
+    """Return workers that would run a plan with outdated code. The plan has those of when it was made."""
+    return stale_workers(await services.plan.consumers(plan))
 
 
 async def _totals(services: Services, form: ReplayForm, source: Execution) -> Sequence[StageTotal] | Missing:

@@ -121,6 +121,7 @@ class ReplaysPart(Part):
             withdrawn=withdrawn,
             work=_work(by_lane),
             pace=pace_of(row.pace_rate, row.pace_depth),
+            canary=options.canary,
             hold_at=row.hold_at if row.state in OPEN_REPLAY_STATES else None,
             waits_for=_waits_for(row),
             queue_position=row.queue_position,
