@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
@@ -319,6 +320,9 @@ async def test_a_replay_is_refused_while_a_worker_has_old_code_unless_the_form_a
     assert BOX_CHECKED in answer.text
     assert 'value="careful"' in answer.text
     assert 'id="replay-button">' in answer.text
+    # The browser shows the URL of the request, which leads back to the plan.
+    [action] = re.findall(r'id="replay-form" [^>]*action="([^"]*)"', answer.text)
+    assert "Replay 2 objects" in await site.page(html.unescape(action))
     assert await site.items("replays") == []
     assert BOX_CHECKED not in await site.page(f"{path}&require_code=0")
     assert (await press(site, path, require_code="0")).status_code == 303
