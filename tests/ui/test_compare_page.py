@@ -49,7 +49,33 @@ async def test_a_replay_is_compared_with_its_source(site: Site):
     assert (answer.status_code, answer.headers["location"]) == (303, compare(execution, replay))
     page = await site.page(compare(execution, replay))
     assert "No object differs" in page
-    assert "Not produced" in page
+    assert "Not part of the replay" in page
+    assert "not part of the replay" in await site.page(compare(execution, replay, state="not_produced"))
+
+
+async def test_objects_that_a_running_replay_lacks_are_not_yet_produced(site: Site):
+    source = await site.run({f"{name}.md": f"one {name}".encode() for name in "abc"})
+    again = await site.replay(source, "shouted", "split")
+    replay = again["execution_id"]
+    await site.driven()
+
+    page = await site.page(compare(source, replay))
+    lacking = await site.page(compare(source, replay, state="missing"))
+    swapped = await site.page(compare(replay, source, state="added"))
+
+    assert "No object differs so far</h1>" in page
+    assert (await site.twin(compare(source, replay)))["view"]["objects"] == []
+    assert (await site.get(f"executions/{source}/diff/{replay}"))["totals"]["missing"] == 6
+    assert lacking.count("<span>not yet produced</span>") == 6
+    assert swapped.count("<span>not yet in the first</span>") == 6
+    for html in (page, lacking, swapped):
+        assert "st fail" not in html
+
+    await site.services.control.cancel(UUID(again["replay_batch_id"]), withdraw=True)
+
+    ended = await site.page(compare(source, replay))
+    assert "6 objects differ</h1>" in ended
+    assert ended.count("<span>missing</span>") == 6
 
 
 async def test_without_a_second_execution_the_replays_are_offered(site: Site):

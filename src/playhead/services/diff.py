@@ -162,7 +162,7 @@ class DiffService:
         a: UUID,
         b: UUID,
         stage: str | None = None,
-        state: DiffFilter | None = None,
+        state: DiffFilter | tuple[DiffState, ...] | None = None,
         path: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
@@ -174,7 +174,7 @@ class DiffService:
             a: first execution.
             b: second execution.
             stage: only this stage; `stage/path` also names a path. None: all stages.
-            state: only objects in this state; None: all.
+            state: only objects in this state, or in one of these; None: all.
             path: a folder or an object in the stage.
             cursor: the cursor from the previous page.
             limit: maximum number of objects in the page.
@@ -188,7 +188,8 @@ class DiffService:
         after = decode_cursor(cursor, str, of) or ""
         pair = await self._pair(a, b)
         stages, path = _within(pair, stage, path)
-        wanted = _DIFFERENT if state == "different" else _STATES if state is None else (state,)
+        asked = _STATES if state is None else _DIFFERENT if state == "different" else state
+        wanted = (asked,) if isinstance(asked, str) else asked
         found: list[DiffObject] = []
         read = 0
         page = _SMALL_PAGE if state is None or budget else PAGE

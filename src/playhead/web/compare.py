@@ -31,6 +31,8 @@ class CompareView:
         b: second execution; None: the page asks which one.
         others: executions that may be compared with the first: its replays.
         diff: numbers of objects by stage and state; None without a second execution, and while counting.
+        awaited: states of objects that an execution lacks, but may still produce: it has not ended.
+        different: number of objects that differ, without those in these states.
         read: objects that were read, while they are counted.
         stage: only objects of this stage are listed; None: of all stages.
         state: only objects in this state are listed.
@@ -44,6 +46,8 @@ class CompareView:
     b: Execution | None
     others: Sequence[Execution]
     diff: Diff | None
+    awaited: Sequence[DiffState]
+    different: int
     read: int
     stage: str | None
     state: DiffFilter
@@ -68,7 +72,7 @@ async def show(ask: Ask) -> Answer:
             return Redirect(url(f"/executions/{a.parent_execution_id}/compare", **{"with": a_id}))
         replays = await services.executions.replays(a_id, None, ROWS)
         others = [await services.executions.get(one.execution_id) for one in replays.items]
-        empty = CompareView(a, None, others, None, 0, None, "different", (), {}, None, None)
+        empty = CompareView(a, None, others, None, (), 0, 0, None, "different", (), {}, None, None)
         return Shown("Compare", empty, crumbs=crumbs)
     b_id = await services.resolve.execution(ask.needed("with"))
     b = await services.executions.get(b_id)
@@ -77,12 +81,15 @@ async def show(ask: Ask) -> Answer:
     patience = _PATIENCE_SECONDS[a.counts.total + b.counts.total > _SMALL]
     counted = await services.diff.counting(a_id, b_id, patience=patience)
     diff, read = (None, counted) if isinstance(counted, int) else (counted, 0)
+    awaited = _awaited(a, b) if diff and not diff.is_complete else ()
+    different = tuple(one for one in _DIFFERENT if one not in awaited)
+    wanted = different if state == "different" else (state,)
     if diff and stage is None and sum(_numbers(diff.totals).values()) > _BUDGET:
-        stage = _first_stage(diff, state)
+        stage = _first_stage(diff, wanted)
     page: Listed[DiffObject] = Listed([])
-    if diff and _has(diff, stage, state):
+    if diff and _has(diff, stage, wanted):
         cursor = ask.text("cursor")
-        page = await services.diff.objects(a_id, b_id, stage, state, None, cursor, ROWS, budget=_BUDGET)
+        page = await services.diff.objects(a_id, b_id, stage, wanted, None, cursor, ROWS, budget=_BUDGET)
 
     def at(**changed: object) -> str:
         return url(path, **{"with": b_id, "stage": stage, "state": state, **changed})
@@ -93,6 +100,8 @@ async def show(ask: Ask) -> Answer:
         b,
         (),
         diff,
+        awaited,
+        _wanted(diff.totals, different) if diff else 0,
         read,
         stage,
         state,
@@ -116,20 +125,25 @@ def _numbers(counts: DiffCounts) -> dict[DiffState, int]:
     return {state: getattr(counts, state) for state in STATES}
 
 
-def _wanted(counts: DiffCounts, state: DiffFilter) -> int:
-    """Return how many objects a filter shows."""
+def _awaited(a: Execution, b: Execution) -> tuple[DiffState, ...]:
+    lacking: tuple[tuple[DiffState, Execution], ...] = (("missing", b), ("added", a))
+    return tuple(state for state, execution in lacking if execution.ended_at is None)
+
+
+def _wanted(counts: DiffCounts, states: Sequence[DiffState]) -> int:
+    """Return how many objects are in these states."""
     numbers = _numbers(counts)
-    return sum(numbers[one] for one in _DIFFERENT) if state == "different" else numbers[state]
+    return sum(numbers[one] for one in states)
 
 
-def _first_stage(diff: Diff, state: DiffFilter) -> str | None:
+def _first_stage(diff: Diff, states: Sequence[DiffState]) -> str | None:
     """Return the first stage with an object in a state: a search in all stages may read millions."""
-    return next((one.stage for one in diff.stages if _wanted(one, state)), None)
+    return next((one.stage for one in diff.stages if _wanted(one, states)), None)
 
 
-def _has(diff: Diff, stage: str | None, state: DiffFilter) -> bool:
+def _has(diff: Diff, stage: str | None, states: Sequence[DiffState]) -> bool:
     counts = next((one for one in diff.stages if one.stage == stage), None)
-    return counts is None or _wanted(counts, state) > 0
+    return counts is None or _wanted(counts, states) > 0
 
 
 PAGES: Final = (Page("/executions/{execution_id}/compare", "compare.html", show, "executions", live=True),)
