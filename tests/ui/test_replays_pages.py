@@ -159,19 +159,35 @@ async def test_the_report_can_be_downloaded(site: Site, source: str):
     assert "6 lines" in page
 
 
-async def test_a_canary_that_failed_is_explained(site: Site):
+@pytest.mark.parametrize("control", ["cancel", "withdraw"])
+async def test_a_canary_that_failed_is_explained_until_the_replay_is_cancelled(site: Site, control: str):
     source = await site.run({"a.txt": b"bad", "b.txt": b"good"})
     batch = (
         await replayed(
             site, source, from_stage="input", to_route="upper", canary={"objects": 1, "max_failed": 0}
         )
     )["replay_batch_id"]
+    path = f"/replays/{batch}"
+    async with asyncio.timeout(30):
+        while (await site.get(f"replays/{batch}"))["waits_for"] != "canary":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert "The first 1 object is being processed." in await site.page(path)
     await site.process()
     await site.driven()
 
-    page = await site.page(f"/replays/{batch}")
+    paused = await site.page(path)
 
-    assert "Too many of the first objects failed" in page or "first 1 object is being processed" in page
+    assert "Too many of the first objects failed" in paused
+    assert "paused: 1 of 1 canary objects failed; press Resume to publish the rest" in paused
+    assert f"{batch}/resume continues" not in paused
+
+    await site.send(f"{path}/{control}")
+    cancelled = await site.page(path)
+
+    assert "the replay is paused" not in cancelled
+    assert "<span>cancelled at <time" in cancelled
+    assert "published at <time" not in cancelled
+    assert (await site.get(f"replays/{batch}"))["paused_by"] is None
 
 
 async def test_replay_again_fills_in_the_form(site: Site, source: str):
@@ -192,7 +208,9 @@ async def test_what_failed_can_be_replayed_again(site: Site):
     twin = await site.twin(f"/replays/{batch}")
     answer = await site.http.get(twin["view"]["failed_again"], follow_redirects=True)
 
-    assert "Published, 1 failed" in await site.page(f"/replays/{batch}")
+    page = await site.page(f"/replays/{batch}")
+    assert "All published; 1 message failed" in page
+    assert re.search(r"\+ <span[^>]+>0</span> could not be published \+", page)
     assert "Replay 1 object<" in answer.text
 
 
@@ -224,9 +242,9 @@ async def test_lists_show_the_dead_letters_of_a_replay(site: Site):
     await site.work()
 
     for path in ("/replays", f"/executions/{source}", f"/executions/{source}?tab=family"):
-        assert re.search(r'class="st fail pill">.{,300}?<span>published, 1 failed<', await site.page(path)), (
-            path
-        )
+        assert re.search(
+            r'class="st fail pill">.{,300}?<span>all published; 1 message failed<', await site.page(path)
+        ), path
     assert (await site.cells("/replays"))[f"{batch}.failed"] == "1"
     assert "publishing complete" not in await site.page("/replays")
 

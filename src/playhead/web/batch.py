@@ -135,7 +135,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         again=_again(replay).href(),
         failed_again=_failed(replay).href(),
         rest=replace(_again(replay), only="unfinished", in_replay=str(batch), reason="").href(),
-        errors=[one for one in replay.errors or () if not one.startswith("cancelled: ")],
+        errors=_errors(replay),
         notice=error.detail if error else None,
     )
     name = f"{replay.from_stage} → {replay.to_route}"
@@ -219,6 +219,16 @@ async def _report(services: Services, replay: Replay) -> Report | None:
         return await services.reports.get(replay.replay_batch_id)
     except NotFound:
         return None
+
+
+def _errors(replay: Replay) -> list[str]:
+    """Return the errors without a cancellation, and with the button in place of the request of the API."""
+    request = f"POST /api/v1/replays/{replay.replay_batch_id}/resume continues with the rest"
+    return [
+        one.replace(request, "press Resume to publish the rest")
+        for one in replay.errors or ()
+        if not one.startswith("cancelled: ")
+    ]
 
 
 def _again(replay: Replay) -> ReplayForm:

@@ -12,7 +12,12 @@ from playhead.services import Services
 from playhead.web.render import counted
 from playhead.wording import state_of
 
-_NO_WORK: Final = {"cancelled": "replay cancelled", "refused": "refused: nothing ran"}
+_STOPPED: Final = {
+    "cancelled": "replay cancelled",
+    "refused": "refused: nothing ran",
+    "paused": "paused",
+    "stalled": "stalled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,16 @@ def _text(replay: Replay, made: Execution) -> str:
     if replay.status is None or replay.state in ("refused", "cancelled"):
         return state_of(replay)
     if made.status == "running":
-        return f"{state_of(replay)}, {counted(made.counts.pending, 'message')} to go"
+        return f"{_published(replay)}, {counted(made.counts.pending, 'message')} to go"
     if made.status == "completed" and replay.status == "publishing_complete":
         return "completed"
     if made.counts.failed:
-        return f"{state_of(replay)}, {made.counts.failed:,} failed"
-    return state_of(replay) if made.status == "completed" else f"{state_of(replay)}, {made.status}"
+        return f"{_published(replay)}; {counted(made.counts.failed, 'message')} failed"
+    return _published(replay) if made.status == "completed" else f"{_published(replay)}, {made.status}"
+
+
+def _published(replay: Replay) -> str:
+    return "all published" if replay.state == "publishing_complete" else state_of(replay)
 
 
 async def outcomes(services: Services, replays: Sequence[Replay]) -> dict[UUID, Outcome]:
@@ -62,8 +71,8 @@ async def outcomes(services: Services, replays: Sequence[Replay]) -> dict[UUID, 
 
 
 def endings(replays: Sequence[Replay]) -> Mapping[UUID, tuple[str, str]]:
-    """Return the state and its text, by execution, of replays that ended before they published everything.
+    """Return the state and its text, by execution, of replays that stopped before they published everything.
 
-    The status of such an execution says only how its messages ended.
+    The status of such an execution describes only its messages.
     """
-    return {one.execution_id: (one.state, _NO_WORK[one.state]) for one in replays if one.state in _NO_WORK}
+    return {one.execution_id: (one.state, _STOPPED[one.state]) for one in replays if one.state in _STOPPED}

@@ -131,7 +131,7 @@ class ReplaysPart(Part):
             reason=options.reason,
             report=row.report,
             revision=row.revision,
-            paused_by=row.paused_by,
+            paused_by=row.paused_by if state == "paused" else None,
         )
 
     async def _errors(self, db: Session, row: _Row, given_up: str | None) -> list[str] | None:
