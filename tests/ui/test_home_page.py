@@ -78,6 +78,13 @@ async def test_a_paused_replay_needs_attention_however_many_came_after_it(
         [row] = (await site.twin(path))["view"]["replays"]
         assert row["replay_batch_id"] == paused
 
+    page = await site.page("/")
+    assert re.findall(r'data-part="state[^"]+"><span class="st (\w+) pill">.*<span>(\w+)</span>', page) == [
+        ("run", "running"),
+        ("warn", "paused"),
+        ("ok", "completed"),
+    ]
+
     await site.services.control.cancel(UUID(paused))
 
     assert (await site.twin("/"))["view"]["needs"] == []

@@ -36,7 +36,7 @@ class HomeView:
         replays: replays that publish now.
         running: executions that are running: the newest ones.
         executions: the newest executions, without those in `running`; or why they cannot be read.
-        endings: state and text, by execution, of replays that were cancelled or refused.
+        endings: state and text, by execution, of replays that stopped: paused, stalled, cancelled or refused.
         next_command: command to run next, if there is no execution yet; else empty.
     """
 
@@ -95,7 +95,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
         newest
         if isinstance(newest, Missing)
         else [one for one in newest.items if one.execution_id not in known][:_NEWEST],
-        {} if isinstance(ended, Missing) else endings(ended.items),
+        endings([one for page in (ended, replays) if not isinstance(page, Missing) for one in page.items]),
         await _next_command(ask) if not isinstance(newest, Missing) and not newest.items else "",
     )
     shape = _shape(view)
