@@ -194,16 +194,22 @@ async def test_dead_letters_need_neither_the_broker_nor_the_store(site: Site):
 
 
 async def test_what_failed_in_an_execution_or_in_a_replay_can_be_replayed(site: Site):
-    run = await site.run({"a.txt": b"bad", "b.txt": b"good"})
+    run = await site.run({"a.txt": b"bad", "b.txt": b"good", "c.txt": b"bad luck"})
     again = await site.replay(run, "input", "upper")
     await site.work()
-    group = (await group_of(site))["group"]
+    group = (await site.twin("/dead-letters"))["view"]["groups"][0]["group"]
 
     for execution in (run, again["execution_id"]):
-        view = (await site.twin(f"/dead-letters?group={group}&execution_id={execution}"))["view"]
+        path = f"/dead-letters?group={group}&execution_id={execution}"
+        view = (await site.twin(path))["view"]
         form = await site.http.get(f"{view['replay_url']}&count=1", follow_redirects=True)
 
-        assert "Replay 1 object" in form.text, form.text
+        assert len(view["rows"]) == 1
+        assert (
+            "replays every failed object of the newest execution, also those with other"
+            in await site.page(path)
+        )
+        assert "Replay 2 objects" in form.text, form.text
 
 
 @pytest.mark.parametrize("statement", [1, 4, 20])
