@@ -49,6 +49,18 @@ async def test_a_failed_run_names_the_failures_and_where_their_inputs_are(site: 
     assert f"/dead-letters?execution_id={identity}" in html
 
 
+async def test_several_groups_of_failures_have_a_link_to_all_their_dead_letters(site: Site):
+    def banner(html: str) -> str:
+        return html.split('role="status">')[1].split('<nav class="tabs"')[0]
+
+    one = await site.run({"a.md": b"bad"})
+    several = await site.run({"a.md": b"bad", "b.md": b"bad luck", "c.md": b"bad luck"})
+    html = banner(await site.page(f"/executions/{several}"))
+    assert text(f"<main{html}").endswith("Look at one Resend 2… All 3 dead letters")
+    assert re.search(rf'href="/dead-letters\?execution_id={several}">All', html)
+    assert text(f"<main{banner(await site.page(f'/executions/{one}'))}").endswith("Look at one Resend 1…")
+
+
 async def test_the_drawing_and_the_table_have_the_same_numbers(site: Site):
     identity = await site.run({"a.md": b"bad", "b.md": b"one two"})
     twin = await site.twin(f"/executions/{identity}")
