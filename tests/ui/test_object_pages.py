@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import time
 
 import pytest
@@ -84,6 +86,40 @@ async def test_an_object_of_a_replay_is_compared_with_that_of_its_source(site: S
     assert view["content"]["view"] == "text"
     page = await site.page(url("/objects", key=f"{replay}/shouted/a.md", view="changes"))
     assert "Both objects have the same bytes" in page
+
+
+async def test_the_code_of_the_object_that_it_is_compared_with_is_named(site: Site):
+    execution = await site.run({"a.md": b"one two"})
+    site.load("upper", code="sha256:bb")
+    other = (await site.replay(execution, "input", "upper"))["execution_id"]
+    await site.work()
+    site.load("upper", version="2")
+    newer = (await site.replay(execution, "input", "upper"))["execution_id"]
+    await site.work()
+
+    for replay, used in ((other, "other code"), (newer, "version 1")):
+        page = await site.page(url("/objects", key=f"{replay}/shouted/a.md"))
+        assert re.search(
+            rf'<span class="tag hot">The run of <time[^>]+>[0-9:]+</time> used {used}</span>', page
+        )
+
+
+async def test_the_same_path_in_other_runs_of_the_config_is_offered(site: Site):
+    execution = await site.run({"a.md": b"one two", "b.md": b"only here"})
+    alone = await site.page(url("/objects", key=f"{execution}/shouted/b.md"))
+    replay = (await site.replay(execution, "input", "upper"))["execution_id"]
+    await site.work()
+    later = await site.run({"a.md": b"one 2"})
+
+    view = (await site.twin(url("/objects", key=f"{execution}/shouted/a.md")))["view"]
+    page = await site.page(url("/objects", key=f"{replay}/shouted/a.md"))
+
+    assert "No replay of the same run, and none of the newest runs of the same config, has an" in alone
+    assert [one["execution_id"] for one in view["versions"]] == [execution, replay]
+    assert [one["key"] for one in view["runs"]] == [f"{later}/shouted/a.md"]
+    [changes] = re.findall(rf'href="([^"]+against={later}[^"]+)#content"', page)
+    assert "Save all" in await site.page(html.unescape(changes))
+    assert '<tr class="add">' in await site.page(html.unescape(changes))
 
 
 async def test_changed_lines_are_shown_against_any_execution(site: Site):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -21,6 +21,7 @@ from playhead.ports.store import Store, read_one
 
 _MOST_FAMILY: Final = 100
 _MOST_ABOVE: Final = 20
+_MOST_RUNS: Final = 20
 
 
 class ObjectCatalog(Browse, Configs, PrunedObjects, Protocol):
@@ -112,14 +113,35 @@ class ObjectService:
         """
         check_key(key)
         owner, _, rest = key.partition("/")
-        family = await self._family(await find_execution(self._catalog, self._listing, UUID(owner)))
-        found = await self._catalog.sources([f"{one.execution_id}/{rest}" for one in family])
+        member = await find_execution(self._catalog, self._listing, UUID(owner))
+        return await self._in(await self._family(member), rest)
+
+    async def in_runs(self, key: str) -> list[ObjectVersion]:
+        """Return the objects with the same stage and path in the newest runs of the config, newest first.
+
+        Pruned objects are left out. At most 20 runs are searched.
+
+        Raises:
+            BadRequest: `invalid_path`.
+            NotFound: `execution_not_found`.
+        """
+        check_key(key)
+        owner, _, rest = key.partition("/")
+        execution = await find_execution(self._catalog, self._listing, UUID(owner))
+        if execution.config is None:
+            return []
+        of = ExecutionFilter(config=execution.config, kind="run")
+        runs, _ = await self._catalog.executions(of, limit=_MOST_RUNS)
+        return await self._in(runs, rest)
+
+    async def _in(self, executions: Sequence[Execution], rest: str) -> list[ObjectVersion]:
+        found = await self._catalog.sources([f"{one.execution_id}/{rest}" for one in executions])
         return [
             ObjectVersion(
                 *(of, one.execution_id, one.kind, one.config, one.config_version, one.created_at),
                 *(source.size, source.sha256.hex(), source.content_type),
             )
-            for one in family
+            for one in executions
             if (source := found.get(of := f"{one.execution_id}/{rest}"))
         ]
 

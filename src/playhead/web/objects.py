@@ -32,7 +32,7 @@ class Code:
         type: name of the adapter.
         version: version that its author has set.
         code: fingerprint of its source, or name and version of its package.
-        was: version or fingerprint in the object that it is compared with, if that differs; else None.
+        was: `version X` or `other code`, which produced the object that it is compared with; else None.
     """
 
     type: str
@@ -93,7 +93,8 @@ class ObjectView:
         lineage: whether the lineage is shown as a map or as a list.
         lineages: URLs of the page with each of both.
         versions: the objects with the same stage and path in the run and all replays of the family.
-        against: the one of these with which it is compared; None if there is no other one.
+        runs: those in the newest runs of the same config that are not in the family.
+        against: the one of the versions with which it is compared; None if there is no other one.
         sha256: SHA-256 of its content in hex, as it is recorded; None if it is not.
     """
 
@@ -107,6 +108,7 @@ class ObjectView:
     lineage: Literal["map", "list"]
     lineages: Mapping[str, str]
     versions: Sequence[ObjectVersion]
+    runs: Sequence[ObjectVersion]
     against: ObjectVersion | None
     sha256: str | None
 
@@ -147,6 +149,7 @@ async def show(ask: Ask) -> Shown[ObjectView]:
             for one in _LISTS
         },
         versions,
+        [one for one in await services.objects.in_runs(key) if one not in versions],
         against,
         version.sha256 if version else None if isinstance(sidecar, Missing) else sidecar.sha256,
     )
@@ -247,7 +250,7 @@ async def _sidecar(services: Services, key: str, against: ObjectVersion | None) 
         old = earlier.get(one.type)
         was = None
         if old and (old.version, old.code) != (one.version, one.code):
-            was = old.version if old.version != one.version else "other code"
+            was = f"version {old.version}" if old.version != one.version else "other code"
         adapters.append(Code(one.type, one.version, one.code, was))
     return SidecarView(
         source_key=_text(fields, "source_key"),
