@@ -100,7 +100,8 @@ async def show(ask: Ask) -> Shown[HomeView]:
     )
     shape = _shape(view)
     cells = _cells(view)
-    cells["news"] = "yes" if ask.text("mark") not in (None, shape) else ""
+    is_new = ask.text("mark") not in (None, shape)
+    cells["news"] = f"Reload: {view.verdict[0].lower()}{view.verdict[1:-1]}" if is_new else ""
     calls = [
         ApiCall("/api/v1/dead-letters/groups"),
         ApiCall("/api/v1/routes"),
@@ -110,7 +111,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
         ApiCall(f"/api/v1/executions?limit={2 * _NEWEST}"),
         ApiCall("/api/v1/system/health"),
     ]
-    return Shown("Now", view, calls, cells=cells, shape=f"{view.verdict} {shape}", mark=shape)
+    return Shown("Now", view, calls, cells=cells, shape=shape, mark=shape)
 
 
 def _verdict(count: int, *, uncertain: bool) -> str:
@@ -128,7 +129,7 @@ async def _next_command(ask: Ask) -> str:
 
 
 def _cells(view: HomeView) -> dict[str, str]:
-    cells = {"verdict": view.verdict}
+    cells: dict[str, str] = {}
     for need in view.needs:
         cells[f"title.{need.id}"] = need.title
         cells[f"detail.{need.id}"] = need.detail
@@ -149,6 +150,7 @@ def _shape(view: HomeView) -> str:
     """Return a text that changes when the page would have other rows, or rows in other states."""
     executions = [] if isinstance(view.executions, Missing) else view.executions
     parts = (
+        view.verdict,
         *(need.id for need in view.needs),
         *(f"{one.replay_batch_id} {one.state}" for one in view.replays),
         *(f"{one.execution_id} {one.status}" for one in [*view.running, *executions]),

@@ -99,7 +99,7 @@ def of_groups(groups: Sequence[DeadLetterGroup]) -> Iterator[Need]:
             f"{one.error_code}, in {counted(one.executions, 'execution')}",
             [
                 Step("Look at one", link("dead_letter", one.newest)),
-                Step(f"Resend {count}…", url("/dead-letters", group=one.group)),
+                Step("Resend…", url("/dead-letters", group=one.group)),
             ],
             one.last_failed_at,
         )
