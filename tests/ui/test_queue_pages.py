@@ -68,6 +68,9 @@ async def test_a_queue_shows_the_outdated_code_of_its_workers(site: Site):
     assert consumer["outdated"]
     assert [one["type"] for one in consumer["adapters"]] == ["upper"]
 
+    assert (await site.page("/queues")).count("old code") == 1
+    assert (await site.twin("/queues"))["view"]["outdated"] == ["words.upper"]
+
 
 async def test_a_queue_of_no_config_is_shown_while_it_holds_messages(site: Site):
     assert "no active config has a queue" in await site.page("/queues/old.queue", 404)

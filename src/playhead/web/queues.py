@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
@@ -84,23 +84,40 @@ class QueuesView:
 
     Attributes:
         queues: queues of the routes of all active configs, or why they cannot be read.
+        outdated: those of them that a process with old code consumes.
         next_url: next page.
     """
 
     queues: Sequence[QueueRow] | Missing
+    outdated: Collection[str]
     next_url: str | None
 
 
 async def show_all(ask: Ask) -> Shown[QueuesView]:
     cursor = ask.text("cursor")
-    page = await or_missing(ask.services.queues.routes(cursor, ROWS))
+    page, workers = await asyncio.gather(
+        or_missing(ask.services.queues.routes(cursor, ROWS)),
+        or_missing(ask.services.workers.list(None, MOST_ROUTES)),
+    )
     call = ApiCall(url("/api/v1/routes", limit=ROWS, cursor=cursor))
     if isinstance(page, Missing):
-        return Shown("Queues", QueuesView(page, None), [call])
+        return Shown("Queues", QueuesView(page, (), None), [call])
+    live = () if isinstance(workers, Missing) else workers.items
+    outdated = [
+        one.queue
+        for one in page.items
+        if any(consumer.outdated for consumer in _consumers(live, one.queue, one.adapters))
+    ]
     rows = [row_of(route) for route in page.items]
     next_url = url("/queues", cursor=page.next_cursor) if page.next_cursor else None
-    shape = " ".join(row.state for row in rows)
-    return Shown("Queues", QueuesView(rows, next_url), [call], cells=_cells(rows), shape=shape)
+    shape = " ".join(f"{row.state} {row.route.queue in outdated}" for row in rows)
+    return Shown(
+        "Queues",
+        QueuesView(rows, outdated, next_url),
+        [call, ApiCall("/api/v1/workers")],
+        cells=_cells(rows),
+        shape=shape,
+    )
 
 
 @dataclass(frozen=True, slots=True)
