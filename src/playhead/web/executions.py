@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from playhead.errors import BadRequest
 from playhead.model import Execution
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.web.page import ROWS, ApiCall, Ask, Page, Shown, checked_time, url
@@ -26,6 +27,7 @@ class ExecutionsView:
         next_href: next page; None: this is the last one.
         first_href: first page; None: this is it.
         is_filtered: whether a filter is set.
+        problem: why a filter is invalid; None if all are valid.
     """
 
     executions: Sequence[Execution]
@@ -34,30 +36,27 @@ class ExecutionsView:
     next_href: str | None
     first_href: str | None
     is_filtered: bool
+    problem: str | None = None
 
 
 async def show(ask: Ask) -> Shown[ExecutionsView]:
-    filters = {
-        "status": ask.choice("status", STATUSES),
-        "config": ask.text("config"),
-        "kind": ask.choice("kind", KINDS),
-        "tag": ask.text("tag"),
-        "since": ask.text("since"),
-        "until": ask.text("until"),
-    }
-    for name in ("since", "until"):
-        if text := filters[name]:
-            checked_time(name, text)
+    filters = {name: ask.text(name) for name in ("status", "config", "kind", "tag", "since", "until")}
+    configs = [one.name for one in (await ask.services.configs.list(None, ROWS)).items]
+    try:
+        _check(ask, filters)
+    except BadRequest as exc:
+        given = {**filters, "parent": ask.text("parent")}
+        view = ExecutionsView((), given, configs, None, None, is_filtered=True, problem=exc.detail)
+        return Shown("Executions", view, status=400)
     parent = await ask.execution("parent") if ask.text("parent") else None
     cursor = ask.text("cursor")
     where = ExecutionFilter(**{name: value for name, value in filters.items() if value}, parent=parent)
     page = await ask.services.executions.list(where, cursor, ROWS)
-    configs = await ask.services.configs.list(None, ROWS)
     given = {**filters, "parent": str(parent) if parent else None}
     view = ExecutionsView(
         executions=page.items,
         filters=given,
-        configs=[one.name for one in configs.items],
+        configs=configs,
         next_href=url("/executions", **given, cursor=page.next_cursor) if page.next_cursor else None,
         first_href=url("/executions", **given) if cursor else None,
         is_filtered=any(given.values()),
@@ -72,6 +71,15 @@ async def show(ask: Ask) -> Shown[ExecutionsView]:
         ended=not is_first and all(one.status != "running" for one in page.items),
         mark=str(page.items[0].execution_id) if is_first and page.items else "",
     )
+
+
+def _check(ask: Ask, filters: Mapping[str, str | None]) -> None:
+    """Raise `BadRequest` if a filter is invalid."""
+    ask.choice("status", STATUSES)
+    ask.choice("kind", KINDS)
+    for name in ("since", "until"):
+        if text := filters[name]:
+            checked_time(name, text)
 
 
 def _cells(executions: Sequence[Execution]) -> dict[str, str]:
