@@ -54,7 +54,7 @@ async def test_a_queue_without_a_worker_needs_attention_until_one_consumes_it(si
     assert "1 thing needs attention." in page
     assert len(re.findall(r'class="note (?:fail|warn)"', page)) == 1
     assert 'href="/queues/words.upper"' in page
-    mark = re.search(r"[?&;]mark=(\w+)", page)[1]
+    [mark] = re.findall(r"[?&;]mark=(\w+)", page)
     assert (await site.cells(f"/?mark={mark}"))["news"] == ""
 
     await site.consume("words.upper")

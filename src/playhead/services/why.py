@@ -137,8 +137,8 @@ class WhyService:
         where = f"stage {stage!r}" if stage else "its inputs and its other stages"
         raise NotFound(
             "object_not_found",
-            f"execution {line[0].id} has no object {path!r} in {where}.{hint} "
-            "For an output that is missing, enter the path of its input.",
+            f"execution {line[0].id} has no object {path!r} in {where}. "
+            f"For an output that is missing, enter the path of its input.{hint}",
         )
 
     async def _suffixes(self, key: str) -> list[str]:
