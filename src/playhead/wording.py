@@ -67,7 +67,7 @@ def left_out(plan: Plan) -> list[str]:
         "sidecars": (plan.left_out.sidecars, "sidecars and markers"),
         "not_stored": (plan.left_out.not_stored, "not committed or pruned"),
         "filtered": (plan.left_out.filtered, "not selected"),
-        "not_failed": (plan.left_out.not_failed, "not failed or unfinished"),
+        "not_failed": (plan.left_out.not_failed, "succeeded"),
         "aborted": (plan.left_out.aborted_not_selected, "unfinished, but not failed"),
         "over_limit": (plan.left_out.over_limit, "over the limit"),
     }
