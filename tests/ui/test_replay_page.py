@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -252,11 +254,49 @@ async def test_a_stale_worker_is_named(site: Site):
             loaded=LoadedCode("1.2.3", (adapter,)),
         )
 
-    page = await site.page(await counted(site, source))
+    path = await counted(site, source)
+    page = await site.page(path)
 
-    assert "1 of 2 workers runs split 1" in page
-    assert "old-host" in page
-    assert "about the code of the workers" in page
+    assert "<b>Worker 1 on old-host has old code of split 1 (current: 2)</b>" in page
+    assert "<small>Restart it, then count again." in page
+    repeated, other = (await site.twin(path))["view"]["code_warnings"]
+    assert "workers have loaded different code of adapter split" in repeated
+    assert "orkers have loaded different code" not in page
+    assert "its version is still" in other
+    assert "The source of adapter split has changed, but its version is still" in page
+
+
+async def test_workers_with_the_same_old_code_are_one_warning(site: Site):
+    source = await site.run(TWO)
+    await site.consume("words.upper", "words.split", worker="worker-1")
+    await site.consume("words.upper", "words.split", worker="worker-2")
+    site.code_here["here", "/x/steps.py"] = ("changed", "sha256:bb")
+
+    page = await site.page(await counted(site, source, "input", "upper"))
+
+    assert "<b>2 workers have old code of split and upper</b>" in page
+    assert "<small>worker 1 on here, worker 2 on here. Restart them, then count again." in page
+    assert "has changed since it was loaded" not in page
+
+
+async def test_numbers_of_the_form_say_what_they_count(site: Site):
+    source = await site.run({**TWO, "c.txt": b"bad"})
+    body = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split", "pace": {"rate": 0.01}}
+    answer = await site.http.post("/api/v1/replay", json=body, headers={"Prefer": "respond-async"})
+    batch = answer.json()["replay_batch_id"]
+    async with asyncio.timeout(30):
+        while (found := await site.get(f"replays/{batch}"))["objects_found"] != 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await site.services.control.pause(UUID(batch))
+
+    failed = await site.page(await counted(site, source, "input", "upper", only="failed"))
+    repeated = await site.page(await counted(site, source))
+
+    assert "<small>2 succeeded</small>" in failed
+    assert '3 messages in the source<small class="bad">1 failed</small>' in failed
+    published = found["objects_published"]
+    assert published < 2
+    assert f">{published} of 2 objects</a> of this stage" in repeated
 
 
 async def test_a_plan_that_does_not_exist_is_a_message(site: Site):

@@ -17,10 +17,18 @@ Warn = Callable[[str], None]
 """Called with each warning, before anything is recorded."""
 _SOURCE: Final = "sha256:"
 _MOST_NAMED: Final = 5
+_CHANGED: Final = "has changed since it was loaded by"
+_OTHER_HERE: Final = "this machine has another"
+_DIFFERENT: Final = "workers have loaded different code of adapter"
 
 
 def no_warning(_: str) -> None:
     """Ignore a warning."""
+
+
+def compares_code(warning: str) -> bool:
+    """Whether a warning is about code that differs from that of another worker, its file or this machine."""
+    return warning.startswith((_OTHER_HERE, _DIFFERENT)) or f" {_CHANGED} " in warning
 
 
 class CodeHere(Protocol):
@@ -222,11 +230,11 @@ def _outdated(consumers: Sequence[Worker], types: set[str]) -> Iterator[str]:
         subject, adapters = _listed(list(places)), ", ".join(sorted(kinds))
         if note == "changed":
             yield (
-                f"{name} has changed since it was loaded by {subject} (adapters: {adapters}). The old code "
+                f"{name} {_CHANGED} {subject} (adapters: {adapters}). The old code "
                 "runs until they are restarted; with --reload, workers restart themselves"
             )
         else:
-            yield f"this machine has another {name} than {subject} (adapters: {adapters})"
+            yield f"{_OTHER_HERE} {name} than {subject} (adapters: {adapters})"
 
 
 def _different(consumers: Sequence[Worker], types: set[str]) -> Iterator[str]:
@@ -239,7 +247,7 @@ def _different(consumers: Sequence[Worker], types: set[str]) -> Iterator[str]:
     for kind in sorted(codes):
         if len(codes[kind]) > 1:
             shown = "; ".join(f"{_short(code)} in {_listed(at)}" for code, at in codes[kind].items())
-            yield f"workers have loaded different code of adapter {kind}: {shown}"
+            yield f"{_DIFFERENT} {kind}: {shown}"
 
 
 def _place(worker: Worker) -> str:

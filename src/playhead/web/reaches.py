@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from playhead.engine.codecheck import compares_code
 from playhead.model import Counts, OnReplay, Pipeline, Plan, Worker, WorkerAdapter
 from playhead.web.pipelines import adapters_of
 
@@ -55,13 +56,15 @@ class StaleWorkers:
 
     Attributes:
         text: which, in a sentence.
-        others: what the other workers run; empty if no other worker runs it.
-        workers: the stale ones.
+        places: process and host of each.
     """
 
     text: str
-    others: str
-    workers: Sequence[Worker]
+    places: Sequence[str]
+
+    def repeats(self, warning: str) -> bool:
+        """Whether a warning of a plan names nothing but workers with old or different code."""
+        return compares_code(warning)
 
 
 def reached(
@@ -121,30 +124,13 @@ def reached(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Outdated:
-    """An adapter of which some workers have loaded outdated code.
-
-    Attributes:
-        old: what they run; its version only if that tells it from the current code.
-        new: what the other workers run.
-        is_version: whether the versions differ.
-        workers: number of workers with any code of it.
-    """
-
-    old: str
-    new: str
-    is_version: bool
-    workers: int
-
-
 def stale_workers(workers: Sequence[Worker]) -> list[StaleWorkers]:
     """Return the stale workers, grouped. The code of the worker that started last counts as current."""
     loaded: dict[str, list[tuple[Worker, WorkerAdapter]]] = defaultdict(list)
     for worker in workers:
         for one in worker.adapters:
             loaded[one.type].append((worker, one))
-    groups: dict[tuple[str, ...], list[_Outdated]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for kind in sorted(loaded):
         last = max(loaded[kind], key=lambda pair: (pair[0].started_at, pair[1].version))[1]
         old = [
@@ -153,25 +139,18 @@ def stale_workers(workers: Sequence[Worker]) -> list[StaleWorkers]:
             if one.code != last.code or "changed" in one.notes or "other_here" in one.notes
         ]
         versions = sorted({one.version for _, one in old})
-        is_version = last.version not in versions
-        name = f"{kind} {', '.join(versions)}" if is_version else f"an outdated version of {kind}"
+        is_raised = last.version not in versions
+        name = f"{kind} {', '.join(versions)} (current: {last.version})" if is_raised else kind
         if old:
-            groups[tuple(worker for worker, _ in old)].append(
-                _Outdated(name, f"{kind} {last.version}", is_version, len(loaded[kind]))
-            )
-    return [_stale([one for one in workers if one.worker_id in ids], found) for ids, found in groups.items()]
+            groups[tuple(worker for worker, _ in old)].append(name)
+    return [_stale([one for one in workers if one.worker_id in ids], names) for ids, names in groups.items()]
 
 
-def _stale(workers: Sequence[Worker], found: Sequence[_Outdated]) -> StaleWorkers:
-    """Describe workers with outdated adapters. A raised version says more than another fingerprint."""
-    named = [one for one in found if one.is_version] or found
-    total = max(one.workers for one in found)
-    rest = total - len(workers)
-    new = ", ".join(one.new for one in named) if named[0].is_version else "the current code"
-    of = f"{len(workers):,} of {total:,} workers" if total > 1 else "1 worker"
-    old = ", ".join(one.old for one in named)
-    return StaleWorkers(
-        f"{of} {'runs' if len(workers) == 1 else 'run'} {old}",
-        f"{rest:,} {'runs' if rest == 1 else 'run'} {new}" if rest > 0 else "",
-        workers,
+def _stale(workers: Sequence[Worker], adapters: Sequence[str]) -> StaleWorkers:
+    places = [f"{one.kind} {one.pid} on {one.host}" for one in workers]
+    subject = (
+        f"{places[0][0].upper()}{places[0][1:]} has" if len(places) == 1 else f"{len(places):,} workers have"
     )
+    *first, last = adapters
+    names = f"{', '.join(first)} and {last}" if first else last
+    return StaleWorkers(f"{subject} old code of {names}", places)
