@@ -28,7 +28,9 @@ async def test_an_empty_home_names_the_next_command(tmp_path: Any, site: Site):
     assert "playhead run words inputs/" in await site.page("/")
 
     empty = Site(str(tmp_path))
-    assert "playhead init" in await empty.page("/")
+    page = await empty.page("/")
+    assert "playhead init" in page
+    assert "The catalog of this server" in page
     await empty.close()
 
 

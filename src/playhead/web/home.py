@@ -38,6 +38,7 @@ class HomeView:
         executions: the newest executions, without those in `running`; or why they cannot be read.
         endings: state and text, by execution, of replays that stopped: paused, stalled, cancelled or refused.
         next_command: command to run next, if there is no execution yet; else empty.
+        catalog: which catalog the server reads, such as `sqlite 3.46.1 in /home/ann/.playhead/playhead.db`.
     """
 
     verdict: str
@@ -49,6 +50,7 @@ class HomeView:
     executions: Sequence[Execution] | Missing
     endings: Mapping[UUID, tuple[str, str]]
     next_command: str
+    catalog: str
 
 
 async def show(ask: Ask) -> Shown[HomeView]:
@@ -97,6 +99,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
         else [one for one in newest.items if one.execution_id not in known][:_NEWEST],
         endings([one for page in (ended, replays) if not isinstance(page, Missing) for one in page.items]),
         await _next_command(ask) if not isinstance(newest, Missing) and not newest.items else "",
+        health.catalog.detail or "",
     )
     shape = _shape(view)
     cells = _cells(view)
