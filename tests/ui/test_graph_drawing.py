@@ -138,6 +138,13 @@ def test_a_state_is_a_word_and_a_class(tally: Tally, classes: list[str], parts: 
     assert box.content.note == ("" if tally.total else "not reached")
 
 
+def test_each_count_without_a_word_has_a_sign():
+    drawing = draw(handbook(index=Tally(1182, 19, 402_000, 31)), Links({}), Choice())
+    macros: Any = environment("1.0.0").get_template("graph.svg.html").module
+    signs = re.findall(r'<tspan aria-hidden="true">(.) </tspan> <tspan>([\d,]+)', macros.drawing(drawing))
+    assert signs == [("✕", "19"), ("◔", "402,000"), ("⊘", "31")]
+
+
 def test_one_failure_among_a_million_is_visible_in_the_bar():
     drawing = draw(handbook(index=Tally(1_000_000, 1)), Links({}), Choice())
     bars = next(box.content.bars for box in drawing.boxes if box.content.name == "index")
