@@ -31,6 +31,17 @@ async def test_an_object_shows_its_content_its_way_and_what_was_made_of_it(site:
     assert view["ancestry"]["made_count"] == 1
 
 
+async def test_a_long_path_is_shortened_where_the_page_repeats_it(site: Site):
+    path = "a-folder-with-a-long-name/" * 4 + "x.md"
+    execution = await site.run({path: b"one two"})
+
+    page = await site.page(url("/objects", key=f"{execution}/shouted/{path}"))
+
+    end = "/…" + f"shouted/{path}"[-40:]
+    assert f"<b>shouted{end}</b>" in page
+    assert f">input{end}</a>" in page
+
+
 async def test_an_input_has_no_way_and_shows_what_was_made_of_it(site: Site):
     execution = await site.run({"a.md": b"one two"})
 
