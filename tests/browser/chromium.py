@@ -28,6 +28,7 @@ PATIENCE_MS: Final = 30_000
 """For anything that is waited for. Far above what it takes: a busy machine must not fail a test."""
 WIDE: Final = {"width": 1440, "height": 900}
 NARROW: Final = {"width": 320, "height": 700}
+PHONE: Final = {"width": 390, "height": 844}
 
 # Reports violations of the policy of a page. The browser does not write all of them to the console.
 _WATCH: Final = """

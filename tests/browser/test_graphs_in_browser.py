@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.chromium import Visitor, expect
+from tests.browser.chromium import PHONE, Visitor, expect
+from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
 
 if TYPE_CHECKING:
@@ -103,3 +104,20 @@ def test_27_the_drawing_is_usable_by_keyboard_alone(demo: Demo, visitor: Visitor
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
     page.wait_for_url("**route=segment**")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/executions/{run}?stage=vectors",
+        "/objects?key={second}/vectors/guide/replay-000/0001.json",
+        "/executions/{run}?tab=config",
+    ],
+)
+def test_what_is_wider_than_the_window_begins_at_what_is_chosen(demo: Demo, visit: Visit, path: str):
+    page = visit(demo.deployment.url, viewport=PHONE).open(demo.url(path))
+
+    for one in page.locator(".graph [aria-current], .lin rect.here, .tabs [aria-current]").all():
+        box = one.bounding_box()
+        assert box
+        assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"]

@@ -152,6 +152,12 @@ document.addEventListener("visibilitychange", begin);
 addEventListener("pagehide", () => { wanted += 1; free(); });
 addEventListener("pageshow", (event) => { if (event.persisted) begin(); });
 
+// -- what is wider than the window begins at what is chosen
+for (const one of all(".graph, .lin, .tabs")) {
+  const box = one.querySelector("[aria-current], .here")?.getBoundingClientRect(), view = one.getBoundingClientRect();
+  if (box && box.right > view.right - 8) one.scrollLeft += box.left - view.left - 16;
+}
+
 showTimes();
 showKeys();
 begin();
