@@ -11,7 +11,7 @@ import pytest
 from playhead.web.app import PAGES
 from tests.acceptance.processes import client
 from tests.browser.accessibility import violations
-from tests.browser.chromium import NARROW, Visitor, expect
+from tests.browser.chromium import NARROW, PHONE, Visitor, expect
 from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
 from tests.browser.examples import EXAMPLES, URLS
@@ -35,6 +35,17 @@ TOO_WIDE = """width => {
     .concat(`the page is ${document.documentElement.scrollWidth} pixels wide`);
 }"""
 """The elements that make a page wider than a window."""
+CUT_ON_A_PHONE = """() => {
+  const width = document.documentElement.clientWidth, found = [];
+  for (const one of document.querySelectorAll(".t :is(td, tfoot th), .nav a")) {
+    const box = one.getBoundingClientRect(), text = one.textContent.trim();
+    if (box.right > width || box.left < 0 || (text.length > 9 && box.width < 60)) found.push(one.outerHTML);
+  }
+  const counts = document.querySelectorAll("main .t:not(.slim) tr > .n:not(thead *, :empty)");
+  return found.concat([...counts].filter((one) => !one.dataset.h).map((one) => one.outerHTML));
+}"""
+"""Entries of the menu and cells that are out of the window or too narrow to be read. Also counts without a
+word, because the heads of tables are not shown on a phone."""
 
 
 def test_every_page_has_an_example():
@@ -104,6 +115,13 @@ def test_37_no_page_violates_the_policy_and_38_each_fits_320_pixels(demo: Demo, 
 
     assert page.evaluate(TOO_WIDE, NARROW["width"]) == []
     assert page.evaluate("document.getAnimations().filter(one => one.playState === 'running').length") == 0
+
+
+@every_url
+def test_a_phone_shows_the_whole_menu_and_the_whole_rows_of_tables(demo: Demo, visit: Visit, path: str):
+    page = visit(demo.deployment.url, viewport=PHONE).open(demo.url(path))
+
+    assert page.evaluate(CUT_ON_A_PHONE) == []
 
 
 @every_page

@@ -36,7 +36,7 @@ async def test_queues_are_listed_with_their_numbers(site: Site):
 
     page = await site.page("/queues")
 
-    assert "words/upper" in page
+    assert "words/<wbr>upper" in page
     assert 'href="/queues/words.upper"' in page
     assert "3 messages wait, and no worker consumes the queue" in page
     view = (await site.twin("/queues"))["view"]
