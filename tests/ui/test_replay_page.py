@@ -293,7 +293,7 @@ async def test_numbers_of_the_form_say_what_they_count(site: Site):
     repeated = await site.page(await counted(site, source))
 
     assert "<small>2 succeeded</small>" in failed
-    assert '3 messages in the source<small class="bad">1 failed</small>' in failed
+    assert '3 messages<small>in the source</small><small class="bad">1 failed</small>' in failed
     published = found["objects_published"]
     assert published < 2
     assert f">{published} of 2 objects</a> of this stage" in repeated
