@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.acceptance.processes import client
-from tests.browser.chromium import Streams, Visitor, expect, hide, wait_until
+from tests.browser.chromium import PHONE, WIDE, Streams, Visitor, expect, hide, wait_until
 from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
 
@@ -25,6 +27,12 @@ CHANGE_STATES = """async ([word, sentence]) => {
   for (const one of document.querySelectorAll("td [data-part^='state.'] .st > span")) one.textContent = word;
   for (const cell of document.querySelectorAll("[data-live^='say.']")) cell.textContent = sentence;
   for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+}"""
+GROW = """async () => {
+  const counts = document.querySelectorAll(":is(.tabs, .tally, .t .n) [data-live], .t .n[data-live]");
+  for (const count of counts) count.textContent = "1,234";
+  for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+  return counts.length;
 }"""
 STATES = [
     ("idle", "The queue is empty. Its workers wait for messages."),
@@ -142,6 +150,18 @@ def test_35_live_numbers_move_nothing_and_reset_nothing(demo: Demo, visitor: Vis
     expect(page.locator("#q")).to_have_value("half a wor")
     expect(page.locator("#q")).to_be_focused()
     expect(page.locator("details.curl")).to_have_attribute("open", "")
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("path", ["/", "/executions", "/executions/{paced}", "/replays", LIVE])
+def test_35_counts_that_grow_move_nothing(demo: Demo, visit: Visit, path: str, viewport: dict[str, int]):
+    page = visit(demo.deployment.url, viewport=viewport).open(demo.url(path))
+    expect(state(page)).to_have_text("Live")
+    page.evaluate(WATCH_SHIFTS)
+
+    assert page.evaluate(GROW) > 0
+
+    assert page.evaluate("shifts") == []
 
 
 def test_35_a_panel_and_an_input_survive_a_change_of_the_state(demo: Demo, visitor: Visitor):
