@@ -155,6 +155,21 @@ async def test_one_dead_letter_leads_to_its_input_its_message_and_a_replay(site:
     assert "there is no dead letter" in await site.page(f"/dead-letters/{message}", 404)
 
 
+async def test_a_dead_letter_names_the_replay_that_has_processed_its_object(site: Site):
+    source = await site.run({"a": b"bad"})
+    letter = (await site.items("dead-letters"))[0]["correlation_id"]
+    page = await site.page(f"/dead-letters/{letter}")
+    assert "processed the same object" not in page
+    await site.apply(WORDS.replace("{type: upper}", "{type: split}"))
+
+    replay = await site.replay(source, "input", "upper")
+    await site.work()
+
+    page = await site.page(f"/dead-letters/{letter}")
+    assert "The route has processed the same object since" in page
+    assert f'href="/executions/{replay["execution_id"]}"' in page
+
+
 async def test_the_middle_of_a_long_traceback_is_folded(site: Site, monkeypatch):
     await site.run({"a": b"bad"})
     [row] = (await site.twin(f"/dead-letters?group={(await group_of(site))['group']}"))["view"]["rows"]

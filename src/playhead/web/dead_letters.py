@@ -9,8 +9,15 @@ from typing import Final
 from uuid import UUID
 
 from playhead import keys
-from playhead.errors import NotFound
-from playhead.model import MOST_COUNTED, ConfigVersion, DeadLetter, DeadLetterDetail, DeadLetterGroup
+from playhead.errors import BadRequest, NotFound
+from playhead.model import (
+    MOST_COUNTED,
+    ConfigVersion,
+    DeadLetter,
+    DeadLetterDetail,
+    DeadLetterGroup,
+    Lineage,
+)
 from playhead.web.links import link
 from playhead.web.page import ROWS, Action, ApiCall, Ask, Crumb, Page, Redirect, Shown, checked_time, url
 from playhead.web.render import capped
@@ -178,6 +185,7 @@ class LetterView:
         stage: stage of its input object.
         replay_url: page that replays only this object.
         group_url: dead letters that failed alike.
+        success: newest message in which its route has processed the same object since; None without one.
     """
 
     letter: DeadLetterDetail
@@ -187,6 +195,7 @@ class LetterView:
     stage: str
     replay_url: str
     group_url: str
+    success: Lineage | None
 
 
 async def show(ask: Ask) -> Shown[LetterView]:
@@ -196,7 +205,8 @@ async def show(ask: Ask) -> Shown[LetterView]:
     head, folded, tail = _fold(lines)
     stage, path = await _place(ask, letter)
     replay = _replay_url(letter, stage, path)
-    view = LetterView(letter, head, folded, tail, stage, replay, url("/dead-letters", group=letter.group))
+    group_url, success = url("/dead-letters", group=letter.group), await _success(ask, letter)
+    view = LetterView(letter, head, folded, tail, stage, replay, group_url, success)
     place = f"{letter.config}/{letter.route}"
     calls = [
         ApiCall(f"/api/v1/dead-letters/{identity}"),
@@ -204,6 +214,23 @@ async def show(ask: Ask) -> Shown[LetterView]:
     ]
     crumbs = [Crumb("Dead letters", "/dead-letters"), Crumb(place, view.group_url), Crumb(str(identity)[-8:])]
     return Shown(f"Dead letter in {letter.route}", view, calls, crumbs)
+
+
+async def _success(ask: Ask, letter: DeadLetter) -> Lineage | None:
+    """Return the newest message in which the route has processed the object of a dead letter since."""
+    try:
+        found = await ask.services.lineage.chain_of_object(letter.input_key, "down", None, ROWS)
+    except (BadRequest, NotFound):
+        return None
+    since = [
+        one
+        for one in found.items
+        if (one.input_key, one.config, one.route) == (letter.input_key, letter.config, letter.route)
+        and one.status == "completed"
+        and one.ended_at
+        and one.ended_at > letter.failed_at
+    ]
+    return max(since, key=lambda one: one.ended_at or "", default=None)
 
 
 def _fold(lines: Sequence[str]) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
