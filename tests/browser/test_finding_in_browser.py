@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.acceptance.processes import open_deployment
-from tests.browser.chromium import Visitor, expect
+from tests.browser.chromium import PHONE, Visitor, expect
 from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
 
@@ -251,3 +251,24 @@ def test_09_an_unknown_name_is_a_page_with_similar_names(
     assert answer is not None
     assert answer.status == 404
     assert page.locator(f"main a[href='{known}']").count() >= 1
+
+
+@pytest.mark.parametrize("page_of", ["/executions", "/dead-letters"])
+def test_filters_are_folded_on_a_phone_until_one_is_set(demo: Demo, visit: Visit, page_of: str):
+    visitor = visit(demo.deployment.url, viewport=PHONE)
+    page = visitor.open(page_of)
+    field = page.get_by_label("Config")
+    expect(field).to_be_hidden()
+    row = page.locator("tbody tr").first.bounding_box()
+    assert row
+    assert row["y"] < PHONE["height"] / 2
+
+    page.get_by_text("Filter", exact=True).first.click()
+    field.fill("handbook")
+    field.press("Enter")
+    page.wait_for_url("**config=handbook**")
+
+    expect(field).to_have_value("handbook")
+    expect(field).to_be_visible()
+    wide = visit(demo.deployment.url).open(page_of)
+    expect(wide.get_by_label("Config")).to_be_visible()
