@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from playhead.engine.codecheck import compares_code
 from playhead.model import Counts, OnReplay, Pipeline, Plan, Worker, WorkerAdapter
 from playhead.web.pipelines import adapters_of
 
@@ -61,10 +60,6 @@ class StaleWorkers:
 
     text: str
     places: Sequence[str]
-
-    def repeats(self, warning: str) -> bool:
-        """Whether a warning of a plan names nothing but workers with old or different code."""
-        return compares_code(warning)
 
 
 def reached(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from playhead.engine.codecheck import compares_code
 from playhead.engine.preview import NO_CONSUMER
 from playhead.errors import NotFound, PlanChanged, PlayheadError
 from playhead.ids import uuid7
@@ -103,7 +104,7 @@ class ReplayView:
         left_out: what the plan leaves out, with the reasons.
         stale: workers with outdated code.
         unconsumed: reached routes that no live worker consumes.
-        code_warnings: the other warnings of the plan about workers and their code.
+        code_warnings: warnings of the plan about workers and their code that `stale` does not repeat.
         warnings: its warnings about the objects.
         earlier: replays of the same stage into the same route, newest first.
         problem: why the form was not followed.
@@ -168,7 +169,9 @@ async def page(
         left_out=left_out(plan) if plan else (),
         stale=stale,
         unconsumed=_unconsumed(plan) if plan else (),
-        code_warnings=[one for one in warnings if one not in about_objects],
+        code_warnings=[
+            one for one in warnings if one not in about_objects and not (stale and compares_code(one))
+        ],
         warnings=[one for one in warnings if one in about_objects],
         earlier=await _earlier(services, form, source),
         problem=problem,
