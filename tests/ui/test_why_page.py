@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from uuid import UUID
+
 from playhead.web.page import url
 from tests.ui.site import Site
+from tests.ui.test_replays_pages import SLOW, replayed
 
 
 async def test_a_failed_input_is_explained_by_route(site: Site):
@@ -37,6 +41,22 @@ async def test_an_item_of_a_replay_is_followed_through_its_source(site: Site):
     view = (await site.twin(url("/why", execution_id=replay, path=f"{execution}/input/a.md")))["view"]
 
     assert [part["execution"]["execution_id"] for part in view["parts"]] == [execution, replay]
+
+
+async def test_a_message_that_a_paused_replay_has_not_published_is_not_said_to_wait(site: Site):
+    execution = await site.run({f"{n}.md": b"one" for n in range(9)})
+    replay = await replayed(site, execution, **SLOW)
+    async with asyncio.timeout(30):
+        while (await site.get(f"replays/{replay['replay_batch_id']}"))["objects_found"] < 9:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await site.services.control.pause(UUID(replay["replay_batch_id"]))
+
+    why = await site.get(f"executions/{replay['execution_id']}/why", path=f"{execution}/input/8.md")
+
+    [route] = [one for one in why["routes"] if one["outcome"] == "pending"]
+    assert route["explanation"] == (
+        "the replay is paused: it is not published yet, or it waits in queue words.split"
+    )
 
 
 async def test_an_unknown_path_is_answered_with_similar_ones_and_a_form(site: Site):

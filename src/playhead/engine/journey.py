@@ -169,11 +169,20 @@ def _explain(group: Group, at: Visited) -> str:
         case "running":
             return f"a worker processes it, attempt {first.attempts if first else 1}"
         case "pending":
-            return f"it waits in queue {route.queue}" if route else "it waits for a worker"
+            waits = f"it waits in queue {route.queue}" if route else "it waits for a worker"
+            return f"{_unpublished(group.route, at.replay)}{waits}"
         case "cancelled":
             return group.reason or "the execution was cancelled before"
         case _:
             return group.reason
+
+
+def _unpublished(route: str, replay: Replay | None) -> str:
+    """Return why a message may not be in the queue yet; empty if it is."""
+    if replay is None or replay.status is not None or replay.to_route.rpartition("/")[2] != route:
+        return ""
+    by = " by its canary" if replay.paused_by == "canary" else ""
+    return f"the replay is {replay.state}{by}: it is not published yet, or "
 
 
 def _brief(text: str) -> str:
