@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.acceptance.processes import open_deployment
-from tests.browser.chromium import PHONE, Visitor, expect
+from tests.browser.chromium import PHONE, Visitor, expect, wait_until
 from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
 
@@ -97,9 +97,17 @@ def which_code_produced_it(ask: Asker) -> None:
     ask.reads("sections 2", "sha256:", "handbook v")
 
 
+def shows_again(page: Page, text: str) -> bool:
+    """Load a page again, and return whether it shows a text."""
+    page.reload()
+    return text in page.locator("main").inner_text()
+
+
 def why_does_nothing_happen(ask: Asker) -> None:
-    ask.reads("sounds.transcribe")
+    # Each pause ends with an attempt, after which the next pause begins.
+    wait_until(ask.page, lambda: shows_again(ask.page, "sounds.transcribe"))
     ask.click(ask.page.get_by_role("link", name="Queues", exact=True))
+    wait_until(ask.page, lambda: shows_again(ask.page, "needs transcribe"))
     expect(ask.page.locator("tr", has_text="sounds.transcribe")).to_contain_text(
         "needs transcribe, which this process has not loaded"
     )
