@@ -631,6 +631,18 @@ async def test_open_messages_are_counted_by_config_route_and_state(catalog: Cata
     }
 
 
+async def test_retries_are_counted_by_config_and_route(catalog: Catalog, lab: Lab):
+    assert await catalog.retries_by_route() == {}
+    run = await lab.started("a.md", "b.md", "c.md")
+    for identity, delay in ((run.ids[0], 300), (run.ids[1], 60)):
+        await lab.fail(await lab.claim(identity), delay=delay)
+
+    [(route, retries)] = (await catalog.retries_by_route()).items()
+
+    assert (route, retries.messages) == (("docs", "convert"), 2)
+    assert 0 < retries.seconds <= 60
+
+
 async def test_dead_letters_are_counted_by_config_and_route(catalog: Catalog, lab: Lab):
     assert await catalog.dead_by_route() == {}
     run = await lab.started("a.md", "b.md", "c.md")

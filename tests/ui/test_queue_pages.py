@@ -27,6 +27,9 @@ def test_the_state_of_a_queue_says_why_nothing_happens():
     no_worker = row_of(a_route(queue_depth=12, workers=0))
     assert no_worker.state == "no_worker"
     assert no_worker.sentence.startswith("12 messages wait, and no worker consumes the queue.")
+    retrying = row_of(a_route(retrying=2, retry_seconds=59.7))
+    assert retrying.state == "retrying"
+    assert retrying.sentence == "2 messages wait for the next attempt. The first is due in 60 s."
     paused = row_of(a_route(queue_depth=12, paused=RoutePause(60.2, "quota used up.", "api")))
     assert (paused.state, paused.sentence) == ("paused", "Paused: quota used up. It continues in 60 s.")
 

@@ -71,10 +71,11 @@ async def queues(
         output.emit_list(items, rest)
         return exits.OK
     output.table(
-        ("QUEUE", "ROUTE", "WAITING", "IN FLIGHT", "DEAD", "WORKERS", "STAGE", "TO"),
+        ("QUEUE", "ROUTE", "WAITING", "IN FLIGHT", "RETRYING", "DEAD", "WORKERS", "STAGE", "TO"),
         [
             (
-                *(r.queue, f"{r.config}/{r.route}", r.queue_depth, r.in_flight, r.dead, r.workers),
+                *(r.queue, f"{r.config}/{r.route}", r.queue_depth, r.in_flight, r.retrying),
+                *(r.dead, r.workers),
                 *(r.stage, ",".join(r.to)),
             )
             for r in items

@@ -128,6 +128,9 @@ class RouteStatus:
         to: routes that receive its outputs.
         queue_depth: messages in the queue that are ready.
         in_flight: messages of the queue that are delivered and not acknowledged.
+        retrying: messages of the route that are not in the queue, but wait for their next attempt; over all
+            routes, at most 10,000 are counted.
+        retry_seconds: seconds until the first of them is due; None without one.
         dead: dead letters of the route, over all versions of the config.
         workers: live processes that consume the queue.
         paused: why no attempt starts now, or what a worker lacks; None if the route is not paused.
@@ -146,3 +149,5 @@ class RouteStatus:
     workers: int
     paused: RoutePause | None = None
     on_replay: OnReplay = "run"
+    retrying: int = 0
+    retry_seconds: float | None = None

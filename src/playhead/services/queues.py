@@ -51,6 +51,7 @@ class QueueService:
         left = [lane for lane in lanes if lane[:2] > after]
         shown = [(config, route) for config, _, route in left[:limit]]
         dead = await self._catalog.dead_by_route()
+        retries = await self._catalog.retries_by_route()
         workers = await self._catalog.workers()
         pauses = await self._catalog.pauses()
         depths = await self._depths([route.queue for _, route in shown])
@@ -68,6 +69,8 @@ class QueueService:
                 workers=sum(route.queue in worker.queues for worker in workers),
                 paused=pause_of_route(pauses, config, route),
                 on_replay=route.on_replay or "run",
+                retrying=waiting.messages if (waiting := retries.get((config, route.name))) else 0,
+                retry_seconds=waiting.seconds if waiting else None,
             )
             for config, route in shown
         ]

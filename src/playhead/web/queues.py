@@ -19,7 +19,7 @@ PEEKED: Final = 20
 """Messages of a queue that its page shows."""
 MOST_ROUTES: Final = 1000
 """Routes among which a queue is looked for at once."""
-State = Literal["no_worker", "paused", "busy", "external", "unattended", "idle"]
+State = Literal["no_worker", "paused", "busy", "retrying", "external", "unattended", "idle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class QueueRow:
     Attributes:
         route: the route, with the numbers of its queue.
         state: `no_worker`: messages wait, and no process consumes the queue. `unattended`: no process
-            consumes it, but it is empty.
+            consumes it, but it is empty. `retrying`: it is empty, but messages wait for their next attempt.
         sentence: why messages of the queue are processed, or are not.
     """
 
@@ -55,6 +55,10 @@ def row_of(route: RouteStatus) -> QueueRow:
     if route.queue_depth or route.in_flight:
         processed = f"{route.in_flight:,} {'is' if route.in_flight == 1 else 'are'} being processed"
         return QueueRow(route, "busy", f"{waiting}, and {processed}.")
+    if route.retrying:
+        wait = f"{route.retrying:,} {'message waits' if route.retrying == 1 else 'messages wait'}"
+        due = f"The first is due in {route.retry_seconds or 0:,.0f} s."
+        return QueueRow(route, "retrying", f"{wait} for the next attempt. {due}")
     return QueueRow(route, "idle", "The queue is empty. Its workers wait for messages.")
 
 

@@ -29,7 +29,7 @@ from playhead.model import (
     RouteCounts,
     RowState,
 )
-from playhead.ports.catalog.browse import ExecutionFilter, IdKind
+from playhead.ports.catalog.browse import ExecutionFilter, IdKind, Retries
 
 
 class BrowsePart(Part):
@@ -252,6 +252,10 @@ class BrowsePart(Part):
             return counts.sum_by_route((lanes[lane], state, number) for lane, state, number in rows)
 
         return await self._db.read(count)
+
+    async def retries_by_route(self) -> dict[tuple[str, str], Retries]:
+        rows = await self._db.read(lambda db: db.rows(SQL.retries_by_route, limit=MOST_COUNTED))
+        return {(config, route): Retries(count, max(due, 0.0)) for config, route, count, due in rows}
 
     async def dead_by_route(self) -> dict[tuple[str, str], int]:
         rows = await self._db.read(lambda db: db.rows(SQL.dead_by_route))

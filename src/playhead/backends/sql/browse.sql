@@ -214,6 +214,15 @@ SELECT m.lane, m.state, count(*) FROM executions e
 CROSS JOIN messages m INDEXED BY messages_by_state ON m.execution = e.n AND m.state IN ({OPEN})
 WHERE NOT e.settled GROUP BY m.lane, m.state
 
+-- name: retries_by_route
+-- How many messages of each route wait for their next attempt, and when the first one is due. Those that are due first
+-- are counted, up to the limit.
+SELECT v.name, l.route, sum(r.count)::bigint, min(r.due) - playhead_now() FROM (
+  SELECT d.lane, count(*) AS count, min(d.not_before) AS due FROM (
+    SELECT m.lane, m.not_before FROM messages m /* INDEXED BY messages_due */
+    WHERE m.published = {UNPUBLISHED} AND m.state = {RETRY} ORDER BY m.not_before LIMIT :limit) d GROUP BY d.lane) r
+JOIN lanes l ON l.id = r.lane JOIN config_versions v ON v.id = l.config_version GROUP BY 1, 2
+
 -- name: dead_by_route
 -- How many dead letters each route has.
 SELECT v.name, l.route, sum(d.count)::bigint FROM (

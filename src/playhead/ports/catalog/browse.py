@@ -21,6 +21,18 @@ IdKind = Literal["execution", "batch", "message"]
 """Whose id: an execution's, a replay batch's or a message's."""
 
 
+class Retries(NamedTuple):
+    """Messages that wait for their next attempt.
+
+    Attributes:
+        messages: their number.
+        seconds: until the first of them is due.
+    """
+
+    messages: int
+    seconds: float
+
+
 class ExecutionFilter(NamedTuple):
     """Executions that meet all given conditions.
 
@@ -187,6 +199,13 @@ class Browse(Protocol):
     async def open_by_route(self) -> dict[tuple[str, str, RowState], int]:
         """Return how many messages are open by (config, route, state); only those there are any of. It costs
         in proportion to them, not to what has ended."""
+        ...
+
+    async def retries_by_route(self) -> dict[tuple[str, str], Retries]:
+        """Return how many messages wait for their next attempt, by (config, route).
+
+        At most 10,000 are counted over all routes: those that are due first.
+        """
         ...
 
     async def dead_by_route(self) -> dict[tuple[str, str], int]:
