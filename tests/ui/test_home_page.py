@@ -69,8 +69,11 @@ async def test_a_paused_replay_needs_attention_however_many_came_after_it(
 ):
     monkeypatch.setattr(home, "ROWS", 1)
     source = await site.run({"a": b"good"})
-    paused = (await replayed(site, source, **SLOW))["replay_batch_id"]
+    begun = await replayed(site, source, **SLOW)
+    paused = begun["replay_batch_id"]
     await site.services.control.pause(UUID(paused))
+    page = await site.page(f"/executions/{begun['execution_id']}")
+    assert "The replay is paused: its page has the button to resume it." in page
     await site.consume("words.split")
     await site.replay(source, "shouted", "split")
 

@@ -23,6 +23,7 @@ from playhead.model import (
 from playhead.services import Services
 from playhead.web import execution_tabs as tabs
 from playhead.web.execution_tabs import FamilyTab, MessagesTab, ObjectsTab, Tab
+from playhead.web.needs import STOPPED
 from playhead.web.outcomes import Outcome, outcomes
 from playhead.web.page import Action, Answer, ApiCall, Ask, Crumb, Missing, Redirect, Shown, or_missing, url
 from playhead.web.page import Page as PageOf
@@ -108,18 +109,21 @@ class ExecutionView:
     content: Overview | ObjectsTab | MessagesTab | FamilyTab | ConfigVersion
 
 
-def verdict(of: Execution) -> Verdict:
-    """Return what became of an execution, in one sentence."""
+def verdict(of: Execution, batch: Replay | None = None) -> Verdict:
+    """Return what became of an execution, in one sentence. `batch` is the replay that it is."""
     counts = of.counts
     total = counted(counts.total, "message")
     if of.kind == "adopted":
         sentence = "Another program stored these objects. Playhead can replay them, and changes none of them."
         return Verdict("none", "Adopted", sentence, "info")
     if of.status == "running":
-        if not counts.total:
-            return Verdict("running", "Running", "No messages yet: the inputs are being listed.", "info")
         failed = f", {number(counts.failed)} failed" if counts.failed else ""
         sentence = f"{number(counts.pending)} of {total} to go{failed}."
+        if batch and batch.state in STOPPED:
+            sentence = f"{sentence} The replay is {batch.state}: its page has the button to resume it."
+            return Verdict(batch.state, batch.state.capitalize(), sentence, "warn")
+        if not counts.total:
+            return Verdict("running", "Running", "No messages yet: the inputs are being listed.", "info")
         return Verdict("running", "Running", sentence, "fail" if counts.failed else "info")
     if of.status == "cancelled":
         done = f"{number(counts.completed)} of {total} were done before."
@@ -163,7 +167,7 @@ async def show(ask: Ask) -> Answer:
     newest = await services.configs.get(execution.config) if execution.config else None
     batch = await services.executions.replay(execution.replay_batch_id) if execution.replay_batch_id else None
     content = await (_overview(ask, execution) if tab == "overview" else tabs.READ[tab](ask, execution))
-    became = verdict(execution)
+    became = verdict(execution, batch)
     said = became.sentence
     if isinstance(content, Overview) and content.waits:
         said = f"{said} {_waiting(content.waits)}"
@@ -179,7 +183,7 @@ async def show(ask: Ask) -> Answer:
         content=content,
     )
     found = _cells(execution) | {"verdict": said}
-    shape = f"{execution.status} {execution.counts.failed > 0}"
+    shape = f"{became.state} {execution.counts.failed > 0}"
     if isinstance(content, Overview) and isinstance(content.pipeline, PipelineCard):
         found |= cells(content.pipeline.map)
         shape = f"{shape} {content.pipeline.shape}"
@@ -268,7 +272,9 @@ async def _paused(services: Services, execution: UUID) -> dict[str, RoutePause]:
 
 
 async def _groups(services: Services, execution: UUID) -> list[DeadLetterGroup]:
-    return (await services.queues.dead_letter_groups(execution=execution, limit=_GROUPS)).items
+    """Return the newest groups of its dead letters, the largest first."""
+    groups = (await services.queues.dead_letter_groups(execution=execution, limit=_GROUPS)).items
+    return sorted(groups, key=lambda group: -group.count)
 
 
 def _tabs(of: Execution, current: str) -> list[Tab]:

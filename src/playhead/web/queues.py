@@ -78,6 +78,7 @@ def _cells(rows: Sequence[QueueRow]) -> dict[str, str]:
     for row in rows:
         cells[f"waiting.{row.route.queue}"] = f"{row.route.queue_depth:,}"
         cells[f"flight.{row.route.queue}"] = f"{row.route.in_flight:,}"
+        cells[f"workers.{row.route.queue}"] = f"{row.route.workers:,}"
         cells[f"say.{row.route.queue}"] = row.sentence
     return cells
 
