@@ -46,6 +46,23 @@ CUT_ON_A_PHONE = """() => {
 }"""
 """Entries of the menu and cells that are out of the window or too narrow to be read. Also counts without a
 word, because the heads of tables are not shown on a phone."""
+UNTIDY_ON_A_PHONE = """() => {
+  const found = [];
+  for (const text of document.querySelectorAll("main :is(.t, .fam) .st > span")) {
+    text.textContent = "all published; 3 messages failed";
+    const room = text.closest("td, li").getBoundingClientRect().right;
+    if (text.getBoundingClientRect().right > room) found.push(text.closest("td, li").outerHTML);
+  }
+  for (const what of document.querySelectorAll(".fam .what > *"))
+    if (what.scrollWidth > what.clientWidth) found.push(what.outerHTML);
+  const groups = document.querySelectorAll("main .t:not(.slim) tbody tr > :not(.n) + .n:has(+ .n + .n)");
+  for (const first of groups) {
+    const others = [first.nextElementSibling, first.nextElementSibling.nextElementSibling];
+    if (others.some((one) => one.offsetTop !== first.offsetTop)) found.push(first.parentElement.outerHTML);
+  }
+  return found;
+}"""
+"""Long states that leave their cells, texts cut beside them, and rows with counts on several lines."""
 
 
 def test_every_page_has_an_example():
@@ -122,6 +139,16 @@ def test_a_phone_shows_the_whole_menu_and_the_whole_rows_of_tables(demo: Demo, v
     page = visit(demo.deployment.url, viewport=PHONE).open(demo.url(path))
 
     assert page.evaluate(CUT_ON_A_PHONE) == []
+
+
+@pytest.mark.parametrize("viewport", [NARROW, PHONE], ids=["narrow", "phone"])
+@pytest.mark.parametrize("name", ["home", "executions", "replays", "execution"])
+def test_a_phone_wraps_long_states_and_keeps_counts_on_one_line(
+    demo: Demo, visit: Visit, name: str, viewport: dict[str, int]
+):
+    page = visit(demo.deployment.url, viewport=viewport).open(demo.url(URLS[name]))
+
+    assert page.evaluate(UNTIDY_ON_A_PHONE) == []
 
 
 @every_page
