@@ -167,6 +167,7 @@ async def test_a_dead_letter_names_the_replay_that_has_processed_its_object(site
 
     page = await site.page(f"/dead-letters/{letter}")
     assert "The route has processed the same object since" in page
+    assert "Resend it only if you need its outputs in this execution too." in page
     assert f'href="/executions/{replay["execution_id"]}"' in page
 
 

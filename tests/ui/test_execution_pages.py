@@ -223,10 +223,10 @@ async def test_the_list_keeps_its_filters_in_the_address(site: Site):
     assert 'value="other"' in none
     assert good[-8:] not in text(await site.page("/executions?until=-1h"))
     page = await site.page("/executions?status=odd&since=yesterday&config=words", 400)
-    assert "status is &#39;odd&#39;" in page
+    assert "Status is &#39;odd&#39;" in page
     assert 'name="since" value="yesterday"' in page
     assert 'name="config" value="words"' in page
-    assert "since is not a time" in await site.page("/executions?since=yesterday", 400)
+    assert "Since is not a time" in await site.page("/executions?since=yesterday", 400)
 
 
 async def test_newer_executions_are_offered_and_move_no_row(site: Site):

@@ -98,14 +98,14 @@ async def test_a_paused_replay_needs_attention_however_many_came_after_it(
     assert "Publishing has ended for all replays." in await site.page("/replays?open=true")
 
 
-async def test_outdated_code_needs_attention_once_for_each_source(site: Site):
+async def test_old_code_needs_attention_once_for_each_source(site: Site):
     await site.consume("words.upper", worker="worker-1")
     await site.consume("words.split", worker="worker-2")
     site.code_here["here", "/x/steps.py"] = ("changed", "sha256:bb")
 
     [need] = (await site.twin("/"))["view"]["needs"]
 
-    assert need["title"] == "2 workers run outdated code of steps.py"
+    assert need["title"] == "2 workers run old code of steps.py"
     assert "split, upper" in need["detail"]
 
 

@@ -50,6 +50,7 @@ async def test_an_input_has_no_way_and_shows_what_was_made_of_it(site: Site):
     assert [step["kind"] for step in view["ancestry"]["steps"]] == ["object"]
     assert view["ancestry"]["made_count"] == 2
     assert [one["route"] for one in view["ancestry"]["made"]] == ["upper"]
+    assert "1 of 2 is shown." in await site.page(url("/objects", key=f"{execution}/input/a.md"))
     assert view["content"]["view"] == "text"
 
 

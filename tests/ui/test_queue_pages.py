@@ -60,13 +60,13 @@ async def test_a_queue_shows_its_first_messages_and_consumes_none(site: Site):
     assert twin["api"][0]["path"] == "/api/v1/queues/words.upper/messages?limit=20"
 
 
-async def test_a_queue_shows_the_outdated_code_of_its_workers(site: Site):
+async def test_a_queue_shows_the_old_code_of_its_workers(site: Site):
     await site.consume("words.upper")
     site.code_here["here", "/x/steps.py"] = ("changed", "sha256:bb")
 
     page = await site.page("/queues/words.upper")
 
-    assert re.search(r"upper 1?\S*</span><span class=\"tag hot\">outdated", page)
+    assert re.search(r"upper 1?\S*</span><span class=\"tag hot\">old code<", page)
     [consumer] = (await site.twin("/queues/words.upper"))["view"]["consumers"]
     assert consumer["outdated"]
     assert [one["type"] for one in consumer["adapters"]] == ["upper"]

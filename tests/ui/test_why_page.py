@@ -65,6 +65,7 @@ async def test_an_unknown_path_is_answered_with_similar_ones_and_a_form(site: Si
     page = await site.page(url("/why", execution_id=execution, path="guide/b.md"), 404)
 
     assert "Did you mean" in page
+    assert f"<p>Execution {execution} has no object" in page
     assert "For an output that is missing, enter the path of its input." in page
     assert 'name="path" value="guide/b.md"' in page
     assert "Which item" in await site.page(url("/why", execution_id=execution))

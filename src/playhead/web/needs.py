@@ -159,7 +159,7 @@ def of_workers(workers: Sequence[Worker]) -> Iterator[Need]:
         yield Need(
             f"code.{kind_of}.{source}",
             "warn",
-            f"{runs} outdated code of {name}"
+            f"{runs} old code of {name}"
             if kind_of == "changed"
             else f"{runs} another {name} than this server",
             "",
