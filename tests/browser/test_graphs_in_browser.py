@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.chromium import PHONE, Visitor, expect
+from tests.browser.chromium import NARROW, PHONE, Visitor, expect
 from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
+from tests.browser.examples import URLS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -121,3 +122,17 @@ def test_what_is_wider_than_the_window_begins_at_what_is_chosen(demo: Demo, visi
         box = one.bounding_box()
         assert box
         assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"]
+
+
+@pytest.mark.parametrize("viewport", [NARROW, PHONE], ids=["narrow", "phone"])
+def test_a_lineage_map_keeps_the_names_of_its_rows_beside_what_is_chosen(
+    demo: Demo, visit: Visit, viewport: dict[str, int]
+):
+    page = visit(demo.deployment.url, viewport=viewport).open(demo.url(URLS["object"]))
+
+    title, name = page.locator(".lin .l-t.here").bounding_box(), page.locator(".l-names").bounding_box()
+
+    assert title
+    assert name
+    assert page.locator(".lin").evaluate("lin => lin.scrollLeft") > 0
+    assert 0 <= name["x"] < name["x"] + name["width"] <= title["x"] < viewport["width"]

@@ -155,7 +155,8 @@ addEventListener("pageshow", (event) => { if (event.persisted) begin(); });
 // -- what is wider than the window begins at what is chosen
 for (const one of all(".graph, .lin, .tabs")) {
   const box = one.querySelector("[aria-current], .here")?.getBoundingClientRect(), view = one.getBoundingClientRect();
-  if (box && box.right > view.right - 8) one.scrollLeft += box.left - view.left - 16;
+  // The names of the rows of a lineage map are at its left, so it is scrolled as little as possible.
+  if (box && box.right > view.right - 8) one.scrollLeft += one.matches(".lin") ? box.right - view.right + 8 : box.left - view.left - 16;
 }
 
 showTimes();
