@@ -245,6 +245,19 @@ def text(page: Page, name: str) -> str:
 
 
 @pytest.mark.slow
+def test_one_menu_of_a_replay_is_open_at_a_time_and_escape_closes_it(demo: Demo, visitor: Visitor):
+    page = visitor.open(demo.url("/replays/{paused_batch}"))
+    page.locator("#pace > summary").click()
+    page.locator("#cancel > summary").click()
+    expect(page.locator("#pace .sheet")).to_be_hidden()
+    expect(page.locator("#cancel .sheet")).to_be_visible()
+
+    page.keyboard.press("Escape")
+
+    expect(page.locator("#cancel .sheet")).to_be_hidden()
+    expect(page.locator("#cancel > summary")).to_be_focused()
+
+
 def test_22_the_page_of_a_replay_survives_a_restart_of_the_server(demo: Demo, visit: Visit):
     deployment = demo.deployment
     server = deployment.serve()

@@ -65,6 +65,10 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "k") step(-1);
   else if (event.key === "e") $("[data-errors] a, a[data-errors]")?.focus();
 });
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && $(":is(.menu, .confirm)[open]");
+  if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
+});
 
 // -- forms: a second click sends nothing
 document.addEventListener("submit", (event) => {
