@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -179,6 +180,16 @@ def test_35_a_panel_and_an_input_survive_a_change_of_the_state(demo: Demo, visit
     expect(page.locator("#f-pace_value")).to_have_value("12")
     expect(page.locator("#f-pace_value")).to_be_focused()
     expect(page.locator("#pace")).to_have_attribute("open", "")
+
+
+def test_a_drawing_hides_a_count_that_becomes_zero(demo: Demo, visitor: Visitor):
+    cells = 'event: cells\ndata: {"cells": {"route:transcribe:open": "0"}, "shape": "done"}\n\n'
+    visitor.context.route(
+        re.compile(r"\.live\b"), lambda route: route.fulfill(content_type="text/event-stream", body=cells)
+    )
+    page = visitor.open(demo.url("/executions/{sounds}"))
+
+    expect(page.locator(".g-num", has=page.locator("[data-live='route:transcribe:open']"))).to_be_hidden()
 
 
 def test_40_scripts_and_styles_stay_within_their_budgets(demo: Demo, visit: Visit):

@@ -99,6 +99,7 @@ function write({ cells, shape: next }) {
     else if (element.dataset.attr) element.setAttribute(element.dataset.attr, value);
     else if (element.dataset.show !== undefined) element.hidden = !value;
     else if (element.textContent !== value) element.textContent = value;
+    if (element.parentNode.matches("tspan.g-num")) element.parentNode.toggleAttribute("hidden", value === "0");
   }
   if (next !== shape) { shape = next; document.body.dispatchEvent(new Event("shape")); }
 }
