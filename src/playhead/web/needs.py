@@ -155,7 +155,8 @@ def of_workers(workers: Sequence[Worker]) -> Iterator[Need]:
         named |= types
         name = source.rpartition("/")[2]
         adapters = ", ".join(sorted(types))
-        runs = f"{counted(len(places), 'worker')} {'runs' if len(places) == 1 else 'run'}"
+        is_one = len(places) == 1
+        runs = f"{counted(len(places), 'worker')} {'runs' if is_one else 'run'}"
         yield Need(
             f"code.{kind_of}.{source}",
             "warn",
@@ -163,7 +164,8 @@ def of_workers(workers: Sequence[Worker]) -> Iterator[Need]:
             if kind_of == "changed"
             else f"{runs} another {name} than this server",
             "",
-            f"{_listed(list(places))}; adapters: {adapters}. Restart them to load the new code.",
+            f"{_listed(list(places))}; adapters: {adapters}. "
+            f"Restart {'it' if is_one else 'them'} to load the new code.",
             [Step("Open the processes", "/system")],
         )
     for kind, places in differing.items():
