@@ -157,7 +157,8 @@ def test_the_report_is_complete_and_each_event_arrives_under_one_id(
         assert len(set(arrived)) == 1, "the same event has one id"
     assert {revision for _, revision in events["replay.completed"]} == {1}
     if point == "webhook.sent":
-        assert sum(map(len, events.values())) == 3, "one of the two events has arrived twice"
+        # The events may be sent at the same time. Then none of the answers was recorded before the kill.
+        assert sum(map(len, events.values())) in (3, 4), "one or both of the events have arrived twice"
     for asked in stand.web.asked:
         signed = f"{asked.headers['webhook-id']}.{asked.headers['webhook-timestamp']}.".encode() + asked.body
         expected = base64.b64encode(hmac.digest(KEY, signed, "sha256")).decode()

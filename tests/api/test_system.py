@@ -60,6 +60,8 @@ async def test_routes_show_their_queues_in_pages(playhead: Playhead):
         "workers": 0,
         "paused": None,
         "on_replay": "run",
+        "retrying": 0,
+        "retry_seconds": None,
     }
     assert [(r["route"], r["queue_depth"], r["stage"], r["adapters"]) for r in routes[1:]] == [
         ("split", 1, "split/words", ["split"]),
