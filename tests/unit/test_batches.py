@@ -114,7 +114,7 @@ def is_async(request: pytest.FixtureRequest) -> bool:
 
 
 async def test_items_are_called_in_full_batches(is_async: bool):
-    steps = Steps(upper, is_async=is_async)
+    steps = Steps(upper, is_async=is_async, wait=2)
     results = await run(steps.chain(), items(250))
 
     assert steps.sizes == [100, 100, 50]
