@@ -111,9 +111,7 @@ class ObjectService:
             BadRequest: `invalid_path`.
             NotFound: `execution_not_found`.
         """
-        check_key(key)
-        owner, _, rest = key.partition("/")
-        member = await find_execution(self._catalog, self._listing, UUID(owner))
+        member, rest = await self._owner(key)
         return await self._in(await self._family(member), rest)
 
     async def in_runs(self, key: str) -> list[ObjectVersion]:
@@ -125,14 +123,18 @@ class ObjectService:
             BadRequest: `invalid_path`.
             NotFound: `execution_not_found`.
         """
-        check_key(key)
-        owner, _, rest = key.partition("/")
-        execution = await find_execution(self._catalog, self._listing, UUID(owner))
+        execution, rest = await self._owner(key)
         if execution.config is None:
             return []
         of = ExecutionFilter(config=execution.config, kind="run")
         runs, _ = await self._catalog.executions(of, limit=_MOST_RUNS)
         return await self._in(runs, rest)
+
+    async def _owner(self, key: str) -> tuple[Execution, str]:
+        """Return the execution of a key, and the rest of the key."""
+        check_key(key)
+        owner, _, rest = key.partition("/")
+        return await find_execution(self._catalog, self._listing, UUID(owner)), rest
 
     async def _in(self, executions: Sequence[Execution], rest: str) -> list[ObjectVersion]:
         found = await self._catalog.sources([f"{one.execution_id}/{rest}" for one in executions])
