@@ -38,7 +38,7 @@ class ReplaysView:
 async def show(ask: Ask) -> Answer:
     source = await ask.execution("from_execution_id") if ask.text("from_execution_id") else None
     cursor = ask.text("cursor")
-    is_open = ask.text("open") == "true"
+    is_open = ask.choice("open", ("true", "false")) == "true"
     found = await ask.services.executions.replays(source, cursor, ROWS, is_open=is_open)
     these = {"from_execution_id": source, "open": "true" if is_open else None}
     # Rows that are newer than the first one of the page are counted, and shown on request.
