@@ -140,7 +140,7 @@ def test_16_a_worker_with_old_code_is_named_and_the_replay_is_refused(demo: Demo
         expect(warning).to_contain_text(f"Worker {worker.popen.pid} on ")
         expect(warning).to_contain_text(" has old code of sections 1 (current: ")
         button(page).click()
-        expect(page.locator("main")).to_contain_text("Nothing was recorded, because current code is required")
+        expect(page.locator("main")).to_contain_text(f"nothing was replayed: Worker {worker.popen.pid} ")
 
         current = page.get_by_label("Start only if all workers")
         expect(current).to_be_checked()
