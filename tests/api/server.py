@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -306,6 +306,13 @@ class Playhead(Api):
         async with asyncio.timeout(30):
             while self._looking.looks < wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
+
+    async def replay_when(self, batch: str, is_reached: Callable[[Any], bool]) -> Any:
+        """Wait until a replay meets a condition, and return it."""
+        async with asyncio.timeout(30):
+            while not is_reached(found := await self.get(f"replays/{batch}")):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return found
 
     async def put(self, key: str, data: bytes = b"data") -> None:
         """Store an object as another program would."""

@@ -56,10 +56,7 @@ async def _slow(playhead: Playhead, source: str, **changes: Any) -> str:
 
 
 async def _ended(playhead: Playhead, path: str) -> Any:
-    async with asyncio.timeout(30):
-        while (shown := await playhead.get(path))["status"] is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    return shown
+    return await playhead.replay_when(path.rpartition("/")[2], lambda shown: shown["status"] is not None)
 
 
 async def _put(playhead: Playhead, path: str, pace: Any, kind: str = "application/json") -> httpx.Response:
@@ -141,9 +138,7 @@ async def test_an_invalid_field_is_refused_with_its_name(
 async def test_a_canary_holds_the_other_objects(playhead: Playhead, source: str):
     answer = await _post(playhead, _body(source, canary={"objects": 1, "max_failed": 0.5}), ASYNC)
     path = f"replays/{answer.json()['replay_batch_id']}"
-    async with asyncio.timeout(30):
-        while (shown := await playhead.get(path))["waits_for"] != "canary":  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    shown = await playhead.replay_when(path.rpartition("/")[2], lambda shown: shown["waits_for"] == "canary")
     assert (shown["state"], shown["hold_at"], shown["objects_published"]) == ("publishing", 1, 1)
     await playhead.process()
     ended = await _ended(playhead, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import re
 from typing import Any
@@ -284,9 +283,7 @@ async def test_numbers_of_the_form_say_what_they_count(site: Site):
     body = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split", "pace": {"rate": 0.01}}
     answer = await site.http.post("/api/v1/replay", json=body, headers={"Prefer": "respond-async"})
     batch = answer.json()["replay_batch_id"]
-    async with asyncio.timeout(30):
-        while (found := await site.get(f"replays/{batch}"))["objects_found"] != 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    found = await site.replay_when(batch, lambda shown: shown["objects_found"] == 2)
     await site.services.control.pause(UUID(batch))
 
     failed = await site.page(await counted(site, source, "input", "upper", only="failed"))

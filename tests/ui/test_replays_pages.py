@@ -168,9 +168,7 @@ async def test_a_canary_that_failed_is_explained_until_the_replay_is_cancelled(s
         )
     )["replay_batch_id"]
     path = f"/replays/{batch}"
-    async with asyncio.timeout(30):
-        while (await site.get(f"replays/{batch}"))["waits_for"] != "canary":  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await site.replay_when(batch, lambda shown: shown["waits_for"] == "canary")
     assert "The first 1 object is being processed." in await site.page(path)
     await site.process()
     await site.driven()
