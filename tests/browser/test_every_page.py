@@ -62,7 +62,8 @@ UNTIDY_ON_A_PHONE = """() => {
   }
   return found;
 }"""
-"""Long states that leave their cells, texts cut beside them, and rows with counts on several lines."""
+"""Cells that are too narrow for a long state, names of replays that are cut, and rows with counts on several
+lines."""
 
 
 def test_every_page_has_an_example():

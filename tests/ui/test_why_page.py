@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import UUID
 
 from playhead.web.page import url
@@ -46,16 +45,14 @@ async def test_an_item_of_a_replay_is_followed_through_its_source(site: Site):
 async def test_a_message_that_a_paused_replay_has_not_published_is_not_said_to_wait(site: Site):
     execution = await site.run({f"{n}.md": b"one" for n in range(9)})
     replay = await replayed(site, execution, **SLOW)
-    async with asyncio.timeout(30):
-        while (await site.get(f"replays/{replay['replay_batch_id']}"))["objects_found"] < 9:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await site.replay_when(replay["replay_batch_id"], lambda shown: shown["objects_found"] == 9)
     await site.services.control.pause(UUID(replay["replay_batch_id"]))
 
     why = await site.get(f"executions/{replay['execution_id']}/why", path=f"{execution}/input/8.md")
 
     [route] = [one for one in why["routes"] if one["outcome"] == "pending"]
     assert route["explanation"] == (
-        "the replay is paused: it is not published yet, or it waits in queue words.split"
+        "the replay is paused: the message is not published yet, or it waits in queue words.split"
     )
 
 

@@ -182,7 +182,7 @@ def _unpublished(route: str, replay: Replay | None) -> str:
     if replay is None or replay.status is not None or replay.to_route.rpartition("/")[2] != route:
         return ""
     by = " by its canary" if replay.paused_by == "canary" else ""
-    return f"the replay is {replay.state}{by}: it is not published yet, or "
+    return f"the replay is {replay.state}{by}: the message is not published yet, or "
 
 
 def _brief(text: str) -> str:

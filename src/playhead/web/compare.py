@@ -126,6 +126,7 @@ def _numbers(counts: DiffCounts) -> dict[DiffState, int]:
 
 
 def _awaited(a: Execution, b: Execution) -> tuple[DiffState, ...]:
+    """Return the states of objects that only one execution has, while the other one has not ended."""
     lacking: tuple[tuple[DiffState, Execution], ...] = (("missing", b), ("added", a))
     return tuple(state for state, execution in lacking if execution.ended_at is None)
 

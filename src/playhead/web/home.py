@@ -55,7 +55,7 @@ class HomeView:
 
 async def show(ask: Ask) -> Shown[HomeView]:
     services = ask.services
-    (health, routes, groups, workers), (replays, ended, running, newest) = await asyncio.gather(
+    (health, routes, groups, workers), (replays, recent, running, newest) = await asyncio.gather(
         asyncio.gather(
             services.system.health(__version__),
             or_missing(all_routes(services)),
@@ -72,7 +72,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
     found = list(needs.of_backends(health))
     missing = {
         part.error_code: part
-        for part in (routes, groups, workers, replays, ended, running, newest)
+        for part in (routes, groups, workers, replays, recent, running, newest)
         if isinstance(part, Missing)
     }
     if not isinstance(routes, Missing):
@@ -97,7 +97,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
         newest
         if isinstance(newest, Missing)
         else [one for one in newest.items if one.execution_id not in known][:_NEWEST],
-        endings([one for page in (ended, replays) if not isinstance(page, Missing) for one in page.items]),
+        endings([one for page in (recent, replays) if not isinstance(page, Missing) for one in page.items]),
         await _next_command(ask) if not isinstance(newest, Missing) and not newest.items else "",
         health.catalog.detail or "",
     )

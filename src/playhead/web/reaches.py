@@ -54,7 +54,7 @@ class StaleWorkers:
     """Workers that have loaded other code of an adapter than the others, or than its file has now.
 
     Attributes:
-        text: which, in a sentence.
+        text: a sentence that names the workers and the adapters.
         places: process and host of each.
     """
 

@@ -93,7 +93,7 @@ class ReplayForm:
         }
         if any(len(text) > _MOST_TEXT or "\0" in text for text in texts.values()):
             raise BadRequest("invalid_body", f"a field has a NUL, or more than {_MOST_TEXT:,} characters")
-        # A checkbox that is not ticked sends nothing. So `0` is sent before it.
+        # A checkbox that is not ticked sends nothing, so the form always sends `0` first.
         texts["require_code"] = texts["require_code"][-1:]
         effects = {
             name.removeprefix(_EFFECTS): str(given[name]) for name in given if name.startswith(_EFFECTS)
