@@ -16,8 +16,8 @@ from bench.homes import ROUTE, STAGE, environment, lay_out, opened
 from bench.machine import report, scratch
 from bench.workers import published
 from playhead.bootstrap.process import Runtime
-from playhead.engine.listing import PAGE
 from playhead.model import ReplayRequest
+from playhead.reading.listing import PAGE
 
 SMALL: Final = 10_000
 _TARGET_RATE: Final = 0.9

@@ -13,12 +13,12 @@ from bench.homes import opened
 from bench.machine import report, scratch
 from bench.workers import published
 from playhead.bootstrap.process import Runtime
-from playhead.engine.listing import PAGE
-from playhead.engine.selection import resolve_selection, selector_of
 from playhead.ids import now
 from playhead.keys import is_aside
 from playhead.model import Selection
 from playhead.ports.catalog.work import Claim, Failed
+from playhead.reading.listing import PAGE
+from playhead.replay.selection import resolve_selection, selector_of
 
 _STAGE: Final = "input"
 _TARGET: Final = "bench/first"

@@ -8,23 +8,23 @@ from typing import Any
 from uuid import UUID
 
 from playhead import Item, adapter
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage, PauseRequest, Processing
-from playhead.engine.binding import Binder
-from playhead.engine.chain import Chain
-from playhead.engine.children import Children
-from playhead.engine.completion import Completion
-from playhead.engine.consumer import Consumer
-from playhead.engine.deliveries import Deliveries, HeldDelivery, State
-from playhead.engine.dispatch import RouteRuntime
-from playhead.engine.environment import Backends, Environment, WorkerSettings
-from playhead.engine.intake import AttemptCatalog, Intake, IntakeResult
-from playhead.engine.outputs import Product
+from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.model import Route, Step
 from playhead.ports.adapter import spec_of
 from playhead.ports.broker import Broker
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim, Failed
 from playhead.ports.store import Store
+from playhead.steps.chain import Chain
+from playhead.steps.outputs import Product
+from playhead.work.attempt import AttemptOutcome, ClaimedMessage, PauseRequest, Processing
+from playhead.work.binding import Binder
+from playhead.work.children import Children
+from playhead.work.completion import Completion
+from playhead.work.consumer import Consumer
+from playhead.work.deliveries import Deliveries, HeldDelivery, State
+from playhead.work.dispatch import RouteRuntime
+from playhead.work.intake import AttemptCatalog, Intake, IntakeResult
 from tests.lab import VISIBILITY, MemoryDeployment
 from tests.waiting import SECONDS
 

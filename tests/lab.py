@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
-from playhead.engine.environment import Backends
 from playhead.envelope import Dispatch, Headers
+from playhead.environment import Backends
 from playhead.ids import uuid7
 from playhead.keys import content_type_of
 from playhead.model import Config, Counts, ErrorHandling, Execution, Lineage, OnReplay, Replay, Route

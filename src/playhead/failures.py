@@ -27,7 +27,7 @@ _PLACEHOLDERS: Final = (
 _ALL: Final = re.compile("|".join(f"(?P<p{n}>{pattern})" for n, (_, pattern) in enumerate(_PLACEHOLDERS)))
 _FRAME: Final = re.compile(r'^\s*File "([^"\n]+)", line \d+, in (\S+)', re.M)
 _FOREIGN: Final = re.compile(
-    r"[/\\](?:site|dist)-packages[/\\]|[/\\]lib[/\\]python3|[/\\]playhead[/\\]engine[/\\]|^<"
+    r"[/\\](?:site|dist)-packages[/\\]|[/\\]lib[/\\]python3|[/\\]playhead[/\\](?:work|steps)[/\\]|^<"
 )
 _RAISED: Final = re.compile(r"^([A-Za-z_][\w.]*)(?::|$)", re.M)
 

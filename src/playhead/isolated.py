@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 from playhead.bootstrap import load_adapters
 from playhead.bootstrap.secrets import Secrets
-from playhead.engine.isolation import Call, ChildStep, Reply, sent
-from playhead.engine.outputs import Returned
-from playhead.engine.step import ReadyStep, UnknownAdapter
 from playhead.errors import CannotStart
 from playhead.model import Step
 from playhead.secrets import Mask
+from playhead.steps.isolation import Call, ChildStep, Reply, sent
+from playhead.steps.outputs import Returned
+from playhead.steps.step import ReadyStep, UnknownAdapter
 from playhead.workers import set_up_logs
 
 if TYPE_CHECKING:

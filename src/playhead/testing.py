@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any, overload
 from uuid import UUID
 
-from playhead.engine.chain import CallPaused, Chain, Result, UnknownAdapter
 from playhead.ids import uuid7
 from playhead.model import Route, Step
 from playhead.ports.adapter import Context, Item, spec_of
 from playhead.secrets import Reference, Resolve, SecretUnavailable
+from playhead.steps.chain import CallPaused, Chain, Result, UnknownAdapter
 
 
 @overload

@@ -16,9 +16,9 @@ from subprocess import DEVNULL
 import pytest
 
 from playhead.bootstrap.isolation import starter
-from playhead.engine.isolation import ChildStep
 from playhead.errors import Unavailable
 from playhead.settings import Settings
+from playhead.steps.isolation import ChildStep
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
 

@@ -20,15 +20,15 @@ from playhead.api.callers import Hosts
 from playhead.backends.webhook_http import HttpWebhooks
 from playhead.bootstrap import search_index
 from playhead.config import parse
-from playhead.engine.codecheck import CodeCheck
-from playhead.engine.environment import Backends, Environment, WorkerSettings
 from playhead.envelope import Dispatch
+from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.errors import PlayheadError
 from playhead.model import AdapterCode, CodeNote, Execution, Replay, RouteCounts
 from playhead.ports.adapter import AdapterSpec, spec_of
 from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.store import Blob
+from playhead.reading.codecheck import CodeCheck
 from playhead.services import Services
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead import events
-from playhead.engine.environment import Environment
 from playhead.envelope import correlation_of
+from playhead.environment import Environment
 from playhead.ports.broker import Broker, Delivery
 from playhead.services.take import TakeService
 from tests.attempts import Steps

@@ -18,8 +18,8 @@ import aiormq
 import pytest
 
 from playhead.backends.broker_rabbitmq import RabbitBroker
-from playhead.engine.environment import Environment
 from playhead.envelope import Message
+from playhead.environment import Environment
 from playhead.errors import Unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Delivery, Depth

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.errors import NotFound, store_unavailable
 from playhead.ids import uuid7
 from playhead.model import Config, ErrorHandling, Replay, Route
 from playhead.ports.catalog.control import Allowance
 from playhead.ports.catalog.jobs import LeasedJob, Managed, Window
 from playhead.ports.store import Blob, Entry
+from playhead.work.attempt import AttemptOutcome, ClaimedMessage
 from tests.model import faulty
 from tests.model.faulty import at_once, step, until_answered
 from tests.model.world import World, part

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.envelope import Dispatch
 from playhead.ids import uuid7
 from playhead.model import Canary, Replay
@@ -14,6 +13,7 @@ from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.control import Verdict
 from playhead.ports.catalog.jobs import LeasedJob, Managed
 from playhead.ports.catalog.work import Failed
+from playhead.work.attempt import AttemptOutcome, ClaimedMessage
 from tests.model.faulty import Broker, Catalog, at_once, step
 from tests.model.test_schedules import OBJECTS, Pipeline
 from tests.model.world import SCHEDULES, VISIBILITY, run_schedules

@@ -19,7 +19,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead.engine.environment import Environment
+from playhead.environment import Environment
 from playhead.model import Replay
 from playhead.ports.catalog.jobs import Managed
 from playhead.ports.webhook import NotDelivered

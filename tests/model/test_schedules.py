@@ -15,13 +15,13 @@ import pytest
 
 from playhead.backends.sql import RUNNING
 from playhead.backends.sql.session import Session
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.model import Config, ErrorHandling, Lineage, Route
 from playhead.ports.catalog.jobs import Input, LeasedJob, Since
 from playhead.ports.catalog.work import Binding, Bound, Done, Finished, Result, Unbound
 from playhead.ports.store import Blob
+from playhead.work.attempt import AttemptOutcome, ClaimedMessage
 from tests.model.faulty import Catalog, at_once, step
 from tests.model.world import SCHEDULES, World, part, run_schedules
 

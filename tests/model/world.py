@@ -19,10 +19,7 @@ from functools import partial
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
-from playhead.engine.attempt import AttemptOutcome, ClaimedMessage
-from playhead.engine.deliveries import HeldDelivery, State
-from playhead.engine.environment import Backends, Environment, Spawn
-from playhead.engine.outputs import Product
+from playhead.environment import Backends, Environment, Spawn
 from playhead.model import Config, Lineage
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import (
@@ -31,6 +28,9 @@ from playhead.ports.catalog.work import (
 )
 from playhead.services.reconcile import ReconcileService
 from playhead.services.replay import ReplayService
+from playhead.steps.outputs import Product
+from playhead.work.attempt import AttemptOutcome, ClaimedMessage
+from playhead.work.deliveries import HeldDelivery, State
 from tests.attempts import Steps
 from tests.model.faulty import Broker, Catalog, Store, at_once, step, until_answered
 from tests.store_memory import MemoryStore

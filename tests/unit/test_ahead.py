@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from playhead.engine.ahead import Ahead
-from playhead.engine.completion import MOST_ATTEMPTS
 from playhead.model import Route
+from playhead.work.ahead import Ahead
+from playhead.work.completion import MOST_ATTEMPTS
 
 ROUTE = Route("convert", "docs.convert", concurrency=4)
 

@@ -12,13 +12,13 @@ from uuid import UUID
 import pytest
 
 from playhead import events
-from playhead.engine import ending
-from playhead.engine.attempt import AttemptOutcome
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.model import Execution
 from playhead.ports.catalog.work import Finished, Result
 from playhead.ports.tracer import Kind, Span, Value
 from playhead.services.recover import RecoverService
+from playhead.work import ending
+from playhead.work.attempt import AttemptOutcome
 from tests.attempts import QUEUE, Worker, completed, failed
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import Clock, Lab

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from playhead.engine.background import MOST_KEPT, Background, Steps
 from playhead.errors import Unavailable
+from playhead.reading.background import MOST_KEPT, Background, Steps
 
 
 async def test_a_computation_runs_once_and_continues_without_its_callers():

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from playhead import Item, RateLimited, Reject, Retry, adapter
-from playhead.engine.chain import CallPaused, Chain, Result
-from playhead.engine.environment import Environment
-from playhead.engine.slots import Slots
-from playhead.engine.timeouts import Job, TimedOut
-from playhead.engine.turns import Turns
 from playhead.errors import MessageError
 from playhead.model import Condition, RateLimit, Route, Step
 from playhead.ports.adapter import AdapterSpec, spec_of
+from playhead.steps.chain import CallPaused, Chain, Result
+from playhead.steps.slots import Slots
+from playhead.steps.timeouts import Job, TimedOut
+from playhead.steps.turns import Turns
 from playhead.testing import run_adapter
 from tests.lab import MemoryDeployment
 from tests.unit.test_chain import CTX
@@ -238,7 +237,7 @@ async def test_an_item_that_hangs_costs_its_own_time_out_only():
 
 
 async def test_a_call_that_waits_for_its_rate_limit_uses_no_time_of_its_items():
-    turns = Turns(MemoryDeployment().catalog, Environment("w1"))
+    turns = Turns(MemoryDeployment().catalog, time.monotonic, asyncio.sleep)
     chain = Steps(upper, batch=2).chain(limit=RateLimit(100, 1, "k"), turns=turns)
     slots: Slots[int] = Slots(8)
     for n, item in enumerate(items(8)):

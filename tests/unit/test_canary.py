@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead.engine.environment import Environment
+from playhead.environment import Environment
 from playhead.errors import ReplayContinues
 from playhead.model import Canary, Pace, RatePace, Replay, ReplayRequest
 from playhead.services.replay import ReplayService

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from playhead import Context, Item, Output, Reject, Retry, adapter
-from playhead.engine.chain import LIMITS, Chain, Limits, Product, Result, UnknownAdapter
 from playhead.errors import MessageError
 from playhead.ids import uuid7
 from playhead.model import Condition, Route, Step
 from playhead.ports.adapter import spec_of
+from playhead.steps.chain import LIMITS, Chain, Limits, Product, Result, UnknownAdapter
 from playhead.testing import run_adapter
 from tests.waiting import until
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from playhead.engine.codecheck import CodeCheck
 from playhead.errors import Conflict
 from playhead.model import AdapterCode, CodeNote, Config, LoadedAdapter, LoadedCode, Route, Step
 from playhead.ports.catalog.upkeep import Process
+from playhead.reading.codecheck import CodeCheck
 from tests.catalog_memory import MemoryCatalog
 
 DOCS = Config(

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from playhead import Item
-from playhead.engine.conditions import compile_condition, dropped_because
 from playhead.model import Condition
+from playhead.steps.conditions import compile_condition, dropped_because
 
 ITEM = Item(
     "guide/page.md",
@@ -111,7 +111,7 @@ def test_no_pattern_backtracks(pattern):
 
 def test_the_pattern_library_is_imported_only_for_a_condition_with_a_pattern():
     probe = (
-        "import sys, playhead.engine.conditions as c; from playhead.model import Condition; "
+        "import sys, playhead.steps.conditions as c; from playhead.model import Condition; "
         "c.compile_condition(Condition('path', 'equals', 'x')); sys.exit('re2' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", probe], check=True)

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from playhead.engine.deliveries import TRANSITIONS, Deliveries, HeldDelivery, State
 from playhead.ports.broker import Delivery
+from playhead.work.deliveries import TRANSITIONS, Deliveries, HeldDelivery, State
 
 PATHS = {
     State.RECEIVED: [],

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from playhead.engine.drive import Drive
-from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
+from playhead.environment import Environment
 from playhead.errors import BadRequest, broker_unavailable, store_unavailable
 from playhead.model import DepthPace, Pace, RatePace, ReplayRequest
 from playhead.ports.broker import CONFIRMED, PublishResult
 from playhead.ports.catalog.jobs import Managed
 from playhead.ports.store import Entry
+from playhead.replay.drive import Drive
 from playhead.services.replay import ReplayService
 from tests.broker_memory import MemoryBroker
 from tests.lab import MemoryDeployment

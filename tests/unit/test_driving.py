@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
+from playhead.environment import Environment
 from playhead.model import RatePace, Replay, ReplayRequest
 from playhead.ports.broker import PublishResult
 from playhead.services.replay import ReplayService

@@ -13,10 +13,10 @@ import pytest
 from playhead.backends._sqlite import Database
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.bootstrap import open_runtime
-from playhead.engine.deliveries import State
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Delivery, Depth
 from playhead.settings import Settings
+from playhead.work.deliveries import State
 from tests.attempts import QUEUE, Worker, failed
 from tests.broker_memory import MemoryBroker
 from tests.lab import VISIBILITY, Clock, Wrapper, pages

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from playhead.engine import effects
 from playhead.errors import Conflict, NotFound
 from playhead.ids import uuid7
 from playhead.model import Config, OnReplay, ReplayRequest, Route, RouteEffects, is_skipped, skips_effects
+from playhead.replay import effects
 from tests.lab import MemoryDeployment
 
 

@@ -9,7 +9,7 @@ import pytest
 from playhead.failures import group_number, group_of, group_text, pattern_of
 
 TRACE = """Traceback (most recent call last):
-  File "/work/playhead/engine/chain.py", line 7, in _call
+  File "/work/playhead/steps/chain.py", line 7, in _call
     return step(item)
   File "/srv/{folder}/steps.py", line {line}, in {function}
     return json.loads(text)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from playhead import Item
-from playhead.engine.completion import batches
 from playhead.errors import catalog_unavailable
 from playhead.ports.catalog.work import Finished, Result
+from playhead.work.completion import batches
 from tests.attempts import OneConsumer, Worker, completed, ended, failed
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import Clock

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from playhead import Item, adapter
-from playhead.engine.environment import Environment, WorkerSettings
+from playhead.environment import Environment, WorkerSettings
 from playhead.errors import catalog_unavailable
 from playhead.model import Config, OnReplay, RouteEffects, Step
 from playhead.ports.adapter import AdapterSpec, spec_of

@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from playhead import Item, keys
-from playhead.engine import naming
-from playhead.engine import sidecar as sidecars
-from playhead.engine.outputs import Maker, Returned
 from playhead.envelope import Dispatch, Headers, correlation_of, decode_headers, decode_payload
 from playhead.errors import PlayheadError
 from playhead.ids import parse_uuid, uuid7
 from playhead.ports.adapter import Output
 from playhead.settings import Settings, load_settings
+from playhead.steps import naming
+from playhead.steps.outputs import Maker, Returned
+from playhead.work import sidecar as sidecars
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ from uuid import UUID
 import pytest
 
 from playhead import Item
-from playhead.engine.attempt import AttemptOutcome
-from playhead.engine.chain import Chain
-from playhead.engine.dispatch import Dispatcher, RouteRuntime
-from playhead.engine.environment import WorkerSettings
-from playhead.engine.slots import Slots
+from playhead.environment import WorkerSettings
 from playhead.model import Route
 from playhead.ports.catalog.work import Finished, Result
+from playhead.steps.chain import Chain
+from playhead.steps.slots import Slots
+from playhead.work.attempt import AttemptOutcome
+from playhead.work.dispatch import Dispatcher, RouteRuntime
 from tests.attempts import OneConsumer, Worker, completed, ended
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import Clock

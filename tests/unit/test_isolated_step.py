@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from playhead import Item, adapter
-from playhead.engine.chain import Chain, Limits
-from playhead.engine.isolation import Call, ChildStep, Reply
-from playhead.engine.outputs import Returned
 from playhead.errors import MessageError
 from playhead.model import Route, Step
 from playhead.ports.adapter import spec_of
+from playhead.steps.chain import Chain, Limits
+from playhead.steps.isolation import Call, ChildStep, Reply
+from playhead.steps.outputs import Returned
 from tests.unit.test_chain import CTX
 
 

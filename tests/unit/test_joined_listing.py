@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.engine.listing import with_references
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.store import Entry
+from playhead.reading.listing import with_references
 
 KEYS = st.sets(st.sampled_from(["e/s/a", "e/s/a-b", "e/s/a.md", "e/s/a/x", "e/s/b", "e/s/é", "e/s/𐀀"]))
 

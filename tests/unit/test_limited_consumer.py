@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from playhead import Item
-from playhead.engine.deliveries import State
 from playhead.model import RateLimit
 from playhead.ports.broker import Delivery
+from playhead.work.deliveries import State
 from tests.attempts import OneConsumer, ended
 from tests.broker_memory import MemoryBroker
 from tests.waiting import until

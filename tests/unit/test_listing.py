@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from playhead.engine.listing import Listing
 from playhead.ids import uuid7
 from playhead.model import Execution, StoredObject
 from playhead.ports.store import Blob, Entry
+from playhead.reading.listing import Listing
 from tests.catalog_memory import MemoryCatalog
 from tests.store_memory import MemoryStore
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.engine import manifest
-from playhead.engine.manifest import Digest, Item, compare, pack, pages_of, row_tag, store_tag, unpack
 from playhead.errors import Conflict
 from playhead.model import MOST_DIFFERENCES, ObjectState, PlanDifference
 from playhead.ports.catalog.plans import PlanPage
+from playhead.replay import manifest
+from playhead.replay.manifest import Digest, Item, compare, pack, pages_of, row_tag, store_tag, unpack
 
 
 def items(count: int) -> list[Item]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from playhead.engine.meter import Meter
 from playhead.ids import moment, uuid7
 from playhead.model import Replay
+from playhead.replay.meter import Meter
 from tests.lab import Clock
 from tests.unit.test_watch import REPLAY
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from playhead.engine.naming import alone, numbered
 from playhead.keys import stem
+from playhead.steps.naming import alone, numbered
 
 
 @pytest.mark.parametrize(

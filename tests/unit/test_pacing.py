@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from playhead.engine.pacing import Pacing
 from playhead.model import RateLimit, Route
+from playhead.work.pacing import Pacing
 from tests.lab import MemoryDeployment
 
 ONCE_A_DAY = Route("r", "q", rate_limit=RateLimit(1, 86_400, "api"))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_of
 from playhead.errors import BadRequest
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_of
 
 THIS = list_of("executions", "failed", None)
 

@@ -10,9 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead.engine import manifest
-from playhead.engine.environment import Environment
-from playhead.engine.survey import Survey
+from playhead.environment import Environment
 from playhead.errors import BadRequest, Conflict, NotFound, PlanChanged, PlayheadError, Unavailable
 from playhead.ids import uuid7
 from playhead.keys import sidecar_key
@@ -31,6 +29,8 @@ from playhead.model import (
 )
 from playhead.ports.catalog.prune import PruneFilter
 from playhead.ports.store import Blob, Entry
+from playhead.replay import manifest
+from playhead.replay.survey import Survey
 from playhead.services.plan import PlanService
 from playhead.services.replay import ReplayService
 from tests.lab import Lab, MemoryDeployment

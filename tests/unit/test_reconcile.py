@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
+from playhead.environment import Environment
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import CONFIRMED, Depth, PublishResult
 from playhead.services.reconcile import ReconcileService

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from playhead.engine.attempt import AttemptOutcome
-from playhead.engine.backoff import REFUSED_DELAY_SECONDS, UNAVAILABLE_DELAY_SECONDS
-from playhead.engine.intake import IntakeResult
 from playhead.errors import Unavailable, store_unavailable
 from playhead.ports.catalog.work import Released
 from playhead.ports.store import Blob, ReadResult, WriteResult, any_of
+from playhead.work.attempt import AttemptOutcome
+from playhead.work.backoff import REFUSED_DELAY_SECONDS, UNAVAILABLE_DELAY_SECONDS
+from playhead.work.intake import IntakeResult
 from tests.attempts import Worker, completed
 from tests.lab import Started
 from tests.store_memory import MemoryStore

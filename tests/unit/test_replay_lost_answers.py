@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead.engine.environment import Environment
+from playhead.environment import Environment
 from playhead.errors import Unavailable, catalog_unavailable
 from playhead.model import Replay, ReplayRequest
 from playhead.ports.catalog.jobs import Opened

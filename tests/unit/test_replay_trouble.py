@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
+from playhead.environment import Environment
 from playhead.model import MOST_ERRORS, ReplayRequest
 from playhead.ports.broker import PublishResult
 from playhead.services.replay import ReplayService

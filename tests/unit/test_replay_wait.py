@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
+from playhead.environment import Environment
 from playhead.errors import ReplayContinues
 from playhead.model import Replay, ReplayRequest
 from playhead.ports.broker import PublishResult

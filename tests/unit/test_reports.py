@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from playhead.engine.environment import Environment
-from playhead.engine.listing import Listing
+from playhead.environment import Environment
 from playhead.errors import NotFound, StoreFull, store_unavailable
 from playhead.model import Replay
 from playhead.ports.catalog.jobs import Managed
 from playhead.ports.store import WriteResult
+from playhead.reading.listing import Listing
 from playhead.services.report import ReportService
 from tests.lab import LEASE, MemoryDeployment
 from tests.store_memory import MemoryStore

@@ -14,13 +14,13 @@ from pydantic import BaseModel, SecretStr
 
 from playhead import Item, Reject, adapter
 from playhead.bootstrap.secrets import Secrets
-from playhead.engine.chain import Chain, UnknownAdapter
-from playhead.engine.failures import failure
 from playhead.model import Route, Step
 from playhead.ports.adapter import spec_of
 from playhead.ports.catalog.work import Failed
 from playhead.secrets import Mask, Reference, ReferenceInvalid, SecretUnavailable, parts, resolved
+from playhead.steps.chain import Chain, UnknownAdapter
 from playhead.testing import run_adapter
+from playhead.work.failures import failure
 from tests.lab import MemoryDeployment
 
 SECRET = "s3cret/ü+% \"quoted\" 'twice' \\"

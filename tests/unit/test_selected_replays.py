@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from playhead.engine.drive import Drive
-from playhead.engine.environment import Environment
+from playhead.environment import Environment
 from playhead.errors import BadRequest, NotFound
 from playhead.model import Replay, ReplayRequest, Selection
+from playhead.replay.drive import Drive
 from playhead.services.replay import ReplayService
 from tests.lab import Lab, MemoryDeployment, Started
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from playhead.engine.selection import Selector, fixed_time, resolve_selection, selector_of
 from playhead.errors import NotFound
 from playhead.ids import moment, uuid7
 from playhead.model import Selection
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Entry
+from playhead.replay.selection import Selector, fixed_time, resolve_selection, selector_of
 from tests.lab import Clock, Lab, MemoryDeployment
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, UTC).timestamp()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from playhead.clock import ActiveClock
-from playhead.engine.slots import Slots, at_loop_end
-from playhead.engine.timeouts import Job, TimedOut, Withdrawn, timeout_stopped
+from playhead.steps.slots import Slots, at_loop_end
+from playhead.steps.timeouts import Job, TimedOut, Withdrawn, timeout_stopped
 from tests.lab import Clock
 
 

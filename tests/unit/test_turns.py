@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from playhead.engine.environment import Environment
-from playhead.engine.turns import Turns
 from playhead.model import RateLimit
 from playhead.ports.catalog.limits import Reservation
+from playhead.steps.turns import Turns
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import MemoryDeployment
 
@@ -17,7 +16,7 @@ class World(MemoryDeployment):
 
     def __init__(self, catalog: MemoryCatalog | None = None) -> None:
         super().__init__(catalog=catalog)
-        self.turns = Turns(self.catalog, Environment("w1", clock=self.clock, sleep=self._sleep))
+        self.turns = Turns(self.catalog, self.clock, self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
         self.clock.advance(seconds)

@@ -11,12 +11,12 @@ import pytest
 
 from playhead import events
 from playhead.clock import LONGEST_GAP_SECONDS
-from playhead.engine.environment import Environment, WorkerSettings
-from playhead.engine.idle import QUIET_SECONDS
+from playhead.environment import Environment, WorkerSettings
 from playhead.ports.broker import Delivery
 from playhead.ports.catalog.upkeep import Process
 from playhead.services.replay import ReplayService
 from playhead.services.worker import WorkerService
+from playhead.work.idle import QUIET_SECONDS
 from tests.broker_memory import MemoryBroker
 from tests.lab import MemoryDeployment
 from tests.store_memory import MemoryStore

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from playhead import Context, Item, Reject, adapter
-from playhead.engine.environment import Environment, WorkerSettings
+from playhead.environment import Environment, WorkerSettings
 from playhead.ids import uuid7
 from playhead.model import Step
 from playhead.ports.adapter import spec_of

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit
-from playhead.engine.paging import list_of, page_of
 from playhead.model import AdapterInfo, Page
+from playhead.reading.paging import list_of, page_of
 
 router = APIRouter(prefix="/api/v1/adapters", tags=["configs"])
 

@@ -13,7 +13,6 @@ from playhead.api.asking import Asked, Cursor, Depth, Filter, Focus, Limit
 from playhead.api.ids import NO_EXECUTION, ExecutionId, execution_query
 from playhead.api.schemas.replays import Time
 from playhead.api.streams import LastEventId, stream, stream_responses
-from playhead.engine.paging import list_of, page_of
 from playhead.model import (
     Execution,
     Kind,
@@ -31,6 +30,7 @@ from playhead.model import (
     Why,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.reading.paging import list_of, page_of
 
 router = APIRouter(prefix="/api/v1/executions", tags=["executions"])
 

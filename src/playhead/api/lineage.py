@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit
 from playhead.api.ids import NO_EXECUTION, BatchId, MessageId, key_query
-from playhead.engine.paging import list_of, page_of
 from playhead.model import ChainCounts, ChainLink, ChainSummary, Lineage, Page, RowState
+from playhead.reading.paging import list_of, page_of
 
 router = APIRouter(prefix="/api/v1/lineage", tags=["lineage"])
 

@@ -12,9 +12,9 @@ from starlette.responses import Response, StreamingResponse
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit
 from playhead.api.ids import NO_EXECUTION, execution_query, key_query
-from playhead.engine.paging import list_of, page_of
 from playhead.keys import sidecar_key
 from playhead.model import ObjectVersion, Page, StoredObject
+from playhead.reading.paging import list_of, page_of
 
 router = APIRouter(prefix="/api/v1/storage/objects", tags=["storage"])
 

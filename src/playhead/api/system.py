@@ -10,8 +10,8 @@ from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit
 from playhead.api.errors import ERRORS, ErrorCode
 from playhead.api.schemas import Liveness
-from playhead.engine.paging import list_of, page_of
 from playhead.model import Examination, Health, Page
+from playhead.reading.paging import list_of, page_of
 
 router = APIRouter(tags=["system"])
 

@@ -38,14 +38,14 @@ from playhead.bootstrap.secrets import Secrets
 from playhead.bootstrap.tracing import open_tracer
 from playhead.clock import ElapsedClock
 from playhead.counters import Counters
-from playhead.engine.codecheck import CodeCheck
-from playhead.engine.environment import Backends, Environment
+from playhead.environment import Backends, Environment
 from playhead.errors import CannotStart
 from playhead.model import Diagnostic, Examination, SearchHit
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.config import ParseConfig
 from playhead.ports.tracer import OFF
+from playhead.reading.codecheck import CodeCheck
 from playhead.services import Services
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService

@@ -44,7 +44,7 @@ class ProcessCode:
 
 
 class CodeHere:
-    """The code of this machine; see `engine.codecheck.CodeHere`."""
+    """The code of this machine; see `reading.codecheck.CodeHere`."""
 
     def __init__(self, named: Sequence[str]) -> None:
         self._named = named

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
-from playhead.engine.isolation import Call, ChildEnded, ChildStep, Reply, StartChild, not_loaded, not_started
+from playhead.steps.isolation import Call, ChildEnded, ChildStep, Reply, StartChild, not_loaded, not_started
 
 if TYPE_CHECKING:
     from playhead.settings import Settings

@@ -19,7 +19,7 @@ from playhead.bootstrap import backends
 from playhead.bootstrap.backends import ABroker, ACatalog, AStore
 from playhead.bootstrap.code import LOOK_SECONDS, ProcessCode
 from playhead.counters import Numbers, decode, encode
-from playhead.engine.environment import Backends, Environment, WorkerSettings
+from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.errors import Unavailable
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process

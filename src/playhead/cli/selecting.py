@@ -111,9 +111,9 @@ def selection(
 
     Raises `Usage`.
     """
-    from playhead.engine.selection import resolve_selection
     from playhead.ids import now
     from playhead.model import Selection
+    from playhead.replay.selection import resolve_selection
 
     if in_replay is not None and only is None:
         raise Usage("--in-replay needs --only: what became of the objects in that replay")
@@ -165,8 +165,8 @@ def _refuse(constant: str) -> None:
 
 def check_times(**options: str | None) -> None:
     """Raise `Usage` if the value of an option is not a time. The server decides what `-24h` means."""
-    from playhead.engine.selection import fixed_times
     from playhead.ids import now
+    from playhead.replay.selection import fixed_times
 
     try:
         fixed_times(now(), **{name.replace("_", "-"): text for name, text in options.items()})

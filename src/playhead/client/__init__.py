@@ -18,7 +18,6 @@ from playhead.bootstrap import open_runtime
 from playhead.client.dead_letters import DeadLetterMethods
 from playhead.client.loop import BackgroundLoop
 from playhead.client.replays import Name
-from playhead.engine.selection import fixed_times
 from playhead.ids import now
 from playhead.model import (
     ChainLink,
@@ -41,6 +40,7 @@ from playhead.model import (
 )
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.remote import RemoteServices, open_server
+from playhead.replay.selection import fixed_times
 from playhead.services import Services
 from playhead.services.lineage import Direction
 from playhead.services.resolve import is_id

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from playhead.bootstrap import open_runtime
 from playhead.client.loop import BackgroundLoop
-from playhead.engine.selection import resolve_selection
 from playhead.ids import now, uuid7
 from playhead.model import Canary, Execution, OnReplay, Pace, Replay, ReplayRequest, Selection
 from playhead.remote import RemoteServices
 from playhead.remote.replays import ReplayAnswer
+from playhead.replay.selection import resolve_selection
 from playhead.services import Services
 from playhead.settings import Settings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from playhead.engine.codecheck import Warn, no_warning
 from playhead.model import ConfigVersion, Diagnostic, Page
+from playhead.reading.codecheck import Warn, no_warning
 from playhead.remote.client import HARMLESS, Client, segment
 
 _YAML: Final = "application/yaml"

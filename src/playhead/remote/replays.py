@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
-from playhead.engine.codecheck import Warn, no_warning
 from playhead.errors import Unavailable
 from playhead.model import Pace, Replay, ReplayRequest
 from playhead.ports.catalog.jobs import Opened
+from playhead.reading.codecheck import Warn, no_warning
 from playhead.remote.client import HARMLESS, WORK_SECONDS, Client
 
 T = TypeVar("T")

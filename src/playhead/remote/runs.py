@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Sequence
 from uuid import UUID
 
-from playhead.engine.codecheck import Warn, no_warning
 from playhead.model import Compare, Execution
+from playhead.reading.codecheck import Warn, no_warning
 from playhead.remote.client import WORK_SECONDS, Client, segment
 from playhead.remote.uploads import Upload
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Final
 
 from playhead import events
-from playhead.engine.codecheck import CodeCheck, Warn, no_warning
-from playhead.engine.paging import decode_cursor, encode_cursor, list_of
-from playhead.engine.target import config_not_found
 from playhead.errors import ConfigInvalid, Conflict
 from playhead.model import ConfigVersion, Diagnostic, Page
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.config import ParseConfig, Parsed
+from playhead.reading.codecheck import CodeCheck, Warn, no_warning
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+from playhead.replay.target import config_not_found
 
 _MOST_REMEMBERED: Final = 1000
 

@@ -12,10 +12,10 @@ from typing import Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine import ending
 from playhead.errors import Conflict, NotFound
 from playhead.model import Pace, Replay
 from playhead.ports.catalog import Control, Jobs
+from playhead.work import ending
 
 
 class ControlCatalog(Control, Jobs, ending.EndingCatalog, Protocol): ...

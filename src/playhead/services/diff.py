@@ -10,13 +10,7 @@ from typing import Final, Protocol, get_args
 from uuid import UUID
 
 from playhead import keys
-from playhead.engine import effects
-from playhead.engine.background import Background, Steps
-from playhead.engine.environment import Environment
-from playhead.engine.joining import PAGE, Range, Records, join, ranges, rest_of
-from playhead.engine.listing import Listing
-from playhead.engine.lookup import find_execution
-from playhead.engine.paging import decode_cursor, encode_cursor, list_of
+from playhead.environment import Environment
 from playhead.errors import BadRequest, NotFound
 from playhead.ids import moment
 from playhead.model import (
@@ -36,6 +30,12 @@ from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.outputs import Outputs, RecordedOutput
 from playhead.ports.store import Store
+from playhead.reading.background import Background, Steps
+from playhead.reading.joining import PAGE, Range, Records, join, ranges, rest_of
+from playhead.reading.listing import Listing
+from playhead.reading.lookup import find_execution
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+from playhead.replay import effects
 
 _DIFFERENT: Final = ("changed", "added", "missing")
 _STATES: Final = get_args(DiffState)

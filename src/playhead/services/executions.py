@@ -7,12 +7,6 @@ from dataclasses import replace
 from typing import Final, Protocol
 from uuid import UUID
 
-from playhead.engine.listing import Listing
-from playhead.engine.lookup import find_execution, find_replay
-from playhead.engine.meter import Meter
-from playhead.engine.pacing import pause_of_route
-from playhead.engine.paging import decode_cursor, list_of, page_before
-from playhead.engine.selection import fixed_times
 from playhead.ids import moment, now
 from playhead.model import (
     Execution,
@@ -30,6 +24,12 @@ from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.totals import Totals
 from playhead.ports.store import Store
+from playhead.reading.listing import Listing
+from playhead.reading.lookup import find_execution, find_replay
+from playhead.reading.paging import decode_cursor, list_of, page_before
+from playhead.replay.meter import Meter
+from playhead.replay.selection import fixed_times
+from playhead.work.pacing import pause_of_route
 
 
 class ExecutionCatalog(Browse, Code, Configs, Limits, Totals, Protocol):

@@ -9,7 +9,6 @@ from typing import Final, Literal, Protocol
 from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
-from playhead.engine.listing import Listing
 from playhead.errors import BadRequest, NotFound, Unavailable
 from playhead.ids import parse_uuid
 from playhead.keys import parse_key
@@ -19,6 +18,7 @@ from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.find import Find, FoundRow, RowKind
 from playhead.ports.catalog.outputs import RecordedOutput
 from playhead.ports.store import Store
+from playhead.reading.listing import Listing
 
 _ID: Final = re.compile(r"(?<![\w-])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![\w-])")
 _DIGITS: Final = re.compile(r"[0-9a-fA-F](?:-?[0-9a-fA-F]){3,31}")

@@ -7,10 +7,6 @@ from collections.abc import Sequence
 from typing import Final, Literal, Protocol
 from uuid import UUID
 
-from playhead.engine.families import summarize
-from playhead.engine.listing import Listing
-from playhead.engine.lookup import PrunedObjects, check_key, find_execution, find_replay, no_object
-from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_before
 from playhead.errors import NotFound
 from playhead.ids import parse_uuid
 from playhead.model import ChainCount, ChainCounts, ChainLink, ChainSummary, Lineage, Page, Replay
@@ -18,6 +14,10 @@ from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.trace import Trace
 from playhead.ports.store import Store
+from playhead.reading.families import summarize
+from playhead.reading.listing import Listing
+from playhead.reading.lookup import PrunedObjects, check_key, find_execution, find_replay, no_object
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
 
 MOST_COUNTED: Final = 10_000
 

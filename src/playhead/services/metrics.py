@@ -16,7 +16,6 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from playhead import events
 from playhead.counters import Numbers
-from playhead.engine.pacing import is_wait
 from playhead.errors import PlayheadError
 from playhead.model import RowState, WorkerInfo
 from playhead.ports.broker import Broker, Depth
@@ -24,6 +23,7 @@ from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.limits import Pause
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.store import Store
+from playhead.work.pacing import is_wait
 
 T = TypeVar("T")
 

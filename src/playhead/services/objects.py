@@ -9,15 +9,15 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import keys
-from playhead.engine import sidecar
-from playhead.engine.listing import Listing
-from playhead.engine.lookup import PrunedObjects, check_key, find_execution, missing_object, no_object
-from playhead.engine.paging import decode_cursor, encode_cursor, list_of
 from playhead.errors import BadRequest, NotFound
 from playhead.model import Execution, ObjectVersion, Page, StoredObject
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.store import Store, read_one
+from playhead.reading.listing import Listing
+from playhead.reading.lookup import PrunedObjects, check_key, find_execution, missing_object, no_object
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+from playhead.work import sidecar
 
 _MOST_FAMILY: Final = 100
 _MOST_ABOVE: Final = 20

@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 from uuid import UUID
 
-from playhead.engine.effects import with_newest
-from playhead.engine.listing import Listing
-from playhead.engine.lookup import find_execution
-from playhead.engine.target import config_not_found
 from playhead.errors import NotFound
 from playhead.model import Config, Counts, Pipeline, PipelineAdapter, PipelineEdge, PipelineRoute, Route
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.store import Store
+from playhead.reading.listing import Listing
+from playhead.reading.lookup import find_execution
+from playhead.replay.effects import with_newest
+from playhead.replay.target import config_not_found
 
 _NEAR: Final = 1
 """Edges from the focus, if a request does not limit them."""

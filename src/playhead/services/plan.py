@@ -18,16 +18,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine import effects, preview
-from playhead.engine import request as request_checks
-from playhead.engine.codecheck import CodeCheck
-from playhead.engine.environment import Backends, Environment
-from playhead.engine.listing import Listing
-from playhead.engine.manifest import Digest, Item, pages_of, unpack
-from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_before
-from playhead.engine.request import Resolved
-from playhead.engine.selection import Selector, selector_of
-from playhead.engine.survey import Survey, SurveyCatalog, Surveyed
+from playhead.environment import Backends, Environment
 from playhead.errors import Conflict, NotFound, PlayheadError, Unavailable
 from playhead.ids import uuid7
 from playhead.model import (
@@ -43,6 +34,15 @@ from playhead.model import (
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Store
+from playhead.reading.codecheck import CodeCheck
+from playhead.reading.listing import Listing
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
+from playhead.replay import effects, preview
+from playhead.replay import request as request_checks
+from playhead.replay.manifest import Digest, Item, pages_of, unpack
+from playhead.replay.request import Resolved
+from playhead.replay.selection import Selector, selector_of
+from playhead.replay.survey import Survey, SurveyCatalog, Surveyed
 
 _READ_AT_ONCE: Final = 16
 """Objects that `verify` reads at once, in pieces."""

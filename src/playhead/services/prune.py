@@ -28,15 +28,15 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import events, faults, keys
-from playhead.engine.environment import Environment
-from playhead.engine.listing import Listing
-from playhead.engine.lookup import find_execution
+from playhead.environment import Environment
 from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
 from playhead.model import DAY, Execution, KeptExecution, Pruned, Retention
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.prune import Prune, PruneFilter, Pruning
 from playhead.ports.store import Store
+from playhead.reading.listing import Listing
+from playhead.reading.lookup import find_execution
 
 PAGE: Final = 1_000
 """Objects that one step deletes, each with its sidecar."""

@@ -7,10 +7,6 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from playhead.engine.listing import Listing
-from playhead.engine.lookup import find_execution
-from playhead.engine.pacing import pause_of_route
-from playhead.engine.paging import decode_cursor, encode_cursor, list_of, page_before
 from playhead.envelope import Message
 from playhead.errors import NotFound
 from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page, Route, RouteStatus, WorkerInfo
@@ -19,6 +15,10 @@ from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.store import Store
+from playhead.reading.listing import Listing
+from playhead.reading.lookup import find_execution
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
+from playhead.work.pacing import pause_of_route
 
 
 class QueueCatalog(Browse, Configs, Limits, Protocol):

@@ -12,12 +12,12 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from playhead import events, faults
-from playhead.engine import ending, relay
-from playhead.engine.environment import Environment
 from playhead.envelope import Dispatch
+from playhead.environment import Environment
 from playhead.errors import Unavailable
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Upkeep, Work
+from playhead.work import ending, relay
 
 _PAGE = 1000
 _MOST_PAGES = 10

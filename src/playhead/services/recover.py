@@ -8,15 +8,15 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import events
-from playhead.engine import ending
-from playhead.engine.listing import Listing
-from playhead.engine.selection import fixed_time
 from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.ids import now
 from playhead.model import Execution, Lineage
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.store import Store
+from playhead.reading.listing import Listing
+from playhead.replay.selection import fixed_time
+from playhead.work import ending
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 

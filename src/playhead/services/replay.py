@@ -2,7 +2,7 @@
 
 This module has the part that a caller sees: the checks, the record, and the wait for the answer. The record
 is a job.
-`engine.drive` describes how a job is processed, and why a `kill -9` at any line of it is harmless.
+`replay.drive` describes how a job is processed, and why a `kill -9` at any line of it is harmless.
 """
 
 from __future__ import annotations
@@ -18,12 +18,7 @@ from typing import Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine import planned
-from playhead.engine import request as request_checks
-from playhead.engine.codecheck import CodeCheck, Warn, no_warning
-from playhead.engine.driving import MAX_OBJECTS, PER_PROCESS, Drives
-from playhead.engine.environment import Backends, Environment
-from playhead.engine.listing import PAGE, Listing
+from playhead.environment import Backends, Environment
 from playhead.errors import BadRequest, NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
 from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest, Selection
@@ -31,6 +26,11 @@ from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Work
 from playhead.ports.catalog.jobs import Key, Managed, Opened
 from playhead.ports.catalog.plans import check_usable
 from playhead.ports.webhook import Webhooks, check_webhook
+from playhead.reading.codecheck import CodeCheck, Warn, no_warning
+from playhead.reading.listing import PAGE, Listing
+from playhead.replay import planned
+from playhead.replay import request as request_checks
+from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
 
 _FIRST_CHECK_SECONDS = 0.002
 _CHECK_SECONDS = 0.1

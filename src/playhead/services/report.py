@@ -25,13 +25,13 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine.environment import Environment
-from playhead.engine.lookup import find_replay
+from playhead.environment import Environment
 from playhead.errors import NotFound, PlayheadError
 from playhead.keys import content_type_of
 from playhead.model import Replay, Report, ReportLine
 from playhead.ports.catalog.outcome import ClaimedReport, Outcome, WrittenPart
 from playhead.ports.store import Blob, Store
+from playhead.reading.lookup import find_replay
 
 PART_LINES: Final = 50_000
 PART_BYTES: Final = 16_777_216

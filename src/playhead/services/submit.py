@@ -1,6 +1,6 @@
 """Start a run: store its inputs, then seal them. Nothing is published before they are sealed.
 
-A run may take over results of an earlier one. `engine.reuse` decides which routes it may take over. The
+A run may take over results of an earlier one. `replay.reuse` decides which routes it may take over. The
 catalog does the rest, and the module that does it explains why a `kill -9` is harmless.
 """
 
@@ -12,11 +12,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import faults, ids
-from playhead.engine import sidecar
-from playhead.engine.codecheck import CodeCheck, Warn, no_warning
-from playhead.engine.environment import Environment
-from playhead.engine.reuse import Earlier, reusable
-from playhead.engine.target import config_not_found
+from playhead.environment import Environment
 from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLarge, Unavailable
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key, sidecar_key
 from playhead.model import Compare, Execution
@@ -27,6 +23,10 @@ from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import Input, Since
 from playhead.ports.store import Blob, Delete, Write
+from playhead.reading.codecheck import CodeCheck, Warn, no_warning
+from playhead.replay.reuse import Earlier, reusable
+from playhead.replay.target import config_not_found
+from playhead.work import sidecar
 
 MAX_UPLOAD_FILES: Final = 10_000
 """Files of a run that is uploaded over HTTP."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from playhead.engine.health import Checked, check_all
 from playhead.errors import Unavailable
 from playhead.model import AdapterInfo, BackendHealth, Health, WorkerInfo
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.broker import Broker
 from playhead.ports.store import Store
+from playhead.reading.health import Checked, check_all
 
 
 class SystemCatalog(Checked, Protocol):

@@ -13,13 +13,13 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from playhead import events, faults
-from playhead.engine.environment import Environment
-from playhead.engine.lookup import find_replay
-from playhead.engine.paging import decode_cursor, list_of, page_before
+from playhead.environment import Environment
 from playhead.errors import NotFound, Unavailable
 from playhead.model import Page, Replay, WebhookDelivery
 from playhead.ports.catalog.outcome import ClaimedDelivery, Outcome
 from playhead.ports.webhook import NotDelivered, Webhooks
+from playhead.reading.lookup import find_replay
+from playhead.reading.paging import decode_cursor, list_of, page_before
 
 _MINUTE: Final = 60.0
 _HOUR: Final = 60 * _MINUTE

@@ -9,10 +9,6 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import keys
-from playhead.engine.journey import ORDER, Group, Visited, Walk, explain, groups
-from playhead.engine.listing import Listing
-from playhead.engine.lookup import PrunedObjects, find_execution
-from playhead.engine.pacing import pause_of_route
 from playhead.errors import BadRequest, NotFound
 from playhead.ids import moment
 from playhead.model import Outcome, Problem, Replay, Why, WhyExample, WhyRoute
@@ -22,6 +18,10 @@ from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.prune import PrunedObject
 from playhead.ports.catalog.trace import Descendant, Trace
 from playhead.ports.store import Store
+from playhead.reading.journey import ORDER, Group, Visited, Walk, explain, groups
+from playhead.reading.listing import Listing
+from playhead.reading.lookup import PrunedObjects, find_execution
+from playhead.work.pacing import pause_of_route
 
 MOST_MESSAGES: Final = 10_000
 _MOST_EXAMPLES: Final = 3

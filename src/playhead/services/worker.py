@@ -1,7 +1,7 @@
 """The worker: consumes the queues of active routes, with one consumer for each queue.
 
 It decides which queues are consumed (`_subscribe`, twice a second), when to stop, and what runs in this
-process. `engine.consumer` describes how one queue is consumed.
+process. `work.consumer` describes how one queue is consumed.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from uuid import UUID
 
 from playhead import events
 from playhead.clock import ActiveClock
-from playhead.engine.attempt import PauseRequest, Processing
-from playhead.engine.backoff import Checked
-from playhead.engine.chain import Chain, UnknownAdapter
-from playhead.engine.consumer import Consumer
-from playhead.engine.deliveries import HeldDelivery
-from playhead.engine.dispatch import RouteRuntime
-from playhead.engine.environment import Backends, Environment, WorkerSettings
-from playhead.engine.idle import QUIET_SECONDS, IdleCheck
-from playhead.engine.pacing import wait_key
-from playhead.engine.slots import HANG_SECONDS
-from playhead.engine.turns import Turns
+from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.errors import Unavailable
 from playhead.model import AdapterCode, Route
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Browse, Code, Configs, Jobs, Limits, Upkeep, Work
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
+from playhead.steps.chain import Chain, UnknownAdapter
+from playhead.steps.slots import HANG_SECONDS
+from playhead.steps.turns import Turns
+from playhead.work.attempt import PauseRequest, Processing
+from playhead.work.backoff import Checked
+from playhead.work.consumer import Consumer
+from playhead.work.deliveries import HeldDelivery
+from playhead.work.dispatch import RouteRuntime
+from playhead.work.idle import QUIET_SECONDS, IdleCheck
+from playhead.work.pacing import wait_key
 
 _SUBSCRIBE_SECONDS = 0.5
 _IDLE_CHECK_SECONDS = 0.05
@@ -117,7 +117,7 @@ class WorkerService:
         """
         self._only = frozenset(routes)
         self._stop = stop or asyncio.Event()
-        self._turns = Turns(self._catalog, self._env)
+        self._turns = Turns(self._catalog, self._env.clock, self._env.sleep)
         expire = asyncio.create_task(self._expire_loop(), name="the time-out loop")
         try:
             left = await self._consume(expire, until_idle=until_idle, until=until)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playhead.engine.codecheck import CodeCheck
-from playhead.engine.paging import list_of, page_of
 from playhead.model import Page, Worker
+from playhead.reading.codecheck import CodeCheck
+from playhead.reading.paging import list_of, page_of
 
 
 class WorkersService:

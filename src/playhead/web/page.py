@@ -11,9 +11,9 @@ from uuid import UUID
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from playhead.engine.selection import fixed_time
 from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
 from playhead.ids import now, parse_uuid
+from playhead.replay.selection import fixed_time
 from playhead.services import Services
 
 T = TypeVar("T")

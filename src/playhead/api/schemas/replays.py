@@ -21,8 +21,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from playhead.api.schemas import Body, Version
-from playhead.engine.globs import compile_glob
-from playhead.engine.selection import check_media_type, fixed_time
 from playhead.model import (
     MOST_IN_CANARY,
     Canary,
@@ -34,6 +32,8 @@ from playhead.model import (
     ReplayRequest,
     Selection,
 )
+from playhead.replay.globs import compile_glob
+from playhead.replay.selection import check_media_type, fixed_time
 
 
 class PaceByRate(Body):

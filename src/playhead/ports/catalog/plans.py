@@ -17,7 +17,7 @@ from playhead.ports.catalog.jobs import LeasedJob
 
 
 class PlanPage(NamedTuple):
-    """Objects of a plan, in the order of their keys (`engine.manifest`).
+    """Objects of a plan, in the order of their keys (`replay.manifest`).
 
     Attributes:
         no: its number, from 0.

@@ -1,0 +1,108 @@
+"""Long computations of a process: each runs once, and its result is kept for later callers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from playhead.clock import Clock
+from playhead.environment import Spawn
+from playhead.errors import catalog_unavailable
+
+T = TypeVar("T")
+
+MOST_KEPT: Final = 64
+_AT_ONCE: Final = 2
+_VALID_TIMES: Final = 10
+
+
+@dataclass(slots=True)
+class Steps:
+    """How far a computation is.
+
+    Attributes:
+        done: what it has read so far.
+    """
+
+    done: int = 0
+
+
+@dataclass(slots=True)
+class _Computation(Generic[T]):
+    state: Hashable
+    steps: Steps = field(default_factory=Steps)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    result: T | None = None
+    error: Exception | None = None
+    valid_until: float = 0.0
+
+
+class Background(Generic[T]):
+    """Computations by key. At most two run at a time, and at most one for each key.
+
+    Args:
+        spawn: starts a computation.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, spawn: Spawn, clock: Clock = time.monotonic) -> None:
+        self._spawn = spawn
+        self._clock = clock
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._kept: OrderedDict[Hashable, _Computation[T]] = OrderedDict()
+
+    async def get(
+        self,
+        key: Hashable,
+        state: Hashable,
+        compute: Callable[[Steps], Awaitable[T]],
+        *,
+        patience: float,
+        lasts: bool,
+    ) -> T | Steps:
+        """Return the result for a key, or how far its computation is after `patience` seconds.
+
+        The first call starts the computation, and it continues when callers have gone. Raises what `compute`
+        raised; the next call then computes again.
+
+        Args:
+            state: of what is computed. If it has changed, the next call computes again.
+            lasts: whether a result of another state is good enough for ten times as long as it took, because
+                the state changes all the time.
+        """
+        found = self._kept.get(key)
+        if found is None or self._is_outdated(found, state, lasts):
+            found = self._kept[key] = _Computation(state)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+            self._spawn(self._run(found, compute))
+        self._kept.move_to_end(key)
+        try:
+            async with asyncio.timeout(patience):
+                await found.ended.wait()
+        except TimeoutError:
+            return found.steps
+        if found.result is None:
+            self._kept.pop(key, None)
+            raise found.error or catalog_unavailable("the computation was stopped: this process ends")
+        return found.result
+
+    def _is_outdated(self, one: _Computation[T], state: Hashable, lasts: bool) -> bool:
+        if one.state == state or not one.ended.is_set():
+            return False
+        return not lasts or self._clock() >= one.valid_until
+
+    async def _run(self, one: _Computation[T], compute: Callable[[Steps], Awaitable[T]]) -> None:
+        try:
+            async with self._places:
+                began = self._clock()
+                one.result = await compute(one.steps)
+                one.valid_until = self._clock() + _VALID_TIMES * (self._clock() - began)
+        except Exception as exc:
+            one.error = exc
+        finally:
+            one.ended.set()

@@ -1,0 +1,191 @@
+"""The way of an item through the routes of an execution: its messages, grouped by route and outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from playhead.model import EFFECTS_SKIPPED, OUTCOMES, Config, Execution, Outcome, Replay, Route
+from playhead.ports.catalog.trace import Descendant
+from playhead.steps.chain import CONDITION_DROPPED
+
+_LONGEST: Final = 200
+ORDER: Final = {outcome: place for place, outcome in enumerate(OUTCOMES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """An execution that an item went through.
+
+    Attributes:
+        replay: what it replays; None for a run.
+        config: the config that it ran; None if it was adopted.
+    """
+
+    execution: Execution
+    replay: Replay | None
+    config: Config | None
+
+    @property
+    def id(self) -> UUID:
+        return self.execution.execution_id
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return self.config.stages if self.config else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The messages of an item in one execution, nearest first, and whether these are all."""
+
+    at: Visited
+    messages: Sequence[Descendant]
+    is_complete: bool
+
+    def in_stage(self, stage: str) -> list[Descendant]:
+        """Return the messages that stored outputs in a stage."""
+        routes = self.at.config.routes if self.at.config else {}
+        return [
+            one
+            for one in self.messages
+            if one.status in ("completed", "taken_over")
+            and one.route in routes
+            and routes[one.route].stage == stage
+        ]
+
+
+@dataclass(slots=True)
+class Group:
+    """The messages of an item with the same outcome, for the same reason, in one route.
+
+    Attributes:
+        is_taken_over: whether they have results of an earlier execution.
+    """
+
+    route: str
+    outcome: Outcome
+    reason: str
+    is_taken_over: bool = False
+    messages: list[Descendant] = field(default_factory=list)
+
+
+def outcome_of(message: Descendant) -> Outcome:
+    """Return the outcome of one message."""
+    if message.status == "skipped" or (message.status == "taken_over" and message.text):
+        reason = message.text or ""
+        if reason.startswith(EFFECTS_SKIPPED):
+            return "effects_skipped"
+        return "condition_false" if reason.startswith(CONDITION_DROPPED) else "no_output"
+    if message.status == "dead":
+        return "rejected" if message.error_code == "rejected" else "dead"
+    if message.status == "completed" or message.status == "taken_over":
+        return "pruned" if message.outputs_pruned_at else "completed"
+    return message.status
+
+
+def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) -> list[Group]:
+    """Return the messages of an execution by route and outcome, in the order of its config.
+
+    Routes that could have followed, and have no message, are `not_reached`; if there are too many messages
+    to know them all (`is_complete`), such routes are left out.
+    """
+    found: dict[tuple[str, Outcome, str, bool], Group] = {}
+    for message in messages:
+        outcome = outcome_of(message)
+        reason = ""
+        is_taken_over = message.status == "taken_over"
+        if message.status == "skipped" or (is_taken_over and message.text):
+            reason = message.text or ""
+        elif message.status in ("dead", "retry"):
+            reason = message.error_code or ""
+        elif outcome == "pruned":
+            reason = message.outputs_pruned_at or ""
+        kind = (message.route, outcome, reason, is_taken_over)
+        group = found.setdefault(kind, Group(*kind))
+        group.messages.append(message)
+    routes = at.config.routes if at.config else {}
+    if found and is_complete:
+        visited = {route for route, *_ in found}
+        for name, before in _following(routes, visited):
+            found[name, "not_reached", "", False] = Group(
+                name, "not_reached", f"no output of {before} has reached it"
+            )
+    places = {name: place for place, name in enumerate(routes)}
+    return sorted(found.values(), key=lambda g: (places.get(g.route, len(places)), ORDER[g.outcome]))
+
+
+def _following(routes: Mapping[str, Route], visited: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield the routes after the visited ones that were not visited, each with a route before it."""
+    seen = set(visited)
+    level = [name for name in routes if name in visited]
+    while level:
+        following: list[str] = []
+        for name in level:
+            for target in routes[name].to:
+                if target not in seen:
+                    seen.add(target)
+                    following.append(target)
+                    yield target, name
+        level = following
+
+
+def explain(group: Group, at: Visited) -> str:
+    """Return why the messages of a group have their outcome, in words."""
+    if not group.is_taken_over:
+        return _explain(group, at)
+    return f"taken over from execution {at.execution.changed_since} or a replay of it: {_explain(group, at)}"
+
+
+def _explain(group: Group, at: Visited) -> str:
+    route = at.config.routes.get(group.route) if at.config else None
+    first = group.messages[0] if group.messages else None
+    text = _brief((first.text if first else None) or "")
+    match group.outcome:
+        case "completed" if route and route.external:
+            return f"handed over to the queue {route.queue} of another program"
+        case "completed":
+            return (
+                f"outputs are in stage {route.stage}"
+                if route and route.stage
+                else "processed, without a stage"
+            )
+        case "pruned":
+            return f"outputs were in stage {route.stage if route else '?'}, and were pruned on {group.reason}"
+        case "condition_false" | "no_output" | "effects_skipped":
+            return text or "a step returned no output"
+        case "rejected":
+            return f"the adapter rejected it: {text}"
+        case "dead":
+            attempts = max(one.attempts for one in group.messages)
+            return f"{group.reason}: {text} (attempts: {attempts})"
+        case "retry" if first is not None:
+            due = min(one.retry_at or "" for one in group.messages)
+            # A backend, an adapter or a secret was missing, or a rate limit was reached.
+            why = f"{group.reason}: {text}" if group.reason else "it was released"
+            return f"attempt {first.attempts} ended ({why}); the next is due at {due}"
+        case "running":
+            return f"a worker processes it, attempt {first.attempts if first else 1}"
+        case "pending":
+            waits = f"it waits in queue {route.queue}" if route else "it waits for a worker"
+            return f"{_unpublished(group.route, at.replay)}{waits}"
+        case "cancelled":
+            return group.reason or "the execution was cancelled before"
+        case _:
+            return group.reason
+
+
+def _unpublished(route: str, replay: Replay | None) -> str:
+    """Return why a message may not be in the queue yet; empty if it is."""
+    if replay is None or replay.status is not None or replay.to_route.rpartition("/")[2] != route:
+        return ""
+    by = " by its canary" if replay.paused_by == "canary" else ""
+    return f"the replay is {replay.state}{by}: the message is not published yet, or "
+
+
+def _brief(text: str) -> str:
+    """Return the first line of an error, shortened."""
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

@@ -1,0 +1,85 @@
+"""Look up what a request names, or raise the error that a client gets."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from uuid import UUID
+
+from playhead import keys
+from playhead.errors import BadRequest, NotFound
+from playhead.ids import moment
+from playhead.model import Execution, Replay
+from playhead.ports.catalog.prune import PrunedObject
+from playhead.reading.listing import Listing
+
+
+class Executions(Protocol):
+    """The part of the catalog that looking up an execution needs."""
+
+    async def execution(self, execution: UUID) -> Execution | None: ...
+
+
+class Replays(Protocol):
+    """The part of the catalog that looking up a replay batch needs."""
+
+    async def replay(self, batch: UUID) -> Replay | None: ...
+
+
+class PrunedObjects(Protocol):
+    """The part of the catalog that knows pruned objects."""
+
+    async def pruned_object(self, key: str) -> PrunedObject | None: ...
+
+
+async def find_execution(catalog: Executions, listing: Listing, execution: UUID) -> Execution:
+    """Return an execution. If it exists only in the store, return it as adopted, and store nothing.
+
+    Raises:
+        NotFound: `execution_not_found`.
+    """
+    found = await catalog.execution(execution) or await listing.adoptable(execution)
+    if found is None:
+        raise NotFound(
+            "execution_not_found",
+            f"there is no execution {execution}: neither the catalog nor the store contains this id",
+        )
+    return found
+
+
+async def find_replay(catalog: Replays, batch: UUID) -> Replay:
+    """Return a replay batch.
+
+    Raises:
+        NotFound: `replay_not_found`.
+    """
+    found = await catalog.replay(batch)
+    if found is None:
+        raise NotFound("replay_not_found", f"there is no replay batch {batch}")
+    return found
+
+
+def check_key(key: str) -> None:
+    """Check that a key has the form `{execution_id}/{stage}/{path}`.
+
+    Raises:
+        BadRequest: `invalid_path`.
+    """
+    if keys.parse_key(key) is None:
+        why = keys.problem(key) or "is not {execution_id}/{stage}/{path}"
+        raise BadRequest("invalid_path", f"key {key!r} {why}")
+
+
+async def missing_object(catalog: PrunedObjects, key: str) -> NotFound:
+    """Return the error for an object that cannot be read: `object_pruned` or `object_not_found`."""
+    found = await catalog.pruned_object(key)
+    if found is None:
+        return no_object(key)
+    return NotFound(
+        "object_pruned",
+        f"the object {key!r} was pruned on {moment(found.pruned_at)}; it had {found.size} bytes of "
+        f"{found.content_type} with the sha256 {found.sha256.hex()}",
+    )
+
+
+def no_object(key: str) -> NotFound:
+    return NotFound("object_not_found", f"there is no stored object {key!r}")

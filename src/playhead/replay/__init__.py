@@ -1,0 +1,1 @@
+"""From a request for a replay to its published messages: target, selection, plan, listing and publishing."""

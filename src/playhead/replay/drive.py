@@ -1,0 +1,423 @@
+"""How a job is processed: two loops over rows.
+
+*List*: one page of the store becomes one transaction that inserts the rows and moves the cursor.
+*Publish*: rows are dispatched, then marked. Why this order is right if the process is killed (`kill -9`):
+
+- before `record` has committed: nothing of the page exists; the next owner lists it again from the cursor;
+- after `record`: the rows exist, unmarked; the next owner publishes them;
+- after `publish`, before `mark`: they are published a second time; a dispatch only points at its row, and
+  a row that was processed refuses the second dispatch;
+- after `mark`, before `close`: the next owner finds nothing to do and closes the job.
+
+A job with a pace or a canary lists to its end first. Then `allow` says how many rows may be sent, and pays
+for them before they are sent. After a `kill -9`, the next owner sends what was paid for, and pays no more.
+Rows without an answer of the broker are settled before more are paid for.
+
+A replay that was started from a plan is `checking` first: it compares the plan with a new listing of the
+store, and records nothing meanwhile. A takeover repeats the check. Then the plan is its listing, whichever
+process drives it.
+
+While a page is published, the next one is listed and recorded, so that catalog and broker work at the same
+time. This does not affect the reasons above: pages are still recorded, published and marked in order. At most
+one more page of rows can be unmarked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Literal, Protocol
+
+from playhead import events, faults
+from playhead.envelope import Dispatch
+from playhead.environment import Backends, Environment, Spawned
+from playhead.errors import EXECUTION_CODES, NotFound, PlayheadError, Unavailable
+from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
+from playhead.ports.catalog import Control, Jobs, Plans, Work
+from playhead.ports.catalog.jobs import LeasedJob, Listed, Window
+from playhead.replay import planned
+from playhead.replay.jobreport import JobReport
+from playhead.replay.pages import Page, PagesCatalog, pages_of
+from playhead.work import ending, relay
+
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 5.0
+_LONGEST_PACE_SECONDS = 0.25
+"""Time after which a change of the pace takes effect, at most."""
+
+
+class _Lost(Exception):
+    """Another process owns the job now, or it has ended: stop without an error."""
+
+
+class DriveCatalog(Control, Jobs, Plans, Work, ending.EndingCatalog, PagesCatalog, Protocol): ...
+
+
+class Drive:
+    """Processes one job from its acquisition to its end.
+
+    Args:
+        leased: the job, with its epoch and its cursor.
+        lease: seconds; the lease is renewed when a third of it has passed, between two steps or by `renew`.
+        page: how many rows are recorded or published in one step, at most.
+        max_objects: the listing of a replay ends here with `too_many_objects`; None: no limit.
+        traceparent: the parent span of the spans of pages and batches.
+
+    Attributes:
+        job: the execution.
+        trouble: why the job makes no progress now; empty while it does.
+        waits: whether the job waits until the trouble is over.
+    """
+
+    def __init__(
+        self,
+        backends: Backends[DriveCatalog],
+        env: Environment,
+        leased: LeasedJob,
+        *,
+        lease: float,
+        page: int,
+        max_objects: int | None = None,
+        traceparent: str | None = None,
+    ) -> None:
+        self._catalog, self._broker, self._store = backends
+        self._env = env
+        self._leased = leased
+        self.job = leased.job
+        self.trouble = ""
+        self.waits = False
+        self._lease = lease
+        self._page = page
+        self._record_page = min(page, leased.page or page)
+        self._max_objects = max_objects if leased.headers.replay_batch_id else None
+        self._traceparent = traceparent
+        self._publishing: Spawned | None = None
+        self._failed: Unavailable | _Lost | None = None
+        self._report = JobReport(self._catalog, env.counters, leased)
+        self._cursor = leased.cursor
+        self._renewed = env.clock()
+        self._released = False
+        self._waits_for: Literal["broker", "store"] | None = None
+        self._pause = _FIRST_PAUSE_SECONDS
+
+    async def run(self) -> None:
+        """Process the job until it has ended or another process owns it. Waits for unavailable backends."""
+        leased = self._leased
+        failed: PlayheadError | None = None
+        try:
+            while True:
+                try:
+                    if failed and not await self._fail_listing(failed):
+                        return
+                    failed = None
+                    await self._process()
+                    return
+                except Unavailable as exc:
+                    # All state is in rows, so the job can start over.
+                    events.emit(
+                        events.BACKEND_UNAVAILABLE,
+                        logging.WARNING,
+                        execution_id=str(leased.job),
+                        detail=exc.detail,
+                    )
+                    self.trouble = exc.detail
+                    self._waits_for = "broker" if exc.code.startswith("broker") else "store"
+                    await self._wait_longer()
+                except PlayheadError as exc:
+                    events.emit(
+                        events.JOB_ENDED, logging.ERROR, execution_id=str(leased.job), detail=exc.detail
+                    )
+                    failed = exc  # give the listing up; what was listed is published
+        except _Lost:
+            with contextlib.suppress(Unavailable):
+                # Workers may have processed everything before the last page was marked.
+                if await self._catalog.close_job(leased):
+                    await self._report.log_end()
+                    return
+            events.emit(events.JOB_LOST, logging.INFO, execution_id=str(leased.job), epoch=leased.epoch)
+            # If only an answer was lost, this process still has the lease: release it. A renewal after that
+            # would take the lease again, and no process would work on the job.
+            self._released = True
+            with contextlib.suppress(Unavailable):
+                await self._catalog.release(leased)
+
+    async def _fail_listing(self, why: PlayheadError) -> bool:
+        code = why.code if why.code in EXECUTION_CODES else "listing_failed"
+        failed = await self._catalog.fail_listing(self._leased, why.detail, code=code)
+        self._leased = replace(self._leased, state="publishing")  # a plan is not compared any more
+        return failed
+
+    async def _process(self) -> None:
+        await self._keep()
+        if self._leased.state == "checking" and not await self._check():
+            return
+        if not self._leased.paced:
+            await self._publish_backlog()
+        if not await self._catalog.is_listed(self._leased.job):
+            try:
+                await self._list()
+            finally:
+                if self._publishing:
+                    self._publishing.cancel()  # its rows stay unmarked and are read again
+                self._publishing = self._failed = None
+        if self._leased.paced:
+            await self._publish_paced()
+        await self._finish()
+
+    async def _check(self) -> bool:
+        """Compare the plan with the store; refuse the replay if they differ. Return whether it goes on."""
+        with self._env.tracer.start("check", self._traceparent):
+            difference = await planned.difference(self._catalog, self._store, self._leased)
+        if not difference.first:
+            if not await self._catalog.pass_check(self._leased):
+                raise _Lost
+            self._leased = replace(self._leased, state="publishing")
+            faults.reach("replay.checked")
+            return True
+        if not await self._catalog.refuse_plan(self._leased, difference):
+            raise _Lost
+        events.emit(events.PLAN_CHANGED, logging.WARNING, execution_id=str(self.job), detail=difference.text)
+        await ending.end_executions(self._catalog, [self.job])
+        return False
+
+    # -- list --------------------------------------------------------------------------------------
+
+    async def _list(self) -> None:
+        leased = self._leased
+        is_stage = not leased.stages or leased.default_stage in (INPUT_STAGE, *leased.stages)
+        skip = leased.prefix.find("/") + 1
+        # After an outage this continues where the last recorded page ended. Half of what most stages contain
+        # are sidecars, which get no row.
+        async for page in self._pages():
+            faults.reach("replay.listed")
+            found = []
+            for key in page.keys:
+                if is_aside(key) or key.find("/", skip) < 0:  # external objects may lie next to the stages
+                    continue
+                stage = (
+                    leased.default_stage
+                    if is_stage
+                    else stage_of(key[skip:], leased.stages, leased.default_stage)[0]
+                )
+                found.append(Listed(key, stage, problem(key[skip:], room=skip)))
+            if await self._record(found, page.end):  # the limit of the selection was reached
+                await self._published()
+                return
+        await self._published()
+        if leased.headers.replay_batch_id and not self._cursor:
+            raise NotFound(
+                "no_objects",
+                f"{leased.prefix} has no object in the store of {leased.owner}, but had one when the replay "
+                "was created: check that all processes have the same PLAYHEAD_STORE",
+            )
+        if await self._catalog.record(leased, [], cursor=self._cursor, last=True) is None:
+            raise _Lost
+
+    async def _pages(self) -> AsyncIterator[Page]:
+        size = self._page
+        pages = pages_of(self._catalog, self._store, self._leased, after=self._cursor, size=size)
+        while True:
+            with self._env.tracer.start("list", self._traceparent) as span:
+                page = await anext(pages, None)
+                span.set({"playhead.objects": len(page.keys) if page else 0})
+            if page is None:
+                return
+            yield page
+
+    async def _record(self, found: Sequence[Listed], end: str) -> bool:
+        """Record the listed objects up to the key `end`, in transactions of at most one page.
+
+        The publishing of a page starts when the previous page is published. Returns whether the listing has
+        ended, because the limit of the selection was reached.
+        """
+        size = self._record_page
+        for at in range(0, max(len(found), 1), size):
+            some = found[at : at + size]
+            cursor = some[-1].key if at + size < len(found) else end
+            window = await self._catalog.record(
+                self._leased, some, cursor=cursor, last=False, most=self._max_objects
+            )
+            if window is None:
+                raise _Lost
+            self._report.count_invalid([one for one in some if one.problem])
+            if not window.is_full:
+                self._cursor = cursor
+            faults.reach("replay.recorded")
+            await self._published()
+            if self._leased.paced:
+                self._end_trouble()
+            else:
+                self._publishing = self._env.spawn(self._publish_meanwhile(window))
+            await self._keep()
+            if window.listed:
+                return True
+            if window.is_full:
+                raise PlayheadError(
+                    "too_many_objects",
+                    f"the replay has more than {self._max_objects} objects (PLAYHEAD_MAX_REPLAY_OBJECTS); "
+                    "the first ones are processed. Replay the others by folder, or raise the limit of all "
+                    f"processes and run `playhead replays retry {self._leased.headers.replay_batch_id}`",
+                )
+        return False
+
+    async def _publish_meanwhile(self, window: Window) -> None:
+        try:
+            await self._publish(window)
+        except (Unavailable, _Lost) as exc:
+            self._failed = exc  # raised by `_published`, unless the listing fails before
+
+    async def _published(self) -> None:
+        """Wait until the page that is being published is marked. Raise the error of its publishing."""
+        if publishing := self._publishing:
+            await publishing
+            self._publishing = None
+        if failed := self._failed:
+            self._failed = None
+            raise failed
+
+    # -- publish -----------------------------------------------------------------------------------
+
+    async def _publish_backlog(self) -> None:
+        while await self._publish_next():
+            await self._keep()
+
+    async def _publish_next(self, upto: int | None = None) -> bool:
+        """Publish the next window, up to an ordinal. Return whether there was one."""
+        window = await self._catalog.unpublished(self._leased, limit=self._page, upto=upto)
+        if window is None:
+            raise _Lost
+        if window.upto:
+            await self._publish(window)
+        return window.upto > 0
+
+    async def _publish_paced(self) -> None:
+        """Publish the recorded rows as the pace allows."""
+        while True:
+            # Of a former owner, or resent since: they count as waiting in the queue and for the canary.
+            await self._settle()
+            allowed = await self._catalog.allow(self._leased, want=self._page, depth=await self._depth())
+            if allowed is None:
+                raise _Lost
+            faults.reach("replay.allowed")
+            if allowed.upto:
+                await self._publish_next(allowed.upto)
+            elif allowed.why is None:
+                return
+            elif allowed.why != "canary" or not await self._decide():
+                self._end_trouble()
+                self.waits = allowed.why != "rate"  # a replay with a rate makes progress
+                is_held = allowed.why == "canary"
+                await self._env.sleep(allowed.wait if is_held else min(allowed.wait, _LONGEST_PACE_SECONDS))
+                self.waits = False
+            await self._keep()
+
+    async def _decide(self) -> bool:
+        """Look whether the canary is processed, and what it came to."""
+        verdict = await self._catalog.decide(self._leased)
+        if verdict is None:
+            return False
+        faults.reach("replay.decided")
+        self._report.log_verdict(verdict)
+        return True
+
+    async def _depth(self) -> int | None:
+        """Return how many messages are in the target queue, if other programs consume it."""
+        if not self._leased.external:
+            return None
+        return (await self._broker.depth(self._leased.headers.queue)).ready
+
+    async def _publish(self, window: Window) -> None:
+        if not window.upto:
+            return
+        sent = await self._send(window.dispatches) if window.dispatches else relay.Published()
+        if sent.unavailable:
+            raise sent.unavailable  # nothing was sent: the rows stay unmarked and are read again
+        faults.reach("replay.published")
+        is_marked = await self._catalog.mark(
+            self._leased, window.upto, uncertain=sent.uncertain, refused=sent.refused
+        )
+        if not is_marked:
+            raise _Lost
+        self._report.count(sent)
+        self._pause = _FIRST_PAUSE_SECONDS
+        self._tell(sent)
+        faults.reach("replay.marked")
+
+    async def _send(self, dispatches: Sequence[Dispatch]) -> relay.Published:
+        about: dict[str, str | int] = {"playhead.messages": len(dispatches)}
+        with self._env.tracer.start("publish", self._traceparent, about, "client") as span:
+            sent = await relay.publish(self._broker, dispatches)
+            if sent.why:
+                span.fail(sent.why)
+            return sent
+
+    async def _finish(self) -> None:
+        """Settle uncertain rows, then close the job."""
+        if not self._leased.paced:
+            await self._publish_backlog()
+        await self._settle()
+        if await self._catalog.close_job(self._leased):
+            faults.reach("replay.closed")
+            await self._report.log_end()
+        # Workers may have closed every row before the root row was closed.
+        await ending.end_executions(self._catalog, [self._leased.job])
+
+    async def _settle(self) -> None:
+        """Publish uncertain rows again until the broker has confirmed or refused each."""
+        while dispatches := await self._catalog.unsettled(self._leased, limit=self._page):
+            sent = await self._send(dispatches)
+            faults.reach("replay.published")
+            if not await self._catalog.settle(self._leased, sent.confirmed, sent.refused):
+                raise _Lost
+            self._report.count(sent)
+            faults.reach("replay.marked")
+            self._tell(sent)
+            if sent.confirmed or sent.refused:
+                self._pause = _FIRST_PAUSE_SECONDS  # the queue has room again
+            if sent.uncertain:
+                await self._wait_longer()
+
+    def _end_trouble(self) -> None:
+        """Show that all backends are available."""
+        self.trouble, self._waits_for = "", None
+
+    def _tell(self, sent: relay.Published) -> None:
+        """Show what the job waits for after a publish."""
+        self.trouble = sent.why
+        self._waits_for = "broker" if sent.uncertain else None
+
+    # -- lease -------------------------------------------------------------------------------------
+
+    async def _wait_longer(self) -> None:
+        """Wait, each time twice as long as before, and keep the lease."""
+        self.waits = True
+        try:
+            await self._env.sleep(self._pause)
+        finally:
+            self.waits = False
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
+        await self._keep()
+
+    async def _keep(self) -> None:
+        """Renew the lease when a third of it has passed."""
+        if self._env.clock() - self._renewed < self._lease / 3:
+            return
+        try:
+            if not await self.renew():
+                raise _Lost
+        except Unavailable:
+            return  # the epoch protects the job; the lease only decides which process tries
+
+    async def renew(self) -> bool:
+        """Renew the lease, even while a step runs. Return False if another process owns the job or it ended.
+
+        Raises `Unavailable`.
+        """
+        if self._released:
+            return False
+        is_held = await self._catalog.renew(self._leased, lease=self._lease, waits_for=self._waits_for)
+        if is_held:
+            self._renewed = self._env.clock()
+        return is_held

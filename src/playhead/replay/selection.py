@@ -1,0 +1,266 @@
+"""Which objects of a stage a replay or a plan selects.
+
+The times of a selection are fixed when the request is resolved, so that all pages of a listing, and all
+processes that continue it, select the same objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol, TypeVar
+from uuid import UUID
+
+from playhead.errors import NotFound
+from playhead.keys import bare, content_type_of
+from playhead.model import Replay, Selection
+from playhead.ports.catalog.browse import Reference
+from playhead.ports.catalog.work import Source
+from playhead.ports.store import Entry
+from playhead.replay.globs import compile_glob
+from playhead.steps.conditions import same_json
+
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_AGO: Final = re.compile(r"-(\d{1,9})([smhdw])", re.ASCII)
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/(\*|[\w!#$&^.+-]+)", re.ASCII)
+_KEYS_AT_ONCE: Final = 50
+"""Paths that are matched before other tasks get their turn: many long globs can take 10 ms for each path."""
+
+E = TypeVar("E", Entry, Reference, Entry | Reference)
+
+
+class SelectionCatalog(Protocol):
+    """What a selection needs of the catalog."""
+
+    async def replay(self, batch: UUID) -> Replay | None: ...
+
+    async def sources(self, keys: Sequence[str]) -> dict[str, Source]: ...
+
+    async def failed_below(
+        self, keys: Sequence[str], execution: UUID, route: str, *, unfinished: bool
+    ) -> set[str]: ...
+
+
+# -- the values of a request -----------------------------------------------------------------------
+
+
+def fixed_time(text: str, now: float) -> str:
+    """Return a time of a request as RFC 3339 in UTC.
+
+    Args:
+        text: RFC 3339 with an offset, or the time before now: `-90s`, `-30m`, `-24h`, `-7d`, `-2w`.
+        now: seconds since the epoch.
+
+    Raises:
+        ValueError: the message continues a sentence that names the time.
+    """
+    try:
+        if ago := _AGO.fullmatch(text):
+            time = datetime.fromtimestamp(now, UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        elif _RFC_3339.fullmatch(text):
+            time = datetime.fromisoformat(text.upper()).astimezone(UTC)
+        else:
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "is not a time: write RFC 3339 with an offset, as in 2026-01-31T18:00:00Z, or the time before "
+            "now, as in -24h or -7d (units: s, m, h, d, w)"
+        ) from None
+    return time.isoformat().replace("+00:00", "Z")
+
+
+def fixed_times(now: float, **given: str | None) -> dict[str, Any]:
+    """Return times of a request by their names, each as `fixed_time` returns it.
+
+    Raises:
+        ValueError: the message names the time.
+    """
+    return {
+        name: None if text is None else _checked(name, text, lambda text: fixed_time(text, now))
+        for name, text in given.items()
+    }
+
+
+def check_media_type(text: str) -> None:
+    """Raise `ValueError` unless a text is a media type without parameters, or has `*` after its `/`."""
+    if not _MEDIA_TYPE.fullmatch(text):
+        raise ValueError("is not a media type: write text/html, or text/* for all types of text")
+
+
+def resolve_selection(selection: Selection, now: float) -> Selection:
+    """Return a selection with fixed times.
+
+    Raises:
+        ValueError: a value is invalid; the message names it.
+    """
+    if selection.in_replay and selection.only is None:
+        raise ValueError("in_replay: needs `only`, which it is about")
+    for name in ("include", "exclude", "content_type", "attributes"):
+        value = getattr(selection, name)
+        if isinstance(value, str) or value in ([], {}):
+            what = "name and value" if name == "attributes" else "text in a list"
+            raise ValueError(f"{name}: needs at least one {what}; leave it out to select all objects")
+    for name in ("include", "exclude"):
+        for glob in getattr(selection, name) or ():
+            _checked(name, glob, compile_glob)
+    for kind in selection.content_type or ():
+        _checked("content_type", kind, check_media_type)
+    times = {name: getattr(selection, name) for name in ("modified_after", "modified_before")}
+    return replace(selection, **fixed_times(now, **times))
+
+
+T = TypeVar("T")
+
+
+def _checked(name: str, text: str, check: Callable[[str], T]) -> T:
+    try:
+        return check(text)
+    except ValueError as exc:
+        raise ValueError(f"{name}: {text!r} {exc}") from None
+
+
+# -- the objects of a listing ----------------------------------------------------------------------
+
+
+async def examined(catalog: SelectionCatalog, selection: Selection, source: UUID) -> UUID:
+    """Return the execution that `only` is about: the source, or the replay of it that the selection names.
+
+    Raises `NotFound` (`replay_not_found`) if the source has no such replay.
+    """
+    if selection.in_replay is None:
+        return source
+    found = await catalog.replay(selection.in_replay)
+    if found is None or found.from_execution_id != source:
+        raise NotFound(
+            "replay_not_found",
+            f"execution {source} has no replay {selection.in_replay}. Run: playhead replays {source}",
+        )
+    return found.execution_id
+
+
+async def selector_of(
+    catalog: SelectionCatalog,
+    selection: Selection,
+    *,
+    source: UUID,
+    stage: str,
+    target: str,
+    explain: bool = False,
+) -> Selector:
+    """Return what selects objects of a stage of `source` for the route `target`, which is `CONFIG/ROUTE`.
+
+    Raises what `examined` raises. See `Selector` for `explain`.
+    """
+    execution = await examined(catalog, selection, source)
+    prefix = f"{source}/{stage}"
+    return Selector(catalog, selection, prefix=prefix, execution=execution, target=target, explain=explain)
+
+
+class Selector:
+    """Selects objects page by page.
+
+    Args:
+        prefix: `{execution}/{stage}` of the request.
+        execution: what `examined` returns.
+        target: `CONFIG/ROUTE` of the request.
+        explain: also count `aborted_not_selected`, which costs a second query for each page.
+
+    Attributes:
+        execution, only: as given.
+        needs_times: the times of the listed objects are needed.
+        left_out: number of objects by reason. `filtered`: a condition other than `only` is not met.
+            `aborted_not_selected`: an object that is unfinished, but has no dead letter. `not_failed`: any
+            other object that `only` leaves out.
+    """
+
+    def __init__(
+        self,
+        catalog: SelectionCatalog,
+        selection: Selection,
+        *,
+        prefix: str,
+        execution: UUID,
+        target: str,
+        explain: bool = False,
+    ) -> None:
+        self._catalog = catalog
+        self._skip = len(prefix) + 1
+        self.execution = execution
+        self._target = target
+        self._explain = explain
+        self._include = [compile_glob(glob) for glob in selection.include or ()]
+        self._exclude = [compile_glob(glob) for glob in selection.exclude or ()]
+        self._after = _time(selection.modified_after)
+        self._before = _time(selection.modified_before)
+        self._types = frozenset(kind.lower() for kind in selection.content_type or ())
+        self._attributes = selection.attributes or {}
+        self.only = selection.only
+        self.needs_times = self._after is not None or self._before is not None
+        self.left_out = Counter[str]()
+
+    async def select(self, listed: Sequence[E], sources: Mapping[str, Source] | None = None) -> list[E]:
+        """Return the selected ones of some objects of one listing, in their order.
+
+        `sources` are their rows, if the caller has read them.
+        """
+        found = list(listed)
+        if self._include or self._exclude or self.needs_times:
+            found = await self._by_listing(found)
+        if found and (self._types or self._attributes):
+            rows = await self._catalog.sources([one.key for one in found]) if sources is None else sources
+            found = [one for one in found if self._meets(one.key, rows.get(one.key))]
+        self.left_out["filtered"] += len(listed) - len(found)
+        return await self._by_outcome(found) if found and self.only else found
+
+    async def _by_listing(self, listed: Sequence[E]) -> list[E]:
+        found: list[E] = []
+        for at in range(0, len(listed), _KEYS_AT_ONCE):
+            found += [one for one in listed[at : at + _KEYS_AT_ONCE] if self._listed(one)]
+            await asyncio.sleep(0)
+        return found
+
+    def _listed(self, one: Entry | Reference) -> bool:
+        path = one.key[self._skip :]
+        if self._include and not any(matches(path) for matches in self._include):
+            return False
+        if any(matches(path) for matches in self._exclude):
+            return False
+        if not self.needs_times:
+            return True
+        # As a listing shows it, so that a time copied from there selects the object.
+        modified = datetime.fromtimestamp(one.modified if isinstance(one, Entry) else one.created_at, UTC)
+        return (self._after is None or modified >= self._after) and (
+            self._before is None or modified < self._before
+        )
+
+    def _meets(self, key: str, source: Source | None) -> bool:
+        if self._types:
+            kind = bare(source.content_type) if source else content_type_of(key)
+            if kind not in self._types and f"{kind.partition('/')[0]}/*" not in self._types:
+                return False
+        has: Mapping[str, object] = source.attributes if source else {}
+        return all(name in has and same_json(has[name], value) for name, value in self._attributes.items())
+
+    async def _by_outcome(self, listed: Sequence[E]) -> list[E]:
+        unfinished = self.only == "unfinished"
+        keys = await self._below([one.key for one in listed], unfinished=unfinished)
+        found = [one for one in listed if one.key in keys]
+        others = [one.key for one in listed if one.key not in keys]
+        aborted = 0
+        if self._explain and others and not unfinished:
+            aborted = len(await self._below(others, unfinished=True))
+        self.left_out["aborted_not_selected"] += aborted
+        self.left_out["not_failed"] += len(others) - aborted
+        return found
+
+    async def _below(self, keys: Sequence[str], *, unfinished: bool) -> set[str]:
+        return await self._catalog.failed_below(keys, self.execution, self._target, unfinished=unfinished)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

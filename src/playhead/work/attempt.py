@@ -1,0 +1,111 @@
+"""What one attempt at a message is, before its chain runs and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from playhead.ports.catalog.work import Claim, Failed, Released
+from playhead.ports.tracer import Span
+from playhead.steps.outputs import Product
+from playhead.work.deliveries import HeldDelivery
+from playhead.work.sidecar import NOTHING, SidecarInfo
+
+
+class Processing(NamedTuple):
+    """What a process keeps of a message while it works on it.
+
+    Attributes:
+        dispatch_id: the dispatch that brought the message.
+    """
+
+    dispatch_id: str
+    execution_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMessage:
+    """A claimed message with its input.
+
+    Attributes:
+        data: the bytes of the input; None if `problem` is set.
+        problem: why the chain cannot run; None if it can.
+        span: None when traces are off.
+        sidecar: what the input's sidecar describes, if no catalog row describes the input.
+        alone: it is a suspected poison message, so it shares no batch.
+    """
+
+    held: HeldDelivery
+    claim: Claim
+    data: bytes | None
+    problem: Failed | Released | None = None
+    span: Span | None = None
+    sidecar: SidecarInfo = NOTHING
+    alone: bool = False
+
+
+class PauseRequest(NamedTuple):
+    """A step found that no further call of a key can succeed for some seconds."""
+
+    key: str
+    seconds: float
+    reason: str
+
+
+class NotRun(NamedTuple):
+    """Why a process cannot run the steps of a route now, whatever the item is.
+
+    Attributes:
+        is_missing: it lacks an adapter, a secret or the current code, and may get them only by a restart.
+    """
+
+    code: str
+    detail: str
+    is_missing: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttemptOutcome:
+    """How an attempt ended: with products, or with a result that replaces them.
+
+    Attributes:
+        stage: where the products are stored; None if the route stores nothing.
+        products: what the chain returned.
+        skip_reason: see `chain.Result`.
+        adapters: name, version and code of each adapter that ran.
+        code: the number of that code.
+        result: why there are no products; None if the chain returned.
+        seconds: how long the chain ran; None if it did not.
+        pause: the pause that a step asks for.
+        not_run: why the process cannot run a step of the route, whatever the item is; None if it can.
+        is_reported: the reason of a release is reported once for all messages.
+    """
+
+    message: ClaimedMessage
+    stage: str | None = None
+    products: Sequence[Product] = ()
+    skip_reason: str = ""
+    adapters: Sequence[Mapping[str, str]] = ()
+    code: int | None = None
+    result: Failed | Released | None = None
+    seconds: float | None = None
+    pause: PauseRequest | None = None
+    not_run: NotRun | None = None
+    is_reported: bool = False
+
+    @property
+    def claim(self) -> Claim:
+        return self.message.claim
+
+    @property
+    def held(self) -> HeldDelivery:
+        return self.message.held
+
+
+def released(message: ClaimedMessage, delay: float, *, is_reported: bool = False) -> AttemptOutcome:
+    """The outcome of an attempt that is not made: it does not count, and is due again in `delay` seconds."""
+    claim = message.claim
+    result = Released(claim.correlation_id, claim.attempt, delay)
+    return AttemptOutcome(message, result=result, is_reported=is_reported)

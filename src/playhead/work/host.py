@@ -1,0 +1,51 @@
+"""What a consumer needs from the worker that runs it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from uuid import UUID
+
+from playhead.ports.catalog.work import Claim
+from playhead.work.attempt import PauseRequest, Processing
+from playhead.work.deliveries import HeldDelivery
+from playhead.work.dispatch import RouteRuntime
+
+
+class Host(Protocol):
+    """The worker of a consumer.
+
+    Attributes:
+        processing: the messages that the process works on.
+    """
+
+    @property
+    def processing(self) -> dict[UUID, Processing]: ...
+
+    @property
+    def may_start_suspect(self) -> bool:
+        """Whether no suspected poison message runs in this process."""
+        ...
+
+    def reserve_suspect_slot(self, suspect: HeldDelivery) -> None:
+        """Start no other suspected poison message until this delivery is settled."""
+        ...
+
+    def settled(self, held: HeldDelivery) -> None:
+        """Note that a delivery is no longer held."""
+        ...
+
+    def finished(self, count: int) -> None:
+        """Count attempts that have ended."""
+        ...
+
+    async def pause(self, request: PauseRequest) -> None:
+        """Pause the calls of a key in all workers. Consumers of this worker are paused before it returns."""
+        ...
+
+    async def show_wait(self, config: str, route: str, seconds: float, reason: str) -> None:
+        """Record for people why this worker cannot run a route, and when it tries again."""
+        ...
+
+    async def runtime(self, claim: Claim) -> RouteRuntime:
+        """Return what to run for a claim. Raises `UnknownAdapter`, `Unavailable`."""
+        ...
