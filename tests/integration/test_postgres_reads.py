@@ -13,7 +13,7 @@ import pytest
 from playhead.backends._postgres import Postgres
 from playhead.backends.catalog_postgres import PostgresCatalog
 from playhead.backends.sql import COMPLETED
-from playhead.ports.catalog.outcome import ClaimedReport
+from playhead.ports.catalog.reports import ClaimedReport
 from tests.lab import Clock, Lab
 
 ROWS = 20_000

@@ -27,7 +27,7 @@ def drawn(number: int) -> Map:
 
 def test_a_map_crosses_three_replays() -> None:
     found = drawn(3)
-    assert [lane.row.id for lane in found.lanes] == ["run", "r0", "r1", "r2"]
+    assert [lane.row.id for lane in found.bands] == ["run", "r0", "r1", "r2"]
     assert [column.name for column in found.columns] == STAGES
     assert len(found.boxes) == 4 + 3 * 2
     assert sum(curve.is_replay for curve in found.curves) == 3

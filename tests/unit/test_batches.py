@@ -16,9 +16,9 @@ from playhead.errors import MessageError
 from playhead.model import Condition, RateLimit, Route, Step
 from playhead.ports.adapter import AdapterSpec, spec_of
 from playhead.steps.chain import CallPaused, Chain, Result
+from playhead.steps.ratelimits import CallLimits
 from playhead.steps.slots import Slots
 from playhead.steps.timeouts import Job, TimedOut
-from playhead.steps.turns import Turns
 from playhead.testing import run_adapter
 from tests.lab import MemoryDeployment
 from tests.unit.test_chain import CTX
@@ -59,13 +59,13 @@ class Steps:
         timeout: float = 30,
         before: Step | None = None,
         limit: RateLimit | None = None,
-        turns: Turns | None = None,
+        call_limits: CallLimits | None = None,
     ) -> Chain:
         step = Step(self.spec.name, rate_limit=limit)
         steps = (before, step) if before else (step,)
         route = Route("r", "q", steps, stage="s", concurrency=concurrency, timeout_seconds=timeout)
         assert WORDS
-        return Chain(route, {self.spec.name: self.spec, "words": WORDS}, turns=turns)
+        return Chain(route, {self.spec.name: self.spec, "words": WORDS}, call_limits=call_limits)
 
 
 @adapter("words")
@@ -237,8 +237,8 @@ async def test_an_item_that_hangs_costs_its_own_time_out_only():
 
 
 async def test_a_call_that_waits_for_its_rate_limit_uses_no_time_of_its_items():
-    turns = Turns(MemoryDeployment().catalog, time.monotonic, asyncio.sleep)
-    chain = Steps(upper, batch=2).chain(limit=RateLimit(100, 1, "k"), turns=turns)
+    call_limits = CallLimits(MemoryDeployment().catalog, time.monotonic, asyncio.sleep)
+    chain = Steps(upper, batch=2).chain(limit=RateLimit(100, 1, "k"), call_limits=call_limits)
     slots: Slots[int] = Slots(8)
     for n, item in enumerate(items(8)):
         slots.submit(Job(n, partial(chain.run_async, item, CTX), 30, "async", is_async=True))

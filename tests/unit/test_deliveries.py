@@ -16,7 +16,7 @@ PATHS = {
     State.ENDED: [State.CLAIMED, State.ENDED],
     State.TO_ACK: [State.TO_ACK],
     State.DEFERRED: [State.DEFERRED],
-    State.PACED: [State.PACED],
+    State.LIMITED: [State.LIMITED],
     State.SUSPECTED: [State.SUSPECTED],
     State.SETTLED: [State.SETTLED],
 }

@@ -515,7 +515,7 @@ async def test_texts_with_which_the_service_fails_are_retried_together_once_and_
     with Web(lambda asked: Answer(500, b"boom")) as web:
         step = EmbedText(EmbedTextConfig(base_url=web.url, model="m"))
         items = [Item("a.md", b"a"), Item("b.md", b"b")]
-        for attempt, error in ((1, Retry), (2, RuntimeError)):  # not `Retry`: the engine tries halves
+        for attempt, error in ((1, Retry), (2, RuntimeError)):  # not `Retry`: Playhead tries halves
             log = logging.getLogger("x")
             ctx = Context(uuid7(), uuid7(), "c", 1, "r", attempt, None, "", log, internal_hosts=[web.host])
             with pytest.raises(error, match=r"500 .*boom"):

@@ -145,11 +145,11 @@ async def test_messages_that_wait_for_long_are_returned_and_received_again():
     await world.started("a.md", "b.md")
     consumer = world.consumer(visibility=0.3)
     await until(lambda: len(world.begun) == 1)
-    (before,) = consumer.deliveries.in_state(State.PACED)
+    (before,) = consumer.deliveries.in_state(State.LIMITED)
     await asyncio.sleep(0.5)
-    assert list(consumer.deliveries.in_state(State.PACED)) == [before]
+    assert list(consumer.deliveries.in_state(State.LIMITED)) == [before]
 
     before.since -= 1000
-    await until(lambda: before.state is State.SETTLED and consumer.deliveries.has(State.PACED))
+    await until(lambda: before.state is State.SETTLED and consumer.deliveries.has(State.LIMITED))
     consumer.stop(departing=True)
     await ended(consumer)

@@ -21,11 +21,11 @@ from playhead.api import (
     find,
     lineage,
     metrics,
-    outcome,
     plans,
     prune,
     queues,
     replays,
+    reports,
     routes,
     runs,
     search,
@@ -47,7 +47,7 @@ OPENAPI: Final = "/openapi.json"
 ROUTERS: Final = tuple(
     module.router
     for module in (
-        *(replays, plans, control, outcome, configs, runs, executions, find, diff, lineage),
+        *(replays, plans, control, reports, configs, runs, executions, find, diff, lineage),
         *(prune, storage, search, routes, queues, dead_letters),
         *(adapters, workers, system, metrics, docs),
     )

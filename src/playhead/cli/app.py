@@ -21,13 +21,13 @@ from playhead.cli import (
     init,
     lineage,
     objects,
-    outcome,
     output,
     plan,
     prune,
     queues,
     replay,
     replays,
+    reports,
     run,
     search,
     server,
@@ -69,7 +69,7 @@ GROUPS: Final[tuple[tuple[str, str, tuple[Command, ...]], ...]] = (
         "List, watch and control replays. `playhead replays EXECUTION` lists those of an execution.",
         (
             *(replays.list_, replays.show, replays.watch, replays.pause, replays.resume, replays.cancel),
-            *(replays.retry, replays.pace, outcome.report, outcome.deliveries),
+            *(replays.retry, replays.pace, reports.report, reports.deliveries),
         ),
     ),
 )

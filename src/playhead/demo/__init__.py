@@ -1,7 +1,7 @@
 """`playhead demo`: run a pipeline, change it and replay a stage, in about a minute.
 
 The demo starts its own server and worker on its own home. It then uses only HTTP and the command line, like
-any other program; nothing here imports the engine.
+any other program; nothing here imports services or rooms.
 """
 
 from __future__ import annotations

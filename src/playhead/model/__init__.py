@@ -39,7 +39,6 @@ from playhead.model.health import (
     Health,
     WorkerInfo,
 )
-from playhead.model.outcome import ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
 from playhead.model.pipeline import (
     Condition,
     Config,
@@ -96,6 +95,7 @@ from playhead.model.replays import (
     is_skipped,
     skips_effects,
 )
+from playhead.model.reports import ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
 from playhead.model.retention import (
     DAY,
     KEPT,

@@ -20,10 +20,10 @@ from playhead.remote.executions import (
     RemoteWhy,
 )
 from playhead.remote.objects import RemoteObjects, RemoteSearch
-from playhead.remote.outcome import RemoteReports, RemoteWebhooks
 from playhead.remote.plans import RemotePlan
 from playhead.remote.queues import RemoteQueues, RemoteTake
 from playhead.remote.replays import RemoteControl, RemoteReplay
+from playhead.remote.reports import RemoteReports, RemoteWebhooks
 from playhead.remote.resolve import RemoteFind, RemoteIds
 from playhead.remote.runs import RemoteSubmit
 from playhead.remote.system import RemoteDoctor, RemoteSystem, RemoteWorkers

@@ -1,4 +1,4 @@
-"""The use cases. Services use ports and the engine, but no other service. API and CLI call `Services`."""
+"""The use cases. Services use the rooms and the ports, but no other service. API and CLI call `Services`."""
 
 from __future__ import annotations
 

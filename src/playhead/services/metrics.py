@@ -23,7 +23,7 @@ from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.limits import Pause
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.store import Store
-from playhead.work.pacing import is_wait
+from playhead.work.routelimits import is_wait
 
 T = TypeVar("T")
 

@@ -37,7 +37,7 @@ from playhead.ports.store import Store
 from playhead.reading.codecheck import CodeCheck
 from playhead.reading.listing import Listing
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
-from playhead.replay import effects, preview
+from playhead.replay import effects, plandetails
 from playhead.replay import request as request_checks
 from playhead.replay.manifest import Digest, Item, pages_of, unpack
 from playhead.replay.request import Resolved
@@ -114,7 +114,7 @@ class PlanService:
             plan = await self._catalog.open_plan(
                 identity,
                 owner=self._env.process,
-                request=preview.request_fields(request, found),
+                request=plandetails.request_fields(request, found),
                 source=request.from_execution_id,
                 config=found.loaded.version.name,
                 version=found.loaded.version.version,
@@ -171,7 +171,7 @@ class PlanService:
             timed=selector is not None and selector.needs_times,
             has_references=found.source.changed_since is not None,
         )
-        summary = preview.Summary(found.selection.limit if found.selection else None)
+        summary = plandetails.Summary(found.selection.limit if found.selection else None)
         verified = _Verified(self._store) if verify else None
         digest = Digest()
         async for page in pages_of(self._items(survey, selector, summary, verified)):
@@ -203,10 +203,10 @@ class PlanService:
                     **(selector.left_out if selector else {}),
                 ),
                 problems=problems,
-                seconds=preview.seconds_for(request, summary.objects, rate),
+                seconds=plandetails.seconds_for(request, summary.objects, rate),
                 warnings=[
                     *plan.warnings,
-                    *preview.warnings_about(problems, verified.first if verified else None),
+                    *plandetails.warnings_about(problems, verified.first if verified else None),
                 ],
             )
         )
@@ -220,8 +220,10 @@ class PlanService:
 
     async def _described(self, plan: Plan, found: Resolved) -> Plan:
         """Return a plan with what would process its objects."""
-        routes = preview.routes_of(found)
-        workers, warnings = await preview.workers_of(self._code, found, routes) if self._code else ([], [])
+        routes = plandetails.routes_of(found)
+        workers, warnings = (
+            await plandetails.workers_of(self._code, found, routes) if self._code else ([], [])
+        )
         depth = None
         with contextlib.suppress(Unavailable):
             depth = sum(await self._broker.depth(plan.to_queue))
@@ -232,7 +234,7 @@ class PlanService:
             routes=routes,
             would_refuse=effects.refused(found.loaded.config, found.route, found.effects),
             replayable_until=found.source.replayable_until,
-            config_diff=await preview.config_diff(self._catalog, found),
+            config_diff=await plandetails.config_diff(self._catalog, found),
             workers=workers,
             warnings=warnings,
         )
@@ -250,7 +252,11 @@ class PlanService:
         )
 
     async def _items(
-        self, survey: Survey, selector: Selector | None, summary: preview.Summary, verified: _Verified | None
+        self,
+        survey: Survey,
+        selector: Selector | None,
+        summary: plandetails.Summary,
+        verified: _Verified | None,
     ) -> AsyncIterator[Sequence[Item]]:
         async for listed in survey.pages():
             page = listed

@@ -18,7 +18,7 @@ from playhead.ports.store import Store
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import find_execution
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
-from playhead.work.pacing import pause_of_route
+from playhead.work.routelimits import pause_of_route
 
 
 class QueueCatalog(Browse, Configs, Limits, Protocol):

@@ -29,7 +29,7 @@ from playhead.environment import Environment
 from playhead.errors import NotFound, PlayheadError
 from playhead.keys import content_type_of
 from playhead.model import Replay, Report, ReportLine
-from playhead.ports.catalog.outcome import ClaimedReport, Outcome, WrittenPart
+from playhead.ports.catalog.reports import ClaimedReport, Reports, WrittenPart
 from playhead.ports.store import Blob, Store
 from playhead.reading.lookup import find_replay
 
@@ -41,7 +41,7 @@ _MOST_CLAIMS: Final = 6
 _FIRST_DELAY_SECONDS: Final = 5.0
 
 
-class ReportCatalog(Outcome, Protocol):
+class ReportCatalog(Reports, Protocol):
     """The part of the catalog that `ReportService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...

@@ -16,7 +16,7 @@ from playhead import events, faults
 from playhead.environment import Environment
 from playhead.errors import NotFound, Unavailable
 from playhead.model import Page, Replay, WebhookDelivery
-from playhead.ports.catalog.outcome import ClaimedDelivery, Outcome
+from playhead.ports.catalog.reports import ClaimedDelivery, Reports
 from playhead.ports.webhook import NotDelivered, Webhooks
 from playhead.reading.lookup import find_replay
 from playhead.reading.paging import decode_cursor, list_of, page_before
@@ -33,7 +33,7 @@ _MOST_AT_ONCE: Final = 16
 _GONE: Final = 410
 
 
-class WebhookCatalog(Outcome, Protocol):
+class WebhookCatalog(Reports, Protocol):
     """The part of the catalog that `WebhookService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...

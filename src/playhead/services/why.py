@@ -21,7 +21,7 @@ from playhead.ports.store import Store
 from playhead.reading.journey import ORDER, Group, Visited, Walk, explain, groups
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import PrunedObjects, find_execution
-from playhead.work.pacing import pause_of_route
+from playhead.work.routelimits import pause_of_route
 
 MOST_MESSAGES: Final = 10_000
 _MOST_EXAMPLES: Final = 3

@@ -24,15 +24,15 @@ from playhead.ports.catalog import Browse, Code, Configs, Jobs, Limits, Upkeep, 
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 from playhead.steps.chain import Chain, UnknownAdapter
+from playhead.steps.ratelimits import CallLimits
 from playhead.steps.slots import HANG_SECONDS
-from playhead.steps.turns import Turns
 from playhead.work.attempt import PauseRequest, Processing
 from playhead.work.backoff import Checked
 from playhead.work.consumer import Consumer
 from playhead.work.deliveries import HeldDelivery
 from playhead.work.dispatch import RouteRuntime
 from playhead.work.idle import QUIET_SECONDS, IdleCheck
-from playhead.work.pacing import wait_key
+from playhead.work.routelimits import wait_key
 
 _SUBSCRIBE_SECONDS = 0.5
 _IDLE_CHECK_SECONDS = 0.05
@@ -85,7 +85,7 @@ class WorkerService:
         self._replaced: list[RouteRuntime] = []
         self._read_secrets_at = self._clock() + _SECRETS_SECONDS
         self._stop = asyncio.Event()
-        self._turns: Turns | None = None
+        self._call_limits: CallLimits | None = None
         self._only: frozenset[str] = frozenset()
         self._suspect: HeldDelivery | None = None
         self.processing: dict[UUID, Processing] = {}
@@ -117,7 +117,7 @@ class WorkerService:
         """
         self._only = frozenset(routes)
         self._stop = stop or asyncio.Event()
-        self._turns = Turns(self._catalog, self._env.clock, self._env.sleep)
+        self._call_limits = CallLimits(self._catalog, self._env.clock, self._env.sleep)
         expire = asyncio.create_task(self._expire_loop(), name="the time-out loop")
         try:
             left = await self._consume(expire, until_idle=until_idle, until=until)
@@ -125,7 +125,7 @@ class WorkerService:
             consumers = self._all_consumers()
             for consumer in consumers:
                 consumer.stop(departing=True)
-            self._turns.stop()
+            self._call_limits.stop()
             await self._end_of(consumers, expire)
             expire.cancel()
             self._consumers.clear()
@@ -226,8 +226,8 @@ class WorkerService:
 
     def _pause_here(self, key: str, seconds: float) -> bool:
         """Pause a key in this process; return False if it is paused for that long already."""
-        if self._turns:
-            self._turns.pause(key, seconds)
+        if self._call_limits:
+            self._call_limits.pause(key, seconds)
         is_new = False
         for consumer in self._all_consumers():
             if key in consumer.pause_keys:
@@ -351,7 +351,11 @@ class WorkerService:
                 raise UnknownAdapter((), f"config {claim.config} has no version {claim.config_version}")
             route = loaded.config.routes[claim.route]
             chain = Chain(
-                route, self._adapters, resolve=self._env.resolve, turns=self._turns, isolate=self._env.isolate
+                route,
+                self._adapters,
+                resolve=self._env.resolve,
+                call_limits=self._call_limits,
+                isolate=self._env.isolate,
             )
             ran = [AdapterCode(spec.name, spec.version, spec.code) for spec in chain.specs]
             code = await self._catalog.record_code(ran)

@@ -20,12 +20,12 @@ from typing import Any, Final
 from playhead.clock import done_within
 from playhead.ports.adapter import Context, Item, Retry
 from playhead.steps.outputs import Returned
+from playhead.steps.ratelimits import CallLimits, CallWithdrawn
 from playhead.steps.step import Budget, CallPaused, ReadyStep
 from playhead.steps.threads import Threads
 from playhead.steps.timeouts import Job, TimedOut, timeout_stopped
-from playhead.steps.turns import Turns, TurnWithdrawn
 
-_SHARED: Final = (CallPaused, Retry, TurnWithdrawn)
+_SHARED: Final = (CallPaused, Retry, CallWithdrawn)
 """Errors that concern all items of a call, so that halves would fail as well."""
 
 
@@ -55,14 +55,20 @@ class Batches:
     """
 
     def __init__(
-        self, step: ReadyStep, threads: Threads, turns: Turns | None, *, at_once: int, timeout: float
+        self,
+        step: ReadyStep,
+        threads: Threads,
+        call_limits: CallLimits | None,
+        *,
+        at_once: int,
+        timeout: float,
     ) -> None:
         assert step.spec.batch is not None, "an adapter that takes batches"
         self._step = step
         self._size = step.spec.batch
         self._wait_seconds = step.spec.wait_seconds
         self._threads = threads
-        self._turns = turns
+        self._call_limits = call_limits
         self._at_once = at_once
         self._timeout = timeout
         self._waiting: deque[_Waiting] = deque()
@@ -157,8 +163,8 @@ class Batches:
 
     async def _call(self, batch: Sequence[_Waiting]) -> Sequence[Returned | BaseException]:
         step = self._step
-        if step.limit and self._turns:
-            await self._turns.wait_async(step.limit)
+        if step.limit and self._call_limits:
+            await self._call_limits.wait_async(step.limit)
         items, contexts = [one.item for one in batch], [one.ctx for one in batch]
         budgets = [one.budget for one in batch]
         over = threading.Event()

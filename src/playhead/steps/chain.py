@@ -17,10 +17,10 @@ from playhead.steps.batches import Batches
 from playhead.steps.conditions import dropped_because
 from playhead.steps.isolation import IsolatedStep, StartChild
 from playhead.steps.outputs import Product, Returned
+from playhead.steps.ratelimits import CallLimits
 from playhead.steps.step import Budget, CallPaused, ReadyStep, UnknownAdapter
 from playhead.steps.threads import Threads
 from playhead.steps.timeouts import time_not_counted
-from playhead.steps.turns import Turns
 
 __all__ = ["CallPaused", "Chain", "Limits", "Product", "Result", "UnknownAdapter"]
 
@@ -76,13 +76,13 @@ class Chain:
         *,
         resolve: Resolve = no_secrets,
         limits: Limits = LIMITS,
-        turns: Turns | None = None,
+        call_limits: CallLimits | None = None,
         isolate: StartChild | None = None,
     ) -> None:
         """Raises `UnknownAdapter`.
 
-        Without `turns`, the rate limits of steps have no effect. Without `isolate`, all steps run in this
-        process.
+        Without `call_limits`, the rate limits of steps have no effect. Without `isolate`, all steps run in
+        this process.
         """
         missing = [step.type for step in route.steps if step.type not in adapters]
         if missing:
@@ -95,7 +95,7 @@ class Chain:
         self._route = route
         self._room = room
         self._limits = limits
-        self._turns = turns
+        self._call_limits = call_limits
         self.mask = Mask()
         self._resolve = resolve
         self._secrets: dict[Reference, str] = {}
@@ -142,7 +142,7 @@ class Chain:
         Raises:
             MessageError: `bad_output`, `invalid_key`, `output_conflict` (one path twice).
             CallPaused: an adapter raised `RateLimited`.
-            TurnWithdrawn: the process stops, and a step waits for its rate limit.
+            CallWithdrawn: the process stops, and a step waits for its rate limit.
             Reject, Retry, or anything else: as an adapter raised it.
             RuntimeError: the chain is async.
         """
@@ -152,8 +152,8 @@ class Chain:
         try:
             step, (each,), budget = next(walk)
             while True:
-                if step.limit and self._turns:
-                    self._turns.wait(step.limit)
+                if step.limit and self._call_limits:
+                    self._call_limits.wait(step.limit)
                 step, (each,), budget = walk.send([step.perform(each, ctx, budget)])
         except StopIteration as end:  # raised by the walk: `perform` converts those of an adapter
             result: Result = end.value
@@ -180,8 +180,8 @@ class Chain:
 
     async def _perform(self, step: ReadyStep, item: Item, ctx: Context, budget: Budget) -> Returned:
         async with self._place():
-            if step.limit and self._turns:
-                await self._turns.wait_async(step.limit)
+            if step.limit and self._call_limits:
+                await self._call_limits.wait_async(step.limit)
             if step.needs_loop:
                 return await step.perform_async(item, ctx, budget)
             return await self._threads.run(partial(step.perform, item, ctx, budget))
@@ -211,7 +211,7 @@ class Chain:
             self._batches[key] = Batches(
                 step,
                 self._threads,
-                self._turns,
+                self._call_limits,
                 at_once=self._route.concurrency,
                 timeout=self._route.timeout_seconds,
             )

@@ -20,9 +20,9 @@ from playhead.model import (
 )
 from playhead.services import Services
 from playhead.web import pipelines
+from playhead.web.bars import Bar, bars_of, to_go
 from playhead.web.drawing import Choice, draw
 from playhead.web.graph import INPUT, Drawing, Links, PipelineMap, StageSize
-from playhead.web.lanes import Lane, lanes_of, to_go
 from playhead.web.outcomes import outcome_of
 from playhead.web.page import (
     Action,
@@ -57,7 +57,7 @@ class BatchView:
         look: the state whose shape and colour are shown.
         pace_text: its pace in words; empty without one.
         to_go: objects that are neither published nor failed nor uncertain.
-        lanes: the bars.
+        bars: the bars.
         controls: what the state allows: `pause`, `resume`, `pace`, `retry`, `cancel`, `withdraw`.
         canary: whether it waits for the result of its first objects, or was paused by it.
         difference: why it was refused.
@@ -78,7 +78,7 @@ class BatchView:
     look: str
     pace_text: str
     to_go: int
-    lanes: Sequence[Lane]
+    bars: Sequence[Bar]
     controls: Sequence[str]
     canary: bool
     difference: PlanDifference | None
@@ -123,7 +123,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         look=outcome.look,
         pace_text=pace_text(replay),
         to_go=to_go(replay),
-        lanes=lanes_of(replay, routes),
+        bars=bars_of(replay, routes),
         controls=_controls(replay, made),
         canary=replay.waits_for == "canary" or replay.paused_by == "canary",
         difference=difference,
@@ -263,9 +263,9 @@ def _cells(view: BatchView) -> dict[str, str]:
         "rate": f"{replay.rate:,.1f}" if replay.rate is not None else "–",
         "eta": duration(replay.eta_seconds) if replay.eta_seconds and replay.status is None else "–",
     }
-    for lane in view.lanes:
-        cells[f"{lane.name}.text"] = lane.text
-        cells |= {f"{lane.name}.{part}": width for part, width in lane.widths.items()}
+    for bar in view.bars:
+        cells[f"{bar.name}.text"] = bar.text
+        cells |= {f"{bar.name}.{part}": width for part, width in bar.widths.items()}
     return cells
 
 
@@ -280,7 +280,7 @@ def _shape(view: BatchView) -> str:
                 f"{view.report.state}.{view.report.revision}" if view.report else "",
                 str(len(replay.errors or ())),
             ),
-            *(view.pace_text, *view.controls, *(lane.name for lane in view.lanes)),
+            *(view.pace_text, *view.controls, *(bar.name for bar in view.bars)),
             *(f"{one.delivery_id}.{one.state}" for one in view.deliveries),
         )
     )

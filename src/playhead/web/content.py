@@ -23,8 +23,8 @@ from playhead.web.preview import (
     reindented,
     shown,
 )
+from playhead.web.single_thread import in_turn
 from playhead.web.textdiff import Diff, Hunk
-from playhead.web.turns import in_turn
 
 View = Literal["changes", "formatted", "rendered", "text", "bytes"]
 VIEWS: Final[tuple[View, ...]] = ("changes", "formatted", "rendered", "text", "bytes")

@@ -81,7 +81,7 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class Band:
     """A row of a drawn map. `y` is its top."""
 
     row: Row
@@ -128,7 +128,7 @@ class Map:
     width: int
     height: int
     columns: tuple[Column, ...]
-    lanes: tuple[Lane, ...]
+    bands: tuple[Band, ...]
     boxes: tuple[Box, ...]
     curves: tuple[Curve, ...]
     hidden: int
@@ -173,7 +173,7 @@ def draw(
         width=max(_WIDE, _LEFT + len(used_columns) * pitch),
         height=top + len(used_rows) * step + 4,
         columns=tuple(Column(name, tail_of(name, _TITLE), xs[name]) for name in used_columns),
-        lanes=tuple(Lane(row, head_of(row.sub, _CAPTION), ys[row.id], height) for row in used_rows),
+        bands=tuple(Band(row, head_of(row.sub, _CAPTION), ys[row.id], height) for row in used_rows),
         boxes=tuple(order),
         curves=tuple(_curves(boxes, edges)),
         hidden=hidden,

@@ -11,7 +11,7 @@ from playhead.errors import NotFound, PlanChanged, PlayheadError
 from playhead.ids import uuid7
 from playhead.model import ConfigVersion, Execution, Pipeline, Plan, PlanDifference, Replay, StageTotal
 from playhead.reading.codecheck import compares_code
-from playhead.replay.preview import NO_CONSUMER
+from playhead.replay.plandetails import NO_CONSUMER
 from playhead.services import Services
 from playhead.web import textdiff
 from playhead.web.page import ApiCall, Crumb, Missing, Shown, or_missing, status_of

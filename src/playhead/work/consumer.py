@@ -40,9 +40,9 @@ from playhead.work.dispatch import Dispatcher, RouteRuntime, new_slots
 from playhead.work.failures import longest_pauses, not_run
 from playhead.work.host import Host
 from playhead.work.intake import AttemptCatalog, Intake
-from playhead.work.pacing import Pacing
 from playhead.work.readiness import Readiness
 from playhead.work.recording import Recorder
+from playhead.work.routelimits import RouteLimits
 from playhead.work.skipping import Skipping
 
 _RECEIVE_WAIT_SECONDS = 0.5
@@ -111,7 +111,7 @@ class Consumer:
         self._alone: HeldDelivery | None = None
         self._may_claim_deferred = False
         self._ahead = Ahead()
-        self._pacing = Pacing(backends.catalog, env.clock)
+        self._limits = RouteLimits(backends.catalog, env.clock)
         self._readiness = Readiness(host, env, self.queue)
         self._skipping = Skipping(backends.catalog)
         self._changed = asyncio.Event()
@@ -143,7 +143,7 @@ class Consumer:
 
         Return False if it is paused for that long already.
         """
-        if not self._pacing.pause(seconds):
+        if not self._limits.pause(seconds):
             return False
         self.wake()
         return True
@@ -202,7 +202,7 @@ class Consumer:
         target = self._ahead.target(self.route, self._batch)
         room = target - len(self.deliveries)
         has_suspects = self.deliveries.has(State.SUSPECTED)
-        paced = list(self.deliveries.in_state(State.PACED))
+        paced = list(self.deliveries.in_state(State.LIMITED))
         may_suspect = has_suspects and self._host.may_start_suspect
         is_paced = bool(paced) or (may_suspect and self.route.rate_limit is not None)
         if self._recorder.is_blocked:  # until the store accepts the finished outputs
@@ -214,13 +214,13 @@ class Consumer:
             await self._backoff.wait(unavailable)
         elif self.deliveries.has(State.RECEIVED):  # the answer to their claim was lost
             await self._take(self.deliveries.in_state(State.RECEIVED))
-        elif pause := self._pacing.pause_left:
+        elif pause := self._limits.pause_left:
             await self._recorder.release(self._dispatcher.withdraw(), delay=pause)
             await self._wait(pause)
         elif may_suspect and (self.route.rate_limit is None or await self._admit(1)):
             await self._take_suspect()
         elif paced and (count := await self._admit(len(paced))):
-            admitted = [held for held in paced if held.state is State.PACED][:count]
+            admitted = [held for held in paced if held.state is State.LIMITED][:count]
             self.deliveries.move_all(admitted, State.RECEIVED)
             await self._take(admitted)
         elif self._may_claim_deferred and self.deliveries.has(State.DEFERRED):
@@ -233,8 +233,8 @@ class Consumer:
             wait=0 if has_suspects or paced else _RECEIVE_WAIT_SECONDS,
         ):
             received = self.deliveries.receive(deliveries)
-            if self.route.is_limited or self._pacing.pause_left:
-                self.deliveries.move_all(received, State.PACED)
+            if self.route.is_limited or self._limits.pause_left:
+                self.deliveries.move_all(received, State.LIMITED)
             else:
                 await self._take(received)
         elif is_paced:
@@ -250,11 +250,11 @@ class Consumer:
     @property
     def _pace_seconds(self) -> float:
         """Seconds until more messages may be claimed. While all slots are in use, one that ends wakes it."""
-        return self._pacing.wait_seconds if self._free_slots > 0 else _RECEIVE_WAIT_SECONDS
+        return self._limits.wait_seconds if self._free_slots > 0 else _RECEIVE_WAIT_SECONDS
 
     async def _admit(self, waiting: int) -> int:
         """Return how many of the messages that wait may be claimed now."""
-        return await self._pacing.admit(self.route, waiting, self._free_slots, self._most_running)
+        return await self._limits.admit(self.route, waiting, self._free_slots, self._most_running)
 
     @property
     def _most_running(self) -> int | None:
@@ -295,7 +295,7 @@ class Consumer:
         for some, alone in self._by_company(received):
             result = await self._intake.take(some, alone=alone, most_running=self._most_running)
             if result.is_full:
-                self._pacing.is_full()
+                self._limits.is_full()
             self._ahead.read(len(one.data) for one in result.claimed if one.data is not None)
             await self._start(result.claimed)
             self._unavailable = result.unavailable or self._unavailable
@@ -374,7 +374,7 @@ class Consumer:
             for request in longest_pauses(ended):
                 await self._host.pause(request)
             if any(one.pause for one in ended):  # the slots withhold the messages that wait
-                await self._recorder.release(self._dispatcher.withdraw(), delay=self._pacing.pause_left)
+                await self._recorder.release(self._dispatcher.withdraw(), delay=self._limits.pause_left)
             for batch in batches(ended):
                 await self._recorder.end(batch)
 

@@ -3,7 +3,7 @@
     RECEIVED ──> CLAIMED ──> RUNNING ──> ENDED ──> TO_ACK ──> SETTLED
      │  │  │        └──────────────────────^         ^
      │  │  └── refused by the catalog ───────────────┘
-     │  └────> DEFERRED or PACED ──> RECEIVED
+     │  └────> DEFERRED or LIMITED ──> RECEIVED
      └───────> SUSPECTED ──> RECEIVED
 
 A delivery may also be settled without an acknowledgement; then the broker redelivers it.
@@ -35,7 +35,7 @@ class State(Enum):
     """The catalog needs no further update for it, but the delivery is not acknowledged yet."""
     DEFERRED = "deferred"
     """This process still runs its message because of another dispatch. It is claimed after that attempt."""
-    PACED = "paced"
+    LIMITED = "limited"
     """Its route is paused, or a limit of its route allows no further message now. It is not claimed."""
     SUSPECTED = "suspected"
     """Its message is a suspected poison message. It waits until no other one runs in this process."""
@@ -46,9 +46,9 @@ class State(Enum):
 TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
     # Received: settled means left to the broker (no row was found, or this consumer stops).
     State.RECEIVED: frozenset(
-        {State.CLAIMED, State.TO_ACK, State.DEFERRED, State.PACED, State.SUSPECTED, State.SETTLED}
+        {State.CLAIMED, State.TO_ACK, State.DEFERRED, State.LIMITED, State.SUSPECTED, State.SETTLED}
     ),
-    State.PACED: frozenset({State.RECEIVED, State.SETTLED}),
+    State.LIMITED: frozenset({State.RECEIVED, State.SETTLED}),
     State.DEFERRED: frozenset({State.RECEIVED, State.SETTLED}),
     State.SUSPECTED: frozenset({State.RECEIVED, State.SETTLED}),
     # A claimed row belongs to this process until its attempt has ended: nothing claimed is just left.
@@ -62,7 +62,7 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
 """The possible moves. `Deliveries.move` rejects every other one."""
 
 
-_UNCLAIMED: Final = (State.SUSPECTED, State.DEFERRED, State.PACED)
+_UNCLAIMED: Final = (State.SUSPECTED, State.DEFERRED, State.LIMITED)
 
 
 @dataclass(slots=True, eq=False)

@@ -87,7 +87,7 @@ class Intake:
     ) -> IntakeResult:
         """Claim the messages of received deliveries, ack what needs no attempt, and read the inputs.
 
-        Every delivery is then `CLAIMED`, `DEFERRED`, `SUSPECTED`, `PACED` or `SETTLED`.
+        Every delivery is then `CLAIMED`, `DEFERRED`, `SUSPECTED`, `LIMITED` or `SETTLED`.
 
         Args:
             alone: no other suspected poison message runs in this process, so that one may be claimed.
@@ -130,7 +130,7 @@ class Intake:
             elif answer.reason == "suspect":
                 self._deliveries.move(held, State.SUSPECTED)
             elif answer.reason == "full":
-                self._deliveries.move(held, State.PACED)
+                self._deliveries.move(held, State.LIMITED)
                 is_full = True
             else:
                 refusals.append(answer)

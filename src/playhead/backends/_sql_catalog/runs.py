@@ -9,8 +9,8 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.options import Options, pace_columns
-from playhead.backends._sql_catalog.outcome import OutcomePart
 from playhead.backends._sql_catalog.plans import PlansPart
+from playhead.backends._sql_catalog.reports import ReportsPart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends._sql_catalog.takeover import TakeOverPart
 from playhead.backends.sql.session import Session
@@ -29,7 +29,7 @@ def input_range(execution: UUID) -> tuple[str, str]:
     return f"{prefix}/", f"{prefix}0"
 
 
-class RunsPart(OutcomePart, PlansPart, TakeOverPart):
+class RunsPart(ReportsPart, PlansPart, TakeOverPart):
     async def open_run(
         self,
         execution: UUID,

@@ -10,7 +10,7 @@ from uuid import UUID
 from playhead.backends._sql_catalog.bindings import BindPart
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
 from playhead.backends._sql_catalog.options import Options
-from playhead.backends._sql_catalog.outcome import OutcomePart
+from playhead.backends._sql_catalog.reports import ReportsPart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS, Origin
 from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
 from playhead.backends.sql.session import Session, natives
@@ -35,7 +35,7 @@ _Child = tuple[_Held, str, str, str, int]
 """Parent, id of the parent, key, stage and lane."""
 
 
-class WorkPart(BindPart, OutcomePart):
+class WorkPart(BindPart, ReportsPart):
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
         async def end(db: Session) -> list[Finished | None]:
             keys = natives(db, [r.correlation_id for r in results])

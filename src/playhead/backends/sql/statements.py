@@ -40,7 +40,7 @@ FILES: Final = (
         "canary.sql",
         "control.sql",
         "plans.sql",
-        "outcome.sql",
+        "reports.sql",
         "takeover.sql",
         "work.sql",
         "limits.sql",

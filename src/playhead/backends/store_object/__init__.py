@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Final
 from playhead.backends.store_object import address as addresses
 from playhead.backends.store_object import diagnosis
 from playhead.backends.store_object.failures import Failure, attempt, code_of, missing, translate
-from playhead.backends.store_object.lanes import each
 from playhead.backends.store_object.listing import side_by_side
+from playhead.backends.store_object.parallel import each
 from playhead.errors import MessageError, NotFound, Unavailable
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar

@@ -19,10 +19,10 @@ from playhead.ports.catalog.control import Control
 from playhead.ports.catalog.find import Find
 from playhead.ports.catalog.jobs import Jobs
 from playhead.ports.catalog.limits import Limits
-from playhead.ports.catalog.outcome import Outcome
 from playhead.ports.catalog.outputs import Outputs
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.prune import Prune
+from playhead.ports.catalog.reports import Reports
 from playhead.ports.catalog.totals import Totals
 from playhead.ports.catalog.trace import Trace
 from playhead.ports.catalog.upkeep import Upkeep
@@ -43,7 +43,7 @@ class Catalog(
     Outputs,
     Code,
     Prune,
-    Outcome,
+    Reports,
     Find,
     Protocol,
 ):
@@ -70,10 +70,10 @@ __all__ = [
     "Find",
     "Jobs",
     "Limits",
-    "Outcome",
     "Outputs",
     "Plans",
     "Prune",
+    "Reports",
     "Totals",
     "Trace",
     "Upkeep",

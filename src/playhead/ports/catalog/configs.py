@@ -9,7 +9,7 @@ from playhead.model import Config, ConfigVersion
 
 
 class Loaded(NamedTuple):
-    """A config version as the engine uses it."""
+    """A config version as a worker uses it."""
 
     version: ConfigVersion
     config: Config

@@ -20,11 +20,11 @@ _LOOK_SECONDS: Final = 1.0
 """How often the catalog is asked while it is unavailable, or while no call is due: the limit may change."""
 
 
-class TurnWithdrawn(Withdrawn):
+class CallWithdrawn(Withdrawn):
     """The process stops, so the step does not start. Its attempt is released."""
 
 
-class Turns:
+class CallLimits:
     """Lets calls begin one after the other, as the rate limits of their steps allow. One for each process.
 
     Create it inside the event loop of the worker. Calls come from any thread and from any other event loop.
@@ -45,7 +45,7 @@ class Turns:
         """Block until a call may begin. The time-out of the chain does not run meanwhile.
 
         Raises:
-            TurnWithdrawn: the process stops.
+            CallWithdrawn: the process stops.
         """
         with time_not_counted():
             asyncio.run_coroutine_threadsafe(self._turn(limit), self._loop).result()
@@ -66,13 +66,13 @@ class Turns:
         for waiting in self._waiting.values():
             for future in waiting:
                 if not future.done():
-                    future.set_exception(TurnWithdrawn())
+                    future.set_exception(CallWithdrawn())
         for task in self._tasks:
             task.cancel()
 
     async def _turn(self, limit: RateLimit) -> None:
         if self._is_stopped:
-            raise TurnWithdrawn
+            raise CallWithdrawn
         self._limits[limit.key] = limit
         waiting = self._waiting[limit.key]
         future = self._loop.create_future()

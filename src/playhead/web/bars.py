@@ -14,7 +14,7 @@ _TRACK: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class Bar:
     """A bar: messages of a route, or the publishing.
 
     Attributes:
@@ -51,22 +51,22 @@ class Lane:
         return {part: f"{_TRACK * value / total:.1f}" if total else "0" for part, value in parts.items()}
 
 
-def lanes_of(replay: Replay, routes: Sequence[RouteCounts]) -> list[Lane]:
+def bars_of(replay: Replay, routes: Sequence[RouteCounts]) -> list[Bar]:
     is_cancelled = replay.state == "cancelled"
-    published = Lane(
+    published = Bar(
         *("publishing", "published", None, replay.objects_published),
         *((0, replay.objects_failed) if is_cancelled else (replay.objects_failed, 0)),
         replay.objects_uncertain + to_go(replay),
         f"{replay.objects_published:,} of {replay.objects_found:,}",
     )
-    lanes = [published]
+    bars = [published]
     for one in routes:
         if one.counts.total:
             href = url(f"/executions/{replay.execution_id}", route=one.route)
             counts, skipped = one.counts, is_skipped(replay.effects, one.route)
             numbers = (counts.completed, counts.failed, counts.cancelled, counts.pending)
-            lanes.append(Lane(f"route.{one.route}", one.route, href, *numbers, _words(one.counts, skipped)))
-    return lanes
+            bars.append(Bar(f"route.{one.route}", one.route, href, *numbers, _words(one.counts, skipped)))
+    return bars
 
 
 def _words(counts: Counts, skipped: bool) -> str:

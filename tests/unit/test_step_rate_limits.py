@@ -6,17 +6,17 @@ import asyncio
 
 from playhead.model import RateLimit
 from playhead.ports.catalog.limits import Reservation
-from playhead.steps.turns import Turns
+from playhead.steps.ratelimits import CallLimits
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import MemoryDeployment
 
 
 class World(MemoryDeployment):
-    """Turns on a clock that moves as they sleep."""
+    """CallLimits on a clock that moves as they sleep."""
 
     def __init__(self, catalog: MemoryCatalog | None = None) -> None:
         super().__init__(catalog=catalog)
-        self.turns = Turns(self.catalog, self.clock, self._sleep)
+        self.turns = CallLimits(self.catalog, self.clock, self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
         self.clock.advance(seconds)

@@ -21,7 +21,7 @@ from playhead.backends.sql.statements import SQL
 from playhead.ids import moment, uuid7
 from playhead.keys import REPLAY_STAGE, content_type_of
 from playhead.model import Problem, ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
-from playhead.ports.catalog.outcome import ClaimedDelivery, ClaimedReport, WrittenPart
+from playhead.ports.catalog.reports import ClaimedDelivery, ClaimedReport, WrittenPart
 
 _NOT_PUBLISHED: Final = ("publish_refused", "invalid_key")
 _END_EVENTS: Final[dict[str, ReplayEvent]] = {
@@ -32,7 +32,7 @@ _END_EVENTS: Final[dict[str, ReplayEvent]] = {
 _LOST: Final = "the processes that tried it ended before they had an answer"
 
 
-class OutcomePart(ReplaysPart):
+class ReportsPart(ReplaysPart):
     async def _record_end(self, db: Session, execution_n: int) -> None:
         """Record that an execution has ended, in the transaction that ends it: a report is due, and an event
         of a webhook."""

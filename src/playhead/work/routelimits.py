@@ -47,7 +47,7 @@ def pause_of_route(pauses: Mapping[str, Pause], config: str, route: Route) -> Ro
     return RoutePause(round(pauses[key].seconds, 3), pauses[key].reason, key.removeprefix(_WAIT))
 
 
-class Pacing:
+class RouteLimits:
     """Decides how many messages may be claimed now. One for each consumer.
 
     Only as many messages are claimed as can start at once. A message that waited for a slot after its call

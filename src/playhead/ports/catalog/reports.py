@@ -60,7 +60,7 @@ class ClaimedDelivery(NamedTuple):
     body: str
 
 
-class Outcome(Protocol):
+class Reports(Protocol):
     # -- reports -----------------------------------------------------------------------------------
 
     async def reports_due(self, *, lease: float, limit: int) -> list[UUID]:

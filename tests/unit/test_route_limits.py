@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from playhead.model import RateLimit, Route
-from playhead.work.pacing import Pacing
+from playhead.work.routelimits import RouteLimits
 from tests.lab import MemoryDeployment
 
 ONCE_A_DAY = Route("r", "q", rate_limit=RateLimit(1, 86_400, "api"))
@@ -13,31 +13,31 @@ ONCE_A_DAY = Route("r", "q", rate_limit=RateLimit(1, 86_400, "api"))
 
 async def test_a_new_version_of_the_limit_applies_at_once():
     world = MemoryDeployment()
-    pacing = Pacing(world.catalog, world.clock)
-    assert await pacing.admit(ONCE_A_DAY, 2, 2) == 1
-    assert pacing.wait_seconds > 80_000
+    limits = RouteLimits(world.catalog, world.clock)
+    assert await limits.admit(ONCE_A_DAY, 2, 2) == 1
+    assert limits.wait_seconds > 80_000
 
     often = replace(ONCE_A_DAY, rate_limit=RateLimit(10, 1, "api"))
-    assert await pacing.admit(often, 2, 2) == 1
+    assert await limits.admit(often, 2, 2) == 1
     world.clock.advance(0.2)
-    assert await pacing.admit(often, 1, 2) == 1
+    assert await limits.admit(often, 1, 2) == 1
 
 
 async def test_a_limit_that_is_removed_holds_no_message_back():
     world = MemoryDeployment()
-    pacing = Pacing(world.catalog, world.clock)
-    assert await pacing.admit(ONCE_A_DAY, 2, 2) == 1
+    limits = RouteLimits(world.catalog, world.clock)
+    assert await limits.admit(ONCE_A_DAY, 2, 2) == 1
 
-    assert await pacing.admit(replace(ONCE_A_DAY, rate_limit=None), 2, 2) == 2
+    assert await limits.admit(replace(ONCE_A_DAY, rate_limit=None), 2, 2) == 2
 
 
 async def test_a_pause_uses_up_only_the_calls_that_would_begin_during_it():
     world = MemoryDeployment()
-    pacing = Pacing(world.catalog, world.clock)
+    limits = RouteLimits(world.catalog, world.clock)
     route = Route("r", "q", rate_limit=RateLimit(20, 1, "api"))
-    assert await pacing.admit(route, 10, 10) == 1
+    assert await limits.admit(route, 10, 10) == 1
 
-    pacing.pause(0.06)
-    assert await pacing.admit(route, 10, 10) == 0
+    limits.pause(0.06)
+    assert await limits.admit(route, 10, 10) == 0
     world.clock.advance(0.11)
-    assert await pacing.admit(route, 10, 10) == 1
+    assert await limits.admit(route, 10, 10) == 1

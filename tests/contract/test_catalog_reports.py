@@ -1,4 +1,4 @@
-"""The contract of `ports.catalog.outcome`, for every catalog: reports and webhooks of replays."""
+"""The contract of `ports.catalog.reports`, for every catalog: reports and webhooks of replays."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from playhead.ids import created_at
 from playhead.model import PlanDifference
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Listed, Managed
-from playhead.ports.catalog.outcome import ClaimedDelivery, ClaimedReport, WrittenPart
 from playhead.ports.catalog.prune import PruneFilter
+from playhead.ports.catalog.reports import ClaimedDelivery, ClaimedReport, WrittenPart
 from tests.contract.test_catalog_plans import page, ready
 
 if TYPE_CHECKING:
