@@ -22,7 +22,7 @@ from playhead.model import ReplayRequest
 _SMALL = 10
 _TARGET_SMALL_MS = 50
 _TARGET_FIRST_MS = 200
-_TARGET_HELP = 1.5
+_TARGET_HELP = 1.3
 _LISTENING = re.compile(rb"listening on (http://\S+)")
 
 

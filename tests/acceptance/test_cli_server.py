@@ -216,8 +216,8 @@ def test_there_is_something_to_compare(both: Both, run: Command):
     """The list above names every command that works on a server, and its names lead to something."""
     from playhead.cli.app import COMMANDS, GROUPS
 
-    every = {entry.name: entry for entry in COMMANDS}
-    every |= {f"{group} {entry.name}": entry for group, _, entries in GROUPS for entry in entries}
+    every = {entry.name: entry.load() for entry in COMMANDS}
+    every |= {f"{group} {entry.name}": entry.load() for group, _, entries in GROUPS for entry in entries}
     named = {name for name in every for command in LOOKS if f"{command} ".startswith(f"{name} ")}
     assert {name for name, entry in every.items() if not entry.only_here} - named == {
         "config activate",

@@ -26,14 +26,14 @@ from playhead.cli.session import Session
 
 HEAVY = (
     *("fastapi", "starlette", "pydantic", "rich", "httpx", "asyncio", "yaml", "uvicorn", "sqlite3"),
-    *("opentelemetry", "prometheus_client", "playhead.ports.adapter", "playhead.keys"),
+    *("opentelemetry", "prometheus_client", "playhead.ports.adapter", "playhead.keys", "playhead.model"),
     *("apsw", "pyarrow", "sqlite_vec", "asyncpg"),
 )
 
 
 EVERY = [
-    *(([entry.name], entry) for entry in COMMANDS),
-    *(([name, entry.name], entry) for name, _, entries in GROUPS for entry in entries),
+    *(([entry.name], entry.load()) for entry in COMMANDS),
+    *(([name, entry.name], entry.load()) for name, _, entries in GROUPS for entry in entries),
 ]
 each_command = pytest.mark.parametrize(("words", "entry"), EVERY, ids=[" ".join(words) for words, _ in EVERY])
 
@@ -49,6 +49,15 @@ def test_help_imports_nothing_that_only_a_command_needs():
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert "Usage: playhead" in done.stdout
     assert done.stderr.strip() == "loaded: [] 0"
+
+
+LISTED = [*COMMANDS, *(entry for _, _, entries in GROUPS for entry in entries)]
+
+
+@pytest.mark.parametrize("listed", LISTED, ids=lambda listed: listed.where)
+def test_a_command_is_listed_under_its_name_with_the_first_line_of_its_help(listed):
+    found = listed.load()
+    assert (found.name, (found.function.__doc__ or "").partition("\n")[0].strip()) == listed[::2]
 
 
 @each_command

@@ -17,10 +17,10 @@ def commands() -> Iterator[tuple[str, Command, Any]]:
     """Yield each command in the order of the help: its name, its declaration, and its click command."""
     program: Any = typer.main.get_command(build())
     for entry in COMMANDS:
-        yield entry.name, entry, program.commands[entry.name]
+        yield entry.name, entry.load(), program.commands[entry.name]
     for name, _, entries in GROUPS:
         for entry in entries:
-            yield f"{name} {entry.name}", entry, program.commands[name].commands[entry.name]
+            yield f"{name} {entry.name}", entry.load(), program.commands[name].commands[entry.name]
 
 
 def _context(program: Any, words: str) -> Any:

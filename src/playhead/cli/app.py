@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
 import playhead
-from playhead.cli import (
-    adapters,
-    config,
-    dead_letters,
-    diff,
-    doctor,
-    executions,
-    exits,
-    find,
-    init,
-    lineage,
-    objects,
-    output,
-    plan,
-    prune,
-    queues,
-    replay,
-    replays,
-    reports,
-    run,
-    search,
-    server,
-    shell,
-    system,
-    why,
-    workers,
-)
-from playhead.cli.command import Broker, Catalog, Command, Home, Json, Server, Store, add, name_only
+from playhead.cli import exits, output, shell
+from playhead.cli.command import Broker, Catalog, Command, Home, Json, Server, Store, add
 from playhead.cli.groups import DEFAULT, GroupWithDefault
 from playhead.cli.session import Session
 
@@ -45,31 +20,98 @@ ABOUT: Final = (
     "Start with `playhead init`. Flags override PLAYHEAD_* variables. Variables override playhead.toml."
 )
 
-COMMANDS: Final[tuple[Command, ...]] = (
-    *(system.demo, init.init, run.run, plan.plan, replay.replay, server.serve, server.worker),
-    *(executions.executions, executions.show, executions.stages, executions.cancel),
-    *(prune.prune, prune.pin, prune.unpin),
-    *(objects.ls, objects.cat, lineage.lineage, why.why, diff.diff, find.find, search.search),
-    *(queues.queues, workers.workers, adapters.adapters, doctor.doctor, system.errors, system.migrate),
-)
 EXAMPLE: Final = "Example: playhead run docs.yaml pages/ --tag nightly"
-GROUPS: Final[tuple[tuple[str, str, tuple[Command, ...]], ...]] = (
+
+
+class Listed(NamedTuple):
+    """A command as `--help` lists it. Its module is imported only if the command line names it.
+
+    Attributes:
+        name: as on the command line.
+        where: `module:function` in `playhead.cli`.
+        about: the first line of its docstring, which a test compares.
+    """
+
+    name: str
+    where: str
+    about: str
+
+    def load(self) -> Command:
+        found = pkgutil.resolve_name(f"playhead.cli.{self.where}")
+        assert isinstance(found, Command)
+        return found
+
+
+COMMANDS: Final = (
+    Listed("demo", "system:demo", "Demonstrate a run and a replay in about a minute."),
+    Listed("init", "init:init", "Write the files of a small example pipeline."),
+    Listed("run", "run:run", "Run files through a config."),
+    Listed("plan", "plan:plan", "Show what a replay would publish."),
+    Listed("replay", "replay:replay", "Send the objects of a stored stage into a route."),
+    Listed("serve", "server:serve", "Serve the HTTP API until stopped."),
+    Listed("worker", "server:worker", "Process messages until stopped."),
+    Listed("executions", "executions:executions", "List runs and replays, newest first."),
+    Listed("show", "executions:show", "Show the state of one execution."),
+    Listed("stages", "executions:stages", "List the stages of an execution."),
+    Listed("cancel", "executions:cancel", "Cancel a running execution."),
+    Listed("prune", "prune:prune", "Delete the objects of executions that have ended."),
+    Listed("pin", "prune:pin", "Protect the objects of an execution from every prune."),
+    Listed("unpin", "prune:unpin", "End the protection of an execution."),
+    Listed("ls", "objects:ls", "List the objects of a stage, or of all stages."),
+    Listed("cat", "objects:cat", "Write the bytes of one object to stdout."),
+    Listed("lineage", "lineage:lineage", "Show the origin and the results of an object or a message."),
+    Listed("why", "why:why", "Explain what became of an input, and why."),
+    Listed("diff", "diff:diff", "Compare the outputs of two executions."),
+    Listed("find", "find:find", "Find what a text names, exact matches first."),
+    Listed("search", "search:search", "Search an index; the best hits come first."),
+    Listed("queues", "queues:queues", "List queues, or show the messages of one."),
+    Listed("workers", "workers:workers", "List processes with their queues and loaded code."),
+    Listed("adapters", "adapters:adapters", "List adapters, or show the config of one."),
+    Listed("doctor", "doctor:doctor", "Check store, broker and catalog, and print fixes."),
+    Listed("errors", "system:errors", "List error codes and exit codes."),
+    Listed("migrate", "system:migrate", "Migrate the databases to the schema of this version."),
+)
+GROUPS: Final = (
     (
         "config",
         "Check, apply and show configs (pipelines).",
-        (config.apply, config.validate, config.list_, config.show, config.deactivate, config.activate),
+        (
+            Listed("apply", "config:apply", "Store configs as new versions."),
+            Listed("validate", "config:validate", "Check configs without storing them."),
+            Listed("list", "config:list_", "List configs with their newest version."),
+            Listed("show", "config:show", "Print the YAML text of a config."),
+            Listed(
+                "deactivate", "config:deactivate", "Reject new runs of a config, and new replays into it."
+            ),
+            Listed(
+                "activate", "config:activate", "Allow new runs of a config, and new replays into it, again."
+            ),
+        ),
     ),
     (
         "dead-letters",
         "Show and resend messages that failed permanently.",
-        (dead_letters.list_, dead_letters.groups, dead_letters.show, dead_letters.resend),
+        (
+            Listed("list", "dead_letters:list_", "List dead letters, newest first."),
+            Listed("groups", "dead_letters:groups", "List groups of dead letters that failed alike."),
+            Listed("show", "dead_letters:show", "Show one dead letter, with its traceback."),
+            Listed("resend", "dead_letters:resend", "Send dead letters again."),
+        ),
     ),
     (
         "replays",
         "List, watch and control replays. `playhead replays EXECUTION` lists those of an execution.",
         (
-            *(replays.list_, replays.show, replays.watch, replays.pause, replays.resume, replays.cancel),
-            *(replays.retry, replays.pace, reports.report, reports.deliveries),
+            Listed("list", "replays:list_", "List replays, newest first."),
+            Listed("show", "replays:show", "Show the state and the numbers of a replay."),
+            Listed("watch", "replays:watch", "Show the progress of a replay to its end."),
+            Listed("pause", "replays:pause", "Suspend the publishing of a replay."),
+            Listed("resume", "replays:resume", "Continue a paused or stalled replay."),
+            Listed("cancel", "replays:cancel", "End the publishing of a replay."),
+            Listed("retry", "replays:retry", "Publish the refused messages of a replay again."),
+            Listed("pace", "replays:pace", "Change the pace of a replay, also while it runs."),
+            Listed("report", "reports:report", "Show the completion report of a replay, or write its lines."),
+            Listed("deliveries", "reports:deliveries", "List the events for the webhook of a replay."),
         ),
     ),
 )
@@ -99,8 +141,11 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
     if WITH_DEFAULT in named:
         named.add(DEFAULT)
 
-    def put(into: typer.Typer, entry: Command) -> None:
-        (add if not named or entry.name in named else name_only)(into, entry)
+    def put(into: typer.Typer, entry: Listed) -> None:
+        if not named or entry.name in named:
+            add(into, entry.load())
+        else:
+            into.command(entry.name, help=entry.about)(lambda: None)
 
     app = typer.Typer(
         name="playhead",
@@ -134,7 +179,7 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
             name=name,
             cls=GroupWithDefault if name == WITH_DEFAULT else None,
             help=about,
-            epilog=f"Example: {entries[0].example}",
+            epilog=f"Example: {entries[0].load().example}" if not named or name in named else None,
             rich_markup_mode=None,
             no_args_is_help=name != WITH_DEFAULT,
         )

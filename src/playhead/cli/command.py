@@ -122,11 +122,6 @@ def command(name: str, *, example: str, only_here: str = "") -> Callable[[Callab
     return make
 
 
-def name_only(app: typer.Typer, entry: Command) -> None:
-    """Add a command that is listed but cannot run; this takes a tenth of the time of `add`."""
-    app.command(entry.name, help=entry.function.__doc__)(lambda: None)
-
-
 def add(app: typer.Typer, entry: Command) -> None:
     """Add a command to a program or a group."""
     after_it = dict(_AFTER)
