@@ -295,6 +295,19 @@ async def test_claims_pass_while_a_cancel_waits_for_one_of_many_rows(place: Plac
     assert (cancelled.counts.pending, cancelled.counts.cancelled) == (0, 5)
 
 
+async def test_rows_are_marked_as_published_in_the_order_of_their_numbers(place: Place):
+    run = await place.lab.started("a.md", "b.md")
+    external, second = run.dispatches[0]._replace(external=True), run.dispatches[1]
+
+    async with place.holding("SELECT 1 FROM messages WHERE id = $1", run.ids[0]) as holder:
+        marking = asyncio.create_task(place.lab.catalog.mark_published([second, external]))
+        await place.waiter(holder)
+        # A transaction that waits for the first row holds no later row, for which another one could wait.
+        free = "SELECT 1 FROM messages WHERE id = $1 FOR UPDATE NOWAIT"
+        assert await place.value(free, run.ids[1])
+    await marking
+
+
 async def test_rows_of_a_cancel_that_was_interrupted_are_cancelled_by_the_reconciler(
     place: Place, many: Started
 ):

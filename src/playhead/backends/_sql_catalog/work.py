@@ -244,6 +244,7 @@ class WorkPart(BindPart, ReportsPart):
                 dispatches = (*confirmed, *left, *(dispatch for dispatch, _ in refused))
                 executions = {dispatch.headers.execution_id for dispatch in dispatches}
                 await db.rows(SQL.share_executions_by_id, ids=list(executions))
+                await db.rows(SQL.lock_messages, ids=[d.correlation_id for d in dispatches])
             for (statement, generation), ids in changes.items():
                 await db.run(statement, ids=ids, generation=generation)
             await self._refuse(db, refused)

@@ -151,6 +151,10 @@ WHERE m.state IN ({COMPLETED}, {SKIPPED})
 -- order.
 SELECT n FROM executions WHERE id = ANY(:ids::uuid[]) ORDER BY n FOR SHARE
 
+-- name: lock_messages
+-- Lock rows that several statements mark next, each in an order of its own.
+SELECT n FROM messages WHERE id = ANY(:ids::uuid[]) ORDER BY n FOR NO KEY UPDATE
+
 -- name: mark_published
 -- The broker has confirmed these dispatches.
 UPDATE messages SET published = {PUBLISHED}, publisher = NULL
