@@ -425,6 +425,7 @@ def drive_over(
         settle=rt.settings.settle_seconds if settle is None else settle,
     )
     rt.services = replace(rt.services, replay=replays)
+    rt.jobs.drives = replays.drives
 
 
 class MemoryDeployment:

@@ -139,7 +139,7 @@ async def _serve(
             hosts=Hosts(is_loopback(sock.getsockname()[0]), frozenset(settings.allowed_hosts)),
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
-            tracer=rt.tracer,
+            tracer=rt.environment.tracer,
             pages=create_pages(rt.services, version=__version__, status=STATUS),
         )
         server = _Server(

@@ -216,7 +216,7 @@ async def _work(
                 if await _warn_of_unknown(rt, routes):
                     return NO_ROUTE
             elif routes:
-                rt.spawn(_warn_later(rt, routes))
+                rt.tasks.spawn(_warn_later(rt, routes))
             with background(watching(rt.services.executions)) if watching else contextlib.nullcontext():
                 code = await rt.work(routes=routes, until_idle=until_idle, until=until, stop=stop)
             if until_idle:

@@ -10,10 +10,11 @@ from typing import Any, cast
 import pytest
 
 from playhead.bootstrap import open_runtime
+from playhead.bootstrap.backends import Backends
 from playhead.bootstrap.process import Runtime
 from playhead.settings import Settings
 from playhead.watchdog import Watchdog
-from tests.lab import Wrapper
+from tests.lab import MemoryDeployment, Wrapper
 from tests.waiting import until
 
 SOON = 60.0
@@ -90,7 +91,7 @@ async def test_a_task_that_drops_a_cancellation_is_cancelled_again(tmp_path: Pat
     work = Hangs(1)
     async with open_runtime(Settings(home=tmp_path), kind="worker") as rt:
         rt.cancel_seconds = 0.05
-        task = rt.spawn(work.run())
+        task = rt.tasks.spawn(work.run())
         await asyncio.sleep(0)
         try:
             assert await stopped(rt)
@@ -116,7 +117,7 @@ async def test_a_shutdown_does_not_wait_for_uncancellable_tasks_or_an_unresponsi
         rt.cancel_seconds = rt.goodbye_seconds = 0.05
         catalog = Unresponsive(rt.catalog)
         rt.catalog = cast(Any, catalog)
-        task = rt.spawn(work.run())
+        task = rt.tasks.spawn(work.run())
         await asyncio.sleep(0)
         try:
             assert await stopped(rt)
@@ -124,3 +125,13 @@ async def test_a_shutdown_does_not_wait_for_uncancellable_tasks_or_an_unresponsi
         finally:
             work.may_end.set()
             catalog.may_depart.set()
+
+
+async def test_a_process_uses_the_backends_that_it_is_given(tmp_path: Path):
+    site = MemoryDeployment()
+    execution = await site.external(2)
+    given = Backends(cast(Any, site.store), cast(Any, site.broker), site.catalog)
+    async with open_runtime(Settings(home=tmp_path), backends=given) as rt:
+        page = await rt.services.objects.list(execution, stage="pages", path=None, cursor=None, limit=10)
+    assert len(page.items) == 2
+    assert not (tmp_path / "playhead.db").exists()

@@ -1,6 +1,7 @@
 """The composition root: the only place that names concrete backends and adapters.
 
-`open_runtime` creates backends and services from the settings, and starts the loops of a process (`process`).
+`open_runtime` opens the backends (`backends`), creates the services (`services`), and starts the loops of a
+process (`process`).
 """
 
 from __future__ import annotations
@@ -29,49 +30,24 @@ from playhead.adapters import (
     sqlite_search,
     sqlite_vectors,
 )
-from playhead.bootstrap import backends
-from playhead.bootstrap.backends import open_backends, open_for_doctor, open_webhooks
-from playhead.bootstrap.code import CodeHere, ProcessCode, loaded_code
+from playhead.bootstrap import backends as opening
+from playhead.bootstrap.backends import Backends, open_backends, open_for_doctor, open_webhooks
+from playhead.bootstrap.code import ProcessCode, loaded_code
 from playhead.bootstrap.isolation import starter
-from playhead.bootstrap.process import Runtime, collect_seldom, data_folder
+from playhead.bootstrap.process import Runtime, Tasks, collect_seldom, data_folder
 from playhead.bootstrap.secrets import Secrets
+from playhead.bootstrap.services import build
 from playhead.bootstrap.tracing import open_tracer
-from playhead.clock import ElapsedClock
 from playhead.counters import Counters
-from playhead.environment import Backends, Environment
+from playhead.environment import Environment
 from playhead.errors import CannotStart
 from playhead.model import Diagnostic, Examination, SearchHit
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.config import ParseConfig
 from playhead.ports.tracer import OFF
-from playhead.reading.codecheck import CodeCheck
-from playhead.services import Services
-from playhead.services.configs import ConfigService
-from playhead.services.control import ControlService
-from playhead.services.diff import DiffService
-from playhead.services.executions import ExecutionService
-from playhead.services.find import FindService
-from playhead.services.lineage import LineageService
-from playhead.services.metrics import MetricsService
-from playhead.services.objects import ObjectService
-from playhead.services.pipelines import PipelineService
-from playhead.services.plan import PlanService
-from playhead.services.prune import PruneService
-from playhead.services.queues import QueueService
 from playhead.services.reconcile import ReconcileService
-from playhead.services.recover import RecoverService
-from playhead.services.replay import ReplayService
-from playhead.services.report import ReportService
-from playhead.services.resolve import ResolveService
 from playhead.services.search import SearchService
-from playhead.services.submit import SubmitService
-from playhead.services.system import SystemService
-from playhead.services.take import TakeService
-from playhead.services.watch import WatchService
-from playhead.services.webhook import WebhookService
-from playhead.services.why import WhyService
-from playhead.services.workers import WorkersService
 from playhead.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -160,7 +136,7 @@ def _make_home(settings: Settings) -> None:
 async def migrate(settings: Settings, check: bool) -> list[str]:
     """Migrate the databases, or only list the pending migrations (`check`); see `backends.migrate`."""
     (require_home if check else _make_home)(settings)
-    return await backends.migrate(settings, check)
+    return await opening.migrate(settings, check)
 
 
 async def examine(settings: Settings) -> Examination:
@@ -185,6 +161,7 @@ async def open_runtime(
     checks_configs: bool = False,
     creates_home: bool = True,
     watchdog: Watchdog | None = None,
+    backends: Backends | None = None,
 ) -> AsyncIterator[Runtime]:
     """Open the backends that the settings name, yield a running process, and close the backends.
 
@@ -197,6 +174,7 @@ async def open_runtime(
             process that runs steps or serves the API always imports them.
         creates_home: whether a missing home is created; otherwise it is an error (`home_missing`).
         watchdog: of a process that runs steps.
+        backends: to use instead of those that the settings name; the caller closes them.
 
     Raises:
         CannotStart: the settings or the home directory are invalid.
@@ -214,114 +192,45 @@ async def open_runtime(
     async with contextlib.AsyncExitStack() as stack:
         # Opened first, so that it is closed last and exports the spans of the shutdown.
         tracer = await stack.enter_async_context(open_tracer(identity)) if kind else OFF
-        opened = await open_backends(settings, stack)
-        catalog, broker, store = opened.catalog, opened.broker, opened.store
-        runtime: Runtime
-        counters = Counters()
-        secrets = Secrets(settings.secrets_env, settings.secrets_dir)
-        stack.enter_context(secrets.masked_logs())
-        if imports:
-            stack.enter_context(secrets.masked_errors())
+        opened = backends or await open_backends(settings, stack)
+        secrets = _open_secrets(settings, stack, masks_errors=imports)
+        tasks = Tasks()
         environment = Environment(
             identity,
-            spawn=lambda work: runtime.spawn(work),
-            counters=counters,
+            spawn=tasks.spawn,
+            counters=Counters(),
             tracer=tracer,
             resolve=secrets.resolve,
             isolate=starter(settings),
         )
-
-        # A short command leaves jobs to the other processes.
-        def drive(job: UUID) -> None:
-            if kind:
-                runtime.drive(job)
-
-        def offer(job: UUID) -> None:
-            if kind:
-                runtime.services.replay.drives.offer(job)
-
-        for secret in settings.webhook_secret:
-            secrets.mask.add(secret)
-            secrets.mask.add(secret.removeprefix("whsec_"))
-        webhooks = open_webhooks(settings, stack)
-        executions = ExecutionService(catalog, store)
-        names = ResolveService(catalog)
         loaded = loaded_code(adapters)
-        code = CodeCheck(catalog, CodeHere(settings.adapters), loaded.adapters, works=kind == "run")
-        services = Services(
-            configs=ConfigService(
-                catalog,
-                _parser(settings, adapters, secrets),
-                code,
-            ),
-            pipelines=PipelineService(catalog, store, adapters),
-            submit=SubmitService(
-                catalog,
-                store,
-                environment,
-                lease=settings.lease_seconds,
-                max_object_bytes=settings.max_object_bytes,
-                sealed=drive,
-                code=code,
-                adapters=adapters,
-            ),
-            replay=ReplayService(
-                Backends(catalog, broker, store),
-                environment,
-                lease=settings.lease_seconds,
-                settle=settings.settle_seconds,
-                per_queue=settings.replays_per_queue,
-                per_process=settings.replays_per_process,
-                max_objects=settings.max_replay_objects,
-                key_seconds=settings.idempotency_seconds,
-                code=code,
-                webhooks=webhooks,
-            ),
-            plan=PlanService(
-                Backends(catalog, broker, store),
-                environment,
-                seconds=settings.plan_seconds,
-                most_objects=settings.max_replay_objects,
-                code=code,
-            ),
-            control=ControlService(
-                catalog,
-                drive=offer,
-                per_queue=settings.replays_per_queue,
-            ),
-            reports=ReportService(catalog, store, environment, lease=settings.lease_seconds),
-            webhooks=WebhookService(catalog, webhooks, environment, lease=settings.lease_seconds),
-            resolve=names,
-            find=FindService(catalog, store, names),
-            executions=executions,
-            lineage=LineageService(catalog, store),
-            why=WhyService(catalog, store),
-            diff=DiffService(catalog, store, environment),
-            objects=ObjectService(catalog, store),
-            queues=QueueService(catalog, broker, store),
-            system=SystemService(catalog, broker, store, adapters),
-            workers=WorkersService(code),
-            recover=RecoverService(catalog, store),
-            prune=PruneService(catalog, store, environment),
-            take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
+        services, jobs = build(
+            settings,
+            opened,
+            environment,
+            kind=kind,
+            adapters=adapters,
+            loaded=loaded.adapters,
+            parse=_parser(settings, adapters, secrets),
             search=searching(settings),
-            doctor=opened.doctor(),
-            watch=WatchService(executions),
-            metrics=MetricsService(catalog, broker, store),
+            webhooks=open_webhooks(settings, stack),
         )
         runtime = Runtime(
             settings=settings,
             adapters=adapters,
-            catalog=catalog,
-            broker=broker,
-            store=store,
+            catalog=opened.catalog,
+            broker=opened.broker,
+            store=opened.store,
             services=services,
-            reconciler=ReconcileService(catalog, broker, environment, lease=settings.lease_seconds),
+            reconciler=ReconcileService(
+                opened.catalog, opened.broker, environment, lease=settings.lease_seconds
+            ),
             upkeep=opened.upkeep,
             process=Process(identity, kind, socket.gethostname(), os.getpid()) if kind else None,
             code=ProcessCode(loaded) if kind and imports else None,
             environment=environment,
-            tracer=tracer,
+            tasks=tasks,
+            jobs=jobs,
             watchdog=watchdog,
         )
         try:
@@ -329,3 +238,15 @@ async def open_runtime(
             yield runtime
         finally:
             await runtime.stop()
+
+
+def _open_secrets(settings: Settings, stack: contextlib.AsyncExitStack, *, masks_errors: bool) -> Secrets:
+    """Return the secrets of this process, masked in its logs until `stack` is closed."""
+    secrets = Secrets(settings.secrets_env, settings.secrets_dir)
+    for secret in settings.webhook_secret:
+        secrets.mask.add(secret)
+        secrets.mask.add(secret.removeprefix("whsec_"))
+    stack.enter_context(secrets.masked_logs())
+    if masks_errors:
+        stack.enter_context(secrets.masked_errors())
+    return secrets

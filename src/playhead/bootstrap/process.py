@@ -7,7 +7,7 @@ import contextlib
 import gc
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.errors import Unavailable
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
-from playhead.ports.tracer import Tracer
+from playhead.replay.driving import Drives
 from playhead.services import Services
 from playhead.services.reconcile import ReconcileService
 from playhead.services.worker import WorkerService
@@ -46,6 +46,55 @@ def data_folder(settings: Settings) -> Path:
     return settings.home / "data"
 
 
+class Tasks:
+    """Tasks that outlive their callers. Each is referenced until it ends."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[asyncio.Task[None]]:
+        return iter(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task. If it fails, the error is logged."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (fault := task.exception()):
+            events.emit(events.JOB_LOST, logging.ERROR, detail=f"{type(fault).__name__}: {fault}")
+            events.LOG.debug("traceback of the job", exc_info=fault)
+
+
+class Jobs:
+    """The jobs that this process drives. A short command drives none: it leaves them to other processes.
+
+    Attributes:
+        drives: what drives them.
+        own: those that a process of kind `run` has begun.
+    """
+
+    def __init__(self, drives: Drives, kind: str | None) -> None:
+        self.drives = drives
+        self._kind = kind
+        self.own: set[UUID] = set()
+
+    def begin(self, job: UUID) -> None:
+        """Drive a job from now on, however many are driven here."""
+        if self._kind == "run":
+            self.own.add(job)
+        if self._kind:
+            self.drives.begin(job)
+
+    def offer(self, job: UUID) -> None:
+        """Drive a job if there is room."""
+        if self._kind:
+            self.drives.offer(job)
+
+
 @dataclass
 class Runtime:
     """A process with its backends open.
@@ -55,7 +104,8 @@ class Runtime:
         process: its identity in the catalog; None for a short command.
         code: what it has loaded; None if it has not imported the operator's adapters.
         environment: what it provides to its services and its worker.
-        tracer: starts its spans.
+        tasks: what its services have started.
+        jobs: what it drives.
         cancel_seconds: at the shutdown, until the cancellation of a task is repeated.
         goodbye_seconds: at the shutdown, for the deregistration of the process.
     """
@@ -71,14 +121,13 @@ class Runtime:
     process: Process | None
     code: ProcessCode | None
     environment: Environment
-    tracer: Tracer
+    tasks: Tasks
+    jobs: Jobs
     watchdog: Watchdog | None = None
     worker: WorkerService | None = None
     cancel_seconds: float = 1.0
     goodbye_seconds: float = 3.0
     _told: Numbers = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _offered: set[UUID] = field(default_factory=set)
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def work(
@@ -113,26 +162,6 @@ class Runtime:
         with early_exit.reported(report_exit):
             return await self.worker.run(routes=routes, until_idle=until_idle, until=until, stop=stop)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task that outlives its caller. The runtime keeps a reference until the task ends."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
-        return task
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (fault := task.exception()):
-            events.emit(events.JOB_LOST, logging.ERROR, detail=f"{type(fault).__name__}: {fault}")
-            events.LOG.debug("traceback of the job", exc_info=fault)
-
-    def drive(self, job: UUID) -> None:
-        """Drive a job in this process, unless it already does."""
-        assert self.process
-        if self.process.kind == "run":
-            self._offered.add(job)
-        self.services.replay.drives.begin(job)
-
     async def start(self) -> None:
         """Send the first heartbeat of the process, and start its loops."""
         if self.process is None:
@@ -166,7 +195,7 @@ class Runtime:
         self.services.replay.stopping = True
         # Repeat the cancellation: a library may lose one that arrives at the same time as its answer.
         for _ in range(_MOST_CANCELS):
-            running = [task for task in (*self._loops, *self._tasks) if not task.done()]
+            running = [task for task in (*self._loops, *self.tasks) if not task.done()]
             if not running:
                 break
             for task in running:
@@ -248,7 +277,7 @@ class Runtime:
         if self.process.kind == "plan":
             return
         if self.process.kind == "run":
-            jobs = [job for job in await self.catalog.abandoned_jobs() if job in self._offered]
+            jobs = [job for job in await self.catalog.abandoned_jobs() if job in self.jobs.own]
         else:
             await self.catalog.admit(per_queue=self.settings.replays_per_queue)
             jobs = await self.catalog.abandoned_jobs()

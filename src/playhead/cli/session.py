@@ -114,7 +114,7 @@ class Session:
                 creates_home=creates_home,
                 watchdog=watchdog,
             ) as here,
-            _spanned(here.tracer, kind),
+            _spanned(here.environment.tracer, kind),
         ):
             yield Deployment(here.services, here)
 

@@ -1,0 +1,128 @@
+"""Creates the services of a process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from playhead.bootstrap.backends import Backends
+from playhead.bootstrap.code import CodeHere
+from playhead.bootstrap.process import Jobs
+from playhead.clock import ElapsedClock
+from playhead.environment import Backends as Given
+from playhead.environment import Environment
+from playhead.model import AdapterCode
+from playhead.ports.adapter import AdapterSpec
+from playhead.ports.config import ParseConfig
+from playhead.ports.webhook import Webhooks
+from playhead.reading.codecheck import CodeCheck
+from playhead.services import Services
+from playhead.services.configs import ConfigService
+from playhead.services.control import ControlService
+from playhead.services.diff import DiffService
+from playhead.services.executions import ExecutionService
+from playhead.services.find import FindService
+from playhead.services.lineage import LineageService
+from playhead.services.metrics import MetricsService
+from playhead.services.objects import ObjectService
+from playhead.services.pipelines import PipelineService
+from playhead.services.plan import PlanService
+from playhead.services.prune import PruneService
+from playhead.services.queues import QueueService
+from playhead.services.recover import RecoverService
+from playhead.services.replay import ReplayService
+from playhead.services.report import ReportService
+from playhead.services.resolve import ResolveService
+from playhead.services.search import SearchService
+from playhead.services.submit import SubmitService
+from playhead.services.system import SystemService
+from playhead.services.take import TakeService
+from playhead.services.watch import WatchService
+from playhead.services.webhook import WebhookService
+from playhead.services.why import WhyService
+from playhead.services.workers import WorkersService
+
+if TYPE_CHECKING:
+    from playhead.settings import Settings
+
+
+def build(
+    settings: Settings,
+    backends: Backends,
+    environment: Environment,
+    *,
+    kind: str | None,
+    adapters: Mapping[str, AdapterSpec],
+    loaded: Sequence[AdapterCode],
+    parse: ParseConfig,
+    search: SearchService,
+    webhooks: Webhooks | None,
+) -> tuple[Services, Jobs]:
+    """Return the services of a process, and the jobs that it drives.
+
+    Args:
+        kind: as for `open_runtime`.
+        loaded: the code of `adapters`.
+        webhooks: None: no webhook is allowed.
+    """
+    catalog, broker, store = given = Given(backends.catalog, backends.broker, backends.store)
+    lease = settings.lease_seconds
+    code = CodeCheck(catalog, CodeHere(settings.adapters), loaded, works=kind == "run")
+    executions = ExecutionService(catalog, store)
+    names = ResolveService(catalog)
+    replay = ReplayService(
+        given,
+        environment,
+        lease=lease,
+        settle=settings.settle_seconds,
+        per_queue=settings.replays_per_queue,
+        per_process=settings.replays_per_process,
+        max_objects=settings.max_replay_objects,
+        key_seconds=settings.idempotency_seconds,
+        code=code,
+        webhooks=webhooks,
+    )
+    jobs = Jobs(replay.drives, kind)
+    services = Services(
+        configs=ConfigService(catalog, parse, code),
+        pipelines=PipelineService(catalog, store, adapters),
+        submit=SubmitService(
+            catalog,
+            store,
+            environment,
+            lease=lease,
+            max_object_bytes=settings.max_object_bytes,
+            sealed=jobs.begin,
+            code=code,
+            adapters=adapters,
+        ),
+        replay=replay,
+        plan=PlanService(
+            given,
+            environment,
+            seconds=settings.plan_seconds,
+            most_objects=settings.max_replay_objects,
+            code=code,
+        ),
+        control=ControlService(catalog, drive=jobs.offer, per_queue=settings.replays_per_queue),
+        reports=ReportService(catalog, store, environment, lease=lease),
+        webhooks=WebhookService(catalog, webhooks, environment, lease=lease),
+        resolve=names,
+        find=FindService(catalog, store, names),
+        executions=executions,
+        lineage=LineageService(catalog, store),
+        why=WhyService(catalog, store),
+        diff=DiffService(catalog, store, environment),
+        objects=ObjectService(catalog, store),
+        queues=QueueService(catalog, broker, store),
+        system=SystemService(catalog, broker, store, adapters),
+        workers=WorkersService(code),
+        recover=RecoverService(catalog, store),
+        prune=PruneService(catalog, store, environment),
+        take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
+        search=search,
+        doctor=backends.doctor(),
+        watch=WatchService(executions),
+        metrics=MetricsService(catalog, broker, store),
+    )
+    return services, jobs
