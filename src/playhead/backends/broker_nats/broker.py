@@ -26,6 +26,8 @@ from playhead.ports.broker import Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
 
 _QUIET_SECONDS = 0.25
+_NEW_STREAM_SECONDS = (0.0, 0.05, 0.25, 1.0)
+"""The pauses before a dispatch that no stream took is sent again."""
 
 # The statuses of a reply without messages, and the texts for a consumer that moves to another server.
 _NONE_CAME = ("404", "408")
@@ -125,11 +127,29 @@ class NatsBroker:
         )
 
     async def _publish(self, link: Link, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
-        """Send dispatches whose streams existed when they were last used."""
+        """Send dispatches whose streams existed when they were last used.
+
+        What no stream took is sent again for a moment, because it cannot be in the queue: the stream was
+        deleted, or was created so recently that this server of the cluster does not know it yet.
+        """
         results, without_stream = await self._window.publish(link, dispatches, self._prefix)
-        for queue in without_stream:
-            if known := self._queues.get(queue):
-                self._forget(known)  # the next publish creates it again
+        for pause in _NEW_STREAM_SECONDS:
+            if not without_stream:
+                break
+            left = [dispatches[at] for at in without_stream]
+            queues = {dispatch.headers.queue for dispatch in left}
+            for known in filter(None, map(self._queues.get, queues)):
+                self._forget(known)
+            await asyncio.sleep(pause)
+            try:
+                for queue in queues:
+                    await self._declare(link, queue)
+                again, still = await self._window.publish(link, left, self._prefix)
+            except Unavailable:
+                break
+            for at, result in zip(without_stream, again, strict=True):
+                results[at] = result
+            without_stream = [without_stream[n] for n in still]
         return results
 
     # -- receive -----------------------------------------------------------------------------------

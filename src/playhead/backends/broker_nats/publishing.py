@@ -48,8 +48,8 @@ class Window:
 
     async def publish(
         self, link: Link, dispatches: Sequence[Dispatch], prefix: str
-    ) -> tuple[list[PublishResult], set[str]]:
-        """Send dispatches; returns a result for each, and the queues that had no stream.
+    ) -> tuple[list[PublishResult], list[int]]:
+        """Send dispatches; returns a result for each, and the positions of those that no stream took.
 
         Blocks until the last answer. Each dispatch in the window has a time limit. Publishers that wait for
         room stop when a chunk reaches its limit without an answer.
@@ -80,7 +80,7 @@ class Window:
             # Shielded: a cancelled caller must not remove the chunk from the window.
             results += await asyncio.shield(chunk.done)
         results += [PublishResult("uncertain", stopped)] * (len(dispatches) - len(results))
-        return results, {queue for chunk in chunks for queue in chunk.without_stream}
+        return results, [n * _CHUNK + at for n, chunk in enumerate(chunks) for at in chunk.without_stream]
 
 
 class _Chunk:
@@ -89,14 +89,14 @@ class _Chunk:
     `done` is always set: by the last answer, by the loss of the connection, or by the time limit.
 
     Attributes:
-        without_stream: queues that had no stream.
+        without_stream: positions of the dispatches that no stream took.
     """
 
     def __init__(self, link: Link, dispatches: Sequence[Dispatch], window: Window) -> None:
         self.done: asyncio.Future[list[PublishResult]] = asyncio.get_running_loop().create_future()
         self.done.add_done_callback(lambda _: window.leave(len(dispatches)))
         self._window = window
-        self.without_stream: set[str] = set()
+        self.without_stream: list[int] = []
         self._link = link
         self._dispatches = dispatches
         self._results: list[PublishResult | None] = [None] * len(dispatches)
@@ -156,7 +156,7 @@ class _Chunk:
     def _judge(self, at: int, answer: Answer) -> PublishResult:
         """Return the result for an answer that is not a plain confirmation."""
         if answer.status == "503":
-            self.without_stream.add(self._dispatches[at].headers.queue)
+            self.without_stream.append(at)
             return PublishResult("uncertain", f"NATS at {self._link.server} has no stream for it now")
         try:
             said = json.loads(answer.data)
