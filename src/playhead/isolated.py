@@ -36,6 +36,8 @@ def serve(descriptor: int) -> None:
     for number in _IGNORED:
         signal.signal(number, lambda *_: None)  # not SIG_IGN, which programs that the step starts inherit
     connection = Connection(descriptor)
+    # A process that the step forks must neither receive calls nor answer them.
+    os.register_at_fork(after_in_child=connection.close)
     try:
         settings, path, child = connection.recv()
         sys.path[:] = path
@@ -72,13 +74,24 @@ async def _serve(connection: Connection, step: ReadyStep) -> None:
     try:
         while True:
             call: Call = connection.recv()
-            with _ended_with_parent(connection):
+            with _ended_with_parent(connection), _forks_ended():
                 reply = _pickled(step, await _answer(step, call))
             connection.send_bytes(reply)
     except (EOFError, OSError):
         return
     finally:
         await step.close_async()
+
+
+@contextmanager
+def _forks_ended() -> Iterator[None]:
+    """End a process that the step has forked, and that returns from the call like the process itself."""
+    process = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != process:
+            os._exit(1)
 
 
 @contextmanager

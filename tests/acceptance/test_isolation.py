@@ -74,6 +74,13 @@ def work(item: Item, ctx: Context) -> str:
             sleeping.wait()
     return f"{item.text} {os.getpid()}"
 
+@adapter("fork", produces="text/plain")
+def fork(item: Item) -> str:
+    with Path("pids").open("a") as pids:
+        if os.fork() == 0:
+            pids.write(f"{os.getpid()}\\n")
+    return item.text
+
 class Settings(BaseModel):
     greeting: str = "hello"
 
@@ -240,6 +247,19 @@ def test_the_time_out_also_ends_programs_that_the_step_has_started(tmp_path: Pat
 def test_a_lack_of_open_files_is_no_fault_of_the_message(no_open_files: None):
     with pytest.raises(Unavailable, match="no process for step 'work'"):
         starter(Settings())(ChildStep("work", {}, "work", 0, ""))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_process_that_a_step_forks_may_return_from_the_call_and_changes_no_output(tmp_path: Path):
+    names = [f"n{n}" for n in range(9)]
+    ph = shell(tmp_path, *names, step="fork")
+    assert ph("run", "iso.yaml", "in")[0] == 0
+
+    assert {name: ph("cat", f"latest/done/{name}.txt")[1] for name in names} == {name: name for name in names}
+    forked = (tmp_path / "pids").read_text().split()
+    assert len(forked) == 9
+    for pid in forked:
+        until_gone(int(pid))
 
 
 def test_programs_that_a_step_starts_can_be_terminated(tmp_path: Path):
