@@ -36,7 +36,7 @@ def executions(tmp_path: Path) -> list[UUID]:
     return found
 
 
-async def test_an_index_is_searched_in_the_newest_execution_or_in_a_given_one(
+async def test_an_index_is_searched_for_the_newest_entries_or_those_of_a_given_execution(
     playhead: Playhead, executions: list[UUID]
 ):
     older, newest = map(str, executions)

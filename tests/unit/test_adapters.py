@@ -288,13 +288,43 @@ def test_indexing_an_item_again_updates_only_changed_entries(index, tmp_path):
     assert len(asked(tmp_path, "second")) == 1
 
 
-def test_the_newest_execution_is_searched_by_default(index, tmp_path):
-    index(segment("a", "old words", OLD), context(tmp_path, OLD))
-    index(segment("b", "new words", NEW), context(tmp_path, NEW))
-    index(segment("c", "old words too", OLD), context(tmp_path, OLD))
-    assert [hit.path for hit in asked(tmp_path, "words")] == ["b.md"]
-    assert {hit.path for hit in asked(tmp_path, "words", OLD)} == {"a.md", "c.md"}
+def test_a_replay_of_some_documents_hides_no_other_document_in_a_search(index, tmp_path):
+    for name in "abcd":
+        index(segment(name, f"old words {name}", OLD), context(tmp_path, OLD))
+    for name in "ab":
+        index(segment(name, f"new words {name}", NEW), context(tmp_path, NEW))
+    assert {(hit.path, hit.execution_id) for hit in asked(tmp_path, "words")} == {
+        ("a.md", NEW),
+        ("b.md", NEW),
+        ("c.md", OLD),
+        ("d.md", OLD),
+    }
+    assert {hit.path for hit in asked(tmp_path, "words", OLD)} == {"a.md", "b.md", "c.md", "d.md"}
+    assert {hit.path for hit in asked(tmp_path, "words", NEW)} == {"a.md", "b.md"}
     assert asked(tmp_path, "words", uuid7()) == []
+
+
+def test_a_row_that_an_older_execution_writes_late_is_not_searched(index, tmp_path):
+    index(segment("a", "new words", NEW), context(tmp_path, NEW))
+    index(segment("a", "old words", OLD), context(tmp_path, OLD))
+    assert [hit.execution_id for hit in asked(tmp_path, "words")] == [NEW]
+
+
+@pytest.mark.parametrize(("replace", "found"), [("path", 3), ("folder", 1), ("none", 4)])
+def test_replace_decides_which_entries_are_one_document(tmp_path, replace, found):
+    index = SqliteSearch(SqliteSearchConfig(path="search.db", replace=replace))
+    for name in ("a/1", "a/2", "a/3"):
+        index(segment(name, "words", OLD), context(tmp_path, OLD))
+    index(segment("a/1", "words", NEW), context(tmp_path, NEW))
+    index.close()
+    assert len(asked(tmp_path, "words")) == found
+
+
+def test_entries_of_other_configs_and_stages_are_not_replaced(index, tmp_path):
+    index(segment("a", "words", OLD), context(tmp_path, OLD))
+    index(replace(segment("a", "words"), stage="notes", key=f"{NEW}/notes/a.md"), context(tmp_path, NEW))
+    index(segment("a", "words", NEW), replace(context(tmp_path, NEW), config="blog"))
+    assert len(asked(tmp_path, "words")) == 3
 
 
 def test_a_replay_into_the_index_keeps_the_entries_of_other_executions(index, tmp_path):
@@ -433,6 +463,14 @@ def test_an_index_of_a_newer_version_is_not_changed(index, tmp_path):
     db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(Exception, match="newer version"):
+        index(segment("a", "x"), context(tmp_path))
+
+
+def test_an_index_of_an_older_version_is_not_changed(index, tmp_path):
+    db = sqlite3.connect(tmp_path / "search.db")
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+    with pytest.raises(Exception, match="older version"):
         index(segment("a", "x"), context(tmp_path))
 
 

@@ -1,7 +1,9 @@
 """`sqlite_search`: a full-text index of a stage in one SQLite file, and its search.
 
-Rows are keyed by execution and object, so the rows of a replay do not replace those of its source, and a
-search never mixes them. Writing a row again changes nothing.
+Rows are keyed by execution and object, so writing a row again changes nothing. A row belongs to a document,
+as in the other sinks (`_sink.py`), and a search reads the rows of the newest execution of each document. So
+the order in which workers write does not matter. Replaced rows stay, so that a search can still read one
+execution.
 
 Each index is a file directly in the data folder. SQLite opens its files by path, so a subfolder that is
 replaced by a link could lead it elsewhere. A link with the name of an index is refused. SQLite itself does
@@ -20,29 +22,44 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from playhead import Context, Item, Reject, Retry, adapter
 from playhead.adapters._data_folder import data_place, path_problem, refusal
-from playhead.adapters._sink import row_id
+from playhead.adapters._sink import Place, SinkConfig, place_of
 from playhead.errors import BadRequest, NotFound, PlayheadError, Unavailable
 
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 _SCHEMA: Final = (
     """CREATE TABLE entry (
          id INTEGER PRIMARY KEY,
-         execution_id TEXT NOT NULL,
          key TEXT NOT NULL,
+         execution_id TEXT NOT NULL,
+         config TEXT NOT NULL,
+         stage TEXT NOT NULL,
+         document TEXT NOT NULL,
          path TEXT NOT NULL,
-         UNIQUE (execution_id, key))""",
+         UNIQUE (key, execution_id))""",
+    "CREATE INDEX entry_document ON entry (config, stage, document, execution_id)",
     "CREATE VIRTUAL TABLE entry_text USING fts5 (title, body, tokenize = 'unicode61 remove_diacritics 2')",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
+_SEARCH: Final = """
+    SELECT key, execution_id, path, title, snippet(entry_text, 1, '[', ']', '…', 24),
+           -bm25(entry_text, 4.0, 1.0) AS score
+    FROM entry_text JOIN entry ON entry.id = entry_text.rowid
+    WHERE entry_text MATCH :words AND CASE WHEN :execution IS NOT NULL THEN execution_id = :execution ELSE
+      NOT EXISTS (SELECT 1 FROM entry AS newer WHERE newer.execution_id > entry.execution_id
+                  AND newer.config = entry.config AND newer.stage = entry.stage
+                  AND newer.document = entry.document)
+      AND NOT EXISTS (SELECT 1 FROM entry AS newer WHERE newer.execution_id > entry.execution_id
+                      AND newer.key = entry.key) END
+    ORDER BY score DESC, key LIMIT :limit"""
 _BUSY_SECONDS: Final = 30.0
 _NO_ROOM: Final = 64 << 10
 _BESIDE: Final = ("-wal", "-shm", "-journal")
@@ -50,8 +67,8 @@ _MAKING: Final = threading.Lock()
 """Held while a new file is closed, so that no other thread has locked the file."""
 
 
-class SqliteSearchConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class SqliteSearchConfig(SinkConfig):
+    """The settings of `sqlite_search`."""
 
     path: str = Field(description="The name of the index, a file in the data folder of the home: search.db.")
 
@@ -65,9 +82,7 @@ class SqliteSearchConfig(BaseModel):
 
 @dataclass(slots=True, eq=False)
 class _Row:
-    execution_id: str
-    key: str
-    path: str
+    place: Place
     title: str
     body: str
     written: bool = False
@@ -77,11 +92,14 @@ class _Row:
 class SqliteSearch:
     """Add text to a full-text index. The step has no output.
 
-    The title is the attribute `title`. Any number of threads and processes may write to one index.
+    The title is the attribute `title`. A search reads the newest entries of each document; with
+    `--execution`, it reads those of one execution, also if they were replaced. Any number of threads and
+    processes may write to one index.
     """
 
     def __init__(self, config: SqliteSearchConfig) -> None:
         self._path = config.path
+        self._replace = config.replace
         self._db: sqlite3.Connection | None = None
         self._turn = threading.Lock()
         self._waiting: deque[_Row] = deque()
@@ -89,9 +107,7 @@ class SqliteSearch:
     def __call__(self, item: Item, ctx: Context) -> None:
         title = item.attributes.get("title")
         row = _Row(
-            execution_id=str(ctx.execution_id),
-            key=row_id(item, ctx),
-            path=item.path,
+            place=place_of(item, ctx, self._replace),
             title=title if isinstance(title, str) else "",
             body=item.text,
         )
@@ -128,13 +144,14 @@ class SqliteSearch:
         db = self._db
         with _transaction(db):
             for row in rows:
-                place = (row.execution_id, row.key)
+                place = asdict(row.place)
                 db.execute(
-                    "INSERT OR IGNORE INTO entry (execution_id, key, path) VALUES (?, ?, ?)",
-                    (*place, row.path),
+                    """INSERT OR IGNORE INTO entry (key, execution_id, config, stage, document, path)
+                       VALUES (:id, :execution_id, :config, :stage, :document, :path)""",
+                    place,
                 )
                 (entry,) = db.execute(
-                    "SELECT id FROM entry WHERE execution_id = ? AND key = ?", place
+                    "SELECT id FROM entry WHERE key = :id AND execution_id = :execution_id", place
                 ).fetchone()
                 db.execute("DELETE FROM entry_text WHERE rowid = ?", (entry,))
                 db.execute(
@@ -180,7 +197,7 @@ def search(
     Args:
         path: the index file, from `index_file`.
         words: plain words; no character has a special meaning.
-        execution: the execution whose rows to search; None: the newest in the index.
+        execution: the execution whose rows to search; None: the newest rows of each document.
         limit: the most hits.
 
     Raises:
@@ -194,19 +211,16 @@ def search(
     texts = [words] if isinstance(words, str) else words
     # Quoted, a word is text to FTS5; bare, `AND` or `c++` would be syntax.
     quoted = ['"{}"'.format(w.replace('"', '""')) for text in texts for w in text.replace("\0", " ").split()]
+    if not quoted:
+        return []
     try:
         with closing(_connect(file, "ro")) as db:
-            (newest,) = db.execute("SELECT max(execution_id) FROM entry").fetchone()
-            if not quoted or newest is None:
-                return []
-            rows = db.execute(
-                """SELECT key, execution_id, path, title, snippet(entry_text, 1, '[', ']', '…', 24),
-                          -bm25(entry_text, 4.0, 1.0) AS score
-                   FROM entry_text JOIN entry ON entry.id = entry_text.rowid
-                   WHERE entry_text MATCH ? AND execution_id = ?
-                   ORDER BY score DESC, key LIMIT ?""",
-                (" OR ".join(quoted), str(execution) if execution else newest, max(limit, 0)),
-            ).fetchall()
+            given = {
+                "words": " OR ".join(quoted),
+                "execution": str(execution) if execution else None,
+                "limit": max(limit, 0),
+            }
+            rows = db.execute(_SEARCH, given).fetchall()
     except sqlite3.DatabaseError as exc:
         if exc.sqlite_errorcode not in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB):
             raise Unavailable("index_unavailable", f"{file} cannot be read now: {exc}") from exc
@@ -299,6 +313,11 @@ def _prepare(db: sqlite3.Connection, file: Path) -> None:
         if version > _SCHEMA_VERSION:
             raise PlayheadError(
                 "index_newer", f"{file} was written by a newer version of Playhead; update this one"
+            )
+        if 0 < version < _SCHEMA_VERSION:
+            raise PlayheadError(
+                "index_older",
+                f"{file} was written by an older version of Playhead. Delete it, and replay its stage",
             )
         if version == 0:
             for statement in _SCHEMA:

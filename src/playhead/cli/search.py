@@ -31,7 +31,8 @@ async def search(
             "--execution",
             metavar="EXECUTION",
             autocompletion=complete.execution,
-            help=f"Search the entries of this execution: {NAMES_IN_SHORT}.  [default: the newest there]",
+            help=f"Search the entries of this execution: {NAMES_IN_SHORT}.  "
+            "[default: the newest entries of each document]",
         ),
     ] = None,
     limit: Annotated[

@@ -254,7 +254,7 @@ class Client(DeadLetterMethods):
         Args:
             index: the `path` in the config of the step.
             words: separated by spaces; a hit has at least one of them.
-            execution: the execution to search; None: the newest in the index.
+            execution: the execution to search; None: the newest entries of each document.
             limit: the largest number of hits.
         """
         of = None if execution is None else self._execution(execution)

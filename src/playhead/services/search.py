@@ -27,7 +27,7 @@ class SearchService:
             index: the `path` in the config of the step that filled the index. It must be inside the data
                 folder.
             words: plain words; no character has a special meaning.
-            execution: the execution to search; None selects the newest execution in the index.
+            execution: the execution to search; None: the newest entries of each document.
             limit: maximum number of hits.
 
         Raises:
