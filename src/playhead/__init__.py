@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playhead.client import Client, connect
+    from playhead.client import AsyncClient, Client, connect
     from playhead.errors import PlayheadError
     from playhead.model import Canary, DepthPace, RatePace, Selection
     from playhead.ports.adapter import Context, Item, Output, RateLimited, Reject, Retry, adapter
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
     "Canary",
     "Client",
     "Context",
@@ -35,7 +36,7 @@ def __getattr__(name: str) -> object:
     """Return a public name. It is imported at its first use, because `playhead --help` uses none of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("Client", "connect"):
+    if name in ("AsyncClient", "Client", "connect"):
         from playhead import client
 
         return getattr(client, name)

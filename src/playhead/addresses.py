@@ -1,9 +1,10 @@
-"""Which IP addresses are public."""
+"""Which IP addresses are public, and which addresses name a server."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 
@@ -34,3 +35,19 @@ def is_internal(address: Address) -> bool:
 def address_of(text: str) -> Address:
     """Return the address that a resolver returned; its zone (`%eth0`) is dropped."""
     return ip_address(text.partition("%")[0])
+
+
+def server_address(given: str) -> str:
+    """Return the address of a Playhead server, without a `/` at its end.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        parts = urlsplit(given)
+        right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        right = False
+    if not right or parts.query or parts.fragment or "@" in parts.path:
+        raise ValueError("it must be the address of a server: http://HOST:PORT or https://HOST")
+    return given.rstrip("/")

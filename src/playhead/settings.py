@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +31,7 @@ from pydantic import (
 )
 
 from playhead import faults, project
+from playhead.addresses import server_address
 from playhead.errors import CannotStart
 
 PREFIX: Final = "PLAYHEAD_"
@@ -274,16 +274,7 @@ class Settings(BaseModel):
     @field_validator("server")
     @classmethod
     def _server_address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            parts = urlsplit(value)
-            right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            right = False
-        if not right or parts.query or parts.fragment or "@" in parts.path:
-            raise ValueError("it must be the address of a server: http://HOST:PORT or https://HOST")
-        return value.rstrip("/")
+        return None if value is None else server_address(value)
 
     @field_validator("webhook_hosts")
     @classmethod

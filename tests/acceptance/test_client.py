@@ -190,6 +190,73 @@ def test_executions_are_compared(client: playhead.Client):
     assert [one.path for one in client.differences(run, run, "checked", state=None)] == ["a.md", "b/c.md"]
 
 
+async def test_an_async_client_has_the_methods_of_the_blocking_one(deployment: Deployment):
+    def methods(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")} - {"open"}
+
+    assert methods(playhead.AsyncClient) == methods(playhead.Client)
+    for where in ({"home": deployment.home}, {"server": deployment.url}):
+        async with playhead.AsyncClient(**where) as client:
+            [run] = await client.runs(tag="nightly")
+            replay = await client.replay(run.execution_id, "input", "check", "b")
+            assert isinstance(replay, Replay)
+            assert (await client.wait(replay.execution_id, timeout=60)).status == "completed"
+            assert [one.state async for one in client.watch(replay)][-1] == "publishing_complete"
+    with pytest.raises(RuntimeError, match="not open"):
+        await playhead.AsyncClient(deployment.home).runs()
+
+
+@pytest.mark.parametrize("at", ["home", "server"])
+def test_a_config_is_applied_and_run_and_its_stage_replayed_as_planned(at: str):
+    with open_deployment() as made:
+        made.serve("--workers", "1")
+        where: dict[str, Any] = {"home": made.home} if at == "home" else {"server": made.url}
+        with playhead.connect(**where) as client:
+            applied = client.apply(CONFIG)
+            assert client.apply(CONFIG) == applied == client.config("docs") == client.configs()[0]
+            assert client.validate(CONFIG.replace("entry: check", "entry: chekc"))[0].code == "E301"
+            run = client.run("docs", {"new.html": "<p>four"}, tags=["planned"])
+            assert client.wait(run.execution_id, timeout=60).counts.completed == 2
+            assert [one.route for one in client.code(run.execution_id)] == ["check", "index"]
+            assert client.totals(run.execution_id).stages[0].objects == 1
+            plan = client.plan("tag:planned", "checked", "index")
+            assert [one.key for one in client.planned(plan)] == [
+                one.key for one in client.objects("tag:planned", "checked")
+            ]
+            assert client.plans()[0].plan_id == plan.plan_id
+            replay = client.replay_plan(plan)
+            assert isinstance(replay, Replay)
+            assert replay.objects_published == 1
+            client.wait(replay.execution_id, timeout=60)
+            assert client.replay_state(replay).status == "publishing_complete"
+            assert client.replay_plan(plan).replay_batch_id == replay.replay_batch_id
+            assert client.pin("tag:planned").pinned
+            assert not client.unpin("tag:planned").pinned
+            assert client.prune(run.execution_id, dry_run=True).objects
+
+
+def test_the_state_of_a_deployment_is_read(client: playhead.Client):
+    assert "html_to_markdown" in {one.type for one in client.adapters()}
+    assert {one.queue for one in client.queues()} == {"docs.check", "docs.index"}
+    assert client.peek("docs.check") == []
+    assert "worker" in {one.kind for one in client.workers()}
+    assert client.health().status == "ok"
+    assert client.doctor().parts
+
+
+def test_a_client_of_a_server_imports_neither_settings_nor_backends_nor_adapters():
+    probe = (
+        "import playhead, sys\n"
+        "try: playhead.connect(server='http://127.0.0.1:1')\n"
+        "except playhead.PlayheadError as exc: print(exc.code)\n"
+        "heavy = ('pydantic', 'fastapi', 'sqlite3', 'yaml', 'typer', 'playhead.api', 'playhead.config',"
+        " 'playhead.settings', 'playhead.bootstrap', 'playhead.backends', 'playhead.adapters')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["server_unavailable", "[]"]
+
+
 async def test_a_client_works_while_an_event_loop_runs(client: playhead.Client):
     assert asyncio.get_running_loop().is_running()
     assert len(client.runs()) == 1

@@ -21,8 +21,7 @@ def _connect() -> str:
 
 
 def _methods() -> str:
-    found = {name: method for kind in (Client, *Client.__bases__) for name, method in vars(kind).items()}
-    methods = {name: method for name, method in found.items() if not name.startswith("_")}
+    methods = {name: method for name, method in vars(Client).items() if not name.startswith("_")}
     return "\n\n".join(f"### {name}\n\n{_described(name, method)}" for name, method in methods.items())
 
 
@@ -33,6 +32,7 @@ def _described(name: str, function: Callable[..., Any]) -> str:
 
 
 def _signature(name: str, function: Callable[..., Any]) -> str:
+    # An async method has the same signature in both forms.
     signature = inspect.signature(function)
     shown: list[str] = []
     for one in signature.parameters.values():

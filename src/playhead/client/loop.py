@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
-from contextlib import AsyncExitStack
-from typing import Any, Final, TypeVar
-
-from playhead.model import Page
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_MOST_ON_A_PAGE: Final = 1000
+Closing = Callable[[], Coroutine[Any, Any, None]]
+"""Closes connections on the loop."""
 
 
 class BackgroundLoop:
@@ -63,34 +61,14 @@ class BackgroundLoop:
             with self._lock:
                 self._running.discard(future)
 
-    def collect(self, fetch: Callable[[str | None, int], Awaitable[Page[T]]], limit: int | None) -> list[T]:
-        """Return the items of a list, page by page; with `limit`, at most that many.
-
-        `fetch` returns the page at a cursor, with at most the given number of items.
-        """
-
-        async def pages() -> list[T]:
-            items: list[T] = []
-            cursor: str | None = None
-            while limit is None or len(items) < limit:
-                left = _MOST_ON_A_PAGE if limit is None else limit - len(items)
-                page = await fetch(cursor, min(left, _MOST_ON_A_PAGE))
-                items += page.items
-                cursor = page.next_cursor
-                if cursor is None:
-                    break
-            return items
-
-        return self.run(pages())
-
-    def close(self, stack: AsyncExitStack) -> None:
-        """Close what the stack holds, and end the thread. Calls that still run raise `RuntimeError`."""
-        closing = self.close_soon(stack)
+    def close(self, end: Closing) -> None:
+        """Run `end`, and end the thread. Calls that still run raise `RuntimeError`."""
+        closing = self.close_soon(end)
         if closing:
             self._thread.join()
             closing.result()
 
-    def close_soon(self, stack: AsyncExitStack) -> Future[None] | None:
+    def close_soon(self, end: Closing) -> Future[None] | None:
         """Do the same without waiting: the garbage collector may call this in any thread.
 
         Return None in a fork of the process, whose connections belong to the other process.
@@ -98,9 +76,9 @@ class BackgroundLoop:
         if os.getpid() != self._process:
             return None
 
-        async def end() -> None:
+        async def ended() -> None:
             try:
-                await stack.aclose()
+                await end()
             finally:
                 self._loop.call_soon(self._loop.stop)
 
@@ -109,4 +87,4 @@ class BackgroundLoop:
             running = list(self._running)
         for future in running:
             future.cancel()
-        return asyncio.run_coroutine_threadsafe(end(), self._loop)
+        return asyncio.run_coroutine_threadsafe(ended(), self._loop)

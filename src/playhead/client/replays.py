@@ -1,4 +1,4 @@
-"""The part of the client that starts, watches and controls replays."""
+"""The methods of a client that plan, start, watch and control replays."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ import asyncio
 import dataclasses
 import gc
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import Final
 from uuid import UUID
 
-from playhead.bootstrap import open_runtime
-from playhead.client.loop import BackgroundLoop
+from playhead.client.connection import Connection, Name, ReplayName
 from playhead.ids import now, uuid7
-from playhead.model import Canary, Execution, OnReplay, Pace, Replay, ReplayRequest, Selection
-from playhead.remote import RemoteServices
-from playhead.remote.replays import ReplayAnswer
+from playhead.model import (
+    Canary,
+    Execution,
+    OnReplay,
+    Pace,
+    Plan,
+    PlannedObject,
+    Replay,
+    ReplayRequest,
+    Report,
+    Selection,
+    WebhookDelivery,
+)
+from playhead.remote.services import RemoteServices
 from playhead.replay.selection import resolve_selection
-from playhead.services import Services
-from playhead.settings import Settings
 
-Name = str | UUID
-"""The name of an execution: an id or its end, `latest`, `latest:CONFIG`, `latest:replay` or `tag:NAME`."""
-ReplayName = str | UUID | Replay | ReplayAnswer
-"""A replay: its batch id, the id of its execution, the end of one, `latest`, or what a method returned."""
-
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS: Final = 0.5
 
 
-class ReplayMethods:
-    """The methods of `Client` about replays."""
+class ReplayMethods(Connection):
+    """See `AsyncClient`."""
 
-    _settings: Settings
-    _loop: BackgroundLoop
-    _services: Services | RemoteServices
-
-    def replay(
+    async def replay(
         self,
         execution: Name,
         stage: str,
@@ -51,7 +52,7 @@ class ReplayMethods:
         report: bool | None = None,
         key: str | None = None,
         detach: bool = False,
-    ) -> Replay | ReplayAnswer:
+    ) -> Replay:
         """Send the objects of a stored stage into a route, and return when all messages are published.
 
         Workers process the messages, and `wait` waits for them. The result has the `execution_id` of the new
@@ -79,13 +80,9 @@ class ReplayMethods:
         Raises:
             ValueError: a value of the selection is invalid.
         """
-        if selection is not None:
-            resolve_selection(
-                selection, now()
-            )  # only to check it: with a key, the request must stay the same
         request = ReplayRequest(
-            *(self._execution(execution), stage, path, route),
-            selection=selection,
+            *(await self._execution(execution), stage, path, route),
+            selection=_checked(selection),
             config_version=version,
             effects=effects,
             pace=pace,
@@ -95,98 +92,216 @@ class ReplayMethods:
             report=report,
             key=str(uuid7()) if key is None else key,
         )
-        if isinstance(self._services, RemoteServices):
-            remote = self._services.replay
-            if detach:
-                return self._loop.run(remote.start(request, warnings.warn)).replay
-            return self._loop.run(remote.execute(request, warnings.warn))
-        if detach:
-            return self._loop.run(self._services.replay.create(request, warnings.warn)).replay
-        thresholds = gc.get_threshold()
+        return await self._start(request, detach=detach)
 
-        async def publish() -> Replay:
+    async def plan(
+        self,
+        execution: Name,
+        stage: str,
+        route: str,
+        path: str | None = None,
+        *,
+        selection: Selection | None = None,
+        version: int | None = None,
+        effects: OnReplay | Mapping[str, OnReplay] | None = None,
+        verify: bool = False,
+    ) -> Plan:
+        """Count and record what a replay would publish, without publishing it. `replay_plan` starts the plan.
+
+        Args:
+            execution: as in `replay`, like the next six.
+            verify: also compare the stored bytes with what was recorded of them.
+        """
+        request = ReplayRequest(
+            *(await self._execution(execution), stage, path, route),
+            selection=_checked(selection),
+            config_version=version,
+            effects=effects,
+        )
+        return await self._services.plan.create(request, verify=verify)
+
+    async def replay_plan(
+        self,
+        plan: UUID | Plan,
+        *,
+        pace: Pace | None = None,
+        canary: Canary | None = None,
+        reason: str | None = None,
+        webhook: str | None = None,
+        report: bool | None = None,
+        detach: bool = False,
+    ) -> Replay:
+        """Replay exactly the objects of a plan. A plan is used once: a second call returns the first replay.
+
+        Args:
+            plan: the result of `plan`, or its id.
+            pace: as in `replay`, like the next five.
+
+        Raises:
+            PlanChanged: objects of the plan are missing or have changed; `differences` names them.
+        """
+        identity = plan.plan_id if isinstance(plan, Plan) else plan
+        request = dataclasses.replace(
+            ReplayRequest.of_plan(identity),
+            pace=pace,
+            canary=canary,
+            reason=reason,
+            webhook=webhook,
+            report=report,
+        )
+        return await self._start(request, detach=detach)
+
+    async def plans(self, *, limit: int | None = None) -> list[Plan]:
+        """Return plans, newest first."""
+        return await self._collect(self._services.plan.list, limit)
+
+    async def planned(self, plan: UUID | Plan, *, limit: int | None = None) -> list[PlannedObject]:
+        """Return the objects of a plan, by key."""
+        identity = plan.plan_id if isinstance(plan, Plan) else plan
+        return await self._collect(partial(self._services.plan.objects, identity), limit)
+
+    async def _start(self, request: ReplayRequest, *, detach: bool) -> Replay:
+        services = self._services
+        if isinstance(services, RemoteServices):
+            if detach:
+                return (await services.replay.start(request, warnings.warn)).replay
+            answer = await services.replay.execute(request, warnings.warn)
+            return await services.executions.replay(answer.replay_batch_id)
+        if detach:
+            return (await services.replay.create(request, warnings.warn)).replay
+        from playhead.bootstrap import open_runtime
+
+        assert self._settings
+        thresholds = gc.get_threshold()
+        try:
             # A process with a heartbeat, so that no other process takes the replay over.
             async with open_runtime(self._settings, kind="replay", creates_home=False) as runtime:
                 return await runtime.services.replay.execute(request, warnings.warn)
-
-        try:
-            return self._loop.run(publish())
         finally:
             # The runtime adjusts the garbage collector for a process of Playhead, which this one is not.
             gc.set_threshold(*thresholds)
             gc.unfreeze()
 
-    def watch(self, replay: ReplayName = "latest") -> Iterator[Replay]:
+    async def replays(
+        self, source: Name | None = None, *, is_open: bool = False, limit: int | None = None
+    ) -> list[Replay]:
+        """Return replays, newest first.
+
+        Args:
+            source: only those of this execution.
+            is_open: only those whose publishing has not ended.
+            limit: at most this number.
+        """
+        of = None if source is None else await self._execution(source)
+        return await self._collect(partial(self._services.executions.replays, of, is_open=is_open), limit)
+
+    async def replay_state(self, replay: ReplayName = "latest") -> Replay:
+        """Return the state and the numbers of a replay.
+
+        Args:
+            replay: as in `watch`.
+        """
+        return await self._services.executions.replay(await self._batch(replay))
+
+    async def watch(self, replay: ReplayName = "latest") -> AsyncIterator[Replay]:
         """Yield a replay now and after each change, until its messages are processed. Continues in a pause.
 
         The last value is the final state; `execution` returns the outcome of the messages.
 
         Args:
-            replay: a batch id, the id of its execution, the end of one, `latest`, or the result of `replay`.
+            replay: a batch id, the id of its execution, the last digits of one, `latest`, or the result of
+                `replay`.
         """
-        executions, batch = self._services.executions, self._batch(replay)
+        executions, batch = self._services.executions, await self._batch(replay)
         seen: Replay | None = None
         made: Execution | None = None
         while True:
-            now = self._loop.run(executions.replay(batch))
-            state = dataclasses.replace(now, rate=None, eta_seconds=None)
+            found = await executions.replay(batch)
+            state = dataclasses.replace(found, rate=None, eta_seconds=None)
             if state != seen:
-                yield now
+                yield found
             seen = state
             # Read after the execution, the numbers of the replay are final.
-            if made and made.status != "running" and now.status is not None:
+            if made and made.status != "running" and found.status is not None:
                 return
-            self._loop.run(asyncio.sleep(_LOOK_SECONDS))
-            made = self._loop.run(executions.get(now.execution_id))
+            await asyncio.sleep(_LOOK_SECONDS)
+            made = await executions.get(found.execution_id)
 
-    def pause(self, replay: ReplayName) -> Replay:
+    async def pause(self, replay: ReplayName) -> Replay:
         """Suspend the publishing of a replay. Only messages that the result counts can start until `resume`.
 
         Args:
             replay: as in `watch`.
         """
-        return self._loop.run(self._services.control.pause(self._batch(replay)))
+        return await self._services.control.pause(await self._batch(replay))
 
-    def resume(self, replay: ReplayName) -> Replay:
+    async def resume(self, replay: ReplayName) -> Replay:
         """Continue a paused or stalled replay. A server or a worker publishes it.
 
         Args:
             replay: as in `watch`.
         """
-        return self._loop.run(self._services.control.resume(self._batch(replay)))
+        return await self._services.control.resume(await self._batch(replay))
 
-    def cancel(self, replay: ReplayName, *, withdraw: bool = False) -> Replay:
+    async def cancel(self, replay: ReplayName, *, withdraw: bool = False) -> Replay:
         """End the publishing of a replay. Published messages are processed.
 
         Args:
             replay: as in `watch`.
             withdraw: also cancel published messages that no worker has started.
         """
-        return self._loop.run(self._services.control.cancel(self._batch(replay), withdraw=withdraw))
+        return await self._services.control.cancel(await self._batch(replay), withdraw=withdraw)
 
-    def retry(self, replay: ReplayName) -> Replay:
+    async def retry(self, replay: ReplayName) -> Replay:
         """Publish the refused messages of a replay again. A server or a worker publishes them.
 
         Args:
             replay: as in `watch`.
         """
-        return self._loop.run(self._services.control.retry(self._batch(replay)))
+        return await self._services.control.retry(await self._batch(replay))
 
-    def pace(self, replay: ReplayName, pace: Pace | None) -> Replay:
+    async def pace(self, replay: ReplayName, pace: Pace | None) -> Replay:
         """Change the pace of a replay, also while it runs.
 
         Args:
             replay: as in `watch`.
             pace: `playhead.RatePace(rate)`, `playhead.DepthPace(queue_depth)`, or None to remove it.
         """
-        return self._loop.run(self._services.control.set_pace(self._batch(replay), pace))
+        return await self._services.control.set_pace(await self._batch(replay), pace)
 
-    def _batch(self, replay: ReplayName) -> UUID:
-        if isinstance(replay, Replay | ReplayAnswer):
-            return replay.replay_batch_id
-        return self._loop.run(self._services.resolve.replay(str(replay)))
+    async def report(self, replay: ReplayName = "latest", *, revision: int | None = None) -> Report:
+        """Return the completion report of a replay.
 
-    def _execution(self, name: Name) -> UUID:
-        if isinstance(name, UUID):
-            return name
-        return self._loop.run(self._services.resolve.execution(name))
+        Args:
+            replay: as in `watch`.
+            revision: which end of its execution; None: the newest.
+        """
+        return await self._services.reports.get(await self._batch(replay), revision)
+
+    async def report_lines(self, replay: ReplayName = "latest", *, revision: int | None = None) -> bytes:
+        """Return the lines of the report as JSON Lines, one for each object.
+
+        Args:
+            replay: as in `watch`.
+            revision: as in `report`.
+        """
+        chunks = await self._services.reports.lines(await self._batch(replay), revision)
+        return b"".join([chunk async for chunk in chunks])
+
+    async def deliveries(
+        self, replay: ReplayName = "latest", *, limit: int | None = None
+    ) -> list[WebhookDelivery]:
+        """Return the events for the webhook of a replay, newest first.
+
+        Args:
+            replay: as in `watch`.
+            limit: at most this number.
+        """
+        return await self._collect(partial(self._services.webhooks.list, await self._batch(replay)), limit)
+
+
+def _checked(selection: Selection | None) -> Selection | None:
+    """Check a selection, and return it as given: with a key, a repeated request must be equal."""
+    if selection is not None:
+        resolve_selection(selection, now())
+    return selection

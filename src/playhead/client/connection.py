@@ -1,0 +1,98 @@
+"""The connection of a client: its services, the names that callers may use, and lists page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final, TypeVar
+from uuid import UUID
+
+from playhead.model import Page, Replay, StoredObject
+
+if TYPE_CHECKING:
+    from playhead.remote import RemoteServices
+    from playhead.services import Services
+    from playhead.settings import Settings
+
+T = TypeVar("T")
+
+Name = str | UUID
+"""An execution: its id or the last digits of it, `latest`, `latest:CONFIG`, `latest:replay` or `tag:NAME`."""
+ReplayName = str | UUID | Replay
+"""A replay: its batch id, the id of its execution, the last digits of one, `latest`, or a `Replay`."""
+
+_MOST_ON_A_PAGE: Final = 1000
+
+
+class Connection:
+    """What the methods of a client share.
+
+    Args:
+        server: the address of a server; None: the backends that `settings` names.
+        settings: None only with `server`.
+    """
+
+    def __init__(self, server: str | None, settings: Settings | None) -> None:
+        self._server = server
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self._opened: Services | RemoteServices | None = None
+
+    async def open(self) -> None:
+        """Open the backends, or the connection to the server."""
+        if self._server is not None:
+            from playhead.remote import open_server
+
+            server = await self._stack.enter_async_context(open_server(self._server))
+            await server.system.health("")  # so that a wrong address is an error of `connect`
+            self._opened = server
+        else:
+            from playhead.bootstrap import open_runtime
+
+            assert self._settings
+            runtime = open_runtime(self._settings, creates_home=False)
+            self._opened = (await self._stack.enter_async_context(runtime)).services
+
+    async def close(self) -> None:
+        """Close the connections. May be called twice."""
+        await self._stack.aclose()
+
+    def __repr__(self) -> str:
+        at = self._settings
+        where = self._server or (at and (at.catalog or at.home))
+        return f"<playhead.{type(self).__name__} of {where}>"
+
+    @property
+    def _services(self) -> Services | RemoteServices:
+        if self._opened is None:
+            raise RuntimeError("the client is not open: use it in an `async with` block")
+        return self._opened
+
+    async def _collect(
+        self, fetch: Callable[[str | None, int], Awaitable[Page[T]]], limit: int | None
+    ) -> list[T]:
+        """Return the items of a list, page by page; with `limit`, at most that many.
+
+        `fetch` returns the page at a cursor, with at most the given number of items.
+        """
+        items: list[T] = []
+        cursor: str | None = None
+        while limit is None or len(items) < limit:
+            left = _MOST_ON_A_PAGE if limit is None else limit - len(items)
+            page = await fetch(cursor, min(left, _MOST_ON_A_PAGE))
+            items += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return items
+
+    async def _execution(self, name: Name) -> UUID:
+        return name if isinstance(name, UUID) else await self._services.resolve.execution(name)
+
+    async def _batch(self, replay: ReplayName) -> UUID:
+        if isinstance(replay, Replay):
+            return replay.replay_batch_id
+        return await self._services.resolve.replay(str(replay))
+
+    async def _key(self, key: str | StoredObject) -> str:
+        return key.key if isinstance(key, StoredObject) else await self._services.resolve.key(key)

@@ -1,0 +1,128 @@
+"""The methods of a client about messages: lineage, reasons and dead letters."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from playhead.client.connection import Connection, Name
+from playhead.model import (
+    ChainLink,
+    DeadLetter,
+    DeadLetterDetail,
+    DeadLetterGroup,
+    Lineage,
+    Page,
+    RowState,
+    StoredObject,
+    Why,
+)
+from playhead.services.lineage import Direction
+from playhead.services.resolve import is_id
+
+
+class MessageMethods(Connection):
+    """See `AsyncClient`."""
+
+    async def messages(
+        self, execution: Name = "latest", *, status: RowState | None = None, limit: int | None = None
+    ) -> list[Lineage]:
+        """Return the messages of an execution, newest first, each with its input and its outputs."""
+        identity = await self._execution(execution)
+
+        async def page(cursor: str | None, count: int) -> Page[Lineage]:
+            return await self._services.lineage.list(
+                execution=identity, status=status, cursor=cursor, limit=count
+            )
+
+        return await self._collect(page, limit)
+
+    async def why(self, path: str, execution: Name = "latest", *, stage: str | None = None) -> Why:
+        """Return what became of an item: its way through the routes, and where and why it ended.
+
+        Args:
+            path: the path of an input; or `STAGE/PATH` or the key of another object of the execution.
+            execution: the execution. In a replay, the path may also be one in the execution that it replays.
+            stage: the stage that contains the path; None: it is searched for.
+        """
+        return await self._services.why.explain(await self._execution(execution), path, stage)
+
+    async def lineage(
+        self,
+        what: str | UUID | StoredObject,
+        direction: Direction = "both",
+        *,
+        limit: int | None = None,
+    ) -> list[ChainLink]:
+        """Return the messages that led to an object or a message, and those that resulted from it.
+
+        The messages are in the order of `distance`, also across replays. Earlier messages have a negative
+        distance.
+
+        Args:
+            what: an object, its key, or the correlation id of a message.
+            direction: `up` to the inputs, `down` to the results, or both.
+            limit: the largest number of messages, the nearest ones; None: all.
+        """
+        services = self._services.lineage
+
+        async def page(cursor: str | None, count: int) -> Page[ChainLink]:
+            if isinstance(what, StoredObject) or (isinstance(what, str) and not is_id(what)):
+                return await services.chain_of_object(await self._key(what), direction, cursor, count)
+            message = await self._services.resolve.message(str(what))
+            return await services.chain(message, direction, cursor, count)
+
+        links = await self._collect(page, limit)
+        return sorted(links, key=lambda link: (link.distance, link.correlation_id))
+
+    async def dead_letters(
+        self,
+        execution: Name | None = None,
+        *,
+        route: str | None = None,
+        group: str | None = None,
+        limit: int | None = None,
+    ) -> list[DeadLetter]:
+        """Return dead letters, newest first, of one execution or of all."""
+        of = None if execution is None else await self._execution(execution)
+
+        async def page(cursor: str | None, count: int) -> Page[DeadLetter]:
+            return await self._services.queues.dead_letters(
+                execution=of, route=route, group=group, cursor=cursor, limit=count
+            )
+
+        return await self._collect(page, limit)
+
+    async def dead_letter_groups(
+        self, execution: Name | None = None, *, route: str | None = None, limit: int | None = None
+    ) -> list[DeadLetterGroup]:
+        """Return groups of dead letters that failed alike, of one execution or of all."""
+        of = None if execution is None else await self._execution(execution)
+
+        async def page(cursor: str | None, count: int) -> Page[DeadLetterGroup]:
+            return await self._services.queues.dead_letter_groups(
+                execution=of, route=route, cursor=cursor, limit=count
+            )
+
+        return await self._collect(page, limit)
+
+    async def resend(
+        self,
+        execution: Name | None = None,
+        *,
+        route: str | None = None,
+        group: str | None = None,
+        failed_before: str | None = None,
+    ) -> int:
+        """Resend the dead letters of an execution, a route or a group; return their number.
+
+        Args:
+            failed_before: RFC 3339; dead letters that failed later are not resent.
+        """
+        of = None if execution is None else await self._execution(execution)
+        resend = self._services.recover.resend
+        return len(await resend(execution=of, route=route, group=group, failed_before=failed_before))
+
+    async def dead_letter(self, message: str | UUID) -> DeadLetterDetail:
+        """Return one dead letter with its traceback."""
+        found = await self._services.resolve.dead_letter(str(message))
+        return await self._services.queues.dead_letter(found)

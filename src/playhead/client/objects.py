@@ -1,0 +1,58 @@
+"""The methods of a client about objects: list, read, search and find them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from playhead.client.connection import Connection, Name
+from playhead.model import Found, SearchHit, StoredObject
+
+
+class ObjectMethods(Connection):
+    """See `AsyncClient`."""
+
+    async def objects(
+        self,
+        execution: Name = "latest",
+        stage: str | None = None,
+        path: str | None = None,
+        *,
+        limit: int | None = None,
+    ) -> list[StoredObject]:
+        """Return the objects that a replay of this stage and path would select, by key.
+
+        Args:
+            execution: the execution.
+            stage: the stage; None: all stages.
+            path: a folder or an object in the stage; None: the whole stage.
+            limit: the largest number of objects; None: all.
+        """
+        identity = await self._execution(execution)
+        return await self._collect(partial(self._services.objects.list, identity, stage, path), limit)
+
+    async def read(self, key: str | StoredObject) -> bytes:
+        """Return the bytes of an object. A key may begin with a name such as `latest`."""
+        found = await self._services.objects.content(await self._key(key))
+        return b"".join([chunk async for chunk in found.chunks])
+
+    async def read_text(self, key: str | StoredObject, encoding: str = "utf-8") -> str:
+        """Return the text of an object."""
+        return (await self.read(key)).decode(encoding)
+
+    async def search(
+        self, index: str, words: str, execution: Name | None = None, *, limit: int = 10
+    ) -> list[SearchHit]:
+        """Search an index that a `sqlite_search` step filled; the best hits come first.
+
+        Args:
+            index: the `path` in the config of the step.
+            words: separated by spaces; a hit has at least one of them.
+            execution: the execution to search; None: the newest entries of each document.
+            limit: the largest number of hits.
+        """
+        of = None if execution is None else await self._execution(execution)
+        return await self._services.search.search(index, words, of, limit)
+
+    async def find(self, text: str, *, limit: int = 20) -> list[Found]:
+        """Find what a text names: an id or its end, a tag, a key, or a config, route, queue or stage."""
+        return await self._services.find.find(text, limit)
