@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 
+from playhead import Item, adapter
 from playhead.clock import ActiveClock
+from playhead.model import Route, Step
+from playhead.ports.adapter import spec_of
+from playhead.steps.chain import Chain
 from playhead.steps.slots import Slots, at_loop_end
 from playhead.steps.timeouts import Job, TimedOut, Withdrawn, timeout_stopped
 from tests.lab import Clock
+from tests.unit.test_chain import CTX
 
 
 def look(slots: Slots[str], clock: Clock, *, after: float = 0.1) -> None:
@@ -46,6 +51,37 @@ class Work:
 
     def job(self, tag: str, *, timeout: float, is_async: bool) -> Job[str]:
         return Job(tag, self.coroutine if is_async else self.plain, timeout, tag, is_async=is_async)
+
+
+class Held(Work):
+    """A chain of one step, which returns when `end` is set. `kind` is that of its adapter."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+
+        @adapter("plain")
+        def plain(item: Item) -> str:
+            return self.plain()
+
+        @adapter("async")
+        async def not_plain(item: Item) -> str:
+            return await self.coroutine()
+
+        @adapter("batch", batch=2, wait_seconds=0)
+        def batch(items: Sequence[Item]) -> list[str]:
+            return [self.plain()]
+
+        @adapter("async_batch", batch=2, wait_seconds=0)
+        async def async_batch(items: Sequence[Item]) -> list[str]:
+            return [await self.coroutine()]
+
+        specs = {spec.name: spec for spec in map(spec_of, (plain, not_plain, batch, async_batch)) if spec}
+        self.chain = Chain(Route("r", "q", (Step(kind),), stage="s", timeout_seconds=2), specs)
+
+    def job(self, tag: str, *, timeout: float = 2, is_async: bool = False) -> Job[str]:
+        run = self.chain.run_async if self.chain.is_async else self.chain.run
+        work = partial(run, Item("a.txt", b"text"), CTX)
+        return Job(tag, work, timeout, tag, is_async=self.chain.is_async)
 
 
 class Interrupted(asyncio.Event):
@@ -296,6 +332,41 @@ async def test_a_blocked_event_loop_ends_the_jobs_whose_own_time_is_stopped():
         "new": Withdrawn,
     }
     blocks.end.set()
+    slots.close()
+
+
+@pytest.mark.parametrize("kind", ["plain", "async", "batch", "async_batch"])
+async def test_a_job_after_ten_idle_minutes_has_its_whole_time(kind: str):
+    clock, blocks = Clock(), Work()
+    slots: Slots[str] = Slots(2, clock=ActiveClock(clock))
+    step = Held(kind)
+
+    async def block() -> str:
+        return blocks.plain()
+
+    slots.submit(step.job("first"))
+    step.end.set()
+    assert [job.tag for job in await ended(slots)] == ["first"]
+    for _ in range(1500):
+        look(slots, clock, after=0.4)
+    step.begun.clear()
+    step.end.clear()
+    jobs = [step.job("second"), Job("blocks", block, 2, "blocks", is_async=True)]
+    slots.submit(jobs[0])
+    assert await asyncio.to_thread(step.begun.wait, 30)
+    slots.submit(jobs[1])
+    assert await asyncio.to_thread(blocks.begun.wait, 30), "the event loop answers nothing now"
+    for _ in range(4):
+        look(slots, clock, after=0.4)
+
+    assert [(job.settled, job.over) for job in jobs] == [(False, False)] * 2
+    assert (slots.blocked_by, slots.hanging) == (None, {})
+    step.end.set()
+    blocks.end.set()
+    done = await ended(slots)
+    done += [] if len(done) == 2 else await ended(slots)
+    assert {job.tag: job.error for job in done} == {"second": None, "blocks": None}
+    step.chain.close()
     slots.close()
 
 

@@ -91,8 +91,7 @@ class Slots(Generic[T]):
         self._async_ended = asyncio.Event()
         self._async_jobs: deque[Job[T]] = deque()
         self._async_running = 0
-        self._turn_at = 0.0  # when the second event loop last answered
-        self._is_turn_awaited = False
+        self._turn_asked: float | None = None  # since when the second event loop owes a turn
         self._closed = False
 
     @property
@@ -192,6 +191,9 @@ class Slots(Generic[T]):
     def _find_block(self, now: float) -> None:
         """Find out whether the second event loop is blocked. Call it with the lock held.
 
+        It is blocked if it has not taken a turn for too long since it was asked for one. It is asked only
+        while it has jobs, so a time without jobs does not count.
+
         A job that waits for a rate limit, or for the result of a batch, has no time-out of its own then.
         Only the blocked loop could end its waiting.
         """
@@ -199,15 +201,16 @@ class Slots(Generic[T]):
         if not self._async_loop or self._closed or not jobs:
             self.blocked_by = None
             return
-        if not self._is_turn_awaited:
-            self._is_turn_awaited = True
+        asked = self._turn_asked
+        if asked is None:
+            self._turn_asked = asked = now
             self._async_loop.call_soon_threadsafe(self._note_turn)
-        turn_at = max(self._turn_at, *(job.call_began or 0.0 for job in jobs))
-        is_blocked = now - turn_at > max(job.timeout for job in jobs) + _BLOCKED_SECONDS
+        since = max(asked, *(job.call_began or asked for job in jobs))
+        is_blocked = now - since > max(job.timeout for job in jobs) + _BLOCKED_SECONDS
         self.blocked_by = jobs[0].name if is_blocked else None
 
     def _note_turn(self) -> None:
-        self._turn_at, self._is_turn_awaited = self._clock(), False
+        self._turn_asked = None
 
     @property
     def is_late(self) -> bool:
@@ -313,7 +316,6 @@ class Slots(Generic[T]):
     def _second_loop(self) -> asyncio.AbstractEventLoop:
         if self._async_loop is None:
             self._async_loop = loop = asyncio.new_event_loop()
-            self._turn_at = self._clock()
             threading.Thread(
                 target=self._serve_loop, args=(loop,), name="playhead-async", daemon=True
             ).start()
