@@ -8,17 +8,18 @@ import pytest
 
 from playhead.errors import Conflict
 from playhead.ids import uuid7
-from playhead.model import Canary, DepthPace, RatePace, Replay, Selection
+from playhead.model import MAY_BE_SENT, Canary, Config, DepthPace, RatePace, Replay, Selection
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.jobs import Key, LeasedJob, Listed, Managed, Opened
+from playhead.ports.catalog.jobs import WINDOW, Key, LeasedJob, Listed, Managed, Opened
 from tests.contract.test_catalog_prune import begin
-from tests.lab import Clock, Lab
+from tests.lab import DOCS, Clock, Lab
 
 OBJECTS = 12
+OUTLET = Lab.config("outlet", Lab.route("out", queue="outlet.out", external=True))
 
 
-async def ask(lab: Lab, **given: Any) -> Opened:
-    """Open a replay of the inputs of a new run into `convert`."""
+async def ask(lab: Lab, config: Config = DOCS, route: str = "convert", **given: Any) -> Opened:
+    """Open a replay of the inputs of a new run into a route."""
     source = await lab.sealed("a.md")
     return await lab.catalog.open_replay(
         batch=uuid7(),
@@ -26,10 +27,10 @@ async def ask(lab: Lab, **given: Any) -> Opened:
         stage="input",
         path=None,
         prefix=f"{source}/input",
-        to_route="convert",
-        config="docs",
-        version=await lab.save(),
-        route="convert",
+        to_route=route,
+        config=config.name,
+        version=await lab.save(config),
+        route=route,
         **given,
     )
 
@@ -38,9 +39,11 @@ def objects(held: LeasedJob, count: int = OBJECTS) -> list[Listed]:
     return [Listed(f"{held.prefix}/{number:04}", "input") for number in range(count)]
 
 
-async def listed(lab: Lab, *, count: int = OBJECTS, **given: Any) -> tuple[Replay, LeasedJob]:
+async def listed(
+    lab: Lab, *, count: int = OBJECTS, external: bool = False, **given: Any
+) -> tuple[Replay, LeasedJob]:
     """A managed replay whose objects are listed, and that `w1` holds."""
-    replay, held = await queued(lab, **given)
+    replay, held = await queued(lab, external=external, **given)
     found = objects(held, count)
     for at in range(0, count, 1000):
         page = found[at : at + 1000]
@@ -48,10 +51,11 @@ async def listed(lab: Lab, *, count: int = OBJECTS, **given: Any) -> tuple[Repla
     return replay, held
 
 
-async def queued(lab: Lab, **given: Any) -> tuple[Replay, LeasedJob]:
+async def queued(lab: Lab, *, external: bool = False, **given: Any) -> tuple[Replay, LeasedJob]:
     """A managed replay of which nothing is listed, and that `w1` holds."""
     await lab.beat("w1", "w2")
-    replay, _ = await ask(lab, managed=Managed(**given))
+    into = (OUTLET, "out") if external else (DOCS, "convert")
+    replay, _ = await ask(lab, *into, managed=Managed(**given))
     await lab.catalog.admit(per_queue=0)
     return replay, await lab.hold(replay.execution_id)
 
@@ -234,6 +238,53 @@ async def test_a_cancelled_replay_can_still_be_withdrawn(catalog: Catalog, lab: 
 
     found = await lab.replay(replay.replay_batch_id)
     assert (found.objects_published, found.withdrawn, found.objects_failed) == (4, 4, OBJECTS - 4)
+
+
+@pytest.mark.parametrize("withdraw", [False, True])
+async def test_a_cancel_into_an_external_route_names_what_may_have_been_sent(
+    catalog: Catalog, lab: Lab, withdraw: bool
+):
+    """No worker claims these messages, so a publisher that was suspended may still send its window."""
+    replay, held = await listed(lab, count=WINDOW + 500, external=True)
+    published = await send(lab, held, 4)
+    assert await catalog.mark(held, 4, uncertain=published[3:])
+    sent = await send(lab, held, 8)
+
+    if withdraw:
+        await catalog.cancel(replay.execution_id)
+    else:
+        await catalog.cancel_replay(replay.replay_batch_id)
+
+    found = await lab.replay(replay.replay_batch_id)
+    assert (found.state, found.status) == ("cancelled", "partial_failure")
+    assert (found.objects_published, found.objects_uncertain) == (3, 1 + WINDOW)
+    assert (found.objects_failed, found.withdrawn) == (WINDOW + 500 - 4 - WINDOW, 0)
+    assert found.work
+    assert (found.work.completed, found.work.cancelled) == (4 + WINDOW, found.objects_failed)
+    assert found.errors
+    assert f"{1 + WINDOW:,} uncertain" in found.errors[0]
+    assert f"{published[3].object_key}: {MAY_BE_SENT}" in found.errors
+    assert [await lab.state(lab.ids([one])[0]) for one in (published[3], sent[0])] == ["uncertain"] * 2
+    assert not await catalog.mark(held, 8)
+    # A replay that continues this one must not send them under other ids.
+    keys = [one.key for one in objects(held, WINDOW + 500)]
+    rest = await catalog.failed_below(keys, replay.execution_id, "outlet/out", unfinished=True)
+    assert sorted(rest) == keys[4 + WINDOW :]
+    if not withdraw:
+        assert await catalog.end_executions() == [replay.execution_id]
+
+
+async def test_a_cancel_of_a_paced_replay_into_an_external_route_names_what_was_paid(
+    catalog: Catalog, lab: Lab, clock: Clock
+):
+    replay, held = await listed(lab, external=True, pace=RatePace(20))
+    await clock.wait(1)
+    assert await catalog.allow(held, want=100)
+
+    cancelled = await catalog.cancel_replay(replay.replay_batch_id)
+
+    assert cancelled
+    assert (cancelled.objects_uncertain, cancelled.objects_failed) == (2, OBJECTS - 2)
 
 
 # -- retry -----------------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ from playhead.model.queues import (
 )
 from playhead.model.replays import (
     EFFECTS_SKIPPED,
+    MAY_BE_SENT,
     MOST_ERRORS,
     MOST_IN_CANARY,
     OPEN_REPLAY_STATES,
@@ -136,6 +137,7 @@ __all__ = [
     "DAY",
     "EFFECTS_SKIPPED",
     "KEPT",
+    "MAY_BE_SENT",
     "MOST_COUNTED",
     "MOST_DIFFERENCES",
     "MOST_ERRORS",

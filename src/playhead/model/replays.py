@@ -34,6 +34,7 @@ MOST_IN_CANARY: Final = 10_000
 MOST_ERRORS: Final = 100
 """Maximum number of lines in a replay's `errors`. The last line counts any further errors."""
 UNCERTAIN: Final = "uncertain, will be settled"
+MAY_BE_SENT: Final = "uncertain, may have been sent before the cancellation"
 """End of the line for an object if it is not known yet whether its message was published."""
 
 
@@ -177,7 +178,7 @@ class ReplayWork:
 
     Attributes:
         pending: open messages: `pending`, `running` or `retry`.
-        completed: `completed` or `skipped`.
+        completed: `completed`, `skipped` or `uncertain`.
         failed: dead letters.
         cancelled: `cancelled`.
     """
@@ -204,7 +205,7 @@ class Replay:
             objects that the selection leaves out.
         objects_published: messages that the broker has confirmed.
         objects_failed: objects with an invalid key or a refused message; after a cancellation, all
-            that are not published.
+            that were not sent.
         status: None until publishing ends; `partial_failure` if objects failed or publishing ended early.
         replay_batch_id: id of this batch.
         errors: one line for an early end, and one for each object that failed or is uncertain. At most 100
@@ -218,7 +219,8 @@ class Replay:
         created_at: start time; RFC 3339 in UTC.
         ended_at: time at which publishing ended or was cancelled; RFC 3339 in UTC; None until then.
         objects_uncertain: messages that were sent without an answer of the broker, or may be on their way
-            while the replay is paused. Publishing is repeated until each is confirmed or refused.
+            while the replay is paused. Publishing is repeated until each is confirmed or refused. After the
+            cancellation of a replay into an external route: messages that may have been sent before.
         objects_skipped: messages that were not processed because their route has external effects.
         withdrawn: published messages that were cancelled before a worker started them.
         work: messages of the new execution, in all routes; None if they were not counted.

@@ -27,7 +27,8 @@ class ReportLine:
         key: object that was replayed.
         correlation_id: id of its message.
         outcome: of publishing. `published`: the broker has the message. `failed`: it refused the message, or
-            the key is invalid. `cancelled`: the replay was cancelled before.
+            the key is invalid. `cancelled`: the replay was cancelled before. `uncertain`: it may have been
+            sent to another program before the cancellation.
         work: how the message ended. `failed`: as a dead letter. `skipped`: a condition dropped the item, or
             the route was not run.
         failed_below: number of dead letters among the messages below it.
@@ -37,8 +38,8 @@ class ReportLine:
 
     key: str
     correlation_id: UUID
-    outcome: Literal["published", "failed", "cancelled"]
-    work: Literal["completed", "failed", "cancelled", "skipped"]
+    outcome: Literal["published", "failed", "cancelled", "uncertain"]
+    work: Literal["completed", "failed", "cancelled", "skipped", "uncertain"]
     failed_below: int
     skipped_below: int
     error: Problem | None

@@ -13,10 +13,12 @@ from playhead.model.retention import PrunedStage
 
 Kind = Literal["run", "replay", "adopted"]
 Status = Literal["running", "completed", "failed", "cancelled"]
-RowState = Literal["pending", "running", "retry", "completed", "skipped", "dead", "cancelled", "taken_over"]
+RowState = Literal[
+    "pending", "running", "retry", "completed", "skipped", "dead", "cancelled", "taken_over", "uncertain"
+]
 ROW_STATES: Final[tuple[RowState, ...]] = (
     *("pending", "running", "retry"),
-    *("completed", "skipped", "dead", "cancelled", "taken_over"),
+    *("completed", "skipped", "dead", "cancelled", "taken_over", "uncertain"),
 )
 OPEN_STATES: Final = ("pending", "running", "retry")
 
@@ -27,7 +29,7 @@ class Counts:
 
     Attributes:
         pending: open messages: `pending`, `running` or `retry`.
-        completed: `completed`, `skipped` or `taken_over`.
+        completed: `completed`, `skipped`, `taken_over` or `uncertain`.
         failed: dead letters: `dead`.
         cancelled: `cancelled`, with their execution.
         total: all recorded messages: the sum of the other four.
@@ -46,7 +48,7 @@ class Counts:
         """Sum row numbers by state."""
         pending = sum(rows.get(s, 0) for s in OPEN_STATES)
         taken_over = rows.get("taken_over", 0)
-        completed = rows.get("completed", 0) + rows.get("skipped", 0) + taken_over
+        completed = sum(rows.get(s, 0) for s in ("completed", "skipped", "uncertain")) + taken_over
         failed, cancelled = rows.get("dead", 0), rows.get("cancelled", 0)
         return cls(pending, completed, failed, cancelled, sum(rows.values()), taken_over)
 
@@ -263,7 +265,8 @@ class Lineage:
         config_version: version of that config.
         route: route that processes it.
         status: `pending`, `running` and `retry` (a retry is due later) are open; `dead` is a dead letter;
-            `skipped` has no output; `taken_over` has the result of an earlier execution.
+            `skipped` has no output; `taken_over` has the result of an earlier execution; `uncertain` may have
+            been sent to another program before it was cancelled.
         attempts: number of attempts that were started, including those that do not count towards
             `max_attempts`; a resend does not reset it.
         adapters: adapters of the route with the code that ran in its last attempt that ended; empty before,

@@ -12,6 +12,7 @@ Outcome = Literal[
     "dead",
     "rejected",
     "cancelled",
+    "uncertain",
     "retry",
     "running",
     "pending",

@@ -173,6 +173,8 @@ def _explain(group: Group, at: Visited) -> str:
             return f"{_unpublished(group.route, at.replay)}{waits}"
         case "cancelled":
             return group.reason or "the execution was cancelled before"
+        case "uncertain":
+            return "it may have been sent before the cancellation"
         case _:
             return group.reason
 

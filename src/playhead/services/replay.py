@@ -286,7 +286,8 @@ class ReplayService:
             if now.state == "refused":
                 raise await self._plan_changed(now)
             if now.status is not None:
-                return now
+                # After a cancellation, messages may have been sent that are not known to be published.
+                return replace(now, objects_failed=now.objects_found - now.objects_published)
             if now.state == "paused":
                 return _paused(now)
             self._check_progresses(now)

@@ -26,6 +26,7 @@ _SAID: Final = {
     "pending": "waiting",
     "cancelled": "cancelled",
     "taken_over": "taken over",
+    "uncertain": "may have been sent",
 }
 
 _Place = tuple[str, str]

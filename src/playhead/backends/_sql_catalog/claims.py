@@ -202,7 +202,7 @@ class ClaimsPart(LimitsPart):
             if skipped:
                 await self._close_skipped(db, skipped)
             if unanswered:
-                await db.run(SQL.cancel_rows, rows=unanswered)
+                await self._cancel(db, unanswered)
             return answers
 
         return await self._db.write(claim_rows)

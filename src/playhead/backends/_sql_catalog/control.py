@@ -84,12 +84,11 @@ class ControlPart(JobsPart):
                 return None
             if job.state != "cancelled":
                 _check_open(batch, job)
-                # The publisher may have sent rows of its window, and rows that are uncertain. They are
-                # cancelled in this transaction, so that no worker claims them after it. No other unmarked
-                # row was sent.
+                # The publisher may have sent rows of its window, and rows that are uncertain. They are closed
+                # in this transaction, so that no worker claims them after it. No other unmarked row was sent.
                 await self._cancel_unsent(db, job.n, job.watermark, job.watermark + self.window)
                 held = await db.rows(SQL.lock_uncertain, execution=job.n)
-                await db.run(SQL.cancel_rows, rows=[n for (n,) in held])
+                await self._cancel(db, [n for (n,) in held])
                 await db.run(SQL.cancel_publishing, window=self.window, execution=job.n)
                 await self._record_event(db, job.n, "replay.cancelled")
             return job.n, await self._find_replay(db, batch)

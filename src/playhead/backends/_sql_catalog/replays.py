@@ -15,6 +15,7 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
 from playhead.model import (
+    MAY_BE_SENT,
     MOST_ERRORS,
     OPEN_REPLAY_STATES,
     ROW_STATES,
@@ -79,7 +80,7 @@ class ReplaysPart(Part):
         # A row behind the watermark is published if a worker has claimed it.
         published = row.watermark - (failed - row.failed_behind) - uncertain - row.given_up_uncertain
         published += row.claimed
-        not_published = found - failed - published
+        not_published = found - failed - published - row.may_be_sent
         status: Literal["publishing_complete", "partial_failure"] | None = None
         errors = None
         stopped = state == "paused" and row.pause_reason is not None
@@ -87,7 +88,8 @@ class ReplaysPart(Part):
             errors = await self._errors(db, row, given_up)
         withdrawn = max(_count(by_lane, "cancelled", row.lane) - not_published, 0)
         if state == "cancelled":
-            failed = found - published
+            uncertain = row.may_be_sent
+            failed = found - published - uncertain
             status = "partial_failure"
         elif state == "refused":
             status = "partial_failure"
@@ -142,15 +144,17 @@ class ReplaysPart(Part):
             resume = f"POST /api/v1/replays/{as_uuid(row.batch)}/resume"
             lines.append(f"paused: {row.pause_reason}; {resume} continues with the rest")
         if state == "cancelled":
+            rest = f"; it leaves out the {row.may_be_sent:,} uncertain objects" if row.may_be_sent else ""
             lines.append(
                 "cancelled: a new replay with `only: unfinished`, this batch as `in_replay` and the same "
-                "conditions continues"
+                f"conditions continues{rest}"
             )
         if given_up is not None:
             lines.append(
                 f"plan_changed: {given_up}" if state == "refused" else f"listing was given up: {given_up}"
             )
-        rows = await db.rows(SQL.errors_of_job, execution=n, uncertain=UNCERTAIN, limit=MOST_ERRORS + 1)
+        texts = {"uncertain": UNCERTAIN, "may_be_sent": MAY_BE_SENT}
+        rows = await db.rows(SQL.errors_of_job, execution=n, limit=MOST_ERRORS + 1, **texts)
         lines += [f"{key}: {why}" for key, why in rows]
         if len(lines) > MOST_ERRORS:
             total = await db.value(SQL.count_errors, execution=n) + len(lines) - len(rows)
@@ -167,6 +171,7 @@ class _Row(NamedTuple):
         in_flight: rows of the window that the publisher may have sent.
         uncertain: rows without an answer of the broker.
         given_up_uncertain: such rows that were cancelled.
+        may_be_sent: rows that were cancelled although another program may receive them.
         failed: rows that were refused, or whose key is outside the grammar.
         failed_behind: those of them behind the watermark.
         pause_reason: why the canary has paused the replay.
@@ -193,6 +198,7 @@ class _Row(NamedTuple):
     in_flight: int
     uncertain: int
     given_up_uncertain: int
+    may_be_sent: int
     failed: int
     failed_behind: int
     options: str | None

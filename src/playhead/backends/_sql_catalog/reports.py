@@ -15,7 +15,7 @@ from uuid import UUID
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none, storable
 from playhead.backends._sql_catalog.options import Options
 from playhead.backends._sql_catalog.replays import ReplaysPart
-from playhead.backends.sql import CANCELLED, DEAD, SKIPPED
+from playhead.backends.sql import CANCELLED, DEAD, SKIPPED, UNCERTAIN
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment, uuid7
@@ -264,8 +264,8 @@ def _below(folder: str) -> dict[str, str]:
 
 def _report_line(row: Row, below: dict[tuple[int, int], int]) -> ReportLine:
     n, key, cid, state, code, error, attempt, is_unconfirmed = row
-    outcome: Literal["published", "failed", "cancelled"] = "published"
-    work: Literal["completed", "failed", "cancelled", "skipped"] = "completed"
+    outcome: Literal["published", "failed", "cancelled", "uncertain"] = "published"
+    work: Literal["completed", "failed", "cancelled", "skipped", "uncertain"] = "completed"
     if state == DEAD:
         work = "failed"
         if code in _NOT_PUBLISHED and not attempt:  # a message that was claimed had been published
@@ -274,6 +274,8 @@ def _report_line(row: Row, below: dict[tuple[int, int], int]) -> ReportLine:
         work = "cancelled"
         if is_unconfirmed:
             outcome = "cancelled"
+    elif state == UNCERTAIN:
+        outcome = work = "uncertain"
     elif state == SKIPPED:
         work = "skipped"
     return ReportLine(

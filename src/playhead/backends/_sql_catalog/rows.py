@@ -290,7 +290,11 @@ class Part:
             db, WAITING, execution=execution, before=before, limit=self.step_rows
         )
         held = await db.rows(SQL.lock_waiting_rows, rows=found)
-        return await db.run(SQL.cancel_rows, rows=[n for (n,) in held]), then
+        return await self._cancel(db, [n for (n,) in held]), then
+
+    async def _cancel(self, db: Session, rows: Sequence[int]) -> int:
+        """Cancel locked rows."""
+        return await db.run(SQL.cancel_rows, rows=rows, window=self.window)
 
     async def _settle_cancelled(self, n: int) -> None:
         """Settle a cancelled execution if no row of it is open: then none changes any more."""
@@ -303,7 +307,7 @@ class Part:
 
     async def _cancel_unsent(self, db: Session, n: int, after: int, upto: int) -> None:
         rows = await db.rows(SQL.lock_unsent, execution=n, after=after, upto=upto)
-        await db.run(SQL.cancel_rows, rows=[row for (row,) in rows])
+        await self._cancel(db, [n for (n,) in rows])
 
     async def _cancel_rest(self, n: int | None = None) -> None:
         """Cancel the rows behind the windows of cancelled replays, in steps that no claim waits for long.

@@ -235,7 +235,7 @@ CREATE TABLE messages (
   started_at double precision,
   ended_at   double precision,
   state      smallint NOT NULL DEFAULT {PENDING},  -- index into model.ROW_STATES
-  published  smallint,                -- yes, no or uncertain; NULL: the job's watermark decides
+  published  smallint,                -- yes, no, or no answer; NULL: the job's watermark decides
   attempt    integer NOT NULL DEFAULT 0,
   uncounted_attempts   integer NOT NULL DEFAULT 0,   -- attempts that do not count towards max_attempts
   consecutive_crashes  integer NOT NULL DEFAULT 0,   -- latest attempts, in a row, in which the worker died
@@ -274,7 +274,7 @@ CREATE INDEX messages_roots_by_key ON messages (object_key) WHERE parent IS NULL
 CREATE INDEX messages_unpublished ON messages (n) WHERE published = {UNPUBLISHED} AND state = {PENDING};
 CREATE INDEX messages_due ON messages (not_before) WHERE published = {UNPUBLISHED} AND state = {RETRY};
 CREATE INDEX messages_running ON messages (worker) WHERE state = {RUNNING};
-CREATE INDEX messages_uncertain ON messages (execution) WHERE published = {UNCERTAIN};
+CREATE INDEX messages_uncertain ON messages (execution) WHERE published = {UNANSWERED};
 CREATE INDEX messages_refused ON messages ((-execution))
   WHERE state = {DEAD} AND ordinal IS NOT NULL AND error_code IN ('publish_refused', 'invalid_key');
 

@@ -21,11 +21,12 @@ SKIPPED: Final = ROW_STATES.index("skipped")
 DEAD: Final = ROW_STATES.index("dead")
 CANCELLED: Final = ROW_STATES.index("cancelled")
 TAKEN_OVER: Final = ROW_STATES.index("taken_over")
+UNCERTAIN: Final = ROW_STATES.index("uncertain")
 
 # messages.published; NULL: the watermark of the job decides
 PUBLISHED: Final = 1
 UNPUBLISHED: Final = 0
-UNCERTAIN: Final = -1
+UNANSWERED: Final = -1
 
 # outputs.state
 WRITING: Final = 0
@@ -38,7 +39,7 @@ CONSTANTS: Final[dict[str, object]] = {
     "WAITING": f"{PENDING}, {RETRY}",
     "PUBLISHED": PUBLISHED,
     "UNPUBLISHED": UNPUBLISHED,
-    "UNCERTAIN": UNCERTAIN,
+    "UNANSWERED": UNANSWERED,
     "WRITING": WRITING,
     "STORED": STORED,
     "SUPERSEDED": SUPERSEDED,

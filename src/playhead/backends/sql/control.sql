@@ -76,7 +76,7 @@ ORDER BY m.n FOR NO KEY UPDATE
 -- name: lock_uncertain
 -- Rows for which the broker gave no answer, and that no worker has claimed.
 SELECT m.n FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = :execution
-  AND m.published = {UNCERTAIN} AND m.state = {PENDING} ORDER BY m.n FOR NO KEY UPDATE
+  AND m.published = {UNANSWERED} AND m.state = {PENDING} ORDER BY m.n FOR NO KEY UPDATE
 
 -- name: cancelling_jobs
 -- Cancelled replays with rows that are still to be cancelled.
@@ -90,7 +90,7 @@ UPDATE jobs SET listing_state = 'cancelled' WHERE execution = :execution AND lis
 
 -- name: retry_refused
 -- Publish refused messages again. They are uncertain, so the holder of the job settles them, and no one else sends them.
-UPDATE messages AS m SET state = {PENDING}, published = {UNCERTAIN}, generation = generation + 1, ended_at = NULL,
+UPDATE messages AS m SET state = {PENDING}, published = {UNANSWERED}, generation = generation + 1, ended_at = NULL,
   error_code = NULL, error = NULL, traceback = NULL
 WHERE -m.execution = -:execution::bigint AND m.state = {DEAD} AND m.ordinal IS NOT NULL
   AND m.error_code IN ('publish_refused', 'invalid_key') AND m.error_code = 'publish_refused' AND m.attempt = 0

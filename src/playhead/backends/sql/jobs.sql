@@ -155,7 +155,7 @@ WITH held AS MATERIALIZED (
   SELECT n FROM messages WHERE id = ANY(:ids::uuid[])
     AND published IS NULL AND ordinal > :watermark AND state = {PENDING} ORDER BY n FOR NO KEY UPDATE
 )
-UPDATE messages AS m SET published = {UNCERTAIN} FROM held WHERE m.n = held.n
+UPDATE messages AS m SET published = {UNANSWERED} FROM held WHERE m.n = held.n
 
 -- name: complete_external
 -- Published rows of an external route are complete.
@@ -170,14 +170,14 @@ UPDATE jobs SET watermark = greatest(watermark, :upto), idle_takeovers = 0 WHERE
 
 -- name: uncertain_rows
 -- Rows that wait to be settled, oldest first.
-{dispatch} WHERE m.published = {UNCERTAIN} AND m.state = {PENDING} AND m.execution = :execution
+{dispatch} WHERE m.published = {UNANSWERED} AND m.state = {PENDING} AND m.execution = :execution
   ORDER BY m.n LIMIT :limit
 
 -- name: settle_confirmed
 -- Uncertain rows that the broker has confirmed; on an external route they are complete.
 WITH held AS MATERIALIZED (
   SELECT n FROM messages WHERE id = ANY(:ids::uuid[])
-    AND published = {UNCERTAIN} AND state = {PENDING} ORDER BY n FOR NO KEY UPDATE
+    AND published = {UNANSWERED} AND state = {PENDING} ORDER BY n FOR NO KEY UPDATE
 )
 UPDATE messages AS m SET published = {PUBLISHED},
   state = CASE WHEN :external::boolean THEN {COMPLETED} ELSE {PENDING} END,

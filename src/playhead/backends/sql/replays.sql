@@ -14,7 +14,12 @@ FROM messages m /* INDEXED BY messages_by_ordinal */ WHERE m.execution = j.execu
 
 -- fragment: uncertain_rows
 -- Rows of the job `j` for which the broker gave no answer; a condition on their state follows.
-FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = j.execution AND m.published = {UNCERTAIN}
+FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = j.execution AND m.published = {UNANSWERED}
+
+-- fragment: may_be_sent
+-- Rows of the job `j` that may have been sent to another program when they were cancelled.
+FROM messages m /* INDEXED BY messages_by_state */ WHERE m.execution = j.execution AND m.state = {UNCERTAIN}
+  AND m.ordinal IS NOT NULL
 
 -- fragment: window_rows
 -- Rows of the job `j` that may be on their way to the broker: no row behind this window is sent.
@@ -29,7 +34,8 @@ SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.b
   (SELECT count(*) {window_rows} AND m.published IS NULL AND m.state + 0 = {PENDING}
     AND m.ordinal <= coalesce(j.paid, m.ordinal)),
   (SELECT count(*) {uncertain_rows} AND m.state = {PENDING}),
-  (SELECT count(*) {uncertain_rows} AND m.state = {CANCELLED}),
+  (SELECT count(*) {uncertain_rows} AND m.state IN ({CANCELLED}, {UNCERTAIN})),
+  (SELECT count(*) {may_be_sent}),
   (SELECT count(*) {failed_rows}),
   (SELECT count(*) {failed_rows} AND m.ordinal > j.watermark),
   j.options, j.paused_by, j.pause_reason, j.waits_for, j.pace_rate, j.pace_depth, j.paid, j.hold_at,
@@ -68,10 +74,13 @@ SELECT * FROM (SELECT m.object_key, m.error_code || ': ' || m.error
     AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key') AND m.attempt = 0 ORDER BY m.n LIMIT :limit) AS f
 UNION ALL SELECT * FROM (SELECT m.object_key, :uncertain::text
   FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = :execution
-    AND m.published = {UNCERTAIN} AND m.state = {PENDING} ORDER BY m.n LIMIT :limit) AS u
+    AND m.published = {UNANSWERED} AND m.state = {PENDING} ORDER BY m.n LIMIT :limit) AS u
+UNION ALL SELECT * FROM (SELECT m.object_key, :may_be_sent::text FROM messages m /* INDEXED BY messages_by_state */
+  WHERE m.execution = :execution AND m.state = {UNCERTAIN} AND m.ordinal IS NOT NULL ORDER BY m.n LIMIT :limit) AS s
 LIMIT :limit
 
 -- name: count_errors
 -- How many rows of a job failed or are uncertain.
 SELECT (SELECT count(*) {failed_rows}) + (SELECT count(*) {uncertain_rows} AND m.state = {PENDING})
+  + (SELECT count(*) {may_be_sent})
 FROM jobs j WHERE j.execution = :execution

@@ -155,8 +155,15 @@ ORDER BY m.n DESC LIMIT :limit
 SELECT n FROM messages WHERE n = ANY(:rows::bigint[]) AND state IN ({WAITING}) ORDER BY n FOR NO KEY UPDATE
 
 -- name: cancel_rows
--- Cancel rows that no worker runs.
-UPDATE messages SET state = {CANCELLED}, worker = NULL, ended_at = playhead_now() WHERE n = ANY(:rows::bigint[])
+-- Cancel rows that no worker runs. No row of an external route is claimed, so no claim excludes a publisher that was
+-- suspended: what it may have sent becomes uncertain.
+UPDATE messages AS m SET worker = NULL, ended_at = playhead_now(), state = CASE
+  WHEN NOT EXISTS (SELECT 1 FROM lanes l WHERE l.id = m.lane AND l.external) THEN {CANCELLED}
+  WHEN m.ordinal IS NULL OR m.published IS NOT NULL THEN {UNCERTAIN}
+  WHEN m.ordinal <= (SELECT j.watermark + :window::bigint FROM jobs j WHERE j.execution = m.execution
+    AND m.ordinal <= coalesce(j.paid, m.ordinal)) THEN {UNCERTAIN}
+  ELSE {CANCELLED} END
+WHERE m.n = ANY(:rows::bigint[])
 
 -- name: close_execution
 -- End an execution, cancelled or failed, whatever rows are open.

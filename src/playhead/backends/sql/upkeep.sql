@@ -249,13 +249,13 @@ WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue AND 
 -- How many rows a queue holds or is about to get again, at most `limit`: also those that the broker has lost. Uncertain
 -- rows are counted with their jobs.
 SELECT count(*) FROM (SELECT w.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
-CROSS JOIN LATERAL (({pending_of_lane} AND m.published IS DISTINCT FROM {UNCERTAIN} ORDER BY -m.n DESC LIMIT :limit)
+CROSS JOIN LATERAL (({pending_of_lane} AND m.published IS DISTINCT FROM {UNANSWERED} ORDER BY -m.n DESC LIMIT :limit)
   UNION ALL ({retries_of_lane})) w
 WHERE {processed} AND e.n = ANY(:executions::bigint[]) AND l.queue = :queue LIMIT :limit) AS waiting
 
 -- name: count_waiting (sqlite)
 -- The same.
-SELECT count(*) FROM ({pending_by_index} AND m.published IS DISTINCT FROM {UNCERTAIN}
+SELECT count(*) FROM ({pending_by_index} AND m.published IS DISTINCT FROM {UNANSWERED}
 UNION ALL {retries_by_index} LIMIT :limit) AS waiting
 
 -- name: lock_waiting
@@ -335,7 +335,7 @@ SELECT execution FROM jobs WHERE execution = ANY(:executions::bigint[]) ORDER BY
 UPDATE messages AS m SET state = {PENDING}, generation = generation + 1, uncounted_attempts = attempt,
   consecutive_crashes = 0, published = CASE WHEN m.error_code = 'publish_refused' AND m.ordinal IS NOT NULL
     AND EXISTS (SELECT 1 FROM jobs j WHERE j.execution = m.execution AND j.{open_jobs})
-    THEN {UNCERTAIN} ELSE {UNPUBLISHED} END, publisher = NULL, not_before = NULL, ended_at = NULL,
+    THEN {UNANSWERED} ELSE {UNPUBLISHED} END, publisher = NULL, not_before = NULL, ended_at = NULL,
   error_code = NULL, error = NULL, traceback = NULL WHERE n = ANY(:rows::bigint[])
 
 -- name: reopen_executions

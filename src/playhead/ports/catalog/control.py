@@ -65,6 +65,10 @@ class Control(Protocol):
     async def cancel_replay(self, batch: UUID) -> Replay | None:
         """End publishing. Messages that were published are processed; no other one starts.
 
+        Into an external route, no claim can refuse what a suspended publisher may have sent. These messages
+        become `uncertain` and are counted as such. `failed_below` does not return their objects, so that a
+        replay of the rest does not send them under other ids.
+
         The number of published messages in the answer is final. A cancelled replay is returned unchanged.
         Raises `Conflict` (`replay_ended`).
         """

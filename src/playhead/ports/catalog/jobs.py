@@ -424,9 +424,10 @@ class Jobs(Protocol):
         """Cancel an execution. Returns None if it does not exist.
 
         Under its exclusive lock the execution becomes `cancelled`, its epoch is raised, and its root is
-        closed: from then on no claim succeeds. Then every pending and retry row becomes `cancelled`, in steps
-        that no claim waits for long. If the process dies between two steps, `cancel_stragglers` cancels the
-        other rows. A repeated call continues, or has no effect.
+        closed: from then on no claim succeeds. Then every pending and retry row becomes `cancelled`, or
+        `uncertain` if another program may receive it, in steps that no claim waits for long. If the process
+        dies between two steps, `cancel_stragglers` cancels the other rows. A repeated call continues, or has
+        no effect.
 
         Raises `Conflict` (`execution_ended`) if the execution is completed or failed.
         """
