@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from playhead.replay.globs import compile_glob
+from playhead.globs import compile_glob
 
 MATCHES = {
     "*.md": {"a.md", ".md"},

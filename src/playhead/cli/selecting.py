@@ -111,29 +111,24 @@ def selection(
 
     Raises `Usage`.
     """
-    from playhead.ids import now
+    from playhead.limits import InvalidValue
     from playhead.model import Selection
-    from playhead.replay.selection import resolve_selection
 
     if in_replay is not None and only is None:
         raise Usage("--in-replay needs --only: what became of the objects in that replay")
-    found = Selection(
-        include=list(include) if include else None,
-        exclude=list(exclude) if exclude else None,
-        modified_after=after,
-        modified_before=before,
-        content_type=list(type_) if type_ else None,
-        attributes=_attributes(attribute) if attribute else None,
-        only=only,
-        limit=limit,
-    )
     try:
-        resolve_selection(
-            found, now()
-        )  # only to check it: the process that creates the replay fixes the times
-    except ValueError as exc:
-        name, _, why = str(exc).partition(": ")
-        raise Usage(f"{_OPTIONS[name]}: {why}") from None
+        found = Selection(
+            include=list(include) if include else None,
+            exclude=list(exclude) if exclude else None,
+            modified_after=after,
+            modified_before=before,
+            content_type=list(type_) if type_ else None,
+            attributes=_attributes(attribute) if attribute else None,
+            only=only,
+            limit=limit,
+        )
+    except InvalidValue as exc:
+        raise Usage(f"{_OPTIONS.get(exc.field, f'--{exc.field}')}: {exc.why}") from None
     return None if found == Selection() else found
 
 
@@ -166,7 +161,7 @@ def _refuse(constant: str) -> None:
 def check_times(**options: str | None) -> None:
     """Raise `Usage` if the value of an option is not a time. The server decides what `-24h` means."""
     from playhead.ids import now
-    from playhead.replay.selection import fixed_times
+    from playhead.times import fixed_times
 
     try:
         fixed_times(now(), **{name.replace("_", "-"): text for name, text in options.items()})

@@ -27,7 +27,7 @@ from playhead.model import (
 )
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.prune import PruneFilter
-from playhead.replay.selection import fixed_times
+from playhead.times import fixed_times
 
 _LOOK_SECONDS: Final = 0.2
 

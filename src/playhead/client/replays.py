@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from playhead.client.connection import Connection, Name, ReplayName
-from playhead.ids import now, uuid7
+from playhead.ids import uuid7
 from playhead.model import (
     Canary,
     Execution,
@@ -27,7 +27,6 @@ from playhead.model import (
     WebhookDelivery,
 )
 from playhead.remote.services import RemoteServices
-from playhead.replay.selection import resolve_selection
 
 _LOOK_SECONDS: Final = 0.5
 
@@ -78,11 +77,11 @@ class ReplayMethods(Connection):
             detach: return when the replay is recorded. A server or a worker publishes it.
 
         Raises:
-            ValueError: a value of the selection is invalid.
+            ValueError: an argument is invalid.
         """
         request = ReplayRequest(
             *(await self._execution(execution), stage, path, route),
-            selection=_checked(selection),
+            selection=selection,
             config_version=version,
             effects=effects,
             pace=pace,
@@ -114,7 +113,7 @@ class ReplayMethods(Connection):
         """
         request = ReplayRequest(
             *(await self._execution(execution), stage, path, route),
-            selection=_checked(selection),
+            selection=selection,
             config_version=version,
             effects=effects,
         )
@@ -298,10 +297,3 @@ class ReplayMethods(Connection):
             limit: at most this number.
         """
         return await self._collect(partial(self._services.webhooks.list, await self._batch(replay)), limit)
-
-
-def _checked(selection: Selection | None) -> Selection | None:
-    """Check a selection, and return it as given: with a key, a repeated request must be equal."""
-    if selection is not None:
-        resolve_selection(selection, now())
-    return selection

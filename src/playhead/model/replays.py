@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
+
+from annotated_types import Interval, Len
+
+from playhead.globs import compile_glob
+from playhead.ids import now
+from playhead.limits import InvalidValue, Limited, Meets, NoNul, check
+from playhead.times import fixed_time
 
 ReplayState = Literal[
     "queued",
@@ -23,6 +31,25 @@ OnReplay = Literal["run", "skip", "refuse"]
 WaitsFor = Literal["process", "queue", "rate", "depth", "canary", "broker", "store"]
 ReportState = Literal["none", "due", "writing", "stored", "failed"]
 Only = Literal["failed", "unfinished"]
+
+MAX_VERSION: Final = 2**31 - 1
+_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/(\*|[\w!#$&^.+-]+)", re.ASCII)
+
+
+def _check_media_type(text: str) -> None:
+    if not _MEDIA_TYPE.fullmatch(text):
+        raise ValueError("is not a media type: write text/html, or text/* for all types of text")
+
+
+def _count_or_share(failed: float) -> None:
+    if failed >= 1 and not float(failed).is_integer():
+        raise ValueError("is neither a whole number nor a share below 1")
+
+
+Globs = Annotated[list[Annotated[str, Len(0, 1_000), Meets(compile_glob)]], Len(1, 100)]
+Time = Annotated[str, Len(0, 100), Meets(lambda text: fixed_time(text, now()))]
+MediaType = Annotated[str, Len(0, 200), Meets(_check_media_type)]
+Version = Annotated[int, Interval(ge=1, le=MAX_VERSION)]
 
 OTHER_ROUTES: Final = "*"
 """In the effects of a replay: routes that are not named, as soon as a process finds that their steps have
@@ -49,98 +76,108 @@ def skips_effects(effects: Mapping[str, OnReplay], route: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class RatePace:
-    """Publishing at a rate.
+class RatePace(Limited):
+    """Publish at a rate.
 
     Attributes:
         rate: messages per second, at most.
     """
 
-    rate: float
+    rate: Annotated[float, Interval(ge=0.01, le=1e6)]
 
 
 @dataclass(frozen=True, slots=True)
-class DepthPace:
-    """Publishing while the target queue has room.
+class DepthPace(Limited):
+    """Publish while the target queue has room.
 
     Attributes:
         queue_depth: how many messages may wait in the target queue.
     """
 
-    queue_depth: int
+    queue_depth: Annotated[int, Interval(ge=1, le=1_000_000)]
 
 
 Pace = RatePace | DepthPace
 
 
 @dataclass(frozen=True, slots=True)
-class Canary:
-    """The first objects of a replay, whose processing decides whether the others follow.
+class Canary(Limited):
+    """The first objects, whose processing decides whether the others follow.
 
     Attributes:
-        objects: how many objects, from 1 to 10,000.
-        max_failed: how many of them may fail: a whole number, or a share if it is below 1.
-
-    Raises:
-        ValueError: a value is invalid.
+        objects: how many objects, in byte order of their keys.
+        max_failed: how many of them may fail: a whole number, or a share if it is below 1. An object has
+            failed if its message was refused, or if it or a message below it is a dead letter.
     """
 
-    objects: int
-    max_failed: float = 0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.objects <= MOST_IN_CANARY:
-            raise ValueError(f"a canary has from 1 to {MOST_IN_CANARY:,} objects, not {self.objects:,}")
-        is_share = 0 <= self.max_failed < 1
-        if not is_share and not (self.max_failed > 0 and float(self.max_failed).is_integer()):
-            raise ValueError(
-                f"max_failed is a whole number, or a share if it is below 1, not {self.max_failed:g}"
-            )
+    objects: Annotated[int, Interval(ge=1, le=MOST_IN_CANARY)]
+    max_failed: Annotated[float, Interval(ge=0, le=MOST_IN_CANARY), Meets(_count_or_share)] = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Limited):
     """Which objects of the stage are replayed. An object must meet all conditions that are not None.
 
     Attributes:
-        include: globs; one of them matches the path under the stage.
-        exclude: globs; none of them matches the path. `exclude` wins over `include`.
-        modified_after: RFC 3339 in UTC; the object was written at this time or later.
-        modified_before: RFC 3339 in UTC; the object was written before this time.
-        content_type: media types; `text/*` stands for all of its subtypes.
-        attributes: names with JSON values that the attributes of the object have.
-        only: `failed`: a message that consumed the object has a dead letter at or below it. `unfinished`: the
-            execution has ended, and the object has no such message, or a dead or cancelled one.
-        in_replay: batch whose messages `only` is about; None: those of the source execution.
-        limit: the first objects in key order.
+        include: globs, one of which must match the path under the stage. `*` stands for text within a
+            segment, `**` for any number of segments; also `?`, `[a-z]`, `[!a-z]`.
+        exclude: globs of which none may match; stronger than `include`.
+        modified_after: only objects that were written at this time or later: a time with an offset, as in
+            `2026-01-31T18:00:00Z`, or the time before the request, as in `-24h` or `-7d` (units `s`, `m`,
+            `h`, `d`, `w`).
+        modified_before: only objects that were written before this time, in the same form.
+        content_type: only objects of one of these media types; `text/*` includes all types of text. The type
+            of an object of another program follows from its suffix.
+        attributes: only objects that have these attributes with equal JSON values. Objects of other programs
+            have none.
+        only: `failed`: a message that received the object, or one below it, is a dead letter. `unfinished`:
+            also if one was cancelled, or if no message received the object. The execution must have ended.
+        in_replay: replay batch of the source whose messages `only` is about; None: those of the source.
+        limit: only the first objects, in byte order of their keys.
     """
 
-    include: list[str] | None = None
-    exclude: list[str] | None = None
-    modified_after: str | None = None
-    modified_before: str | None = None
-    content_type: list[str] | None = None
-    attributes: Mapping[str, Any] | None = None
+    include: Globs | None = None
+    exclude: Globs | None = None
+    modified_after: Time | None = None
+    modified_before: Time | None = None
+    content_type: Annotated[list[MediaType], Len(1, 100)] | None = None
+    attributes: Annotated[Mapping[str, Any], Len(1, 20)] | None = None
     only: Only | None = None
     in_replay: UUID | None = None
-    limit: int | None = None
+    limit: Annotated[int, Interval(ge=1, le=2**53)] | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.in_replay is not None and self.only is None:
+            raise InvalidValue("in_replay", "needs `only`, which it is about; send both, or leave it out")
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayRequest:
+class ReplayRequest(Limited):
     """What a client asks for. The first four fields are those of the contract; None: not asked for.
 
     Attributes:
-        from_path: None or "": the whole stage.
+        from_execution_id: execution whose stored outputs are replayed.
+        from_stage: stage to replay; it may contain `/`.
+        from_path: folder or object in the stage, in whole path segments; None: the whole stage.
+        to_route: route id, or `config/route`.
         require_code: refuse to send work to workers with outdated or different code.
-        plan_id: replay exactly the objects of this plan. Then the other fields that choose objects, or what
-            processes them, follow from the plan. If they are given, they must be equal (`of_plan`).
+        plan_id: replay exactly the objects of this plan, or nothing. The fields that choose objects, or what
+            processes them, follow from the plan: those that are sent, also the required ones, must be equal.
         selection: which objects; times may be relative (`-24h`).
-        config_version: version of the target's config; None: the newest.
-        effects: what to do in routes with external effects: for all of them, or by route name, where `*`
-            stands for all others.
-        webhook: URL that receives the events of the replay.
-        report: whether a completion report is written; None: if any field beyond the contract's is given.
+        config_version: version of the config of the route; None: the newest.
+        effects: what the replay does in routes with external effects: in all of them, or by route, where `*`
+            stands for all others. The stricter of this and `on_replay` of the config applies. For routes that
+            have no value here, a replay takes over the values of the replay that is its source, and of
+            `in_replay`.
+        pace: limit of the publishing; None: as fast as possible.
+        canary: publish the first objects, wait until their messages are processed in all routes, and pause
+            the replay if too many failed. None: publish all at once.
+        reason: why it is replayed. Shown with the replay, its report and its events.
+        webhook: URL that receives the events of the replay: its start, pauses, and each end. On a host that
+            the operator allows; never shown.
+        report: write a completion report. None: only if the request has a field other than
+            `from_execution_id`, `from_stage`, `from_path` and `to_route`.
         key: Idempotency-Key: a repeated request with the same key returns the first replay.
     """
 
@@ -151,12 +188,12 @@ class ReplayRequest:
     require_code: bool = False
     plan_id: UUID | None = None
     selection: Selection | None = None
-    config_version: int | None = None
-    effects: OnReplay | Mapping[str, OnReplay] | None = None
+    config_version: Version | None = None
+    effects: OnReplay | Annotated[Mapping[str, OnReplay], Len(1, 1_000)] | None = None
     pace: Pace | None = None
     canary: Canary | None = None
-    reason: str | None = None
-    webhook: str | None = None
+    reason: Annotated[str, Len(0, 1_000), NoNul] | None = None
+    webhook: Annotated[str, Len(0, 2_000), NoNul] | None = None
     report: bool | None = None
     key: str | None = None
 
@@ -168,8 +205,13 @@ class ReplayRequest:
     @property
     def managed(self) -> bool:
         """Whether the request has a field beyond the contract's. Keys and the check of code do not count."""
-        rest = (self.plan_id, self.selection, self.config_version, self.effects, self.pace, self.canary)
-        return any(field is not None for field in (*rest, self.reason, self.webhook, self.report))
+        return any(getattr(self, one.name) is not None for one in fields(self) if one.name not in _CONTRACT)
+
+
+_CONTRACT: Final = frozenset(
+    {"from_execution_id", "from_stage", "from_path", "to_route", "require_code", "key"}
+)
+"""Fields that make no replay a managed one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,6 @@ async def resolve(
     config is looked up.
 
     Raises:
-        ValueError: a glob, a time or a media type of the selection is invalid.
         BadRequest: `invalid_path`, `route_ambiguous`.
         NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`.
         Conflict: `config_inactive`, `stage_pruned`.

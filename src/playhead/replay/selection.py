@@ -7,27 +7,23 @@ processes that continue it, select the same objects.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, TypeVar
+from datetime import UTC, datetime
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from playhead.errors import NotFound
+from playhead.globs import compile_glob
 from playhead.keys import bare, content_type_of
 from playhead.model import Replay, Selection
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Entry
-from playhead.replay.globs import compile_glob
 from playhead.steps.conditions import same_json
+from playhead.times import fixed_times
 
-_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_AGO: Final = re.compile(r"-(\d{1,9})([smhdw])", re.ASCII)
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/(\*|[\w!#$&^.+-]+)", re.ASCII)
 _KEYS_AT_ONCE: Final = 50
 """Paths that are matched before other tasks get their turn: many long globs can take 10 ms for each path."""
 
@@ -46,82 +42,10 @@ class SelectionCatalog(Protocol):
     ) -> set[str]: ...
 
 
-# -- the values of a request -----------------------------------------------------------------------
-
-
-def fixed_time(text: str, now: float) -> str:
-    """Return a time of a request as RFC 3339 in UTC.
-
-    Args:
-        text: RFC 3339 with an offset, or the time before now: `-90s`, `-30m`, `-24h`, `-7d`, `-2w`.
-        now: seconds since the epoch.
-
-    Raises:
-        ValueError: the message continues a sentence that names the time.
-    """
-    try:
-        if ago := _AGO.fullmatch(text):
-            time = datetime.fromtimestamp(now, UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        elif _RFC_3339.fullmatch(text):
-            time = datetime.fromisoformat(text.upper()).astimezone(UTC)
-        else:
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise ValueError(
-            "is not a time: write RFC 3339 with an offset, as in 2026-01-31T18:00:00Z, or the time before "
-            "now, as in -24h or -7d (units: s, m, h, d, w)"
-        ) from None
-    return time.isoformat().replace("+00:00", "Z")
-
-
-def fixed_times(now: float, **given: str | None) -> dict[str, Any]:
-    """Return times of a request by their names, each as `fixed_time` returns it.
-
-    Raises:
-        ValueError: the message names the time.
-    """
-    return {
-        name: None if text is None else _checked(name, text, lambda text: fixed_time(text, now))
-        for name, text in given.items()
-    }
-
-
-def check_media_type(text: str) -> None:
-    """Raise `ValueError` unless a text is a media type without parameters, or has `*` after its `/`."""
-    if not _MEDIA_TYPE.fullmatch(text):
-        raise ValueError("is not a media type: write text/html, or text/* for all types of text")
-
-
 def resolve_selection(selection: Selection, now: float) -> Selection:
-    """Return a selection with fixed times.
-
-    Raises:
-        ValueError: a value is invalid; the message names it.
-    """
-    if selection.in_replay and selection.only is None:
-        raise ValueError("in_replay: needs `only`, which it is about")
-    for name in ("include", "exclude", "content_type", "attributes"):
-        value = getattr(selection, name)
-        if isinstance(value, str) or value in ([], {}):
-            what = "name and value" if name == "attributes" else "text in a list"
-            raise ValueError(f"{name}: needs at least one {what}; leave it out to select all objects")
-    for name in ("include", "exclude"):
-        for glob in getattr(selection, name) or ():
-            _checked(name, glob, compile_glob)
-    for kind in selection.content_type or ():
-        _checked("content_type", kind, check_media_type)
+    """Return a selection with fixed times."""
     times = {name: getattr(selection, name) for name in ("modified_after", "modified_before")}
     return replace(selection, **fixed_times(now, **times))
-
-
-T = TypeVar("T")
-
-
-def _checked(name: str, text: str, check: Callable[[str], T]) -> T:
-    try:
-        return check(text)
-    except ValueError as exc:
-        raise ValueError(f"{name}: {text!r} {exc}") from None
 
 
 # -- the objects of a listing ----------------------------------------------------------------------

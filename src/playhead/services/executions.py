@@ -28,7 +28,7 @@ from playhead.reading.listing import Listing
 from playhead.reading.lookup import find_execution, find_replay
 from playhead.reading.paging import decode_cursor, list_of, page_before
 from playhead.replay.meter import Meter
-from playhead.replay.selection import fixed_times
+from playhead.times import fixed_times
 from playhead.work.routelimits import pause_of_route
 
 

@@ -15,7 +15,7 @@ from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.store import Store
 from playhead.reading.listing import Listing
-from playhead.replay.selection import fixed_time
+from playhead.times import fixed_time
 from playhead.work import ending
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)

@@ -97,7 +97,6 @@ class ReplayService:
         warnings about the code of the workers.
 
         Raises:
-            ValueError: a value of the selection is invalid.
             BadRequest: `invalid_idempotency_key`, `webhook_not_allowed`, `invalid_path`, `route_ambiguous`,
                 `selection_empty`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`,

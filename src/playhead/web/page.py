@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
 from playhead.ids import now, parse_uuid
-from playhead.replay.selection import fixed_time
 from playhead.services import Services
+from playhead.times import fixed_time
 
 T = TypeVar("T")
 

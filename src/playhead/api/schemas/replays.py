@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from playhead.api.schemas import Body, Version
+from playhead.globs import compile_glob
 from playhead.model import (
     MOST_IN_CANARY,
     Canary,
@@ -32,8 +33,8 @@ from playhead.model import (
     ReplayRequest,
     Selection,
 )
-from playhead.replay.globs import compile_glob
-from playhead.replay.selection import check_media_type, fixed_time
+from playhead.model.replays import _check_media_type
+from playhead.times import fixed_time
 
 
 class PaceByRate(Body):
@@ -122,7 +123,7 @@ Globs = Annotated[
 Time = Annotated[
     str, StringConstraints(max_length=100), _refusing(lambda text: fixed_time(text, time.time()))
 ]
-MediaType = Annotated[str, StringConstraints(max_length=200), _refusing(check_media_type)]
+MediaType = Annotated[str, StringConstraints(max_length=200), _refusing(_check_media_type)]
 
 
 class ReplayedObjects(Body):

@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 _ANY_SEGMENTS: Final = "**"
 _ONE: Final = "[^/]"
 
 
+@lru_cache(10_000)
 def compile_glob(glob: str) -> Callable[[str], bool]:
     """Return a test of whether a path as a whole matches a glob.
 
