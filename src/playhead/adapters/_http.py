@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
+import io
 import socket
 import time
+import zlib
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -27,15 +31,17 @@ _KEPT_CONNECTIONS: Final = 100
 
 def open_client(allowed: Sequence[str]) -> httpx.AsyncClient:
     """Return a client that connects only to public addresses, and to those that the operator allows."""
-    return outgoing.open_client(Guard(allowed).resolve, kept_connections=_KEPT_CONNECTIONS)
+    client = outgoing.open_client(Guard(allowed).resolve, kept_connections=_KEPT_CONNECTIONS)
+    client.headers["Accept-Encoding"] = "gzip"
+    return client
 
 
 async def fetch(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> httpx.Response:
     """Send a request, and read the whole response. Follows no redirect.
 
     Raises:
-        Reject: the response has more than `max_bytes` bytes or an unknown encoding, or the address is not
-            allowed or not valid.
+        Reject: the response has more than `max_bytes` bytes or another encoding than gzip, or the address is
+            not allowed or not valid.
         FAILURES: there is no usable response.
     """
     try:
@@ -44,26 +50,44 @@ async def fetch(client: httpx.AsyncClient, request: httpx.Request, max_bytes: in
         # Of the request, or of a redirect: a host that cannot be a name, or another scheme than HTTP.
         raise Reject(f"{request.url} is not a URL that can be requested, or redirects to one: {exc}") from exc
     try:
-        _check_encoding(client, response)
+        is_compressed = _is_compressed(response)
         body = bytearray()
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > max_bytes:
-                raise Reject(f"{request.url} returned more than {max_bytes:,} bytes")
+                raise _too_large(request, max_bytes)
     finally:
         await response.aclose()
+    # In a thread: the body may become a thousand times as long.
+    content = await asyncio.to_thread(_unpacked, request, body, max_bytes) if is_compressed else bytes(body)
     headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
-    whole = httpx.Response(response.status_code, headers=headers, content=bytes(body), request=request)
+    whole = httpx.Response(response.status_code, headers=headers, content=content, request=request)
     whole.next_request = response.next_request
     return whole
 
 
-def _check_encoding(client: httpx.AsyncClient, response: httpx.Response) -> None:
-    """Raise `Reject` for a content encoding that the client does not decode: the body would be unreadable."""
-    decoded = client.headers["Accept-Encoding"].split(", ")
-    for coding in response.headers.get_list("Content-Encoding", split_commas=True):
-        if coding.strip().lower() not in ("", "identity", *decoded):
-            raise Reject(f"{response.url} has the unknown content encoding {coding.strip()!r}")
+def _is_compressed(response: httpx.Response) -> bool:
+    """Whether the body is compressed with gzip, once. Raises `Reject` for any other encoding."""
+    codings = response.headers.get_list("Content-Encoding", split_commas=True)
+    found = [coding for one in codings if (coding := one.strip().lower()) not in ("", "identity")]
+    if found not in ([], ["gzip"]):
+        named = ", ".join(found)
+        raise Reject(f"{response.url} has the content encoding {named!r}; only 'gzip' is supported")
+    return bool(found)
+
+
+def _unpacked(request: httpx.Request, body: bytearray, max_bytes: int) -> bytes:
+    try:
+        content = gzip.GzipFile(fileobj=io.BytesIO(body)).read(max_bytes + 1)
+    except (EOFError, OSError, zlib.error) as exc:
+        raise httpx.DecodingError(f"the body is not valid gzip: {exc}", request=request) from exc
+    if len(content) > max_bytes:
+        raise _too_large(request, max_bytes)
+    return content
+
+
+def _too_large(request: httpx.Request, max_bytes: int) -> Reject:
+    return Reject(f"{request.url} returned more than {max_bytes:,} bytes")
 
 
 def retry_after(response: httpx.Response) -> float | None:
