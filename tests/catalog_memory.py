@@ -17,7 +17,7 @@ from typing import TypeVar
 from playhead.backends._sql_catalog import SqlCatalog
 from playhead.backends._sqlite import SqliteSession, at_once, statements
 from playhead.backends._sqlite.file import File
-from playhead.backends.sql import scripts
+from playhead.backends.sql import migrations
 from playhead.backends.sql.session import Body, Transactions
 from playhead.errors import catalog_unavailable
 from playhead.liveness import Liveness
@@ -30,8 +30,8 @@ T = TypeVar("T")
 def _empty() -> sqlite3.Connection:
     """A database with the schema and without rows. A copy takes less time than the schema."""
     con = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    for _, sql in scripts("sqlite"):
-        for statement in statements(sql):
+    for step in migrations("sqlite"):
+        for statement in statements(step.sql):
             con.execute(statement)
     return con
 

@@ -14,7 +14,7 @@ import pytest
 
 import playhead.backends.sql
 from playhead.backends._sqlite import add_functions, statements
-from playhead.backends.sql import scripts
+from playhead.backends.sql import migrations
 from playhead.backends.sql.statements import FILES, SQL, Statement
 from playhead.ids import mint, uuid7
 
@@ -164,8 +164,8 @@ def test_each_name_is_given_once():
 def test_each_statement_is_valid_in_sqlite_with_and_without_its_optional_parameters():
     con = sqlite3.connect(":memory:")
     add_functions(con, lambda: 0.0)
-    for _, script in scripts("sqlite"):
-        for part in statements(script):
+    for step in migrations("sqlite"):
+        for part in statements(step.sql):
             con.execute(part)
     for statement in SQL:
         for optional in (True, False):
@@ -178,8 +178,8 @@ def test_each_statement_is_valid_in_sqlite_with_and_without_its_optional_paramet
 def test_no_statement_over_messages_reads_a_whole_table_in_sqlite(file: str):
     con = sqlite3.connect(":memory:")
     add_functions(con, lambda: 0.0)
-    for _, script in scripts("sqlite"):
-        for part in statements(script):
+    for step in migrations("sqlite"):
+        for part in statements(step.sql):
             con.execute(part)
     names = {head[1] for head in HEAD.finditer(source(file))}
     found = [statement for statement in SQL if statement.name in names]

@@ -94,6 +94,10 @@ OWN_CODES: Final = {
         UNREACHABLE,
         "The schema is too old for this Playhead; run playhead migrate.",
     ),
+    "catalog_other_build": (
+        UNREACHABLE,
+        "Another build created the catalog, with other tables; use that build, or a new catalog.",
+    ),
     "catalog_unusable": (UNREACHABLE, "The schema cannot be created in the database; the detail says why."),
     "step_exited": (FAILED, "A step ended the process of `run`; the detail says where, and what continues."),
     "interrupted": (INTERRUPTED, "Stopped by Ctrl-C; the detail says what continues."),

@@ -12,15 +12,7 @@ from typing import TypeVar
 import asyncpg  # type: ignore[import-untyped]
 
 from playhead.backends._postgres.address import taken_apart
-from playhead.backends._postgres.schema import (
-    Migration,
-    apply,
-    migrations,
-    newer,
-    refusal,
-    state,
-    unusable,
-)
+from playhead.backends._postgres.schema import apply, refusal, state, unsupported, unusable
 from playhead.backends._postgres.session import (
     FAULTS,
     LOCK_SECONDS,
@@ -31,6 +23,7 @@ from playhead.backends._postgres.session import (
     explain,
     is_lost,
 )
+from playhead.backends.sql import Migration, migrations
 
 T = TypeVar("T")
 
@@ -92,7 +85,7 @@ class Postgres:
 
         Raises:
             Unreachable: the database is unavailable, or rejects the login.
-            CannotStart: `catalog_older`, `catalog_newer`, `catalog_unusable`.
+            CannotStart: `catalog_older`, `catalog_newer`, `catalog_other_build`, `catalog_unusable`.
         """
         self._wanted, self._closed = True, False
         await self._ready()
@@ -122,12 +115,12 @@ class Postgres:
 
         Raises:
             Unreachable: the database is unavailable.
-            CannotStart: `catalog_newer`.
+            CannotStart: `catalog_newer`, `catalog_other_build`.
         """
         have = await self._run(state)
-        if error := newer(have, self.address):
+        if error := unsupported(have, self.address):
             raise error
-        return [step.number for step in migrations() if step.number > have.number]
+        return [step.number for step in migrations("postgresql") if step.number > have.number]
 
     async def migrate(self) -> list[int]:
         """Migrate the schema to this release, and return the applied migrations.
@@ -136,13 +129,14 @@ class Postgres:
 
         Raises:
             Unreachable: the database is unavailable.
-            CannotStart: `catalog_newer`, or `catalog_unusable` if the schema cannot be created.
+            CannotStart: `catalog_newer`, `catalog_other_build`, or `catalog_unusable` if the schema cannot be
+                created.
         """
         wanted = await self.pending()
-        steps = [step for step in migrations() if step.number in wanted]
+        steps = [step for step in migrations("postgresql") if step.number in wanted]
         # A new schema is created in one transaction: other processes would refuse a partial one as that of an
         # older release. An existing schema has one transaction per step, so that locks are held briefly.
-        together = [steps] if steps == migrations() else [[step] for step in steps]
+        together = [steps] if steps == migrations("postgresql") else [[step] for step in steps]
         return [number for some in together for number in await self._apply(some)]
 
     async def _apply(self, steps: Sequence[Migration]) -> list[int]:

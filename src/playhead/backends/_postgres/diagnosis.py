@@ -7,8 +7,9 @@ from statistics import median
 from typing import Final
 
 from playhead.backends._postgres.database import Postgres
-from playhead.backends._postgres.schema import migrations, state
+from playhead.backends._postgres.schema import state
 from playhead.backends._postgres.session import Connection, Unreachable
+from playhead.backends.sql import migrations
 from playhead.ports.diagnosis import Finding
 
 _TABLES: Final = (
@@ -63,7 +64,7 @@ async def _role(con: Connection, _: Postgres) -> Finding:
 async def _schema(con: Connection, _: Postgres) -> Finding:
     schema = await con.fetchval("SELECT current_schema()")
     have = (await state(con)).number
-    known = migrations()[-1].number
+    known = migrations("postgresql")[-1].number
     if not have:
         detail = f"schema {schema} has no tables" if schema else "no schema of the search_path exists"
         return Finding("schema", "failed", detail, "run: playhead migrate")

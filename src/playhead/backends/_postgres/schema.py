@@ -7,42 +7,27 @@ release may run meanwhile; see docs/decisions/0007-postgresql.md.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import asyncpg  # type: ignore[import-untyped]
 
 from playhead.backends._postgres.session import Connection
-from playhead.backends.sql import scripts
+from playhead.backends.sql import Migration, migrations, other_build
 from playhead.errors import CannotStart
 
-_OLDEST: Final = 1
+_OLDEST: Final = 2
 """The oldest schema on which this release runs. During an upgrade, two releases run on one schema."""
 
 
-class Migration(NamedTuple):
-    """One migration. A release can run on this schema if it knows the schema number `runs_from`."""
-
-    number: int
-    runs_from: int
-    sql: str
-
-
-def migrations() -> list[Migration]:
-    """Return the migrations that this release knows, in order."""
-    found = []
-    for number, sql in scripts("postgresql"):
-        head = re.match(r"-- runs from: (\d+)\n", sql)
-        assert head, f"migration {number} does not name the releases that run on it"
-        found.append(Migration(number, int(head[1]), sql))
-    return found
-
-
 class State(NamedTuple):
-    """The newest migration of a schema, and the schema number that a release must know to run on it."""
+    """The newest migration of a schema, the schema number that a release must know to run on it, and the
+    SHA-256 of each migration."""
 
     number: int
     runs_from: int
+    applied: Mapping[int, str | None] = MappingProxyType({})
 
 
 async def state(con: Connection) -> State:
@@ -54,15 +39,15 @@ async def state(con: Connection) -> State:
     )
     if not there:
         return State(0, 0)
-    ((number, runs_from),) = await con.fetch(
-        "SELECT coalesce(max(version), 0), coalesce(max(runs_from), 0) FROM schema_version"
-    )
-    return State(number, runs_from)
+    # As JSON, because the table of an early build has no SHA-256.
+    rows = await con.fetch("SELECT version, runs_from, to_jsonb(s) ->> 'sha256' FROM schema_version s")
+    numbers, runs_from, _ = zip(*rows, strict=True)
+    return State(max(numbers), max(runs_from), {number: digest for number, _, digest in rows})
 
 
 def refusal(have: State, where: str, *, oldest: int = _OLDEST) -> CannotStart | None:
     """Return why this release cannot run on a schema, or None."""
-    if (error := newer(have, where)) or have.number >= oldest:
+    if (error := unsupported(have, where)) or have.number >= oldest:
         return error
     return CannotStart(
         "catalog_older",
@@ -70,11 +55,11 @@ def refusal(have: State, where: str, *, oldest: int = _OLDEST) -> CannotStart | 
     )
 
 
-def newer(have: State, where: str) -> CannotStart | None:
-    """Return the error for a schema that is too new for this release, or None."""
-    known = migrations()[-1].number
+def unsupported(have: State, where: str) -> CannotStart | None:
+    """Return the error for a schema that this release can neither use nor migrate, or None."""
+    known = migrations("postgresql")[-1].number
     if have.runs_from <= known:
-        return None
+        return other_build(have.applied, "postgresql", where)
     return CannotStart(
         "catalog_newer",
         f"a newer Playhead created {where} (schema {have.number}; this version supports {known}). "
@@ -91,7 +76,7 @@ async def apply(con: Connection, *steps: Migration) -> list[int]:
     if missing and have == 0:
         await con.execute(
             "CREATE TABLE schema_version (version integer PRIMARY KEY, runs_from integer NOT NULL, "
-            "applied_at timestamptz NOT NULL DEFAULT now())"
+            "sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
     # A migration may take any time. `lock_timeout` stays, because other transactions queue behind a waiting
     # table lock.
@@ -99,7 +84,10 @@ async def apply(con: Connection, *steps: Migration) -> list[int]:
     for step in missing:
         await con.execute(step.sql)
         await con.execute(
-            "INSERT INTO schema_version (version, runs_from) VALUES ($1, $2)", step.number, step.runs_from
+            "INSERT INTO schema_version (version, runs_from, sha256) VALUES ($1, $2, $3)",
+            step.number,
+            step.runs_from,
+            step.sha256,
         )
     return [step.number for step in missing]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from playhead.backends.sql import scripts
+from playhead.backends.sql import Migration, migrations, other_build
 from playhead.errors import CannotStart
 
 Connection = sqlite3.Connection
@@ -73,42 +73,57 @@ class File:
         """Return the numbers of the migrations that have not been applied to this file.
 
         Raises:
-            CannotStart: `catalog_newer`, or `home_unwritable` if the file cannot be opened.
+            CannotStart: `catalog_newer`, `catalog_other_build`, or `home_unwritable` if the file cannot be
+                opened.
         """
         try:
             with closing(self.connect()) as con:
-                return [number for number, _ in self._pending(con)]
+                return [step.number for step in self._pending(con, migrations("sqlite"))]
         except sqlite3.Error as exc:
             raise self._unusable(exc) from exc
 
-    def _pending(self, con: Connection) -> list[tuple[int, str]]:
+    def _pending(self, con: Connection, known: Sequence[Migration]) -> list[Migration]:
         have = int(con.execute("PRAGMA user_version").fetchone()[0])
-        known = scripts("sqlite")
-        if have > (newest := known[-1][0]):
+        if have > (newest := known[-1].number):
             raise CannotStart(
                 "catalog_newer",
                 f"a newer Playhead created {self.path} (schema {have}; this version supports {newest}). "
                 "Install the newer version, or set another PLAYHEAD_HOME",
             )
-        return [(number, sql) for number, sql in known if number > have]
+        if have:
+            applied: dict[int, str | None] = dict.fromkeys(range(1, have + 1))
+            if con.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'").fetchone():
+                applied |= con.execute("SELECT version, sha256 FROM schema_version").fetchall()
+            if error := other_build(applied, "sqlite", str(self.path)):
+                raise error
+        return [step for step in known if step.number > have]
 
-    def migrate(self) -> list[int]:
+    def migrate(self, known: Sequence[Migration] = ()) -> list[int]:
         """Migrate the file to the schema of this version, and return the applied migrations.
 
         Several processes may call it at the same time.
+
+        Args:
+            known: the migrations of another release, from the first; empty: of this one.
         """
+        known = known or migrations("sqlite")
         applied = []
         try:
             with closing(self.connect()) as con:
                 self._use_wal(con)
-                if not self._pending(con):
+                if not self._pending(con, known):
                     return []
                 con.execute("BEGIN IMMEDIATE")
-                for number, sql in self._pending(con):  # another process may have migrated before this lock
-                    for statement in statements(sql):
+                for step in self._pending(con, known):  # another process may have migrated before this lock
+                    if step.number == 1:
+                        con.execute(
+                            "CREATE TABLE schema_version (version integer PRIMARY KEY, sha256 text NOT NULL)"
+                        )
+                    for statement in statements(step.sql):
                         con.execute(statement)
-                    con.execute(f"PRAGMA user_version={number}")
-                    applied.append(number)
+                    con.execute("INSERT INTO schema_version VALUES (?, ?)", (step.number, step.sha256))
+                    con.execute(f"PRAGMA user_version={step.number}")
+                    applied.append(step.number)
                 con.execute("COMMIT")
         except sqlite3.Error as exc:
             raise self._unusable(exc) from exc
