@@ -213,6 +213,24 @@ async def test_what_a_replay_left_unfinished_is_selected_by_its_batch(replays: R
     assert caught.value.code == "replay_not_found"
 
 
+async def test_a_cancelled_continuation_can_be_continued(replays: Replays, lab: Lab):
+    """A message of the run, of the first or of the second replay has finished each of the other objects."""
+    paths = ["a.md", "b.md", "c.md", "d.md", "e.md"]
+    run = await replays.started(*paths)
+    await lab.work(run.ids[0])
+    await replays.catalog.cancel(run.execution)
+    inputs = ("input", "docs/convert")
+    within: dict[str, Any] = {}
+    for left in (paths[1:], paths[2:], paths[3:]):
+        replay = await replays.replay(run.execution, *inputs, only="unfinished", **within)
+        assert await replays.paths(replay) == left
+        rows, _ = await replays.catalog.lineage_list(batch=replay.replay_batch_id)
+        (first,) = [row.correlation_id for row in rows if row.input_key.endswith(left[0])]
+        await lab.work(first)
+        await replays.catalog.cancel(replay.execution_id)
+        within = {"in_replay": replay.replay_batch_id}
+
+
 async def test_unfinished_objects_of_a_run_are_known_when_it_has_ended(replays: Replays, lab: Lab):
     run = await replays.started("a.md", "b.md")
     claim = await lab.claim(run.ids[0])

@@ -138,7 +138,7 @@ class Chosen:
             self.rows,
             resolve_selection(Selection(**fields), NOW),
             prefix=PREFIX,
-            execution=SOURCE,
+            executions=[SOURCE],
             target="docs/split",
             explain=explain,
         )
@@ -242,7 +242,8 @@ async def test_only_is_about_the_source_or_about_a_replay_of_it():
             stage="input",
             target="docs/convert",
         )
-        return selector.execution
+        [found] = selector.executions
+        return found
 
     assert await execution() == run.execution
     assert await execution(in_replay=replay.replay_batch_id) == replay.execution_id

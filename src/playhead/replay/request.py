@@ -104,7 +104,8 @@ async def check_objects(
         catalog, found.selection, source=source, stage=request.from_stage, target=found.target
     )
     if found.selection.only == "unfinished":
-        await _check_ended(catalog, selector.execution)
+        for execution in selector.executions:
+            await _check_ended(catalog, execution)
     async for page in listing.visible(found.source, found.prefix, sizes=selector.needs_times):
         if await selector.select(page):
             break

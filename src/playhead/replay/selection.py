@@ -51,20 +51,28 @@ def resolve_selection(selection: Selection, now: float) -> Selection:
 # -- the objects of a listing ----------------------------------------------------------------------
 
 
-async def examined(catalog: SelectionCatalog, selection: Selection, source: UUID) -> UUID:
-    """Return the execution that `only` is about: the source, or the replay of it that the selection names.
+async def examined(catalog: SelectionCatalog, selection: Selection, source: UUID) -> list[UUID]:
+    """Return the executions that `only` is about: the source, or the replay of it that the selection names.
+
+    If that replay was a selection by `only` itself, those that it was about follow. It has no message for the
+    objects that were finished before, although they need no other one.
 
     Raises `NotFound` (`replay_not_found`) if the source has no such replay.
     """
-    if selection.in_replay is None:
-        return source
-    found = await catalog.replay(selection.in_replay)
-    if found is None or found.from_execution_id != source:
-        raise NotFound(
-            "replay_not_found",
-            f"execution {source} has no replay {selection.in_replay}. Run: playhead replays {source}",
-        )
-    return found.execution_id
+    found: list[UUID] = []
+    following: Selection | None = selection
+    while following is not None and following.in_replay is not None:
+        replay = await catalog.replay(following.in_replay)
+        if replay is None or replay.from_execution_id != source:
+            raise NotFound(
+                "replay_not_found",
+                f"execution {source} has no replay {following.in_replay}. Run: playhead replays {source}",
+            )
+        found.append(replay.execution_id)
+        following = replay.selection
+    if not found or (following and following.only):
+        found.append(source)
+    return found
 
 
 async def selector_of(
@@ -80,9 +88,9 @@ async def selector_of(
 
     Raises what `examined` raises. See `Selector` for `explain`.
     """
-    execution = await examined(catalog, selection, source)
+    executions = await examined(catalog, selection, source)
     prefix = f"{source}/{stage}"
-    return Selector(catalog, selection, prefix=prefix, execution=execution, target=target, explain=explain)
+    return Selector(catalog, selection, prefix=prefix, executions=executions, target=target, explain=explain)
 
 
 class Selector:
@@ -90,12 +98,12 @@ class Selector:
 
     Args:
         prefix: `{execution}/{stage}` of the request.
-        execution: what `examined` returns.
+        executions: what `examined` returns.
         target: `CONFIG/ROUTE` of the request.
         explain: also count `aborted_not_selected`, which costs a second query for each page.
 
     Attributes:
-        execution, only: as given.
+        executions, only: as given.
         needs_times: the times of the listed objects are needed.
         left_out: number of objects by reason. `filtered`: a condition other than `only` is not met.
             `aborted_not_selected`: an object that is unfinished, but has no dead letter. `not_failed`: any
@@ -108,13 +116,13 @@ class Selector:
         selection: Selection,
         *,
         prefix: str,
-        execution: UUID,
+        executions: Sequence[UUID],
         target: str,
         explain: bool = False,
     ) -> None:
         self._catalog = catalog
         self._skip = len(prefix) + 1
-        self.execution = execution
+        self.executions = executions
         self._target = target
         self._explain = explain
         self._include = [compile_glob(glob) for glob in selection.include or ()]
@@ -172,18 +180,27 @@ class Selector:
 
     async def _by_outcome(self, listed: Sequence[E]) -> list[E]:
         unfinished = self.only == "unfinished"
-        keys = await self._below([one.key for one in listed], unfinished=unfinished)
+        given = [one.key for one in listed]
+        keys = await (self._unfinished(given) if unfinished else self._failed(given))
         found = [one for one in listed if one.key in keys]
         others = [one.key for one in listed if one.key not in keys]
         aborted = 0
         if self._explain and others and not unfinished:
-            aborted = len(await self._below(others, unfinished=True))
+            aborted = len(await self._unfinished(others))
         self.left_out["aborted_not_selected"] += aborted
         self.left_out["not_failed"] += len(others) - aborted
         return found
 
-    async def _below(self, keys: Sequence[str], *, unfinished: bool) -> set[str]:
-        return await self._catalog.failed_below(keys, self.execution, self._target, unfinished=unfinished)
+    async def _failed(self, keys: Sequence[str]) -> set[str]:
+        return await self._catalog.failed_below(keys, self.executions[0], self._target, unfinished=False)
+
+    async def _unfinished(self, keys: Sequence[str]) -> set[str]:
+        """Return the objects that none of the executions has finished."""
+        found = set(keys)
+        for execution in self.executions:
+            some = [key for key in keys if key in found]
+            found = await self._catalog.failed_below(some, execution, self._target, unfinished=True)
+        return found
 
 
 def _time(text: str | None) -> datetime | None:
