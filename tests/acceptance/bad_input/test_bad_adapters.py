@@ -12,7 +12,7 @@ import pytest
 
 from playhead import Context, Item, Output, Reject, Retry
 from tests.acceptance.bad_input.test_requests import BAD_PATHS
-from tests.acceptance.inprocess import Playhead, opened
+from tests.inprocess import Playhead, opened
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from playhead.ids import uuid7
-from tests.acceptance.inprocess import Playhead, opened
+from tests.inprocess import Playhead, opened
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import pytest
 
 from playhead import Item, Reject
 from playhead.ids import uuid7
-from tests.acceptance.inprocess import Playhead, opened
+from tests.inprocess import Playhead, opened
 from tests.waiting import until
 
 CONFIG = """

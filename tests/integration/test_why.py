@@ -10,7 +10,7 @@ import pytest
 
 from playhead import Item, RateLimited, Reject, Retry
 from playhead.model import OUTCOMES
-from tests.acceptance.inprocess import Playhead, opened
+from tests.inprocess import Playhead, opened
 from tests.acceptance.pages import ROOT
 
 CONFIG = """

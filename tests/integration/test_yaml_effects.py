@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.inprocess import Playhead, opened, until_waiting
+from tests.inprocess import Playhead, opened, until_waiting
 from tests.waiting import until
 
 LITTLE = 0.3

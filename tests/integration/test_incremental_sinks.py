@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from playhead import Context, Item
-from tests.acceptance.inprocess import Playhead, opened
+from tests.inprocess import Playhead, opened
 
 SEARCH = """
 entry: convert

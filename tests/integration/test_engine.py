@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from playhead import Output, Retry
-from tests.acceptance.inprocess import Playhead, opened
+from tests.inprocess import Playhead, opened
 from tests.waiting import until
 
 LITTLE = 0.3

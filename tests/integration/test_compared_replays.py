@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from playhead import Item, Reject
-from tests.acceptance.inprocess import Playhead, opened
+from tests.inprocess import Playhead, opened
 
 CONFIG = """
 entry: read

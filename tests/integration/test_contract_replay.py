@@ -15,7 +15,7 @@ import pytest
 from playhead.ids import uuid7
 from playhead.ports.broker import PublishResult
 from playhead.ports.store import Blob
-from tests.acceptance.inprocess import Playhead, Tampered, opened
+from tests.inprocess import Playhead, Tampered, opened
 from tests.store_memory import MemoryStore
 from tests.waiting import until
 
