@@ -10,8 +10,8 @@ import pytest
 
 from playhead import Item, RateLimited, Reject, Retry
 from playhead.model import OUTCOMES
-from tests.inprocess import Playhead, opened
 from tests.acceptance.pages import ROOT
+from tests.inprocess import Playhead, opened
 
 CONFIG = """
 entry: read
