@@ -195,6 +195,32 @@ async def test_what_is_pruned_is_not_selected_again(catalog: Catalog, lab: Lab):
 # -- protection ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("stages", [(), ("pages",), ("other",)])
+async def test_a_retention_reads_executions_once_in_which_nothing_is_left_to_prune(
+    catalog: Catalog, lab: Lab, stages: tuple[str, ...]
+):
+    rule = PruneFilter(config="two", older_than=DAY, stages=stages, is_retention=True)
+    first, pinned, last = [await done(lab, "a") for _ in range(3)]
+    await catalog.pin(pinned, True)
+    lab.clock.advance(2 * DAY)
+    young = await done(lab, "a")
+    found, _ = await catalog.prune_candidates(rule)
+    await catalog.begin_prune(found)
+
+    await catalog.prune_candidates(rule)
+
+    left = [] if stages == ("other",) else [Candidate(pinned, stages, "pinned")]
+    assert await catalog.prune_candidates(rule, limit=2) == (left, None)
+    # Another retention reads them again, and so does a request.
+    other = replace(rule, stages=("input", "pages"))
+    again, _ = await catalog.prune_candidates(other)
+    gone = {first, last} if stages == () else set()
+    assert [one.execution for one in again] == [one for one in (first, pinned, last) if one not in gone]
+    lab.clock.advance(2 * DAY)
+    found, _ = await catalog.prune_candidates(rule)
+    assert [one.execution for one in found] == ([] if stages == ("other",) else [pinned, young])
+
+
 async def test_a_running_execution_is_kept(catalog: Catalog, lab: Lab):
     started = await lab.started("a", config=two(lab))
     assert await why_kept(catalog, started.execution) == "running"

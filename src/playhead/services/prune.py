@@ -292,6 +292,7 @@ def _of(config: str, retention: Retention) -> PruneFilter:
         older_than=retention.keep_days * DAY,
         keep_last=retention.keep_last,
         stages=retention.stages,
+        is_retention=True,
     )
 
 

@@ -54,25 +54,32 @@ class PrunePart(Part):
     async def prune_candidates(
         self, where: PruneFilter, *, after: int = 0, limit: int = 100
     ) -> tuple[list[Candidate], int | None]:
+        retention = json.dumps(sorted(where.stages))
+        done: list[int] = []
+
         async def find(db: Session) -> tuple[list[Candidate], int | None]:
-            rows = await db.rows(
-                SQL.prune_selection,
-                after=after,
-                limit=limit,
-                executions=None if where.executions is None else list(where.executions),
-                config=where.config,
-                tag=where.tag,
-                older_than=where.older_than,
-            )
-            numbers = [n for (n,) in rows]
+            given = {"after": after, "limit": limit, "config": where.config, "older_than": where.older_than}
+            if where.is_retention:
+                others = await db.rows(SQL.other_retentions, config=where.config, retention=retention)
+                pages = [await db.rows(SQL.retention_selection, **given, retained=one) for (one,) in others]
+                numbers = sorted(n for page in pages for (n,) in page)[:limit]
+            else:
+                executions = None if where.executions is None else list(where.executions)
+                rows = await db.rows(SQL.prune_selection, **given, executions=executions, tag=where.tag)
+                numbers = [n for (n,) in rows]
             states = await self._states(db, numbers)
             # Adopted executions are Playhead's only if they are named, and then an answer says why not.
             states = [row for row in states if row[2] != "adopted" or where.executions is not None]
             left = await self._not_kept(db, states, where)
-            found = [one for _, one in await self._candidates(db, left, where.stages)]
-            return found, numbers[-1] if len(numbers) == limit else None
+            found = dict(await self._candidates(db, left, where.stages))
+            done[:] = [row[0] for row in left if row[0] not in found]
+            return list(found.values()), numbers[-1] if len(numbers) == limit else None
 
-        return await self._db.read(find)
+        page = await self._db.read(find)
+        if where.is_retention and done:
+            # What was pruned stays pruned, so this holds although the rows were read without a lock.
+            await self._db.write(lambda db: db.run(SQL.mark_retained, numbers=done, retention=retention))
+        return page
 
     async def _states(self, db: Session, numbers: Sequence[int]) -> list[Row]:
         return await db.rows(SQL.prune_states, numbers=sorted(numbers)) if numbers else []

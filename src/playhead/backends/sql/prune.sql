@@ -32,6 +32,32 @@ AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
 AND coalesce(e.ended_at, e.created_at) <= playhead_now() - :older_than::float8 -- if given
 ORDER BY e.n LIMIT :limit
 
+-- name: other_retentions
+-- What retentions have pruned in executions of a config, except one. Each step is a lookup in the index.
+WITH RECURSIVE found (retained) AS (
+  SELECT min(e.retained) FROM executions e WHERE e.config = (SELECT c.n FROM configs c WHERE c.name = :config)
+  UNION ALL
+  SELECT (SELECT min(e.retained) FROM executions e
+    WHERE e.config = (SELECT c.n FROM configs c WHERE c.name = :config) AND e.retained > f.retained)
+  FROM found f WHERE f.retained IS NOT NULL
+)
+SELECT f.retained FROM found f WHERE f.retained <> :retention
+
+-- name: retention_selection
+-- Executions that a retention selects, oldest first. The first bound is that of the index. If the clock was set back, it
+-- selects some of them later.
+SELECT e.n FROM executions e WHERE e.config = (SELECT c.n FROM configs c WHERE c.name = :config)
+  AND e.retained = :retained AND e.n > :after
+  AND e.n <= (SELECT b.n FROM executions b WHERE b.created_at <= playhead_now() - :older_than::float8
+    ORDER BY b.created_at DESC, b.n DESC LIMIT 1)
+  AND coalesce(e.ended_at, e.created_at) <= playhead_now() - :older_than::float8
+ORDER BY e.n LIMIT :limit
+
+-- name: mark_retained
+-- A retention has nothing left to prune in these executions.
+UPDATE executions SET retained = :retention
+WHERE n IN (SELECT n FROM executions WHERE n = ANY(:numbers::bigint[]) ORDER BY n FOR NO KEY UPDATE)
+
 -- name: prune_states
 -- What decides whether the objects of executions may be deleted. A replay reads the objects of its source until it has
 -- settled: it may still list them, or have a message whose input is one of them. Until a run has settled, it takes over

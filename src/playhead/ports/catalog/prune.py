@@ -37,6 +37,8 @@ class PruneFilter:
             replays, of each config that are left out. With a `tag`, only executions with the tag are counted.
             Executions that were pruned are not counted, but those of which only some stages were pruned are.
         stages: delete only the objects of these stages; empty: all objects.
+        is_retention: whether this is the retention of `config`. Executions in which it has nothing left to
+            prune are read once, and then left out.
     """
 
     executions: tuple[UUID, ...] | None = None
@@ -45,6 +47,7 @@ class PruneFilter:
     older_than: float | None = None
     keep_last: int = 0
     stages: tuple[str, ...] = ()
+    is_retention: bool = False
 
 
 class Candidate(NamedTuple):
