@@ -18,8 +18,11 @@ _TOKEN: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _URL_PASSWORD: Final = re.compile(r"^[a-z][a-z0-9+.-]*://[^:@/]*:(.+)@", re.I)
 """To the last `@`, as in `settings`."""
+_ENDS_LOGIN: Final = re.compile(r"[/?#@]")
+"""Where a parser ends the login of a URL. Its error quotes parts of a password as host, port or path."""
 _UNSAFE_IN_URLS: Final = ('"#<>', '"#<>?`{}', '"#<>?`{}/:;=@[\\]^|')
 """What HTTP clients escape in the query, the path, and the user name of a URL (WHATWG URL standard)."""
+_SPACE: Final = re.compile(r"\s")
 _HIDDEN: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FORMS: Final = "${env:NAME} or ${file:/folder/name}"
 _MASK: Final = "***"
@@ -136,8 +139,10 @@ class Mask:
     """Replaces the known secrets in texts by `***`.
 
     It finds a secret as it is, and escaped as in a URL, in JSON or in a `repr`. It also finds single lines of
-    a secret that has several, and the password of a secret that is a URL. A secret of up to three characters
-    is found only if it is a separate word.
+    a secret that has several, the password of a secret that is a URL, and the parts of a password that `/`,
+    `?`, `#` or `@` separates. A secret of up to three characters is found only if it is a separate word.
+
+    Mask a text before it is shortened: a part of a secret is not found.
     """
 
     def __init__(self) -> None:
@@ -160,7 +165,9 @@ class Mask:
 def _spellings(secret: str) -> set[str]:
     lines = [line for line in secret.splitlines() if len(line) >= _LONG_LINE]
     passwords = _URL_PASSWORD.findall(secret)
-    parts_of_it = (*lines, *passwords, *map(unquote, passwords))
+    in_urls = passwords if "://" in secret or _SPACE.search(secret) else [secret]
+    parts = [part for one in in_urls for part in _ENDS_LOGIN.split(one) if len(part) >= _SHORT]
+    parts_of_it = (*lines, *passwords, *map(unquote, passwords), *parts)
     found = {spelling for one in (secret, *parts_of_it) for spelling in _spellings_of_one(one)}
     return found - {""}
 

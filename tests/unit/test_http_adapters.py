@@ -240,6 +240,44 @@ def test_other_statuses_reject_the_item_with_the_start_of_the_response(status):
         answered(Answer(status, b"no such\n page"))
 
 
+@pytest.mark.parametrize("step", ["http_request", "embed_text"])
+def test_a_secret_in_an_error_response_is_masked_before_the_text_is_shortened(step):
+    secret = "s3cret" * 7
+
+    def refuse(asked: Asked) -> Answer:
+        return Answer(400, f"{'x' * 257}no key {asked.headers['authorization']}".encode())
+
+    with Web(refuse) as web:
+        settings = {"url": f"{web.url}/a", "headers": {"Authorization": "${env:KEY}"}}
+        adapter, config = (
+            (HttpRequest, settings)
+            if step == "http_request"
+            else (EmbedText, {"base_url": web.url, "model": "m", "api_key": "${env:KEY}"})
+        )
+        with pytest.raises(Reject, match="400 Bad Request") as caught:
+            run_adapter(
+                adapter,
+                Item("a.txt", b"a"),
+                config,
+                secrets={"${env:KEY}": secret},
+                internal_hosts=[web.host],
+            )
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_error_for_an_invalid_url_contains_no_part_of_a_secret():
+    for secret in ("pw/x", "x" * 180 + "s3cret" * 5):
+        with pytest.raises(Reject, match="is not a URL") as caught:
+            run_adapter(
+                HttpRequest,
+                Item("a.txt", b"a"),
+                {"url": "https://me:${env:PASSWORD}/x@localhost/a"},
+                secrets={"${env:PASSWORD}": secret},
+            )
+        assert "pw" not in str(caught.value)
+        assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("status", [408, 500, 502, 503])
 def test_statuses_of_a_temporary_failure_are_retried(status):
     with pytest.raises(Retry, match=str(status)) as caught:

@@ -194,6 +194,14 @@ def test_the_password_of_a_secret_url_is_masked_alone():
     assert mask("cannot connect to postgresql://me:p%40ss-word@host/db") == "cannot connect to ***"
 
 
+@pytest.mark.parametrize("secret", ["https://me:s3cret/pass?word@host/", "s3cret/pass?word"])
+def test_parts_of_a_password_that_a_parser_takes_for_a_port_or_a_path_are_masked(secret):
+    mask = Mask()
+    mask.add(secret)
+    assert mask("Invalid port: 's3cret'; no such path: pass") == "Invalid port: '***'; no such path: ***"
+    assert mask("me at host") == "me at host"
+
+
 def test_the_longer_of_two_secrets_is_masked_whole():
     mask = Mask()
     mask.add("secret")

@@ -8,7 +8,7 @@ import io
 import socket
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -27,6 +27,8 @@ FAILURES: Final = (
 """What a request raises if there is no usable response."""
 _LONGEST_SECONDS: Final = 3600.0
 _KEPT_CONNECTIONS: Final = 100
+_MASKED_CHARACTERS: Final = 200_000
+"""Of an error response. More than the longest secret, so that no part of one is among the first 1,000."""
 
 
 def open_client(allowed: Sequence[str]) -> httpx.AsyncClient:
@@ -114,13 +116,17 @@ def unreachable(request: httpx.Request, exc: Exception) -> Retry:
     return Retry(f"{request.method} {request.url} failed: {reason}")
 
 
-def described(response: httpx.Response) -> str:
-    """Describe a response that is an error: the request, the status and the start of the text."""
+def described(response: httpx.Response, mask: Callable[[str], str]) -> str:
+    """Describe a response that is an error: the request, the status and the start of the text.
+
+    Args:
+        mask: replaces secrets, which a service may repeat in its text.
+    """
     try:
         text = response.text
     except (AssertionError, TypeError, UnicodeError):  # its charset is a codec that does not decode text
         text = response.content.decode(errors="replace")
-    text = " ".join(text[:1000].split())[:300]
+    text = " ".join(mask(text[:_MASKED_CHARACTERS])[:1000].split())[:300]
     summary = (
         f"{response.request.method} {response.request.url}: {response.status_code} {response.reason_phrase}"
     )

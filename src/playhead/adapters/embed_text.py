@@ -168,7 +168,7 @@ class EmbedText:
         status = response.status_code
         if status == 200:
             return _vectors(response, len(texts))
-        reason = _http.described(response)
+        reason = _http.described(response, ctx.mask)
         if status in _OF_THE_ITEM:
             raise Reject(reason)
         after = _http.retry_after(response)

@@ -128,10 +128,14 @@ class HttpRequest:
             request = client.build_request(
                 config.method, url, headers=headers, content=item.data if config.body == "item" else None
             )
-        except (httpx.InvalidURL, ValueError, TypeError) as exc:
-            raise Reject(f"{url[:200]!r} is not a URL: {exc}") from exc
-        if request.url.scheme not in ("http", "https") or not request.url.host:
-            raise Reject(f"{url[:200]!r} is not a URL that begins with http:// or https://")
+            if request.url.scheme not in ("http", "https") or not request.url.host:
+                raise ValueError
+        except (httpx.InvalidURL, ValueError, TypeError):
+            # Without the text of the error: it may quote a part of a password as the port.
+            raise Reject(
+                f"{ctx.mask(url)[:200]!r} is not a URL that begins with http:// or https:// and has a valid "
+                "host and port. In a user name or a password, write / ? # and @ as %2F %3F %23 and %40"
+            ) from None
         return request
 
     async def _response(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
@@ -159,7 +163,7 @@ class HttpRequest:
                 url=ctx.mask(str(response.url)),
                 status=status,
             )
-        reason = _http.described(response)
+        reason = _http.described(response, ctx.mask)
         if not _is_in(status, self._config.retry_statuses):
             raise Reject(reason)
         after = _http.retry_after(response)
