@@ -16,7 +16,9 @@ _SETTINGS: Final = """\
 # Settings of Playhead for commands in this folder and below. Each setting can also be an environment
 # variable, such as PLAYHEAD_ADAPTERS.
 
-adapters = ["./steps.py"]  # the Python files with your steps
+# The Python files with your steps. Write each step to its own file: a run with --changed-since repeats all
+# steps of a file that has changed.
+adapters = ["./shorten.py"]
 """
 
 _PIPELINE: Final = """\
@@ -35,15 +37,15 @@ routes:
 
   shorten:
     adapters:
-      - type: shorten               # defined in steps.py
+      - type: shorten               # defined in shorten.py
         config: {words: 8}
     outbound:
       stage: short
     error_handling: {max_attempts: 3, retry_delay_seconds: 2}
 """
 
-_STEPS: Final = '''\
-"""Your own steps. A step gets an item and returns text, bytes, several of them, or None."""
+_STEP: Final = '''\
+"""Your own step. A step gets an item and returns text, bytes, several of them, or None."""
 
 from pydantic import BaseModel, Field
 
@@ -65,7 +67,7 @@ _PAGE: Final = "<html><head><title>{0}</title></head><body><h1>{0}</h1><p>{1}</p
 FILES: Final = {
     "playhead.toml": _SETTINGS,
     "pipeline.yaml": _PIPELINE,
-    "steps.py": _STEPS,
+    "shorten.py": _STEP,
     "inputs/run.html": _PAGE.format(
         "Run", "A run sends files through a pipeline and stores the outputs of each route."
     ),
