@@ -180,6 +180,7 @@ async def test_routes_of_a_newer_version_are_skipped_too():
         "letter": "skip",
         "archive": "skip",
         "*": "skip",
+        "docs/mail": "skip",
     }
 
 
@@ -207,9 +208,39 @@ async def test_routes_of_another_config_with_the_same_names_are_not_those_of_the
     other = config(route("convert", "index", "mail"), route("index"), route("mail"), name="other")
 
     source = await world.replayed(MAIL, {"index": "skip"})
-    assert await world.resolve(source, config=other) == {}
+    assert await world.resolve(source, config=other) == {"docs/index": "skip"}
     source = await world.replayed(MAIL, {"index": "skip", "*": "skip"})
-    assert await world.resolve(source, config=other) == {"*": "skip"}
+    assert await world.resolve(source, config=other) == {"*": "skip", "docs/index": "skip"}
+
+
+@pytest.mark.parametrize("between", [{}, {"*": "run"}])
+async def test_skipped_effects_stay_skipped_after_a_replay_into_another_config(
+    between: Mapping[str, OnReplay],
+):
+    world = World()
+    other = config(route("convert"), name="other")
+
+    source = await world.replayed(MAIL, {"mail": "skip"})
+    source = await world.replayed(other, await world.resolve(source, between, config=other))
+
+    assert await world.resolve(source) == {"mail": "skip", "archive": "skip", **between}
+    # A request for all routes of the config means this route, too.
+    assert await world.resolve(source, "run") == {"archive": "skip", "*": "run"}
+
+
+async def test_skipped_effects_stay_skipped_if_the_route_is_renamed():
+    world = World()
+    source = await world.replayed(MAIL, {"mail": "skip"})
+    newer = config(
+        route("convert", "letter", "count", "log"),
+        route("letter", effects="external"),
+        route("count"),
+        route("log", effects="external"),
+    )
+    await world.lab.save(newer)
+
+    assert await world.resolve(source, config=newer) == {"letter": "skip", "docs/mail": "skip"}
+    assert await world.resolve(source, {"letter": "run"}, newer) == {"letter": "run", "docs/mail": "skip"}
 
 
 async def test_a_route_that_the_config_does_not_have_is_reported():

@@ -280,7 +280,8 @@ class Replay:
         plan_id: plan that it was started from.
         selection: which objects are replayed; None: all.
         effects: what the replay does in routes with external effects, by route; other routes run. `*`: what
-            it does in a route that is found to have external effects only later.
+            it does in a route that is found to have external effects only later. `config/route`: for replays
+            of this replay; its own config does not have the route.
         reason: as requested.
         report: state of the completion report.
         revision: how often the new execution has ended; each end has a report of its own.

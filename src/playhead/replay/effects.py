@@ -4,7 +4,8 @@ For each route, the strictest value applies: `on_replay` of the config, in the v
 newest one, and the value of the request. The value of a request for all routes applies to those with external
 effects. If a request has no value for a route, it takes over the stricter value of two replays: its source,
 if that is a replay, and the one that `in_replay` names. So no replay of a replay, and none that continues a
-cancelled one, repeats the effects that the first one has skipped.
+cancelled one, repeats the effects that the first one has skipped. Values of routes that the config does not
+have are carried on as `config/route`, because a replay of this replay may reach them again.
 
 The result is stored with the replay by the names of the routes, so a later version of the config changes
 nothing. The catalog closes the messages of skipped routes when it inserts or claims them. Only a worker knows
@@ -64,15 +65,22 @@ async def resolve(
             f"effects: config {config.name!r} has no route {unknown[0]!r}; its routes: "
             f"{', '.join(config.routes)}",
         )
+    # A replay that continues another one repeats no effect that the other one has skipped, either.
+    continued = request.selection.in_replay if request.selection else None
+    inherited: dict[str, OnReplay] = {}
+    for batch in (source.replay_batch_id, continued):
+        for name, value in (await _inherited(catalog, batch, config) if batch else {}).items():
+            inherited[name] = _strictest(inherited.get(name), value) or value
+    carried = {name: value for name, value in inherited.items() if is_carried(name)}
     if OTHER_ROUTES not in asked:
-        # A replay that continues another one repeats no effect that the other one has skipped, either.
-        continued = request.selection.in_replay if request.selection else None
-        inherited: dict[str, OnReplay] = {}
-        for batch in (source.replay_batch_id, continued):
-            for name, value in (await _inherited(catalog, batch, config) if batch else {}).items():
-                inherited[name] = _strictest(inherited.get(name), value) or value
-        asked = inherited | asked
-    return resolved(config, asked)
+        own = {name: value for name, value in inherited.items() if name not in carried}
+        asked = await _renamed(catalog, config, carried) | own | asked
+    return resolved(config, asked) | carried
+
+
+def is_carried(name: str) -> bool:
+    """Whether a name in the effects of a replay is that of a route that its config does not have."""
+    return "/" in name
 
 
 def resolved(config: Config, asked: Mapping[str, OnReplay]) -> dict[str, OnReplay]:
@@ -143,9 +151,34 @@ def by_route(requested: OnReplay | Mapping[str, OnReplay] | None) -> dict[str, O
 
 
 async def _inherited(catalog: EffectsCatalog, batch: UUID, config: Config) -> dict[str, OnReplay]:
-    """Return what a replay did, as far as it applies to a config."""
+    """Return what a replay did: by route of a config, and by `config/route` for all other routes."""
     replay = await catalog.replay(batch)
     if replay is None:
         return {}
-    names = {OTHER_ROUTES} | (config.routes.keys() if replay.to_config == config.name else set())
-    return {name: value for name, value in replay.effects.items() if name in names}
+    found: dict[str, OnReplay] = {}
+    for name, value in replay.effects.items():
+        if name != OTHER_ROUTES:
+            of, _, route = name.rpartition("/")
+            of = of or replay.to_config
+            name = route if of == config.name and route in config.routes else f"{of}/{route}"
+        found[name] = value
+    return found
+
+
+async def _renamed(catalog: Configs, config: Config, carried: Mapping[str, OnReplay]) -> dict[str, OnReplay]:
+    """Return values for routes that may be those of `carried` under other names.
+
+    These are the routes with effects that the newest version with such a route does not have.
+    """
+    found: dict[str, OnReplay] = {}
+    newest = await catalog.config(config.name) if carried else None
+    for name, value in carried.items():
+        of, _, route = name.rpartition("/")
+        for number in range(newest.version.version if newest and of == config.name else 0, 0, -1):
+            loaded = await catalog.config(config.name, number)
+            if loaded and route in loaded.config.routes:
+                for new in config.routes.keys() - loaded.config.routes.keys():
+                    if config.routes[new].effects in ("external", None):
+                        found[new] = _strictest(found.get(new), value) or value
+                break
+    return found

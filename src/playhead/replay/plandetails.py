@@ -34,7 +34,8 @@ def request_fields(request: ReplayRequest, found: Resolved) -> dict[str, Any]:
         "to_route": request.to_route,
         "config_version": found.loaded.version.version,
         **(asdict(found.selection) if found.selection else {}),
-        "effects": dict(found.effects) or None,
+        "effects": {name: value for name, value in found.effects.items() if not effects.is_carried(name)}
+        or None,
         "pace": asdict(request.pace) if request.pace else None,
     }
     return {name: value for name, value in fields.items() if value is not None}

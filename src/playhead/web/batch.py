@@ -18,6 +18,7 @@ from playhead.model import (
     Report,
     WebhookDelivery,
 )
+from playhead.replay.effects import is_carried
 from playhead.services import Services
 from playhead.web import pipelines
 from playhead.web.bars import Bar, bars_of, to_go
@@ -236,7 +237,11 @@ def _again(replay: Replay) -> ReplayForm:
     asked = asdict(replay.selection) if replay.selection else {}
     for name in ("from_execution_id", "from_stage", "from_path", "to_route", "reason"):
         asked[name] = getattr(replay, name)
-    effects = {route: policy for route, policy in replay.effects.items() if route != OTHER_ROUTES}
+    effects = {
+        route: policy
+        for route, policy in replay.effects.items()
+        if route != OTHER_ROUTES and not is_carried(route)
+    }
     return ReplayForm.of_request(asked | {"effects": effects}).limited(replay.pace, replay.canary)
 
 
