@@ -14,7 +14,7 @@ import pytest
 
 from playhead import faults
 from tests.acceptance.kills import PIPELINES
-from tests.acceptance.processes import Deployment, Process, client, open_deployment
+from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, Process, client, open_deployment
 
 BULK: Final = PIPELINES["bulk"]
 """520 inputs and as many outputs: more than one page of a prune."""
@@ -132,6 +132,26 @@ def test_a_prune_that_was_killed_is_continued(stand: Stand, point: str, n: int, 
         assert now["outputs_pruned_at"] == now["input_pruned_at"] == gone["pruned_at"]
         assert now == then | {name: now[name] for name in ("outputs_pruned_at", "input_pruned_at")}
     deployment.forget()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [("--yes",), ()])
+def test_the_same_prune_again_ends_one_that_was_killed(more: tuple[str, ...]) -> None:
+    with open_deployment() as deployment:
+        deployment.serve()
+        deployment.worker()
+        deployment.apply(BULK.source)
+        execution = deployment.run("bulk", BULK.inputs)
+        deployment.ended(execution)
+        deployment.close()
+        deployment.struck(deployment.start("prune", execution, "--yes", fault="prune.marked:2"))
+        assert 0 < len(deployment.stored(execution)) < 4 * len(BULK.inputs)
+
+        again = deployment.start("prune", execution, *more)
+
+        assert again.popen.wait(DEADLINE_SECONDS) == 0
+        assert again.said == "1 interrupted prune continued and ended\n"
+        assert deployment.stored(execution) == {}
 
 
 @pytest.mark.slow

@@ -94,8 +94,8 @@ async def prune(
         kept = found.kept_executions
         if not s.json:
             _write(found, "would be deleted" if dry_run else "to delete")
-        if not dry_run and found.executions:
-            if not yes:
+        if not dry_run:
+            if found.executions and not yes:
                 if found.executions > len(found.execution_ids):
                     raise Usage(f"{found.executions:,} executions are too many to confirm: add --yes")
                 if not _confirmed():
@@ -111,9 +111,15 @@ async def prune(
                     done += count
                     shown.deleting(done, found.objects)
 
-                found = await rt.services.prune.prune(where, progress=deleted)
+                if found.executions:
+                    found = await rt.services.prune.prune(where, progress=deleted)
+                    interrupted = 0
+                else:
+                    interrupted = await rt.services.prune.finish(progress=deleted)
             kept = max(kept, found.kept_executions)
-            if not s.json:
+            if interrupted:
+                output.note(f"{counted(interrupted, 'interrupted prune')} continued and ended")
+            if found.executions and not s.json:
                 _write_end(found)
     if s.json:
         output.emit(found)

@@ -146,6 +146,9 @@ class RemotePrune:
     async def prune(self, where: PruneFilter, *, progress: Callable[[int], None] | None = None) -> Pruned:
         return await self._post(where, dry_run=False)
 
+    async def finish(self, *, progress: Callable[[int], None] | None = None) -> int:
+        return 0  # a process of the deployment ends them
+
     async def _post(self, where: PruneFilter, *, dry_run: bool) -> Pruned:
         named = None if where.executions is None else [str(one) for one in where.executions]
         conditions = {

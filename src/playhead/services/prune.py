@@ -123,8 +123,14 @@ class PruneService:
         """
         await self._check_names(where)
         found, _ = await self._select(where, begin=True)
-        await self._delete_all(await self._catalog.open_prunings(), progress)
+        await self.finish(progress=progress)
         return replace(found, is_deleted=True)
+
+    async def finish(self, *, progress: Callable[[int], None] | None = None) -> int:
+        """End prunes that were interrupted. Return their number when all their objects are deleted."""
+        interrupted = await self._catalog.open_prunings()
+        await self._delete_all(interrupted, progress)
+        return len(interrupted)
 
     async def _check_names(self, where: PruneFilter) -> None:
         """Raise `NotFound` for a name that no config and no execution has: it is probably misspelt."""
