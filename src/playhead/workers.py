@@ -24,6 +24,7 @@ from playhead.crew import Crew
 from playhead.errors import CannotStart, Unavailable
 from playhead.services.executions import ExecutionService
 from playhead.watchdog import FROZEN_SECONDS, Watchdog
+from playhead.wording import warning_text
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -265,8 +266,8 @@ async def _warn_later(rt: Runtime, routes: Sequence[str]) -> None:
 async def _warn_of_versions(rt: Runtime) -> None:
     """Log adapters whose source has changed since they ran, but whose version has not."""
     with contextlib.suppress(Unavailable):  # the worker logs that
-        for detail in await rt.services.workers.unversioned():
-            events.emit(events.VERSION_UNCHANGED, logging.WARNING, detail=detail)
+        for warning in await rt.services.workers.unversioned():
+            events.emit(events.VERSION_UNCHANGED, logging.WARNING, detail=warning_text(warning))
 
 
 async def _stop_with_parent(stop: asyncio.Event) -> None:

@@ -84,7 +84,9 @@ async def test_a_plan_says_what_a_replay_would_publish_and_what_would_process_it
     assert found["seconds"] == 0.5
     assert (found["queue_depth"], found["consumers"], found["workers"]) == (0, 0, [])
     assert found["config_diff"] is None
-    assert any("no live worker consumes words.split" in one for one in found["warnings"])
+    [warning] = found["warnings"]
+    assert (warning["code"], warning["subject"]) == ("no_consumer", "words.split")
+    assert warning["text"] == "no live worker consumes words.split; its messages wait until one starts"
     assert found["expires_at"] > found["created_at"]
     assert (await playhead.get(f"replay/plans/{found['plan_id']}")) == found
     assert (await playhead.get("replay/plans")) == {"items": [found], "next_cursor": None}
@@ -164,10 +166,11 @@ async def test_a_plan_names_the_workers_and_those_that_run_another_version(playh
         (42, ["split"]),
     ]
     assert found["workers"][2]["adapters"][0]["notes"] == ["differs"]
-    assert "worker 42 on here runs Playhead 1.1, the other workers 1.0" in found["warnings"]
-    assert any(
-        "different code of adapter split" in one and "worker 42 on here" in one for one in found["warnings"]
-    )
+    assert "worker 42 on here runs Playhead 1.1, the other workers 1.0" in {
+        one["text"] for one in found["warnings"]
+    }
+    [differing] = [one for one in found["warnings"] if one["code"] == "code_differs"]
+    assert (differing["subject"], differing["places"][2]) == ("split", "worker 42 on here")
 
 
 async def test_a_replay_of_a_plan_needs_no_other_field(playhead: Playhead, source: str):

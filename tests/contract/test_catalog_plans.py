@@ -19,6 +19,7 @@ from playhead.model import (
     PlanDifference,
     PlannedRoute,
     PlanProblems,
+    Warning,
     Worker,
     WorkerAdapter,
 )
@@ -167,7 +168,7 @@ async def test_a_ready_plan_shows_all_that_was_found(catalog: Catalog, lab: Lab)
         replayable_until=plan.expires_at,
         config_diff="-a\n+b\n",
         workers=[worker],
-        warnings=["w"],
+        warnings=[Warning("code_differs", "a", ["a"], ["w"], {"sha256:aa": ["w"]}, 1, "d")],
     )
 
     finished = await catalog.finish_plan(full)

@@ -114,12 +114,15 @@ def test_adapters_that_differ_between_workers_need_attention():
     one = WorkerAdapter(**{name: getattr(loaded, name) for name in ("type", "version", "code", "source")})
     times = {"started_at": "2026-01-01T00:00:00Z", "heartbeat_at": "2026-01-01T00:00:00Z"}
     worker = Worker("w", "worker", "b3", 7, ["q"], **times, heartbeat_age_seconds=1, version="1", adapters=[])
-    workers = [replace(worker, pid=pid, adapters=[replace(one, notes=["differs"])]) for pid in (7, 8)]
+    workers = [
+        replace(worker, pid=pid, adapters=[replace(one, code=f"sha256:{pid}", notes=["differs"])])
+        for pid in (7, 8)
+    ]
 
     [need] = of_workers(workers)
 
     assert need.title == "Workers have loaded different code of adapter upper"
-    assert need.detail == "worker 7 on b3, worker 8 on b3. Any of them may receive a message."
+    assert need.detail.startswith("worker 7 on b3, worker 8 on b3; adapters: upper. Any of them may receive")
     assert list(of_workers([replace(one, queues=[]) for one in workers])) == []
 
 

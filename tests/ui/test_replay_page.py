@@ -243,7 +243,7 @@ async def test_external_routes_offer_run_skip_and_refuse(site: Site):
     assert batch["effects"] == {"aside": "skip"}
 
 
-async def test_a_stale_worker_is_named(site: Site):
+async def test_workers_with_different_code_are_named_and_none_of_them_is_called_old(site: Site):
     source = await site.run(TWO)
     for name, version in (("old", "1"), ("new", "2")):
         adapter = LoadedAdapter("split", version, f"sha256:{name}", "/x/steps.py")
@@ -256,11 +256,10 @@ async def test_a_stale_worker_is_named(site: Site):
     path = await counted(site, source)
     page = await site.page(path)
 
-    assert "<b>Worker 1 on old-host has old code of split 1 (current: 2)</b>" in page
-    assert "<small>Restart it, then count again." in page
-    # The plan also warns that workers have loaded different code, which says the same.
-    [warning] = (await site.twin(path))["view"]["code_warnings"]
-    assert "orkers have loaded different code" not in page
+    assert "<b>Workers have loaded different code of adapter split</b>" in page
+    assert "worker 1 on old-host, worker 1 on new-host; adapters: split." in page
+    assert "old code" not in page
+    [warning] = (await site.twin(path))["view"]["warnings"]
     assert "its version is still" in warning
     assert "The source of adapter split has changed, but its version is still" in page
 
@@ -273,8 +272,8 @@ async def test_workers_with_the_same_old_code_are_one_warning(site: Site):
 
     page = await site.page(await counted(site, source, "input", "upper"))
 
-    assert "<b>2 workers have old code of split and upper</b>" in page
-    assert "<small>worker 1 on here, worker 2 on here. Restart them, then count again." in page
+    assert "<b>2 workers run old code of steps.py</b>" in page
+    assert "<small>worker 1 on here, worker 2 on here; adapters: split, upper. Restart them" in page
     assert "has changed since it was loaded" not in page
 
 

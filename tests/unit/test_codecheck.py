@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from playhead.errors import Conflict
-from playhead.model import AdapterCode, CodeNote, Config, LoadedAdapter, LoadedCode, Route, Step
+from playhead.model import AdapterCode, CodeNote, Config, LoadedAdapter, LoadedCode, Route, Step, Warning
 from playhead.ports.catalog.upkeep import Process
 from playhead.reading.codecheck import CodeCheck
+from playhead.wording import warning_text
 from tests.catalog_memory import MemoryCatalog
 
 DOCS = Config(
@@ -47,7 +48,7 @@ class Deployment:
         process = Process(f"{kind}-{pid}", kind, host, pid)
         await self.catalog.heartbeat(process, queues, loaded=LoadedCode("0.1.0", adapters, changed))
 
-    async def warnings(self, entry: str = "segment") -> list[str]:
+    async def warnings(self, entry: str = "segment") -> list[Warning]:
         return await self.check.check(DOCS, entry, required=False)
 
     async def notes(self) -> dict[int, list[CodeNote]]:
@@ -67,7 +68,10 @@ async def test_a_worker_whose_file_has_changed_is_outdated():
     here = Deployment()
     await here.starts(1, sections(OLD), changed=("/x/steps.py",))
     (warning,) = await here.warnings()
-    assert warning.startswith("steps.py has changed since it was loaded by worker 1 on one (adapters: sec")
+    assert warning == Warning("code_changed", "steps.py", ["sections"], ["worker 1 on one"])
+    assert warning_text(warning).startswith(
+        "steps.py has changed since it was loaded by worker 1 on one (adapters: sections). The old code"
+    )
     assert await here.notes() == {1: ["changed"]}
 
 
@@ -83,8 +87,19 @@ async def test_workers_on_other_machines_are_compared_with_the_code_of_this_mach
     here = Deployment()
     await here.starts(1, sections(OLD), host="far")
     here.here["far", "/x/steps.py"] = ("other_here", NEW)
-    assert await here.warnings() == [
-        "this machine has another steps.py than worker 1 on far (adapters: sections)"
+    (warning,) = await here.warnings()
+    assert warning.code == "code_other_here"
+    assert (
+        warning_text(warning) == "this machine has another steps.py than worker 1 on far (adapters: sections)"
+    )
+
+
+async def test_a_worker_with_the_current_code_is_not_old_next_to_a_worker_with_old_code():
+    here = Deployment()
+    await here.starts(1, sections(NEW))
+    await here.starts(2, sections(OLD), changed=("/x/steps.py",))
+    assert [(one.code, one.places) for one in await here.warnings()] == [
+        ("code_changed", ["worker 2 on one"])
     ]
 
 
@@ -92,10 +107,12 @@ async def test_two_workers_of_a_queue_with_different_code_are_named_with_their_c
     here = Deployment()
     await here.starts(1, sections(OLD))
     await here.starts(2, sections(NEW))
-    assert await here.warnings() == [
+    (warning,) = await here.warnings()
+    assert (warning.code, warning.subject) == ("code_differs", "sections")
+    assert warning_text(warning) == (
         "workers have loaded different code of adapter sections: sha256:aaaaaaaaaaaa in worker 1 on one; "
         "sha256:bbbbbbbbbbbb in worker 2 on one"
-    ]
+    )
     assert await here.notes() == {1: ["differs"], 2: ["differs"]}
 
 
@@ -139,10 +156,12 @@ async def test_a_changed_source_with_the_same_version_is_a_warning_until_it_has_
     here = Deployment(changed)
     assert await here.check.unversioned_here() == [], "the adapter has never run"
     await ran(here, AdapterCode("sections", "1", OLD))
-    assert await here.check.unversioned_here() == [
+    (warning,) = await here.check.unversioned_here()
+    assert warning == Warning("version_unchanged", adapters=["sections"], detail="1")
+    assert warning_text(warning) == (
         'the source of adapter sections has changed, but its version is still "1": raise the version in '
         "@adapter if its outputs change"
-    ]
+    )
     assert await here.check.unversioned_here(["clean"]) == []
     await ran(here, changed)
     assert await here.check.unversioned_here() == []
@@ -165,7 +184,7 @@ async def test_a_changed_file_is_one_warning_for_all_its_adapters():
     names = ("b", "a", "d", "c", "f", "e", "g")
     here = Deployment(*(AdapterCode(name, "1", NEW) for name in names), others)
     await ran(here, *(AdapterCode(name, "1", OLD) for name in names), AdapterCode("own", "3", OLD))
-    assert await here.check.unversioned_here() == [
+    assert [warning_text(one) for one in await here.check.unversioned_here()] == [
         "the source of adapters a, b, c, d, e and 2 more has changed, but their versions have not: raise the "
         "version in @adapter of those whose outputs change",
         'the source of adapter own has changed, but its version is still "3": raise the version in '

@@ -63,7 +63,7 @@ class ParquetSinkConfig(SinkConfig):
         return self
 
 
-@adapter("parquet_sink", thread_safe=True, batch=_BATCH)
+@adapter("parquet_sink", thread_safe=True, batch=_BATCH, sink=True)
 class ParquetSink:
     """Store an item as a row of a Parquet dataset. The step has no output.
 

@@ -87,7 +87,7 @@ class PostgresVectorsConfig(VectorSinkConfig):
         return self
 
 
-@adapter("postgres_vectors", effects="idempotent", batch=_BATCH)
+@adapter("postgres_vectors", effects="idempotent", batch=_BATCH, sink=True)
 class PostgresVectors:
     """Store a vector with its text and attributes in PostgreSQL with pgvector. The step has no output.
 

@@ -88,7 +88,7 @@ class _Row:
     written: bool = False
 
 
-@adapter("sqlite_search")
+@adapter("sqlite_search", sink=True)
 class SqliteSearch:
     """Add text to a full-text index. The step has no output.
 

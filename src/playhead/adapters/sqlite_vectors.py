@@ -74,7 +74,7 @@ class SqliteVectorsConfig(VectorSinkConfig):
         return self
 
 
-@adapter("sqlite_vectors", batch=_BATCH)
+@adapter("sqlite_vectors", batch=_BATCH, sink=True)
 class SqliteVectors:
     """Store a vector with its text and attributes in a SQLite file. The step has no output.
 

@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from playhead.api.schemas import MAX_VERSION, Word
+from playhead.model import Warning
 from playhead.services import Services
+from playhead.wording import warning_text
 
 # The dependencies are coroutines, because FastAPI runs a plain function in a thread. That would cost two
 # thread switches per dependency and request.
@@ -69,9 +71,11 @@ WARNINGS: Final[dict[str, Any]] = {
 }
 
 
-def warner(response: Response) -> Callable[[str], None]:
+def warner(response: Response) -> Callable[[Warning], None]:
     """Return what adds a warning to the headers of a response."""
-    return lambda warning: response.headers.append(WARNING_HEADER, quote(warning, safe=_READABLE))
+    return lambda warning: response.headers.append(
+        WARNING_HEADER, quote(warning_text(warning), safe=_READABLE)
+    )
 
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Number of items on a page.")]

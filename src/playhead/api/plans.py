@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from playhead.api.bodies import JsonRoute
 from playhead.api.replay_headers import ACCEPTED, RESPOND_ASYNC, Prefer, prefers_async
 from playhead.api.schemas.replays import ReplayToPlan
 from playhead.model import Page, Plan, PlannedObject
+from playhead.wording import worded
 
 router = APIRouter(prefix="/api/v1/replay", tags=["replay"], route_class=JsonRoute)
 
@@ -44,24 +46,25 @@ async def plan_replay(body: ReplayToPlan, asked: Asked, response: Response, pref
     409 `plan_changed`.
     """
     if not prefers_async(prefer):
-        return await asked.plan.create(body.request(), verify=body.verify)
+        return worded(await asked.plan.create(body.request(), verify=body.verify))
     plan = await asked.plan.begin(body.request(), verify=body.verify)
     response.status_code = 202
     response.headers["Location"] = f"/api/v1/replay/plans/{plan.plan_id}"
     response.headers["Preference-Applied"] = RESPOND_ASYNC
-    return plan
+    return worded(plan)
 
 
 @router.get("/plans", responses=responses("invalid_cursor"))
 async def list_plans(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -> Page[Plan]:
     """List plans, newest first. Expired plans are deleted some time later, unless a replay has used them."""
-    return await asked.plan.list(cursor, limit)
+    page = await asked.plan.list(cursor, limit)
+    return replace(page, items=[worded(one) for one in page.items])
 
 
 @router.get("/plans/{plan_id}", responses=responses("plan_not_found"))
 async def get_plan(plan_id: PlanId, asked: Asked) -> Plan:
     """Return a plan. While it is being made, `objects` counts those that were found so far."""
-    return await asked.plan.get(plan_id)
+    return worded(await asked.plan.get(plan_id))
 
 
 @router.get(

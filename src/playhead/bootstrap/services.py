@@ -68,6 +68,7 @@ def build(
     catalog, broker, store = given = Given(backends.catalog, backends.broker, backends.store)
     lease = settings.lease_seconds
     code = CodeCheck(catalog, CodeHere(settings.adapters), loaded, works=kind == "run")
+    sinks = frozenset(name for name, spec in adapters.items() if spec.is_sink)
     executions = ExecutionService(catalog, store)
     names = ResolveService(catalog)
     replay = ReplayService(
@@ -81,6 +82,7 @@ def build(
         key_seconds=settings.idempotency_seconds,
         code=code,
         webhooks=webhooks,
+        sinks=sinks,
     )
     jobs = Jobs(replay.drives, kind)
     services = Services(
@@ -103,6 +105,7 @@ def build(
             seconds=settings.plan_seconds,
             most_objects=settings.max_replay_objects,
             code=code,
+            sinks=sinks,
         ),
         control=ControlService(catalog, drive=jobs.offer, per_queue=settings.replays_per_queue),
         reports=ReportService(catalog, store, environment, lease=lease),

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 from uuid import UUID
 
 from playhead.terminal import visible, visible_json
+from playhead.wording import warning_text
 
 if TYPE_CHECKING:
-    from playhead.model import Page
+    from playhead.model import Page, Warning
 
 T = TypeVar("T")
 
@@ -125,9 +126,9 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def warn(text: str) -> None:
+def warn(warning: Warning) -> None:
     """Write a warning to stderr."""
-    note(f"Warning: {text}")
+    note(f"Warning: {warning_text(warning)}")
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -10,7 +10,7 @@ from playhead.cli import complete, effects, executions, output, selecting
 from playhead.cli.command import ExecutionRef, Version, command
 from playhead.cli.output import counted
 from playhead.cli.session import Session, Usage
-from playhead.wording import left_out
+from playhead.wording import left_out, warning_text, worded
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import Deployment
@@ -95,7 +95,7 @@ async def make(s: Session, rt: Deployment, request: ReplayRequest, *, verify: bo
     s.interrupted = "stopped; a plan that is not complete publishes nothing"
     made = await rt.services.plan.create(request, verify=verify)
     if s.json:
-        output.emit(made)
+        output.emit(worded(made))
         return
     describe(made)
     if not made.would_refuse:
@@ -135,7 +135,7 @@ def describe(p: Plan) -> None:
         rows.append(("kept until", output.when(p.replayable_until)))
     if p.would_refuse:
         rows.append(("refused", f"the replay would repeat the effects of {', '.join(p.would_refuse)}"))
-    rows += [("warning", one) for one in p.warnings]
+    rows += [("warning", warning_text(one)) for one in p.warnings]
     for name, text in rows:
         output.line(f"  {name:<10} {text}")
     if p.config_diff:

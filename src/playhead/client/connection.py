@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
-from playhead.model import Page, Replay, StoredObject
+from playhead.model import Page, Replay, StoredObject, Warning
+from playhead.wording import warning_text
 
 if TYPE_CHECKING:
     from playhead.remote import RemoteServices
@@ -22,6 +24,11 @@ ReplayName = str | UUID | Replay
 """A replay: its batch id, the id of its execution, the last digits of one, `latest`, or a `Replay`."""
 
 _MOST_ON_A_PAGE: Final = 1000
+
+
+def warn(warning: Warning) -> None:
+    """Show a warning as a Python warning."""
+    warnings.warn(warning_text(warning), stacklevel=2)
 
 
 class Connection:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 
 from playhead import __version__
-from playhead.client.connection import Connection
+from playhead.client.connection import Connection, warn
 from playhead.envelope import Message
 from playhead.model import (
     AdapterInfo,
@@ -28,7 +27,7 @@ class DeploymentMethods(Connection):
         Raises:
             ConfigInvalid: with all faults in `diagnostics`, each with line and column.
         """
-        version, _ = await self._services.configs.apply(source, warnings.warn)
+        version, _ = await self._services.configs.apply(source, warn)
         return version
 
     async def validate(self, source: str | bytes) -> list[Diagnostic]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, get_args
 from uuid import UUID
 
-from playhead.client.connection import Connection, Name
+from playhead.client.connection import Connection, Name, warn
 from playhead.ids import now
 from playhead.model import (
     Compare,
@@ -132,7 +131,7 @@ class ExecutionMethods(Connection):
             require_code=require_code,
             changed_since=None if changed_since is None else await self._execution(changed_since),
             compare=compare,
-            warn=warnings.warn,
+            warn=warn,
         )
 
     async def wait(self, execution: Name = "latest", *, timeout: float | None = None) -> Execution:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
-import warnings
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Final
 from uuid import UUID
 
-from playhead.client.connection import Connection, Name, ReplayName
+from playhead.client.connection import Connection, Name, ReplayName, warn
 from playhead.ids import uuid7
 from playhead.model import (
     Canary,
@@ -27,6 +26,7 @@ from playhead.model import (
     WebhookDelivery,
 )
 from playhead.remote.services import RemoteServices
+from playhead.wording import worded
 
 _LOOK_SECONDS: Final = 0.5
 
@@ -117,7 +117,7 @@ class ReplayMethods(Connection):
             config_version=version,
             effects=effects,
         )
-        return await self._services.plan.create(request, verify=verify)
+        return worded(await self._services.plan.create(request, verify=verify))
 
     async def replay_plan(
         self,
@@ -152,7 +152,7 @@ class ReplayMethods(Connection):
 
     async def plans(self, *, limit: int | None = None) -> list[Plan]:
         """Return plans, newest first."""
-        return await self._collect(self._services.plan.list, limit)
+        return [worded(one) for one in await self._collect(self._services.plan.list, limit)]
 
     async def planned(self, plan: UUID | Plan, *, limit: int | None = None) -> list[PlannedObject]:
         """Return the objects of a plan, by key."""
@@ -163,11 +163,11 @@ class ReplayMethods(Connection):
         services = self._services
         if isinstance(services, RemoteServices):
             if detach:
-                return (await services.replay.start(request, warnings.warn)).replay
-            answer = await services.replay.execute(request, warnings.warn)
+                return (await services.replay.start(request, warn)).replay
+            answer = await services.replay.execute(request, warn)
             return await services.executions.replay(answer.replay_batch_id)
         if detach:
-            return (await services.replay.create(request, warnings.warn)).replay
+            return (await services.replay.create(request, warn)).replay
         from playhead.bootstrap import open_runtime
 
         assert self._settings
@@ -175,7 +175,7 @@ class ReplayMethods(Connection):
         try:
             # A process with a heartbeat, so that no other process takes the replay over.
             async with open_runtime(self._settings, kind="replay", creates_home=False) as runtime:
-                return await runtime.services.replay.execute(request, warnings.warn)
+                return await runtime.services.replay.execute(request, warn)
         finally:
             # The runtime adjusts the garbage collector for a process of Playhead, which this one is not.
             gc.set_threshold(*thresholds)

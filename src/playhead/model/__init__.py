@@ -131,9 +131,11 @@ from playhead.model.views import (
     StoredObject,
     WatchedExecution,
 )
+from playhead.model.warnings import CODE_WARNINGS, Warning
 from playhead.model.why import OUTCOMES, Outcome, Why, WhyExample, WhyRoute
 
 __all__ = [
+    "CODE_WARNINGS",
     "DAY",
     "EFFECTS_SKIPPED",
     "KEPT",
@@ -244,6 +246,7 @@ __all__ = [
     "Step",
     "StoredObject",
     "WaitsFor",
+    "Warning",
     "WatchedExecution",
     "WebhookDelivery",
     "Why",

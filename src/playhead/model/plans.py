@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playhead.model.code import Worker
 from playhead.model.replays import OnReplay
+from playhead.model.warnings import Warning
 
 PlanState = Literal["listing", "ready", "used", "expired", "failed"]
 MOST_DIFFERENCES: Final = 100
@@ -181,7 +182,7 @@ class Plan:
         config_diff: unified diff from the YAML of the source's config version to the version that will run;
             None if they are equal, or the source has none.
         workers: live processes that consume a route that is reached, with the adapters of these routes.
-        warnings: about these workers and their code, and about the objects.
+        warnings: about these workers and their code, about sinks, and about the objects.
     """
 
     plan_id: UUID
@@ -210,4 +211,4 @@ class Plan:
     replayable_until: str | None = None
     config_diff: str | None = None
     workers: list[Worker] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Warning] = field(default_factory=list)

@@ -221,6 +221,7 @@ class AdapterSpec:
         is_thread_safe: several threads may call one instance at once.
         batch: how many items one call takes at most; None: it takes one item, not a sequence.
         wait_seconds: how long an item waits for others of its batch.
+        is_sink: its rows replace those of earlier executions, in an index or a table that others read.
         returns: what its return annotation promises.
         code: fingerprint of the code that was loaded: that of its source, or name and version of its package.
             Set when the adapter is loaded.
@@ -241,6 +242,7 @@ class AdapterSpec:
     is_thread_safe: bool = False
     batch: int | None = None
     wait_seconds: float = 0.0
+    is_sink: bool = False
     returns: Returns = UNKNOWN
     code: str = ""
     source: str = ""
@@ -255,6 +257,7 @@ def adapter(
     thread_safe: bool = False,
     batch: int | None = None,
     wait_seconds: float = 0.1,
+    sink: bool = False,
 ) -> Callable[[F], F]:
     """Declare a function or class as an adapter. It is returned unchanged, so it can still be called.
 
@@ -269,6 +272,8 @@ def adapter(
         batch: the step takes `items`, a sequence of at most this number of items. With it, the `concurrency`
             of a route is the number of batches that a worker process handles at the same time.
         wait_seconds: how long an item waits at most for others of its batch, while fewer are available.
+        sink: the step writes rows that replace those of earlier executions, in an index or a table that
+            others read. Playhead warns before a replay of only some objects, or of older ones, into it.
 
     Raises:
         TypeError, ValueError: the declaration is invalid; the message states the correct form.
@@ -324,6 +329,7 @@ def adapter(
             is_thread_safe=thread_safe,
             batch=batch,
             wait_seconds=float(wait_seconds),
+            is_sink=sink,
             returns=read_annotation(
                 inspect.signature(step).return_annotation,
                 inspect.unwrap(step).__globals__ | scope,

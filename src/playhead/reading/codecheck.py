@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
 from playhead.errors import Conflict
-from playhead.model import AdapterCode, CodeNote, Config, Route, Worker, WorkerAdapter
+from playhead.model import AdapterCode, CodeNote, Config, Route, Warning, Worker, WorkerAdapter
+from playhead.model.warnings import CodeWarning
 from playhead.ports.catalog.code import Code
+from playhead.wording import warning_text
 
-Warn = Callable[[str], None]
+Warn = Callable[[Warning], None]
 """Called with each warning, before anything is recorded."""
 _SOURCE: Final = "sha256:"
-_MOST_NAMED: Final = 5
-_CHANGED: Final = "has changed since it was loaded by"
-_OTHER_HERE: Final = "this machine has another"
-_DIFFERENT: Final = "workers have loaded different code of adapter"
 
 
-def no_warning(_: str) -> None:
+def no_warning(_: Warning) -> None:
     """Ignore a warning."""
-
-
-def compares_code(warning: str) -> bool:
-    """Whether a warning is about code that differs from that of another worker, its file or this machine."""
-    return warning.startswith((_OTHER_HERE, _DIFFERENT)) or f" {_CHANGED} " in warning
 
 
 class CodeHere(Protocol):
@@ -90,7 +82,7 @@ class CodeCheck:
     def _codes_here(self, sources: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[CodeNote, str]]:
         return {source: found for source in sources if (found := self._here(*source))}
 
-    async def check(self, config: Config, entry: str, *, required: bool) -> list[str]:
+    async def check(self, config: Config, entry: str, *, required: bool) -> list[Warning]:
         """Return warnings about the code that would process messages in route `entry` and those after it.
 
         Raises:
@@ -100,12 +92,14 @@ class CodeCheck:
         routes = _from(config, entry)
         consumers = await self._consumers(routes)
         types = _types(routes)
-        found = list(_outdated(consumers, types)) + list(_different(consumers, types))
-        unknown = [] if self._works else list(_unconsumed(consumers, routes))
+        found = old_code(consumers, types)
+        unknown = [] if self._works else _unconsumed(consumers, routes)
         if required and (found or unknown):
+            texts = [warning_text(one) for one in found]
+            texts += [f"no worker consumes {queue}, so its code is unknown: start one" for queue in unknown]
             raise Conflict(
                 "code_differs",
-                f"{'; '.join([*found, *unknown])}. Nothing was recorded, because current code is required",
+                f"{'; '.join(texts)}. Nothing was recorded, because current code is required",
             )
         running: list[AdapterCode] = [one for worker in consumers for one in worker.adapters]
         running += self._loaded if self._works else ()
@@ -122,7 +116,7 @@ class CodeCheck:
     async def _consumers(self, routes: Sequence[Route]) -> list[Worker]:
         return [one for one in await self.workers() if _may_consume(one, routes)]
 
-    async def unversioned_here(self, types: Collection[str] | None = None) -> list[str]:
+    async def unversioned_here(self, types: Collection[str] | None = None) -> list[Warning]:
         """Return a warning for each source of this process that has changed, but not the adapters' versions.
 
         Args:
@@ -130,7 +124,7 @@ class CodeCheck:
         """
         return await self._unversioned(one for one in self._loaded if types is None or one.type in types)
 
-    async def _unversioned(self, adapters: Iterable[AdapterCode]) -> list[str]:
+    async def _unversioned(self, adapters: Iterable[AdapterCode]) -> list[Warning]:
         """Return the warnings about these adapters.
 
         An adapter has changed if it has run with other code and not yet with this one. A fingerprint covers
@@ -152,30 +146,40 @@ class CodeCheck:
         for one in sorted(current, key=lambda one: (one.type, one.version)):
             if (one.type, one.version) in versions and one not in recorded and one.code not in raised:
                 sources[one.code].append(one)
-        return [_unchanged_version(adapters) for adapters in sources.values()]
+        return [
+            Warning(
+                "version_unchanged",
+                adapters=[one.type for one in adapters],
+                detail=adapters[0].version if len(adapters) == 1 else "",
+            )
+            for adapters in sources.values()
+        ]
 
 
-def _unchanged_version(adapters: Sequence[AdapterCode]) -> str:
-    """Return the warning about the adapters of a source."""
-    if len(adapters) == 1:
-        return (
-            f"the source of adapter {adapters[0].type} has changed, but its version is still "
-            f"{json.dumps(adapters[0].version)}: raise the version in @adapter if its outputs change"
-        )
-    return (
-        f"the source of adapters {_listed([one.type for one in adapters])} has changed, but their versions "
-        "have not: raise the version in @adapter of those whose outputs change"
-    )
-
-
-def other_versions(workers: Sequence[Worker]) -> Iterator[str]:
+def other_versions(workers: Sequence[Worker]) -> Iterator[Warning]:
     """Yield a warning for each process that runs another version of Playhead than most others do."""
     versions = Counter(worker.version for worker in workers)
     if len(versions) > 1:
         [(usual, _)] = versions.most_common(1)
         for worker in workers:
             if worker.version != usual:
-                yield f"{_place(worker)} runs Playhead {worker.version}, the other workers {usual}"
+                yield Warning(
+                    "other_playhead", _place(worker), codes={worker.version: [_place(worker)]}, detail=usual
+                )
+
+
+def old_code(workers: Sequence[Worker], types: Collection[str] | None = None) -> list[Warning]:
+    """Return the warnings about workers whose code is not that of the source, or not that of other workers.
+
+    A worker has old code if the source that it has loaded has changed, or if this machine has another one. If
+    only the code of workers differs, it is not known which of them is current.
+
+    Args:
+        types: only these adapters; None: all.
+    """
+    outdated = list(_outdated(workers, types))
+    named = {kind for one in outdated for kind in one.adapters}
+    return outdated + [one for one in _different(workers, types) if one.subject not in named]
 
 
 def _types(routes: Sequence[Route]) -> set[str]:
@@ -197,11 +201,13 @@ def _may_consume(worker: Worker, routes: Sequence[Route]) -> bool:
     return any(route.queue in worker.queues for route in routes)
 
 
-def _unconsumed(consumers: Sequence[Worker], routes: Sequence[Route]) -> Iterator[str]:
-    """Yield a reason for each route whose code is unknown, because no process consumes its queue."""
-    for route in routes:
-        if route.steps and not any(_may_consume(one, [route]) for one in consumers):
-            yield f"no worker consumes {route.queue}, so its code is unknown: start one"
+def _unconsumed(consumers: Sequence[Worker], routes: Sequence[Route]) -> list[str]:
+    """Return the queues of routes with steps that no process consumes."""
+    return [
+        route.queue
+        for route in routes
+        if route.steps and not any(_may_consume(one, [route]) for one in consumers)
+    ]
 
 
 def _differing(workers: Sequence[Worker]) -> Iterator[tuple[str, str]]:
@@ -216,52 +222,37 @@ def _differing(workers: Sequence[Worker]) -> Iterator[tuple[str, str]]:
             yield from ((worker, kind) for workers_of in codes.values() for worker in workers_of)
 
 
-def _outdated(consumers: Sequence[Worker], types: set[str]) -> Iterator[str]:
+def _outdated(workers: Sequence[Worker], types: Collection[str] | None) -> Iterator[Warning]:
     """Yield a warning for each source whose code in processes is not that of the file or of this machine."""
-    names: dict[tuple[CodeNote, str], tuple[dict[str, None], set[str]]] = {}
-    for worker in consumers:
+    found: dict[tuple[CodeNote, str], tuple[dict[str, None], set[str]]] = {}
+    for worker in workers:
         for one in worker.adapters:
             note: CodeNote | None = next((note for note in one.notes if note != "differs"), None)
-            if note and one.type in types:
-                places, kinds = names.setdefault((note, _name(one.source)), ({}, set()))
+            if note and (types is None or one.type in types):
+                places, kinds = found.setdefault((note, _name(one.source)), ({}, set()))
                 places[_place(worker)] = None
                 kinds.add(one.type)
-    for (note, name), (places, kinds) in names.items():
-        subject, adapters = _listed(list(places)), ", ".join(sorted(kinds))
-        if note == "changed":
-            yield (
-                f"{name} {_CHANGED} {subject} (adapters: {adapters}). The old code "
-                "runs until they are restarted; with --reload, workers restart themselves"
-            )
-        else:
-            yield f"{_OTHER_HERE} {name} than {subject} (adapters: {adapters})"
+    for (note, name), (places, kinds) in found.items():
+        code: CodeWarning = "code_changed" if note == "changed" else "code_other_here"
+        yield Warning(code, name, sorted(kinds), list(places))
 
 
-def _different(consumers: Sequence[Worker], types: set[str]) -> Iterator[str]:
+def _different(workers: Sequence[Worker], types: Collection[str] | None) -> Iterator[Warning]:
     """Yield a warning for each adapter of which the processes have loaded different code."""
     codes: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for worker in consumers:
+    for worker in workers:
         for one in worker.adapters:
-            if one.type in types:
+            if types is None or one.type in types:
                 codes[one.type][one.code].append(_place(worker))
     for kind in sorted(codes):
         if len(codes[kind]) > 1:
-            shown = "; ".join(f"{_short(code)} in {_listed(at)}" for code, at in codes[kind].items())
-            yield f"{_DIFFERENT} {kind}: {shown}"
+            places = [place for at in codes[kind].values() for place in at]
+            yield Warning("code_differs", kind, [kind], places, codes=dict(codes[kind]))
 
 
 def _place(worker: Worker) -> str:
     return f"{worker.kind} {worker.pid} on {worker.host}"
 
 
-def _listed(places: Sequence[str]) -> str:
-    more = f" and {len(places) - _MOST_NAMED} more" if len(places) > _MOST_NAMED else ""
-    return ", ".join(places[:_MOST_NAMED]) + more
-
-
 def _name(source: str) -> str:
     return source.rpartition("/")[2]
-
-
-def _short(code: str) -> str:
-    return code[: len(_SOURCE) + 12] if code.startswith(_SOURCE) else code

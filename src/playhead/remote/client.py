@@ -30,7 +30,7 @@ from playhead.errors import (
     Unavailable,
 )
 from playhead.ids import parse_uuid
-from playhead.model import Diagnostic, Page, PlanDifference
+from playhead.model import Diagnostic, Page, PlanDifference, Warning
 from playhead.ports.tracer import OFF, Tracer
 from playhead.remote.form import WrongForm, read
 
@@ -141,7 +141,7 @@ class Client:
         content_type: str | None = None,
         seconds: float = ANSWER_SECONDS,
         query: Mapping[str, object] | None = None,
-        warn: Callable[[str], None] | None = None,
+        warn: Callable[[Warning], None] | None = None,
     ) -> T:
         """Send a POST request once, and return its answer.
 
@@ -181,7 +181,7 @@ class Client:
         content: bytes | AsyncIterator[bytes] | None = None,
         seconds: float = ANSWER_SECONDS,
         query: Mapping[str, object] | None = None,
-        warn: Callable[[str], None] | None = None,
+        warn: Callable[[Warning], None] | None = None,
     ) -> tuple[T, Mapping[str, str]]:
         """Send a POST request once, with these headers; see `post`. Returns the answer and its headers."""
         request = self._http.build_request(
@@ -210,7 +210,7 @@ class Client:
         lost: str,
         content: bytes,
         content_type: str,
-        warn: Callable[[str], None] | None = None,
+        warn: Callable[[Warning], None] | None = None,
     ) -> tuple[T, bool]:
         """Create an object unless it exists; see `post`. Returns the object, and whether it is new."""
         headers = {"Content-Type": content_type}
@@ -225,7 +225,7 @@ class Client:
         request: httpx.Request,
         form: type[T],
         lost: str | None,
-        warn: Callable[[str], None] | None = None,
+        warn: Callable[[Warning], None] | None = None,
     ) -> tuple[T, httpx.Response]:
         answer = await self._send(request, lost)
         await self._read_body(answer, lost)
@@ -233,7 +233,7 @@ class Client:
             self._refuse(answer, lost)
         if warn:
             for warning in answer.headers.get_list(WARNING_HEADER):
-                warn(unquote(warning))
+                warn(Warning("server", text=unquote(warning)))
         try:
             return read(form, answer.json()), answer
         except WrongForm as exc:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from playhead.keys import content_type_of, problem
-from playhead.model import PlannedRoute, PlanProblems, RatePace, ReplayRequest, Worker
+from playhead.model import PlannedRoute, PlanProblems, RatePace, ReplayRequest, Warning, Worker
 from playhead.ports.catalog import Configs
 from playhead.ports.catalog.configs import Loaded
 from playhead.reading.codecheck import CodeCheck, other_versions
@@ -21,8 +21,6 @@ from playhead.replay.survey import Surveyed
 _MOST_TYPES: Final = 100
 _OTHER_TYPES: Final = "other"
 _FIRST_KEYS: Final = 10
-NO_CONSUMER: Final = "no live worker consumes"
-"""How the warning about a queue without a worker begins."""
 
 
 def request_fields(request: ReplayRequest, found: Resolved) -> dict[str, Any]:
@@ -85,33 +83,31 @@ def _name(loaded: Loaded) -> str:
 
 async def workers_of(
     code: CodeCheck, found: Resolved, routes: Sequence[PlannedRoute]
-) -> tuple[list[Worker], list[str]]:
+) -> tuple[list[Worker], list[Warning]]:
     """Return the live processes that consume the routes that are reached, and warnings about them."""
     config = found.loaded.config
     reached = [config.routes[route.route] for route in routes if route.reached]
     workers = await code.consumers(reached)
-    warnings = list(await code.check(config, found.route, required=False))
-    warnings += other_versions(workers)
-    for route in reached:
-        if not route.external and not any(route.queue in worker.queues for worker in workers):
-            warnings.append(f"{NO_CONSUMER} {route.queue}; its messages wait until one starts")
-    return workers, warnings
+    warnings = [*await code.check(config, found.route, required=False), *other_versions(workers)]
+    consumed = {queue for worker in workers for queue in worker.queues}
+    return workers, warnings + [
+        Warning("no_consumer", route.queue)
+        for route in reached
+        if not route.external and route.queue not in consumed
+    ]
 
 
-def warnings_about(problems: PlanProblems, first_differing: str | None) -> Iterator[str]:
+def warnings_about(problems: PlanProblems, first_differing: str | None) -> Iterator[Warning]:
     """Yield a warning for each kind of objects that may not be processed.
 
     `first_differing` is the key of the first object whose bytes are not those of its record.
     """
     if problems.invalid_key:
-        yield f"the keys of {problems.invalid_key:,} objects are invalid: they become dead letters"
+        yield Warning("invalid_keys", count=problems.invalid_key)
     if problems.no_sidecar:
-        yield f"{problems.no_sidecar:,} objects have no sidecar"
+        yield Warning("no_sidecars", count=problems.no_sidecar)
     if problems.hash_differs:
-        yield (
-            f"objects whose bytes are missing, or are not those of their records: {problems.hash_differs:,}; "
-            f"the first is {first_differing}"
-        )
+        yield Warning("bytes_differ", count=problems.hash_differs, detail=first_differing or "")
 
 
 def seconds_for(request: ReplayRequest, objects: int, rate: float | None) -> float | None:

@@ -7,11 +7,11 @@ document replace all of them. Routes with an adapter whose repetition does harm 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from playhead.model import AdapterCode, Compare, Config, Execution, Route, RouteCode
+from playhead.model import AdapterCode, Compare, Config, Execution, Route, RouteCode, Warning
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.jobs import ReusableRoutes, Since
 
@@ -36,7 +36,7 @@ def reusable(
     replays: Sequence[Earlier],
     adapters: Mapping[str, AdapterSpec],
     compare: Compare,
-) -> tuple[Since, list[str]]:
+) -> tuple[Since, list[Warning]]:
     """Return what may be taken over, and why routes process items although the route before has not changed.
 
     Args:
@@ -61,9 +61,11 @@ def reusable(
         for route, (_, why) in reasons.items()
         if route in replayed
     }
-    sentences = {route: f"route {route} processes {items}: {why}" for route, (items, why) in reasons.items()}
     since = Since(earlier.execution.execution_id, routes, of_replays)
-    return since, list(_after_unchanged(config, sentences))
+    return since, [
+        Warning("not_taken_over", route, detail=": ".join(reasons[route]))
+        for route in _after_unchanged(config, reasons)
+    ]
 
 
 def _routes(
@@ -128,11 +130,11 @@ def _difference(
     )
 
 
-def _after_unchanged(config: Config, reasons: Mapping[str, str]) -> Iterator[str]:
-    """Yield the reasons of routes that receive results that are taken over, or inputs."""
+def _after_unchanged(config: Config, reasons: Container[str]) -> Iterator[str]:
+    """Yield the routes with a reason that receive results that are taken over, or inputs."""
     names = [config.entry]
     for name in names:
         if name in reasons:
-            yield reasons[name]
+            yield name
         else:
             names += [to for to in config.routes[name].to if to not in names]

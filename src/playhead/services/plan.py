@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final, Protocol
@@ -42,6 +42,7 @@ from playhead.replay import request as request_checks
 from playhead.replay.manifest import Digest, Item, pages_of, unpack
 from playhead.replay.request import Resolved
 from playhead.replay.selection import Selector, selector_of
+from playhead.replay.sinks import warnings_of
 from playhead.replay.survey import Survey, SurveyCatalog, Surveyed
 
 _READ_AT_ONCE: Final = 16
@@ -60,6 +61,7 @@ class PlanService:
         seconds: how long a replay can be started from a plan.
         most_objects: a plan with more objects fails.
         code: knows which code the workers have loaded; None: the plan shows no workers.
+        sinks: types of the adapters that are sinks.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class PlanService:
         seconds: float,
         most_objects: int,
         code: CodeCheck | None = None,
+        sinks: Collection[str] = (),
     ) -> None:
         self._catalog, self._broker, self._store = backends
         self._env = env
         self._seconds = seconds
         self._most_objects = most_objects
         self._code = code
+        self._sinks = sinks
         self._listing = Listing(backends.catalog, backends.store)
 
     # -- make --------------------------------------------------------------------------------------
@@ -161,7 +165,7 @@ class PlanService:
                 await self._env.sleep(_FAIL_AGAIN_SECONDS)
 
     async def _build(self, plan: Plan, request: ReplayRequest, found: Resolved, verify: bool) -> Plan:
-        plan = await self._described(plan, found)
+        plan = await self._described(plan, request, found)
         selector = await self._selector(request, found)
         survey = Survey(
             self._catalog,
@@ -218,7 +222,7 @@ class PlanService:
         )
         return finished
 
-    async def _described(self, plan: Plan, found: Resolved) -> Plan:
+    async def _described(self, plan: Plan, request: ReplayRequest, found: Resolved) -> Plan:
         """Return a plan with what would process its objects."""
         routes = plandetails.routes_of(found)
         workers, warnings = (
@@ -236,7 +240,7 @@ class PlanService:
             replayable_until=found.source.replayable_until,
             config_diff=await plandetails.config_diff(self._catalog, found),
             workers=workers,
-            warnings=warnings,
+            warnings=[*warnings, *await warnings_of(self._catalog, request, found, self._sinks)],
         )
 
     async def _selector(self, request: ReplayRequest, found: Resolved) -> Selector | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -31,6 +31,7 @@ from playhead.reading.listing import PAGE, Listing
 from playhead.replay import planned
 from playhead.replay import request as request_checks
 from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
+from playhead.replay.sinks import warnings_of
 
 _FIRST_CHECK_SECONDS = 0.002
 _CHECK_SECONDS = 0.1
@@ -56,6 +57,7 @@ class ReplayService:
         key_seconds: how long an Idempotency-Key is kept at least.
         code: compares the code of the workers; None: it is not compared.
         webhooks: checks the URLs of webhooks; None: no webhook is allowed.
+        sinks: types of the adapters that are sinks.
 
     Attributes:
         drives: the jobs that this process drives.
@@ -76,6 +78,7 @@ class ReplayService:
         key_seconds: float = DAY,
         code: CodeCheck | None = None,
         webhooks: Webhooks | None = None,
+        sinks: Collection[str] = (),
     ) -> None:
         self._catalog, self._broker, store = backends
         self._env = env
@@ -84,6 +87,7 @@ class ReplayService:
         self._key_seconds = key_seconds
         self._code = code
         self._webhooks = webhooks
+        self._sinks = sinks
         self._listing = Listing(backends.catalog, store)
         self.drives = Drives(backends, env, lease=lease, page=page, most=per_process, max_objects=max_objects)
         self.stopping = False
@@ -94,7 +98,7 @@ class ReplayService:
         """Check the request in the contract's order and record the replay. Nothing is published yet.
 
         A request with the key of an earlier one returns the replay of that one. `warn` is called with
-        warnings about the code of the workers.
+        warnings about the code of the workers, and about sinks.
 
         Raises:
             BadRequest: `invalid_idempotency_key`, `webhook_not_allowed`, `invalid_path`, `route_ambiguous`,
@@ -146,6 +150,8 @@ class ReplayService:
         if self._code:
             for warning in await self._code.check(loaded.config, route, required=request.require_code):
                 warn(warning)
+        for warning in await warnings_of(self._catalog, request, found, self._sinks):
+            warn(warning)
         # If the broker is unavailable, record nothing, so that the caller gets the error at once.
         await self._broker.check()
         if source.kind == "adopted":
@@ -228,7 +234,7 @@ class ReplayService:
         """Create a replay, drive it, and answer from its row, whichever process ends it.
 
         Args:
-            warn: called with warnings about the code of the workers.
+            warn: as for `create`.
             started: called when the replay is recorded.
 
         Raises what `create` raises, and `ReplayContinues` if the answer cannot be waited for.

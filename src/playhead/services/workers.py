@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from playhead.model import Page, Worker
+from playhead.model import Page, Warning, Worker
 from playhead.reading.codecheck import CodeCheck
 from playhead.reading.paging import list_of, page_of
 
@@ -15,7 +15,7 @@ class WorkersService:
     def __init__(self, code: CodeCheck) -> None:
         self._code = code
 
-    async def unversioned(self) -> Sequence[str]:
+    async def unversioned(self) -> Sequence[Warning]:
         """Return a warning for each adapter of this process whose source has changed, but not its version."""
         return await self._code.unversioned_here()
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from playhead.model import DeadLetterGroup, Health, Replay, ReplayState, Worker
 from playhead.web.links import link
+from playhead.web.oldcode import old_code
 from playhead.web.page import url
 from playhead.web.queues import QueueRow
 from playhead.web.render import capped, counted
-
-_MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,54 +130,11 @@ def of_replays(replays: Sequence[Replay]) -> Iterator[Need]:
 
 
 def of_workers(workers: Sequence[Worker]) -> Iterator[Need]:
-    """Yield an item for each source of which workers have not loaded the current code.
-
-    Then one for each adapter whose code differs between workers, unless its source is already named.
-    """
-    outdated: dict[tuple[str, str], tuple[dict[str, None], set[str]]] = {}
-    differing: dict[str, dict[str, None]] = defaultdict(dict)
-    for worker in workers:
-        if not worker.queues:
-            continue
-        place = f"{worker.kind} {worker.pid} on {worker.host}"
-        for one in worker.adapters:
-            note = next((note for note in one.notes if note != "differs"), None)
-            if note:
-                places, types = outdated.setdefault((note, one.source), ({}, set()))
-                places[place] = None
-                types.add(one.type)
-            elif one.notes:
-                differing[one.type][place] = None
-    named = set[str]()
-    for (kind_of, source), (places, types) in outdated.items():
-        named |= types
-        name = source.rpartition("/")[2]
-        adapters = ", ".join(sorted(types))
-        is_one = len(places) == 1
-        runs = f"{counted(len(places), 'worker')} {'runs' if is_one else 'run'}"
-        yield Need(
-            f"code.{kind_of}.{source}",
-            "warn",
-            f"{runs} old code of {name}"
-            if kind_of == "changed"
-            else f"{runs} another {name} than this server",
-            "",
-            f"{_listed(list(places))}; adapters: {adapters}. "
-            f"Restart {'it' if is_one else 'them'} to load the new code.",
-            [Step("Open the processes", "/system")],
-        )
-    for kind, places in differing.items():
-        if kind not in named:
-            yield Need(
-                f"code.differs.{kind}",
-                "warn",
-                f"Workers have loaded different code of adapter {kind}",
-                "",
-                f"{_listed(list(places))}. Any of them may receive a message.",
-                [Step("Open the processes", "/system")],
-            )
-
-
-def _listed(places: Sequence[str]) -> str:
-    more = f" and {len(places) - _MOST_NAMED} more" if len(places) > _MOST_NAMED else ""
-    return ", ".join(places[:_MOST_NAMED]) + more
+    """Yield an item for each source, or adapter, of which workers have not loaded the same current code."""
+    noted = [
+        replace(worker, adapters=[one for one in worker.adapters if one.notes])
+        for worker in workers
+        if worker.queues
+    ]
+    for one in old_code(noted):
+        yield Need(one.id, "warn", one.title, "", one.detail, [Step("Open the processes", "/system")])

@@ -1,4 +1,4 @@
-"""What a replay reaches: the routes below its target, and the workers that would process its messages."""
+"""What a replay reaches: the routes below its target."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from playhead.model import Counts, OnReplay, Pipeline, Plan, Worker, WorkerAdapter
+from playhead.model import Counts, OnReplay, Pipeline, Plan
 from playhead.web.pipelines import adapters_of
 
 _STRICTNESS: tuple[OnReplay, ...] = ("run", "skip", "refuse")
@@ -47,19 +47,6 @@ class Reach:
         """What the replay may do, and whether the config allows it."""
         least = _STRICTNESS.index(self.declared)
         return [(policy, at >= least) for at, policy in enumerate(_STRICTNESS)]
-
-
-@dataclass(frozen=True, slots=True)
-class StaleWorkers:
-    """Workers that have loaded other code of an adapter than the others, or than its file has now.
-
-    Attributes:
-        text: a sentence that names the workers and the adapters.
-        places: process and host of each.
-    """
-
-    text: str
-    places: Sequence[str]
 
 
 def reached(
@@ -117,35 +104,3 @@ def reached(
     if target in routes:
         visit(target, 0)
     return found
-
-
-def stale_workers(workers: Sequence[Worker]) -> list[StaleWorkers]:
-    """Return the stale workers, grouped. The code of the worker that started last counts as current."""
-    loaded: dict[str, list[tuple[Worker, WorkerAdapter]]] = defaultdict(list)
-    for worker in workers:
-        for one in worker.adapters:
-            loaded[one.type].append((worker, one))
-    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for kind in sorted(loaded):
-        last = max(loaded[kind], key=lambda pair: (pair[0].started_at, pair[1].version))[1]
-        old = [
-            (worker.worker_id, one)
-            for worker, one in loaded[kind]
-            if one.code != last.code or "changed" in one.notes or "other_here" in one.notes
-        ]
-        versions = sorted({one.version for _, one in old})
-        is_raised = last.version not in versions
-        name = f"{kind} {', '.join(versions)} (current: {last.version})" if is_raised else kind
-        if old:
-            groups[tuple(worker for worker, _ in old)].append(name)
-    return [_stale([one for one in workers if one.worker_id in ids], names) for ids, names in groups.items()]
-
-
-def _stale(workers: Sequence[Worker], adapters: Sequence[str]) -> StaleWorkers:
-    places = [f"{one.kind} {one.pid} on {one.host}" for one in workers]
-    subject = (
-        f"{places[0][0].upper()}{places[0][1:]} has" if len(places) == 1 else f"{len(places):,} workers have"
-    )
-    *first, last = adapters
-    names = f"{', '.join(first)} and {last}" if first else last
-    return StaleWorkers(f"{subject} old code of {names}", places)

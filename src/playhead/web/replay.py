@@ -73,7 +73,7 @@ async def start(ask: Ask) -> Answer:
             raise Conflict("plan_not_ready", "count the objects first: nothing was replayed")
         plan = await _planned(ask.services, identity, form)
         if plan and form.require_code != "0" and (stale := await stale_now(ask.services, plan)):
-            texts = "; ".join(one.text for one in stale)
+            texts = "; ".join(one.title for one in stale)
             advice = "Restart the workers, or clear “Start only if all workers run the current code”"
             raise Conflict("code_differs", f"nothing was replayed: {texts}. {advice}")
         opened = await ask.services.replay.start(form.to_replay(identity, key or str(uuid7())))

@@ -9,18 +9,27 @@ from typing import Final
 
 from playhead.errors import NotFound, PlanChanged, PlayheadError
 from playhead.ids import uuid7
-from playhead.model import ConfigVersion, Execution, Pipeline, Plan, PlanDifference, Replay, StageTotal
-from playhead.reading.codecheck import compares_code
-from playhead.replay.plandetails import NO_CONSUMER
+from playhead.model import (
+    CODE_WARNINGS,
+    ConfigVersion,
+    Execution,
+    Pipeline,
+    Plan,
+    PlanDifference,
+    Replay,
+    StageTotal,
+)
 from playhead.services import Services
 from playhead.web import textdiff
+from playhead.web.oldcode import OldCode, old_code
 from playhead.web.page import ApiCall, Crumb, Missing, Shown, or_missing, status_of
-from playhead.web.reaches import Reach, StaleWorkers, reached, stale_workers
+from playhead.web.reaches import Reach, reached
 from playhead.web.replayform import ReplayForm, body_of, command_of, plan_body
-from playhead.wording import left_out
+from playhead.wording import left_out, warning_text
 
 _MOST_EARLIER: Final = 3
 _MOST_VERSIONS: Final = 50
+_SHOWN_APART: Final = {*CODE_WARNINGS, "no_consumer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +113,7 @@ class ReplayView:
         left_out: what the plan leaves out, with the reasons.
         stale: workers with outdated code.
         unconsumed: reached routes that no live worker consumes.
-        code_warnings: warnings of the plan about workers and their code that `stale` does not repeat.
-        warnings: its warnings about the objects.
+        warnings: the other warnings of the plan.
         earlier: replays of the same stage into the same route, newest first.
         problem: why the form was not followed.
         key: Idempotency-Key of this page.
@@ -121,9 +129,8 @@ class ReplayView:
     target: Target = Target()
     plan: Plan | None = None
     left_out: Sequence[str] = ()
-    stale: Sequence[StaleWorkers] = ()
+    stale: Sequence[OldCode] = ()
     unconsumed: Sequence[str] = ()
-    code_warnings: Sequence[str] = ()
     warnings: Sequence[str] = ()
     earlier: Sequence[Replay] = ()
     problem: Problem | None = None
@@ -153,8 +160,6 @@ async def page(
         plan = None
     problem = _problem(error)
     target = await _target(services, form, source, pipeline, plan)
-    warnings = [one for one in plan.warnings if not one.startswith(NO_CONSUMER)] if plan else []
-    about_objects = warnings[len(warnings) - _of_objects(plan) :] if plan else []
     usable = plan is not None and plan.state == "ready" and not plan.would_refuse
     stale = await stale_now(services, plan) if plan else []
     if stale and not form.require_code:
@@ -169,10 +174,7 @@ async def page(
         left_out=left_out(plan) if plan else (),
         stale=stale,
         unconsumed=_unconsumed(plan) if plan else (),
-        code_warnings=[
-            one for one in warnings if one not in about_objects and not (stale and compares_code(one))
-        ],
-        warnings=[one for one in warnings if one in about_objects],
+        warnings=[warning_text(one) for one in plan.warnings if one.code not in _SHOWN_APART] if plan else (),
         earlier=await _earlier(services, form, source),
         problem=problem,
         key=str(uuid7()),
@@ -201,9 +203,9 @@ async def page(
     )
 
 
-async def stale_now(services: Services, plan: Plan) -> Sequence[StaleWorkers]:
-    """Return workers that would run a plan with outdated code. The plan has those of when it was made."""
-    return stale_workers(await services.plan.consumers(plan))
+async def stale_now(services: Services, plan: Plan) -> Sequence[OldCode]:
+    """Return workers that would run a plan with old code. The plan has those of when it was made."""
+    return old_code(await services.plan.consumers(plan))
 
 
 async def _totals(services: Services, form: ReplayForm, source: Execution) -> Sequence[StageTotal] | Missing:
@@ -214,14 +216,8 @@ async def _totals(services: Services, form: ReplayForm, source: Execution) -> Se
     return totals if isinstance(totals, Missing) else totals.stages
 
 
-def _of_objects(plan: Plan) -> int:
-    """Return how many warnings are about the objects: the last ones of a plan."""
-    problems = plan.problems
-    return sum(map(bool, (problems.invalid_key, problems.no_sidecar, problems.hash_differs)))
-
-
 def _unconsumed(plan: Plan) -> list[str]:
-    warned = {one.split(";")[0].removeprefix(f"{NO_CONSUMER} ") for one in plan.warnings}
+    warned = {one.subject for one in plan.warnings if one.code == "no_consumer"}
     return [one.route for one in plan.routes if one.reached and one.queue in warned]
 
 

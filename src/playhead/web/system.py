@@ -10,6 +10,7 @@ from typing import Final
 from playhead import __version__
 from playhead.model import Examination, Health, Worker
 from playhead.web.page import ROWS, ApiCall, Ask, Missing, Page, Shown, or_missing, url
+from playhead.wording import warning_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,11 @@ async def show(ask: Ask) -> Shown[SystemView]:
     if examine:
         examination = await services.doctor.examine()
         calls.append(ApiCall("/api/v1/system/doctor"))
+    texts = warnings if isinstance(warnings, Missing) else [warning_text(one) for one in warnings]
     if isinstance(workers, Missing):
-        return Shown("System", SystemView(health, workers, warnings, examination, None), calls)
+        return Shown("System", SystemView(health, workers, texts, examination, None), calls)
     next_url = url("/system", cursor=workers.next_cursor) if workers.next_cursor else None
-    return Shown("System", SystemView(health, workers.items, warnings, examination, next_url), calls)
+    return Shown("System", SystemView(health, workers.items, texts, examination, next_url), calls)
 
 
 PAGES: Final = (Page("/system", "system.html", show),)

@@ -23,6 +23,7 @@ from playhead.model import (
     PlanDifference,
     PlannedRoute,
     PlanProblems,
+    Warning,
     Worker,
     WorkerAdapter,
 )
@@ -249,6 +250,7 @@ def _decode(text: str) -> dict[str, Any]:
         found["left_out"] = LeftOut(**found["left_out"])
         found["problems"] = PlanProblems(**found["problems"])
         found["routes"] = [PlannedRoute(**one) for one in found["routes"]]
+        found["warnings"] = [Warning(**one) for one in found["warnings"]]
         found["workers"] = [
             Worker(**one | {"adapters": [WorkerAdapter(**adapter) for adapter in one["adapters"]]})
             for one in found["workers"]
