@@ -6,17 +6,17 @@ import hashlib
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
+import playhead
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
+from tests.waiting import eventually
 
 CONFIG = """
 version: "1.0"
@@ -45,6 +45,8 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.shell = Shell(folder, {"docs.yaml": CONFIG, "steps.py": steps("!"), "in/a.txt": "hello"})
         self.shell("config", "apply", "docs.yaml")
+        # Looks at live processes again and again, which a command for each look would slow down.
+        self.client = playhead.connect(self.shell.env["PLAYHEAD_HOME"])
 
     @property
     def code(self) -> str:
@@ -79,11 +81,17 @@ class Project:
     def loaded(self, kind: str = "worker") -> list[str]:
         """The code of the step in live processes of a kind."""
         return [
-            adapter["code"]
-            for process in self.shell.json("workers")["items"]
-            for adapter in process["adapters"]
-            if process["kind"] == kind and adapter["type"] == "shout"
+            adapter.code
+            for process in self.client.workers()
+            for adapter in process.adapters
+            if process.kind == kind and adapter.type == "shout"
         ]
+
+    def until_loaded(self, *codes: str, kind: str = "worker") -> None:
+        eventually(lambda: self.loaded(kind) == [*codes], f"{kind} with code {codes}")
+
+    def until_logged(self, words: str) -> None:
+        eventually(lambda: words in self.log, f"{words} in the log")
 
     def replayed(self, *flags: str) -> tuple[str, str]:
         """Replay the first stage of the run, wait, and return what the step returned, and stderr."""
@@ -93,24 +101,19 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
-
-
-def until(is_true: Callable[[], Any], log: Callable[[], str]) -> None:
-    end = time.monotonic() + DEADLINE_SECONDS
-    while not is_true():
-        assert time.monotonic() < end, log()
-        time.sleep(0.1)
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    with project.client:
+        yield project
 
 
 def test_an_edit_below_a_running_worker_is_reported_and_lineage_names_the_code_that_ran(project: Project):
     shell = project.shell
     old = project.code
     with project.process("worker"):
-        until(lambda: project.loaded() == [old], lambda: project.log)
+        project.until_loaded(old)
         assert shell("run", "docs.yaml", "in", "--detach")[0] == 0
-        until(lambda: shell.json("show", "latest")["status"] == "completed", lambda: project.log)
+        eventually(lambda: project.client.execution().status == "completed", "the run to end")
         project.edit(steps("?"))
 
         text, err = project.replayed()  # at once: before the worker has noticed it
@@ -119,10 +122,10 @@ def test_an_edit_below_a_running_worker_is_reported_and_lineage_names_the_code_t
         refused = shell("replay", "latest:run", "kept", "shout", "--require-code")
         assert (refused[0], "Error (code_differs)" in refused[2]) == (1, True)
         assert "changed: its source has changed" in shell("workers")[1]
-        until(lambda: "code_changed" in project.log, lambda: project.log)
+        project.until_logged("code_changed")
     with project.process("worker"):
-        until(lambda: project.loaded() == [project.code], lambda: project.log)
-        until(lambda: "version_unchanged" in project.log, lambda: project.log)
+        project.until_loaded(project.code)
+        project.until_logged("version_unchanged")
         text, err = project.replayed("--require-code")
         assert text == "hello?"
         assert 'the source of adapter shout has changed, but its version is still "1"' in err
@@ -176,29 +179,29 @@ def test_a_worker_with_reload_runs_the_new_code_also_after_a_syntax_error(projec
     count = int(processes)
     assert project.shell("run", "docs.yaml", "in")[0] == 0
     with project.process("worker", "--reload", "--processes", processes):
-        until(lambda: project.loaded() == [project.code] * count, lambda: project.log)
+        project.until_loaded(*[project.code] * count)
         project.edit(steps("?", version="2"))
-        until(lambda: project.loaded() == [project.code] * count, lambda: project.log)
+        project.until_loaded(*[project.code] * count)
         assert project.replayed()[0] == "hello?"
         project.edit("def (")
-        until(lambda: "code_invalid" in project.log, lambda: project.log)
+        project.until_logged("code_invalid")
         assert "SyntaxError" in project.log
         assert "Traceback" not in project.log
-        until(lambda: project.loaded() == [], lambda: project.log)
+        project.until_loaded()
         project.edit(steps("!!", version="3"))
-        until(lambda: project.loaded() == [project.code] * count, lambda: project.log)
+        project.until_loaded(*[project.code] * count)
         assert project.replayed()[0] == "hello!!"
 
 
 def test_a_server_with_reload_restarts_on_its_port_with_its_workers(project: Project):
     assert project.shell("run", "docs.yaml", "in")[0] == 0
     with project.process("serve", "--reload", "--port", "0", "--workers", "1") as server:
-        until(lambda: "listening on" in project.log, lambda: project.log)
+        project.until_logged("listening on")
         url = project.log.partition("listening on ")[2].split()[0]
-        until(lambda: project.loaded() == [project.code], lambda: project.log)
+        project.until_loaded(project.code)
         project.edit(steps("?", version="2"))
-        until(lambda: project.loaded() == [project.code], lambda: project.log)
-        until(lambda: project.loaded("serve") == [project.code], lambda: project.log)
+        project.until_loaded(project.code)
+        project.until_loaded(project.code, kind="serve")
         listed = {one["type"]: one for one in httpx.get(f"{url}/api/v1/adapters").json()["items"]}
         assert listed["shout"]["code"] == project.code
         assert project.replayed("--server", url)[0] == "hello?"
