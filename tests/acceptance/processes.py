@@ -38,12 +38,16 @@ SETTINGS: Mapping[str, str] = {
     "HEARTBEAT_SECONDS": "0.1",
     "LEASE_SECONDS": "1",
     "VISIBILITY_SECONDS": "2",
-    "SETTLE_SECONDS": "10",
+    "SETTLE_SECONDS": "60",
 }
-"""`PLAYHEAD_*` of every process of a deployment, unless it says otherwise."""
+"""`PLAYHEAD_*` of every process of a deployment, unless it says otherwise. A replay answers when its messages
+are confirmed, however long a busy broker takes for it."""
 
 DEADLINE_SECONDS = 60.0
 """For anything that is waited for. Far above what it takes: a busy machine must not fail a test."""
+
+LIVE: Mapping[str, str] = {"HEARTBEAT_SECONDS": "60"}
+"""For tests in which no worker dies: none is taken for dead either, however slow the machine is."""
 
 STEADY: Mapping[str, str] = {"HEARTBEAT_SECONDS": "0.5"}
 """For tests that count attempts: a process that is slow for a moment is not missed, and its work not done

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.acceptance.deployments import KINDS, Urls, open_server_deployment, own_servers
-from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, Process, open_deployment
+from tests.acceptance.processes import DEADLINE_SECONDS, LIVE, Deployment, Process, open_deployment
 from tests.servers import Missing, absent
 
 pytestmark = pytest.mark.slow
@@ -108,7 +108,7 @@ ON_SERVERS: Final = ("nats", "rabbitmq", "postgres")
 def whole_stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
     with ExitStack() as stack:
         if request.param == "sqlite":
-            yield Stand(stack.enter_context(open_deployment()))
+            yield Stand(stack.enter_context(open_deployment(**LIVE)))
             return
         kind = KINDS[request.param]
         try:
@@ -116,7 +116,7 @@ def whole_stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
         except Missing as exc:
             absent(exc)
         urls = Urls.of(kind, {name: server.url for name, server in servers.items()})
-        yield Stand(stack.enter_context(open_server_deployment(urls)))
+        yield Stand(stack.enter_context(open_server_deployment(urls, **LIVE)))
 
 
 @pytest.fixture
