@@ -46,7 +46,7 @@ are confirmed, however long a busy broker takes for it."""
 DEADLINE_SECONDS = 60.0
 """For anything that is waited for. Far above what it takes: a busy machine must not fail a test."""
 
-LIVE: Mapping[str, str] = {"HEARTBEAT_SECONDS": "60"}
+LIVE: Mapping[str, Any] = {"HEARTBEAT_SECONDS": "60"}
 """For tests in which no worker dies: none is taken for dead either, however slow the machine is."""
 
 STEADY: Mapping[str, str] = {"HEARTBEAT_SECONDS": "0.5"}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from playhead import Item, RateLimited, Reject, Retry, adapter
+from playhead.clock import ActiveClock
 from playhead.errors import MessageError
 from playhead.model import Condition, RateLimit, Route, Step
 from playhead.ports.adapter import AdapterSpec, spec_of
@@ -20,7 +21,7 @@ from playhead.steps.ratelimits import CallLimits
 from playhead.steps.slots import Slots
 from playhead.steps.timeouts import Job, TimedOut
 from playhead.testing import run_adapter
-from tests.lab import MemoryDeployment
+from tests.lab import Clock, MemoryDeployment
 from tests.unit.test_chain import CTX
 from tests.waiting import SECONDS, until
 
@@ -279,8 +280,7 @@ async def test_a_coroutine_that_hangs_is_cancelled():
     results = await run(chain, items(2))
 
     assert {type(one) for one in failed(results).values()} == {TimedOut}
-    await asyncio.sleep(0.01)
-    assert chain.hanging == 0
+    await until(lambda: chain.hanging == 0)
 
 
 async def test_a_suspected_poison_message_is_called_alone():
@@ -354,13 +354,15 @@ async def test_parts_that_a_condition_does_not_admit_keep_their_place():
 
 async def test_steps_without_batches_run_as_often_at_once_as_the_concurrency_allows():
     running, at_once = 0, [0]
+    clock, may_end = Clock(), threading.Semaphore(0)
 
     @adapter("slow")
     async def slow(item: Item) -> str:
         nonlocal running
         running += 1
         at_once.append(running)
-        await asyncio.sleep(0.1)
+        while not may_end.acquire(blocking=False):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
         running -= 1
         return item.text
 
@@ -369,12 +371,15 @@ async def test_steps_without_batches_run_as_often_at_once_as_the_concurrency_all
     steps = Steps(upper, batch=10)
     route = Route("r", "q", (Step("slow"), Step("plain")), stage="s", concurrency=2, timeout_seconds=0.5)
     chain = Chain(route, {"slow": spec, "plain": steps.spec})
-    slots: Slots[int] = Slots(20)
+    slots: Slots[int] = Slots(20, clock=ActiveClock(clock))
     for n, item in enumerate(items(20)):
         slots.submit(Job(n, partial(chain.run_async, item, CTX), 0.5, "async", is_async=True))
-    while slots.ended_count < 20:
+    for begun in range(2, 21, 2):
+        await until(lambda begun=begun: len(at_once) == 1 + begun)  # type: ignore[misc]
+        clock.advance(0.4)
         slots.expire()
-        await asyncio.sleep(0.05)
+        may_end.release(2)
+    await until(lambda: slots.ended_count == 20)
     slots.close()
     chain.close()
 

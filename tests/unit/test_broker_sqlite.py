@@ -29,11 +29,11 @@ async def broker(tmp_path: Path) -> AsyncIterator[SqliteBroker]:
 
 async def best_rounds_of(broker: SqliteBroker) -> int:
     """Publish, receive and acknowledge in a busy queue; returns how often that could be done in the best of
-    five half seconds."""
+    five times 0.2 s of this process. Other processes do not change that."""
     best = 0
     for _ in range(5):
-        count, until = 0, time.monotonic() + 0.5
-        while time.monotonic() < until:
+        count, until = 0, time.process_time() + 0.2
+        while time.process_time() < until:
             await broker.publish(dispatches(10, "busy"))
             await broker.ack(await broker.receive("busy", 10, wait=10))
             count += 1

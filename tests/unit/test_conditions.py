@@ -103,10 +103,10 @@ def test_content_types_are_compared_without_their_parameters():
 
 @pytest.mark.parametrize("pattern", [r"(\w+\s?)*", r"(a+)+b", r"(a|a)*b", r"(.*a){20}b"])
 def test_no_pattern_backtracks(pattern):
-    before = time.perf_counter()
+    before = time.process_time()
     admits = compile_condition(Condition("attributes.text", "matches", pattern))
     assert not admits(Item("x", b"", attributes={"text": "a" * 100_000 + "!"}))
-    assert time.perf_counter() - before < 5
+    assert time.process_time() - before < 5
 
 
 def test_the_pattern_library_is_imported_only_for_a_condition_with_a_pattern():
@@ -119,7 +119,7 @@ def test_the_pattern_library_is_imported_only_for_a_condition_with_a_pattern():
 
 @pytest.mark.parametrize("pattern", ["a" * 201, r"\pL" * 66, "(?=a)", r"(a)\1", "a{1001}"], ids=repr)
 def test_a_pattern_that_is_too_large_or_not_of_re2_is_refused_at_once(pattern):
-    before = time.perf_counter()
+    before = time.process_time()
     with pytest.raises(ValueError):
         compile_condition(Condition("path", "matches", pattern))
-    assert time.perf_counter() - before < 1
+    assert time.process_time() - before < 1

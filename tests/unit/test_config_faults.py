@@ -640,9 +640,9 @@ def test_the_patterns_of_a_config_compile_quickly():
     pattern = "(?i)" + "[!-\U0010ffff]" * 38
     step = "{{type: copy, condition: {{field: path, operator: matches, value: '{}'}}}}"
     steps = "".join(f"  r{n}: {{adapters: [{step.format(f'{pattern}{n}')}]}}\n" for n in range(600))
-    before = time.perf_counter()
+    before = time.process_time()
     found = faults(f'version: "1.0"\nname: n\nentry: r0\nroutes:\n{steps}')
-    assert time.perf_counter() - before < 20
+    assert time.process_time() - before < 20
     assert [f.message for f in found if f.code == "E308"] == [
         "a config has at most 100 different regular expressions"
     ] * 500

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from playhead.failures import group_number, group_of, group_text, pattern_of
+from tests.slowness import slowness
 
 TRACE = """Traceback (most recent call last):
   File "/work/playhead/steps/chain.py", line 7, in _call
@@ -52,9 +53,9 @@ def test_placeholders_replace_what_differs_between_similar_errors(error: str, pa
 
 def test_a_pattern_of_a_hostile_error_is_short_and_takes_no_time():
     for part in ("'", '"', "/a", "0x1a", "a1", "1.", "ab://", "-", "\\", "é1'"):
-        began = time.perf_counter()
+        began = time.process_time()
         assert len(pattern_of(part * 8_000)) <= 240
-        assert time.perf_counter() - began < 0.1
+        assert time.process_time() - began < 0.05 * slowness()
 
 
 def test_an_edit_elsewhere_in_the_file_of_an_adapter_or_another_folder_keeps_the_group():

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from playhead.globs import compile_glob
+from tests.slowness import slowness
 
 MATCHES = {
     "*.md": {"a.md", ".md"},
@@ -122,6 +123,6 @@ def test_a_glob_matches_what_trying_everything_finds(glob: str, path: str):
 )
 def test_no_glob_takes_long(glob: str, path: str):
     matches = compile_glob(glob)
-    began = time.perf_counter()
+    began = time.process_time()
     assert not matches(path)
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.1 * slowness()

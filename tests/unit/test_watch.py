@@ -174,7 +174,8 @@ async def test_a_slow_query_is_sent_less_often(site: Site):
 async def test_the_id_of_an_event_depends_only_on_its_state(site: Site):
     async def ids() -> list[str]:
         telling = asyncio.create_task(all_of((await service(site).execution(ONE)).tell(None)))
-        await asyncio.sleep(0.05)
+        looks = site.looks
+        await until(lambda: site.looks >= looks + 3)
         site.end()
         return [one.id for one in await telling if isinstance(one, StateEvent)]
 
@@ -204,7 +205,7 @@ async def test_routes_are_counted_once_for_each_change_and_for_all_watchers(site
 
 async def test_a_missing_execution_ends_without_an_end_event(site: Site):
     telling = asyncio.create_task(all_of((await service(site).execution(ONE)).tell(None)))
-    await asyncio.sleep(0.05)
+    await until(lambda: site.looks >= 3)
     site.now = None
     [only] = await telling
     assert isinstance(only, StateEvent)

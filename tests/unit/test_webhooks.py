@@ -117,7 +117,7 @@ async def test_cookies_are_not_kept():
 
 
 @contextlib.contextmanager
-def raw_server(answer: Callable[[socket.socket], None]):
+def raw_server(answer: Callable[[socket.socket], object]):
     """Yield the port of a server that handles one connection at a time."""
     import threading
 
