@@ -54,6 +54,17 @@ async def test_a_report_is_due_until_it_is_stored(playhead: Playhead):
     assert await playhead.get(f"replays/{batch}/report", revision=1) == stored
 
 
+async def test_only_a_report_that_has_failed_is_written_again(playhead: Playhead):
+    batch = await replayed(playhead, report=True)
+    await playhead.services.reports.write_due()
+    stored = await playhead.get(f"replays/{batch}/report")
+
+    answer = await playhead.http.post(f"/api/v1/replays/{batch}/report/write")
+
+    assert (answer.status_code, answer.json()) == (200, stored)
+    assert await error_of(playhead, f"replays/{uuid7()}/report/write", "POST") == (404, "replay_not_found")
+
+
 async def test_the_lines_of_a_report_are_streamed(playhead: Playhead):
     batch = await replayed(playhead, report=True)
     await playhead.services.reports.write_due()

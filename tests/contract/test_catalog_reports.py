@@ -203,6 +203,29 @@ async def test_a_report_that_was_claimed_too_often_is_given_up(catalog: Catalog,
     assert (report.state, report.error, await due(lab)) == ("failed", "disk full", [])
 
 
+async def test_an_abandoned_report_is_due_again_when_a_person_asks_for_it(catalog: Catalog, lab: Lab):
+    replay, _ = await ended(lab, "a.md")
+    batch = replay.replay_batch_id
+    assert not await catalog.ask_report_again(batch)
+    for _ in range(MOST):
+        await catalog.delay_report(await claimed(lab, replay), seconds=0, error="disk full")
+    await claim(lab, replay)
+
+    assert await catalog.ask_report_again(batch)
+
+    assert await due(lab) == [replay.execution_id]
+    for _ in range(MOST):
+        await catalog.delay_report(await claimed(lab, replay), seconds=0, error="disk full")
+    assert await claim(lab, replay) is None, "it has as many attempts as before"
+    assert await catalog.ask_report_again(batch)
+    held = await claimed(lab, replay)
+    assert await catalog.bind_report(held, part(held))
+    assert await catalog.store_report(held, [part(held)])
+    assert (await reported(lab, replay)).state == "stored"
+    assert not await catalog.ask_report_again(batch)
+    assert not await catalog.ask_report_again(lab.unknown())
+
+
 # -- reports: their lines --------------------------------------------------------------------------
 
 
@@ -271,7 +294,7 @@ async def test_objects_that_a_cancelled_replay_did_not_publish_are_cancelled(cat
     ]
 
 
-async def test_failures_below_an_object_are_counted_on_its_line(catalog: Catalog, lab: Lab):
+async def test_failures_below_an_object_are_counted(catalog: Catalog, lab: Lab):
     replay, dispatches = await published(lab, "a.md", "b.md")
     first, second = lab.ids(dispatches)
     children = await lab.work(first, lab.output("1.md"), lab.output("2.md"))
@@ -284,12 +307,10 @@ async def test_failures_below_an_object_are_counted_on_its_line(catalog: Catalog
         await lab.kill(identity)
     await catalog.end_executions()
 
-    lines = await lines_of(lab, replay)
-
-    assert [(row.work, row.failed_below, row.skipped_below) for row in lines] == [
-        ("completed", 1, 1),
-        ("completed", 1, 0),
-    ]
+    held = await claimed(lab, replay)
+    for limit in (1, 100):
+        pages = [page async for page in catalog.failures_below(held, limit=limit)]
+        assert sorted(one for page in pages for one in page) == [(1, 0, 1), (1, 1, 0), (2, 1, 0)]
 
 
 async def open_messages(lab: Lab, replay: Replay) -> list[UUID]:

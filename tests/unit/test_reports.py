@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from playhead.environment import Environment
-from playhead.errors import NotFound, StoreFull, store_unavailable
-from playhead.model import Replay
+from playhead.errors import NotFound, StoreFull, catalog_unavailable, store_unavailable
+from playhead.model import Replay, ReportLine
 from playhead.ports.catalog.jobs import Managed
+from playhead.ports.catalog.reports import ClaimedReport
 from playhead.ports.store import WriteResult
 from playhead.reading.listing import Listing
 from playhead.services.report import ReportService
-from tests.lab import LEASE, MemoryDeployment
+from tests.catalog_memory import MemoryCatalog
+from tests.lab import HEARTBEAT, LEASE, Clock, MemoryDeployment
 from tests.store_memory import MemoryStore
 
 
@@ -40,14 +42,30 @@ class FullStore(MemoryStore):
         return await super().write(groups, **options)
 
 
+class SlowCatalog(MemoryCatalog):
+    """A catalog that reads pages of up to `most` lines in time."""
+
+    most = 1
+
+    async def report_lines(self, held: ClaimedReport, *, after: int, limit: int) -> list[ReportLine]:
+        if limit > self.most:
+            raise catalog_unavailable("the statement took too long and was cancelled")
+        return await super().report_lines(held, after=after, limit=limit)
+
+
 class World(MemoryDeployment):
     """A replay of some objects that has ended, and the service that writes its report."""
 
+    catalog: SlowCatalog
     store: FullStore
     replay: Replay
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(store=FullStore())
+        clock = Clock()
+        super().__init__(
+            clock=clock, catalog=SlowCatalog(clock=clock, heartbeat_seconds=HEARTBEAT), store=FullStore()
+        )
+        self.catalog.most = 1_000
         self.reports = ReportService(
             self.catalog,
             self.store,
@@ -187,6 +205,38 @@ async def test_if_the_store_stays_full_only_the_report_fails(world: World):
     assert (await world.lab.replay(replay.replay_batch_id)).report == "failed"
     with pytest.raises(NotFound, match="'failed': the disk is full"):
         await world.reports.lines(replay.replay_batch_id)
+
+
+async def test_a_page_that_takes_too_long_is_read_again_in_halves():
+    world = World(page=8)
+    await world.ended(*PATHS)
+    world.catalog.most = 3
+    for _ in range(3):
+        await world.reports.write_due()
+        world.clock.advance(60)
+
+    assert len(await world.lines()) == len(PATHS)
+
+
+async def test_a_report_that_the_catalog_cannot_read_in_time_fails_for_this_reason_until_it_is_asked_for(
+    world: World,
+):
+    batch = (await world.ended("a.md")).replay_batch_id
+    world.catalog.most = 0
+    for _ in range(10):
+        await world.reports.write_due()
+        world.clock.advance(1_000)
+    failed = await world.reports.get(batch)
+    assert failed.state == "failed"
+    assert failed.error
+    assert "took too long" in failed.error
+
+    world.catalog.most = 1_000
+    assert (await world.reports.write_again(batch)).state == "writing"
+    await world.reports.write_due()
+
+    assert await world.state() == "stored"
+    assert (await world.reports.write_again(batch)).state == "stored", "it stays as it is"
 
 
 async def test_a_report_that_is_not_written_yet_has_no_lines(world: World):

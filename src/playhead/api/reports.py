@@ -49,6 +49,12 @@ async def get_report(replay_batch_id: BatchId, asked: Asked, revision: Revision 
     return await asked.reports.get(replay_batch_id, revision)
 
 
+@router.post("/{replay_batch_id}/report/write", responses=responses(*_NO_REPORT))
+async def write_report(replay_batch_id: BatchId, asked: Asked) -> Report:
+    """Write a report again that has failed, and return it. A report in any other state stays as it is."""
+    return await asked.reports.write_again(replay_batch_id)
+
+
 @router.get(
     "/{replay_batch_id}/report/lines",
     response_class=Response,

@@ -29,6 +29,9 @@ async def report(
     lines: Annotated[
         bool, typer.Option("--lines", help="Write the report itself: one JSON object per line and object.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Write the report of the last end again, if it has failed.")
+    ] = False,
 ) -> None:
     """Show the completion report of a replay, or write its lines."""
     async with s.open() as rt:
@@ -38,7 +41,8 @@ async def report(
                 with output.stdout() as stdout:
                     stdout.buffer.write(chunk)
             return
-        shown = await rt.services.reports.get(found, revision)
+        reports = rt.services.reports
+        shown = await (reports.write_again(found) if again else reports.get(found, revision))
     if s.json:
         output.emit(shown)
         return

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from playhead.model import Page, Report, WebhookDelivery
-from playhead.remote.client import Client
+from playhead.remote.client import HARMLESS, Client
 
 
 class RemoteReports:
@@ -17,6 +17,9 @@ class RemoteReports:
 
     async def get(self, batch: UUID, revision: int | None = None) -> Report:
         return await self._client.get(f"replays/{batch}/report", Report, revision=revision)
+
+    async def write_again(self, batch: UUID) -> Report:
+        return await self._client.post(f"replays/{batch}/report/write", Report, lost=HARMLESS)
 
     async def lines(self, batch: UUID, revision: int | None = None) -> AsyncIterator[bytes]:
         _, chunks = await self._client.stream(f"replays/{batch}/report/lines", revision=revision)

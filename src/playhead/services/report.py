@@ -10,7 +10,10 @@ The order of steps, and why each is right if the process is killed (`kill -9`) a
 The execution cannot change between the first row and the last one: if it is resumed, the last step stores
 nothing, and its next end has a report of its own.
 
-Memory holds one part and one page of rows, however many objects there are.
+Memory holds one part and one page of rows, and 8 bytes for each object if anything below an object failed or
+was skipped.
+
+Each new claim reads smaller pages, because a page may have taken longer than the catalog allows.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from array import array
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from hashlib import sha256
@@ -104,6 +108,15 @@ class ReportService:
             )
         return found
 
+    async def write_again(self, batch: UUID) -> Report:
+        """Let the report of the last end of a replay be written again, if it has failed.
+
+        Raises:
+            NotFound: `replay_not_found`, `report_not_found`.
+        """
+        await self._catalog.ask_report_again(batch)
+        return await self.get(batch)
+
     async def lines(self, batch: UUID, revision: int | None = None) -> AsyncIterator[bytes]:
         """Return the lines of a stored report, in chunks of bytes.
 
@@ -167,11 +180,9 @@ class ReportService:
         except _EpochRaised:
             return
         except PlayheadError as exc:
-            # Only the report fails. If the catalog is unavailable, the lease expires.
-            if exc.code.startswith("catalog_"):
-                raise
+            # Only the report fails. If the catalog is unavailable, this raises, and the lease expires.
             events.emit(events.REPORT_DELAYED, logging.WARNING, **about, detail=exc.detail)
-            seconds = _FIRST_DELAY_SECONDS * 2 ** (held.epoch - 1)
+            seconds = _FIRST_DELAY_SECONDS * 2 ** _repetition(held)
             await self._catalog.delay_report(held, seconds=seconds, error=exc.detail)
             return
         faults.reach("report.stored")
@@ -182,16 +193,23 @@ class ReportService:
         lines = size = 0
         text: list[bytes] = []
         after = 0
+        limit = max(self._page >> _repetition(held), 1)
+        failed, skipped = _Counts(), _Counts()
+        async for some in self._catalog.failures_below(held, limit=limit):
+            for below in some:
+                failed.add(below.ordinal, below.failed)
+                skipped.add(below.ordinal, below.skipped)
         while True:
-            page = await self._catalog.report_lines(held, after=after, limit=self._page)
-            for line in map(_encoded, page):
+            page = await self._catalog.report_lines(held, after=after, limit=limit)
+            for ordinal, one in enumerate(page, after + 1):
+                line = _encoded(one, failed.of(ordinal), skipped.of(ordinal))
                 text.append(line)
                 lines, size = lines + 1, size + len(line)
                 if lines == self._part_lines or size >= self._part_bytes:
                     parts.append(await self._write_part(held, len(parts) + 1, lines, b"".join(text)))
                     lines = size = 0
                     text.clear()
-            if len(page) < self._page:
+            if len(page) < limit:
                 break
             after += len(page)
         if text:
@@ -211,14 +229,35 @@ class ReportService:
         return part
 
 
-def _encoded(line: ReportLine) -> bytes:
+def _repetition(held: ClaimedReport) -> int:
+    """Return how often the report was claimed before, since it was due or asked for."""
+    return (held.epoch - 1) % _MOST_CLAIMS
+
+
+class _Counts:
+    """A number for each object, in 4 bytes."""
+
+    def __init__(self) -> None:
+        self._counts = array("I")
+
+    def add(self, ordinal: int, number: int) -> None:
+        if number:
+            missing = ordinal + 1 - len(self._counts)
+            self._counts.frombytes(bytes(self._counts.itemsize * max(missing, 0)))
+            self._counts[ordinal] += number
+
+    def of(self, ordinal: int) -> int:
+        return self._counts[ordinal] if ordinal < len(self._counts) else 0
+
+
+def _encoded(line: ReportLine, failed_below: int, skipped_below: int) -> bytes:
     fields = {
         "key": line.key,
         "correlation_id": str(line.correlation_id),
         "outcome": line.outcome,
         "work": line.work,
-        "failed_below": line.failed_below,
-        "skipped_below": line.skipped_below,
+        "failed_below": failed_below,
+        "skipped_below": skipped_below,
         "error": asdict(line.error) if line.error else None,
     }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -316,6 +316,7 @@ _CONTROLS: Final[dict[str, Callable[[Ask, UUID], Awaitable[object]]]] = {
     "withdraw": _withdraw,
     "pace": _set_pace,
     "send": _send_again,
+    "report": lambda ask, batch: ask.services.reports.write_again(batch),
 }
 
 

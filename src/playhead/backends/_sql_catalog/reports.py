@@ -7,21 +7,24 @@ resume it, so a transaction that holds the shared lock finds it ended until it c
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Final, Literal
 from uuid import UUID
 
+from playhead.backends._sql_catalog import counts
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none, storable
 from playhead.backends._sql_catalog.options import Options
 from playhead.backends._sql_catalog.replays import ReplaysPart
+from playhead.backends._sql_catalog.rows import ABOVE_ALL
 from playhead.backends.sql import CANCELLED, DEAD, SKIPPED, UNCERTAIN
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment, uuid7
 from playhead.keys import REPLAY_STAGE, content_type_of
 from playhead.model import Problem, ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
-from playhead.ports.catalog.reports import ClaimedDelivery, ClaimedReport, WrittenPart
+from playhead.ports.catalog.reports import Below, ClaimedDelivery, ClaimedReport, WrittenPart
 
 _NOT_PUBLISHED: Final = ("publish_refused", "invalid_key")
 _END_EVENTS: Final[dict[str, ReplayEvent]] = {
@@ -91,15 +94,15 @@ class ReportsPart(ReplaysPart):
                 return None
             await db.run(SQL.insert_report, execution=n, revision=revision)
             row = await db.row(SQL.lock_report, execution=n, revision=revision, lease=lease)
-            if row is None or not row[1]:
+            if row is None or not row[2]:
                 return None
-            epoch, _, error = row
+            epoch, claims, _, error = row
             await db.run(SQL.supersede_reports, execution=n, revision=revision)
             await db.run(SQL.supersede_parts, **_below(folder))
             gone = await self._pruned_at(db, n)
             if gone:
                 error = f"objects of the execution were pruned on {gone}"
-            if gone or epoch >= most:
+            if gone or claims >= most:
                 why = error or "the processes that wrote it ended before it was stored"
                 await self._end_report(db, n, revision, "failed", error=why)
                 return None
@@ -116,15 +119,24 @@ class ReportsPart(ReplaysPart):
         await self._db.write(lambda db: db.run(SQL.delay_report, **given, **_token(held)))
 
     async def report_lines(self, held: ClaimedReport, *, after: int, limit: int) -> list[ReportLine]:
-        async def find(db: Session) -> list[ReportLine]:
-            rows = await db.rows(SQL.report_rows, execution=held.n, after=after, limit=limit)
-            below: dict[tuple[int, int], int] = {}
-            if rows:
-                found = await db.rows(SQL.report_below, above=[row[0] for row in rows])
-                below = {(root, state): count for root, state, count in found}
-            return [_report_line(row, below) for row in rows]
+        given = {"execution": held.n, "after": after, "limit": limit}
+        rows = await self._db.read(lambda db: db.rows(SQL.report_rows, **given))
+        return [_report_line(row) for row in rows]
 
-        return await self._db.read(find)
+    async def failures_below(self, held: ClaimedReport, *, limit: int) -> AsyncIterator[list[Below]]:
+        # From the dead and skipped rows upward: a large fan-out has few of them, and millions of others.
+        text = await self._db.read(lambda db: db.value(SQL.final_counts, execution=held.n))
+        for lane, state in counts.decode(text) if text else {}:
+            given = {"execution": held.n, "lane": lane, "state": state, "limit": limit}
+            before: int | None = ABOVE_ALL if state in (DEAD, SKIPPED) else None
+            while before is not None:
+                page = partial(_page_below, {**given, "before": before})
+                *roots, (_, count, last) = await self._db.read(page)
+                yield [
+                    Below(ordinal, number, 0) if state == DEAD else Below(ordinal, 0, number)
+                    for ordinal, number, _ in roots
+                ]
+                before = last if count == limit else None
 
     async def bind_report(self, held: ClaimedReport, part: WrittenPart) -> bool:
         async def bind(db: Session) -> bool:
@@ -181,6 +193,20 @@ class ReportsPart(ReplaysPart):
         given = {"state": state, "parts": described, "error": error}
         await db.run(SQL.end_report, execution=n, revision=revision, **given)
         await db.run(SQL.settle_report, execution=n)
+
+    async def ask_report_again(self, batch: UUID) -> bool:
+        async def ask(db: Session) -> bool:
+            row = await db.row(SQL.report_of_batch, batch=batch)
+            if row is None:
+                return False
+            n, revision, _ = row
+            await self._share(db, [n])
+            if not await db.run(SQL.ask_report_again, execution=n, revision=revision):
+                return False
+            await db.run(SQL.report_is_due, execution=n)
+            return True
+
+        return await self._db.write(ask)
 
     async def report(self, batch: UUID, revision: int | None = None) -> Report | None:
         async def find(db: Session) -> Report | None:
@@ -262,8 +288,12 @@ def _below(folder: str) -> dict[str, str]:
     return {"first": f"{folder}/", "last": f"{folder}0"}
 
 
-def _report_line(row: Row, below: dict[tuple[int, int], int]) -> ReportLine:
-    n, key, cid, state, code, error, attempt, is_unconfirmed = row
+async def _page_below(given: Mapping[str, int], db: Session) -> list[Row]:
+    return await db.rows(SQL.report_below, **given)
+
+
+def _report_line(row: Row) -> ReportLine:
+    key, cid, state, code, error, attempt, is_unconfirmed = row
     outcome: Literal["published", "failed", "cancelled", "uncertain"] = "published"
     work: Literal["completed", "failed", "cancelled", "skipped", "uncertain"] = "completed"
     if state == DEAD:
@@ -283,8 +313,8 @@ def _report_line(row: Row, below: dict[tuple[int, int], int]) -> ReportLine:
         correlation_id=as_uuid(cid),
         outcome=outcome,
         work=work,
-        failed_below=below.get((n, DEAD), 0),
-        skipped_below=below.get((n, SKIPPED), 0),
+        failed_below=0,
+        skipped_below=0,
         error=Problem(code, error or "") if state == DEAD else None,
     )
 

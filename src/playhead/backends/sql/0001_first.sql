@@ -155,6 +155,7 @@ CREATE TABLE reports (
   revision    integer NOT NULL,
   state       text COLLATE "C" NOT NULL,   -- writing, stored, superseded or failed
   epoch       integer NOT NULL DEFAULT 0,  -- how often a process has begun to write it
+  asked_at    integer NOT NULL DEFAULT 0,  -- the epoch at which a person asked for it again
   owner       text COLLATE "C",
   lease_until double precision NOT NULL DEFAULT 0,
   parts       text NOT NULL DEFAULT '[]',  -- JSON: [key, lines, bytes, SHA-256] of each

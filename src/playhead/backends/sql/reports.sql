@@ -27,7 +27,7 @@ INSERT INTO reports (execution, revision, state) VALUES (:execution, :revision, 
 
 -- name: lock_report
 -- A report that is being written, or is free.
-SELECT r.epoch, r.lease_until <= playhead_now() OR r.lease_until > playhead_now() + 2 * :lease::float8, r.error
+SELECT r.epoch, r.epoch - r.asked_at, r.lease_until <= playhead_now() OR r.lease_until > playhead_now() + 2 * :lease::float8, r.error
 FROM reports r WHERE r.execution = :execution AND r.revision = :revision AND r.state = 'writing' FOR UPDATE
 
 -- name: take_report
@@ -62,31 +62,44 @@ WHERE r.execution = :execution AND r.revision = :revision AND r.epoch = :epoch A
 
 -- name: report_rows
 -- Rows of the listing, in its order, with what decides their outcome.
-SELECT m.n, m.object_key, m.id, m.state, m.error_code, m.error, m.attempt,
+SELECT m.object_key, m.id, m.state, m.error_code, m.error, m.attempt,
   m.published IS NOT DISTINCT FROM {UNANSWERED} OR (m.published IS NULL AND m.ordinal > j.watermark)
 FROM jobs j JOIN messages m /* INDEXED BY messages_by_ordinal */ ON m.execution = j.execution
 WHERE j.execution = :execution AND m.ordinal > :after ORDER BY m.ordinal LIMIT :limit
 
+-- name: final_counts
+-- The counts of an execution that has ended.
+SELECT e.counts FROM executions e WHERE e.n = :execution AND e.settled
+
 -- name: report_below (postgresql)
--- How many rows below each of these are dead or skipped. OFFSET keeps each step a lookup in the index.
-WITH RECURSIVE below (root, n, state) AS (
-  SELECT above.n, c.n, c.state FROM unnest(:above::bigint[]) AS above (n)
-  CROSS JOIN LATERAL (SELECT m.n, m.state FROM messages m WHERE m.parent = above.n OFFSET 0) c
+-- For a page of rows of one state, newest first: how many are below each root, by its ordinal. The last row has the
+-- smallest number of the page. OFFSET keeps each step a lookup in the index.
+WITH RECURSIVE page AS MATERIALIZED (
+  SELECT m.n, m.parent FROM messages m
+  WHERE m.execution = :execution AND m.state = :state AND m.lane = :lane AND -m.n > -:before::bigint
+  ORDER BY -m.n LIMIT :limit
+), above (parent, ordinal) AS (
+  SELECT p.parent, NULL::bigint FROM page p WHERE p.parent IS NOT NULL
   UNION ALL
-  SELECT b.root, c.n, c.state FROM below b
-  CROSS JOIN LATERAL (SELECT m.n, m.state FROM messages m WHERE m.parent = b.n OFFSET 0) c
+  SELECT up.parent, up.ordinal FROM above a
+  CROSS JOIN LATERAL (SELECT m.parent, m.ordinal FROM messages m WHERE m.n = a.parent OFFSET 0) up
 )
-SELECT root, state, count(*) FROM below WHERE state IN ({DEAD}, {SKIPPED}) GROUP BY root, state
+SELECT a.ordinal, count(*), NULL::bigint FROM above a WHERE a.parent IS NULL AND a.ordinal IS NOT NULL GROUP BY a.ordinal
+UNION ALL SELECT NULL, count(*), min(p.n) FROM page p
 
 -- name: report_below (sqlite)
 -- The same; CROSS JOIN keeps the order.
-WITH RECURSIVE below (root, n, state) AS (
-  SELECT above.value, m.n, m.state FROM json_each(:above::bigint[]) above
-  CROSS JOIN messages m INDEXED BY messages_children ON m.parent = above.value
+WITH RECURSIVE page AS MATERIALIZED (
+  SELECT m.n, m.parent FROM messages m INDEXED BY messages_by_state
+  WHERE m.execution = :execution AND m.state = :state AND m.lane = :lane AND m.n < :before
+  ORDER BY m.n DESC LIMIT :limit
+), above (parent, ordinal) AS (
+  SELECT p.parent, NULL FROM page p WHERE p.parent IS NOT NULL
   UNION ALL
-  SELECT b.root, m.n, m.state FROM below b CROSS JOIN messages m INDEXED BY messages_children ON m.parent = b.n
+  SELECT m.parent, m.ordinal FROM above a CROSS JOIN messages m ON m.n = a.parent
 )
-SELECT root, state, count(*) FROM below WHERE state IN ({DEAD}, {SKIPPED}) GROUP BY root, state
+SELECT a.ordinal, count(*), NULL FROM above a WHERE a.parent IS NULL AND a.ordinal IS NOT NULL GROUP BY a.ordinal
+UNION ALL SELECT NULL, count(*), min(p.n) FROM page p
 
 -- name: bind_part
 -- The key of a part. A repeated request has the same part.
@@ -108,6 +121,15 @@ WHERE execution = :execution AND revision = :revision AND epoch = :epoch AND sta
 -- The report is stored, or given up.
 UPDATE reports SET state = :state, parts = :parts, error = :error, owner = NULL
 WHERE execution = :execution AND revision = :revision
+
+-- name: ask_report_again
+-- A report that was abandoned is due now.
+UPDATE reports SET state = 'writing', asked_at = epoch, lease_until = 0, error = NULL
+WHERE execution = :execution AND revision = :revision AND state = 'failed'
+
+-- name: report_is_due
+-- A report is due until it is stored or abandoned.
+UPDATE jobs SET report = 1 WHERE execution = :execution
 
 -- name: settle_report
 -- No report is due until the execution ends again.

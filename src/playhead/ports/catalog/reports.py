@@ -15,7 +15,7 @@ process claims a delivery before it sends it. So each is sent at least once, alw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -44,6 +44,14 @@ class WrittenPart(NamedTuple):
     lines: int
     size: int
     sha256: bytes
+
+
+class Below(NamedTuple):
+    """Numbers of dead and of skipped messages below the object at this place of the listing."""
+
+    ordinal: int
+    failed: int
+    skipped: int
 
 
 class ClaimedDelivery(NamedTuple):
@@ -77,7 +85,8 @@ class Reports(Protocol):
         """Claim the report of the last end of an execution; None if it is not due.
 
         Parts that an earlier holder has bound are superseded: they will never be stored. A report that was
-        claimed `most` times becomes `failed`, and so does that of an execution of which objects were pruned.
+        claimed `most` times since it was due, or was asked for, becomes `failed`. So does that of an
+        execution of which objects were pruned.
         """
         ...
 
@@ -86,7 +95,16 @@ class Reports(Protocol):
         ...
 
     async def report_lines(self, held: ClaimedReport, *, after: int, limit: int) -> list[ReportLine]:
-        """Return the lines after the first `after` ones, in the order of the listing."""
+        """Return the lines after the first `after` ones, in the order of the listing. What is below them is
+        not counted; see `failures_below`."""
+        ...
+
+    def failures_below(self, held: ClaimedReport, *, limit: int) -> AsyncIterator[list[Below]]:
+        """Yield what is below the objects, in pages of up to `limit` dead or skipped messages.
+
+        An object may be on several pages, and its numbers are added up. No page depends on the number of
+        other messages.
+        """
         ...
 
     async def bind_report(self, held: ClaimedReport, part: WrittenPart) -> bool:
@@ -103,6 +121,10 @@ class Reports(Protocol):
 
     async def delay_report(self, held: ClaimedReport, *, seconds: float, error: str) -> None:
         """Release a report that cannot be written now. It is due again after `seconds`."""
+        ...
+
+    async def ask_report_again(self, batch: UUID) -> bool:
+        """Make the report of the last end of a replay due again. False unless it is `failed`."""
         ...
 
     async def report(self, batch: UUID, revision: int | None = None) -> Report | None:
