@@ -25,6 +25,8 @@ _FIRST_KEYS: Final = 10
 
 def request_fields(request: ReplayRequest, found: Resolved) -> dict[str, Any]:
     """Return the fields of a request as a plan shows them: those that were given, with resolved values."""
+    # Its replay inherits again what is carried on.
+    decided = {name: value for name, value in found.effects.items() if not effects.is_carried(name)}
     fields: dict[str, Any] = {
         "from_execution_id": request.from_execution_id,
         "from_stage": request.from_stage,
@@ -32,8 +34,7 @@ def request_fields(request: ReplayRequest, found: Resolved) -> dict[str, Any]:
         "to_route": request.to_route,
         "config_version": found.loaded.version.version,
         **(asdict(found.selection) if found.selection else {}),
-        "effects": {name: value for name, value in found.effects.items() if not effects.is_carried(name)}
-        or None,
+        "effects": decided or None,
         "pace": asdict(request.pace) if request.pace else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
