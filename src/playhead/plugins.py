@@ -13,14 +13,61 @@ import sysconfig
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import CodeType, ModuleType
+from typing import Any, Final
 
 from playhead import __version__, sourcecode
 from playhead.errors import CannotStart
 from playhead.ports.adapter import AdapterSpec, collect
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles the source of a module and reads no `.pyc` file.
+
+    Python compares only the size and time of a source with those in the `.pyc`. So it may run code that the
+    fingerprint of the source does not describe.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+class _CoveredCode:
+    """Finds the modules that a fingerprint covers, and loads them from source."""
+
+    def __init__(self) -> None:
+        self._files: set[str] = set()
+        self._names: set[str] = set()
+
+    def read(self, root: sourcecode.CodeRoot) -> str:
+        """Return the fingerprint of a root. From now on, its modules are loaded from source."""
+        found = sourcecode.read(root)
+        for file in map(Path, found.files):
+            self._files.add(str(file))
+            self._names.add(file.parent.name if file.name == "__init__.py" else file.stem)
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        return found.code
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name.rpartition(".")[2] not in self._names:
+            return None
+        others = (one for one in sys.meta_path if one is not self)
+        spec = next((found for one in others if (found := one.find_spec(name, path, target))), None)
+        if spec and spec.origin and type(spec.loader) is SourceFileLoader:
+            file = str(sourcecode.absolute(spec.origin))
+            if file in self._files:
+                spec.loader = _FromSource(name, file)
+        return spec
+
+
+_COVERED: Final = _CoveredCode()
 
 
 def load_built_in(modules: Iterable[ModuleType]) -> Mapping[str, AdapterSpec]:
@@ -50,7 +97,7 @@ def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, A
     for name in named:
         root = sourcecode.root_of(name)
         # Before the import: if the file changes meanwhile, it is noticed as changed.
-        code = sourcecode.read(root).code if root else ""
+        code = _COVERED.read(root) if root else ""
         module = _load_file(Path(name), root) if name.endswith(".py") else _import(name)
         found = _collect(module, name)
         if not found:
@@ -93,7 +140,7 @@ def _by_name(specs: Iterable[AdapterSpec]) -> Mapping[str, AdapterSpec]:
 def _from_entry_point(point: Any) -> list[AdapterSpec]:
     where = f"entry point {point.name} = {point.value}"
     root = sourcecode.root_of(point.module) if _is_editable(point.dist) else None
-    code = sourcecode.read(root).code if root else f"{point.dist.name} {point.dist.version}"
+    code = _COVERED.read(root) if root else f"{point.dist.name} {point.dist.version}"
     try:
         target = point.load()
     except Exception as exc:
@@ -128,7 +175,7 @@ def _load_file(path: Path, root: sourcecode.CodeRoot | None) -> ModuleType:
     name = f"playhead_steps_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, where)
+    spec = importlib.util.spec_from_file_location(name, where, loader=_FromSource(name, str(where)))
     if root is None or spec is None or spec.loader is None:
         raise CannotStart("adapters_invalid", f"setting adapters: there is no file {path}")
     # A file may import its neighbours. They come last: a `queue.py` must not replace that of Python.

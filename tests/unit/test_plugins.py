@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import py_compile
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from playhead import Item
 from playhead.bootstrap import load_adapters
 from playhead.errors import CannotStart
 from playhead.settings import Settings
+from playhead.testing import run_adapter
 from tests.acceptance.pages import FENCE, ROOT
 
 GROUP = "playhead.adapters"
@@ -135,3 +139,29 @@ def test_a_module_with_the_name_of_an_installed_one_is_refused(folders):
 
     with pytest.raises(CannotStart, match="finds another numbers first"):
         load_adapters(Settings(adapters=(named,)))
+
+
+def test_code_is_loaded_from_source_although_a_compiled_file_has_the_same_size_and_time(folders):
+    """Python ran the old code, and outputs had the fingerprint of the new code."""
+    near, inner = folders[0] / "near_stale.py", folders[0] / "stale_package" / "inner.py"
+    inner.parent.mkdir()
+    named = folders[0] / "steps.py"
+    text = (
+        "import near_stale, stale_package.inner\n"
+        "from playhead import Item, adapter\n"
+        "@adapter('stale')\n"
+        "def stale(item: Item) -> str:\n"
+        "    import late_stale\n"
+        "    return 'old ' + near_stale.IS + stale_package.inner.IS + late_stale.IS\n"
+    )
+    files = {named: text, **dict.fromkeys((near, inner, folders[0] / "late_stale.py"), "IS = 'old '\n")}
+    for file, old in files.items():
+        file.write_text(old)
+        py_compile.compile(str(file))
+        about = file.stat()
+        file.write_text(old.replace("old", "new"))
+        os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+    (made,) = run_adapter(load_adapters(Settings(adapters=(str(named),)))["stale"].target, Item("a.txt", b""))
+
+    assert made.text == "new new new new "
