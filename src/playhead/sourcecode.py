@@ -2,7 +2,7 @@
 
 The code of a file or module is the file itself, and the modules of the same folder or package that it
 imports, also indirectly. Imports are found in the source text, so they count even if a function imports them
-later. Other packages and data files are not covered.
+later. Other packages, data files, and modules whose name is computed are not covered.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 
 PREFIX: Final = "sha256:"
 """How the fingerprint of source code begins. The code of an installed package is its name and version."""
+_IMPORTERS: Final = ("import_module", "__import__")
+"""Functions that import the module that their first argument names."""
 _INSTALLED: Final = ("site-packages", "dist-packages")
 
 
@@ -138,6 +140,17 @@ def _imported(text: bytes, module: list[str], *, is_package: bool) -> Iterator[s
             if name:
                 yield name
             yield from (f"{name}.{alias.name}" if name else alias.name for alias in node.names)
+        elif isinstance(node, ast.Call) and _name_of(node.func) in _IMPORTERS and node.args:
+            named = node.args[0]
+            if isinstance(named, ast.Constant) and isinstance(named.value, str):
+                level = len(named.value) - len(rest := named.value.lstrip("."))
+                origin = module[: len(module) - (level - is_package)] if level else []
+                if all(part.isidentifier() for part in rest.split(".")):
+                    yield ".".join([*origin, rest])
+
+
+def _name_of(function: ast.expr) -> str:
+    return getattr(function, "attr", "") or getattr(function, "id", "")
 
 
 def _files_of(base: Path, name: str) -> Iterator[Path]:

@@ -43,6 +43,9 @@ def test_the_code_of_a_single_file_is_the_sha256_of_the_file(tmp_path):
         "def later():\n    import helper",
         "import lib.helper",
         "from lib import helper",
+        "import importlib\nimportlib.import_module('helper')",
+        "from importlib import import_module\nimport_module('lib.helper')",
+        "__import__('lib.helper')",
     ],
 )
 def test_a_change_of_an_imported_neighbour_changes_the_code(tmp_path, line):
@@ -53,7 +56,8 @@ def test_a_change_of_an_imported_neighbour_changes_the_code(tmp_path, line):
 
 
 def test_a_change_of_a_file_that_is_not_imported_changes_nothing(tmp_path):
-    write(tmp_path, steps="import json, helper", helper="a = 1", other="a = 1")
+    names = "__import__('/other'); __import__(''); __import__('..'); __import__('o' + 'ther')"
+    write(tmp_path, steps=f"import json, helper\n{names}", helper="a = 1", other="a = 1")
     before = code(tmp_path / "steps.py")
     write(tmp_path, other="a = 2")
     assert code(tmp_path / "steps.py") == before
