@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from playhead.backends._sqlite import Connection, Database, refuse_network
-from playhead.errors import CannotStart
+from playhead.backends.catalog_sqlite import SqliteCatalog
+from playhead.errors import CannotStart, Unavailable
+from playhead.ids import uuid7
 
 
 def _open(path: Path, start: float) -> None:
@@ -72,3 +78,38 @@ def test_a_folder_on_a_network_file_system_is_refused(tmp_path: Path):
         refuse_network(tmp_path, str(mounts))
     mounts.write_text("/dev/vda / ext4 rw 0 0\n")
     refuse_network(tmp_path, str(mounts))
+
+
+@contextmanager
+def suspended_writer(path: Path) -> Iterator[int]:
+    """A process that is suspended within a write transaction, and its id."""
+    code = (
+        "import os, signal, sqlite3, sys; con = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "con.execute('BEGIN IMMEDIATE'); os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)])
+    try:
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux lists the holders of locks")
+async def test_a_suspended_process_that_holds_the_write_lock_is_named(tmp_path: Path):
+    db = Database(tmp_path / "a.db", busy_seconds=0.1)
+    await db.open()
+    catalog = SqliteCatalog(db)
+
+    with suspended_writer(db.path) as pid:
+        with pytest.raises(Unavailable, match=f"suspended process {pid} .*kill -CONT {pid}"):
+            await catalog.adopt(uuid7())
+        (finding,) = await catalog.diagnose()
+
+    assert (finding.what, finding.status) == ("round trip", "failed")
+    assert f"suspended process {pid} ({sys.executable} -c" in finding.detail
+    assert str(pid) in finding.fix
+    await catalog.adopt(uuid7())
+    assert [f.status for f in await catalog.diagnose() if f.what == "round trip"] == ["ok"]
+    await db.close()

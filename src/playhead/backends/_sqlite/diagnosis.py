@@ -7,6 +7,7 @@ import time
 
 from playhead.backends._sqlite.database import Database
 from playhead.backends._sqlite.file import RESTORE
+from playhead.backends._sqlite.holder import holder_of
 from playhead.ports.diagnosis import Finding
 
 _SAFE_CHECKPOINTS = (3, 51, 3)
@@ -16,6 +17,8 @@ _MOST_CHECKED = 256 << 20
 
 async def examine(db: Database) -> list[Finding]:
     """Check the file as the catalog and the broker use it. They have the same requirements."""
+    if (holder := holder_of(db.path)) and holder.suspended:  # a write would wait for it
+        return [Finding("round trip", "failed", f"cannot write {db.path}: {holder}", holder.fix)]
     try:
         began = time.monotonic()
         await db.write(lambda con: con.execute("SELECT 1").fetchone())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from playhead.backends._sqlite.holder import holder_of
 from playhead.backends.sql import Migration, migrations, other_build
 from playhead.errors import CannotStart
 
@@ -165,6 +166,8 @@ class File:
             return self.damage
         if code & 0xFF == sqlite3.SQLITE_NOTADB:
             return f"{exc}; set another PLAYHEAD_HOME, or move the file to another folder"
+        if code & 0xFF == sqlite3.SQLITE_BUSY and (holder := holder_of(self.path)):
+            return f"{exc}; {holder}; {holder.fix}"
         if code & 0xFF in _NOT_OURS:
             return f"{exc}; its folder must exist and be writable by this user"
         return str(exc)
