@@ -15,10 +15,20 @@ from playhead.envelope import Dispatch, Headers
 from playhead.environment import Backends
 from playhead.ids import uuid7
 from playhead.keys import content_type_of
-from playhead.model import Config, Counts, ErrorHandling, Execution, Lineage, OnReplay, Replay, Route
+from playhead.model import (
+    Config,
+    Counts,
+    ErrorHandling,
+    Execution,
+    Lineage,
+    OnReplay,
+    Replay,
+    ReplayRequest,
+    Route,
+)
 from playhead.ports.broker import Delivery, PublishResult
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.jobs import Input, LeasedJob, Listed, Managed
+from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Refusal, Unbound
 from playhead.ports.store import Blob
@@ -133,6 +143,17 @@ def results(outcomes: Sequence[PublishResult]) -> set[str]:
     return {outcome.result for outcome in outcomes}
 
 
+Given = Mapping[str, Any]
+"""Fields of a managed request."""
+
+
+def asked(source: UUID, stage: str, route: str, path: str | None = None, **given: Any) -> ReplayRequest:
+    """Return a request for a replay. A managed one has no report, unless the fields say so."""
+    if given:
+        given = {"report": False} | given
+    return ReplayRequest(source, stage, path, route, **given)
+
+
 class Lab:
     """A catalog with two live workers, `w1` and `w2`, and steps that tests combine."""
 
@@ -232,39 +253,31 @@ class Lab:
         *,
         config: Config = DOCS,
         effects: Mapping[str, OnReplay] = MappingProxyType({}),
-        managed: Managed | None = None,
+        managed: Given | None = None,
     ) -> Replay:
         """Open a replay of a whole stage. No process holds its job. A managed one is `queued`."""
         opened = await self.catalog.open_replay(
             batch=uuid7(),
-            source=source,
-            stage=stage,
-            path=None,
+            request=asked(source, stage, route, **(managed or {})),
             prefix=f"{source}/{stage}",
-            to_route=route,
             config=config.name,
             version=await self.save(config),
             route=route,
             effects=effects,
-            managed=managed,
         )
         return opened.replay
 
     async def managed(
-        self, source: UUID, managed: Managed, stage: str = "input", route: str = "convert"
+        self, source: UUID, managed: Given, stage: str = "input", route: str = "convert"
     ) -> Replay:
         """Open a managed replay of a whole stage, and admit it. No process holds its job."""
         opened = await self.catalog.open_replay(
             batch=uuid7(),
-            source=source,
-            stage=stage,
-            path=None,
+            request=asked(source, stage, route, **(managed or {})),
             prefix=f"{source}/{stage}",
-            to_route=route,
             config="docs",
             version=await self.save(),
             route=route,
-            managed=managed,
         )
         await self.catalog.admit(per_queue=0)
         return opened.replay

@@ -10,24 +10,23 @@ from playhead.errors import Conflict
 from playhead.ids import uuid7
 from playhead.model import MAY_BE_SENT, Canary, Config, DepthPace, RatePace, Replay, Selection
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.jobs import WINDOW, Key, LeasedJob, Listed, Managed, Opened
+from playhead.ports.catalog.jobs import WINDOW, Key, LeasedJob, Listed, Opened
 from tests.contract.test_catalog_prune import begin
-from tests.lab import DOCS, Clock, Lab
+from tests.lab import DOCS, Clock, Given, Lab, asked
 
 OBJECTS = 12
 OUTLET = Lab.config("outlet", Lab.route("out", queue="outlet.out", external=True))
 
 
-async def ask(lab: Lab, config: Config = DOCS, route: str = "convert", **given: Any) -> Opened:
+async def ask(
+    lab: Lab, config: Config = DOCS, route: str = "convert", managed: Given | None = None, **given: Any
+) -> Opened:
     """Open a replay of the inputs of a new run into a route."""
     source = await lab.sealed("a.md")
     return await lab.catalog.open_replay(
         batch=uuid7(),
-        source=source,
-        stage="input",
-        path=None,
+        request=asked(source, "input", route, **(managed or {})),
         prefix=f"{source}/input",
-        to_route=route,
         config=config.name,
         version=await lab.save(config),
         route=route,
@@ -55,7 +54,7 @@ async def queued(lab: Lab, *, external: bool = False, **given: Any) -> tuple[Rep
     """A managed replay of which nothing is listed, and that `w1` holds."""
     await lab.beat("w1", "w2")
     into = (OUTLET, "out") if external else (DOCS, "convert")
-    replay, _ = await ask(lab, *into, managed=Managed(**given))
+    replay, _ = await ask(lab, *into, managed={"report": False, **given})
     await lab.catalog.admit(per_queue=0)
     return replay, await lab.hold(replay.execution_id)
 
@@ -499,7 +498,7 @@ async def test_the_depth_of_an_external_queue_is_given(catalog: Catalog, lab: La
 
 async def test_replays_get_the_places_of_a_queue_in_their_order(catalog: Catalog, lab: Lab):
     await lab.beat("w1", "w2")
-    first, second, third = [(await ask(lab, managed=Managed(reason="r"))).replay for _ in range(3)]
+    first, second, third = [(await ask(lab, managed={"reason": "r"})).replay for _ in range(3)]
 
     assert await catalog.admit(per_queue=2) == [first.execution_id, second.execution_id]
     assert await catalog.admit(per_queue=2) == []
@@ -516,7 +515,7 @@ async def test_replays_get_the_places_of_a_queue_in_their_order(catalog: Catalog
 async def test_a_plain_replay_counts_but_never_waits(catalog: Catalog, lab: Lab):
     await lab.beat("w1", "w2")
     plain, _ = await ask(lab)
-    managed, _ = await ask(lab, managed=Managed(reason="r"))
+    managed, _ = await ask(lab, managed={"reason": "r"})
 
     assert plain.state == "publishing"
     assert await catalog.admit(per_queue=1) == []
@@ -528,11 +527,16 @@ async def test_a_plain_replay_counts_but_never_waits(catalog: Catalog, lab: Lab)
 
 async def test_a_replay_shows_what_was_asked_for(catalog: Catalog, lab: Lab):
     await lab.beat("w1", "w2")
-    selection = Selection(include=["*.md"], attributes={"language": "en"}, in_replay=uuid7(), limit=3)
+    selection = Selection(include=["*.md"], attributes={"language": "en"}, only="failed", in_replay=uuid7())
 
     replay, _ = await ask(
         lab,
-        managed=Managed(selection=selection, reason="a new splitter", report=True, canary=Canary(3, 0.5)),
+        managed={
+            "selection": selection,
+            "reason": "a new splitter",
+            "report": True,
+            "canary": Canary(3, 0.5),
+        },
         effects={"index": "skip"},
     )
 

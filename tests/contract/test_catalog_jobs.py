@@ -14,6 +14,7 @@ from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import LeasedJob, Listed
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Claim, Done, Failed, Finished, Released
+from tests.lab import asked
 
 if TYPE_CHECKING:
     from playhead.envelope import Dispatch
@@ -170,11 +171,8 @@ async def test_a_replay_is_a_new_execution_with_the_source_as_parent(catalog: Ca
 
     replay, fresh = await catalog.open_replay(
         batch=uuid7(),
-        source=source,
-        stage="input",
-        path="a",
+        request=asked(source, "input", "docs/split", path="a"),
         prefix=f"{source}/input/a",
-        to_route="docs/split",
         config="docs",
         version=version,
         route="split",

@@ -24,9 +24,10 @@ from playhead.model import (
     WorkerAdapter,
 )
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.jobs import Key, LeasedJob, LeasedPlan, Listed, Managed, Opened
+from playhead.ports.catalog.jobs import Key, LeasedJob, LeasedPlan, Listed, Opened
 from playhead.ports.catalog.plans import PlanPage
 from playhead.ports.catalog.prune import PruneFilter
+from tests.lab import asked
 
 if TYPE_CHECKING:
     from tests.lab import Lab
@@ -77,15 +78,11 @@ async def ask(lab: Lab, plan: UUID, *, source: UUID | None = None, key: Key | No
     source = source or await lab.sealed("a.md")
     opened = await lab.catalog.open_replay(
         batch=uuid7(),
-        source=source,
-        stage="input",
-        path=None,
+        request=asked(source, "input", "convert", plan_id=plan),
         prefix=f"{source}/input",
-        to_route="convert",
         config="docs",
         version=await lab.save(),
         route="convert",
-        managed=Managed(plan=plan),
         key=key,
     )
     await lab.catalog.admit(per_queue=0)

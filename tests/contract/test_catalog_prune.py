@@ -16,6 +16,7 @@ from playhead.model import Config, PrunedStage, Retention
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.prune import Candidate, PrunedObject, PruneFilter, Pruning
 from playhead.ports.catalog.work import Claim
+from tests.lab import asked
 
 if TYPE_CHECKING:
     from tests.contract.backends import Factory
@@ -480,11 +481,8 @@ async def test_a_replay_and_a_prune_that_begin_at_once_exclude_each_other(
         try:
             await other.open_replay(
                 batch=uuid7(),
-                source=source,
-                stage="pages",
-                path=None,
+                request=asked(source, "pages", "convert"),
                 prefix=f"{source}/pages",
-                to_route="convert",
                 config=config.name,
                 version=version,
                 route="convert",

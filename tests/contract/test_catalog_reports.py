@@ -14,10 +14,11 @@ import pytest
 from playhead.ids import created_at
 from playhead.model import PlanDifference
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.jobs import Listed, Managed
+from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.prune import PruneFilter
 from playhead.ports.catalog.reports import ClaimedDelivery, ClaimedReport, WrittenPart
 from tests.contract.test_catalog_plans import page, ready
+from tests.lab import Given
 
 if TYPE_CHECKING:
     from playhead.envelope import Dispatch
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     from tests.lab import Lab
 
 URL = "https://hooks.example/playhead"
-REPORT = Managed(report=True, reason="a fix")
-WEBHOOK = Managed(webhook=URL)
+REPORT = {"report": True, "reason": "a fix"}
+WEBHOOK = {"webhook": URL}
 MOST = 3
 
 
 async def published(
-    lab: Lab, *paths: str, managed: Managed = REPORT, close: bool = True
+    lab: Lab, *paths: str, managed: Given = REPORT, close: bool = True
 ) -> tuple[Replay, list[Dispatch]]:
     """Return a managed replay of these inputs, and the dispatches of all its objects, which are published."""
     source = await lab.sealed(*paths)
@@ -42,7 +43,7 @@ async def published(
     return replay, dispatches
 
 
-async def ended(lab: Lab, *paths: str, managed: Managed = REPORT) -> tuple[Replay, list[UUID]]:
+async def ended(lab: Lab, *paths: str, managed: Given = REPORT) -> tuple[Replay, list[UUID]]:
     """Return a managed replay all of whose messages are completed, and their ids."""
     replay, dispatches = await published(lab, *paths, managed=managed)
     ids = lab.ids(dispatches)
@@ -52,7 +53,7 @@ async def ended(lab: Lab, *paths: str, managed: Managed = REPORT) -> tuple[Repla
     return replay, ids
 
 
-async def with_dead_letter(lab: Lab, *, managed: Managed = REPORT) -> tuple[Replay, UUID]:
+async def with_dead_letter(lab: Lab, *, managed: Given = REPORT) -> tuple[Replay, UUID]:
     """Return a managed replay that has ended with a dead letter, and the id of that."""
     replay, (dispatch,) = await published(lab, "a.md", managed=managed)
     (identity,) = lab.ids([dispatch])
@@ -106,7 +107,7 @@ async def test_a_report_is_due_when_the_execution_has_ended(catalog: Catalog, la
 
 
 async def test_a_replay_without_a_report_has_none(catalog: Catalog, lab: Lab):
-    replay, _ = await ended(lab, "a.md", managed=Managed(reason="only this"))
+    replay, _ = await ended(lab, "a.md", managed={"reason": "only this"})
 
     assert (await due(lab), await claim(lab, replay)) == ([], None)
     assert await catalog.report(replay.replay_batch_id) is None
@@ -507,7 +508,7 @@ async def test_a_replay_that_is_withdrawn_is_cancelled_once(catalog: Catalog, la
 async def test_a_refused_plan_is_an_event_and_has_an_empty_report(catalog: Catalog, lab: Lab):
     plan = await ready(lab, page(1, "a", "b"))
     source = await lab.sealed("a.md")
-    managed = Managed(plan=plan.plan_id, webhook=URL, report=True)
+    managed = {"plan_id": plan.plan_id, "webhook": URL, "report": True}
     replay = await lab.managed(source, managed)
     held = await lab.hold(replay.execution_id)
     assert await catalog.refuse_plan(held, PlanDifference(1, 0))

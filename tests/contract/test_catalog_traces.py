@@ -11,6 +11,7 @@ import pytest
 from playhead.envelope import Dispatch
 from playhead.ids import uuid7
 from playhead.ports.catalog import Catalog
+from tests.lab import asked
 
 if TYPE_CHECKING:
     from playhead.model import Replay
@@ -38,11 +39,8 @@ async def traced(catalog: Catalog, lab: Lab, *paths: str) -> tuple[UUID, list[Di
 async def traced_replay(catalog: Catalog, lab: Lab, source: UUID) -> Replay:
     opened = await catalog.open_replay(
         batch=uuid7(),
-        source=source,
-        stage="input",
-        path=None,
+        request=asked(source, "input", "convert"),
         prefix=f"{source}/input",
-        to_route="convert",
         config="docs",
         version=await lab.save(lab.DOCS),
         route="convert",

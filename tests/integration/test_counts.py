@@ -11,6 +11,7 @@ from playhead.ids import uuid7
 from playhead.model import Counts
 from playhead.ports.catalog.jobs import Listed
 from playhead.settings import Settings
+from tests.lab import asked
 
 CONFIG = b"""
 version: "1.0"
@@ -31,11 +32,8 @@ async def test_route_counts_add_up_after_another_process_ended_the_execution(tmp
         await ours.catalog.adopt(source)
         made, _ = await ours.catalog.open_replay(
             batch=uuid7(),
-            source=source,
-            stage="pages",
-            path=None,
+            request=asked(source, "pages", "hand_over"),
             prefix=f"{source}/pages",
-            to_route="hand_over",
             config="outside",
             version=1,
             route="hand_over",

@@ -24,7 +24,6 @@ from playhead.model import (
     Replay,
     Selection,
 )
-from playhead.ports.catalog.jobs import Managed
 from playhead.ports.catalog.work import Claim
 from playhead.services.control import ControlService
 from tests.catalog_memory import MemoryCatalog
@@ -131,8 +130,8 @@ class Controlled(Replaying):
         limit = choice([None, None, None, 4])
         self.objects = set(sorted(paths)[:limit])
         paces = (None, None, RatePace(2), DepthPace(2))
-        managed = Managed(selection=Selection(limit=limit) if limit else None, pace=choice(paces))
-        is_managed = limit or managed.pace or self.rng.random() < 0.5
+        managed = {"selection": Selection(limit=limit) if limit else None, "pace": choice(paces)}
+        is_managed = limit or managed["pace"] or self.rng.random() < 0.5
         replay = self.open(self.put(paths), managed if is_managed else None, batch=self.batch)
         self.job = replay.execution_id
         self.crew = (*self.crew, *choice([(), ("watcher",), ("caller",)]))

@@ -10,9 +10,10 @@ from playhead.errors import NotFound, store_unavailable
 from playhead.ids import uuid7
 from playhead.model import Config, ErrorHandling, Replay, Route
 from playhead.ports.catalog.control import Allowance
-from playhead.ports.catalog.jobs import LeasedJob, Managed, Window
+from playhead.ports.catalog.jobs import LeasedJob, Window
 from playhead.ports.store import Blob, Entry
 from playhead.work.attempt import AttemptOutcome, ClaimedMessage
+from tests.lab import Given, asked
 from tests.model import faulty
 from tests.model.faulty import at_once, step, until_answered
 from tests.model.world import World, part
@@ -90,21 +91,17 @@ class Replaying(World):
         return source
 
     def open(
-        self, source: UUID, managed: Managed | None, *, route: str = "first", batch: UUID | None = None
+        self, source: UUID, managed: Given | None, *, route: str = "first", batch: UUID | None = None
     ) -> Replay:
         """Open a replay of all objects of an execution."""
         opened = at_once(
             self.catalog.open_replay(
                 batch=batch or uuid7(),
-                source=source,
-                stage=STAGE,
-                path=None,
+                request=asked(source, STAGE, route, **(managed or {})),
                 prefix=f"{source}/{STAGE}",
-                to_route=route,
                 config=self.config.name,
                 version=1,
                 route=route,
-                managed=managed,
             )
         )
         replay: Replay = opened.replay

@@ -15,9 +15,9 @@ import pytest
 
 from playhead.ids import uuid7
 from playhead.model import Config, Replay, Route
-from playhead.ports.catalog.jobs import Listed, Managed
+from playhead.ports.catalog.jobs import Listed
 from tests.catalog_memory import MemoryCatalog
-from tests.lab import Clock
+from tests.lab import Clock, asked
 from tests.model.faulty import at_once, step
 from tests.model.world import SCHEDULES as ALL
 
@@ -62,15 +62,11 @@ class World:
         opened = at_once(
             self.catalog.open_replay(
                 batch=uuid7(),
-                source=source,
-                stage="pages",
-                path=None,
+                request=asked(source, "pages", route, report=False if self.rng.random() < 0.9 else None),
                 prefix=f"{source}/pages",
-                to_route=route,
                 config="model",
                 version=self.version,
                 route=route,
-                managed=Managed() if self.rng.random() < 0.9 else None,
             )
         )
         self.replays.append(opened.replay)

@@ -11,9 +11,10 @@ from playhead.ids import uuid7
 from playhead.model import Canary, Replay
 from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.control import Verdict
-from playhead.ports.catalog.jobs import LeasedJob, Managed
+from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.work import Failed
 from playhead.work.attempt import AttemptOutcome, ClaimedMessage
+from tests.lab import asked
 from tests.model.faulty import Broker, Catalog, at_once, step
 from tests.model.test_schedules import OBJECTS, Pipeline
 from tests.model.world import SCHEDULES, VISIBILITY, run_schedules
@@ -64,15 +65,11 @@ class HeldWorld(Pipeline):
         opened = at_once(
             self.catalog.open_replay(
                 batch=uuid7(),
-                source=source,
-                stage="input",
-                path=None,
+                request=asked(source, "input", "split", canary=self.canary),
                 prefix=f"{source}/input",
-                to_route="split",
                 config="model",
                 version=1,
                 route="split",
-                managed=Managed(canary=self.canary),
             )
         )
         self.batch = opened.replay.replay_batch_id

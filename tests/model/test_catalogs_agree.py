@@ -36,6 +36,7 @@ from playhead.ports.catalog.prune import PruneFilter
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Released, Result
 from tests.catalog_memory import MemoryCatalog
+from tests.lab import asked
 from tests.model.agreement import Agreement, run_both
 from tests.model.databases import open_postgres
 from tests.servers import need
@@ -278,11 +279,8 @@ class Catalogs(RuleBasedStateMachine):
         opened = self.both(
             lambda c, n: c.open_replay(
                 batch=batch,
-                source=source[n],
-                stage=stage,
-                path=None,
+                request=asked(source[n], stage, route),
                 prefix=f"{source[n]}/{stage}",
-                to_route=route,
                 config=name,
                 version=version,
                 route=route,
@@ -432,9 +430,9 @@ class Catalogs(RuleBasedStateMachine):
         source = data.draw(st.sampled_from(list(self.runs)[-3:]))
         name, version = self.runs[source]
         route = self._loaded(name, version).config.entry
-        given: dict[str, Any] = {"path": None, "prefix": f"{source}/input", "to_route": route}
+        given: dict[str, Any] = {"request": asked(source, "input", route), "prefix": f"{source}/input"}
         given |= {"batch": uuid7(), "config": name, "version": version, "route": route}
-        opened = self.both(lambda c, _: c.open_replay(source=source, stage="input", **given))
+        opened = self.both(lambda c, _: c.open_replay(**given))
         if isinstance(opened[0], str):  # the inputs are pruned
             return
         execution = opened[0].replay.execution_id, opened[1].replay.execution_id

@@ -17,9 +17,10 @@ from playhead.envelope import Dispatch
 from playhead.errors import Conflict
 from playhead.model import OPEN_REPLAY_STATES, DepthPace, RatePace, Replay
 from playhead.ports.catalog.control import Allowance
-from playhead.ports.catalog.jobs import LeasedJob, Managed
+from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.work import Claim
 from tests.catalog_memory import MemoryCatalog
+from tests.lab import Given
 from tests.model.faulty import at_once, step
 from tests.model.replaying import Catalog, Replaying
 from tests.model.world import SCHEDULES, run_schedules
@@ -61,7 +62,7 @@ class Paced(Replaying):
         source = self.put([f"k{n:02}" for n in range(self.objects_each)])
         self.batches = [self.open(source, managed, route="second").replay_batch_id for _ in range(self.jobs)]
 
-    def managed(self) -> Managed:
+    def managed(self) -> Given:
         raise NotImplementedError
 
     def fault(self) -> bool:
@@ -110,10 +111,10 @@ class Paced(Replaying):
 class Rated(Paced):
     """One replay with a rate, in a time in which its processes could publish faster."""
 
-    def managed(self) -> Managed:
+    def managed(self) -> Given:
         self.rate = self.rng.choice([2.0, 20.0, 40.0])
         self.ticks = [seconds / 5 / self.rate for seconds in self.ticks]
-        return Managed(pace=RatePace(self.rate))
+        return {"pace": RatePace(self.rate)}
 
     def audit(self) -> list[str]:
         burst = max(1.0, self.rate / 10)
@@ -141,9 +142,9 @@ class Deep(Paced):
         del faults["pause"]
         return faults
 
-    def managed(self) -> Managed:
+    def managed(self) -> Given:
         self.limit = self.rng.choice([1, 2, 4])
-        return Managed(pace=DepthPace(self.limit))
+        return {"pace": DepthPace(self.limit)}
 
     def tend(self) -> None:
         super().tend()

@@ -21,7 +21,6 @@ import pytest
 
 from playhead.environment import Environment
 from playhead.model import Replay
-from playhead.ports.catalog.jobs import Managed
 from playhead.ports.webhook import NotDelivered
 from playhead.services.report import ReportService
 from playhead.services.webhook import WebhookService
@@ -79,7 +78,7 @@ class World:
         lab: Lab = self.lab
         await lab.beat("w1", "w2")
         source = await lab.sealed(*PATHS)
-        replay = await lab.managed(source, Managed(report=True, webhook="https://hooks.example/"))
+        replay = await lab.managed(source, {"report": True, "webhook": "https://hooks.example/"})
         held = await lab.hold(replay.execution_id)
         dispatches = await lab.list_all(held, *(f"{source}/input/{path}" for path in PATHS))
         await lab.publish_all(held, dispatches)

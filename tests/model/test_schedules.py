@@ -22,6 +22,7 @@ from playhead.ports.catalog.jobs import Input, LeasedJob, Since
 from playhead.ports.catalog.work import Binding, Bound, Done, Finished, Result, Unbound
 from playhead.ports.store import Blob
 from playhead.work.attempt import AttemptOutcome, ClaimedMessage
+from tests.lab import asked
 from tests.model.faulty import Catalog, at_once, step
 from tests.model.world import SCHEDULES, World, part, run_schedules
 
@@ -211,11 +212,8 @@ class Skipping(Pipeline):
         opened = at_once(
             self.catalog.open_replay(
                 batch=uuid7(),
-                source=source,
-                stage="input",
-                path=None,
+                request=asked(source, "input", "split"),
                 prefix=f"{source}/input",
-                to_route="split",
                 config="model",
                 version=1,
                 route="split",

@@ -11,7 +11,6 @@ from playhead.environment import Environment
 from playhead.errors import BadRequest, broker_unavailable, store_unavailable
 from playhead.model import DepthPace, Pace, RatePace, ReplayRequest
 from playhead.ports.broker import CONFIRMED, PublishResult
-from playhead.ports.catalog.jobs import Managed
 from playhead.ports.store import Entry
 from playhead.replay.drive import Drive
 from playhead.services.replay import ReplayService
@@ -145,7 +144,7 @@ async def test_a_paced_replay_waits_for_its_rate_when_the_store_is_available_aga
     lab = deployment.lab
     await lab.beat("w1")
     source = await deployment.external(2)
-    replay = await lab.replayed(source, "pages", managed=Managed(pace=RatePace(0.05)))
+    replay = await lab.replayed(source, "pages", managed={"pace": RatePace(0.05)})
     await deployment.catalog.admit(per_queue=0)
     held = await lab.hold(replay.execution_id)
     seen: list[str | None] = []
@@ -177,7 +176,7 @@ async def test_what_was_listed_is_published_although_the_listing_was_given_up(pa
     deployment = MemoryDeployment(broker=Away(), store=Refusing())
     lab = deployment.lab
     await lab.beat("w1")
-    replay = await lab.replayed(await deployment.external(3), "pages", managed=Managed(pace=pace))
+    replay = await lab.replayed(await deployment.external(3), "pages", managed={"pace": pace})
     await deployment.catalog.admit(per_queue=0)
     held = await lab.hold(replay.execution_id)
 
@@ -197,7 +196,7 @@ async def test_the_next_owner_of_a_job_settles_what_is_uncertain_before_it_pays_
     lab = deployment.lab
     await lab.beat("w1", "w2")
     source = await deployment.external(2)
-    replay = await lab.replayed(source, "pages", managed=Managed(pace=DepthPace(1)))
+    replay = await lab.replayed(source, "pages", managed={"pace": DepthPace(1)})
     await deployment.catalog.admit(per_queue=0)
     held = await lab.hold(replay.execution_id)
     listed = await lab.list_all(held, f"{source}/pages/0.md", f"{source}/pages/1.md")

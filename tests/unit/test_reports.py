@@ -11,7 +11,6 @@ import pytest
 from playhead.environment import Environment
 from playhead.errors import NotFound, StoreFull, catalog_unavailable, store_unavailable
 from playhead.model import Replay, ReportLine
-from playhead.ports.catalog.jobs import Managed
 from playhead.ports.catalog.reports import ClaimedReport
 from playhead.ports.store import WriteResult
 from playhead.reading.listing import Listing
@@ -77,7 +76,7 @@ class World(MemoryDeployment):
     async def ended(self, *paths: str, dead: str = "") -> Replay:
         await self.lab.beat("w1", "w2")
         source = await self.lab.sealed(*paths)
-        self.replay = await self.lab.managed(source, Managed(report=True, reason="a fix"))
+        self.replay = await self.lab.managed(source, {"report": True, "reason": "a fix"})
         held = await self.lab.hold(self.replay.execution_id)
         dispatches = await self.lab.list_all(held, *(f"{source}/input/{path}" for path in paths))
         await self.lab.publish_all(held, dispatches)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from annotated_types import Interval, Len
 
+from playhead.form import read
 from playhead.globs import compile_glob
 from playhead.ids import now
 from playhead.limits import InvalidValue, Limited, Meets, NoNul, check
@@ -63,6 +64,10 @@ MOST_ERRORS: Final = 100
 UNCERTAIN: Final = "uncertain, will be settled"
 MAY_BE_SENT: Final = "uncertain, may have been sent before the cancellation"
 """End of the line for an object if it is not known yet whether its message was published."""
+
+
+def _with_value(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if value is not None}
 
 
 def is_skipped(effects: Mapping[str, OnReplay], route: str) -> bool:
@@ -202,15 +207,36 @@ class ReplayRequest(Limited):
         """A request with no field of its own but the plan."""
         return cls(UUID(int=0), "", None, "", plan_id=plan_id)
 
+    @classmethod
+    def of_body(cls, body: Mapping[str, Any]) -> ReplayRequest:
+        """Return the request that `body` returned. Raises `ValueError` if a value is missing or invalid."""
+        chosen = {name: body[name] for name in SELECTED if name in body}
+        asked: dict[str, Any] = {name: value for name, value in body.items() if name not in chosen}
+        if "plan_id" in body:
+            asked = {"from_execution_id": str(UUID(int=0)), "from_stage": "", "to_route": ""} | asked
+        return read(cls, {"from_path": None, **asked, "selection": chosen or None})
+
+    def body(self) -> dict[str, Any]:
+        """Return the request as JSON, in the form of the API: without `require_code` and `key`, which are not
+        part of the body, and without fields that have no value. The fields of the selection are at the top.
+        """
+        given = asdict(self, dict_factory=_with_value)
+        given |= given.pop("selection", {})
+        of_plan = [one for one in _REQUIRED if given[one] in (UUID(int=0), "")]
+        for name in ("require_code", "key", *of_plan):
+            given.pop(name, None)
+        return {name: str(value) if isinstance(value, UUID) else value for name, value in given.items()}
+
     @property
     def managed(self) -> bool:
         """Whether the request has a field beyond the contract's. Keys and the check of code do not count."""
         return any(getattr(self, one.name) is not None for one in fields(self) if one.name not in _CONTRACT)
 
 
-_CONTRACT: Final = frozenset(
-    {"from_execution_id", "from_stage", "from_path", "to_route", "require_code", "key"}
-)
+SELECTED: Final = frozenset(one.name for one in fields(Selection))
+"""Fields of a request's body that choose objects."""
+_REQUIRED: Final = ("from_execution_id", "from_stage", "to_route")
+_CONTRACT: Final = frozenset({*_REQUIRED, "from_path", "require_code", "key"})
 """Fields that make no replay a managed one."""
 
 

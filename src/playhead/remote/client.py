@@ -29,10 +29,10 @@ from playhead.errors import (
     TooLarge,
     Unavailable,
 )
+from playhead.form import WrongForm, read
 from playhead.ids import parse_uuid
 from playhead.model import Diagnostic, Page, PlanDifference, Warning
 from playhead.ports.tracer import OFF, Tracer
-from playhead.remote.form import WrongForm, read
 
 T = TypeVar("T")
 

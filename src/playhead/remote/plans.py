@@ -6,7 +6,6 @@ from uuid import UUID
 
 from playhead.model import Page, Plan, PlannedObject, ReplayRequest
 from playhead.remote.client import HARMLESS, WORK_SECONDS, Client
-from playhead.remote.replays import body_of
 
 
 class RemotePlan:
@@ -20,7 +19,7 @@ class RemotePlan:
             "replay/plan",
             Plan,
             lost=HARMLESS,
-            json=body_of(request) | {"verify": verify},
+            json=request.body() | {"verify": verify},
             seconds=WORK_SECONDS,
         )
 

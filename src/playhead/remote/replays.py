@@ -104,7 +104,7 @@ class RemoteReplay:
             "replay",
             form,
             lost=f"the replay may have started, and then it continues. Check with: {again}",
-            json=body_of(request),
+            json=request.body(),
             seconds=WORK_SECONDS,
             query={"require_code": "true"} if request.require_code else {},
             headers=headers,
@@ -163,18 +163,3 @@ class RemoteControl:
 
     async def _post(self, batch: UUID, verb: str, body: dict[str, Any] | None = None) -> Replay:
         return await self._client.post(f"replays/{batch}/{verb}", Replay, lost=HARMLESS, json=body)
-
-
-def body_of(request: ReplayRequest) -> dict[str, Any]:
-    """Return the body of a request, without the fields that have no value."""
-    given = asdict(request)
-    del given["require_code"], given["key"]  # a query parameter and a header
-    given |= given.pop("selection") or {}
-    if request.plan_id:  # what is empty follows from the plan
-        required = ("from_execution_id", "from_stage", "to_route")
-        given |= {name: None for name in required if given[name] in (UUID(int=0), "")}
-    return {
-        name: str(value) if isinstance(value, UUID) else value
-        for name, value in given.items()
-        if value is not None
-    }

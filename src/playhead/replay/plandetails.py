@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any, Final
 
 from playhead.keys import content_type_of, problem
@@ -15,6 +15,7 @@ from playhead.ports.catalog.configs import Loaded
 from playhead.reading.codecheck import CodeCheck, other_versions
 from playhead.replay import effects
 from playhead.replay.manifest import Item
+from playhead.replay.planned import PLANNED
 from playhead.replay.request import Resolved
 from playhead.replay.survey import Surveyed
 
@@ -25,19 +26,12 @@ _FIRST_KEYS: Final = 10
 
 def request_fields(request: ReplayRequest, found: Resolved) -> dict[str, Any]:
     """Return the fields of a request as a plan shows them: those that were given, with resolved values."""
+    given = replace(request, selection=found.selection).body()
+    fields = {name: value for name, value in given.items() if name in PLANNED or name == "pace"}
+    fields["config_version"] = found.loaded.version.version
     # Its replay inherits again what is carried on.
-    decided = {name: value for name, value in found.effects.items() if not effects.is_carried(name)}
-    fields: dict[str, Any] = {
-        "from_execution_id": request.from_execution_id,
-        "from_stage": request.from_stage,
-        "from_path": request.from_path,
-        "to_route": request.to_route,
-        "config_version": found.loaded.version.version,
-        **(asdict(found.selection) if found.selection else {}),
-        "effects": decided or None,
-        "pace": asdict(request.pace) if request.pace else None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    fields["effects"] = {name: does for name, does in found.effects.items() if not effects.is_carried(name)}
+    return fields if fields["effects"] else {name: fields[name] for name in fields if name != "effects"}
 
 
 def routes_of(found: Resolved) -> list[PlannedRoute]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from typing import Final, Protocol
 from uuid import UUID
 
 from playhead.errors import BadRequest, Conflict
-from playhead.model import Plan, PlanDifference, ReplayRequest, Selection
+from playhead.model import SELECTED, Plan, PlanDifference, ReplayRequest
 from playhead.ports.catalog.jobs import LeasedJob, LeasedPlan
 from playhead.ports.catalog.plans import PlanPage
 from playhead.ports.store import Store
@@ -65,56 +64,33 @@ async def difference(catalog: CheckCatalog, store: Store, leased: LeasedJob) -> 
 # -- the request -----------------------------------------------------------------------------------
 
 
+PLANNED: Final = SELECTED | {
+    *("from_execution_id", "from_stage", "from_path", "to_route", "config_version", "effects")
+}
+"""Fields of a request that decide about the objects, or about what processes them. All others belong to the
+replay."""
+
+
 def request_of(plan: Plan, request: ReplayRequest) -> ReplayRequest:
     """Return a request for a replay from a plan, with the fields of the plan's request.
 
-    Pace, canary, reason, webhook and report belong to the replay.
-
     Raises:
-        BadRequest: `plan_mismatch`: a field that decides about the set of objects, or about what processes
-            them, has another value than in the plan.
+        BadRequest: `plan_mismatch`: a field of `PLANNED` has another value than in the plan.
     """
-    fields = dict(plan.request)
-    execution = UUID(fields["from_execution_id"])
-    chosen = {one.name: fields[one.name] for one in dataclass_fields(Selection) if one.name in fields}
-    if "in_replay" in chosen:
-        chosen["in_replay"] = UUID(chosen["in_replay"])
-    planned = replace(
-        request,
-        from_execution_id=execution,
-        from_stage=fields["from_stage"],
-        from_path=fields.get("from_path"),
-        to_route=fields["to_route"],
-        selection=Selection(**chosen) if chosen else None,
-        config_version=fields["config_version"],
-        effects=fields.get("effects"),
-    )
-    for name, given in _given(request).items():
-        in_plan = chosen.get(name) if name in _SELECTED else getattr(planned, name)
-        if name == "effects" and isinstance(given, dict):
-            in_plan = {route: (in_plan or {}).get(route, "run") for route in given}
-        if given != in_plan:
+    given = request.body()
+    for name in sorted(PLANNED & given.keys()):
+        asked, in_plan = given[name], plan.request.get(name)
+        if name == "effects":
+            asked = effects.by_route(request.effects)
+            in_plan = {route: (in_plan or {}).get(route, "run") for route in asked}
+        if asked not in (in_plan, ""):
             raise BadRequest(
                 "plan_mismatch",
-                f"{name} is {given!r}, but {in_plan!r} in plan {plan.plan_id}: leave it out, or make a new "
+                f"{name} is {asked!r}, but {in_plan!r} in plan {plan.plan_id}: leave it out, or make a new "
                 "plan",
             )
-    return planned
+    planned = ReplayRequest.of_body(plan.request)
+    return replace(request, **{name: getattr(planned, name) for name in _OF_REQUEST})
 
 
-_SELECTED: Final = frozenset(one.name for one in dataclass_fields(Selection))
-
-
-def _given(request: ReplayRequest) -> dict[str, object]:
-    """Return the fields of a request that a plan has too, if they were given."""
-    given: dict[str, object] = {
-        "from_execution_id": request.from_execution_id if request.from_execution_id.int else None,
-        "from_stage": request.from_stage or None,
-        "from_path": request.from_path or None,
-        "to_route": request.to_route or None,
-        "config_version": request.config_version,
-        "effects": effects.by_route(request.effects) or None,
-    }
-    if request.selection:
-        given |= {name: getattr(request.selection, name) for name in _SELECTED}
-    return {name: value for name, value in given.items() if value is not None}
+_OF_REQUEST: Final = (PLANNED - SELECTED) | {"selection"}

@@ -21,9 +21,9 @@ from playhead import events, faults
 from playhead.environment import Backends, Environment
 from playhead.errors import BadRequest, NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
-from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest, Selection
+from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest
 from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Work
-from playhead.ports.catalog.jobs import Key, Managed, Opened
+from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.plans import check_usable
 from playhead.ports.webhook import Webhooks, check_webhook
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
@@ -161,16 +161,12 @@ class ReplayService:
         try:
             opened = await self._catalog.open_replay(
                 batch=batch,
-                source=request.from_execution_id,
-                stage=request.from_stage,
-                path=request.from_path,
+                request=replace(request, selection=found.selection, key=None),
                 prefix=found.prefix,
-                to_route=request.to_route,
                 config=loaded.version.name,
                 version=loaded.version.version,
                 route=route,
                 traceparent=traceparent,
-                managed=_managed(request, found.selection),
                 effects=found.effects,
                 key=key,
             )
@@ -367,21 +363,6 @@ class ReplayService:
         if not trouble or not errors:
             return errors
         return [f"{line}: {trouble}" if line.endswith(UNCERTAIN) else line for line in errors]
-
-
-def _managed(request: ReplayRequest, selection: Selection | None) -> Managed | None:
-    """Return what a request asks for beyond the contract; None if it asks for nothing."""
-    if not request.managed:
-        return None
-    return Managed(
-        plan=request.plan_id,
-        selection=selection,
-        pace=request.pace,
-        canary=request.canary,
-        reason=request.reason,
-        webhook=request.webhook,
-        report=True if request.report is None else request.report,
-    )
 
 
 def _paused(replay: Replay) -> Replay:

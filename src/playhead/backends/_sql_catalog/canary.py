@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.jobs import JobsPart
-from playhead.backends._sql_catalog.options import Options
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.model import Canary
@@ -70,6 +70,6 @@ class CanaryPart(JobsPart):
             return None
         row = await db.row(SQL.canary_of_job, execution=job.n)
         assert row
-        hold_at, options, version = row
-        canary = Options.decode(options).canary
-        return _Held(job.n, job.lane, version, canary) if hold_at is not None and canary else None
+        hold_at, request, version = row
+        canary = requests.decode(request).canary if hold_at is not None else None
+        return _Held(job.n, job.lane, version, canary) if canary else None

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
 from playhead.backends._sql_catalog.limits import LimitsPart
-from playhead.backends._sql_catalog.options import Options
+from playhead.backends._sql_catalog.requests import decode_effects
 from playhead.backends._sql_catalog.rows import Origin
 from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
@@ -105,9 +105,8 @@ class ClaimsPart(LimitsPart):
             if len(known) > _MAX_ORIGINS:
                 known = self._origins = {}
             rows = await db.rows(SQL.executions_named, numbers=list(executions - known.keys()))
-            for n, cid, batch, trace, options in rows:
-                effects = Options.decode(options).effects
-                known[n] = Origin(as_uuid(cid), as_uuid_or_none(batch), trace, effects)
+            for n, cid, batch, trace, effects in rows:
+                known[n] = Origin(as_uuid(cid), as_uuid_or_none(batch), trace, decode_effects(effects))
         return known
 
     async def claim(

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.lanes import as_uuid
-from playhead.backends._sql_catalog.options import Options, pace_columns
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
@@ -42,7 +42,7 @@ class _Job(NamedTuple):
     source: UUID
     stage: str
     to_route: str
-    options: str | None
+    request: str
 
     @property
     def is_open(self) -> bool:
@@ -148,7 +148,7 @@ class ControlPart(JobsPart):
             if job is None:
                 return None
             _check_open(batch, job)
-            rate, depth = pace_columns(pace)
+            rate, depth = requests.pace_columns(pace)
             # What the old rate has allowed until now stays allowed.
             tokens = _tokens(job.rate, job.tokens, job.tokens_at, job.now) if job.rate else 0.0
             paid = job.paid
@@ -259,7 +259,7 @@ def _ended(batch: UUID, job: _Job) -> str:
     if job.state == "refused":
         return f"replay {batch} was refused: its plan no longer matched the store. Make a new plan"
     if job.state == "cancelled" or job.status == "cancelled":
-        same = "" if Options.decode(job.options).selection is None else " with the same conditions"
+        same = "" if requests.decode(job.request).selection is None else " with the same conditions"
         return (
             f"replay {batch} was cancelled. To replay the objects that are left, run `playhead replay "
             f"{job.source} {job.stage} {job.to_route} --only unfinished --in-replay {batch}`{same}; in the "

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
+from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
-from playhead.backends._sql_catalog.options import Options
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends._sql_catalog.runs import RunsPart, input_range
 from playhead.backends._sql_catalog.takeover import Plan
@@ -47,7 +47,7 @@ class JobsPart(RunsPart):
             if row is None:
                 return None
             n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, *rest = row
-            idle, since, plan, state, options, paid, has_references, planned = rest
+            idle, since, plan, state, request, paid, has_references, planned = rest
             if listing_state == "open" and idle + 1 >= MAX_IDLE_TAKEOVERS:
                 await db.run(SQL.stall_job, execution=n)
                 return None
@@ -69,7 +69,7 @@ class JobsPart(RunsPart):
                 page=Plan.decode(since, plan).page if plan else None,
                 has_references=bool(has_references),
                 state=state,
-                selection=Options.decode(options).selection,
+                selection=requests.decode(request).selection if request else None,
                 paced=paid is not None,
                 plan=await self._planned(db, planned) if planned is not None else None,
             )

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog import counts
+from playhead.backends._sql_catalog import counts, requests
 from playhead.backends._sql_catalog.counts import ByLane
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
-from playhead.backends._sql_catalog.options import Options, pace_of
 from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
@@ -73,7 +72,7 @@ class ReplaysPart(Part):
         self, db: Session, row: _Row, lanes: Mapping[int, Lane], by_lane: ByLane | None
     ) -> Replay:
         lane = lanes[row.lane]
-        options = Options.decode(row.options)
+        request, effects = requests.decode(row.request), requests.decode_effects(row.effects)
         found, failed, state = row.found, row.failed, row.state
         given_up = row.error if row.listing_state == "dead" else None
         uncertain = row.uncertain
@@ -99,7 +98,7 @@ class ReplaysPart(Part):
             state = status
         elif state == "paused":
             uncertain += row.in_flight
-        skipped = [lane.id for lane in lanes.values() if is_skipped(options.effects, lane.route)]
+        skipped = [lane.id for lane in lanes.values() if is_skipped(effects, lane.route)]
         return Replay(
             execution_id=as_uuid(row.execution),
             from_execution_id=as_uuid(row.source),
@@ -122,15 +121,15 @@ class ReplaysPart(Part):
             objects_skipped=_count(by_lane, "skipped", *skipped),
             withdrawn=withdrawn,
             work=_work(by_lane),
-            pace=pace_of(row.pace_rate, row.pace_depth),
-            canary=options.canary,
+            pace=requests.pace_of(row.pace_rate, row.pace_depth),
+            canary=request.canary,
             hold_at=row.hold_at if row.state in OPEN_REPLAY_STATES else None,
             waits_for=_waits_for(row),
             queue_position=row.queue_position,
             plan_id=as_uuid_or_none(row.plan),
-            selection=options.selection,
-            effects=options.effects,
-            reason=options.reason,
+            selection=request.selection,
+            effects=effects,
+            reason=request.reason,
             report=row.report,
             revision=row.revision,
             paused_by=row.paused_by if state == "paused" else None,
@@ -201,7 +200,8 @@ class _Row(NamedTuple):
     may_be_sent: int
     failed: int
     failed_behind: int
-    options: str | None
+    request: str
+    effects: str | None
     paused_by: Any
     pause_reason: str | None
     waits_for: Any

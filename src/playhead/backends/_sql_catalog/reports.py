@@ -13,9 +13,8 @@ from functools import partial
 from typing import Final, Literal
 from uuid import UUID
 
-from playhead.backends._sql_catalog import counts
+from playhead.backends._sql_catalog import counts, requests
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none, storable
-from playhead.backends._sql_catalog.options import Options
 from playhead.backends._sql_catalog.replays import ReplaysPart
 from playhead.backends._sql_catalog.rows import ABOVE_ALL
 from playhead.backends.sql import CANCELLED, DEAD, SKIPPED, UNCERTAIN
@@ -61,7 +60,7 @@ class ReportsPart(ReplaysPart):
         row = await db.row(SQL.replay_with_webhook, execution=execution_n)
         if row is None:
             return
-        batch, revision, options, now = row
+        batch, revision, request, now = row
         replay = await self._find_replay(db, as_uuid(batch))
         assert replay, "an execution with a webhook is a replay"
         body = {"type": event, "timestamp": moment(now), "data": asdict(replay)}
@@ -71,7 +70,7 @@ class ReportsPart(ReplaysPart):
             execution=execution_n,
             revision=revision,
             event=event,
-            url=Options.decode(options).webhook,
+            url=requests.decode(request).webhook,
             body=json.dumps(body, default=str),
         )
 
@@ -213,9 +212,9 @@ class ReportsPart(ReplaysPart):
             row = await db.row(SQL.report_of_batch, batch=batch)
             if row is None:
                 return None
-            n, current, options = row
+            n, current, request = row
             wanted = current if revision is None else revision
-            reason = Options.decode(options).reason
+            reason = requests.decode(request).reason
             found = await db.row(SQL.find_report, execution=n, revision=wanted)
             if found is None:
                 return Report(wanted, "due", 0, 0, [], reason) if wanted == current else None

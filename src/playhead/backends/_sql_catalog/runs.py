@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from uuid import UUID
 
+from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.lanes import as_uuid
-from playhead.backends._sql_catalog.options import Options, pace_columns
 from playhead.backends._sql_catalog.plans import PlansPart
 from playhead.backends._sql_catalog.reports import ReportsPart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
@@ -18,8 +18,8 @@ from playhead.backends.sql.statements import SQL
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
-from playhead.model import Execution, OnReplay, Replay
-from playhead.ports.catalog.jobs import Input, Key, Managed, Opened, Since
+from playhead.model import Execution, OnReplay, Replay, ReplayRequest
+from playhead.ports.catalog.jobs import Input, Key, Opened, Since
 from playhead.ports.catalog.prune import check_unpruned
 
 
@@ -128,25 +128,23 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
         self,
         *,
         batch: UUID,
-        source: UUID,
-        stage: str,
-        path: str | None,
+        request: ReplayRequest,
         prefix: str,
-        to_route: str,
         config: str,
         version: int,
         route: str,
         traceparent: str | None = None,
-        managed: Managed | None = None,
         effects: Mapping[str, OnReplay] = MappingProxyType({}),
         key: Key | None = None,
     ) -> Opened:
+        source, stage = request.from_execution_id, request.from_stage
+
         async def open_it(db: Session) -> Opened:
             if key and (first := await self._keep_key(db, key, batch)) != batch:
                 return Opened(await self._existing_replay(db, first), fresh=False)
             plan: int | None = None
-            if managed and managed.plan:
-                plan, user = await self._use_plan(db, managed.plan, batch)
+            if request.plan_id:
+                plan, user = await self._use_plan(db, request.plan_id, batch)
                 if user != batch:
                     if key:
                         await db.run(SQL.move_key, scope=key.scope, key=key.key, batch=user)
@@ -173,38 +171,38 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
                 execution=n,
                 source=source,
                 stage=stage,
-                path=path,
+                path=request.from_path,
                 prefix=prefix,
-                to_route=to_route,
+                to_route=request.to_route,
                 lane=lane,
-                state="queued" if managed else "publishing",
+                state="queued" if request.managed else "publishing",
                 owner=None,
                 lease=0.0,
             )
-            if managed or effects:
-                await self._set_options(db, n, managed, effects)
+            await self._set_request(db, n, request, effects)
             if plan is not None:
                 await db.run(SQL.use_plan_in_job, plan=plan, execution=n)
             return Opened(await self._existing_replay(db, batch), fresh=True)
 
         return await self._db.write(open_it)
 
-    async def _set_options(
-        self, db: Session, n: int, managed: Managed | None, effects: Mapping[str, OnReplay]
+    async def _set_request(
+        self, db: Session, n: int, request: ReplayRequest, effects: Mapping[str, OnReplay]
     ) -> None:
-        await db.run(SQL.set_options, options=Options.of(managed, effects).encode(), execution=n)
-        if managed is None:
+        stored = json.dumps(effects) if effects else None
+        await db.run(SQL.set_request, request=requests.encode(request), effects=stored, execution=n)
+        if not request.managed:
             return
-        rate, depth = pace_columns(managed.pace)
-        canary = managed.canary
+        rate, depth = requests.pace_columns(request.pace)
+        canary = request.canary
         await db.run(
             SQL.set_managed,
             rate=rate,
             depth=depth,
             hold=canary.objects if canary else None,
-            paid=0 if managed.pace or canary else None,
-            report=int(managed.report),
-            webhook=0 if managed.webhook else None,
+            paid=0 if request.pace or canary else None,
+            report=int(request.report is not False),
+            webhook=0 if request.webhook else None,
             execution=n,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,8 +10,8 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.bindings import BindPart
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
-from playhead.backends._sql_catalog.options import Options
 from playhead.backends._sql_catalog.reports import ReportsPart
+from playhead.backends._sql_catalog.requests import decode_effects
 from playhead.backends._sql_catalog.rows import LONG_SECONDS, Origin
 from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
 from playhead.backends.sql.session import Session, natives
@@ -184,13 +185,11 @@ class WorkPart(BindPart, ReportsPart):
     async def skip_route(self, execution: UUID, route: str) -> None:
         async def skip(db: Session) -> int:
             # It locks the job alone, so no transaction that has locked messages waits for it.
-            row = await db.row(SQL.lock_options, execution=execution)
+            row = await db.row(SQL.lock_effects, execution=execution)
             assert row, "only replays skip routes"
             n: int = row[0]
-            stored = row[1]
-            options = Options.decode(stored)
-            options = options._replace(effects={**options.effects, route: "skip"})
-            await db.run(SQL.set_options, options=options.encode(), execution=n)
+            effects = {**decode_effects(row[1]), route: "skip"}
+            await db.run(SQL.set_effects_of_job, effects=json.dumps(effects), execution=n)
             return n
 
         n = await self._db.write(skip)

@@ -129,7 +129,8 @@ CREATE TABLE jobs (
   takeover       text,                          -- JSON: what may be taken over (takeover.Plan)
   -- A replay with more than the fields of the contract, or that was controlled.
   plan           bigint,                        -- plans.n
-  options        text,                          -- JSON: what was asked for (_sql_catalog/options.py)
+  request        text,                          -- JSON of a replay: what was asked for (_sql_catalog/requests.py)
+  effects        text,                          -- JSON of a replay: what it does in routes with external effects
   paused_by      text COLLATE "C",              -- request or canary
   pause_reason   text,                          -- why the canary has paused it
   waits_for      text COLLATE "C",              -- broker or store: why its owner made no progress at the last renewal

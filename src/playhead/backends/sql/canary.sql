@@ -4,7 +4,7 @@
 
 -- name: canary_of_job
 -- The canary of a job.
-SELECT j.hold_at, j.options, e.config_version FROM jobs j JOIN executions e ON e.n = j.execution WHERE j.execution = :execution
+SELECT j.hold_at, j.request, e.config_version FROM jobs j JOIN executions e ON e.n = j.execution WHERE j.execution = :execution
 
 -- fragment: canary_roots
 -- The first rows; a condition on `state + 0` follows, so that the planner does not use an index by state.

@@ -1,8 +1,12 @@
 -- Replays as managed jobs: what was asked for, keys of requests, control, pace, and places in the lines of queues.
 
--- name: set_options
--- What a replay was asked for, as JSON.
-UPDATE jobs SET options = :options WHERE execution = :execution
+-- name: set_request
+-- What a replay was asked for, and what it does in routes with external effects, as JSON.
+UPDATE jobs SET request = :request, effects = :effects WHERE execution = :execution
+
+-- name: set_effects_of_job
+-- What a replay does in routes with external effects, as JSON.
+UPDATE jobs SET effects = :effects WHERE execution = :execution
 
 -- name: set_managed
 -- Pace, canary, report and webhook of a new replay.
@@ -45,7 +49,7 @@ SELECT e.n, s.n FROM executions e LEFT JOIN executions s ON s.id = e.parent WHER
 -- name: lock_job
 -- The job of an execution, locked.
 SELECT j.state, j.ordinals, j.watermark, j.paid, j.hold_at, j.pace_rate, j.tokens, j.tokens_at, playhead_now(),
-  j.source, j.stage, j.to_route, j.options
+  j.source, j.stage, j.to_route, j.request
 FROM jobs j WHERE j.execution = :execution FOR UPDATE
 
 -- name: pause_job

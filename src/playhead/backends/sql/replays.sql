@@ -38,7 +38,7 @@ SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.b
   (SELECT count(*) {may_be_sent}),
   (SELECT count(*) {failed_rows}),
   (SELECT count(*) {failed_rows} AND m.ordinal > j.watermark),
-  j.options, j.paused_by, j.pause_reason, j.waits_for, j.pace_rate, j.pace_depth, j.paid, j.hold_at,
+  j.request, j.effects, j.paused_by, j.pause_reason, j.waits_for, j.pace_rate, j.pace_depth, j.paid, j.hold_at,
   coalesce((SELECT r.state FROM reports r WHERE r.execution = e.n AND r.revision = e.revision AND e.settled),
     CASE WHEN j.report > 0 THEN 'due' ELSE 'none' END), e.revision,
   j.owner IS NULL OR j.lease_until <= playhead_now(),

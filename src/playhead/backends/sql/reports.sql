@@ -137,7 +137,7 @@ UPDATE jobs SET report = 2 WHERE execution = :execution
 
 -- name: report_of_batch
 -- The last end of a replay, or the next one while it runs; and what it was asked for, if it has reports.
-SELECT e.n, CASE WHEN e.settled THEN e.revision ELSE e.revision + 1 END, j.options
+SELECT e.n, CASE WHEN e.settled THEN e.revision ELSE e.revision + 1 END, j.request
 FROM executions e JOIN jobs j ON j.execution = e.n WHERE e.batch = :batch::uuid AND j.report > 0
 
 -- name: find_report
@@ -146,7 +146,7 @@ SELECT r.state, r.parts, r.error FROM reports r WHERE r.execution = :execution A
 
 -- name: replay_with_webhook
 -- The replay of an execution and what it was asked for, if it has a webhook.
-SELECT e.batch, e.revision, j.options, playhead_now() FROM jobs j JOIN executions e ON e.n = j.execution
+SELECT e.batch, e.revision, j.request, playhead_now() FROM jobs j JOIN executions e ON e.n = j.execution
 WHERE j.execution = :execution AND j.webhook_revision IS NOT NULL
 
 -- name: is_start_recorded

@@ -11,7 +11,7 @@ ORDER BY e.n FOR SHARE OF e
 
 -- name: executions_named
 -- What messages of executions carry with them. Only a replay skips routes.
-SELECT e.n, e.id, e.batch, e.traceparent, j.options FROM executions e
+SELECT e.n, e.id, e.batch, e.traceparent, j.effects FROM executions e
 LEFT JOIN jobs j ON j.execution = e.n AND e.batch IS NOT NULL
 WHERE e.n = ANY(:numbers::bigint[])
 
@@ -116,9 +116,9 @@ INSERT INTO messages (id, execution, lane, object_key, stage, state, published, 
 VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, {SKIPPED}, {UNPUBLISHED},
   :parent::bigint, playhead_now(), :reason::text)
 
--- name: lock_options
--- What a replay was asked for, locked until the transaction ends.
-SELECT j.execution, j.options FROM executions e JOIN jobs j ON j.execution = e.n
+-- name: lock_effects
+-- What a replay does in routes with external effects, locked until the transaction ends.
+SELECT j.execution, j.effects FROM executions e JOIN jobs j ON j.execution = e.n
 WHERE e.id = :execution::uuid FOR NO KEY UPDATE OF j
 
 -- name: end_failed

@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.envelope import Dispatch, Headers
-from playhead.model import AdapterCode, Canary, Execution, OnReplay, Pace, Replay, Selection
+from playhead.model import AdapterCode, Execution, OnReplay, Replay, ReplayRequest, Selection
 
 WINDOW: Final = 1000
 """How many rows behind the watermark may be on their way to the broker at once."""
@@ -60,31 +60,6 @@ class Listed(NamedTuple):
     key: str
     stage: str
     problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Managed:
-    """What a request asks for beyond the four fields of the contract.
-
-    A replay without any of it is published at once. Every other one waits for its place in the line of its
-    queue (`admit`).
-
-    Attributes:
-        plan: the replay publishes exactly the objects of this plan.
-        selection: which objects of the stage are replayed; None: all.
-        pace: None: as fast as possible.
-        canary: None: all objects are published without a test of the first ones.
-        reason, webhook: as requested.
-        report: a completion report is written when the execution ends.
-    """
-
-    plan: UUID | None = None
-    selection: Selection | None = None
-    pace: Pace | None = None
-    canary: Canary | None = None
-    reason: str | None = None
-    webhook: str | None = None
-    report: bool = False
 
 
 class Key(NamedTuple):
@@ -225,16 +200,12 @@ class Jobs(Protocol):
         self,
         *,
         batch: UUID,
-        source: UUID,
-        stage: str,
-        path: str | None,
+        request: ReplayRequest,
         prefix: str,
-        to_route: str,
         config: str,
         version: int,
         route: str,
         traceparent: str | None = None,
-        managed: Managed | None = None,
         effects: Mapping[str, OnReplay] = MappingProxyType({}),
         key: Key | None = None,
     ) -> Opened:
@@ -248,8 +219,8 @@ class Jobs(Protocol):
             and
         a claim in another route has the value of the name `*` (`Claim.skips_effects`).
 
-        With `managed`, the replay is `queued`; otherwise it is `publishing`. With a `key` that is known, the
-        replay of the first request is returned.
+        The replay of a managed request is `queued` until fewer replays publish to its queue (`admit`); any
+        other is `publishing`. With a `key` that is known, the replay of the first request is returned.
 
         With a plan, the plan becomes `used` in the same transaction. If it was used before, the replay that
         was started from it is returned.
@@ -259,7 +230,7 @@ class Jobs(Protocol):
         Otherwise no prune deletes objects of the source until the replay has
         ended.
 
-        `path` and `to_route` are stored as requested. `prefix` is where the listing starts. `config`,
+        The request is stored, so its times are fixed. `prefix` is where the listing starts. `config`,
         `version` and `route` are what `to_route` was resolved to. Any process can acquire the job.
         `traceparent` is stored as in `open_run`.
         """

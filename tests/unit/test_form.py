@@ -10,8 +10,8 @@ import pytest
 from playhead import model
 from playhead.cli.output import plain
 from playhead.envelope import Message
+from playhead.form import WrongForm, read
 from playhead.ids import uuid7
-from playhead.remote.form import WrongForm, read
 from playhead.services.take import HandOut
 
 ID = uuid7()
