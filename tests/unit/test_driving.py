@@ -133,12 +133,24 @@ async def test_another_process_takes_a_replay_that_waits(server: Server):
     await until(lambda: other.drives.driving == {second.execution_id}, "the other process to drive it")
 
 
-async def test_a_replay_that_waits_for_its_rate_keeps_its_place(server: Server):
+async def test_a_replay_whose_next_message_is_due_soon_keeps_its_place(server: Server):
     server.broker.open.set()
-    slow = await server.start(rate=0.01)
+    slow = await server.start(rate=10)
     await server.drives_only(slow)
 
     second = await server.start()
     await server.take()
 
     assert await server.waits_for(second) == ("publishing", "process")
+
+
+async def test_replays_with_a_low_rate_do_not_keep_others_waiting(server: Server):
+    """A replay of five objects waited for minutes, until one of the slow ones had ended."""
+    server.broker.open.set()
+    slow = await server.start(rate=1)
+    await until(lambda: server.drives.waiting == {slow.execution_id}, "the slow replay to wait for its rate")
+
+    second = await server.start()
+
+    await until(lambda: _ended(server, second), "the other replay to be published")
+    assert server.drives.driving == {slow.execution_id}

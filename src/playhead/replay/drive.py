@@ -44,6 +44,7 @@ from playhead.work import ending, relay
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
+_LONG_WAIT_SECONDS = 0.5
 _LONGEST_PACE_SECONDS = 0.25
 """Time after which a change of the pace takes effect, at most."""
 
@@ -302,15 +303,16 @@ class Drive:
                 raise _Lost
             faults.reach("replay.allowed")
             if allowed.upto:
+                self.waits = False
                 await self._publish_next(allowed.upto)
             elif allowed.why is None:
                 return
             elif allowed.why != "canary" or not await self._decide():
                 self._end_trouble()
-                self.waits = allowed.why != "rate"  # a replay with a rate makes progress
+                # Until its next message is due, a slow replay leaves its place to other ones.
+                self.waits = self.waits or allowed.why != "rate" or allowed.wait > _LONG_WAIT_SECONDS
                 is_held = allowed.why == "canary"
                 await self._env.sleep(allowed.wait if is_held else min(allowed.wait, _LONGEST_PACE_SECONDS))
-                self.waits = False
             await self._keep()
 
     async def _decide(self) -> bool:

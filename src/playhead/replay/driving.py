@@ -69,7 +69,7 @@ class Drives:
 
     @property
     def waiting(self) -> set[UUID]:
-        """The jobs driven here that only wait at the moment: for a queue, a canary, or a backend."""
+        """The jobs driven here that only wait: for a queue, a canary, a backend, or long for their rate."""
         return {drive.job for drive in self._drives if drive.waits}
 
     def trouble(self, job: UUID) -> str:
