@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from playhead.backends.webhook_http import HttpWebhooks
+from playhead.environment import Environment
 from playhead.errors import BadRequest
 from playhead.ids import uuid7
 from playhead.outgoing import Resolve
 from playhead.ports.webhook import NotDelivered, check_webhook
+from playhead.services.webhook import WebhookService
+from tests.lab import MemoryDeployment
 from tests.web import Answer, Asked, Web, self_signed
 
 KEYS = [b"k" * 24, b"n" * 32]
@@ -238,6 +241,9 @@ async def test_an_unknown_authority_is_refused(tmp_path: Path):
         ("http://hooks.example/", "may only be used with https:"),
         ("ftp://hooks.example/", "not a URL of the form"),
         ("//hooks.example/", "not a URL of the form"),
+        ("ftp://hooks.example:443/", "not a URL of the form"),
+        ("gopher://local.example:443/", "not a URL of the form"),
+        ("//hooks.example:443/", "not a URL of the form"),
         ("https:hooks.example/", "not a URL of the form"),
         ("hooks.example", "not a URL of the form"),
         ("https://", "not a URL of the form"),
@@ -333,3 +339,34 @@ async def test_a_listed_host_is_not_private_unless_the_operator_says_so():
             await made.send(f"https://localhost:{web.port}/", uuid7(), BODY)
         await made.close()
     assert web.asked == []
+
+
+# -- deliveries ------------------------------------------------------------------------------------
+
+
+async def broken(host: str, port: int) -> list[str]:
+    raise LookupError("no such table")
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("gopher://localhost:443/", "not a URL of the form"),
+        ("https://localhost/", "LookupError: no such table"),
+    ],
+)
+async def test_a_delivery_that_cannot_be_sent_backs_off(url: str, error: str):
+    lab = MemoryDeployment().lab
+    await lab.beat("w1")
+    replay = await lab.managed(await lab.sealed("a.md"), {"webhook": url})
+    async with webhooks("localhost", look_up=broken) as made:
+        service = WebhookService(lab.catalog, made, Environment("w1"), lease=30)
+        await service.send_due()
+        lab.clock.advance(4)
+        await service.send_due()
+        (first,) = (await service.list(replay.replay_batch_id, None, 10)).items
+        lab.clock.advance(1)
+        await service.send_due()
+        (second,) = (await service.list(replay.replay_batch_id, None, 10)).items
+    assert (first.attempts, second.attempts) == (1, 2)
+    assert error in (first.last_error or "")

@@ -124,7 +124,7 @@ class HttpWebhooks:
         except (httpx.InvalidURL, UnicodeError, ValueError) as exc:
             raise _NotAllowed(f"is not a valid URL: {exc}") from exc
         port = parsed.port or _PORTS.get(parsed.scheme, 0)
-        if not (host and 0 < port < 65_536):
+        if not (parsed.scheme in _PORTS and host and 0 < port < 65_536):
             raise _NotAllowed("is not a URL of the form https://HOST/PATH")
         if parsed.userinfo:
             raise _NotAllowed("has a user name or a password: remove it; requests are signed instead")

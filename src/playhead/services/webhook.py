@@ -100,6 +100,8 @@ class WebhookService:
                 error = f"the receiver answered {status}"
         except NotDelivered as exc:
             error = str(exc)
+        except Exception as exc:  # a bug: this delivery backs off too, and the others are sent
+            error = f"{type(exc).__name__}: {exc}"
         is_last = status == _GONE or claimed.attempt >= MOST_ATTEMPTS
         retry = None if is_last else DELAYS[claimed.attempt - 1]
         try:
