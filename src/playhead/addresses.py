@@ -1,14 +1,53 @@
-"""Which IP addresses are public, and which addresses name a server."""
+"""Which IP addresses are public, and which addresses name a server.
+
+The networks are from the registries of special-purpose addresses of IANA. `is_global` of Python's `ipaddress`
+differs between versions of Python, and counts addresses as public at which clouds offer their metadata.
+"""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 
+_INTERNAL_V4: Final = tuple(
+    map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # shared address space of providers; metadata of Alibaba Cloud
+            "127.0.0.0/8",  # loopback
+            "168.63.129.16/32",  # host services of Azure
+            "169.254.0.0/16",  # link-local; metadata of most clouds
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # protocol assignments; metadata of Oracle Cloud
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # relays of 6to4
+            "192.168.0.0/16",  # private
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, and broadcast
+        ),
+    )
+)
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+_INTERNAL_V6: Final = tuple(
+    map(
+        IPv6Network,
+        (
+            "2001::/23",  # protocol assignments, with Teredo, benchmarks and ORCHID
+            "2001:db8::/32",  # documentation
+            "3ffe::/16",  # 6bone
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+"""Inside the global unicast addresses. All other addresses outside of these are internal."""
 _EMBEDDING: Final = (
     IPv6Network("::/96"),  # IPv4-compatible
     IPv6Network("::ffff:0:0/96"),  # IPv4-mapped
@@ -21,15 +60,14 @@ def is_internal(address: Address) -> bool:
 
     An IPv6 address that embeds an IPv4 address is as public as that one: a gateway connects to it.
     """
-    if isinstance(address, IPv6Address):
-        inner = address.sixtofour
-        if any(address in network for network in _EMBEDDING):
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_internal(inner)
-        # `is_global` alone is not enough: it includes site-local addresses and multicast.
-        return address not in _GLOBAL_UNICAST or not address.is_global
-    return not address.is_global or address.is_multicast or address.is_reserved
+    if isinstance(address, IPv4Address):
+        return any(address in network for network in _INTERNAL_V4)
+    inner = address.sixtofour
+    if any(address in network for network in _EMBEDDING):
+        inner = IPv4Address(int(address) & 0xFFFFFFFF)
+    if inner is not None:
+        return is_internal(inner)
+    return address not in _GLOBAL_UNICAST or any(address in network for network in _INTERNAL_V6)
 
 
 def address_of(text: str) -> Address:
