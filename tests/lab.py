@@ -25,6 +25,8 @@ from playhead.model import (
     Replay,
     ReplayRequest,
     Route,
+    Skip,
+    SkipCode,
 )
 from playhead.ports.broker import Delivery, PublishResult
 from playhead.ports.catalog import Catalog
@@ -368,8 +370,8 @@ class Lab:
         """Claim a message, bind its outputs, finish the attempt, and return the children."""
         return await self.done(await self.claim(identity, worker), *outputs, publisher=worker)
 
-    async def skip(self, claim: Claim, reason: str) -> None:
-        done = Done(claim.correlation_id, claim.attempt, skip_reason=reason)
+    async def skip(self, claim: Claim, reason: str, code: SkipCode = "no_output") -> None:
+        done = Done(claim.correlation_id, claim.attempt, skip=Skip(code, reason))
         (answer,) = await self.catalog.finish("w1", [done])
         assert answer is not None, "the token holds"
 

@@ -32,6 +32,7 @@ async def test_a_message_is_shown_with_all_fields(playhead: Playhead):
         "input_key": f"{execution}/input/a.md",
         "output_keys": [f"{execution}/shouted/a.md"],
         "output_count": 1,
+        "skip_code": None,
         "skip_reason": None,
         "error": None,
         "duration_ms": root["duration_ms"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from playhead.model import AdapterCode, LoadedAdapter, LoadedCode, RanCode, RouteCode
+from playhead.model import AdapterCode, LoadedAdapter, LoadedCode, RanCode, RouteCode, Skip
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Done, Failed, Released, Result
@@ -32,7 +32,7 @@ async def end(lab: Lab, message: UUID, kind: str, number: int | None) -> None:
     token = claim.correlation_id, claim.attempt
     results: dict[str, Result] = {
         "done": Done(*token, ran=number),
-        "skipped": Done(*token, skip_reason="no output", ran=number),
+        "skipped": Done(*token, skip=Skip("no_output", "no output"), ran=number),
         "dead": Failed(*token, "adapter_error", "it broke", ran=number),
         "retry": Failed(*token, "adapter_error", "it broke", delay=0.0, ran=number),
         "released": Released(*token, 0.0),

@@ -53,7 +53,7 @@ async def by_route(lab: Lab, execution: UUID) -> dict[str, tuple[str, str | None
     return {row.route: (row.status, row.skip_reason) for row in rows}
 
 
-SKIPPED = ("skipped", EFFECTS_SKIPPED)
+SKIPPED = ("skipped", EFFECTS_SKIPPED.reason)
 
 
 async def test_children_in_skipped_routes_are_closed_by_the_transaction_that_ends_their_parent(lab: Lab):

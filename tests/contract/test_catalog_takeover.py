@@ -13,7 +13,7 @@ import pytest
 
 from playhead.errors import Conflict, NotFound
 from playhead.ids import uuid7
-from playhead.model import AdapterCode
+from playhead.model import AdapterCode, Skip
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.jobs import Input, LeasedJob, ReusableRoutes, Since
@@ -35,14 +35,14 @@ async def work(
     lab: Lab,
     identity: UUID,
     *outputs: NewOutput,
-    skip: str = "",
+    skip: Skip | None = None,
     code: Sequence[AdapterCode] = CODE,
 ) -> list[Dispatch]:
     """Process a message."""
     claim = await lab.claim(identity)
     keys = [bound.key for bound in await lab.bind(claim, *outputs)] if outputs else []
     ran = await lab.catalog.record_code(code)
-    result = Done(identity, claim.attempt, keys, skip_reason=skip, ran=ran)
+    result = Done(identity, claim.attempt, keys, skip=skip, ran=ran)
     (answer,) = await lab.catalog.finish("w1", [result])
     assert answer is not None, "the token holds"
     return answer.children
@@ -275,7 +275,7 @@ async def test_a_message_that_did_not_succeed_is_processed(catalog: Catalog, lab
     dead, _, running, skipped = source.ids
     await lab.kill(dead)
     await lab.claim(running)
-    await work(lab, skipped, skip="split returned no output")
+    await work(lab, skipped, skip=Skip("no_output", "split returned no output"))
 
     run, dispatches = await since(
         lab, source.execution, *map(lab.input, ("dead", "open", "running", "skipped"))
@@ -283,7 +283,8 @@ async def test_a_message_that_did_not_succeed_is_processed(catalog: Catalog, lab
 
     assert [one.object_key for one in dispatches] == under(run, "input/dead", "input/open", "input/running")
     [row], _ = await catalog.lineage_list(execution=run, status="taken_over")
-    assert (row.input_key, row.skip_reason) == (f"{run}/input/skipped", "split returned no output")
+    assert row.input_key == f"{run}/input/skipped"
+    assert (row.skip_code, row.skip_reason) == ("no_output", "split returned no output")
 
 
 async def test_an_item_is_followed_up_to_its_failure(catalog: Catalog, lab: Lab):

@@ -312,7 +312,7 @@ async def test_a_message_without_outputs_is_skipped_with_a_reason(catalog: Catal
     await lab.fail(failing, delay=0)  # an error of an earlier attempt
     failing = await lab.claim(run.ids[2])
 
-    await lab.skip(claim, "the condition of small dropped it\0")
+    await lab.skip(claim, "the condition of small dropped it\0", "condition_false")
     await lab.done(other)
     await lab.skip(failing, "small returned no output")
 
@@ -320,6 +320,7 @@ async def test_a_message_without_outputs_is_skipped_with_a_reason(catalog: Catal
     assert (skipped.status, skipped.error, skipped.output_keys) == ("skipped", None, [])
     assert skipped.skip_reason is not None
     assert skipped.skip_reason.startswith("the condition of small dropped it")
+    assert (skipped.skip_code, skipped.error) == ("condition_false", None)
     assert skipped.ended_at is not None
     completed = await lab.row(run.ids[1])
     assert (completed.status, completed.skip_reason) == ("completed", None)
@@ -366,7 +367,8 @@ async def test_a_message_skipped_in_a_cancelled_execution_keeps_its_reason(catal
     await lab.skip(claim, "small returned no output")
 
     row = await lab.row(run.ids[0])
-    assert (row.status, row.skip_reason) == ("skipped", "small returned no output")
+    assert (row.status, row.skip_code) == ("skipped", "no_output")
+    assert row.skip_reason == "small returned no output"
 
 
 async def test_only_consecutive_crashes_are_counted(catalog: Catalog, lab: Lab):

@@ -28,7 +28,7 @@ from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
 from playhead.ids import moment, uuid7
 from playhead.liveness import Liveness
-from playhead.model import AdapterCode, Config, ErrorHandling, Route
+from playhead.model import AdapterCode, Config, ErrorHandling, Route, Skip
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import Input, LeasedJob, Listed, Since
@@ -582,7 +582,7 @@ class Catalogs(RuleBasedStateMachine):
         def result(claim: Claim, how: str, keys: Sequence[str], ran: int) -> Result:
             token = claim.correlation_id, claim.attempt
             if how == "done":
-                return Done(*token, keys, skip_reason="" if keys else "no output", ran=ran)
+                return Done(*token, keys, skip=None if keys else Skip("no_output", "no output"), ran=ran)
             if how == "back":
                 return Released(*token, 1.0)
             delay = None if how == "dead" else 2.0

@@ -13,7 +13,7 @@ import pytest
 
 from playhead import events
 from playhead.errors import Unavailable, catalog_unavailable
-from playhead.model import Execution
+from playhead.model import Execution, Skip
 from playhead.ports.catalog.work import Finished, Result
 from playhead.ports.tracer import Kind, Span, Value
 from playhead.services.recover import RecoverService
@@ -117,7 +117,9 @@ async def test_a_skipped_message_is_reported_with_its_reason_and_counted_as_comp
     worker = Worker(environment={"tracer": tracer})
     message = (await worker.started()).ids[0]
 
-    await worker.end(AttemptOutcome(await worker.claim(), "pages", skip_reason="upper returned no output"))
+    await worker.end(
+        AttemptOutcome(await worker.claim(), "pages", skip=Skip("no_output", "upper returned no output"))
+    )
 
     assert (await worker.lab.row(message)).skip_reason == "upper returned no output"
     (line,) = [r for r in caplog.records if r.message.startswith("message_")]

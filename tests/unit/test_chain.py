@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from playhead import Context, Item, Output, Reject, Retry, adapter
 from playhead.errors import MessageError
 from playhead.ids import uuid7
-from playhead.model import Condition, Route, Step
+from playhead.model import Condition, Route, Skip, Step
 from playhead.ports.adapter import spec_of
 from playhead.steps.chain import LIMITS, Chain, Limits, Product, Result, UnknownAdapter
 from playhead.testing import run_adapter
@@ -320,7 +320,7 @@ def test_outputs_of_inner_steps_may_have_the_same_path_if_the_last_paths_differ(
 
 def test_an_item_that_ends_early_reaches_no_later_step():
     result = chain_of(giving(None), giving(lambda: pytest.fail("reached"), name="next")).run(PAGE, CTX)
-    assert result == Result([], "giving returned no output")
+    assert result == Result([], Skip("no_output", "giving returned no output"))
 
 
 def test_a_route_without_a_stage_must_return_no_output():
@@ -354,7 +354,9 @@ def test_an_item_that_skips_the_last_step_is_stored_unchanged():
 
 @pytest.mark.parametrize("stage", ["out", None])
 def test_a_condition_can_drop_an_item_and_is_the_reason_why_it_is_skipped(stage):
-    dropped = Result([], "the condition of upper dropped it: its content type is text/html")
+    dropped = Result(
+        [], Skip("condition_false", "the condition of upper dropped it: its content type is text/html")
+    )
     assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), stage=stage).run(PAGE, CTX) == dropped
     last = giving(None)
     assert chain_of((upper, {"condition": IS_TEXT_OR_DROP}), last, stage=stage).run(PAGE, CTX) == dropped

@@ -36,6 +36,7 @@ LINK: dict[str, Any] = {
     "input_key": "k",
     "output_keys": ["x"],
     "output_count": 1,
+    "skip_code": None,
     "skip_reason": None,
     "error": None,
     "created_at": "t",

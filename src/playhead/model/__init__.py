@@ -73,7 +73,6 @@ from playhead.model.queues import (
     RouteStatus,
 )
 from playhead.model.replays import (
-    EFFECTS_SKIPPED,
     MAX_VERSION,
     MAY_BE_SENT,
     MOST_ERRORS,
@@ -112,6 +111,7 @@ from playhead.model.retention import (
 from playhead.model.structure import Pipeline, PipelineAdapter, PipelineEdge, PipelineRoute
 from playhead.model.trace import ChainCount, ChainCounts, ChainEdge, ChainGroup, ChainSummary
 from playhead.model.views import (
+    EFFECTS_SKIPPED,
     MOST_OUTPUT_KEYS,
     OPEN_STATES,
     ROW_STATES,
@@ -126,6 +126,8 @@ from playhead.model.views import (
     RouteCounts,
     RowState,
     SearchHit,
+    Skip,
+    SkipCode,
     StageSummary,
     StageTotal,
     StageTotals,
@@ -243,6 +245,8 @@ __all__ = [
     "RowState",
     "SearchHit",
     "Selection",
+    "Skip",
+    "SkipCode",
     "StageSummary",
     "StageTotal",
     "StageTotals",

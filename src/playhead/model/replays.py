@@ -55,8 +55,6 @@ Version = Annotated[int, Interval(ge=1, le=MAX_VERSION)]
 OTHER_ROUTES: Final = "*"
 """In the effects of a replay: routes that are not named, as soon as a process finds that their steps have
 external effects."""
-EFFECTS_SKIPPED: Final = "the replay does not repeat the effects of this route"
-"""How the reason of a message begins that a replay has skipped."""
 
 MOST_IN_CANARY: Final = 10_000
 MOST_ERRORS: Final = 100

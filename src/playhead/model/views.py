@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from playhead.model.code import AdapterCode
@@ -65,6 +65,25 @@ class Problem:
 
     code: str
     message: str
+
+
+SkipCode = Literal["condition_false", "no_output", "effects_skipped"]
+
+
+class Skip(NamedTuple):
+    """Why a message has no outputs.
+
+    Attributes:
+        code: `condition_false`: a condition dropped its item. `no_output`: a step returned no output.
+            `effects_skipped`: a replay does not repeat the effects of its route.
+        reason: the same in words, with the step and the value that decided.
+    """
+
+    code: SkipCode
+    reason: str
+
+
+EFFECTS_SKIPPED: Final = Skip("effects_skipped", "the replay does not repeat the effects of this route")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +293,10 @@ class Lineage:
         input_key: key of its input object.
         output_keys: keys of its first 100 outputs, in order; empty until it is completed.
         output_count: number of all its outputs.
-        skip_reason: why a `skipped` message has no outputs: a condition dropped its item, a step returned no
-            output, or a replay does not repeat the effects of its route. The same of a `taken_over` message
-            whose original was skipped; else None.
+        skip_code: why a `skipped` message has no outputs: `condition_false` if a condition dropped its item,
+            `no_output` if a step returned none, `effects_skipped` if a replay does not repeat the effects of
+            its route. The same of a `taken_over` message whose original was skipped; else None.
+        skip_reason: the same in words.
         error: the last error; None without an error, and after it was completed or resent.
         created_at: time at which it was recorded; RFC 3339 in UTC.
         started_at: start of its last attempt; RFC 3339 in UTC; None before the first attempt.
@@ -302,6 +322,7 @@ class Lineage:
     input_key: str
     output_keys: list[str]
     output_count: int
+    skip_code: SkipCode | None
     skip_reason: str | None
     error: Problem | None
     created_at: str

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
-from playhead.model import EFFECTS_SKIPPED, OUTCOMES, Config, Execution, Outcome, Replay, Route
+from playhead.model import OUTCOMES, Config, Execution, Outcome, Replay, Route, SkipCode
 from playhead.ports.catalog.trace import Descendant
-from playhead.steps.chain import CONDITION_DROPPED
 
 _LONGEST: Final = 200
 ORDER: Final = {outcome: place for place, outcome in enumerate(OUTCOMES)}
@@ -74,11 +73,8 @@ class Group:
 
 def outcome_of(message: Descendant) -> Outcome:
     """Return the outcome of one message."""
-    if message.status == "skipped" or (message.status == "taken_over" and message.text):
-        reason = message.text or ""
-        if reason.startswith(EFFECTS_SKIPPED):
-            return "effects_skipped"
-        return "condition_false" if reason.startswith(CONDITION_DROPPED) else "no_output"
+    if message.status == "skipped" or (message.status == "taken_over" and message.error_code):
+        return cast("SkipCode", message.error_code)
     if message.status == "dead":
         return "rejected" if message.error_code == "rejected" else "dead"
     if message.status == "completed" or message.status == "taken_over":
@@ -97,7 +93,7 @@ def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) ->
         outcome = outcome_of(message)
         reason = ""
         is_taken_over = message.status == "taken_over"
-        if message.status == "skipped" or (is_taken_over and message.text):
+        if message.status == "skipped" or (is_taken_over and message.error_code):
             reason = message.text or ""
         elif message.status in ("dead", "retry"):
             reason = message.error_code or ""

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from playhead.errors import MessageError
 from playhead.keys import problem
-from playhead.model import Route, Step
+from playhead.model import Route, Skip, Step
 from playhead.ports.adapter import AdapterSpec, Context, Item
 from playhead.secrets import Mask, Reference, Resolve, SecretUnavailable, no_secrets
 from playhead.steps.batches import Batches
@@ -24,7 +24,6 @@ from playhead.steps.timeouts import time_not_counted
 
 __all__ = ["CallPaused", "Chain", "Limits", "Product", "Result", "UnknownAdapter"]
 
-CONDITION_DROPPED: Final = "the condition of"
 """How the reason of a message begins that a condition skipped."""
 _EXECUTION_BYTES: Final = 37
 
@@ -44,12 +43,12 @@ class Result(NamedTuple):
 
     Attributes:
         products: what is to be stored, in order.
-        skip_reason: why there are no products although the route stores outputs, or because a condition
-            dropped the item; else empty.
+        skip: why there are no products although the route stores outputs, or because a condition dropped the
+            item; else None.
     """
 
     products: list[Product]
-    skip_reason: str = ""
+    skip: Skip | None = None
 
 
 _Call = tuple[ReadyStep, Sequence[Item], Budget]
@@ -234,7 +233,7 @@ class Chain:
         """
         last = len(self._steps) - 1
         is_stored = self._route.stage is not None
-        skip_reason = "the route has no steps" if is_stored else ""
+        skip = Skip("no_output", "the route has no steps") if is_stored else None
         items = [item]
         found: list[Product] = []
         for n, step in enumerate(self._steps):
@@ -247,7 +246,9 @@ class Chain:
                         assert step.condition, "what a condition does not admit"
                         if step.condition.otherwise == "drop":
                             why = dropped_because(step.condition, each)
-                            skip_reason = f"{CONDITION_DROPPED} {step.spec.name} dropped it{why}"
+                            skip = Skip(
+                                "condition_false", f"the condition of {step.spec.name} dropped it{why}"
+                            )
                             continue
                         step.spend(budget, b"")
                         if n < last:
@@ -257,7 +258,7 @@ class Chain:
                         continue
                     made = step.maker.products(each, returned)
                     if is_stored and not made:
-                        skip_reason = f"{step.spec.name} returned no output"
+                        skip = Skip("no_output", f"{step.spec.name} returned no output")
                     if n < last:
                         following += [
                             Item(p.path, p.data, p.content_type, p.attributes, item.stage, None) for p in made
@@ -272,7 +273,7 @@ class Chain:
             items = following
         if len(found) > 1:
             self._check_paths_differ(item, found)
-        return Result(found, "" if found else skip_reason)
+        return Result(found, None if found else skip)
 
     def _call(
         self, step: ReadyStep, items: Sequence[Item], budget: Budget

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
+from playhead.model import Skip
 from playhead.ports.catalog.work import Claim, Failed, Released
 from playhead.ports.tracer import Span
 from playhead.steps.outputs import Product
@@ -73,7 +74,7 @@ class AttemptOutcome:
     Attributes:
         stage: where the products are stored; None if the route stores nothing.
         products: what the chain returned.
-        skip_reason: see `chain.Result`.
+        skip: see `chain.Result`.
         adapters: name, version and code of each adapter that ran.
         code: the number of that code.
         result: why there are no products; None if the chain returned.
@@ -86,7 +87,7 @@ class AttemptOutcome:
     message: ClaimedMessage
     stage: str | None = None
     products: Sequence[Product] = ()
-    skip_reason: str = ""
+    skip: Skip | None = None
     adapters: Sequence[Mapping[str, str]] = ()
     code: int | None = None
     result: Failed | Released | None = None

@@ -63,7 +63,7 @@ class Binder:
                 results[outcome] = outcome.result
             elif not outcome.products:
                 results[outcome] = Done(
-                    claim.correlation_id, claim.attempt, skip_reason=outcome.skip_reason, ran=outcome.code
+                    claim.correlation_id, claim.attempt, skip=outcome.skip, ran=outcome.code
                 )
             elif too_large := next(
                 (one for one in outcome.products if len(one.data) > self._max_object_bytes), None

@@ -317,7 +317,7 @@ class Consumer:
             try:
                 runtime = await self._host.runtime(one.claim)
                 if one.claim.skips_effects and (why := await self._skipping.reason(one.claim, runtime)):
-                    skipped.append(AttemptOutcome(one, skip_reason=why))
+                    skipped.append(AttemptOutcome(one, skip=why))
                 else:
                     self._dispatcher.start(one, runtime)
             except (UnknownAdapter, Unavailable) as exc:

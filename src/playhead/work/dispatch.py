@@ -149,7 +149,7 @@ class Dispatcher:
                 message,
                 runtime.route.stage,
                 products=returned.products,
-                skip_reason=returned.skip_reason,
+                skip=returned.skip,
                 adapters=runtime.adapters,
                 code=runtime.code,
                 seconds=seconds,

@@ -120,9 +120,9 @@ def _report_outcome(outcome: AttemptOutcome, result: Result, counters: Counters,
         is_reported = outcome.pause or outcome.not_run or outcome.is_reported
         level = logging.DEBUG if is_reported else logging.WARNING
         events.emit(events.MESSAGE_RELEASED, level, **_ids(outcome))
-    elif result.skip_reason:
+    elif result.skip:
         _end_span(outcome, "skipped")
-        events.emit(events.MESSAGE_SKIPPED, logging.DEBUG, **_ids(outcome), reason=result.skip_reason)
+        events.emit(events.MESSAGE_SKIPPED, logging.DEBUG, **_ids(outcome), reason=result.skip.reason)
     else:
         _end_span(outcome, "completed")
         if events.LOG.isEnabledFor(logging.DEBUG):

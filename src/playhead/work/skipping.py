@@ -14,7 +14,7 @@ import logging
 from uuid import UUID
 
 from playhead import events
-from playhead.model import EFFECTS_SKIPPED
+from playhead.model import EFFECTS_SKIPPED, Skip
 from playhead.ports.catalog import Work
 from playhead.ports.catalog.work import Claim
 from playhead.work.dispatch import RouteRuntime
@@ -27,14 +27,14 @@ class Skipping:
         self._catalog = catalog
         self._recorded: tuple[UUID, str] | None = None
 
-    async def reason(self, claim: Claim, runtime: RouteRuntime) -> str:
-        """Return why a message must not be processed, of a replay that skips effects; "" if it must be
+    async def reason(self, claim: Claim, runtime: RouteRuntime) -> Skip | None:
+        """Return why a message must not be processed, of a replay that skips effects; None if it must be
         processed.
 
         Raises `Unavailable`: the route could not be recorded, so the message must be released.
         """
         if not runtime.effects:
-            return ""
+            return None
         names = ", ".join(runtime.effects)
         found = claim.execution_id, claim.route
         if found != self._recorded:  # claims that follow are refused, so there are few others
@@ -48,4 +48,5 @@ class Skipping:
                 route=claim.route,
                 adapters=names,
             )
-        return f"{EFFECTS_SKIPPED}: when it was created, it was not known that {names} has external effects"
+        why = f"when it was created, it was not known that {names} has external effects"
+        return EFFECTS_SKIPPED._replace(reason=f"{EFFECTS_SKIPPED.reason}: {why}")

@@ -265,6 +265,7 @@ class BrowsePart(Part):
 def _lineage_of(row: Row, lane: Lane, outputs: list[str], output_count: int) -> dict[str, Any]:
     _, cid, parent, execution, batch, _, state, attempt, key, code, error, started, ended = row[:13]
     identity = as_uuid(cid)
+    is_skipped = state in (SKIPPED, TAKEN_OVER)
     return {
         "correlation_id": identity,
         "parent_correlation_id": as_uuid_or_none(parent),
@@ -278,8 +279,9 @@ def _lineage_of(row: Row, lane: Lane, outputs: list[str], output_count: int) -> 
         "input_key": key,
         "output_keys": outputs,
         "output_count": output_count,
-        "skip_reason": error if state in (SKIPPED, TAKEN_OVER) else None,
-        "error": Problem(code, error or "") if code else None,
+        "skip_code": code if is_skipped else None,
+        "skip_reason": error if is_skipped else None,
+        "error": Problem(code, error or "") if code and not is_skipped else None,
         "created_at": moment(created_at(identity)),
         "started_at": moment_or_none(started),
         "ended_at": moment_or_none(ended),

@@ -218,8 +218,9 @@ class ClaimsPart(LimitsPart):
     async def _close_skipped(self, db: Session, rows: Sequence[int]) -> None:
         """Close rows in routes that their replay skips. They may have outputs of an attempt that began before
         its worker found the effects."""
-        reasons = [EFFECTS_SKIPPED] * len(rows)
-        await db.run(SQL.skip, rows=rows, reasons=reasons, ran=[None] * len(rows))
+        count = len(rows)
+        codes, reasons = [EFFECTS_SKIPPED.code] * count, [EFFECTS_SKIPPED.reason] * count
+        await db.run(SQL.skip, rows=rows, codes=codes, reasons=reasons, ran=[None] * count)
         await db.run(SQL.supersede_outputs, messages=rows)
 
     async def _close_lost(self, db: Session, lost: Mapping[int, tuple[int, Lane]]) -> None:

@@ -113,6 +113,7 @@ class _Source(NamedTuple):
     lane: int
     state: int
     code: int | None
+    error_code: str | None
     error: str | None
     original: int
 
@@ -248,6 +249,7 @@ class TakeOverPart(Part):
             SQL.close_taken_over,
             rows=list(kept),
             codes=[one.code for one in sources],
+            error_codes=[one.error_code for one in sources],
             errors=[one.error for one in sources],
             originals=[one.original for one in sources],
         )

@@ -82,12 +82,12 @@ class WorkPart(BindPart, ReportsPart):
     async def _end_done(self, db: Session, done: Sequence[tuple[Done, _Held]]) -> None:
         if not done:
             return
-        if skipped := [(row.n, storable(r.skip_reason), r.ran) for r, row in done if r.skip_reason]:
-            rows, reasons, ran = map(list, zip(*skipped, strict=True))
-            await db.run(SQL.skip, rows=rows, reasons=reasons, ran=ran)
+        if skipped := [(row.n, r.skip.code, storable(r.skip.reason), r.ran) for r, row in done if r.skip]:
+            rows, codes, reasons, ran = map(list, zip(*skipped, strict=True))
+            await db.run(SQL.skip, rows=rows, codes=codes, reasons=reasons, ran=ran)
         completed: dict[int | None, list[int]] = defaultdict(list)
         for result, row in done:
-            if not result.skip_reason:
+            if not result.skip:
                 completed[result.ran].append(row.n)
         for code, numbers in completed.items():
             await db.run(SQL.complete, rows=numbers, ran=code)
@@ -174,7 +174,7 @@ class WorkPart(BindPart, ReportsPart):
         await db.insert(
             SQL.insert_skipped_children,
             [
-                (cid, row.execution, feed, key, stage, row.n, EFFECTS_SKIPPED)
+                (cid, row.execution, feed, key, stage, row.n, *EFFECTS_SKIPPED)
                 for cid, (row, _, key, stage, feed) in zip(
                     raw if db.raw_ids else map(text, raw), skipped, strict=True
                 )

@@ -249,7 +249,7 @@ CREATE TABLE messages (
   error_code text COLLATE "C",
   code       bigint,                  -- what ran in the last attempt that ended
   failure_group bigint,               -- of a dead row: its group (failures.py); set whenever a row becomes dead
-  error      text,                    -- of a skipped row: why it was skipped
+  error      text,                    -- of a skipped row: why it was skipped; `error_code` has the same as a code
   traceback  text,
   original   bigint                   -- of a row that is taken over: the message that was processed
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,

@@ -40,7 +40,7 @@ DELETE FROM outputs WHERE message = ANY(:rows::bigint[])
 
 -- fragment: result
 -- What a row may get from the row `s` of an earlier run. A copy of a copy names the message that was processed.
-SELECT s.execution, s.parent, s.object_key, s.n, s.lane, s.state, s.code, s.error, coalesce(s.original, s.n) FROM messages s
+SELECT s.execution, s.parent, s.object_key, s.n, s.lane, s.state, s.code, s.error_code, s.error, coalesce(s.original, s.n) FROM messages s
 
 -- name: roots_of
 -- Roots of executions by their objects. The sum keeps the planner from an index of executions, with which it would read
@@ -58,11 +58,11 @@ SELECT id, n FROM messages WHERE id = ANY(:ids::uuid[])
 
 -- name: close_taken_over
 -- Rows that have the result of an earlier run.
-WITH given (n, code, error, original) AS (
-  SELECT * FROM unnest(:rows::bigint[], :codes::bigint[], :errors::text[], :originals::bigint[])
+WITH given (n, code, error_code, error, original) AS (
+  SELECT * FROM unnest(:rows::bigint[], :codes::bigint[], :error_codes::text[], :errors::text[], :originals::bigint[])
 )
 UPDATE messages AS m SET state = {TAKEN_OVER}, published = {PUBLISHED}, ended_at = playhead_now(), code = g.code,
-  error = g.error, original = g.original
+  error_code = g.error_code, error = g.error, original = g.original
 FROM given g WHERE m.n = g.n
 
 -- name: stored_references

@@ -95,9 +95,10 @@ UPDATE messages SET state = {COMPLETED}, ended_at = playhead_now(), worker = NUL
 
 -- name: skip
 -- End attempts that are done without an output, for a reason.
-WITH given (n, why, ran) AS (SELECT * FROM unnest(:rows::bigint[], :reasons::text[], :ran::bigint[]))
-UPDATE messages AS m SET state = {SKIPPED}, ended_at = playhead_now(), worker = NULL, error_code = NULL,
-  code = g.ran, error = g.why, traceback = NULL
+WITH given (n, why, reason, ran) AS (
+  SELECT * FROM unnest(:rows::bigint[], :codes::text[], :reasons::text[], :ran::bigint[]))
+UPDATE messages AS m SET state = {SKIPPED}, ended_at = playhead_now(), worker = NULL, error_code = g.why,
+  code = g.ran, error = g.reason, traceback = NULL
 FROM given g WHERE m.n = g.n
 
 -- name: supersede_unstored
@@ -112,9 +113,9 @@ VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, 
 
 -- name: insert_skipped_children
 -- Children in routes that a replay skips. They are closed from the start, so no process publishes or claims them.
-INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, ended_at, error)
+INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, ended_at, error_code, error)
 VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, {SKIPPED}, {UNPUBLISHED},
-  :parent::bigint, playhead_now(), :reason::text)
+  :parent::bigint, playhead_now(), :code::text, :reason::text)
 
 -- name: lock_effects
 -- What a replay does in routes with external effects, locked until the transaction ends.

@@ -18,6 +18,7 @@ class Descendant(NamedTuple):
     Attributes:
         distance: steps from the first messages, which have 0.
         config_version: version of the config.
+        error_code: of the last error; of a skipped message, or one that has its result, a `SkipCode`.
         text: the reason of a skipped message, or the start of the last error's text; else None.
         retry_at: when the next attempt is due; RFC 3339 in UTC; None unless the state is `retry`.
         outputs_pruned_at: when its outputs were pruned; RFC 3339 in UTC; None if they were not.

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.envelope import Dispatch
+from playhead.model import Skip
 
 SUSPECT_LOSSES = 2
 """After this number of consecutive attempts that ended with the death of their worker, a message is processed
@@ -156,15 +157,15 @@ class Done:
     """The attempt's work is done and stored under these keys (those that `bind` gave).
 
     Attributes:
-        skip_reason: why there are no keys, if the chain was expected to return outputs or a condition dropped
-            the item; else empty.
+        skip: why there are no keys, if the chain was expected to return outputs or a condition dropped
+            the item; else None.
         ran: the number of the code that ran (`Code.record_code`).
     """
 
     correlation_id: UUID
     attempt: int
     keys: Sequence[str] = ()
-    skip_reason: str = ""
+    skip: Skip | None = None
     ran: int | None = None
 
 
@@ -256,7 +257,7 @@ class Work(Protocol):
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
         """End attempts in one transaction. Returns one answer for each result; None for a lost token.
 
-        `Done`: the row becomes `completed`, or `skipped` with a `skip_reason`. Its outputs become `stored`,
+        `Done`: the row becomes `completed`, or `skipped` with a `skip`. Its outputs become `stored`,
         and its other outputs `superseded`. One child is inserted for each stored output and each route in
         `to`, in this order: pending, unpublished, with `publisher`. In a cancelled execution the children are
         inserted as `cancelled` and not returned. In a replay, children in routes that it skips are inserted
