@@ -18,7 +18,7 @@ POINTS = frozenset(
     | {f"report.{x}" for x in ("bound", "written", "stored")}
     | {f"webhook.{x}" for x in ("sent", "noted")}
     | {f"replay.{x}" for x in ("created", "listed", "recorded", "published", "marked", "closed")}
-    | {"replay.admitted", "replay.allowed", "replay.decided", "replay.checked"}
+    | {"replay.admitted", "replay.allowed", "replay.decided", "replay.checked", "replay.compared"}
     | {
         f"worker.{x}"
         for x in (

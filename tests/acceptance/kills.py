@@ -22,7 +22,7 @@ from tests.acceptance.processes import Deployment, Process, open_deployment
 
 ELSEWHERE: Final = (
     *("prune.", "plan.", "report.", "webhook.", "control."),
-    *("replay.admitted", "replay.allowed", "replay.checked", "replay.decided"),
+    *("replay.admitted", "replay.allowed", "replay.checked", "replay.compared", "replay.decided"),
 )
 """How points begin that a plain run and a plain replay do not pass. They have tests of their own."""
 

@@ -25,6 +25,7 @@ CASES: Final = [
     ("plan.paged", "serve"),
     ("plan.ready", "cli"),
     ("plan.ready", "serve"),
+    ("replay.compared", "heir"),
     ("replay.checked", "cli"),
     ("replay.checked", "serve"),
     ("replay.checked", "heir"),
@@ -32,7 +33,8 @@ CASES: Final = [
 
 
 def test_every_point_of_a_plan_has_a_case() -> None:
-    points = {point for point in faults.POINTS if point.startswith("plan.")} | {"replay.checked"}
+    points = {point for point in faults.POINTS if point.startswith("plan.")}
+    points |= {"replay.checked", "replay.compared"}
     assert {point for point, _ in CASES} == points
 
 
@@ -157,6 +159,21 @@ def test_a_replay_that_was_killed_after_the_check_publishes_the_set_of_the_plan(
     assert replay["plan_id"] == plan
     stand.check_complete(replay, keys)
     (stand.deployment.objects / stand.run / "loud" / "external.txt").unlink()
+
+
+@pytest.mark.parametrize(("point", "who"), [case for case in CASES if case[0] == "replay.compared"])
+def test_a_check_that_was_killed_continues_where_it_was(stand: Stand, point: str, who: str) -> None:
+    plan = stand.plan()["plan_id"]
+    keys = stand.keys(plan)
+
+    stand.kill_replayer(point, who, plan)
+
+    job = "SELECT state, cursor, idle_takeovers FROM jobs ORDER BY execution DESC LIMIT 1"
+    [job] = stand.deployment.rows(job)
+    assert (job["state"], job["idle_takeovers"]) == ("checking", 0)
+    assert job["cursor"] > keys[0]
+    stand.restart()
+    stand.check_complete(stand.newest_replay(), keys)
 
 
 @pytest.mark.parametrize("changes", [False, True])

@@ -429,6 +429,27 @@ async def test_a_takeover_during_the_check_repeats_it(catalog: Catalog, lab: Lab
     assert await catalog.pass_check(second)
 
 
+async def test_a_check_that_makes_progress_is_continued_however_often_it_is_taken_over(
+    catalog: Catalog, lab: Lab
+):
+    """After four deaths during the check the replay was stalled."""
+    _, opened, held = await checking(lab)
+    for cursor in "abcdefgh":
+        assert await catalog.keep_check(held, cursor)
+        stale = held
+        lab.clock.advance(lab.LEASE + 1)
+        await lab.beat("w1", "w2")
+        held = await lab.hold(opened.replay.execution_id, "w2")
+        assert (held.state, held.cursor) == ("checking", cursor)
+        assert not await catalog.keep_check(stale, "z")
+
+    assert await catalog.pass_check(held)
+
+    assert not await catalog.keep_check(held, "z")
+    await catalog.release(held)
+    assert (await lab.hold(opened.replay.execution_id)).cursor == ""
+
+
 async def test_a_takeover_after_the_check_does_not_repeat_it(catalog: Catalog, lab: Lab):
     plan, opened, held = await checking(lab)
     await catalog.pass_check(held)

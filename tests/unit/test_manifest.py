@@ -102,8 +102,15 @@ async def test_a_comparison_finds_what_is_gone_and_what_has_changed(
     def of(states: dict[str, tuple[int, str]]) -> list[Item]:
         return [(key, *state) for key, state in sorted(states.items())]
 
-    found = await compare(cut(of(planned), page), cut(of(listed), size))
+    passed: list[str] = []
 
+    async def note(key: str) -> None:
+        passed.append(key)
+
+    found = await compare(cut(of(planned), page), cut(of(listed), size), note)
+
+    for cursor in passed:
+        assert all(listed.get(key) == state for key, state in planned.items() if key <= cursor)
     gone = sorted(planned.keys() - listed.keys())
     changed = sorted(key for key in planned.keys() & listed.keys() if planned[key] != listed[key])
     assert (found.gone, found.changed) == (len(gone), len(changed))
@@ -115,6 +122,9 @@ async def test_a_comparison_finds_what_is_gone_and_what_has_changed(
         assert one.now == (ObjectState(*listed[one.key]) if one.what == "changed" else None)
 
 
+async def ignore(_: str) -> None: ...
+
+
 async def test_pages_of_a_listing_may_be_empty():
     async def listed() -> AsyncIterator[Sequence[Item]]:
         for one in items(3):
@@ -122,14 +132,14 @@ async def test_pages_of_a_listing_may_be_empty():
             yield [one]
         yield []
 
-    assert await compare(cut(items(3), 2), listed()) == PlanDifference()
+    assert await compare(cut(items(3), 2), listed(), ignore) == PlanDifference()
 
 
 async def test_the_first_differences_are_kept_and_all_are_counted():
     planned = items(1_000)
     listed = [replace_size(one) if number % 2 else one for number, one in enumerate(planned)][:900]
 
-    found = await compare(cut(planned, 300), cut(listed, 77))
+    found = await compare(cut(planned, 300), cut(listed, 77), ignore)
 
     assert (found.gone, found.changed) == (100, 450)
     assert [one.key for one in found.first] == [planned[2 * n + 1][0] for n in range(MOST_DIFFERENCES)]

@@ -14,8 +14,8 @@ for them before they are sent. After a `kill -9`, the next owner sends what was 
 Rows without an answer of the broker are settled before more are paid for.
 
 A replay that was started from a plan is `checking` first: it compares the plan with a new listing of the
-store, and records nothing meanwhile. A takeover repeats the check. Then the plan is its listing, whichever
-process drives it.
+store, and records nothing meanwhile. After a `kill -9`, the next owner continues after the last object that
+was recorded as equal. Then the plan is its listing, whichever process drives it.
 
 While a page is published, the next one is listed and recorded, so that catalog and broker work at the same
 time. This does not affect the reasons above: pages are still recorded, published and marked in order. At most
@@ -170,11 +170,11 @@ class Drive:
     async def _check(self) -> bool:
         """Compare the plan with the store; refuse the replay if they differ. Return whether it goes on."""
         with self._env.tracer.start("check", self._traceparent):
-            difference = await planned.difference(self._catalog, self._store, self._leased)
+            difference = await planned.difference(self._catalog, self._store, self._leased, self._compared)
         if not difference.first:
             if not await self._catalog.pass_check(self._leased):
                 raise _Lost
-            self._leased = replace(self._leased, state="publishing")
+            self._leased, self._cursor = replace(self._leased, state="publishing"), ""
             faults.reach("replay.checked")
             return True
         if not await self._catalog.refuse_plan(self._leased, difference):
@@ -182,6 +182,13 @@ class Drive:
         events.emit(events.PLAN_CHANGED, logging.WARNING, execution_id=str(self.job), detail=difference.text)
         await ending.end_executions(self._catalog, [self.job])
         return False
+
+    async def _compared(self, key: str) -> None:
+        """Record that the objects up to a key are as planned; another process continues there."""
+        if not await self._catalog.keep_check(self._leased, key):
+            raise _Lost
+        self._leased = replace(self._leased, cursor=key)  # after an outage, this process continues there too
+        faults.reach("replay.compared")
 
     # -- list --------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -95,11 +95,14 @@ async def pages_of(listed: AsyncIterator[Sequence[Item]]) -> AsyncIterator[PlanP
 
 
 async def compare(
-    planned: AsyncIterator[Sequence[Item]], listed: AsyncIterator[Sequence[Item]]
+    planned: AsyncIterator[Sequence[Item]],
+    listed: AsyncIterator[Sequence[Item]],
+    passed: Callable[[str], Awaitable[None]],
 ) -> PlanDifference:
     """Compare the pages of a manifest with a new listing. Objects that only the listing has are ignored.
 
-    Both are in the order of their keys.
+    Both are in the order of their keys. `passed` is called with a key after each page of the listing, as long
+    as all objects up to this key are the same in both.
     """
     gone = changed = 0
     first: list[ChangedObject] = []
@@ -123,6 +126,9 @@ async def compare(
                 else:
                     differing.append((key, ObjectState(size, tag)))
             else:
+                is_same = ahead and not (gone or changed or differing)
+                if is_same and not (wanted and next(iter(wanted)) <= ahead[-1][0]):
+                    await passed(ahead[-1][0])
                 ahead, at = await anext(listed, None), 0
                 continue
             break

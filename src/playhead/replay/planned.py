@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 from uuid import UUID
@@ -45,10 +45,12 @@ async def objects_of(
         cursor = pages[0].last_key
 
 
-async def difference(catalog: CheckCatalog, store: Store, leased: LeasedJob) -> PlanDifference:
-    """Compare the plan of a job with a new listing. One page of each is in memory.
+async def difference(
+    catalog: CheckCatalog, store: Store, leased: LeasedJob, passed: Callable[[str], Awaitable[None]]
+) -> PlanDifference:
+    """Compare the plan of a job with a new listing, from its cursor. One page of each is in memory.
 
-    Raises what `objects_of` raises.
+    See `compare` for `passed`. Raises what `objects_of` raises.
     """
     assert leased.plan, "only a job with a plan is checked"
     survey = Survey(
@@ -58,7 +60,8 @@ async def difference(catalog: CheckCatalog, store: Store, leased: LeasedJob) -> 
         recorded=bool(leased.stages),  # an execution of another program has no declared stages
         has_references=leased.has_references,
     )
-    return await compare(objects_of(catalog, leased.plan, after=""), survey.items())
+    planned = objects_of(catalog, leased.plan, after=leased.cursor)
+    return await compare(planned, survey.items(after=leased.cursor), passed)
 
 
 # -- the request -----------------------------------------------------------------------------------

@@ -82,25 +82,25 @@ class Survey:
         self.hidden = 0
         self.unaccompanied = 0
 
-    async def pages(self) -> AsyncIterator[Surveyed]:
-        """Yield all objects in the order of their keys. Raises `Unavailable`."""
-        after: str | None = ""
-        while after is not None:
-            cursor, after = after, None
+    async def pages(self, after: str = "") -> AsyncIterator[Surveyed]:
+        """Yield all objects after a key in the order of their keys. Raises `Unavailable`."""
+        start: str | None = after
+        while start is not None:
+            cursor, start = start, None
             async for entries in self._listed(cursor):
                 found = await self._examine(entries)
                 if found is None:
                     self._sized = True
-                    after = cursor
+                    start = cursor
                     break
                 cursor = entries[-1].key
                 yield found
         self.unaccompanied += len(self._expected)
         self._expected.clear()
 
-    async def items(self) -> AsyncIterator[Sequence[Item]]:
-        """Yield the entries of all objects."""
-        async for page in self.pages():
+    async def items(self, after: str = "") -> AsyncIterator[Sequence[Item]]:
+        """Yield the entries of all objects after a key."""
+        async for page in self.pages(after):
             yield page.items()
 
     def _listed(self, after: str) -> AsyncIterator[Sequence[Entry | Reference]]:

@@ -118,7 +118,7 @@ CREATE TABLE jobs (
   owner          text COLLATE "C",
   lease_until    double precision NOT NULL DEFAULT 0,
   idle_takeovers integer NOT NULL DEFAULT 0,
-  cursor         text COLLATE "C" NOT NULL DEFAULT '',
+  cursor         text COLLATE "C" NOT NULL DEFAULT '',  -- last key that was listed; while checking, that was compared
   ordinals       bigint NOT NULL DEFAULT 0,     -- rows recorded
   watermark      bigint NOT NULL DEFAULT 0,     -- rows up to this ordinal are published, except those that say otherwise
   ended_at       double precision,

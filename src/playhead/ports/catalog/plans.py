@@ -117,6 +117,14 @@ class Plans(Protocol):
         """
         ...
 
+    async def keep_check(self, held: LeasedJob, cursor: str) -> bool:
+        """Move the cursor of a job that is `checking`: up to this key, the store has the objects of the plan.
+
+        A takeover continues the check there, and does not count as one without progress. False if the epoch
+        was raised.
+        """
+        ...
+
     async def pass_check(self, held: LeasedJob) -> bool:
         """Let the job of a checked plan publish (`checking` to `publishing`). False if the epoch was raised.
 
