@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.processes import Deployment, open_deployment
-from tests.acceptance.shells import ANY_SHELL, Folder, asking
+from tests.acceptance.shells import ANY_SHELL, BIN, Folder, asking
 
 pytestmark = pytest.mark.slow
 
@@ -180,8 +180,9 @@ def test_the_script_of_each_shell_is_shown_and_installed(
 
 
 def test_in_a_shell_its_name_need_not_be_said(folder: Folder):
-    # Two commands, lest bash replace itself by the one.
-    assert "complete -o default" in folder.run("bash", "-c", "playhead --show-completion; true")
+    # Two commands, lest bash replace itself by the one. The installed program, as typer looks at its parents.
+    shown = folder.run("bash", "-c", f"{BIN / 'playhead'} --show-completion; true")
+    assert "complete -o default" in shown
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

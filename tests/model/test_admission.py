@@ -19,9 +19,9 @@ from playhead.ports.catalog.jobs import Listed
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import Clock, asked
 from tests.model.faulty import at_once, step
-from tests.model.world import SCHEDULES as ALL
+from tests.model.world import schedules
 
-SCHEDULES = ALL // 10
+SCHEDULES = schedules(10)
 LIMIT = 2
 STEPS = 1500
 CALM_AFTER = 900

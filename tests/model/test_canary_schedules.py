@@ -17,7 +17,7 @@ from playhead.work.attempt import AttemptOutcome, ClaimedMessage
 from tests.lab import asked
 from tests.model.faulty import Broker, Catalog, at_once, step
 from tests.model.test_schedules import OBJECTS, Pipeline
-from tests.model.world import SCHEDULES, VISIBILITY, run_schedules
+from tests.model.world import VISIBILITY, run_schedules, schedules
 
 OPEN = ("pending", "running", "retry")
 
@@ -149,7 +149,7 @@ class HeldWorld(Pipeline):
 
 
 def test_no_schedule_of_faults_sends_a_message_behind_an_undecided_canary():
-    found, seeds = run_schedules(SCHEDULES // 5, kind=HeldWorld, catalog=HeldCatalog)
+    found, seeds = run_schedules(schedules(5), kind=HeldWorld, catalog=HeldCatalog)
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 
 

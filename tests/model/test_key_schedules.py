@@ -21,7 +21,7 @@ from tests.catalog_memory import MemoryCatalog
 from tests.model import faulty, replaying
 from tests.model.faulty import at_once, step
 from tests.model.replaying import STAGE, Replaying
-from tests.model.world import SCHEDULES, run_schedules
+from tests.model.world import run_schedules, schedules
 
 DAY = 100.0
 """How long a key is kept at least."""
@@ -222,7 +222,7 @@ def _denies(answer: UUID | Exception | None) -> bool:
 
 
 def test_no_schedule_of_faults_creates_two_replays_for_one_key():
-    found, seeds = run_schedules(SCHEDULES // 5, kind=Keyed)
+    found, seeds = run_schedules(schedules(5), kind=Keyed)
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 
 

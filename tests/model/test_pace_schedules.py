@@ -23,7 +23,7 @@ from tests.catalog_memory import MemoryCatalog
 from tests.lab import Given
 from tests.model.faulty import at_once, step
 from tests.model.replaying import Catalog, Replaying
-from tests.model.world import SCHEDULES, run_schedules
+from tests.model.world import run_schedules, schedules
 
 
 class Paced(Replaying):
@@ -157,7 +157,7 @@ class Deep(Paced):
 
 @pytest.mark.parametrize("kind", [Rated, Deep])
 def test_no_schedule_of_faults_exceeds_a_pace(kind: type[Paced]):
-    found, seeds = run_schedules(SCHEDULES // 10, kind=kind)
+    found, seeds = run_schedules(schedules(10), kind=kind)
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
 from collections import defaultdict
 from collections.abc import Coroutine, Generator, Mapping
@@ -27,9 +26,9 @@ from playhead.services.webhook import WebhookService
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import Clock, Lab, MemoryDeployment
 from tests.model.faulty import at_once, step
+from tests.model.world import schedules
 from tests.store_memory import MemoryStore
 
-SCHEDULES: Final = int(os.environ.get("PLAYHEAD_TEST_SCHEDULES", "500"))
 PATHS: Final = ("a", "b", "c", "d", "e")
 LEASE: Final = 6.0
 
@@ -216,7 +215,7 @@ class World:
         return all(one.state == "sent" for one in found)
 
 
-@pytest.mark.parametrize("seed", range(SCHEDULES // 10))
+@pytest.mark.parametrize("seed", range(schedules(10)))
 def test_each_end_is_reported_and_announced_once(seed: int):
     for number in range(10):
         world = World(10 * seed + number)

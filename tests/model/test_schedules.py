@@ -24,7 +24,7 @@ from playhead.ports.store import Blob
 from playhead.work.attempt import AttemptOutcome, ClaimedMessage
 from tests.lab import asked
 from tests.model.faulty import Catalog, at_once, step
-from tests.model.world import SCHEDULES, World, part, run_schedules
+from tests.model.world import World, part, run_schedules, schedules
 
 OBJECTS = ("k0", "k1", "k2")
 
@@ -238,17 +238,17 @@ def _place(row: Lineage) -> tuple[str, str]:
 
 
 def test_no_schedule_of_faults_breaks_a_guarantee():
-    found, seeds = run_schedules(SCHEDULES, kind=Pipeline)
+    found, seeds = run_schedules(schedules(), kind=Pipeline)
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 
 
 def test_no_schedule_of_faults_breaks_a_run_that_takes_over_results():
-    found, seeds = run_schedules(SCHEDULES // 5, kind=Incremental)
+    found, seeds = run_schedules(schedules(5), kind=Incremental)
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 
 
 def test_no_schedule_of_faults_repeats_an_effect_that_a_replay_skips():
-    found, seeds = run_schedules(SCHEDULES // 5, kind=Skipping)
+    found, seeds = run_schedules(schedules(5), kind=Skipping)
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 
 
