@@ -73,13 +73,13 @@ def test_a_replay_is_one_trace_though_its_publisher_is_killed_and_another_goes_o
         deployment.apply(PIPELINE)
         run = deployment.run("docs", INPUTS)
         assert deployment.ended(run)["status"] == "failed"  # of the one that is bad
-        stopped(deployment, first)
+        stopped(deployment, worker, first)  # a worker may take the job before the server does
         doomed = deployment.serve(fault="replay.recorded")
         body = {"from_execution_id": run, "from_stage": "input", "to_route": "cut"}
         with suppress(httpx.TransportError):
             deployment.post("/replay", json=body, headers={"traceparent": f"00-{TRACE}-{CALLER}-01"})
         deployment.struck(doomed)
-        second = deployment.serve()
+        second, worker = deployment.serve(), deployment.worker()
         [replay] = [e["execution_id"] for e in deployment.items("/executions", kind="replay")]
         counts = deployment.ended(replay)["counts"]
         handed_over = queued(deployment, "docs.hand_over", replay)
