@@ -297,6 +297,20 @@ def _fork_and_watch(streams: list[int], status: int) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
 
 
+def _run() -> None:
+    """Run Playhead to its end. Without the end of the interpreter, which would copy and free all modules."""
+    try:
+        runpy.run_module("playhead", run_name="__main__", alter_sys=True)
+    except SystemExit as exc:
+        if not isinstance(exc.code, int):
+            raise
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exc.code)
+
+
 def _enter(namespace: str) -> None:
     with open(namespace, "rb") as file:
         if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0):
@@ -312,4 +326,4 @@ if __name__ == "__main__":
     os.environ.clear()
     os.environ.update(request["env"])
     sys.argv[1:] = request["arguments"]
-    runpy.run_module("playhead", run_name="__main__", alter_sys=True)
+    _run()
