@@ -48,7 +48,8 @@ class Folder:
         self.path = folder
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PLAYHEAD_", "_TYPER"))}
         # The forked program answers in a tenth of the time that the installed one takes.
-        self.env = {**inherited, "PATH": f"{program.folder()}:{BIN}:{os.environ['PATH']}", "HOME": str(folder)}
+        path = f"{program.folder()}:{BIN}:{os.environ['PATH']}"
+        self.env = {**inherited, "PATH": path, "HOME": str(folder)}
 
     def run(self, *command: str, code: int | None = 0, env: Mapping[str, str] = NOTHING) -> str:
         done = subprocess.run(
