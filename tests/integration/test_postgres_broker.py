@@ -259,3 +259,25 @@ async def test_an_empty_depth_is_never_cached(url: str):
             await other.publish(dispatches(3))
 
             assert await broker.depth(QUEUE) == (3, 0)
+
+
+async def test_the_depth_of_a_long_queue_reads_few_rows(url: str):
+    fetched = (
+        "SELECT coalesce(sum(idx_tup_fetch), 0) FROM pg_stat_user_tables WHERE schemaname = current_schema()"
+    )
+    async with connected(url) as con:
+        async with opened(url) as broker:
+            await broker.publish(dispatches(30_000))
+        await con.execute("VACUUM dispatches")
+        before = await con.fetchval(fetched)
+
+        async with opened(url) as broker:
+            assert await broker.depth(QUEUE) == (30_000, 0)
+
+        # A session reports its counters when it ends, a moment after its connection is closed.
+        await until(lambda: changed(con, fetched, before), "the counters")
+        assert await con.fetchval(fetched) - before < 12_000
+
+
+async def changed(con: asyncpg.Connection, query: str, before: int) -> bool:
+    return bool(await con.fetchval(query) != before)

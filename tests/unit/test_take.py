@@ -16,7 +16,7 @@ from playhead.services.take import TakeService
 from playhead.settings import Settings
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
-from tests.lab import Clock
+from tests.lab import Clock, Lab
 
 QUEUE = "elsewhere"
 VISIBILITY = 30.0
@@ -56,6 +56,28 @@ async def test_the_time_of_a_receipt_starts_before_the_messages_are_received(lat
         with pytest.raises(NotFound):
             await service.remove(QUEUE, taken.receipt)
         assert len(await broker.receive(QUEUE, 1)) == 1, "another can have it"
+
+
+async def test_the_payloads_of_many_messages_are_read_in_one_transaction():
+    transactions = 0
+
+    async def began() -> None:
+        nonlocal transactions
+        transactions += 1
+
+    clock = Clock()
+    catalog, broker = (
+        MemoryCatalog(clock=clock, pause=began),
+        MemoryBroker(clock=clock, visibility=VISIBILITY),
+    )
+    run = await Lab(catalog, clock).started(*(f"{n}.md" for n in range(20)))
+    await broker.publish(run.dispatches)
+    transactions = 0
+
+    taken = await TakeService(catalog, broker, visibility=VISIBILITY, clock=clock).take("docs.convert", 30)
+
+    assert [one.payload["object_key"] for one in taken.items] == [d.object_key for d in run.dispatches]
+    assert transactions == 1
 
 
 async def test_a_receipt_expires_while_the_machine_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

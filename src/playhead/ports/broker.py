@@ -124,7 +124,8 @@ class Broker(Protocol):
     async def depth(self, queue: str) -> Depth:
         """Return the number of dispatches in a queue; (0, 0) for a queue that does not exist.
 
-        Called for metrics and lists. A confirmed dispatch is counted at once. An acknowledged dispatch may
+        Called for metrics and lists. The sum is exact; of a long queue, some dispatches in flight may be
+        counted as ready. A confirmed dispatch is counted at once. An acknowledged dispatch may
         be counted for a moment longer.
         """
         ...

@@ -7,7 +7,7 @@ after the visibility time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
@@ -15,7 +15,6 @@ from uuid import UUID
 from playhead.envelope import Message, correlation_of
 from playhead.errors import NotFound
 from playhead.ids import uuid7
-from playhead.model import Lineage
 from playhead.ports.broker import Broker, Delivery
 
 MOST_AT_ONCE: Final = 1000
@@ -25,7 +24,7 @@ _MOST_HELD: Final = 10_000
 class Rows(Protocol):
     """The part of the catalog that `TakeService` needs."""
 
-    async def lineage(self, correlation_id: UUID) -> Lineage | None: ...
+    async def keys_of_messages(self, ids: Sequence[UUID]) -> dict[UUID, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,12 @@ class TakeService:
             deliveries += some
         if not deliveries:
             return HandOut([], None)
-        messages = [Message(dict(delivery.headers), await self._payload(delivery)) for delivery in deliveries]
+        ids = [correlation_of(delivery.message_id, delivery.headers) for delivery in deliveries]
+        keys = await self._catalog.keys_of_messages([one for one in ids if one])
+        messages = [
+            Message(dict(delivery.headers), {"object_key": keys[one]} if one in keys else {})
+            for delivery, one in zip(deliveries, ids, strict=True)
+        ]
         receipt = str(uuid7())
         self._forget(len(deliveries))
         self._held[receipt] = _Held(queue, deliveries, until)
@@ -116,11 +120,6 @@ class TakeService:
         # After the ack: if the broker was unavailable, the client may use the same receipt again.
         self._held.pop(receipt, None)
         return len(held.deliveries)
-
-    async def _payload(self, delivery: Delivery) -> Mapping[str, str]:
-        identity = correlation_of(delivery.message_id, delivery.headers)
-        row = await self._catalog.lineage(identity) if identity else None
-        return {"object_key": row.input_key} if row else {}
 
     def _forget(self, room: int) -> None:
         """Drop expired deliveries, then the oldest ones until `room` more fit within `_MOST_HELD`."""

@@ -141,6 +141,10 @@ class BrowsePart(Part):
 
         return await self._db.read(find)
 
+    async def keys_of_messages(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        rows = await self._db.read(lambda db: db.rows(SQL.keys_of_messages, ids=list(ids)))
+        return {as_uuid(identity): key for identity, key in rows}
+
     async def lineage_of_object(self, key: str) -> list[Lineage]:
         async def find(db: Session) -> list[Lineage]:
             producer = await db.value(SQL.producer, key=key)

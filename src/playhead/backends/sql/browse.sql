@@ -95,6 +95,10 @@ SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, m.attempt, m.object_key,
   {outputs_pruned_at}, (SELECT o.id FROM messages o WHERE o.n = m.original)
 FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent
 
+-- name: keys_of_messages
+-- The objects that messages refer to.
+SELECT id, object_key FROM messages WHERE id = ANY(:ids::uuid[])
+
 -- name: lineage_of_message
 -- One message.
 {lineage} WHERE m.id = :id::uuid

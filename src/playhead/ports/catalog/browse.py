@@ -138,6 +138,10 @@ class Browse(Protocol):
 
     async def lineage(self, correlation_id: UUID) -> Lineage | None: ...
 
+    async def keys_of_messages(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Return the object keys of those of these messages that exist, by correlation id."""
+        ...
+
     async def lineage_of_object(self, key: str) -> list[Lineage]:
         """Return the message that made the object; for one that no message made, those that took it, newest
         first."""
