@@ -38,6 +38,7 @@ _HOME = ("replay", "workers", "latency", "control", "selection", "plans", "repor
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
 _ADAPTERS = ("adapters", "prune")
 _FULL = ("million", "pages", "paint", "plan-million", "prune-many", "scale", "deployment-million")
+PARTS = _HOME + _SERVERS + _ADAPTERS + _FULL
 
 
 def main() -> int:
@@ -134,7 +135,7 @@ def _chosen(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the parts to measure if `--only` names none."""
     if options.deployments:
         return _SERVERS + (_FULL[-2:] if options.full else ())
-    return _HOME + _SERVERS + _ADAPTERS + _FULL if options.full else _HOME
+    return PARTS if options.full else _HOME
 
 
 def _options() -> argparse.Namespace:
@@ -155,7 +156,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=_HOME + _SERVERS + _ADAPTERS + _FULL,
+        choices=PARTS,
         help="only this part; repeatable",
     )
     parser.add_argument("--json", action="store_true", help="print JSON with every round of every figure")

@@ -118,7 +118,7 @@ def tables(size: Size) -> Iterator[tuple[str, str, Iterable[Row]]]:
     yield "jobs", columns, map(_job, found)
     yield "tags", "tag execution", ((f"tag{e.n % 100}", e.n) for e in found)
     columns = "n id execution lane object_key stage ordinal state published attempt parent"
-    yield "messages", f"{columns} started_at ended_at error_code error", _messages(found)
+    yield "messages", f"{columns} started_at ended_at error_code error failure_group", _messages(found)
 
 
 def _lane(version: int, route: int) -> int:
@@ -156,7 +156,7 @@ def _messages(found: Iterable[Execution]) -> Iterator[Row]:
                 (None, PUBLISHED, numbers[at % e.roots]) if route else (at + 1, None, None)
             )
             attempt, ended = (0, None) if state == PENDING else (1, float(n))
-            error = ("step_failed", "no title") if state == DEAD else (None, None)
+            error = ("step_failed", "no title", 1) if state == DEAD else (None, None, None)
             yield (*row, ordinal, state, published, attempt, parent, ended, ended, *error)
 
 

@@ -48,9 +48,9 @@ def group_of(config: str, route: str, code: str, error: str, traceback: str | No
     return int.from_bytes(digest[:6])
 
 
-def group_text(group: int) -> str:
-    """Return the text form of a group: 12 hexadecimal digits."""
-    return f"{group:012x}"
+def group_text(group: int | None) -> str:
+    """Return the text form of a group: 12 hexadecimal digits; empty if a row has no group."""
+    return "" if group is None else f"{group:012x}"
 
 
 def group_number(text: str) -> int:
