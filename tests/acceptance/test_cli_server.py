@@ -115,7 +115,12 @@ LOOKS = [
     *("show ENDOFGOOD", "dead-letters show ENDOFLETTER", "lineage ENDOFLETTER", "cat ENDOFGOOD/input/a.txt"),
     *("show nonsense", "stages GOOD", "stages latest", "stages UNKNOWN", "cancel GOOD", "cancel UNKNOWN"),
     *("replays", "replays GOOD", "replays --limit 1", "replays UNKNOWN", "replays list GOOD --limit 1"),
-    *("replays show latest", "replays show REPLAYED", "replays show ENDOFREPLAYED", "replays show UNKNOWN"),
+    *(
+        "replays show latest:replay",
+        "replays show REPLAYED",
+        "replays show ENDOFREPLAYED",
+        "replays show UNKNOWN",
+    ),
     *("replays --open", "replays GOOD --open", "replays list --open --json"),
     *("replays show GOOD", "replays show abcd", "replays show nonsense", "replays watch REPLAYED"),
     *(
@@ -184,7 +189,7 @@ LOOKS = [
     *("replay GOOD shouted split --after 24h", "replay GOOD shouted split --type text"),
     *("replay GOOD shouted split --before -9999d", "replay GOOD shouted split --only failed"),
     *("replay GOOD shouted split --only failed --in-replay UNKNOWN", "replay GOOD shouted split --version 9"),
-    *("replay GOOD shouted split --attribute a", "replay GOOD shouted split --in-replay latest"),
+    *("replay GOOD shouted split --attribute a", "replay GOOD shouted split --in-replay latest:replay"),
     *("replay GOOD words split --rate 5 --queue-depth 5", "replay GOOD words split --detach --wait"),
     "replay GOOD words split --webhook https://hooks.example/",
     *("replay GOOD words split --max-failed 1", "replay GOOD words split --canary 0"),

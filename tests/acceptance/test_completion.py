@@ -68,7 +68,7 @@ def execution(folder: Folder) -> str:
         ("playhead replays l", ["list", "latest", "latest:replay", "latest:other", "latest:words"]),
         ("playhead replays --lim", ["--limit"]),
         ("playhead replays latest --lim", ["--limit"]),
-        ("playhead replays pause l", ["latest"]),
+        ("playhead replays pause l", ["latest:replay"]),
         ("playhead show l", ["latest", "latest:replay", "latest:other", "latest:words"]),
         ("playhead show latest:w", ["words"]),
         ("playhead show tag:", [r"my\ run", "nightly"]),

@@ -61,7 +61,7 @@ def test_an_edit_of_a_file_runs_its_steps_again_unless_only_versions_are_compare
     assert "route fetch" not in err
     assert shell("cat", "latest/loud/a.txt")[1] == "A!"
 
-    code, out, err = shell("run", "docs.yaml", "in", "--changed-since", "latest", "--compare", "version")
+    code, out, err = shell("run", "docs.yaml", "in", "--changed-since", "previous", "--compare", "version")
     assert (code, "4 done (4 taken over), 0 failed" in out, "route" in err) == (0, True, False)
 
 
@@ -77,7 +77,7 @@ def test_a_replay_after_a_fix_is_not_repeated_by_the_next_run(shell: Shell):
     assert shell("worker", "--until-idle")[0] == 0
     (shell.folder / "in/b.txt").write_text("changed")
 
-    code, out, err = shell("run", "docs.yaml", "in", "--changed-since", "latest", "--compare", "version")
+    code, out, err = shell("run", "docs.yaml", "in", "--changed-since", "previous", "--compare", "version")
 
     assert (code, "4 done (2 taken over), 0 failed" in out) == (0, True), (out, err)
     assert "route shout processes items that no replay has processed: the version of shout differs" in err
@@ -92,13 +92,13 @@ def test_latest_skips_a_run_that_was_killed_while_it_stored_its_inputs(shell: Sh
     del shell.env["PLAYHEAD_FAULT"]
     assert shell.json("show", "latest")["execution_id"] != first
 
-    run = shell.json("run", "docs", "in", "--changed-since", "latest")
+    run = shell.json("run", "docs", "in", "--changed-since", "previous")
 
     assert (run["changed_since"], run["counts"]["taken_over"]) == (first, 4)
 
 
 def test_a_config_without_an_earlier_run_names_the_way_to_start(shell: Shell):
     (shell.folder / "other.yaml").write_text(CONFIG.replace("name: docs", "name: other"))
-    code, _, err = shell("run", "other.yaml", "in", "--changed-since", "latest")
+    code, _, err = shell("run", "other.yaml", "in", "--changed-since", "previous")
     assert code == 4
     assert "no run of config 'other' has processed all of its inputs yet. Run without --changed-since" in err

@@ -372,11 +372,11 @@ async def test_what_other_programs_received_is_not_sent_again(catalog: Catalog, 
     assert [one.object_key for one in dispatches] == under(run, "input/new")
 
 
-async def test_latest_is_the_newest_run_of_the_config_that_has_processed_all_inputs(
+async def test_previous_is_the_newest_run_of_the_config_that_has_processed_all_inputs(
     catalog: Catalog, lab: Lab
 ):
     names = ResolveService(catalog)
-    for name in ("latest", "latest:run", "latest:docs"):
+    for name in ("previous", "previous:docs"):
         with pytest.raises(NotFound, match=r"no run of config 'docs'.*without --changed-since"):
             await names.earlier_run(name, "docs")
     complete = await finished(lab, "a")
@@ -393,9 +393,9 @@ async def test_latest_is_the_newest_run_of_the_config_that_has_processed_all_inp
     other = await lab.started("a", config=lab.config("other", lab.route("keep", external=True)))
     replay = await lab.replayed(complete.execution)
 
-    for name in ("latest", "latest:run", "latest:docs"):
+    for name in ("previous", "previous:docs"):
         assert await names.earlier_run(name, "docs") == with_dead.execution
-    assert await names.earlier_run("latest:docs", "other") == with_dead.execution
+    assert await names.earlier_run("previous:docs", "other") == with_dead.execution
     assert await names.earlier_run("latest:replay", "docs") == replay.execution_id
     assert await names.earlier_run(str(killed), "docs") == killed
     assert await names.execution("latest") == other.execution

@@ -126,7 +126,7 @@ async def test_an_end_of_several_ids_is_an_error_that_lists_them(lab: Lab, names
     assert "12 executions end with 4e5f" in raised.value.detail
     assert str(runs[-1]) in raised.value.detail
     assert str(runs[0]) not in raised.value.detail
-    assert raised.value.detail.endswith("and 2 more; write more digits")
+    assert raised.value.detail.endswith("and 2 more. Type more of the id")
     assert await names.execution("0b3d4e5f") == runs[11]
 
 

@@ -21,7 +21,7 @@ async def find(
         Word,
         Query(
             min_length=1,
-            description="An id or its end (at least 4 digits), `latest`, `tag:NAME` or a tag, the key of an "
+            description="An id or its last 4 or more digits, `latest`, `tag:NAME` or a tag, the key of an "
             "object, or the name of a config, route, queue or stage. It may be a URL, or contain ids.",
         ),
     ],

@@ -13,7 +13,7 @@ from fastapi import Depends, Path, Query
 from playhead.api.asking import Asked
 from playhead.api.schemas import ExecutionName, ShortId
 
-SHORT: Final = "the end of the id (at least 4 digits)"
+SHORT: Final = "its last 4 or more digits"
 NAMES: Final = f"its id, {SHORT}, `latest` (the newest run), `latest:CONFIG`, `latest:replay` or `tag:NAME`"
 NO_EXECUTION: Final = ("id_ambiguous", "execution_not_found")
 """The error codes of an operation with a parameter that names an execution."""

@@ -62,6 +62,10 @@ def _shown(offers: Iterable[Offer], incomplete: str) -> Iterator[Offer]:
 @_completer
 def execution(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
     """`latest`, `latest:CONFIG`, `tag:NAME`, ids."""
+    yield from _executions(names)
+
+
+def _executions(names: Names) -> Iterator[Offer]:
     yield "latest", "the newest run"
     yield "latest:replay", "the newest replay"
     for config, _ in names.configs():
@@ -72,9 +76,16 @@ def execution(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Off
 
 
 @_completer
+def earlier_run(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+    """`previous`, and what names any execution."""
+    yield "previous", "the newest run of the config that has processed all inputs"
+    yield from _executions(names)
+
+
+@_completer
 def replay(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-    """`latest`, and the ids of the executions of replays."""
-    yield "latest", "the newest replay"
+    """`latest:replay`, and the ids of the executions of replays."""
+    yield "latest:replay", "the newest replay"
     yield from ((identity, about) for identity, about in names.executions() if about.startswith("replay"))
 
 

@@ -149,7 +149,7 @@ async def show(
         str,
         typer.Argument(
             metavar="ID",
-            help="The correlation id of the message, or its end (at least 4 digits).",
+            help="The correlation id of the message, or its last 4 or more digits.",
             autocompletion=complete.dead_letter,
         ),
     ],

@@ -18,8 +18,8 @@ async def find(
         str,
         typer.Argument(
             metavar="TEXT",
-            help="An id or its end, a tag, the key of an object or its beginning, or the name of a config, "
-            "route, queue or stage. It may be a URL, or contain ids.",
+            help="An id or its last digits, a tag, the key of an object or its beginning, or the name of a "
+            "config, route, queue or stage. It may be a URL, or contain ids.",
         ),
     ],
     limit: Annotated[int, typer.Option("--limit", min=1, max=100, metavar="N", help="List at most N.")] = 20,

@@ -21,8 +21,8 @@ BatchRef = Annotated[
     str,
     typer.Argument(
         metavar="B",
-        help="The replay: its batch id, the id of its execution, the end of one (at least 4 digits), or "
-        "`latest`.",
+        help="The replay: its batch id, the id of its execution, the last 4 or more digits of one, or "
+        "`latest:replay`.",
         autocompletion=complete.replay,
     ),
 ]
@@ -87,16 +87,16 @@ async def list_(
     output.more(rest)
 
 
-@command("show", example="playhead replays show latest")
-async def show(s: Session, batch: BatchRef = "latest") -> None:
+@command("show", example="playhead replays show latest:replay")
+async def show(s: Session, batch: BatchRef = "latest:replay") -> None:
     """Show the state and the numbers of a replay."""
     async with s.open() as rt:
         found = await rt.services.executions.replay(await rt.services.resolve.replay(batch))
     _tell(s, found)
 
 
-@command("watch", example="playhead replays watch latest")
-async def watch(s: Session, batch: BatchRef = "latest") -> int:
+@command("watch", example="playhead replays watch latest:replay")
+async def watch(s: Session, batch: BatchRef = "latest:replay") -> int:
     """Show the progress of a replay to its end.
 
     Any process may publish it. The command waits until the messages are processed, also through a pause. Exit
@@ -120,7 +120,7 @@ async def watch(s: Session, batch: BatchRef = "latest") -> int:
     return exit_code(found, made)
 
 
-@command("pause", example="playhead replays pause latest")
+@command("pause", example="playhead replays pause latest:replay")
 async def pause(s: Session, batch: BatchRef) -> None:
     """Suspend the publishing of a replay.
 
@@ -132,7 +132,7 @@ async def pause(s: Session, batch: BatchRef) -> None:
     _tell(s, found, f"playhead replays resume {found.replay_batch_id}")
 
 
-@command("resume", example="playhead replays resume latest")
+@command("resume", example="playhead replays resume latest:replay")
 async def resume(s: Session, batch: BatchRef) -> None:
     """Continue a paused or stalled replay.
 
@@ -144,7 +144,7 @@ async def resume(s: Session, batch: BatchRef) -> None:
     _tell(s, found, f"playhead replays watch {found.replay_batch_id}")
 
 
-@command("cancel", example="playhead replays cancel latest --withdraw")
+@command("cancel", example="playhead replays cancel latest:replay --withdraw")
 async def cancel(
     s: Session,
     batch: BatchRef,
@@ -165,7 +165,7 @@ async def cancel(
     _tell(s, found)
 
 
-@command("retry", example="playhead replays retry latest")
+@command("retry", example="playhead replays retry latest:replay")
 async def retry(s: Session, batch: BatchRef) -> None:
     """Publish the refused messages of a replay again.
 
@@ -177,7 +177,7 @@ async def retry(s: Session, batch: BatchRef) -> None:
     _tell(s, found)
 
 
-@command("pace", example="playhead replays pace latest --rate 100")
+@command("pace", example="playhead replays pace latest:replay --rate 100")
 async def pace(
     s: Session,
     batch: BatchRef,

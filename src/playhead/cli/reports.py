@@ -12,7 +12,7 @@ from playhead.cli.replays import BatchRef
 from playhead.cli.session import Session
 
 
-@command("report", example="playhead replays report latest --lines")
+@command("report", example="playhead replays report latest:replay --lines")
 async def report(
     s: Session,
     batch: BatchRef,
@@ -58,7 +58,7 @@ async def report(
         output.line(f"  part    {part.key}")
 
 
-@command("deliveries", example="playhead replays deliveries latest")
+@command("deliveries", example="playhead replays deliveries latest:replay")
 async def deliveries(s: Session, batch: BatchRef, limit: Limit = 20, cursor: Cursor = None) -> None:
     """List the events for the webhook of a replay.
 

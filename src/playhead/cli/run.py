@@ -97,8 +97,8 @@ async def run(
             "--changed-since",
             metavar="EXECUTION",
             help="Process only what has changed since this run, and take over its other results: "
-            f"{NAMES_IN_SHORT}. `latest` is the newest run of this config that has processed all its inputs.",
-            autocompletion=complete.execution,
+            f"{NAMES_IN_SHORT}. `previous` is the newest run of this config that processed all its inputs.",
+            autocompletion=complete.earlier_run,
         ),
     ] = None,
     compare: Annotated[

@@ -21,7 +21,7 @@ T = TypeVar("T")
 Name = str | UUID
 """An execution: its id or the last digits of it, `latest`, `latest:CONFIG`, `latest:replay` or `tag:NAME`."""
 ReplayName = str | UUID | Replay
-"""A replay: its batch id, the id of its execution, the last digits of one, `latest`, or a `Replay`."""
+"""A replay: its batch id, the id of its execution, the last digits of one, `latest:replay`, or a `Replay`."""
 
 _MOST_ON_A_PAGE: Final = 1000
 

@@ -113,7 +113,8 @@ class ExecutionMethods(Connection):
             inputs: the paths of the inputs in the stage `input`, with their bytes or text.
             version: the version of the config; None: the newest.
             tags: to find the run later.
-            changed_since: an earlier run, whose results are taken over where they are valid.
+            changed_since: an earlier run, whose results are taken over where they are valid; `previous`: the
+                newest run of the config that has processed all of its inputs.
             compare: the adapters must have had the same `code`, or only the same `version`.
             require_code: raise an error if workers have outdated or different code, instead of warning.
         """
@@ -123,13 +124,14 @@ class ExecutionMethods(Connection):
             for path, data in pairs:
                 yield path, data.encode() if isinstance(data, str) else data
 
+        earlier = self._services.resolve.earlier_run
         return await self._services.submit.run(
             config,
             read(),
             version=version,
             tags=tags,
             require_code=require_code,
-            changed_since=None if changed_since is None else await self._execution(changed_since),
+            changed_since=None if changed_since is None else await earlier(str(changed_since), config),
             compare=compare,
             warn=warn,
         )

@@ -54,5 +54,5 @@ class ObjectMethods(Connection):
         return await self._services.search.search(index, words, of, limit)
 
     async def find(self, text: str, *, limit: int = 20) -> list[Found]:
-        """Find what a text names: an id or its end, a tag, a key, or a config, route, queue or stage."""
+        """Find what a text names: an id, its last digits, a tag, a key, or a config, route or stage."""
         return await self._services.find.find(text, limit)

@@ -194,7 +194,7 @@ class ReplayMethods(Connection):
         of = None if source is None else await self._execution(source)
         return await self._collect(partial(self._services.executions.replays, of, is_open=is_open), limit)
 
-    async def replay_state(self, replay: ReplayName = "latest") -> Replay:
+    async def replay_state(self, replay: ReplayName = "latest:replay") -> Replay:
         """Return the state and the numbers of a replay.
 
         Args:
@@ -202,14 +202,14 @@ class ReplayMethods(Connection):
         """
         return await self._services.executions.replay(await self._batch(replay))
 
-    async def watch(self, replay: ReplayName = "latest") -> AsyncIterator[Replay]:
+    async def watch(self, replay: ReplayName = "latest:replay") -> AsyncIterator[Replay]:
         """Yield a replay now and after each change, until its messages are processed. Continues in a pause.
 
         The last value is the final state; `execution` returns the outcome of the messages.
 
         Args:
-            replay: a batch id, the id of its execution, the last digits of one, `latest`, or the result of
-                `replay`.
+            replay: a batch id, the id of its execution, the last digits of one, `latest:replay`, or a
+                result of `replay`.
         """
         executions, batch = self._services.executions, await self._batch(replay)
         seen: Replay | None = None
@@ -268,7 +268,7 @@ class ReplayMethods(Connection):
         """
         return await self._services.control.set_pace(await self._batch(replay), pace)
 
-    async def report(self, replay: ReplayName = "latest", *, revision: int | None = None) -> Report:
+    async def report(self, replay: ReplayName = "latest:replay", *, revision: int | None = None) -> Report:
         """Return the completion report of a replay.
 
         Args:
@@ -277,7 +277,9 @@ class ReplayMethods(Connection):
         """
         return await self._services.reports.get(await self._batch(replay), revision)
 
-    async def report_lines(self, replay: ReplayName = "latest", *, revision: int | None = None) -> bytes:
+    async def report_lines(
+        self, replay: ReplayName = "latest:replay", *, revision: int | None = None
+    ) -> bytes:
         """Return the lines of the report as JSON Lines, one for each object.
 
         Args:
@@ -288,7 +290,7 @@ class ReplayMethods(Connection):
         return b"".join([chunk async for chunk in chunks])
 
     async def deliveries(
-        self, replay: ReplayName = "latest", *, limit: int | None = None
+        self, replay: ReplayName = "latest:replay", *, limit: int | None = None
     ) -> list[WebhookDelivery]:
         """Return the events for the webhook of a replay, newest first.
 

@@ -22,8 +22,8 @@ class Found:
             `config/route`, of a config or a queue its name.
         execution_id: execution that it is, or belongs to; None for configs, routes, queues and plans.
         title: one line that describes it.
-        is_exact: whether the text is its name, its id, or the end of its id. Otherwise its name only begins
-            with the text, or its id is similar.
+        is_exact: whether the text is its name, its id, or the last digits of it. Otherwise its name only
+            begins with the text, or its id is similar.
     """
 
     kind: FoundKind

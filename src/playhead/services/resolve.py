@@ -1,6 +1,6 @@
-"""Resolve names to ids and keys: whole ids, ends of ids, `latest`, and `tag:NAME`.
+"""Resolve names to ids and keys: whole ids, their last digits, `latest`, `tag:NAME`, and `previous`.
 
-The end of an id is at least four of its hexadecimal digits, so `7f3a91c2` stands for an id that ends with it.
+The last digits of an id are at least four, so `7f3a91c2` stands for an id that ends with it.
 Commands and the API accept these names wherever they accept an id.
 """
 
@@ -16,7 +16,8 @@ from playhead.model import Execution
 from playhead.ports.catalog.browse import ExecutionFilter, IdKind
 
 ID_END: Final = r"[0-9a-fA-F](?:-?[0-9a-fA-F]){3,31}"
-"""The end of an id, or a whole id."""
+"""The last digits of an id, or a whole id."""
+_PREVIOUS: Final = re.compile(r"previous(?::(.+))?")
 _NEWEST: Final = re.compile(r"(latest|tag)(?::(.+))?")
 _MOST_SHOWN: Final = 10
 _MOST_FAILED: Final = 100
@@ -54,8 +55,8 @@ class ResolveService:
         """Return the id of an execution.
 
         `latest` and `latest:run` are the newest run, and `latest:CONFIG` is the newest run of a config. Only
-        `latest:replay` is a replay. `tag:NAME` is the newest execution with this tag. The end of an id is
-        looked up in the catalog only, not in the store.
+        `latest:replay` is a replay. `tag:NAME` is the newest execution with this tag. The last digits of an
+        id are looked up in the catalog only, not in the store.
 
         Raises:
             NotFound: `execution_not_found`.
@@ -74,18 +75,18 @@ class ResolveService:
     async def earlier_run(self, text: str, config: str) -> UUID:
         """Return the id of the run with which a new run of a config compares itself.
 
-        `latest` and `latest:run` are the newest run of this config that has processed all of its inputs,
-        with or without dead letters. `latest:CONFIG` is that of another config. Runs that have not ended,
-        were cancelled, or have an error of their own, such as an upload that was killed, are skipped. Other
-        names have the same meaning as in `execution`.
+        `previous` is the newest run of this config that has processed all of its inputs, with or without
+        dead letters. `previous:CONFIG` is that of another config. Runs that have not ended, were cancelled,
+        or failed as a whole, such as an upload that was killed, are skipped. Other names have the same
+        meaning as in `execution`.
 
         Raises:
             NotFound: `execution_not_found`.
         """
-        newest = _NEWEST.fullmatch(text)
-        if newest is None or newest[1] == "tag" or newest[2] == "replay":
+        previous = _PREVIOUS.fullmatch(text)
+        if previous is None:
             return await self.execution(text)
-        name = config if newest[2] in (None, "run") else newest[2]
+        name = previous[1] or config
         where = ExecutionFilter(kind="run", config=name)
         completed, _ = await self._catalog.executions(where._replace(status="completed"), limit=1)
         failed, _ = await self._catalog.executions(where._replace(status="failed"), limit=_MOST_FAILED)
@@ -103,7 +104,9 @@ class ResolveService:
         return parse_uuid(text) or await self._ending("batch", text, "replay_not_found")
 
     async def replay(self, text: str) -> UUID:
-        """Return the id of a replay batch: from its id, from that of its new execution, or `latest`.
+        """Return the id of a replay batch: from its id, from that of its new execution, or `latest:replay`.
+
+        No run is a replay, so `latest` is accepted as well.
 
         Raises:
             NotFound: `replay_not_found`.
@@ -118,8 +121,8 @@ class ResolveService:
         if identity is None and re.fullmatch(ID_END, text) is None:
             raise NotFound(
                 "replay_not_found",
-                f"{text!r} does not name a replay: write its batch id, the id of its execution, or the end "
-                "of one (4 digits or more). `latest` is the newest replay",
+                f"{text!r} does not name a replay: write its batch id, the id of its execution, or the last "
+                "digits of one (at least 4). `latest:replay` is the newest replay",
             )
         if identity is None:
             try:
@@ -135,8 +138,8 @@ class ResolveService:
     async def message(self, text: str, execution: UUID | None = None) -> UUID:
         """Return the correlation id of a message.
 
-        The end of an id is looked up among the dead letters. If `execution` is given, it is looked up among
-        the messages of this execution.
+        The last digits of an id are looked up among the dead letters, or, if `execution` is given, among the
+        messages of this execution.
 
         Raises:
             NotFound: `message_not_found`.
@@ -169,7 +172,7 @@ class ResolveService:
             )
             raise NotFound(
                 missing,
-                f"{text!r} does not name {what}: write its id, or the end of it (4 digits or more){others}",
+                f"{text!r} does not name {what}: write its id, or its last digits (at least 4){others}",
             )
         digits = text.replace("-", "").lower()
         found = sorted(await self._catalog.ids_ending(kind, digits, execution=execution), reverse=True)
@@ -184,12 +187,12 @@ class ResolveService:
         more = f" and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
         raise BadRequest(
             "id_ambiguous",
-            f"the ids of {len(found)} {several} end with {digits}: {shown}{more}; write more digits",
+            f"{len(found)} {several} end with {digits}: {shown}{more}. Type more of the id",
         )
 
 
 def is_id(text: str) -> bool:
-    """Whether a text has the form of an id, or of the end of one."""
+    """Whether a text has the form of an id, or of its last digits."""
     return re.fullmatch(ID_END, text) is not None or parse_uuid(text) is not None
 
 

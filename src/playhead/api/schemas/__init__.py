@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -49,12 +49,14 @@ Version = Annotated[int, Field(ge=1, le=MAX_VERSION)]
 
 
 ShortId = Annotated[str, StringConstraints(pattern=f"^{ID_END}$")]
-"""The end of an id."""
-ExecutionName = Annotated[
-    str,
-    StringConstraints(max_length=1024, pattern=rf"^({ID_END}|latest(:[^\x00]+)?|tag:[^\x00]+)$"),
+"""The last digits of an id."""
+_EXECUTION: Final = rf"{ID_END}|latest(:[^\x00]+)?|tag:[^\x00]+"
+ExecutionName = Annotated[str, StringConstraints(max_length=1024, pattern=f"^({_EXECUTION})$")]
+"""The last digits of an execution's id, `latest`, or `tag:NAME`."""
+EarlierRun = Annotated[
+    str, StringConstraints(max_length=1024, pattern=rf"^({_EXECUTION}|previous(:[^\x00]+)?)$")
 ]
-"""The end of an execution's id, `latest`, or `tag:NAME`."""
+"""The same, or `previous`."""
 
 
 def _open(schema: dict[str, Any]) -> None:
@@ -148,11 +150,11 @@ class RunForm(Body):
     config_version: Version | None = Field(
         default=None, description="Version of the config; null: the newest."
     )
-    changed_since: UUID | ExecutionName | None = Field(
+    changed_since: UUID | EarlierRun | None = Field(
         default=None,
-        description="Take over the results of this run that are still valid: its id or the end of it, "
-        "`latest` (the newest run of this config that was completed, or failed only with dead letters) or "
-        "`tag:NAME`. Null: process all inputs.",
+        description="Take over the results of this run that are still valid: its id or its "
+        "last digits, `previous` (the newest run of this config that was completed, or failed only with dead "
+        "letters), `latest` or `tag:NAME`. Null: process all inputs.",
     )
     compare: Compare = Field(
         default="code",
@@ -177,7 +179,7 @@ class PruneRequest(Body):
     execution_ids: Annotated[list[UUID | ExecutionName], Field(max_length=10_000)] | SkipJsonSchema[None] = (
         Field(
             default=None,
-            description="Only these: ids or their ends, `latest`, `tag:NAME`.",
+            description="Only these: ids or their last digits, `latest`, `tag:NAME`.",
             json_schema_extra=_no_default,
         )
     )

@@ -25,7 +25,7 @@ class Resend(Body):
     )
     execution_id: UUID | ExecutionName | None = Field(
         default=None,
-        description="Those of this execution: its id or the end of it, `latest` or `tag:NAME`.",
+        description="Those of this execution: its id or its last digits, `latest` or `tag:NAME`.",
     )
     route: Word | None = Field(
         default=None, min_length=1, description="Those of this route: its name, or `config/route`."
