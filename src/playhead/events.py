@@ -228,7 +228,7 @@ EVENTS = (
         REPORT_DELAYED,
         ("warning",),
         ("execution_id", "revision", "detail"),
-        "The completion report of a replay cannot be stored now. After six attempts it is given up.",
+        "The completion report of a replay cannot be stored now. After six attempts it is abandoned.",
     ),
     Event(
         WEBHOOK_SENT,
@@ -395,7 +395,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Format a line for people: time, level, event, and its fields as `name=value`."""
+    """Format a human-readable line: time, level, event, and its fields as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = f"{moment(record.created)} {record.levelname.lower():7} {one_line(record)}"

@@ -55,9 +55,7 @@ def _segment(segment: str) -> str:
             "all objects of a folder"
         )
     if _ANY_SEGMENTS in segment:
-        raise ValueError(
-            "has `**` next to other characters: write `**` as a segment of its own, as in `**/*.md`"
-        )
+        raise ValueError("has `**` next to other characters: write `**` as a whole segment, as in `**/*.md`")
     pieces = [""]
     at = 0
     while at < len(segment):

@@ -22,7 +22,7 @@ class Liveness:
     they may have failed for the same reason. Otherwise the first process that recovers would take over the
     work of all others. That work would run twice, and a message with one attempt would become a dead letter.
 
-    So after a silence of its own, a process treats every process that was alive when the silence began as
+    So after it was silent itself, a process treats every process that was alive when the silence began as
     alive. Those processes have five beats, counted from the end of the silence, to record a heartbeat. The
     same holds for a process that has just started: it cannot tell why others are silent, unless they ran
     on its own machine and are gone.

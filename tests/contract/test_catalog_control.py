@@ -608,7 +608,7 @@ async def test_a_listing_that_ended_at_the_limit_of_objects_continues_after_a_re
     failed = await lab.execution(replay.execution_id)
     assert failed.error
     assert (failed.status, failed.error.code) == ("failed", "too_many_objects")
-    assert (await lab.replay(replay.replay_batch_id)).errors == ["listing was given up: more than 2 objects"]
+    assert (await lab.replay(replay.replay_batch_id)).errors == ["listing was abandoned: more than 2 objects"]
 
     retried = await catalog.retry_replay(replay.replay_batch_id)
 

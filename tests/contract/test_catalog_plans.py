@@ -512,7 +512,10 @@ async def test_a_check_that_cannot_be_made_fails_the_listing(catalog: Catalog, l
 
     assert await catalog.close_job(held)
     replay = await lab.replay(opened.replay.replay_batch_id)
-    assert (replay.state, replay.errors) == ("partial_failure", ["listing was given up: the plan is damaged"])
+    assert (replay.state, replay.errors) == (
+        "partial_failure",
+        ["listing was abandoned: the plan is damaged"],
+    )
 
 
 async def test_a_paused_check_begins_again_after_the_resume(catalog: Catalog, lab: Lab):

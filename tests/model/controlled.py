@@ -212,7 +212,7 @@ class Controlled(Replaying):
             self.operate("retry")
 
     def can_retry(self) -> bool:
-        """Whether messages were refused, or the listing was given up."""
+        """Whether messages were refused, or the listing was abandoned."""
         ((listing, refused),) = self.catalog.con.execute(
             "SELECT j.listing_state, (SELECT count(*) FROM messages m WHERE m.execution = j.execution "
             "AND m.error_code = 'publish_refused') "

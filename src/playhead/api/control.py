@@ -57,7 +57,7 @@ async def set_pace(replay_batch_id: BatchId, asked: Asked, request: Request, pac
 
 @router.post("/{replay_batch_id}/retry", responses=responses(*_CODES, "stage_pruned"))
 async def retry_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
-    """Publish the refused messages of a replay again, and continue a listing that was given up.
+    """Publish the refused messages of a replay again, and continue a listing that was abandoned.
 
     A replay that is not finished, or has nothing to retry, is returned unchanged.
     """

@@ -194,8 +194,8 @@ async def explain_item(
         str | None, Query(min_length=1, description="Stage that contains the path; without it, any stage.")
     ] = None,
 ) -> Why:
-    """Explain what became of an item of an execution: its way through the routes, and where and why it ended.
+    """Explain what happened to an item: its trace through the routes, and where and why it ended.
 
-    For a replay, `path` may also be a path in the execution that it replays. The way begins there then.
+    For a replay, `path` may also be a path in the execution that it replays. The trace begins there then.
     """
     return await asked.why.explain(execution_id, path, stage)

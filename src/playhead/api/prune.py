@@ -30,7 +30,8 @@ async def prune_objects(body: PruneRequest, asked: Asked) -> Pruned:
 
     The selected executions meet all given conditions. After the response, their objects can be neither read
     nor replayed. They are deleted in the background; if the server ends before, another process continues.
-    Kept are: running executions, pinned ones, sources of running replays, and objects of other programs.
+    These are kept: running executions, pinned ones, sources of running replays, and objects of other
+    programs.
     """
     ids = None
     if body.execution_ids is not None:

@@ -1,6 +1,6 @@
 """The names in an embedded catalog, for shell completion: read at once, with nothing of Playhead loaded.
 
-Every Tab is a process of its own, and importing the catalog takes longer than all that is done here.
+Every Tab is a separate process, and importing the catalog takes longer than all that is done here.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class _Process:
         try:
             ours, theirs = socket.socketpair()
             with ours, theirs:
-                # A new interpreter: a fork of a process with threads may deadlock. A group of its own: `kill`
+                # A new interpreter: a fork of a process with threads may deadlock. A separate group: `kill`
                 # also ends the programs that the step has started.
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", _START.format(theirs.fileno())],

@@ -256,7 +256,7 @@ class Runtime:
                 await once()
 
     async def _retain(self) -> None:
-        """Prune what no config keeps any more. A loop of its own, so that it delays no retry."""
+        """Prune what no config keeps any more. A separate loop, so that it delays no retry."""
         if self.reconciler.has_lease:
             await self.services.prune.retain(
                 interrupted_seconds=_LEASES_PER_RETENTION * self.settings.lease_seconds,

@@ -60,7 +60,7 @@ COMMANDS: Final = (
     Listed("ls", "objects:ls", "List the objects of a stage, or of all stages."),
     Listed("cat", "objects:cat", "Write the bytes of one object to stdout."),
     Listed("lineage", "lineage:lineage", "Show the origin and the results of an object or a message."),
-    Listed("why", "why:why", "Explain what became of an input, and why."),
+    Listed("why", "why:why", "Explain what happened to an input, and why."),
     Listed("diff", "diff:diff", "Compare the outputs of two executions."),
     Listed("find", "find:find", "Find what a text names, exact matches first."),
     Listed("search", "search:search", "Search an index; the best hits come first."),

@@ -1,4 +1,4 @@
-"""The output of a command: JSON for programs or text for people on stdout, notes on stderr."""
+"""The output of a command: JSON or human-readable text on stdout, notes on stderr."""
 
 from __future__ import annotations
 
@@ -111,12 +111,12 @@ def emit_list(items: Sequence[object], next_cursor: str | None = None) -> None:
 
 
 def line(text: str = "") -> None:
-    """Write one line for people to stdout. A line end in the text becomes an escape."""
+    """Write one human-readable line to stdout. A line end in the text becomes an escape."""
     _write(visible(text) + "\n")
 
 
 def block(text: str) -> None:
-    """Write a text of several lines for people to stdout."""
+    """Write a human-readable text of several lines to stdout."""
     _write(visible(text, keep="\n\t") + "\n")
 
 

@@ -36,7 +36,9 @@ async def prune(
     ] = None,
     older_than: Annotated[
         str | None,
-        typer.Option("--older-than", metavar="AGE", help="Only executions that ended so long ago: 30d, 12h."),
+        typer.Option(
+            "--older-than", metavar="AGE", help="Only executions that ended at least this long ago: 30d, 12h."
+        ),
     ] = None,
     config: Annotated[
         str | None,
@@ -75,10 +77,10 @@ async def prune(
 ) -> int:
     """Delete the objects of executions that have ended.
 
-    Selects the executions that meet all conditions; at least one is needed. Records stay: lineage, counts,
-    sizes and hashes. A pruned stage cannot be replayed. Kept are running and pinned executions, sources of
-    running replays, and objects of other programs. The exit code is 1 if a named execution is kept, or if
-    you do not confirm.
+    Selects the executions that meet all conditions; at least one is needed. Records stay: lineage,
+    counts, sizes and hashes. A pruned stage cannot be replayed. These are kept: running and pinned
+    executions, sources of running replays, and objects of other programs. The exit code is 1 if a named
+    execution is kept, or if you do not confirm.
     """
     from playhead.ports.catalog.prune import PruneFilter
 

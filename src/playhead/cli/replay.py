@@ -135,7 +135,7 @@ async def replay(
         typer.Option(
             "--key",
             metavar="K",
-            help="A key of your own: the same command with the same key starts no second replay.",
+            help="Your own key: the same command with the same key starts no second replay.",
         ),
     ] = None,
     require_code: RequireCode = False,

@@ -136,7 +136,7 @@ async def pause(s: Session, batch: BatchRef) -> None:
 async def resume(s: Session, batch: BatchRef) -> None:
     """Continue a paused or stalled replay.
 
-    It may have to wait for its place in the line of its queue.
+    It may have to wait until fewer replays publish to its queue.
     """
     async with s.open() as rt:
         found = await rt.services.control.resume(await rt.services.resolve.replay(batch))
@@ -169,7 +169,7 @@ async def cancel(
 async def retry(s: Session, batch: BatchRef) -> None:
     """Publish the refused messages of a replay again.
 
-    This also continues a listing that was given up.
+    This also continues a listing that was abandoned.
     """
     async with s.open() as rt:
         found = await rt.services.control.retry(await rt.services.resolve.replay(batch))

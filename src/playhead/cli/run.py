@@ -70,7 +70,7 @@ async def run(
     ] = None,
     version: Version = None,
     split: Annotated[
-        Split | None, typer.Option("--split", help="Make each line of the files an input of its own.")
+        Split | None, typer.Option("--split", help="Make each line of the files a separate input.")
     ] = None,
     path_field: Annotated[
         str | None,

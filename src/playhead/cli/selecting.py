@@ -70,7 +70,7 @@ OnlyOption = Annotated[
     Only | None,
     typer.Option(
         "--only",
-        help="`failed`: only objects with a dead letter, of their own or of an object made from them. "
+        help="`failed`: only objects with a dead letter: their own, or that of an object made from them. "
         "`unfinished`: also cancelled ones, and those without a message.",
     ),
 ]
@@ -115,7 +115,7 @@ def selection(
     from playhead.model import Selection
 
     if in_replay is not None and only is None:
-        raise Usage("--in-replay needs --only: what became of the objects in that replay")
+        raise Usage("--in-replay needs --only: what happened to the objects in that replay")
     try:
         found = Selection(
             include=list(include) if include else None,

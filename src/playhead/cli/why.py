@@ -1,4 +1,4 @@
-"""`why`: what became of one item of an execution, and the reason."""
+"""`why`: what happened to one item of an execution, and the reason."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ async def why(
         ),
     ] = None,
 ) -> int:
-    """Explain what became of an input, and why.
+    """Explain what happened to an input, and why.
 
-    Shows the way of the item through the routes, and where and why it ended. For a replay, PATH may also be a
-    path in the execution that it replays. The exit code is 1 if a message of the item is dead or rejected,
-    and 4 if there is no such item.
+    Shows the trace of the item through the routes, and where and why it ended. For a replay, PATH may
+    also be a path in the execution that it replays. The exit code is 1 if a message of the item is dead
+    or rejected, and 4 if there is no such item.
     """
     async with s.open() as rt:
         identity = await rt.services.resolve.execution(execution)

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, on which blocking methods run coroutines."""
+"""An event loop in a separate thread, on which blocking methods run coroutines."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class MessageMethods(Connection):
         return await self._collect(page, limit)
 
     async def why(self, path: str, execution: Name = "latest", *, stage: str | None = None) -> Why:
-        """Return what became of an item: its way through the routes, and where and why it ended.
+        """Return what happened to an item: its trace through the routes, and where and why it ended.
 
         Args:
             path: the path of an input; or `STAGE/PATH` or the key of another object of the execution.

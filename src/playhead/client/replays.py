@@ -73,7 +73,7 @@ class ReplayMethods(Connection):
             reason: why it is replayed.
             webhook: URL that receives the events of the replay; the operator allows its host.
             report: write a completion report; None: only if any other argument beyond `path` is given.
-            key: a key of your own: a repeated call with the same key and arguments starts no second replay.
+            key: your own key: a repeated call with the same key and arguments starts no second replay.
             detach: return when the replay is recorded. A server or a worker publishes it.
 
         Raises:

@@ -68,7 +68,7 @@ def forget_environment() -> None:
     """Clear the environment of this process: several modules show it as data, with its secrets."""
     os.environ.clear()  # noqa: TID251
     with contextlib.suppress(ImportError, AttributeError):
-        importlib.import_module("posix").environ.clear()  # noqa: TID251 - a copy of its own
+        importlib.import_module("posix").environ.clear()  # noqa: TID251 - its own copy
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def _start(name: str, arguments: Sequence[str], log: Path, env: Mapping[str, str
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=sink,
-            # In a session of its own, so that Ctrl-C does not reach it: the demo stops the worker first.
+            # In a separate session, so that Ctrl-C does not reach it: the demo stops the worker first.
             start_new_session=True,
         )
     return Child(name, process, log)

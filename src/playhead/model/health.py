@@ -102,7 +102,7 @@ class AdapterInfo:
         effects: `external` or `idempotent` if it changes anything outside Playhead; see `@adapter`.
         batch: number of items that one call takes at most; None: it takes single items.
         description: its docstring; may be empty.
-        origin: place of its definition, for people.
+        origin: human-readable place of its definition.
         code: fingerprint of its code: `sha256:` of its source, or name and version of its package.
         source: file, module or package that was loaded.
         config: JSON Schema of its config; None if it has no config.

@@ -110,7 +110,7 @@ class Route:
     effects: RouteEffects | None = None
 
     def pause_key(self, config: str) -> str:
-        """Return the key that a step without a rate limit of its own pauses."""
+        """Return the key that a step without its own rate limit pauses."""
         return self.rate_limit.key if self.rate_limit else f"{config}/{self.name}"
 
     def pause_keys(self, config: str) -> set[str]:
@@ -211,7 +211,7 @@ class Diagnostic:
         path: place in the document: `routes.convert.adapters.0.type`; empty for the whole document.
         line: its line in the source, counted from 1.
         column: its character in that line, counted from 1.
-        message: description of the fault, for people.
+        message: human-readable description of the fault.
         suggestion: what to write instead; None if no valid value is similar.
     """
 

@@ -202,7 +202,7 @@ class ReplayRequest(Limited):
 
     @classmethod
     def of_plan(cls, plan_id: UUID) -> ReplayRequest:
-        """A request with no field of its own but the plan."""
+        """A request with no other field than the plan."""
         return cls(UUID(int=0), "", None, "", plan_id=plan_id)
 
     @classmethod
@@ -308,7 +308,7 @@ class Replay:
             of this replay; its own config does not have the route.
         reason: as requested.
         report: state of the completion report.
-        revision: how often the new execution has ended; each end has a report of its own.
+        revision: how often the new execution has ended; each end has its own report.
         paused_by: `request`, or `canary`: too many of its objects failed; None unless `paused`.
     """
 

@@ -21,7 +21,7 @@ ReplayEvent = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ReportLine:
-    """A line of a report: what became of one object of a replay.
+    """A line of a report: what happened to one object of a replay.
 
     Attributes:
         key: object that was replayed.
@@ -67,7 +67,7 @@ class Report:
     Attributes:
         revision: which end: 1 for the first one; each resend of dead letters leads to another one.
         state: `due`: the execution has not ended, or no process has begun to write the report. `writing`.
-            `stored`: it can be read. `failed`: it was given up; `error` has the reason.
+            `stored`: it can be read. `failed`: it was abandoned; `error` has the reason.
         lines: number of lines: one for each object of the replay. 0 until it is stored.
         bytes: size of all parts. 0 until it is stored.
         parts: its parts, in order. Empty until it is stored.

@@ -55,7 +55,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error, for people.
+    """A human-readable error.
 
     Attributes:
         code: stable code of a dead letter (`adapter_error`) or of an execution (`listing_failed`); `retry` if

@@ -1,4 +1,4 @@
-"""Why an item has no output: its way through the routes, and where it ended."""
+"""Why an item has no output: its trace through the routes, and where it ended."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class WhyRoute:
         config: config of the route.
         config_version: version of that config.
         route: the route.
-        outcome: what became of the messages.
+        outcome: what happened to the messages.
         messages: number of messages; 0 for `not_reached`, `not_replayed` and `not_listed`.
         explanation: the same in words, with the reason.
         examples: up to three of the messages.
@@ -80,7 +80,7 @@ class WhyRoute:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """What became of one item of an execution.
+    """What happened to one item of an execution.
 
     Attributes:
         execution_id: the execution.
@@ -90,7 +90,8 @@ class Why:
         messages: number of messages of the item.
         is_complete: false if the item has more than 10,000 messages in an execution; then only the nearest
             are counted.
-        routes: the way of the item: its messages by execution, route and outcome, in the order of the config.
+        routes: the trace of the item: its messages by execution, route and outcome, in the order of the
+            config.
     """
 
     execution_id: UUID

@@ -28,7 +28,7 @@ class PublishResult(NamedTuple):
         result: `confirmed`: the broker stored it. `refused`: the broker will never take it, because of the
             dispatch itself. `uncertain`: there was no answer, or a refusal that can pass (a full queue, an
             alarm). Publish an uncertain dispatch again.
-        reason: for people; empty when confirmed.
+        reason: human-readable; empty when confirmed.
     """
 
     result: Literal["confirmed", "refused", "uncertain"]

@@ -323,7 +323,7 @@ class Drive:
             await self._keep()
 
     async def _decide(self) -> bool:
-        """Look whether the canary is processed, and what it came to."""
+        """If the canary is processed, record the verdict."""
         verdict = await self._catalog.decide(self._leased)
         if verdict is None:
             return False

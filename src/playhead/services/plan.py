@@ -95,7 +95,7 @@ class PlanService:
         """
         found, plan = await self._open(request)
         ended: list[Plan | PlayheadError] = []
-        # A task of its own: the plan is completed even if the caller is cancelled.
+        # A separate task: the plan is completed even if the caller is cancelled.
         await asyncio.shield(
             asyncio.ensure_future(self._env.spawn(self._make(plan, request, found, verify, ended)))
         )

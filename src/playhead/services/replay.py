@@ -336,7 +336,7 @@ class ReplayService:
         then the number of objects is not known.
         """
         waiting = {
-            "queue": f"it waits for its place in the line of queue {now.to_queue}",
+            "queue": f"it waits until fewer replays publish to queue {now.to_queue}",
             "depth": f"it waits until queue {now.to_queue} has room",
             "canary": "it waits for the result of its first objects",
         }

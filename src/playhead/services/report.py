@@ -8,7 +8,7 @@ The order of steps, and why each is right if the process is killed (`kill -9`) a
 3. Repeat until no row is left. *Store* all parts in one transaction.
 
 The execution cannot change between the first row and the last one: if it is resumed, the last step stores
-nothing, and its next end has a report of its own.
+nothing, and its next end has its own report.
 
 Memory holds one part and one page of rows, and 8 bytes for each object if anything below an object failed or
 was skipped.

@@ -54,7 +54,7 @@ class Sight(Generic[T]):
 
     @property
     def end_id(self) -> str:
-        """The id of the end event. It differs from `id`, as the final state has an event of its own."""
+        """The id of the end event. It differs from `id`, as the final state has its own event."""
         return f"{self.id}.end"
 
 

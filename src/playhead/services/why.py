@@ -1,4 +1,4 @@
-"""Explain what became of one item of an execution: its way through the routes, and where and why it ended."""
+"""Explain what happened to one item: its trace through the routes, and where and why it ended."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class WhyService:
         self._listing = Listing(catalog, store)
 
     async def explain(self, execution: UUID, path: str, stage: str | None = None) -> Why:
-        """Return the way of an item through the routes of an execution, and where it ended.
+        """Return the trace of an item through the routes of an execution, and where it ended.
 
         The way of an item of a replay may begin in an execution that it replays. At most 10,000 messages are
         read.
@@ -161,7 +161,7 @@ class WhyService:
         ends = [name for name in names if name.endswith("/" + path)]
         return list(dict.fromkeys(ends + difflib.get_close_matches(path, names, 3)))[:3]
 
-    # -- what became of it -------------------------------------------------------------------------
+    # -- what happened to it -------------------------------------------------------------------------
 
     async def _route(self, group: Group, at: Visited) -> WhyRoute:
         config = at.execution.config or ""

@@ -332,7 +332,7 @@ class WorkerService:
             events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
 
     async def show_wait(self, config: str, route: str, seconds: float, reason: str) -> None:
-        """Record for people why this worker cannot run a route, and when it tries again."""
+        """Record in readable words why this worker cannot run a route, and when it tries again."""
         why = f"worker {self._env.process} waits: {reason}"
         with contextlib.suppress(Unavailable):  # the log has the reason
             await self._catalog.pause_calls(wait_key(config, route), seconds, why)
@@ -396,7 +396,7 @@ def raise_task_failure(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Raise the fault that ended one of these tasks, if any.
 
     The worker cancels none of them before it calls this. So a cancelled task is a fault as well: libraries
-    raise `CancelledError` for reasons of their own.
+    raise `CancelledError` for their own reasons.
     """
     for task in tasks:
         if not task.done():

@@ -178,7 +178,7 @@ class Batches:
                 self._threads.run(partial(step.perform_batch, items, contexts, budgets, over), returned)
             )
         if await done_within(self._timeout, call):
-            if call.cancelled():  # libraries raise `CancelledError` for reasons of their own
+            if call.cancelled():  # libraries raise `CancelledError` for their own reasons
                 raise RuntimeError(f"adapter {step.spec.name!r} raised CancelledError")
             return call.result()
         over.set()

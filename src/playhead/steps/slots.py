@@ -85,7 +85,7 @@ class Slots(Generic[T]):
         self._is_announced = False
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
-        self._unfinished = 0  # plain jobs that wait or run: each may need a thread of its own
+        self._unfinished = 0  # plain jobs that wait or run: each may need its own thread
         self._running: dict[int, Job[T]] = {}
         self._async_loop: asyncio.AbstractEventLoop | None = None
         self._async_ended = asyncio.Event()
@@ -194,7 +194,7 @@ class Slots(Generic[T]):
         It is blocked if it has not taken a turn for too long since it was asked for one. It is asked only
         while it has jobs, so a time without jobs does not count.
 
-        A job that waits for a rate limit, or for the result of a batch, has no time-out of its own then.
+        A job that waits for a rate limit, or for the result of a batch, has no time-out then.
         Only the blocked loop could end its waiting.
         """
         jobs = [job for job in self._running.values() if job.is_async]

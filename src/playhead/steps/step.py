@@ -25,7 +25,7 @@ _NO_LIST: Final = (Output, Item, str, bytes, bytearray, memoryview, Mapping, Awa
 _CONVERTED: Final = (StopIteration, StopAsyncIteration, SystemExit, RateLimited)
 """Errors of adapters that are replaced: see `ReadyStep._converted`."""
 _CONVERTED_IN_BATCH: Final = (*_CONVERTED, KeyboardInterrupt)
-"""A batch is a task of its own, and `KeyboardInterrupt` in a task ends the event loop."""
+"""A batch is a separate task, and `KeyboardInterrupt` in a task ends the event loop."""
 _Call = Callable[[Any, Any], Any]
 """An adapter with its config. It takes an item and its context, or a batch of items and their contexts."""
 

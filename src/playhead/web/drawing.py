@@ -67,7 +67,7 @@ def draw(of: PipelineMap, links: Links, choice: Choice) -> Drawing:
 
 
 def shown(of: PipelineMap, choice: Choice) -> folding.Selection:
-    """Return which routes have boxes of their own. A small pipeline is drawn whole."""
+    """Return which routes have their own boxes. A small pipeline is drawn whole."""
     shape = of.shape
     if of.is_small:
         return folding.Selection(frozenset(shape.routes), ())

@@ -1,4 +1,4 @@
-"""`/executions/{id}`: what became of an execution, its pipeline, failures and replays."""
+"""`/executions/{id}`: what happened to an execution, its pipeline, failures and replays."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SIZES_WITHIN: Final = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of an execution.
+    """What happened to an execution.
 
     Attributes:
         state: state of the pill.
@@ -68,7 +68,7 @@ class Overview:
         replays: replays of it: the newest ones.
         outcomes: their states, by batch.
         more_replays: whether there are more.
-        waits: why no attempt starts now, by route, for people.
+        waits: why no attempt starts now, in words, by route.
         sources: the stage of the inputs that failed, by route.
     """
 
@@ -88,7 +88,7 @@ class ExecutionView:
 
     Attributes:
         execution: its state.
-        verdict: what became of it.
+        verdict: what happened to it.
         said: its sentence, and why messages are not processed now.
         newest: newest version of its config; None: it has no config.
         can_replay: whether it has objects that are not deleted, as far as this is known.
@@ -110,7 +110,7 @@ class ExecutionView:
 
 
 def verdict(of: Execution, batch: Replay | None = None) -> Verdict:
-    """Return what became of an execution, in one sentence. `batch` is the replay that it is."""
+    """Return what happened to an execution, in one sentence. `batch` is the replay that it is."""
     counts = of.counts
     total = counted(counts.total, "message")
     if of.kind == "adopted":

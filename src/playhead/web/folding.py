@@ -32,7 +32,7 @@ class Selection:
     """What a drawing shows. Each route of the pipeline is in one of both.
 
     Attributes:
-        keep: routes that have a box of their own.
+        keep: routes that have their own box.
         folds: the others.
     """
 

@@ -66,7 +66,7 @@ class RouteNode:
 
     Attributes:
         name: its name.
-        adapters: its steps with their versions, for people.
+        adapters: its steps with their versions, as text.
         stage: the stage that it stores; None: it stores nothing.
         size: the objects of that stage.
         tally: its messages; None: a config without an execution.
@@ -90,7 +90,7 @@ class Pipe:
     Attributes:
         start: the route that stores the outputs.
         end: the route that receives them.
-        condition: what an item must fulfil, for people; None: all items pass.
+        condition: what an item must fulfil, as text; None: all items pass.
     """
 
     start: str
@@ -188,7 +188,7 @@ class StageBox:
 
     Attributes:
         title: name of the stage, shortened.
-        size: number and size of its objects, for people; empty if it is not known.
+        size: number and size of its objects, as text; empty if it is not known.
         label: accessible name.
         href: address that chooses the stage.
         is_chosen: whether the playhead is at it.
@@ -302,7 +302,7 @@ class Drawing:
         boxes: in pipeline order.
         edges: lines between them.
         needle: the playhead; None: no stage is chosen.
-        drawn: number of routes that have a box of their own.
+        drawn: number of routes that have their own box.
         routes: number of routes of the pipeline.
     """
 

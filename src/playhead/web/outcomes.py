@@ -1,4 +1,4 @@
-"""What became of replays: the state of their publishing, and of the messages that they published."""
+"""What happened to replays: the state of their publishing, and of the messages that they published."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class PipelineCard:
 
     Attributes:
         map: the pipeline with its counts.
-        caption: what is drawn, for people.
+        caption: what is drawn, in words.
         view: `attention`, `around` or `table`.
         drawing: the graph; None in the table view.
         rows: all routes, in the chosen order.

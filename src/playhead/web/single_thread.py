@@ -1,4 +1,4 @@
-"""Work that takes long, such as rendering a text: one call at a time, in a thread of its own."""
+"""Work that takes long, such as rendering a text: one call at a time, in a separate thread."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class WhyPart:
 
 @dataclass(frozen=True, slots=True)
 class WhyView:
-    """What became of one item of an execution.
+    """What happened to one item of an execution.
 
     Attributes:
         execution: the execution.

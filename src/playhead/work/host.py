@@ -43,7 +43,7 @@ class Host(Protocol):
         ...
 
     async def show_wait(self, config: str, route: str, seconds: float, reason: str) -> None:
-        """Record for people why this worker cannot run a route, and when it tries again."""
+        """Record in readable words why this worker cannot run a route, and when it tries again."""
         ...
 
     async def runtime(self, claim: Claim) -> RouteRuntime:

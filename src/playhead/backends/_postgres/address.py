@@ -1,4 +1,4 @@
-"""The address of PostgreSQL: the URL for asyncpg, a text for people, and the options of Playhead."""
+"""The address of PostgreSQL: the URL for asyncpg, a readable text, and the options of Playhead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Address(NamedTuple):
 
     Attributes:
         dsn: the URL for asyncpg, with its password.
-        shown: host, port, database and schema, for people.
+        shown: host, port, database and schema, as text.
         options: the options of Playhead, by name.
     """
 

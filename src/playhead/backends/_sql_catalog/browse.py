@@ -171,7 +171,7 @@ class BrowsePart(Part):
                 db,
                 [n for n, state in enumerate(ROW_STATES) if status in (None, state)],
                 execution=execution,
-                batch=batch,  # an execution of its own: its roots, and all that descends from them
+                batch=batch,  # a separate execution: its roots, and all that descends from them
                 route=route,
                 before=before,
                 limit=limit,

@@ -150,7 +150,7 @@ class ReplaysPart(Part):
             )
         if given_up is not None:
             lines.append(
-                f"plan_changed: {given_up}" if state == "refused" else f"listing was given up: {given_up}"
+                f"plan_changed: {given_up}" if state == "refused" else f"listing was abandoned: {given_up}"
             )
         texts = {"uncertain": UNCERTAIN, "may_be_sent": MAY_BE_SENT}
         rows = await db.rows(SQL.errors_of_job, execution=n, limit=MOST_ERRORS + 1, **texts)

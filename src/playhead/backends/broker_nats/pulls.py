@@ -69,7 +69,7 @@ async def pull(link: Link, subject: str, limit: int, wait: float) -> Pulled:
 
 
 class _Request:
-    """One request in progress, with a subscription of its own.
+    """One request in progress, with its own subscription.
 
     After its caller was cancelled, it still receives the messages that were sent, and returns them to the
     queue.

@@ -58,8 +58,8 @@ UPDATE jobs SET state = 'paused', paused_by = :by, pause_reason = :reason, epoch
   idle_takeovers = 0, waits_for = NULL WHERE execution = :execution
 
 -- name: queue_job
--- The job waits for its place in the line of its queue. `paid` stays: rows up to it may have been sent, and the next pause
--- must name them.
+-- The job waits until fewer replays publish to its queue. `paid` stays: rows up to it may have been sent, and the next
+-- pause must name them.
 UPDATE jobs SET state = 'queued', paused_by = NULL, epoch = epoch + 1, owner = NULL, idle_takeovers = 0,
   ended_at = NULL WHERE execution = :execution
 
@@ -100,7 +100,7 @@ WHERE -m.execution = -:execution::bigint AND m.state = {DEAD} AND m.ordinal IS N
   AND m.error_code IN ('publish_refused', 'invalid_key') AND m.error_code = 'publish_refused' AND m.attempt = 0
 
 -- name: reopen_listing
--- Continue a listing that was given up.
+-- Continue a listing that was abandoned.
 UPDATE jobs SET listing_state = 'open', error_code = NULL, error = NULL
 WHERE execution = :execution AND listing_state = 'dead' AND error_code IN ('listing_failed', 'too_many_objects')
 

@@ -45,7 +45,7 @@ WHERE execution = (SELECT n FROM executions WHERE id = :execution::uuid)
   AND state = 'uploading' AND listing_state = 'open'
 
 -- name: is_sealed
--- Whether a run that waits for no inputs was sealed, and not cancelled or given up.
+-- Whether a run that waits for no inputs was sealed, and not cancelled or abandoned.
 SELECT EXISTS (SELECT 1 FROM jobs j JOIN executions e ON e.n = j.execution
   WHERE e.id = :execution::uuid AND e.status <> 'cancelled'
     AND j.error_code IS DISTINCT FROM 'upload_incomplete')

@@ -58,7 +58,7 @@ p.state <> 'used' AND p.state <> 'listing' AND 2 * p.expires_at - p.created_at <
 
 -- fragment: idle_pages
 -- Pages of the plan `p` that no replay needs any more: it was not started, or it has listed its objects. A listing that
--- was given up may be continued.
+-- was abandoned may be continued.
 (p.state IN ('failed', 'expired') OR p.state = 'used' AND NOT EXISTS (
   SELECT 1 FROM executions e JOIN jobs j ON j.execution = e.n WHERE e.batch = p.batch
     AND j.state NOT IN ('cancelled', 'refused')

@@ -118,7 +118,7 @@ WHERE execution = :execution AND revision = :revision AND epoch = :epoch AND sta
   AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.n = :execution AND e.settled AND e.revision = :revision)
 
 -- name: end_report
--- The report is stored, or given up.
+-- The report is stored, or abandoned.
 UPDATE reports SET state = :state, parts = :parts, error = :error, owner = NULL
 WHERE execution = :execution AND revision = :revision
 

@@ -1,4 +1,4 @@
--- What a replay selects by: the rows of objects, and what became of them.
+-- What a replay selects by: the rows of objects, and what happened to them.
 
 -- name: sources
 -- The rows of stored objects.

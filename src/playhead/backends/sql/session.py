@@ -61,7 +61,7 @@ class Transactions(ABC):
     """Runs bodies of operations in transactions.
 
     Args:
-        what: the port that the database serves, for people.
+        what: the port that the database serves, as text.
         unavailable: returns the error of that port. Its cause is the error of the database.
 
     A body awaits methods of its session only, so SQLite can run it in the thread that writes. It may be run

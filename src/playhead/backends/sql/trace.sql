@@ -1,4 +1,4 @@
--- What became of an object: walks over messages.
+-- What happened to an object: walks over messages.
 
 -- name: message_number
 -- The number of a message.

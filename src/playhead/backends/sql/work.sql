@@ -153,7 +153,7 @@ WHERE m.state IN ({COMPLETED}, {SKIPPED})
 SELECT n FROM executions WHERE id = ANY(:ids::uuid[]) ORDER BY n FOR SHARE
 
 -- name: lock_messages
--- Lock rows that several statements mark next, each in an order of its own.
+-- Lock rows that several statements mark next, each in its own order.
 SELECT n FROM messages WHERE id = ANY(:ids::uuid[]) ORDER BY n FOR NO KEY UPDATE
 
 -- name: mark_published

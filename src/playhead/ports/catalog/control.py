@@ -54,7 +54,7 @@ class Control(Protocol):
         ...
 
     async def resume(self, batch: UUID) -> Replay | None:
-        """Put a paused or stalled replay in the line of its queue (`queued`). Others are returned unchanged.
+        """Let a paused or stalled replay wait for its queue again (`queued`). Others are returned unchanged.
 
         If its canary has paused it, the rest is published.
 
@@ -75,7 +75,7 @@ class Control(Protocol):
         ...
 
     async def retry_replay(self, batch: UUID) -> Replay | None:
-        """Publish refused messages again, and continue a listing that was given up: the replay is `queued`.
+        """Publish refused messages again, and continue a listing that was abandoned: the replay is `queued`.
 
         A replay that has neither, or that has not ended, is returned unchanged. Raises `Conflict`:
         `replay_ended` if it was cancelled or refused; `stage_pruned`; `execution_pruned`.

@@ -135,7 +135,7 @@ class Plans(Protocol):
     async def refuse_plan(self, held: LeasedJob, difference: PlanDifference) -> bool:
         """End a job that is `checking` as `refused`: nothing was recorded. False if the epoch was raised.
 
-        The listing is given up (`plan_changed`), so the execution fails. The difference stays with the plan.
+        The listing is abandoned (`plan_changed`), so the execution fails. The difference stays with the plan.
         """
         ...
 

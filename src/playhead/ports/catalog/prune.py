@@ -136,8 +136,8 @@ class Prune(Protocol):
     ) -> tuple[list[Candidate], int | None]:
         """Return executions that a prune selects, oldest first, and the `after` of the next page.
 
-        Reads up to `limit` executions, so a page may be empty although another one follows. Left out are
-        executions whose objects are all pruned, those without any of the stages, and adopted ones unless
+        Reads up to `limit` executions, so a page may be empty although another one follows. These are left
+        out: executions whose objects are all pruned, those without any of the stages, and adopted ones unless
         `where` names them.
         """
         ...

@@ -1,4 +1,4 @@
-"""What became of an object: the messages that received it, and all messages above and below them."""
+"""What happened to an object: the messages that received it, and all messages above and below them."""
 
 from __future__ import annotations
 
