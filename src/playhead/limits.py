@@ -94,7 +94,7 @@ def descriptions(kind: Any) -> Mapping[str, str]:
 
 def without_attributes(docstring: str) -> str:
     """Return a docstring without the part that describes the fields."""
-    return _ATTRIBUTES.sub("", docstring)
+    return _ATTRIBUTES.sub("", inspect.cleandoc(docstring))
 
 
 def _check(hint: Any, value: Any, at: str) -> None:

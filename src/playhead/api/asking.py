@@ -11,8 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from playhead.api.schemas import MAX_VERSION, Word
-from playhead.model import Warning
+from playhead.api.schemas import Word
+from playhead.model import MAX_VERSION, Warning
 from playhead.services import Services
 from playhead.wording import warning_text
 

@@ -21,8 +21,8 @@ from playhead.api.asking import (
     warner,
 )
 from playhead.api.bodies import JSON, is_json, media_type, read_model
-from playhead.api.schemas import MAX_VERSION, ConfigSource, Validated
-from playhead.model import ConfigVersion, Page, Pipeline
+from playhead.api.schemas import ConfigSource, Validated
+from playhead.model import MAX_VERSION, ConfigVersion, Page, Pipeline
 
 router = APIRouter(prefix="/api/v1/configs", tags=["configs"])
 

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/v1/replays", tags=["replay"], route_class=JsonRo
 
 _CODES: Final = ("id_ambiguous", "replay_not_found", "replay_ended")
 _DEFAULT: Final = CancelReplay()
-_NULL: Final = NewPace(None)
+_NULL: Final = NewPace.model_validate(None)
 _BODY: Final = ("invalid_body", "unsupported_media_type", *BODY_CODES)
 
 

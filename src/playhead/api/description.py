@@ -8,7 +8,6 @@ a field named `…_at`, `…_until`, `…_after` or `…_before` is a time.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import is_dataclass
@@ -17,8 +16,9 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-_ATTRIBUTES: Final = re.compile(r"\n\nAttributes:\n((?: .*(?:\n|$))+)")
-_FIELDS: Final = re.compile(r"^ {4}(\w+(?:, \w+)*): (.+(?:\n {5,}.+)*)", re.MULTILINE)
+from playhead.api.schemas import for_readers_of_json
+from playhead.limits import descriptions, without_attributes
+
 _PAGE: Final = re.compile(r"Page_(\w+)_")
 _SCHEMAS: Final = "#/components/schemas/"
 
@@ -75,14 +75,10 @@ def _dataclasses_of(operations: Iterable[APIRoute]) -> set[type]:
 
 def _tell_fields(kind: type, schemas: dict[str, Any]) -> None:
     """Move the `Attributes` of a docstring to the fields that they describe."""
-    lines: dict[str, str] = {}
-    for known in reversed(kind.__mro__):
-        if section := _ATTRIBUTES.search(inspect.cleandoc(known.__doc__ or "")):
-            for names, text in _FIELDS.findall(section[1]):
-                lines |= dict.fromkeys(names.split(", "), _for_readers_of_json(text))
+    lines = {name: for_readers_of_json(text) for name, text in descriptions(kind).items()}
     for name, schema in schemas.items():
         if kind.__name__ in (name, _PAGE.sub("Page", name)):
-            schema["description"] = _ATTRIBUTES.sub("", schema.get("description", ""))
+            schema["description"] = without_attributes(schema.get("description", ""))
             for field, shown in schema["properties"].items():
                 if field in lines:
                     shown["description"] = lines[field]
@@ -95,12 +91,6 @@ def _tell_time(shown: dict[str, Any]) -> None:
     for kind in shown.get("anyOf", [shown]):
         if kind["type"] == "string":
             kind["format"] = "date-time"
-
-
-def _for_readers_of_json(text: str) -> str:
-    """Return a field's description as a sentence, with JSON's `null` for Python's `None`."""
-    said = re.sub(r"\bNone\b", "null", " ".join(text.split()))
-    return said[0].upper() + said[1:]
 
 
 def _bodies(paths: dict[str, Any]) -> list[dict[str, Any]]:

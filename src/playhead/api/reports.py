@@ -11,9 +11,8 @@ from starlette.responses import Response, StreamingResponse
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit
 from playhead.api.ids import BatchId
-from playhead.api.schemas import MAX_VERSION
 from playhead.keys import SUFFIX_TYPES
-from playhead.model import Page, Report, ReportLine, WebhookDelivery
+from playhead.model import MAX_VERSION, Page, Report, ReportLine, WebhookDelivery
 
 router = APIRouter(prefix="/api/v1/replays", tags=["replay"])
 

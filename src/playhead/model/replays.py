@@ -48,7 +48,8 @@ def _count_or_share(failed: float) -> None:
 
 
 Globs = Annotated[list[Annotated[str, Len(0, 1_000), Meets(compile_glob)]], Len(1, 100)]
-Time = Annotated[str, Len(0, 100), Meets(lambda text: fixed_time(text, now()))]
+IS_TIME: Final = Meets(lambda text: fixed_time(text, now()))
+Time = Annotated[str, Len(0, 100), IS_TIME]
 MediaType = Annotated[str, Len(0, 200), Meets(_check_media_type)]
 Version = Annotated[int, Interval(ge=1, le=MAX_VERSION)]
 
@@ -185,9 +186,9 @@ class ReplayRequest(Limited):
     """
 
     from_execution_id: UUID
-    from_stage: str
+    from_stage: Annotated[str, Len(1)]
     from_path: str | None
-    to_route: str
+    to_route: Annotated[str, Len(1)]
     require_code: bool = False
     plan_id: UUID | None = None
     selection: Selection | None = None
@@ -199,6 +200,9 @@ class ReplayRequest(Limited):
     webhook: Annotated[str, Len(0, 2_000), NoNul] | None = None
     report: bool | None = None
     key: str | None = None
+
+    def __post_init__(self) -> None:
+        check(self, leave_out=_REQUIRED if self.plan_id else ())
 
     @classmethod
     def of_plan(cls, plan_id: UUID) -> ReplayRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -18,7 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from playhead.ids import moment
-from playhead.model import Compare, Diagnostic, PlanDifference
+from playhead.model import MAX_VERSION, Compare, Diagnostic, PlanDifference
 from playhead.services.resolve import ID_END
 from playhead.services.submit import MAX_TAG_CHARACTERS, MAX_TAGS, TAG
 from playhead.services.take import MOST_AT_ONCE
@@ -39,8 +40,6 @@ __all__ = [
     "Validated",
     "ValidationError",
 ]
-
-MAX_VERSION = 2**31 - 1
 
 Word = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00]*$")]
 """Text that every catalog database can search for."""
@@ -67,6 +66,12 @@ def _open(schema: dict[str, Any]) -> None:
 def _no_default(schema: dict[str, Any]) -> None:
     """Remove the default of a field that may be absent, but not null."""
     schema.pop("default", None)
+
+
+def for_readers_of_json(text: str) -> str:
+    """Return a field's description as a sentence, with JSON's `null` for Python's `None`."""
+    said = re.sub(r"\bNone\b", "null", text).replace(". null:", ". Null:")
+    return said[0].upper() + said[1:]
 
 
 class Body(BaseModel):

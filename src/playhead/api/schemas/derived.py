@@ -1,0 +1,85 @@
+"""Schemas of bodies from dataclasses: the types, limits, defaults and descriptions of their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import AfterValidator, Discriminator, Field, Strict, StringConstraints, Tag, create_model
+from pydantic_core import PydanticCustomError
+
+from playhead.api.schemas import Body, for_readers_of_json
+from playhead.limits import Meets, Pattern, descriptions, hints_of, without_attributes
+
+
+def body_of(name: str, *kinds: type, leave_out: Collection[str] = ()) -> Any:
+    """Return a schema with the fields of dataclasses, except those left out."""
+    made: dict[str, Any] = {}
+    for kind in kinds:
+        for one in fields(kind):
+            if one.name not in leave_out:
+                hint = hints_of(kind)[one.name]
+                default = None if NoneType in get_args(hint) else ...
+                told = for_readers_of_json(descriptions(kind)[one.name])
+                field = Field(default if one.default is MISSING else one.default, description=told)
+                made[one.name] = (schema_of(hint), field)
+    return create_model(name, __base__=Body, __doc__=without_attributes(kinds[0].__doc__ or ""), **made)
+
+
+@cache
+def _nested(kind: Any) -> Any:
+    return body_of(f"{kind.__name__}Body", kind)
+
+
+def schema_of(hint: Any) -> Any:
+    """Return the type that pydantic validates for a type of a field, with its limits."""
+    arguments = get_args(hint)
+    if get_origin(hint) is Annotated:
+        limits = [limit_of(limit, arguments[0]) for limit in hint.__metadata__]
+        return Annotated[(schema_of(arguments[0]), *limits)]
+    if get_origin(hint) in (Union, UnionType):
+        kinds = [one for one in arguments if is_dataclass(one)]
+        others = [schema_of(one) for one in arguments if one not in kinds]
+        return Union[(_one_of(kinds), *others)] if kinds else Union[tuple(others)]  # noqa: UP007
+    if get_origin(hint) is list:
+        return list[schema_of(arguments[0])]  # type: ignore[misc]
+    if hint in (int, float):
+        return Annotated[hint, Strict()]
+    return hint
+
+
+def _one_of(kinds: list[Any]) -> Any:
+    """Return the union of several dataclasses. An error is about the one whose first field was sent."""
+    bodies = {fields(kind)[0].name: _nested(kind) for kind in kinds}
+    if len(bodies) == 1:
+        return next(iter(bodies.values()))
+
+    def which(given: Any) -> str:
+        sent = given if isinstance(given, dict) else type(given).model_fields
+        return next((name for name in bodies if name in sent), next(iter(bodies)))
+
+    tagged = [Annotated[body, Tag(name)] for name, body in bodies.items()]
+    return Annotated[Union[tuple(tagged)], Discriminator(which)]  # noqa: UP007
+
+
+def limit_of(limit: Any, kind: Any) -> Any:
+    """Return what pydantic reads as this limit."""
+    if isinstance(limit, Pattern):
+        return StringConstraints(pattern=limit.expression)
+    if isinstance(limit, Meets):
+        return _refusing(limit.check, "text" if kind is str else "value")
+    return limit
+
+
+def _refusing(check: Callable[[Any], object], what: str) -> AfterValidator:
+    def validate(value: Any) -> Any:
+        try:
+            check(value)
+        except ValueError as exc:
+            raise PydanticCustomError(f"invalid_{what}", f"the {what} {{why}}", {"why": str(exc)}) from None
+        return value
+
+    return AfterValidator(validate)
