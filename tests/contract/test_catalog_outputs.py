@@ -73,7 +73,7 @@ async def test_the_inputs_of_outputs_are_those_of_their_messages(catalog: Catalo
     assert await catalog.inputs_of([]) == {}
 
 
-async def test_listed_objects_are_those_with_a_root_in_the_execution(catalog: Catalog, lab: Lab):
+async def test_sent_objects_are_those_with_a_root_in_the_execution(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     (split,) = lab.ids(await lab.work(run.ids[0], lab.output("a.md")))
     await lab.work(split)
@@ -83,8 +83,27 @@ async def test_listed_objects_are_those_with_a_root_in_the_execution(catalog: Ca
     again = await lab.started_replay(run.execution, page, stage="pages", route="split")
 
     keys = [*inputs, page]
-    assert await catalog.listed_by(run.execution, keys) == set(inputs)
-    assert await catalog.listed_by(replay.execution, keys) == {inputs[0]}
-    assert await catalog.listed_by(again.execution, keys) == {page}
-    assert await catalog.listed_by(lab.unknown(), keys) == set()
-    assert await catalog.listed_by(run.execution, []) == set()
+    assert await catalog.sent_by(run.execution, keys) == set(inputs)
+    assert await catalog.sent_by(replay.execution, keys) == {inputs[0]}
+    assert await catalog.sent_by(again.execution, keys) == {page}
+    assert await catalog.sent_by(lab.unknown(), keys) == set()
+    assert await catalog.sent_by(run.execution, []) == set()
+
+
+async def test_objects_that_a_paused_or_cancelled_replay_has_not_sent_do_not_count(
+    catalog: Catalog, lab: Lab
+):
+    """They were compared as missing."""
+    run = await lab.started("a.md", "b.md", "c.md")
+    keys = [f"{run.execution}/input/{name}.md" for name in "abc"]
+    replay = await lab.replayed(run.execution)
+    held = await lab.hold(replay.execution_id)
+    sent = await lab.list_all(held, *keys)
+    assert await catalog.mark(held, 1)
+    await lab.work(lab.ids(sent)[1])  # before it was marked
+
+    await catalog.pause(replay.replay_batch_id)
+    assert await catalog.sent_by(replay.execution_id, keys) == set(keys[:2])
+
+    await catalog.cancel_replay(replay.replay_batch_id)
+    assert await catalog.sent_by(replay.execution_id, keys) == set(keys[:2])

@@ -151,7 +151,7 @@ async def test_the_lineage_of_a_page_of_outputs_reads_few_rows(reads: Reads):
     execution = reads.execution
     keys = [f"k/in/{n}" for n in range(1, PAGE + 1)]
 
-    assert await reads.by(lambda c: c.listed_by(execution, keys)) < MOST
+    assert await reads.by(lambda c: c.sent_by(execution, keys)) < MOST
     assert await reads.by(lambda c: c.inputs_of([f"{execution}/pages/1.md", *keys])) < MOST
     assert await reads.by(lambda c: c.recorded(f"{execution}/", f"{execution}0", limit=PAGE)) < MOST
 

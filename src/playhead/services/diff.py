@@ -88,10 +88,10 @@ class DiffService:
     other programs have no record, and are left out. Objects are the same if their SHA-256 is equal.
 
     A replay has no reason to produce every object of its source. An object that it lacks is missing only if
-    the replay produces its stage, and if the object was made from one with the stage and the path of a
-    replayed object. There may be any number of messages and replays between them, but only stages that the
-    replay produces. Otherwise the object is not produced. If the first execution is a replay, the same
-    decides whether an object is added.
+    the replay produces its stage, and if the object was made from one with the stage and the path of an
+    object that it has sent. There may be any number of messages and replays between them, but only stages
+    that the replay produces. Otherwise the object is not produced. If the first execution is a replay, the
+    same decides whether an object is added.
     """
 
     def __init__(self, catalog: DiffCatalog, store: Store, env: Environment) -> None:
@@ -280,7 +280,7 @@ class DiffService:
         while open_:
             inputs = await self._catalog.inputs_of(list(set(open_.values())))
             names = {one.key: f"{side.source}/{rest_of(one.key)}" for one in inputs.values()}
-            replayed = await self._catalog.listed_by(side.id, list(set(names.values())))
+            replayed = await self._catalog.sent_by(side.id, list(set(names.values())))
             following: dict[str, str] = {}
             for key, ancestor in open_.items():
                 above = inputs.get(ancestor)

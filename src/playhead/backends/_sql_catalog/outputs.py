@@ -19,6 +19,6 @@ class OutputsPart(Part):
         rows = await self._db.read(lambda db: db.rows(SQL.inputs_of, keys=list(keys)))
         return {key: InputOf(object_key, stage) for key, object_key, stage in rows}
 
-    async def listed_by(self, execution: UUID, keys: Sequence[str]) -> set[str]:
-        rows = await self._db.read(lambda db: db.rows(SQL.listed_by, execution=execution, keys=list(keys)))
+    async def sent_by(self, execution: UUID, keys: Sequence[str]) -> set[str]:
+        rows = await self._db.read(lambda db: db.rows(SQL.sent_by, execution=execution, keys=list(keys)))
         return {key for (key,) in rows}

@@ -11,9 +11,11 @@ WHERE key >= :first AND key < :last AND state = {STORED} ORDER BY key LIMIT :lim
 SELECT o.key, m.object_key, m.stage FROM outputs o JOIN messages m ON m.n = o.message
 WHERE o.key = ANY(:keys::text[]) AND o.state = {STORED}
 
--- name: listed_by
--- Objects for which an execution has roots. The sum keeps the planner from an index of executions, with which it would
--- read all messages of one.
+-- name: sent_by
+-- Objects for which an execution has roots that it has sent. The sums keep the planner from indexes of executions and
+-- states, with which it would read all messages of one.
 SELECT DISTINCT m.object_key FROM messages m
 WHERE m.object_key = ANY(:keys::text[]) AND m.parent IS NULL
   AND m.execution + 0 = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
+  AND NOT (m.state + 0 IN ({PENDING}, {CANCELLED}) AND m.published IS NULL
+    AND m.ordinal > (SELECT j.watermark FROM jobs j WHERE j.execution = m.execution))

@@ -50,9 +50,10 @@ class Outputs(Protocol):
         """
         ...
 
-    async def listed_by(self, execution: UUID, keys: Sequence[str]) -> set[str]:
-        """Return those of these objects that a run or a replay has recorded root messages for.
+    async def sent_by(self, execution: UUID, keys: Sequence[str]) -> set[str]:
+        """Return those of these objects for which a run or a replay has sent a root message.
 
+        Messages that a replay has not sent yet do not count, nor those that it was cancelled before.
         At most a few thousand keys.
         """
         ...
