@@ -30,12 +30,15 @@ class _Entry:
     message_id: str
     headers: dict[str, str]
     payload: str
+    bulk: bool
     visible_at: float = 0.0
     tag: int = 0
 
 
 class MemoryBroker:
     """Queues as lists, in the order of publishing.
+
+    Of five deliveries in a row, one is bulk if both levels have ready dispatches.
 
     Args:
         clock: seconds since the epoch.
@@ -57,13 +60,14 @@ class MemoryBroker:
         self._pause = pause
         self._queues: dict[str, list[_Entry]] = {}
         self._tags = itertools.count(1)
+        self._in_a_row: dict[str, int] = {}
 
     async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         await self._begin()
         for dispatch in dispatches:
             headers = dispatch.headers.shared() | dispatch.own_headers()
             self._queues.setdefault(dispatch.headers.queue, []).append(
-                _Entry(dispatch.message_id, headers, dispatch.payload())
+                _Entry(dispatch.message_id, headers, dispatch.payload(), dispatch.headers.bulk)
             )
         return [CONFIRMED] * len(dispatches)
 
@@ -83,11 +87,22 @@ class MemoryBroker:
         latest = now + 2 * self._visibility  # a later time was set before the clock was set back
         ready = [e for e in self._queues.get(queue, []) if e.visible_at <= now or e.visible_at > latest]
         # Dispatches that were never received come first: a dispatch that kills its workers delays no other.
-        first = sorted(ready, key=lambda entry: entry.visible_at)[:limit]
+        ready.sort(key=lambda entry: entry.visible_at)
+        first = self._share(queue, [e for e in ready if not e.bulk], [e for e in ready if e.bulk], limit)
         for entry in first:
             entry.visible_at = now + self._visibility
             entry.tag = next(self._tags)
-        return [Delivery(queue, e.message_id, dict(e.headers), e.tag) for e in ready if e in first]
+        in_order = [e for level in (False, True) for e in self._queues.get(queue, []) if e.bulk is level]
+        return [Delivery(queue, e.message_id, dict(e.headers), e.tag) for e in in_order if e in first]
+
+    def _share(self, queue: str, normal: list[_Entry], bulk: list[_Entry], limit: int) -> list[_Entry]:
+        """Return what is delivered next of the two levels."""
+        in_a_row = self._in_a_row.get(queue, 0)
+        owed = bulk[: (in_a_row + limit) // 5]
+        normal = normal[: limit - len(owed)]
+        bulk = bulk[: limit - len(normal)]
+        self._in_a_row[queue] = min(max(in_a_row + len(normal) - 4 * len(bulk), 0), 4)
+        return [*normal, *bulk]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         await self._begin()
@@ -122,7 +137,7 @@ class MemoryBroker:
 
     async def peek(self, queue: str, limit: int) -> list[Message]:
         await self._begin()
-        first = self._queues.get(queue, [])[:limit]
+        first = sorted(self._queues.get(queue, []), key=lambda entry: entry.bulk)[:limit]
         return [Message(dict(entry.headers), decode_payload(entry.payload)) for entry in first]
 
     async def check(self) -> str:

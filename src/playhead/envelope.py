@@ -31,6 +31,7 @@ class Headers:
         route: the route that processes the messages.
         replay_batch_id: the replay batch; None for messages that are not from a replay.
         traceparent: the parent span of the attempts (W3C Trace Context); None if tracing is off.
+        bulk: they are on the bulk level of the queue (`ports.broker`); not sent as a header.
     """
 
     queue: str
@@ -40,6 +41,7 @@ class Headers:
     route: str
     replay_batch_id: UUID | None = None
     traceparent: str | None = None
+    bulk: bool = False
 
     def shared(self) -> dict[str, str]:
         headers = {

@@ -116,7 +116,7 @@ async def _put_sqlite(place: str, queue: str, row: tuple[str, str, str]) -> None
     try:
         con.execute(
             "INSERT INTO dispatches (queue, message_id, headers, payload) "
-            f"SELECT id, {', '.join(row)} FROM queues WHERE name = ?",
+            f"SELECT id, {', '.join(row)} FROM queues WHERE name = ? AND NOT bulk",
             (queue,),
         )
     finally:
@@ -130,7 +130,7 @@ async def _put_postgres(url: str, queue: str, row: tuple[str, str, str]) -> None
     try:
         await con.execute(
             "INSERT INTO dispatches (queue, message_id, headers, payload) "
-            f"SELECT id, {', '.join(row)} FROM queues WHERE name = $1",
+            f"SELECT id, {', '.join(row)} FROM queues WHERE name = $1 AND NOT bulk",
             queue,
         )
     finally:

@@ -39,9 +39,11 @@ def shared(queue: str = "docs.convert", *, batch: UUID | None = None) -> Headers
     return Headers(queue, uuid7(), "docs", 3, "convert", batch)
 
 
-async def put(broker: Broker, count: int = 1, queue: str = "docs.convert") -> list[str]:
+async def put(
+    broker: Broker, count: int = 1, queue: str = "docs.convert", *, bulk: bool = False
+) -> list[str]:
     """Publish dispatches and return their message ids."""
-    made = dispatches(count, headers=shared(queue))
+    made = dispatches(count, headers=replace(shared(queue), bulk=bulk))
     assert await broker.publish(made) == [CONFIRMED] * count
     return [dispatch.message_id for dispatch in made]
 
@@ -218,10 +220,54 @@ async def test_a_confirmed_dispatch_outlives_the_process_that_published_it(broke
 # -- receive ---------------------------------------------------------------------------------------
 
 
-async def test_dispatches_of_one_queue_are_delivered_in_the_order_of_publishing(broker: Broker):
-    published = await put(broker, 5) + await put(broker, 5)
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_dispatches_of_one_level_are_delivered_in_the_order_of_publishing(broker: Broker, bulk: bool):
+    published = await put(broker, 5, bulk=bulk) + await put(broker, 5, bulk=bulk)
 
     assert ids(await take(broker, 10, limit=4)) == published
+
+
+@pytest.mark.parametrize("limit", [1, 4, 25])
+async def test_normal_dispatches_come_first_and_one_in_five_deliveries_is_bulk(broker: Broker, limit: int):
+    bulk = await put(broker, 60, bulk=True)
+    normal = await put(broker, 60)
+
+    taken = ids(await take(broker, 50, limit=limit))
+
+    assert len(taken) // 5 <= len(set(taken) & set(bulk)) <= len(taken) // 2
+    for level in (normal, bulk):
+        of_level = [message_id for message_id in taken if message_id in set(level)]
+        assert of_level == level[: len(of_level)], "the order within a level is that of publishing"
+
+
+@pytest.mark.parametrize("limit", [1, 10])
+async def test_a_level_is_delivered_without_gaps_while_the_other_is_empty(broker: Broker, limit: int):
+    bulk = await put(broker, 20, bulk=True)
+    assert ids(await take(broker, 20, limit=limit)) == bulk
+
+    normal = await put(broker, 20)
+    assert ids(await take(broker, 20, limit=limit)) == normal
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_a_waiting_receiver_gets_a_dispatch_of_either_level(broker: Broker, bulk: bool):
+    waiting = asyncio.create_task(broker.receive("docs.convert", 1, wait=PATIENCE))
+    await asyncio.sleep(0.02)
+
+    published = await put(broker, bulk=bulk)
+
+    assert ids(await asyncio.wait_for(waiting, WOKEN)) == published
+
+
+async def test_a_released_bulk_dispatch_is_received_again(broker: Broker):
+    published = await put(broker, 2, bulk=True)
+    await broker.release(await take(broker, 2))
+
+    taken = await take(broker, 2)
+
+    assert sorted(ids(taken)) == published
+    await broker.ack(taken)
+    assert await depth_soon(broker, (0, 0)) == (0, 0)
 
 
 async def test_receive_takes_at_most_its_limit(broker: Broker):
@@ -492,6 +538,25 @@ async def test_depth_separates_ready_and_held_messages(broker: Broker):
 
     await broker.ack([taken])
     assert await depth_soon(broker, (1, 1)) == (1, 1)
+
+
+async def test_depth_and_peek_include_both_levels(broker: Broker):
+    published = await put(broker, 3) + await put(broker, 2, bulk=True)
+
+    assert sum(await broker.depth("docs.convert")) >= 5
+    assert await depth_soon(broker, (5, 0)) == (5, 0)
+    assert not await broker.is_empty("docs.convert")
+    seen = await broker.peek("docs.convert", 5)
+    shown = {f"{message.headers['correlation_id']}.0" for message in seen}
+    assert shown == set(published)
+    assert len(await broker.peek("docs.convert", 4)) == 4
+
+
+async def test_a_queue_with_only_bulk_dispatches_is_not_empty(broker: Broker):
+    await put(broker, bulk=True)
+
+    assert not await broker.is_empty("docs.convert")
+    assert await depth_soon(broker, (1, 0)) == (1, 0)
 
 
 async def test_depth_counts_dispatches_with_expired_visibility_as_ready(

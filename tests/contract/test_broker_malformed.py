@@ -78,8 +78,8 @@ async def test_a_malformed_message_is_delivered_and_removed_like_any_other(
 
     assert len(shown) == 3
     assert is_plain([[dict(message.headers), dict(message.payload)] for message in shown])
-    assert [ids(deliveries)[0], ids(deliveries)[2]] == [first, last]
-    assert is_decoded(deliveries[1])
+    (other,) = [delivery for delivery in deliveries if delivery.message_id not in (first, last)]
+    assert is_decoded(other)
     await broker.ack(deliveries)
     assert await depth_soon(broker, (0, 0)) == (0, 0)
     assert unavailable(caplog) == []

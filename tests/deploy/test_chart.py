@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import playhead
-from playhead.backends.broker_nats.streams import CONSUMER, stream_of
+from playhead.backends.broker_nats.streams import BULK_CONSUMER, CONSUMER, stream_of
 from playhead.settings import PREFIX
 from tests.deploy.checks import ROOT, TIMEOUT_SECONDS, is_setting, parses
 from tests.servers import Missing, absent
@@ -463,7 +463,9 @@ def test_keda_reads_the_depth_of_each_rabbitmq_queue():
 def test_keda_uses_the_streams_and_consumers_that_the_broker_creates_in_nats():
     values = {**ALL["nats"], "settings": {"QUEUE_PREFIX": "eu_"}}
     assert [(t["metadata"]["stream"], t["metadata"]["consumer"]) for t in triggers(values)] == [
-        (stream_of(f"eu_{queue}"), CONSUMER) for queue in values["keda"]["queues"]
+        (stream_of(f"eu_{queue}"), consumer)
+        for queue in values["keda"]["queues"]
+        for consumer in (CONSUMER, BULK_CONSUMER)
     ]
     assert of_kind("TriggerAuthentication", values) == []
 

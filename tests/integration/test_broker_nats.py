@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -21,7 +22,7 @@ from playhead.backends.broker_nats.link import Link
 from playhead.backends.broker_nats.streams import (
     CONSUMER,
     ask,
-    consumer_config,
+    consumer_configs,
     error_of,
     queue_of,
     stream_config,
@@ -70,6 +71,11 @@ async def broker(prefix: str) -> AsyncIterator[NatsBroker]:
         yield broker
 
 
+def normal_consumer(queue: str) -> dict[str, Any]:
+    normal, _ = consumer_configs(queue, 30)
+    return normal
+
+
 class Operator:
     """An operator with the `nats` command, who changes streams."""
 
@@ -82,6 +88,9 @@ class Operator:
 
     async def asks(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         return await ask(self._link, subject, body)
+
+    async def publishes(self, subject: str, payload: str) -> None:
+        await self._link.ask(subject, payload.encode())
 
     async def deletes(self, queue: str = QUEUE) -> None:
         assert (await self.asks(f"STREAM.DELETE.{self.stream(queue)}"))["success"]
@@ -291,6 +300,29 @@ async def test_a_consumer_with_another_visibility_is_corrected(
     assert found["config"]["ack_wait"] == 7_000_000_000
 
 
+async def test_a_stream_and_a_consumer_without_levels_are_updated_and_keep_their_messages(
+    operator: Operator, prefix: str
+):
+    config = stream_config(prefix + QUEUE, 1)
+    old = config | {"subjects": config["subjects"][:1]}
+    assert "error" not in await operator.asks(f"STREAM.CREATE.{operator.stream()}", old)
+    consumer = normal_consumer(prefix + QUEUE)
+    del consumer["filter_subject"]
+    made = {"stream_name": operator.stream(), "config": consumer}
+    assert "error" not in await operator.asks(f"CONSUMER.CREATE.{operator.stream()}.{CONSUMER}", made)
+    (before,) = dispatches(1)
+    await operator.publishes(config["subjects"][0], before.payload())
+
+    async with opened(need("nats"), prefix=prefix) as broker:
+        (after,) = dispatches(1)
+        bulk = after._replace(headers=replace(after.headers, bulk=True))
+        await published(broker, [bulk])
+        taken = await take(broker, 2)
+
+    assert bulk.message_id in ids(taken)
+    assert (await operator.config())["subjects"] == config["subjects"]
+
+
 @pytest.mark.parametrize(
     ("limit", "words"), [({"max_batch": 1}, "MaxRequestBatch"), ({"max_waiting": 1}, "MaxWaiting")]
 )
@@ -300,7 +332,7 @@ async def test_a_consumer_that_refuses_requests_is_an_error_and_deliveries_stay_
     await published(broker, dispatches(1))
     name = f"{operator.stream()}.{CONSUMER}"
     assert (await operator.asks(f"CONSUMER.DELETE.{name}"))["success"]
-    made = {"stream_name": operator.stream(), "config": consumer_config(30) | limit}
+    made = {"stream_name": operator.stream(), "config": normal_consumer(prefix + QUEUE) | limit}
     assert "error" not in await operator.asks(f"CONSUMER.CREATE.{name}", made)
     held = await take(broker, 1)
 

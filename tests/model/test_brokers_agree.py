@@ -71,9 +71,10 @@ class Brokers(RuleBasedStateMachine):
         queue=st.sampled_from(QUEUES),
         keys=st.lists(st.text(min_size=1, max_size=6), max_size=4),
         parent=st.booleans(),
+        bulk=st.booleans(),
     )
-    def publish(self, queue: str, keys: list[str], parent: bool) -> None:
-        headers = Headers(queue, uuid7(), "docs", 1, "convert", uuid7() if parent else None)
+    def publish(self, queue: str, keys: list[str], parent: bool, bulk: bool) -> None:
+        headers = Headers(queue, uuid7(), "docs", 1, "convert", uuid7() if parent else None, bulk=bulk)
         self._publish(
             [Dispatch(headers, str(uuid7()), 0, str(uuid7()) if parent else None, key) for key in keys]
         )

@@ -77,14 +77,14 @@ class Failover:
     async def write(self, body: Callable[[Any], Any]) -> Any:
         return await body(self)
 
-    async def value(self, statement: object, **_: Any) -> int:
+    async def value(self, statement: object, **_: Any) -> bool:
+        return False
+
+    async def rows(self, statement: object, **_: Any) -> list[Any]:
         number, answers = self.number, asyncio.Event()
         self.answers.append(answers)
         await answers.wait()
-        return number
-
-    async def rows(self, statement: object, **_: Any) -> list[Any]:
-        return []
+        return [(number,), (number + 10,)]
 
     async def insert(self, statement: object, rows: list[tuple[int, str, str, str]]) -> None:
         self.published += [number for number, *_ in rows]

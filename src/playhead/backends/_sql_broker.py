@@ -6,6 +6,8 @@ later step names.
 In PostgreSQL, acknowledged rows stay at the start of the index until they are vacuumed, which cannot happen
 while a backup runs. So a process remembers how far it has received a queue, and looks from there on. It looks
 from the start once a second, or when it found nothing.
+
+Each level of a queue has a number of its own, so both are received in order by the same index.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ import asyncio
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from operator import itemgetter
 from typing import Any, ClassVar
 
+from playhead.backends._levels import Levels
 from playhead.backends.sql.session import Session, Transactions
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch, EncodedHeaders, Headers, Message, decode_headers, decode_payload
@@ -31,23 +33,26 @@ from playhead.ports.diagnosis import Finding
 LOOK_SECONDS = 1.0
 
 Tags = Sequence[tuple[int, int, int]]
-"""Queue, number of the dispatch, and tag of its receive."""
+"""Level, number of the dispatch, and tag of its receive."""
 
 
 @dataclass
-class _Queue:
+class Queue:
     """The state of a queue in this process.
 
     Attributes:
-        next: the number after the last dispatch that was received here.
+        normal, bulk: the numbers of its levels.
+        next: the number after the last dispatch that was received here, by level.
         looked: when this process last looked from the first dispatch on.
         busy: whether the last look found a dispatch.
     """
 
-    id: int
-    next: int = 0
+    normal: int
+    bulk: int
+    next: dict[int, int] = field(default_factory=dict)
     looked: float = 0.0
     busy: bool = False
+    levels: Levels = field(default_factory=Levels)
 
 
 class SqlBroker(ABC):
@@ -77,7 +82,7 @@ class SqlBroker(ABC):
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._watched_at = 0.0
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[str, Queue] = {}
         self._losses = 0
 
     # -- the port ----------------------------------------------------------------------------------
@@ -86,8 +91,8 @@ class SqlBroker(ABC):
         if not dispatches:
             return []
         names = dict.fromkeys(dispatch.headers.queue for dispatch in dispatches)
-        numbers = {name: (await self._created(name)).id for name in names}
-        rows = list(_rows(dispatches, numbers))
+        queues = {name: await self._created(name) for name in names}
+        rows = list(_rows(dispatches, queues))
         await self._db.write(lambda db: db.insert(SQL.insert_dispatches, rows))
         for name in names:
             self.announce(name)
@@ -131,7 +136,15 @@ class SqlBroker(ABC):
         return bool(await self._db.read(lambda db: db.value(SQL.is_empty, queue=queue)))
 
     async def peek(self, queue: str, limit: int) -> list[Message]:
-        rows = await self._db.read(lambda db: db.rows(SQL.first_messages, queue=queue, limit=limit))
+        found = await self._known(queue)
+        if found is None:
+            return []
+
+        async def look(db: Session) -> list[Any]:
+            rows = await db.rows(SQL.first_messages, queue=found.normal, limit=limit)
+            return rows + await db.rows(SQL.first_messages, queue=found.bulk, limit=limit - len(rows))
+
+        rows = await self._db.read(look)
         return [Message(decode_headers(headers), decode_payload(payload)) for headers, payload in rows]
 
     async def check(self) -> str:
@@ -188,7 +201,7 @@ class SqlBroker(ABC):
         rows = await db.rows(SQL.ready_queues, queues=queues, longest=self._longest_hidden)
         return [queue for (queue,) in rows]
 
-    async def _known(self, name: str) -> _Queue | None:
+    async def _known(self, name: str) -> Queue | None:
         if self._losses != self._db.losses:
             # After a failover the new primary may have other numbers for the last queues.
             self._losses = self._db.losses
@@ -196,12 +209,12 @@ class SqlBroker(ABC):
         queues = self._queues  # a number that is read before a failover must not be used after it
         found = queues.get(name)
         if found is None:
-            number = await self._db.read(lambda db: db.value(SQL.queue_number, queue=name))
-            if number is not None:
-                found = queues.setdefault(name, _Queue(number))
+            numbers = await self._db.read(lambda db: db.rows(SQL.queue_numbers, queue=name))
+            if numbers:
+                found = queues.setdefault(name, Queue(*(number for (number,) in numbers)))
         return found
 
-    async def _created(self, name: str) -> _Queue:
+    async def _created(self, name: str) -> Queue:
         while (found := await self._known(name)) is None:
             await self._db.write(lambda db: db.run(SQL.insert_queue, queue=name))
         return found
@@ -211,43 +224,59 @@ class SqlBroker(ABC):
         if queue is None:
             return []
         now = time.monotonic()
-        first = queue.next if now - queue.looked < self._look_seconds else 0
+        first = queue.next if now - queue.looked < self._look_seconds else {}
         if first and (received := await self._receive_from(name, queue, first, limit)):
             return received
         queue.looked = now
         # Most looks at an idle queue find nothing, and need no write transaction.
         is_ready = await self._db.read(
-            lambda db: db.value(SQL.is_ready, queue=queue.id, longest=self._longest_hidden)
-        )
-        return await self._receive_from(name, queue, 0, limit) if is_ready else []
-
-    async def _receive_from(self, name: str, queue: _Queue, first: int, limit: int) -> list[Delivery]:
-        tag = int.from_bytes(mint(1)[0][8:], "big") >> 2
-
-        async def hide(db: Session) -> list[Any]:
-            return await db.rows(
-                SQL.receive,
-                queue=queue.id,
-                first=first,
-                limit=limit,
-                visibility=self._visibility,
-                longest=self._longest_hidden,
-                tag=tag,
+            lambda db: db.value(
+                SQL.is_ready, normal=queue.normal, bulk=queue.bulk, longest=self._longest_hidden
             )
+        )
+        return await self._receive_from(name, queue, {}, limit) if is_ready else []
 
-        rows = sorted(await self._db.write(hide), key=itemgetter(0))
+    async def _receive_from(
+        self, name: str, queue: Queue, first: Mapping[int, int], limit: int
+    ) -> list[Delivery]:
+        tag = int.from_bytes(mint(1)[0][8:], "big") >> 2
+        owed = queue.levels.owed(limit)
+        hide = partial(self._hide, queue=queue, first=first, limit=limit, owed=owed, tag=tag)
+        rows = await self._db.write(hide)
+        rows.sort(key=lambda row: (row[0] != queue.normal, row[1]))
         queue.busy = bool(rows)
-        if rows:
-            queue.next = max(queue.next, rows[-1][0] + 1)
+        queue.next |= {level: max(queue.next.get(level, 0), n + 1) for level, n, *_ in rows}
+        bulk = sum(row[0] == queue.bulk for row in rows)
+        queue.levels.received(len(rows) - bulk, bulk)
         return [
             Delivery(
                 name,
                 message_id if isinstance(message_id, str) else message_id.decode("utf-8", "replace"),
                 EncodedHeaders(partial(decode_headers, headers)),
-                (queue.id, n, tag),
+                (level, n, tag),
             )
-            for n, message_id, headers in rows
+            for level, n, message_id, headers in rows
         ]
+
+    async def _hide(
+        self, db: Session, *, queue: Queue, first: Mapping[int, int], limit: int, owed: int, tag: int
+    ) -> list[Any]:
+        """Hide ready dispatches: `owed` bulk ones, then normal ones, then more bulk ones.
+
+        Returns level, number, message id and headers of each.
+        """
+        return await db.rows(
+            SQL.receive,
+            normal=queue.normal,
+            bulk=queue.bulk,
+            normal_first=first.get(queue.normal, 0),
+            bulk_first=first.get(queue.bulk, 0),
+            limit=limit,
+            owed=owed,
+            visibility=self._visibility,
+            longest=self._longest_hidden,
+            tag=tag,
+        )
 
     async def _change(self, statement: Statement, deliveries: Sequence[Delivery], **values: Any) -> None:
         """Run a statement for deliveries, in the order in which all transactions lock their rows."""
@@ -262,21 +291,24 @@ class SqlBroker(ABC):
         await db.run(statement, places=[place for (place,) in locked], **values)
 
 
-def _rows(dispatches: Sequence[Dispatch], numbers: dict[str, int]) -> Iterator[tuple[int, str, str, str]]:
-    """Encode dispatches as rows: number of the queue, message id, headers as JSON, payload.
+def _rows(dispatches: Sequence[Dispatch], queues: Mapping[str, Queue]) -> Iterator[tuple[int, str, str, str]]:
+    """Encode dispatches as rows: number of the level, message id, headers as JSON, payload.
 
     Headers that consecutive dispatches share are encoded once.
     """
     shared: Headers | None = None
     head = ""
+    level = 0
     for dispatch in dispatches:
         if dispatch.headers is not shared:
             shared = dispatch.headers
+            queue = queues[shared.queue]
+            level = queue.bulk if shared.bulk else queue.normal
             head = f'{json.dumps(shared.shared(), ensure_ascii=False)[:-1]}, "correlation_id": "'
         parent = f', "parent_correlation_id": "{dispatch.parent}"' if dispatch.parent else ""
         cid = dispatch.correlation_id
         yield (
-            numbers[shared.queue],
+            level,
             f"{cid}.{dispatch.generation}",
             f'{head}{cid}"{parent}}}',
             dispatch.payload(),

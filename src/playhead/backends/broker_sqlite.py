@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from playhead.backends._sql_broker import SqlBroker, Tags
+from playhead.backends._sql_broker import Queue, SqlBroker, Tags
 from playhead.backends._sqlite import Database, SqliteSession, SqliteTransactions, at_once
 from playhead.backends.sql.session import Session
-from playhead.backends.sql.statements import Statement
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.errors import broker_unavailable
 
 _POLL_SECONDS = 0.01
@@ -41,6 +42,22 @@ class SqliteBroker(SqlBroker):
     async def maintain(self) -> None:
         """Checkpoint the file. Only for a file that is not the catalog's, by one process at a time."""
         await self._db.maintain()
+
+    async def _hide(
+        self, db: Session, *, queue: Queue, first: Mapping[int, int], limit: int, owed: int, tag: int
+    ) -> list[Any]:
+        rows: list[Any] = []
+        for level, most in ((queue.bulk, owed), (queue.normal, limit), (queue.bulk, limit)):
+            if (rest := min(most, limit - len(rows))) > 0:
+                rows += await db.rows(
+                    SQL.receive,
+                    queue=level,
+                    limit=rest,
+                    visibility=self._visibility,
+                    longest=self._longest_hidden,
+                    tag=tag,
+                )
+        return rows
 
     async def _change_tagged(self, db: Session, statement: Statement, tags: Tags, values: Any) -> None:
         of_receive: dict[int, list[int]] = {}

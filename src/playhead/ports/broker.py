@@ -4,6 +4,11 @@ The port is small on purpose. Delays, retries, dead letters and the state of eac
 catalog. A broker only delivers each confirmed dispatch at least once. It may deliver a dispatch again, and it
 may drop duplicates; no other part relies on either.
 
+A queue has two levels, *normal* and *bulk*. Dispatches of a level are delivered roughly in the order of
+publishing, and normal ones before bulk ones. But at least one in five deliveries is from the bulk level while
+both levels have ready dispatches, so neither starves. A queue has one name and one depth, whatever the levels
+of its dispatches are.
+
 Every method may be called from several tasks at once. Every method raises `Unavailable`
 (`broker_unavailable`) when the server cannot be reached or does not answer in time, unless its own text says
 more. A later call works again by itself.
@@ -78,7 +83,6 @@ class Broker(Protocol):
 
         When it returns, there is one result for each dispatch, in the given order. Confirmed dispatches
         survive `kill -9` of every process. They survive power loss if the settings of the backend provide it.
-        The dispatches of one queue are delivered roughly in the order of publishing.
 
         Raises `Unavailable` only if no dispatch was sent. A dispatch that was sent and not answered is
         `uncertain`.
@@ -122,7 +126,7 @@ class Broker(Protocol):
         ...
 
     async def depth(self, queue: str) -> Depth:
-        """Return the number of dispatches in a queue; (0, 0) for a queue that does not exist.
+        """Return the number of dispatches in a queue, of both levels; (0, 0) if it does not exist.
 
         Called for metrics and lists. The sum is exact; of a long queue, some dispatches in flight may be
         counted as ready. A confirmed dispatch is counted at once. An acknowledged dispatch may
@@ -139,7 +143,7 @@ class Broker(Protocol):
         ...
 
     async def peek(self, queue: str, limit: int) -> list[Message]:
-        """Return the first messages of a queue. It removes and hides none of them."""
+        """Return the first messages of a queue, of both levels. It removes and hides none of them."""
         ...
 
     async def check(self) -> str:

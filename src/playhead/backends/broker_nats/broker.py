@@ -18,8 +18,15 @@ from playhead.backends.broker_nats.address import parse
 from playhead.backends.broker_nats.frames import message_id, parse_headers, subject_of
 from playhead.backends.broker_nats.link import Link
 from playhead.backends.broker_nats.publishing import Window
-from playhead.backends.broker_nats.pulls import Pulled, pull
-from playhead.backends.broker_nats.streams import CONSUMER, NO_MESSAGE, ask, error_of, stream_of
+from playhead.backends.broker_nats.receiving import PullFailed, Queue
+from playhead.backends.broker_nats.streams import (
+    BULK_CONSUMER,
+    CONSUMER,
+    NO_MESSAGE,
+    ask,
+    error_of,
+    stream_of,
+)
 from playhead.envelope import Dispatch, EncodedHeaders, Message, decode_payload
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import Delivery, Depth, PublishResult
@@ -29,29 +36,16 @@ _QUIET_SECONDS = 0.25
 _NEW_STREAM_SECONDS = (0.0, 0.05, 0.25, 1.0)
 """The pauses before a dispatch that no stream took is sent again."""
 
-# The statuses of a reply without messages, and the texts for a consumer that moves to another server.
-_NONE_CAME = ("404", "408")
+# The texts for a consumer that moves to another server.
 _MOVES = ("Leadership Change", "Server Shutdown")
-
-
-@dataclass(slots=True, eq=False)
-class _Queue:
-    """A queue whose stream and consumer exist. It is replaced when they are found missing.
-
-    Attributes:
-        name: without the prefix.
-    """
-
-    name: str
-    stream: str
-    is_gone: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class _Hold:
     """The address to acknowledge a delivery at, and the (monotonic) time when its visibility ends."""
 
-    queue: _Queue
+    queue: Queue
+    is_bulk: bool
     ack: str
     until: float
 
@@ -76,7 +70,7 @@ class NatsBroker:
         self._prefix = prefix
         self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[str, Queue] = {}
         self._declaring: dict[str, asyncio.Lock] = {}
         self._window = Window()
 
@@ -175,32 +169,32 @@ class NatsBroker:
         if wait > 0:  # a stream must exist before its server can notify a waiting receiver
             known = await self._declare(link, queue)
         else:
-            known = self._queues.get(queue) or _Queue(queue, stream_of(full))
-        pulled = await pull(link, f"$JS.API.CONSUMER.MSG.NEXT.{known.stream}.{CONSUMER}", limit, wait)
-        if pulled.status and not pulled.messages:
-            if pulled.status in _NONE_CAME:
-                return []
-            self._went_wrong(link, known, pulled)
+            known = self._queues.get(queue) or Queue(queue, stream_of(full))
+        try:
+            received = await known.receive(link, limit, wait)
+        except PullFailed as exc:
+            self._went_wrong(link, known, exc)
             return None
-        until = pulled.at + self._visibility
         return [
             Delivery(
                 queue,
-                message_id(raw) or _sequence(ack),
-                EncodedHeaders(partial(parse_headers, raw)),
-                _Hold(known, ack, until),
+                message_id(one.headers) or _sequence(one.ack),
+                EncodedHeaders(partial(parse_headers, one.headers)),
+                _Hold(known, one.is_bulk, one.ack, one.at + self._visibility),
             )
-            for ack, raw in pulled.messages
+            for one in received
         ]
 
-    def _went_wrong(self, link: Link, queue: _Queue, pulled: Pulled) -> None:
+    def _went_wrong(self, link: Link, queue: Queue, failed: PullFailed) -> None:
         """Handle an unexpected status of a request. Raises `Unavailable` if the fault would last."""
+        pulled = failed.pulled
         if pulled.status == "503" or "Deleted" in pulled.words:
             self._forget(queue)
         elif not any(words in pulled.words for words in _MOVES):
             raise broker_unavailable(
-                f"consumer {CONSUMER} of stream {queue.stream} on NATS at {link.server} delivers nothing: "
-                f"{pulled.words or pulled.status}. Remove its limits, or delete it: it is created again"
+                f"consumer {failed.consumer} of stream {queue.stream} on NATS at {link.server} delivers "
+                f"nothing: {pulled.words or pulled.status}. Remove its limits, or delete it: it is created "
+                "again"
             )
 
     # -- ack, extend, release -------------------------------------------------------------------
@@ -229,16 +223,16 @@ class NatsBroker:
         if not holds:
             return []
         link = self._connected()
-        by_queue: dict[_Queue, list[_Hold]] = {}
+        by_consumer: dict[tuple[Queue, bool], list[_Hold]] = {}
         for hold in holds:
-            by_queue.setdefault(hold.queue, []).append(hold)
-        for queue, of_queue in by_queue.items():
-            # Answers arrive in order, so the answer to the last covers all.
-            head = b"".join(b"PUB %b %d\r\n%b\r\n" % (h.ack.encode(), len(verb), verb) for h in of_queue[:-1])
+            by_consumer.setdefault((hold.queue, hold.is_bulk), []).append(hold)
+        for (queue, _), some in by_consumer.items():
+            # Answers of a consumer arrive in order, so the answer to the last covers all.
+            head = b"".join(b"PUB %b %d\r\n%b\r\n" % (h.ack.encode(), len(verb), verb) for h in some[:-1])
             if head:
                 await link.send(head)
             try:
-                answer = await link.ask(of_queue[-1].ack, verb)
+                answer = await link.ask(some[-1].ack, verb)
             except Unavailable:
                 # The server sends no reply for a message that is no longer in the stream. If the message is
                 # still there, it is redelivered, and its row rejects it.
@@ -265,12 +259,13 @@ class NatsBroker:
             return Depth(0, 0)
         stream = stream_of(full)
         try:
-            kept, held = await asyncio.gather(
-                ask(link, f"STREAM.INFO.{stream}"), ask(link, f"CONSUMER.INFO.{stream}.{CONSUMER}")
+            kept, *held = await asyncio.gather(
+                ask(link, f"STREAM.INFO.{stream}"),
+                *(ask(link, f"CONSUMER.INFO.{stream}.{consumer}") for consumer in (CONSUMER, BULK_CONSUMER)),
             )
         except Unavailable as exc:
             await streams.account(link)  # raises if all of JetStream is unavailable
-            kept, held = {"error": {"description": exc.detail}}, {}
+            kept, held = {"error": {"description": exc.detail}}, []
         if error_of(kept) == streams.NO_STREAM:
             return Depth(0, 0)
         if error_of(kept):
@@ -282,7 +277,7 @@ class NatsBroker:
         # A work queue contains exactly the unacknowledged messages. The count of the consumer is not used: it
         # includes a message only a moment after its confirmation.
         messages = int(kept["state"]["messages"])
-        in_flight = min(int(held.get("num_ack_pending", 0)), messages)
+        in_flight = min(sum(int(consumer.get("num_ack_pending", 0)) for consumer in held), messages)
         return Depth(messages - in_flight, in_flight)
 
     async def is_empty(self, queue: str) -> bool:
@@ -294,21 +289,24 @@ class NatsBroker:
         messages: list[Message] = []
         if streams.unfit(full):
             return messages
-        sequence = 0
-        while len(messages) < limit:
-            found = await ask(
-                link,
-                f"STREAM.MSG.GET.{stream_of(full)}",
-                {"seq": sequence + 1, "next_by_subj": subject_of(full)},
-            )
-            if error_of(found) in (NO_MESSAGE, streams.NO_STREAM):
-                break
-            if error_of(found):
-                raise broker_unavailable(f"NATS at {link.server} cannot show queue {queue}: {found['error']}")
-            stored = found["message"]
-            sequence = int(stored["seq"])
-            headers, payload = (base64.b64decode(stored.get(part, "")) for part in ("hdrs", "data"))
-            messages.append(Message(parse_headers(headers), decode_payload(payload)))
+        for subject in (subject_of(full), subject_of(full, bulk=True)):
+            sequence = 0
+            while len(messages) < limit:
+                found = await ask(
+                    link,
+                    f"STREAM.MSG.GET.{stream_of(full)}",
+                    {"seq": sequence + 1, "next_by_subj": subject},
+                )
+                if error_of(found) in (NO_MESSAGE, streams.NO_STREAM):
+                    break
+                if error_of(found):
+                    raise broker_unavailable(
+                        f"NATS at {link.server} cannot show queue {queue}: {found['error']}"
+                    )
+                stored = found["message"]
+                sequence = int(stored["seq"])
+                headers, payload = (base64.b64decode(stored.get(part, "")) for part in ("hdrs", "data"))
+                messages.append(Message(parse_headers(headers), decode_payload(payload)))
         return messages
 
     # -- within ------------------------------------------------------------------------------------
@@ -331,17 +329,17 @@ class NatsBroker:
                 backend=self.name,
             )
 
-    async def _declare(self, link: Link, queue: str) -> _Queue:
+    async def _declare(self, link: Link, queue: str) -> Queue:
         # One at a time, because a new stream rejects messages for a moment.
         async with self._declaring.setdefault(queue, asyncio.Lock()):
             if known := self._queues.get(queue):
                 return known
             full = self._prefix + queue
             await streams.declare(link, full, visibility=self._visibility, replicas=self._address.replicas)
-            known = self._queues[queue] = _Queue(queue, stream_of(full))
+            known = self._queues[queue] = Queue(queue, stream_of(full))
             return known
 
-    def _forget(self, queue: _Queue) -> None:
+    def _forget(self, queue: Queue) -> None:
         """Declare a queue again before its next use, because its stream or consumer is missing."""
         queue.is_gone = True
         if self._queues.get(queue.name) is queue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +13,11 @@ from playhead.backends.broker_nats.link import Link
 from playhead.backends.broker_nats.publishing import Window
 from playhead.backends.broker_nats.pulls import pull
 from playhead.backends.broker_nats.streams import (
+    BULK_CONSUMER,
     CONSUMER,
     account,
     ask,
+    consumer_configs,
     consumer_faults,
     declare,
     error_of,
@@ -87,14 +90,16 @@ async def _round_trip(link: Link, address: Address, visibility: float, prefix: s
     try:
         await declare(link, queue, visibility=visibility, replicas=address.replicas)
         began = time.perf_counter()
-        dispatch = Dispatch(headers, str(UUID(int=0)), 0, None, "doctor")
-        (outcome,), _ = await Window().publish(link, [dispatch], "")
-        if outcome.result != "confirmed":
-            raise broker_unavailable(outcome.reason)
-        pulled = await pull(link, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{CONSUMER}", 1, 2.0)
-        if not pulled.messages:
-            raise broker_unavailable("a published message was not delivered")
-        await link.ask(pulled.messages[0][0], b"+ACK")
+        for consumer in (CONSUMER, BULK_CONSUMER):
+            of_level = replace(headers, bulk=consumer == BULK_CONSUMER)
+            dispatch = Dispatch(of_level, str(UUID(int=of_level.bulk)), 0, None, "doctor")
+            (outcome,), _ = await Window().publish(link, [dispatch], "")
+            if outcome.result != "confirmed":
+                raise broker_unavailable(outcome.reason)
+            pulled = await pull(link, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", 1, 2.0)
+            if not pulled.messages:
+                raise broker_unavailable("a published message was not delivered")
+            await link.ask(pulled.messages[0][0], b"+ACK")
         ms = (time.perf_counter() - began) * 1000
     finally:
         gone = await ask(link, f"STREAM.DELETE.{stream}")
@@ -148,13 +153,16 @@ async def _streams(link: Link, visibility: float, prefix: str) -> list[Finding]:
             detail = f"{name} is in memory only: its messages are lost when its server ends"
             fix = "delete it when it is empty: Playhead creates it again"
             found.append(Finding("streams", "warning", detail, fix))
-        consumer = await ask(link, f"CONSUMER.INFO.{name}.{CONSUMER}")
-        if not error_of(consumer) and (wrong := consumer_faults(consumer["config"], visibility)):
-            detail = (
-                f"the consumer of {name}: {'; '.join(wrong)}; another process has, or had, other settings"
-            )
-            fix = "give all processes the same PLAYHEAD_VISIBILITY_SECONDS, and restart them"
-            found.append(Finding("streams", "warning", detail, fix))
+        for declared in consumer_configs(queue_of(name), visibility):
+            consumer = await ask(link, f"CONSUMER.INFO.{name}.{declared['name']}")
+            if not error_of(consumer) and (wrong := consumer_faults(consumer["config"], declared)):
+                detail = (
+                    f"consumer {declared['name']} of {name}: {'; '.join(wrong)}; another process has, or "
+                    "had, other settings"
+                )
+                fix = "give all processes the same PLAYHEAD_VISIBILITY_SECONDS, and restart them"
+                found.append(Finding("streams", "warning", detail, fix))
+                break
     found.sort(key=lambda finding: finding.status != "failed")
     return found[:_MOST_SHOWN] or [
         Finding("streams", "ok", f"{len(own)} streams, all with the expected settings")

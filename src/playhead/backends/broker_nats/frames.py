@@ -54,7 +54,8 @@ class Frames:
     def _head(self, headers: Headers) -> tuple[str, str, int]:
         lines = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in headers.shared().items())
         head = f"NATS/1.0\r\n{lines}correlation_id: "
-        found = subject_of(self._prefix + headers.queue), head, len(head.encode())
+        subject = subject_of(self._prefix + headers.queue, bulk=headers.bulk)
+        found = subject, head, len(head.encode())
         self._heads[id(headers)] = found
         return found
 
@@ -88,8 +89,9 @@ def description_of(headers: bytes) -> str:
     return headers.partition(b"\r\n")[0][13:].decode("utf-8", "replace").strip()
 
 
-def subject_of(queue: str) -> str:
-    return f"playhead.{queue}"
+def subject_of(queue: str, *, bulk: bool = False) -> str:
+    """Return the subject of a level of a queue. No config can give a queue a name with a colon."""
+    return f"playhead.{queue}:bulk" if bulk else f"playhead.{queue}"
 
 
 def _one_line(value: str) -> str:

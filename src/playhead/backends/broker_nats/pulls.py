@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from playhead.backends.broker_nats.frames import description_of, status_of
 from playhead.backends.broker_nats.link import ANSWER_SECONDS, Link
@@ -37,17 +37,26 @@ class Pulled(NamedTuple):
     words: str
 
 
-async def pull(link: Link, subject: str, limit: int, wait: float) -> Pulled:
-    """Request up to `limit` messages, and wait up to `wait` seconds for the first.
+NOTHING: Final = Pulled([], 0.0, "404", "")
+
+
+async def pull(link: Link, subject: str, limit: int, wait: float | None) -> Pulled:
+    """Request up to `limit` messages, and wait up to `wait` seconds for the first; None: do not wait at all.
 
     If the call is cancelled, the messages that arrive return to the queue.
 
     Raises `Unavailable`.
     """
-    wait = max(wait, _LEAST_SECONDS)
+    if limit <= 0:
+        return NOTHING
+    asked: dict[str, Any] = {"batch": limit, "no_wait": True}
+    if wait is not None:
+        wait = max(wait, _LEAST_SECONDS)
+        asked["expires"] = int(wait * _NANOSECONDS)
+    wait = wait or 0.0
     request = _Request(link, limit)
     inbox = f"{link.inbox}m.{request.number}"
-    body = json.dumps({"batch": limit, "no_wait": True, "expires": int(wait * _NANOSECONDS)})
+    body = json.dumps(asked)
     command = f"SUB {inbox} {request.number}\r\nPUB {subject} {inbox} {len(body)}\r\n{body}\r\n"
     try:
         await link.send(command.encode())
@@ -66,6 +75,12 @@ async def pull(link: Link, subject: str, limit: int, wait: float) -> Pulled:
     if not request.messages and link.lost_because is not None:
         raise link.unavailable(f"was lost before it answered {subject}")
     return Pulled(request.messages, request.at, *request.ended.result())
+
+
+def hand_back(link: Link, pulled: Pulled) -> None:
+    """Return messages to the queue now, instead of when their visibility ends."""
+    if pulled.messages:
+        link.post(b"".join(b"PUB %b 4\r\n-NAK\r\n" % ack.encode() for ack, _ in pulled.messages))
 
 
 class _Request:
@@ -90,11 +105,10 @@ class _Request:
         self._is_wanted = True
 
     def hand_back(self) -> None:
-        """Return messages to the queue now, instead of when their visibility ends."""
+        """Return the messages to the queue, and those that still arrive."""
         self._is_wanted = False
-        if self.messages:
-            self._link.post(b"".join(b"PUB %b 4\r\n-NAK\r\n" % ack.encode() for ack, _ in self.messages))
-            self.messages = []
+        hand_back(self._link, Pulled(self.messages, self.at, "", ""))
+        self.messages = []
 
     def _on_message(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         if reply:

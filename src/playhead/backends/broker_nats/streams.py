@@ -1,4 +1,6 @@
-"""The stream and the consumer of a queue: their names, their declarations, and the settings that work needs.
+"""The stream and the consumers of a queue: their names, their declarations, and the settings that work needs.
+
+A stream has a subject and a consumer for each level of the queue.
 
 Declarations never depend on a config. So all processes declare the same, in any order, at the same time.
 """
@@ -15,6 +17,7 @@ from playhead.backends.broker_nats.link import Link
 from playhead.errors import Unavailable, broker_unavailable
 
 CONSUMER = "playhead"
+BULK_CONSUMER = "playhead-bulk"
 STREAM_PREFIX = "playhead-"
 
 NO_STREAM = 10059
@@ -99,10 +102,11 @@ async def account(link: Link) -> dict[str, Any]:
 
 
 async def declare(link: Link, queue: str, *, visibility: float, replicas: int) -> None:
-    """Create the stream of a queue and its consumer, if they do not exist.
+    """Create the stream of a queue and its consumers, if they do not exist.
 
     The stream is created first. If this process dies in between, the stream keeps published messages, and the
-    next process creates the consumer.
+    next process creates the consumers. The consumer of normal dispatches is first: if it was created without
+    a filter, it overlaps with the other one until it gets one.
 
     Raises `Unavailable` if one of them cannot be created, or if an existing stream would lose confirmed
     dispatches. Stopping reports the fault and loses nothing.
@@ -117,26 +121,35 @@ async def declare(link: Link, queue: str, *, visibility: float, replicas: int) -
             found = found if error_of(again) else again
     if error_of(found):
         raise _refused(link, f"stream {stream} cannot be created or read", found)
-    if wrong := stream_faults(found.get("config", {}), queue):
+    config = found.get("config", {})
+    if config.get("subjects") == [subject_of(queue)]:  # created before queues had levels
+        subjects = stream_config(queue, replicas)["subjects"]
+        found = await ask(link, f"STREAM.UPDATE.{stream}", config | {"subjects": subjects})
+        if error_of(found):
+            raise _refused(link, f"the subjects of stream {stream} cannot be updated", found)
+        config = found["config"]
+    if wrong := stream_faults(config, queue):
         raise broker_unavailable(
             f"stream {stream} on NATS at {link.server} would lose or reject dispatches: "
             f"{'; '.join(wrong)}. Change it with: nats stream edit {stream} (or delete it while it is empty: "
             "Playhead creates it again)"
         )
-    name = f"{stream}.{CONSUMER}"
-    found = await ask(link, f"CONSUMER.INFO.{name}")
-    differs = not error_of(found) and consumer_faults(found["config"], visibility)
-    if error_of(found) == NO_CONSUMER or differs:
-        wanted = {"stream_name": stream, "config": consumer_config(visibility)}
-        found = await ask(link, f"CONSUMER.CREATE.{name}", wanted)
-    if error_of(found):
-        raise _refused(link, f"consumer {CONSUMER} of stream {stream} cannot be created or read", found)
+    for wanted in consumer_configs(queue, visibility):
+        name = f"{stream}.{wanted['name']}"
+        found = await ask(link, f"CONSUMER.INFO.{name}")
+        differs = not error_of(found) and consumer_faults(found["config"], wanted)
+        if error_of(found) == NO_CONSUMER or differs:
+            found = await ask(link, f"CONSUMER.CREATE.{name}", {"stream_name": stream, "config": wanted})
+        if error_of(found):
+            raise _refused(
+                link, f"consumer {wanted['name']} of stream {stream} cannot be created or read", found
+            )
 
 
 def stream_config(queue: str, replicas: int) -> dict[str, Any]:
     return {
         "name": stream_of(queue),
-        "subjects": [subject_of(queue)],
+        "subjects": [subject_of(queue), subject_of(queue, bulk=True)],
         "retention": "workqueue",
         "storage": "file",
         "discard": "new",
@@ -159,23 +172,30 @@ def stream_faults(config: Mapping[str, Any], queue: str) -> list[str]:
     )
 
 
-def consumer_config(visibility: float) -> dict[str, Any]:
-    return {
-        "name": CONSUMER,
-        "durable_name": CONSUMER,
-        "deliver_policy": "all",
-        "ack_policy": "explicit",
-        "ack_wait": int(visibility * _NANOSECONDS),
-        "max_deliver": -1,
-        "max_ack_pending": -1,
-        "max_waiting": _MOST_WAITING,
-    }
+def consumer_configs(queue: str, visibility: float) -> list[dict[str, Any]]:
+    """Return the consumers of normal and of bulk dispatches."""
+    return [
+        {
+            "name": name,
+            "durable_name": name,
+            "filter_subject": subject_of(queue, bulk=name == BULK_CONSUMER),
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": int(visibility * _NANOSECONDS),
+            "max_deliver": -1,
+            "max_ack_pending": -1,
+            "max_waiting": _MOST_WAITING,
+        }
+        for name in (CONSUMER, BULK_CONSUMER)
+    ]
 
 
-def consumer_faults(config: Mapping[str, Any], visibility: float) -> list[str]:
+def consumer_faults(config: Mapping[str, Any], declared: Mapping[str, Any]) -> list[str]:
     """Return the settings of a consumer that differ from the declared ones."""
     return _differences(
-        config, consumer_config(visibility), ("ack_policy", "ack_wait", "max_deliver", "max_ack_pending")
+        {"filter_subject": "", **config},
+        declared,
+        ("filter_subject", "ack_policy", "ack_wait", "max_deliver", "max_ack_pending"),
     )
 
 

@@ -28,10 +28,17 @@ _CONTENT: Final = struct.Struct(">HHQH")
 _SIZE: Final = struct.Struct(">I")
 _METHOD, _HEADER, _BODY, _HEARTBEAT, _END = 1, 2, 3, 8, b"\xce"
 _BASIC: Final = 60
-_CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _MESSAGE_ID = 0x8000, 0x2000, 0x1000, 0x0080
-_FLAGS: Final = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _MESSAGE_ID
+_CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _PRIORITY, _MESSAGE_ID = 0x8000, 0x2000, 0x1000, 0x0800, 0x0080
+_FLAGS: Final = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _PRIORITY | _MESSAGE_ID
 _JSON: Final = b"\x10application/json"
 _PERSISTENT: Final = b"\x02"
+NORMAL: Final = 5
+BULK: Final = 4
+"""Quorum queues have two priorities, from 5 on and below. While both have messages, they deliver two of the
+higher one for each of the lower one."""
+# The delivery mode and the priority.
+_NORMAL_LEVEL: Final = _PERSISTENT + bytes((NORMAL,))
+_BULK_LEVEL: Final = _PERSISTENT + bytes((BULK,))
 
 
 class Encoder:
@@ -58,7 +65,8 @@ class Encoder:
         _, publish, shared = self._known
         table = shared + _table(dispatch.own_headers())
         message_id = _short_string(dispatch.message_id.encode())
-        properties = b"".join((_JSON, _SIZE.pack(len(table)), table, _PERSISTENT, message_id))
+        level = _BULK_LEVEL if headers.bulk else _NORMAL_LEVEL
+        properties = b"".join((_JSON, _SIZE.pack(len(table)), table, level, message_id))
         return b"".join(
             (
                 publish,
@@ -103,7 +111,7 @@ _UP_TO_THE_ID: Final = (
     (0x4000, _SHORT),  # content encoding
     (_HEADERS, _TABLE),
     (_DELIVERY_MODE, _OCTET),
-    (0x0800, _OCTET),  # priority
+    (_PRIORITY, _OCTET),
     (0x0400, _SHORT),  # correlation id
     (0x0200, _SHORT),  # reply to
     (0x0100, _SHORT),  # expiration

@@ -4,13 +4,13 @@
 -- A dispatch that would be hidden for longer than any receiver hides one was received before the clock was set back.
 (visible_at <= playhead_now() OR visible_at > playhead_now() + :longest::float8)
 
--- name: queue_number
--- The number of a queue.
-SELECT id FROM queues WHERE name = :queue
+-- name: queue_numbers
+-- The numbers of the levels of a queue: normal, bulk.
+SELECT id FROM queues WHERE name = :queue ORDER BY bulk
 
 -- name: insert_queue
--- A queue that may exist.
-INSERT INTO queues (name) VALUES (:queue) ON CONFLICT DO NOTHING
+-- A queue that may exist, with both levels.
+INSERT INTO queues (name, bulk) VALUES (:queue, false), (:queue, true) ON CONFLICT DO NOTHING
 
 -- name: insert_dispatches
 -- Numbered in the order of delivery.
@@ -18,13 +18,15 @@ INSERT INTO dispatches (queue, message_id, headers, payload)
 VALUES (:queue::bigint, :message_id::text, :headers::text, :payload::text)
 
 -- name: is_ready (postgresql)
--- Whether a queue has a ready dispatch.
-SELECT EXISTS (SELECT 1 FROM dispatches WHERE queue = :queue AND {ready})
+-- Whether a queue has a ready dispatch on either level.
+SELECT EXISTS (SELECT 1 FROM dispatches WHERE queue = :normal AND {ready})
+  OR EXISTS (SELECT 1 FROM dispatches WHERE queue = :bulk AND {ready})
 
 -- name: is_ready (sqlite)
 -- The same, by both ends of the index that SQLite has, however many dispatches are hidden.
-SELECT (SELECT min(visible_at) FROM dispatches WHERE queue = :queue) <= playhead_now()
-  OR (SELECT max(visible_at) FROM dispatches WHERE queue = :queue) > playhead_now() + :longest
+SELECT EXISTS (SELECT 1 FROM (SELECT :normal AS id UNION ALL SELECT :bulk) AS level
+  WHERE (SELECT min(visible_at) FROM dispatches WHERE queue = level.id) <= playhead_now()
+    OR (SELECT max(visible_at) FROM dispatches WHERE queue = level.id) > playhead_now() + :longest)
 
 -- name: ready_queues (postgresql)
 -- Those of these queues that have a ready dispatch.
@@ -43,24 +45,35 @@ WHERE (SELECT min(visible_at) FROM dispatches WHERE queue = used.id) <= playhead
   OR (SELECT max(visible_at) FROM dispatches WHERE queue = used.id) > playhead_now() + :longest
 
 -- name: receive (postgresql)
--- Hide ready dispatches, from a number on. No receiver waits for another. By the physical address (`ctid`): autovacuum
--- often records that this table is empty, and with a join the planner would then read the whole queue.
+-- Hide ready dispatches, from a number on: what the bulk level is owed, then normal ones, then bulk ones. No receiver waits
+-- for another. By the physical address (`ctid`): autovacuum often records that this table is empty, and with a join the
+-- planner would then read the whole queue.
+WITH owed AS MATERIALIZED (
+  SELECT ctid, n FROM dispatches WHERE queue = :bulk AND n >= :bulk_first AND {ready}
+  ORDER BY n LIMIT :owed FOR UPDATE SKIP LOCKED
+), normal AS MATERIALIZED (
+  SELECT ctid FROM dispatches WHERE queue = :normal AND n >= :normal_first AND {ready}
+  ORDER BY n LIMIT :limit::bigint - (SELECT count(*) FROM owed) FOR UPDATE SKIP LOCKED
+), rest AS MATERIALIZED (
+  SELECT ctid FROM dispatches WHERE queue = :bulk AND n >= :bulk_first AND n > (SELECT coalesce(max(n), 0) FROM owed)
+    AND {ready}
+  ORDER BY n LIMIT :limit::bigint - (SELECT count(*) FROM owed) - (SELECT count(*) FROM normal) FOR UPDATE SKIP LOCKED
+)
 UPDATE dispatches SET visible_at = playhead_now() + :visibility::float8, tag = :tag
 WHERE ctid = ANY(ARRAY(
-  SELECT ctid FROM dispatches WHERE queue = :queue AND n >= :first AND {ready}
-  ORDER BY n LIMIT :limit FOR UPDATE SKIP LOCKED))
-RETURNING n, message_id, headers
+  SELECT ctid FROM owed UNION ALL SELECT ctid FROM normal UNION ALL SELECT ctid FROM rest))
+RETURNING queue, n, message_id, headers
 
 -- name: receive (sqlite)
--- The same, by the index that SQLite has. As bytes: one text of another program that is not UTF-8 would fail the whole
--- statement.
+-- The same for one level, by the index that SQLite has. As bytes: one text of another program that is not UTF-8 would fail
+-- the whole statement.
 UPDATE dispatches SET visible_at = playhead_now() + :visibility, tag = :tag WHERE n IN (
   SELECT n FROM (SELECT n FROM dispatches WHERE queue = :queue AND visible_at <= playhead_now()
     ORDER BY visible_at, n LIMIT :limit)
   UNION ALL
   SELECT n FROM (SELECT n FROM dispatches WHERE queue = :queue AND visible_at > playhead_now() + :longest LIMIT :limit)
   LIMIT :limit)
-RETURNING n, CAST(message_id AS BLOB), CAST(headers AS BLOB)
+RETURNING queue, n, CAST(message_id AS BLOB), CAST(headers AS BLOB)
 
 -- name: lock_dispatches (postgresql)
 -- Lock dispatches that still have the tag of their receive; return their addresses. The arrays are sorted, see
@@ -95,35 +108,36 @@ UPDATE dispatches SET visible_at = playhead_now(), tag = 0 WHERE n = ANY(:number
 
 -- name: depth (postgresql)
 -- How many dispatches are ready and hidden. All are counted in the index alone, where pages are vacuumed. Receivers hide
--- the first ones, so only the first 10,000 rows are read. In a subquery, the clock is read once and not for each row.
-WITH q AS MATERIALIZED (SELECT id FROM queues WHERE name = :queue), first AS (
-  SELECT visible_at FROM dispatches WHERE queue = (SELECT id FROM q) ORDER BY n LIMIT 10000
-), h AS MATERIALIZED (SELECT count(*) AS hidden FROM first WHERE visible_at > (SELECT playhead_now()))
-SELECT (SELECT count(*) FROM dispatches WHERE queue = (SELECT id FROM q)) - h.hidden, h.hidden FROM h
+-- the first ones of a level, so only its first 10,000 rows are read. In a subquery, the clock is read once and not for
+-- each row.
+SELECT coalesce(sum((SELECT count(*) FROM dispatches WHERE queue = q.id)) - sum(h.hidden), 0)::bigint,
+  coalesce(sum(h.hidden), 0)::bigint
+FROM queues q CROSS JOIN LATERAL (SELECT count(*) AS hidden FROM (
+    SELECT visible_at FROM dispatches WHERE queue = q.id ORDER BY n LIMIT 10000) AS first
+  WHERE visible_at > (SELECT playhead_now())) h
+WHERE q.name = :queue
 
 -- name: depth (sqlite)
--- The same. Counting two ranges of the index takes half as long as comparing each entry.
-SELECT (SELECT count(*) FROM dispatches WHERE queue = q.id AND visible_at <= playhead_now()),
-  (SELECT count(*) FROM dispatches WHERE queue = q.id AND visible_at > playhead_now())
-FROM (SELECT (SELECT id FROM queues WHERE name = :queue) AS id) q
+-- The same. Counting two ranges of the index for each level takes half as long as comparing each entry.
+SELECT coalesce(sum((SELECT count(*) FROM dispatches WHERE queue = q.id AND visible_at <= playhead_now())), 0),
+  coalesce(sum((SELECT count(*) FROM dispatches WHERE queue = q.id AND visible_at > playhead_now())), 0)
+FROM queues q WHERE q.name = :queue
 
 -- name: is_empty
 -- Whether a queue has no dispatch.
-SELECT NOT EXISTS (SELECT 1 FROM dispatches WHERE queue = (SELECT id FROM queues WHERE name = :queue))
+SELECT NOT EXISTS (SELECT 1 FROM queues q WHERE q.name = :queue
+  AND EXISTS (SELECT 1 FROM dispatches WHERE queue = q.id))
 
 -- name: first_messages (postgresql)
--- The first messages of a queue.
-SELECT headers, payload FROM dispatches
-WHERE queue = (SELECT id FROM queues WHERE name = :queue) ORDER BY n LIMIT :limit
+-- The first messages of a level.
+SELECT headers, payload FROM dispatches WHERE queue = :queue ORDER BY n LIMIT :limit
 
 -- name: first_messages (sqlite)
 -- The same, as bytes. Dispatches that were never received are in the index in this order, and few others exist.
 SELECT CAST(headers AS BLOB), CAST(payload AS BLOB) FROM dispatches WHERE n IN (
-  SELECT n FROM (SELECT d.n FROM queues q JOIN dispatches d ON d.queue = q.id
-    WHERE q.name = :queue AND d.visible_at = 0 ORDER BY d.n LIMIT :limit)
+  SELECT n FROM (SELECT n FROM dispatches WHERE queue = :queue AND visible_at = 0 ORDER BY n LIMIT :limit)
   UNION ALL
-  SELECT n FROM (SELECT d.n FROM queues q JOIN dispatches d ON d.queue = q.id
-    WHERE q.name = :queue AND d.visible_at > 0 ORDER BY d.n LIMIT :limit)
+  SELECT n FROM (SELECT n FROM dispatches WHERE queue = :queue AND visible_at > 0 ORDER BY n LIMIT :limit)
 ) ORDER BY n LIMIT :limit
 
 -- name: any_dispatch
