@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 from uuid import UUID
 
 import typer
@@ -119,6 +119,13 @@ async def replay(
     ] = None,
     rate: replays.Rate = None,
     queue_depth: replays.QueueDepth = None,
+    priority: Annotated[
+        Literal["normal", "bulk"] | None,
+        typer.Option(
+            "--priority",
+            help="The level of its messages in their queues (default: normal up to 1,000 objects).",
+        ),
+    ] = None,
     reason: Annotated[
         str | None,
         typer.Option("--reason", metavar="TEXT", help="Why it is replayed."),
@@ -186,6 +193,7 @@ async def replay(
             effects=policy,
             pace=pace,
             canary=first,
+            priority=priority,
             reason=reason,
             webhook=webhook,
             # Always a key: a request whose answer is lost can then be repeated.

@@ -19,6 +19,7 @@ from playhead.model import (
     Pace,
     Plan,
     PlannedObject,
+    Priority,
     Replay,
     ReplayRequest,
     Report,
@@ -46,6 +47,7 @@ class ReplayMethods(Connection):
         effects: OnReplay | Mapping[str, OnReplay] | None = None,
         pace: Pace | None = None,
         canary: Canary | None = None,
+        priority: Priority | None = None,
         reason: str | None = None,
         webhook: str | None = None,
         report: bool | None = None,
@@ -70,6 +72,8 @@ class ReplayMethods(Connection):
                 None: as fast as possible.
             canary: `playhead.Canary(objects, max_failed)`: the other objects follow when these first ones are
                 processed, and at most `max_failed` of them have failed; None: publish all at once.
+            priority: `normal` or `bulk`: the level of its messages in their queues; None: normal up to 1,000
+                objects.
             reason: why it is replayed.
             webhook: URL that receives the events of the replay; the operator allows its host.
             report: write a completion report; None: only if any other argument beyond `path` is given.
@@ -86,6 +90,7 @@ class ReplayMethods(Connection):
             effects=effects,
             pace=pace,
             canary=canary,
+            priority=priority,
             reason=reason,
             webhook=webhook,
             report=report,
@@ -125,6 +130,7 @@ class ReplayMethods(Connection):
         *,
         pace: Pace | None = None,
         canary: Canary | None = None,
+        priority: Priority | None = None,
         reason: str | None = None,
         webhook: str | None = None,
         report: bool | None = None,
@@ -134,7 +140,7 @@ class ReplayMethods(Connection):
 
         Args:
             plan: the result of `plan`, or its id.
-            pace: as in `replay`, like the next five.
+            pace: as in `replay`, like the next six.
 
         Raises:
             PlanChanged: objects of the plan are missing or have changed; `differences` names them.
@@ -144,6 +150,7 @@ class ReplayMethods(Connection):
             ReplayRequest.of_plan(identity),
             pace=pace,
             canary=canary,
+            priority=priority,
             reason=reason,
             webhook=webhook,
             report=report,

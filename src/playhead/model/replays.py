@@ -29,6 +29,7 @@ ReplayState = Literal[
 ]
 OPEN_REPLAY_STATES: Final = ("queued", "checking", "publishing", "paused", "stalled")
 OnReplay = Literal["run", "skip", "refuse"]
+Priority = Literal["normal", "bulk"]
 WaitsFor = Literal["process", "queue", "rate", "depth", "canary", "broker", "store"]
 ReportState = Literal["none", "due", "writing", "stored", "failed"]
 Only = Literal["failed", "unfinished"]
@@ -174,6 +175,8 @@ class ReplayRequest(Limited):
             stands for all others. The stricter of this and `on_replay` of the config applies. For routes that
             have no value here, a replay takes over the values of the replay that is its source, and of
             `in_replay`.
+        priority: level of its messages in their queues. Workers take normal messages first, and bulk ones at
+            least as one in five. None: normal up to 1,000 objects, else bulk.
         pace: limit of the publishing; None: as fast as possible.
         canary: publish the first objects, wait until their messages are processed in all routes, and pause
             the replay if too many failed. None: publish all at once.
@@ -194,6 +197,7 @@ class ReplayRequest(Limited):
     selection: Selection | None = None
     config_version: Version | None = None
     effects: OnReplay | Annotated[Mapping[str, OnReplay], Len(1, 1_000)] | None = None
+    priority: Priority | None = None
     pace: Pace | None = None
     canary: Canary | None = None
     reason: Annotated[str, Len(0, 1_000), NoNul] | None = None
@@ -306,6 +310,7 @@ class Replay:
             makes progress, or waits for a request.
         queue_position: place among the replays that wait for the target queue, from 1; None unless `queued`.
         plan_id: plan that it was started from.
+        priority: level of its messages in their queues; None until it is known how many objects it has.
         selection: which objects are replayed; None: all.
         effects: what the replay does in routes with external effects, by route; other routes run. `*`: what
             it does in a route that is found to have external effects only later. `config/route`: for replays
@@ -345,6 +350,7 @@ class Replay:
     waits_for: WaitsFor | None = None
     queue_position: int | None = None
     plan_id: UUID | None = None
+    priority: Priority | None = None
     selection: Selection | None = None
     effects: Mapping[str, OnReplay] = field(default_factory=dict)
     reason: str | None = None

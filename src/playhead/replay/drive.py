@@ -17,6 +17,11 @@ A replay that was started from a plan is `checking` first: it compares the plan 
 store, and records nothing meanwhile. After a `kill -9`, the next owner continues after the last object that
 was recorded as equal. Then the plan is its listing, whichever process drives it.
 
+The level of a replay's messages depends on how many objects it has (`Jobs.record`). Nothing is sent until the
+listing has found more than fit the normal level, or has ended. A level chosen page by page would let the
+first objects of many large replays delay all others. The level is recorded before the first message is sent,
+so each process that sends it, now or again, uses the same.
+
 While a page is published, the next one is listed and recorded, so that catalog and broker work at the same
 time. This does not affect the reasons above: pages are still recorded, published and marked in order. At most
 one more page of rows can be unmarked.
@@ -94,6 +99,7 @@ class Drive:
         self._record_page = min(page, leased.page or page)
         self._max_objects = max_objects if leased.headers.replay_batch_id else None
         self._traceparent = traceparent
+        self._is_decided = leased.is_decided
         self._publishing: Spawned | None = None
         self._failed: Unavailable | _Lost | None = None
         self._report = JobReport(self._catalog, env.counters, leased)
@@ -154,7 +160,7 @@ class Drive:
         await self._keep()
         if self._leased.state == "checking" and not await self._check():
             return
-        if not self._leased.paced:
+        if not self._leased.paced and self._is_decided:
             await self._publish_backlog()
         if not await self._catalog.is_listed(self._leased.job):
             try:
@@ -254,7 +260,7 @@ class Drive:
                 self._cursor = cursor
             faults.reach("replay.recorded")
             await self._published()
-            if self._leased.paced:
+            if self._leased.paced or not window.is_decided:
                 self._end_trouble()
             else:
                 self._publishing = self._env.spawn(self._publish_meanwhile(window))
@@ -272,7 +278,11 @@ class Drive:
 
     async def _publish_meanwhile(self, window: Window) -> None:
         try:
-            await self._publish(window)
+            if not self._is_decided:  # until now
+                await self._publish_backlog(window.upto)
+            else:
+                await self._publish(window)
+            self._is_decided = True
         except (Unavailable, _Lost) as exc:
             self._failed = exc  # raised by `_published`, unless the listing fails before
 
@@ -287,8 +297,8 @@ class Drive:
 
     # -- publish -----------------------------------------------------------------------------------
 
-    async def _publish_backlog(self) -> None:
-        while await self._publish_next():
+    async def _publish_backlog(self, upto: int | None = None) -> None:
+        while await self._publish_next(upto):
             await self._keep()
 
     async def _publish_next(self, upto: int | None = None) -> bool:

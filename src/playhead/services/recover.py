@@ -13,6 +13,7 @@ from playhead.ids import now
 from playhead.model import Execution, Lineage
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.configs import Loaded
+from playhead.ports.catalog.jobs import MOST_NORMAL
 from playhead.ports.store import Store
 from playhead.reading.listing import Listing
 from playhead.times import fixed_time
@@ -37,6 +38,7 @@ class Recovery(Protocol):
         code: str | None = None,
         group: str | None = None,
         failed_before: float | None = None,
+        bulk: bool = False,
     ) -> list[UUID]: ...
 
     async def execution(self, execution: UUID) -> Execution | None: ...
@@ -138,6 +140,7 @@ class RecoverService:
             code=code,
             group=group,
             failed_before=None if failed_before is None else _end_of(failed_before),
+            bulk=not ids or len(ids) > MOST_NORMAL,
         )
         if not sent and len(ids) == 1 and await self._catalog.lineage(ids[0]) is None:
             raise NotFound("dead_letter_not_found", f"there is no dead letter {ids[0]}")

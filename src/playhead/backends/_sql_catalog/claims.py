@@ -105,8 +105,10 @@ class ClaimsPart(LimitsPart):
             if len(known) > _MAX_ORIGINS:
                 known = self._origins = {}
             rows = await db.rows(SQL.executions_named, numbers=list(executions - known.keys()))
-            for n, cid, batch, trace, effects in rows:
-                known[n] = Origin(as_uuid(cid), as_uuid_or_none(batch), trace, decode_effects(effects))
+            for n, cid, batch, trace, is_bulk, effects in rows:
+                known[n] = Origin(
+                    as_uuid(cid), as_uuid_or_none(batch), trace, bool(is_bulk), decode_effects(effects)
+                )
         return known
 
     async def claim(

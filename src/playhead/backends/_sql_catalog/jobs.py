@@ -8,6 +8,7 @@ execution (cancel) locks the execution first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
 from playhead.failures import group_of
 from playhead.ids import mint, text
-from playhead.ports.catalog.jobs import LeasedJob, Listed, Window
+from playhead.ports.catalog.jobs import MOST_NORMAL, LeasedJob, Listed, Window
 
 MAX_IDLE_TAKEOVERS: Final = 5
 """A job is stalled when this many acquisitions in a row made no progress while it was listed."""
@@ -36,6 +37,7 @@ class _Job(NamedTuple):
     ordinals: int
     watermark: int
     listing_state: str
+    is_bulk: bool | None
 
 
 class JobsPart(RunsPart):
@@ -47,13 +49,13 @@ class JobsPart(RunsPart):
             if row is None:
                 return None
             n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, *rest = row
-            idle, since, plan, state, request, paid, has_references, planned = rest
+            idle, since, plan, state, request, paid, is_bulk, has_references, planned = rest
             if listing_state == "open" and idle + 1 >= MAX_IDLE_TAKEOVERS:
                 await db.run(SQL.stall_job, execution=n)
                 return None
             await db.run(SQL.acquire_job, owner=owner, lease=lease, execution=n)
             maker = DispatchMaker(await self._learn(db, (lane,)))
-            headers, external = maker.headers(n, lane, job, batch, traceparent)
+            headers, external = maker.headers(n, lane, job, batch, traceparent, bool(is_bulk))
             stages = [stage for (stage,) in await db.rows(SQL.declared_stages, execution=source)]
             return LeasedJob(
                 job=job,
@@ -66,6 +68,7 @@ class JobsPart(RunsPart):
                 default_stage=stage,
                 cursor=cursor,
                 listed=listing_state != "open",
+                is_decided=is_bulk is not None,
                 page=Plan.decode(since, plan).page if plan else None,
                 has_references=bool(has_references),
                 state=state,
@@ -156,20 +159,26 @@ class JobsPart(RunsPart):
                     errors=[storable(error) for _, error in bad],
                     groups=[group_of(*at, "invalid_key", error) for _, error in bad],
                 )
+            is_bulk = job.is_bulk
+            if is_bulk is None and job.ordinals + len(kept) > MOST_NORMAL:
+                is_bulk = True
+            elif is_bulk is None and listed:
+                is_bulk = False
             await db.run(
                 SQL.move_cursor,
                 cursor=end,
                 ordinals=job.ordinals + len(kept),
                 listing_state="completed" if listed else "open",
+                bulk=is_bulk,
                 execution=job.n,
             )
-            headers, external = held.headers, held.external
+            headers, external = replace(held.headers, bulk=bool(is_bulk)), held.external
             dispatches = [
                 Dispatch(headers, cid, 0, None, o.key, external, ordinal)
                 for ordinal, cid, o in zip(ordinals, ids, kept, strict=False)
                 if not o.problem and cid not in taken
             ]
-            return Window(dispatches, ordinals.stop - 1, listed, is_full)
+            return Window(dispatches, ordinals.stop - 1, listed, is_full, is_bulk is not None)
 
         return await self._db.write(record_page, seconds=30.0 if held.page is None else LONG_SECONDS)
 

@@ -65,7 +65,7 @@ class Lane(NamedTuple):
 
 
 class DispatchMaker:
-    """Builds dispatches from rows, with one `Headers` for each execution and lane.
+    """Builds dispatches from rows, with one `Headers` for each execution, lane and level.
 
     Args:
         lanes: all the lanes of the rows, by number.
@@ -73,27 +73,36 @@ class DispatchMaker:
 
     def __init__(self, lanes: Mapping[int, Lane]) -> None:
         self._lanes = lanes
-        self._headers: dict[tuple[int, int], tuple[Headers, bool]] = {}
+        self._headers: dict[tuple[int, int, bool], tuple[Headers, bool]] = {}
 
     def headers(
-        self, execution: int, lane_id: int, identity: UUID | bytes, batch: Any, traceparent: str | None
+        self,
+        execution: int,
+        lane_id: int,
+        identity: UUID | bytes,
+        batch: Any,
+        traceparent: str | None,
+        is_bulk: bool,
     ) -> tuple[Headers, bool]:
-        """Return what dispatches of an execution on a lane share, and whether the lane is external."""
-        known = self._headers.get((execution, lane_id))
+        """Return what dispatches of an execution on a lane share, and whether the lane is external.
+
+        The queue of an external lane has no bulk level.
+        """
+        known = self._headers.get((execution, lane_id, is_bulk))
         if known is None:
             lane = self._lanes[lane_id]
             made = Headers(
                 *(lane.queue, as_uuid(identity), lane.config, lane.version, lane.route),
-                *(as_uuid_or_none(batch), traceparent),
+                *(as_uuid_or_none(batch), traceparent, bool(is_bulk) and not lane.external),
             )
-            known = self._headers[execution, lane_id] = (made, lane.external)
+            known = self._headers[execution, lane_id, is_bulk] = (made, lane.external)
         return known
 
     def dispatches(self, rows: Iterable[Row]) -> list[Dispatch]:
         """Return a dispatch for each row with the columns of the fragment `dispatch`."""
         made = []
-        for cid, generation, parent, key, ordinal, execution, lane_id, identity, batch, trace, _ in rows:
-            headers, external = self.headers(execution, lane_id, identity, batch, trace)
+        for cid, generation, parent, key, ordinal, execution, lane_id, *origin, _ in rows:
+            headers, external = self.headers(execution, lane_id, *origin)
             above = as_text(parent) if parent else None
             made.append(Dispatch(headers, as_text(cid), generation, above, key, external, ordinal))
         return made

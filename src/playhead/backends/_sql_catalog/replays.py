@@ -127,6 +127,7 @@ class ReplaysPart(Part):
             waits_for=_waits_for(row),
             queue_position=row.queue_position,
             plan_id=as_uuid_or_none(row.plan),
+            priority=None if row.is_bulk is None else "bulk" if row.is_bulk else "normal",
             selection=request.selection,
             effects=effects,
             reason=request.reason,
@@ -215,6 +216,7 @@ class _Row(NamedTuple):
     queue_position: int | None
     counts: str | None
     plan: UUID | None
+    is_bulk: bool | None
 
 
 def _count(by_lane: ByLane | None, state: RowState, *lanes: int) -> int:

@@ -42,6 +42,7 @@ class ResendPart(Part):
         code: str | None = None,
         group: str | None = None,
         failed_before: float | None = None,
+        bulk: bool = False,
     ) -> list[UUID]:
         sent: dict[int, UUID] = {}
         where = _Selection(execution, route, code, group, failed_before)
@@ -50,13 +51,13 @@ class ResendPart(Part):
         # Newest first: resent rows that die again, and their children, are above the next step.
         before: int | None = ABOVE_ALL
         while before is not None and (ids or selects):
-            step = partial(self._send_some, before=before, ids=ids, where=where)
+            step = partial(self._send_some, before=before, ids=ids, where=where, bulk=bulk)
             found, before = await self._db.write(step)
             sent |= found
         return [sent[n] for n in sorted(sent)]
 
     async def _send_some(
-        self, db: Session, *, before: int, ids: Sequence[UUID], where: _Selection
+        self, db: Session, *, before: int, ids: Sequence[UUID], where: _Selection, bulk: bool
     ) -> tuple[dict[int, UUID], int | None]:
         """Resend all named rows, or one step of the others below `before`.
 
@@ -64,10 +65,12 @@ class ResendPart(Part):
         """
         if ids:
             named = await db.rows(SQL.messages_named, ids=list(ids))
-            return await self._send(db, named, where, refuse_cancelled=True, refuse_bad_keys=True), None
+            sent = await self._send(db, named, where, bulk=bulk, refuse_cancelled=True, refuse_bad_keys=True)
+            return sent, None
         page, then = await self._newest(db, [DEAD], **where._asdict(), before=before, limit=self.step_rows)
         rows = await db.rows(SQL.executions_of, rows=page)
-        return await self._send(db, rows, where, refuse_cancelled=where.execution is not None), then
+        sent = await self._send(db, rows, where, bulk=bulk, refuse_cancelled=where.execution is not None)
+        return sent, then
 
     async def _send(
         self,
@@ -75,6 +78,7 @@ class ResendPart(Part):
         found: Sequence[Row],
         where: _Selection,
         *,
+        bulk: bool,
         refuse_cancelled: bool,
         refuse_bad_keys: bool = False,
     ) -> dict[int, UUID]:
@@ -136,7 +140,7 @@ class ResendPart(Part):
             else:
                 sent[n] = as_uuid(cid)
                 reopened.add(execution_n)
-        await db.run(SQL.resend, rows=list(sent))
+        await db.run(SQL.resend, rows=list(sent), bulk=bulk)
         await db.run(SQL.reopen_executions, executions=list(reopened))
         for execution_n in reopened:
             self._counts.forget(execution_n)

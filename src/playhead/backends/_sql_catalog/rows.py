@@ -51,6 +51,8 @@ class Origin(NamedTuple):
     """What messages of an execution carry with them, which processes remember.
 
     Attributes:
+        is_bulk: the level of messages that have none of their own. It is decided before the first message is
+            published, so it never changes afterwards.
         effects: what a replay does in its routes; empty: all of them run. Of this, another process may add
             routes (`skip_route`). Then this process closes their messages when it finds their effects too.
     """
@@ -58,6 +60,7 @@ class Origin(NamedTuple):
     id: UUID
     batch: UUID | None
     traceparent: str | None
+    is_bulk: bool
     effects: Mapping[str, OnReplay]
 
 

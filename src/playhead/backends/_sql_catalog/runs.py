@@ -18,7 +18,7 @@ from playhead.backends.sql.statements import SQL
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
-from playhead.model import Execution, OnReplay, Replay, ReplayRequest
+from playhead.model import Execution, OnReplay, Priority, Replay, ReplayRequest
 from playhead.ports.catalog.jobs import Input, Key, Opened, Since
 from playhead.ports.catalog.prune import check_unpruned
 
@@ -64,6 +64,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
                 prefix=f"{execution}/{INPUT_STAGE}",
                 to_route=entry,
                 lane=await self._feed(db, number, entry),
+                bulk=False,
                 state="uploading",
                 owner=owner,
                 lease=lease,
@@ -175,6 +176,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
                 prefix=prefix,
                 to_route=request.to_route,
                 lane=lane,
+                bulk=await self._level(db, lane, request.priority),
                 state="queued" if request.managed else "publishing",
                 owner=None,
                 lease=0.0,
@@ -185,6 +187,12 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
             return Opened(await self._existing_replay(db, batch), fresh=True)
 
         return await self._db.write(open_it)
+
+    async def _level(self, db: Session, lane: int, priority: Priority | None) -> bool | None:
+        """Return whether the messages of a replay are bulk; None: the listing decides."""
+        if (await self._learn(db, {lane}))[lane].external:
+            return False  # other programs consume its queue, which has one level
+        return None if priority is None else priority == "bulk"
 
     async def _set_request(
         self, db: Session, n: int, request: ReplayRequest, effects: Mapping[str, OnReplay]

@@ -278,7 +278,7 @@ class TakeOverPart(Part):
         await db.insert(
             SQL.insert_children,
             [
-                (cid, execution, child.lane, child.key, child.stage, PENDING, child.parent.n, None)
+                (cid, execution, child.lane, child.key, child.stage, PENDING, child.parent.n, None, None)
                 for cid, child in zip(raw if db.raw_ids else ids, family, strict=True)
             ],
         )

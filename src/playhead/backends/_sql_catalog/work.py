@@ -30,6 +30,7 @@ class _Held(NamedTuple):
     lane: int
     execution: int
     status: str
+    is_bulk: bool | None
 
 
 _Child = tuple[_Held, str, str, str, int]
@@ -142,7 +143,10 @@ class WorkPart(BindPart, ReportsPart):
         await db.insert(
             SQL.insert_children,
             [
-                (cid, row.execution, feed, key, stage, states[row.status == "running"], row.n, publisher)
+                (
+                    *(cid, row.execution, feed, key, stage, states[row.status == "running"], row.n),
+                    *(publisher, row.is_bulk),
+                )
                 for cid, (row, _, key, stage, feed) in zip(raw if db.raw_ids else ids, family, strict=True)
             ],
         )
@@ -150,7 +154,9 @@ class WorkPart(BindPart, ReportsPart):
         found: dict[int, list[Dispatch]] = defaultdict(list)
         for cid, (row, parent, key, _, feed) in zip(ids, family, strict=True):
             if row.status == "running":
-                headers, external = maker.headers(row.execution, feed, *origins[row.execution][:3])
+                identity, batch, trace, is_bulk, _ = origins[row.execution]
+                is_bulk = is_bulk if row.is_bulk is None else bool(row.is_bulk)
+                headers, external = maker.headers(row.execution, feed, identity, batch, trace, is_bulk)
                 found[row.n].append(Dispatch(headers, cid, 0, parent, key, external))
         return found
 

@@ -119,6 +119,7 @@ CREATE TABLE jobs (
   lease_until    double precision NOT NULL DEFAULT 0,
   idle_takeovers integer NOT NULL DEFAULT 0,
   cursor         text COLLATE "C" NOT NULL DEFAULT '',  -- last key that was listed; while checking, that was compared
+  bulk           boolean,                       -- level of its messages; NULL: until the listing has decided it
   ordinals       bigint NOT NULL DEFAULT 0,     -- rows recorded
   watermark      bigint NOT NULL DEFAULT 0,     -- rows up to this ordinal are published, except those that say otherwise
   ended_at       double precision,
@@ -238,6 +239,7 @@ CREATE TABLE messages (
   ended_at   double precision,
   state      smallint NOT NULL DEFAULT {PENDING},  -- index into model.ROW_STATES
   published  smallint,                -- yes, no, or no answer; NULL: the job's watermark decides
+  bulk       boolean,                 -- level in its queue; NULL: the job's
   attempt    integer NOT NULL DEFAULT 0,
   uncounted_attempts   integer NOT NULL DEFAULT 0,   -- attempts that do not count towards max_attempts
   consecutive_crashes  integer NOT NULL DEFAULT 0,   -- latest attempts, in a row, in which the worker died

@@ -23,8 +23,8 @@ INSERT INTO tags (tag, execution) VALUES (:tag::text, :execution::bigint)
 
 -- name: insert_job
 -- A job; an owner holds its lease from the start, or no process does.
-INSERT INTO jobs (execution, source, stage, path, prefix, to_route, lane, state, owner, lease_until)
-VALUES (:execution, :source::uuid, :stage, :path, :prefix, :to_route, :lane, :state, :owner,
+INSERT INTO jobs (execution, source, stage, path, prefix, to_route, lane, bulk, state, owner, lease_until)
+VALUES (:execution, :source::uuid, :stage, :path, :prefix, :to_route, :lane, :bulk::boolean, :state, :owner,
   playhead_now() + :lease::float8)
 
 -- name: bind_inputs
@@ -57,7 +57,7 @@ UPDATE outputs SET state = {STORED} WHERE state = {WRITING} AND key > :first AND
 -- name: acquirable_job
 -- A job that can be acquired: its lease is free or has expired.
 SELECT e.n, e.batch, e.traceparent, j.source, j.stage, j.prefix, j.lane, j.epoch, j.cursor, j.listing_state,
-  j.idle_takeovers, j.since, j.takeover, j.state, j.request, j.paid,
+  j.idle_takeovers, j.since, j.takeover, j.state, j.request, j.paid, j.bulk,
   EXISTS (SELECT 1 FROM executions x JOIN jobs s ON s.execution = x.n WHERE x.id = j.source AND s.since IS NOT NULL),
   j.plan
 FROM jobs j JOIN executions e ON e.n = j.execution
@@ -91,13 +91,13 @@ WHERE execution = (SELECT n FROM executions WHERE id = :job::uuid) AND epoch = :
 
 -- fragment: leased
 -- The job of a holder whose epoch is current.
-SELECT j.execution, j.lane, j.cursor, j.ordinals, j.watermark, j.listing_state
+SELECT j.execution, j.lane, j.cursor, j.ordinals, j.watermark, j.listing_state, j.bulk
 FROM executions e JOIN jobs j ON j.execution = e.n
 WHERE e.id = :job::uuid AND j.epoch = :epoch AND j.state = 'publishing'
 
 -- name: lock_listing
 -- Read and lock the job of a holder that lists, or that compares a plan first.
-SELECT j.execution, j.lane, j.cursor, j.ordinals, j.watermark, j.listing_state
+SELECT j.execution, j.lane, j.cursor, j.ordinals, j.watermark, j.listing_state, j.bulk
 FROM executions e JOIN jobs j ON j.execution = e.n
 WHERE e.id = :job::uuid AND j.epoch = :epoch AND j.state IN ('checking', 'publishing') FOR UPDATE OF j
 
@@ -131,7 +131,8 @@ FROM given g WHERE m.id = g.id
 
 -- name: move_cursor
 -- Record how far the listing is.
-UPDATE jobs SET cursor = :cursor, ordinals = :ordinals, idle_takeovers = 0, listing_state = :listing_state
+UPDATE jobs SET cursor = :cursor, ordinals = :ordinals, idle_takeovers = 0, listing_state = :listing_state,
+  bulk = :bulk::boolean
 WHERE execution = :execution
 
 -- name: is_listed
@@ -141,7 +142,8 @@ SELECT EXISTS (SELECT 1 FROM jobs j JOIN executions e ON e.n = j.execution
 
 -- name: fail_listing
 -- Give a listing up; recorded rows are still processed.
-UPDATE jobs SET listing_state = 'dead', error_code = :code, error = :error, state = 'publishing'
+UPDATE jobs SET listing_state = 'dead', error_code = :code, error = :error, state = 'publishing',
+  bulk = coalesce(bulk, false)
 WHERE execution = :execution
 
 -- name: unpublished_rows

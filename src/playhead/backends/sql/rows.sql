@@ -2,7 +2,8 @@
 
 -- fragment: dispatch
 -- The columns that a `Dispatch` is built from.
-SELECT m.id, m.generation, p.id, m.object_key, m.ordinal, m.execution, m.lane, e.id, e.batch, e.traceparent, m.n
+SELECT m.id, m.generation, p.id, m.object_key, m.ordinal, m.execution, m.lane, e.id, e.batch, e.traceparent,
+  coalesce(m.bulk, (SELECT j.bulk FROM jobs j WHERE j.execution = m.execution), false), m.n
 FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent
 
 -- fragment: execution

@@ -332,7 +332,7 @@ SELECT execution FROM jobs WHERE execution = ANY(:executions::bigint[]) ORDER BY
 -- name: resend
 -- Attempts are counted from here; the attempt number itself never goes down. A refused message of a job that has not
 -- ended is left to the job, which may be paused or paced.
-UPDATE messages AS m SET state = {PENDING}, generation = generation + 1, uncounted_attempts = attempt,
+UPDATE messages AS m SET state = {PENDING}, bulk = :bulk::boolean, generation = generation + 1, uncounted_attempts = attempt,
   consecutive_crashes = 0, published = CASE WHEN m.error_code = 'publish_refused' AND m.ordinal IS NOT NULL
     AND EXISTS (SELECT 1 FROM jobs j WHERE j.execution = m.execution AND j.{open_jobs})
     THEN {UNANSWERED} ELSE {UNPUBLISHED} END, publisher = NULL, not_before = NULL, ended_at = NULL,

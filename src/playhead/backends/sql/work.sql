@@ -11,7 +11,7 @@ ORDER BY e.n FOR SHARE OF e
 
 -- name: executions_named
 -- What messages of executions carry with them. Only a replay skips routes.
-SELECT e.n, e.id, e.batch, e.traceparent, j.effects FROM executions e
+SELECT e.n, e.id, e.batch, e.traceparent, coalesce(j.bulk, false), j.effects FROM executions e
 LEFT JOIN jobs j ON j.execution = e.n AND e.batch IS NOT NULL
 WHERE e.n = ANY(:numbers::bigint[])
 
@@ -84,7 +84,7 @@ UPDATE outputs SET state = :state WHERE key = ANY(:keys::text[])
 
 -- name: lock_running
 -- Lock rows whose attempts are to be ended.
-SELECT m.id, m.attempt, m.state, m.n, m.lane, m.execution, e.status
+SELECT m.id, m.attempt, m.state, m.n, m.lane, m.execution, e.status, m.bulk
 FROM messages m JOIN executions e ON e.n = m.execution
 WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
 
@@ -107,9 +107,9 @@ UPDATE outputs SET state = {SUPERSEDED} WHERE message = ANY(:messages::bigint[])
 
 -- name: insert_children
 -- Children of attempts that are done.
-INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, publisher)
+INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, publisher, bulk)
 VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, :state::smallint, {UNPUBLISHED},
-  :parent::bigint, :publisher::text)
+  :parent::bigint, :publisher::text, :bulk::boolean)
 
 -- name: insert_skipped_children
 -- Children in routes that a replay skips. They are closed from the start, so no process publishes or claims them.

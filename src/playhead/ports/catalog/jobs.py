@@ -20,6 +20,8 @@ from uuid import UUID
 from playhead.envelope import Dispatch, Headers
 from playhead.model import AdapterCode, Execution, OnReplay, Replay, ReplayRequest, Selection
 
+MOST_NORMAL: Final = 1000
+"""A replay with more objects is bulk, unless its request says otherwise."""
 WINDOW: Final = 1000
 """How many rows behind the watermark may be on their way to the broker at once."""
 
@@ -112,6 +114,7 @@ class LeasedJob:
         selection: which of the listed objects are replayed; None: all.
         plan: the objects come from this plan; None: they are listed in the store.
         paced: the job lists to its end first, and `allow` says how many of its rows may be sent.
+        is_decided: the level of its messages is known; until then, none of them may be sent.
         has_references: the source execution may have references, which are not in the store under its prefix.
     """
 
@@ -125,6 +128,7 @@ class LeasedJob:
     default_stage: str
     cursor: str
     listed: bool
+    is_decided: bool = True
     page: int | None = None
     has_references: bool = False
     state: Literal["checking", "publishing"] = "publishing"
@@ -141,12 +145,14 @@ class Window(NamedTuple):
         upto: the ordinal of the last row of the window; 0: there is no row behind the watermark.
         listed: the listing has ended.
         is_full: the limit of objects left out some of the page.
+        is_decided: see `LeasedJob`. If it is False, no row may be sent yet.
     """
 
     dispatches: list[Dispatch]
     upto: int
     listed: bool = False
     is_full: bool = False
+    is_decided: bool = True
 
 
 class Jobs(Protocol):
@@ -304,6 +310,10 @@ class Jobs(Protocol):
         The limit of the job's selection ends the listing: objects behind it get no row, and the root is
         closed. Objects behind the first `most` of the job get no row either: then the window is full, the
         root stays open, and the cursor stays before them.
+
+        The listing decides the level of a replay without a `priority`, in the same transaction. It is bulk as
+        soon as it has more than `MOST_NORMAL` objects, and normal if its root is closed before. The rows
+        follow the level of their job, also those that were recorded earlier.
 
         Returns a window of the new rows, without dead ones and those taken over. Returns None, and the
         caller must stop, if the epoch was raised, the execution is cancelled, or the stored cursor is not

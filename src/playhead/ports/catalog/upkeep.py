@@ -151,6 +151,7 @@ class Upkeep(Protocol):
         code: str | None = None,
         group: str | None = None,
         failed_before: float | None = None,
+        bulk: bool = False,
     ) -> list[UUID]:
         """Send dead letters again. Returns the ids of those that were dead.
 
@@ -160,6 +161,8 @@ class Upkeep(Protocol):
         Pass either `ids`, or any of an execution, a route (a name, or `config/route`), an error code and the
         id of a group. Unknown ids are ignored. With `failed_before`, in seconds since the epoch, dead letters
         that failed at this time or later stay dead, also if they fail again while this call runs.
+
+        From then on, the messages and those that result from them have the level `bulk`, or normal.
 
         Messages named by `ids` are sent in one transaction. All messages of an execution or a route are sent
         in several transactions, so that other callers do not wait for long. If one of them fails, the next
