@@ -152,6 +152,8 @@ async def _serve(
                 server_header=False,
                 log_config=None,
                 access_log=False,
+                # Any program on this machine could choose the address and the scheme of its requests.
+                proxy_headers=False,
                 lifespan="off",
                 timeout_graceful_shutdown=_GRACE_SECONDS - 1,
             )

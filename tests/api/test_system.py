@@ -36,10 +36,24 @@ async def test_with_an_unavailable_backend_it_is_alive_but_not_ready(playhead: P
         "down",
         "it is unavailable",
     )
-    assert (ready.status_code, ready.json()["status"]) == (503, "degraded")
+    assert (ready.status_code, ready.json()) == (503, {"status": "degraded"})  # no host, process or path
     assert (await playhead.http.get("/healthz")).json() == {"status": "ok"}
     outage.error = None
-    assert (await playhead.http.get("/readyz")).status_code == 200
+    ready = await playhead.http.get("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+
+
+async def test_no_read_writes_the_test_data_of_an_examination(playhead: Playhead):
+    """A page of another site can make a browser send a GET request."""
+    assert (await playhead.http.get("/api/v1/system/doctor")).status_code == 405
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert (await playhead.http.post("/api/v1/system/doctor", headers=foreign)).status_code == 403
+    assert (await playhead.http.post("/api/v1/system/doctor")).json()["parts"]
+
+
+async def test_no_response_of_the_api_may_be_cached(playhead: Playhead):
+    for path in ("/api/v1/executions", "/readyz", "/metrics", "/openapi.json", "/api/v1/none"):
+        assert (await playhead.http.get(path)).headers["cache-control"] == "no-store"
 
 
 async def test_routes_show_their_queues_in_pages(playhead: Playhead):

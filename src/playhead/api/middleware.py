@@ -26,6 +26,8 @@ GUARDS: Final = (
     # Not "no-referrer": with it, browsers send the forms of Playhead's own pages with "Origin: null", which
     # `callers` refuses.
     ("Referrer-Policy", "same-origin"),
+    # Responses contain data of a deployment. Only files of the web UI and event streams set another value.
+    ("Cache-Control", "no-store"),
 )
 _GIVEN: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Request, Response
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit
 from playhead.api.errors import ERRORS, ErrorCode
-from playhead.api.schemas import Liveness
+from playhead.api.schemas import Liveness, Readiness
 from playhead.model import Examination, Health, Page
 from playhead.reading.paging import list_of, page_of
 
 router = APIRouter(tags=["system"])
 
 _not_ready: dict[int | str, dict[str, Any]] = {
-    503: {"model": Health, "description": "A backend is unavailable."}
+    503: {"model": Readiness, "description": "A backend is unavailable."}
 }
 
 
@@ -30,7 +30,7 @@ async def get_health(request: Request, asked: Asked) -> Health:
     return await asked.system.health(_version(request))
 
 
-@router.get("/api/v1/system/doctor", responses={500: responses()[500]})
+@router.post("/api/v1/system/doctor", responses={500: responses()[500]})
 async def examine(asked: Asked) -> Examination:
     """Examine the three backends from this server, and suggest fixes. Always 200.
 
@@ -54,8 +54,8 @@ async def get_liveness() -> Liveness:
 
 
 @router.get("/readyz", responses=_not_ready)
-async def get_readiness(request: Request, response: Response, asked: Asked) -> Health:
-    """Check whether every backend can be reached: 200, else 503. The body is that of `system/health`."""
-    health = await asked.system.health(_version(request))
-    response.status_code = 200 if health.status == "ok" else 503
-    return health
+async def get_readiness(request: Request, response: Response, asked: Asked) -> Readiness:
+    """Check whether every backend can be reached: 200, else 503. `system/health` has the reason."""
+    status = (await asked.system.health(_version(request))).status
+    response.status_code = 200 if status == "ok" else 503
+    return Readiness(status=status)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from playhead.model import AdapterInfo, Examination, Health, Page, Worker
-from playhead.remote.client import Client
+from playhead.remote.client import HARMLESS, Client
 
 _EXAMINE_SECONDS: Final = 150.0
 """If a backend does not answer, each of the server's two steps takes a minute. The rest is a margin."""
@@ -56,4 +56,4 @@ class RemoteDoctor:
 
     async def examine(self) -> Examination:
         """Let the server examine its backends."""
-        return await self._client.look("system/doctor", Examination, seconds=_EXAMINE_SECONDS)
+        return await self._client.post("system/doctor", Examination, lost=HARMLESS, seconds=_EXAMINE_SECONDS)

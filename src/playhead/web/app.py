@@ -76,6 +76,7 @@ ACTIONS: Final[Sequence[Action]] = (
     *replay.ACTIONS,
     *batch.ACTIONS,
     *execution.ACTIONS,
+    *system.ACTIONS,
 )
 RAW: Final[Sequence[Raw]] = (*objects.RAW,)
 

@@ -61,7 +61,7 @@ def of_backends(health: Health) -> Iterator[Need]:
                 f"The {name} ({backend.backend}) is unavailable",
                 backend.detail or "",
                 "Parts of pages that need it cannot be shown.",
-                [Step("Examine", url("/system", examine="yes"))],
+                [Step("Examine", url("/system"))],
             )
 
 

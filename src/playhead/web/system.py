@@ -1,4 +1,4 @@
-"""`/system`: the backends, the processes and their code; with `?examine=yes` what `playhead doctor` finds."""
+"""`/system`: the backends, the processes and their code; on request what `playhead doctor` finds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from playhead import __version__
 from playhead.model import Examination, Health, Worker
-from playhead.web.page import ROWS, ApiCall, Ask, Missing, Page, Shown, or_missing, url
+from playhead.web.page import ROWS, Action, ApiCall, Ask, Missing, Page, Shown, or_missing, url
 from playhead.wording import warning_text
 
 
@@ -33,8 +33,16 @@ class SystemView:
 
 
 async def show(ask: Ask) -> Shown[SystemView]:
+    return await _shown(ask)
+
+
+async def examine(ask: Ask) -> Shown[SystemView]:
+    """Examine the backends, which writes test data to them."""
+    return await _shown(ask, await ask.services.doctor.examine())
+
+
+async def _shown(ask: Ask, examination: Examination | None = None) -> Shown[SystemView]:
     services, cursor = ask.services, ask.text("cursor")
-    examine = ask.choice("examine", ("yes",))
     health, workers, warnings = await asyncio.gather(
         services.system.health(__version__),
         or_missing(services.workers.list(cursor, ROWS)),
@@ -44,10 +52,8 @@ async def show(ask: Ask) -> Shown[SystemView]:
         ApiCall("/api/v1/system/health"),
         ApiCall(url("/api/v1/workers", limit=ROWS, cursor=cursor)),
     ]
-    examination = None
-    if examine:
-        examination = await services.doctor.examine()
-        calls.append(ApiCall("/api/v1/system/doctor"))
+    if examination:
+        calls.append(ApiCall("/api/v1/system/doctor", "POST"))
     texts = warnings if isinstance(warnings, Missing) else [warning_text(one) for one in warnings]
     if isinstance(workers, Missing):
         return Shown("System", SystemView(health, workers, texts, examination, None), calls)
@@ -56,3 +62,4 @@ async def show(ask: Ask) -> Shown[SystemView]:
 
 
 PAGES: Final = (Page("/system", "system.html", show),)
+ACTIONS: Final = (Action("/system", examine, "system.html"),)

@@ -240,6 +240,12 @@ class Liveness(BaseModel):
     status: Literal["ok"] = Field(default="ok", description="Always `ok`.")
 
 
+class Readiness(BaseModel):
+    """Whether a server is ready. Probes need no credentials, so it names no host, process or path."""
+
+    status: Literal["ok", "degraded"] = Field(description="`ok` if all backends can be reached.")
+
+
 class Removed(BaseModel):
     """The number of messages that were removed."""
 
