@@ -38,6 +38,18 @@ async def test_any_invalid_value_is_echoed(playhead: Playhead):
     assert (status, body["detail"][0]["input"]) == (422, {"a": "\0é\u2028"})
 
 
+async def test_a_response_to_many_or_long_errors_is_short(playhead: Playhead):
+    many = {f"field-{n:02}": "" for n in range(100)}
+    status, body = await _post(playhead, json.dumps(many))
+    assert (status, len(body["detail"])) == (422, 21)
+    assert body["detail"][-1] == {
+        "type": "too_many_errors", "loc": [], "msg": "83 more errors are not listed",
+    }  # fmt: skip
+    for path in ("x" * 10, f"from_{'x' * 1_000}"):
+        status, body = await _post(playhead, json.dumps({path: "y" * 1_000}))
+        assert (status, len(json.dumps(body)) < 2_500) == (422, True)
+
+
 @pytest.mark.parametrize(
     "kind", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/merge+json"]
 )

@@ -35,6 +35,9 @@ _WHOLE_ID: Final = (
     ". This field needs a whole id: not its end, `latest` or `tag:NAME`. "
     "`GET /api/v1/executions?tag=NAME` lists the executions with a tag"
 )
+_MOST_FAULTS: Final = 20
+_MOST_SHOWN: Final = 200
+"""Listed errors of one request, and characters of each text: a response must not outgrow its request."""
 RETRY_SECONDS: Final = "2"
 BODY_CODES: Final = ("body_too_slow", "body_too_large", "server_busy")
 """What `limits.BodyLimit` answers to any operation that takes a body."""
@@ -129,15 +132,29 @@ def install(app: FastAPI, allowed: Callable[[str], set[str]]) -> None:
 
     async def wrong_shape(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, RequestValidationError)
-        faults = exc.errors()
-        for fault in faults:
-            if fault["type"] == "uuid_parsing":
-                fault["msg"] += _WHOLE_ID
-        return _json({"detail": jsonable_encoder(faults)}, 422, {})
+        found = exc.errors()
+        faults = [_shortened(fault) for fault in found[:_MOST_FAULTS]]
+        if more := len(found) - len(faults):
+            at = {"type": "too_many_errors", "loc": [], "msg": f"{more:,} more errors are not listed"}
+            faults.append(at)
+        return _json({"detail": faults}, 422, {})
 
     app.add_exception_handler(PlayheadError, playhead_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, wrong_shape)
+
+
+def _shortened(fault: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an error of a request without long texts of the request."""
+    found = {name: jsonable_encoder(value) for name, value in fault.items() if name != "input"}
+    found["loc"] = [part[:_MOST_SHOWN] if isinstance(part, str) else part for part in fault["loc"]]
+    if fault["type"] == "uuid_parsing":
+        found["msg"] += _WHOLE_ID
+    if "input" in fault:
+        given = jsonable_encoder(fault["input"])
+        text = json.dumps(given, ensure_ascii=False, default=str)
+        found["input"] = given if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+    return found
 
 
 def _json(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
