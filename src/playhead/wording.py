@@ -86,6 +86,49 @@ def worded(plan: Plan) -> Plan:
     return replace(plan, warnings=[replace(one, text=warning_text(one)) for one in plan.warnings])
 
 
+def stopped_text(replay: Replay) -> str:
+    """Return why publishing stopped early, and how it continues.
+
+    Empty if it did not stop, or if a request has paused it.
+    """
+    if replay.state == "paused" and replay.pause_reason is not None:
+        resume = f"POST /api/v1/replays/{replay.replay_batch_id}/resume"
+        return f"paused: {replay.pause_reason}; {resume} continues with the rest"
+    if replay.state == "cancelled":
+        uncertain = replay.objects_uncertain
+        rest = f"; it leaves out the {uncertain:,} uncertain objects" if uncertain else ""
+        return (
+            "cancelled: a new replay with `only: unfinished`, this batch as `in_replay` and the same "
+            f"conditions continues{rest}"
+        )
+    return ""
+
+
+def ended_text(replay: Replay, status: str) -> str:
+    """Return why a replay cannot be controlled any more, and what to do instead.
+
+    Args:
+        status: that of its execution.
+    """
+    batch = replay.replay_batch_id
+    again = f"To publish refused objects again, run `playhead replays retry {batch}`"
+    if replay.state == "refused":
+        return f"replay {batch} was refused: its plan no longer matched the store. Make a new plan"
+    if "cancelled" in (replay.state, status):
+        same = "" if replay.selection is None else " with the same conditions"
+        return (
+            f"replay {batch} was cancelled. To replay the objects that are left, run `playhead replay "
+            f"{replay.from_execution_id} {replay.from_stage} {replay.to_route} --only unfinished --in-replay "
+            f"{batch}`{same}; in the API, send `only: unfinished` and `in_replay`"
+        )
+    if status != "running":
+        return f"replay {batch} has ended. {again}"
+    return (
+        f"the publishing of replay {batch} has ended. {again}; to stop its messages, run "
+        f"`playhead replays cancel {batch} --withdraw`"
+    )
+
+
 # -- warnings --------------------------------------------------------------------------------------
 
 

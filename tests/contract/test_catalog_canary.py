@@ -92,6 +92,7 @@ async def test_too_many_failed_objects_pause_the_replay_with_the_reason(catalog:
     found = await lab.replay(replay.replay_batch_id)
     assert (found.state, found.status, found.paused_by) == ("paused", None, "canary")
     assert (found.objects_published, found.objects_uncertain, found.hold_at) == (3, 0, 3)
+    assert found.pause_reason == "2 of 3 canary objects failed"
     assert found.errors == [
         f"paused: 2 of 3 canary objects failed; POST /api/v1/replays/{replay.replay_batch_id}/resume "
         "continues with the rest"

@@ -319,6 +319,7 @@ class Replay:
         report: state of the completion report.
         revision: how often the new execution has ended; each end has its own report.
         paused_by: `request`, or `canary`: too many of its objects failed; None unless `paused`.
+        pause_reason: what the canary has found; None unless it has paused the replay.
     """
 
     execution_id: UUID
@@ -357,3 +358,4 @@ class Replay:
     report: ReportState = "none"
     revision: int = 0
     paused_by: Literal["request", "canary"] | None = None
+    pause_reason: str | None = None

@@ -17,6 +17,7 @@ from playhead.model import OPEN_REPLAY_STATES, Pace, Replay
 from playhead.ports.catalog.control import Allowance
 from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.prune import check_unpruned
+from playhead.wording import ended_text
 
 _BURST_SECONDS: Final = 0.1
 _DEPTH_SECONDS: Final = 0.1
@@ -41,8 +42,6 @@ class _Job(NamedTuple):
     now: float
     source: UUID
     stage: str
-    to_route: str
-    request: str
 
     @property
     def is_open(self) -> bool:
@@ -57,7 +56,7 @@ class ControlPart(JobsPart):
         async def pause_it(db: Session) -> Replay | None:
             job = await self._controlled(db, batch)
             if job and job.state != "paused":
-                _check_open(batch, job)
+                await self._check_open(db, batch, job)
                 await db.run(SQL.pause_job, by="request", reason=None, execution=job.n)
                 await self._record_event(db, job.n, "replay.paused")
             return await self._find_replay(db, batch)
@@ -68,7 +67,7 @@ class ControlPart(JobsPart):
         async def resume_it(db: Session) -> Replay | None:
             job = await self._controlled(db, batch)
             if job:
-                _check_open(batch, job)
+                await self._check_open(db, batch, job)
             if job and job.state in ("paused", "stalled"):
                 await db.run(SQL.end_failed_canary, execution=job.n)
                 await db.run(SQL.queue_job, execution=job.n)
@@ -83,7 +82,7 @@ class ControlPart(JobsPart):
             if job is None:
                 return None
             if job.state != "cancelled":
-                _check_open(batch, job)
+                await self._check_open(db, batch, job)
                 # The publisher may have sent rows of its window, and rows that are uncertain. They are closed
                 # in this transaction, so that no worker claims them after it. No other unmarked row was sent.
                 await self._cancel_unsent(db, job.n, job.watermark, job.watermark + self.window)
@@ -106,7 +105,7 @@ class ControlPart(JobsPart):
             if job is None or job.is_open:
                 return await self._find_replay(db, batch)
             if job.state in ("cancelled", "refused") or job.status == "cancelled":
-                raise Conflict("replay_ended", _ended(batch, job))
+                raise await self._ended(db, batch, job)
             if gone := (await self._pruned(db, [job.n]))[job.n]:
                 raise Conflict(
                     "execution_pruned",
@@ -140,6 +139,15 @@ class ControlPart(JobsPart):
         job = _Job(n, statuses[n], source, *row)
         return job._replace(source=as_uuid(job.source))
 
+    async def _check_open(self, db: Session, batch: UUID, job: _Job) -> None:
+        if not job.is_open:
+            raise await self._ended(db, batch, job)
+
+    async def _ended(self, db: Session, batch: UUID, job: _Job) -> Conflict:
+        replay = await self._find_replay(db, batch)
+        assert replay, "its job was locked"
+        return Conflict("replay_ended", ended_text(replay, job.status))
+
     # -- pace --------------------------------------------------------------------------------------
 
     async def set_pace(self, batch: UUID, pace: Pace | None) -> Replay | None:
@@ -147,7 +155,7 @@ class ControlPart(JobsPart):
             job = await self._controlled(db, batch)
             if job is None:
                 return None
-            _check_open(batch, job)
+            await self._check_open(db, batch, job)
             rate, depth = requests.pace_columns(pace)
             # What the old rate has allowed until now stays allowed.
             tokens = _tokens(job.rate, job.tokens, job.tokens_at, job.now) if job.rate else 0.0
@@ -247,29 +255,3 @@ def _burst(rate: float) -> float:
 def _tokens(rate: float, tokens: float, at: float, now: float) -> float:
     """What a rate allows now, from what it allowed at a time."""
     return min(_burst(rate), tokens + max(0.0, now - at) * rate)
-
-
-def _check_open(batch: UUID, job: _Job) -> None:
-    if not job.is_open:
-        raise Conflict("replay_ended", _ended(batch, job))
-
-
-def _ended(batch: UUID, job: _Job) -> str:
-    """Return why a replay cannot be controlled any more, and what to do instead."""
-    if job.state == "refused":
-        return f"replay {batch} was refused: its plan no longer matched the store. Make a new plan"
-    if job.state == "cancelled" or job.status == "cancelled":
-        same = "" if requests.decode(job.request).selection is None else " with the same conditions"
-        return (
-            f"replay {batch} was cancelled. To replay the objects that are left, run `playhead replay "
-            f"{job.source} {job.stage} {job.to_route} --only unfinished --in-replay {batch}`{same}; in the "
-            "API, send `only: unfinished` and `in_replay`"
-        )
-    if job.status != "running":
-        again = f"playhead replays retry {batch}"
-        return f"replay {batch} has ended. To publish refused objects again, run `{again}`"
-    return (
-        f"the publishing of replay {batch} has ended. To publish refused objects again, run "
-        f"`playhead replays retry {batch}`; to stop its messages, run "
-        f"`playhead replays cancel {batch} --withdraw`"
-    )

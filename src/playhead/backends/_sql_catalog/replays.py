@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from playhead.model import (
     WaitsFor,
     is_skipped,
 )
+from playhead.wording import stopped_text
 
 
 class ReplaysPart(Part):
@@ -81,10 +83,7 @@ class ReplaysPart(Part):
         published += row.claimed
         not_published = found - failed - published - row.may_be_sent
         status: Literal["publishing_complete", "partial_failure"] | None = None
-        errors = None
-        stopped = state == "paused" and row.pause_reason is not None
-        if failed or uncertain or row.listing_state == "dead" or state == "cancelled" or stopped:
-            errors = await self._errors(db, row, given_up)
+        has_errors = failed or uncertain or row.listing_state == "dead" or state in ("cancelled", "paused")
         withdrawn = max(_count(by_lane, "cancelled", row.lane) - not_published, 0)
         if state == "cancelled":
             uncertain = row.may_be_sent
@@ -99,7 +98,7 @@ class ReplaysPart(Part):
         elif state == "paused":
             uncertain += row.in_flight
         skipped = [lane.id for lane in lanes.values() if is_skipped(effects, lane.route)]
-        return Replay(
+        replay = Replay(
             execution_id=as_uuid(row.execution),
             from_execution_id=as_uuid(row.source),
             from_stage=row.stage,
@@ -111,7 +110,7 @@ class ReplaysPart(Part):
             objects_failed=failed,
             status=status,
             replay_batch_id=as_uuid(row.batch),
-            errors=errors,
+            errors=None,
             state=state,
             to_config=lane.config,
             to_config_version=lane.version,
@@ -134,25 +133,19 @@ class ReplaysPart(Part):
             report=row.report,
             revision=row.revision,
             paused_by=row.paused_by if state == "paused" else None,
+            pause_reason=row.pause_reason if state == "paused" else None,
         )
+        if not has_errors:
+            return replay
+        return replace(replay, errors=await self._errors(db, row.n, replay, given_up))
 
-    async def _errors(self, db: Session, row: _Row, given_up: str | None) -> list[str] | None:
+    async def _errors(self, db: Session, n: int, replay: Replay, given_up: str | None) -> list[str] | None:
         """Return at most 100 lines; the last line of a longer list counts the remaining ones."""
-        lines = []
-        state, n = row.state, row.n
-        if state == "paused" and row.pause_reason is not None:
-            resume = f"POST /api/v1/replays/{as_uuid(row.batch)}/resume"
-            lines.append(f"paused: {row.pause_reason}; {resume} continues with the rest")
-        if state == "cancelled":
-            rest = f"; it leaves out the {row.may_be_sent:,} uncertain objects" if row.may_be_sent else ""
-            lines.append(
-                "cancelled: a new replay with `only: unfinished`, this batch as `in_replay` and the same "
-                f"conditions continues{rest}"
-            )
+        stopped = stopped_text(replay)
+        lines = [stopped] if stopped else []
         if given_up is not None:
-            lines.append(
-                f"plan_changed: {given_up}" if state == "refused" else f"listing was abandoned: {given_up}"
-            )
+            ended = "plan_changed" if replay.state == "refused" else "listing was abandoned"
+            lines.append(f"{ended}: {given_up}")
         texts = {"uncertain": UNCERTAIN, "may_be_sent": MAY_BE_SENT}
         rows = await db.rows(SQL.errors_of_job, execution=n, limit=MOST_ERRORS + 1, **texts)
         lines += [f"{key}: {why}" for key, why in rows]
