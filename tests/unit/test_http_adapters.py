@@ -199,7 +199,11 @@ def test_a_compressed_response_is_decompressed():
     assert answered(Answer(200, b"", {"Content-Encoding": "gzip"})).data == b""
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"text")[:-9], b"text", gzip.compress(b"text") + b"text"])
+@pytest.mark.parametrize(
+    "body",
+    [gzip.compress(b"text")[:-9], b"text", gzip.compress(b"text") + b"text"],
+    ids=["cut", "plain", "followed"],  # a compressed text contains the time
+)
 def test_a_compressed_response_that_is_damaged_is_retried(body):
     with pytest.raises(Retry, match="the body is not valid gzip"):
         answered(Answer(200, body, {"Content-Encoding": "gzip"}))
