@@ -58,7 +58,7 @@ def _one_of(kinds: list[Any]) -> Any:
         return next(iter(bodies.values()))
 
     def which(given: Any) -> str:
-        sent = given if isinstance(given, dict) else type(given).model_fields
+        sent = given if isinstance(given, dict) else getattr(type(given), "model_fields", ())
         return next((name for name in bodies if name in sent), next(iter(bodies)))
 
     tagged = [Annotated[body, Tag(name)] for name, body in bodies.items()]
