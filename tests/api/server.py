@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -19,6 +18,8 @@ from playhead.api.app import create_app
 from playhead.api.callers import Hosts
 from playhead.backends.webhook_http import HttpWebhooks
 from playhead.bootstrap import search_index
+from playhead.bootstrap.backends import Backends as Opened
+from playhead.bootstrap.services import build
 from playhead.config import parse
 from playhead.envelope import Dispatch
 from playhead.environment import Backends, Environment, WorkerSettings
@@ -30,32 +31,12 @@ from playhead.ports.catalog.upkeep import Process
 from playhead.ports.store import Blob
 from playhead.reading.codecheck import CodeCheck
 from playhead.services import Services
-from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
-from playhead.services.diff import DiffService
 from playhead.services.doctor import DoctorService
 from playhead.services.executions import ExecutionService
-from playhead.services.find import FindService
-from playhead.services.lineage import LineageService
-from playhead.services.metrics import MetricsService
-from playhead.services.objects import ObjectService
-from playhead.services.pipelines import PipelineService
-from playhead.services.plan import PlanService
-from playhead.services.prune import PruneService
-from playhead.services.queues import QueueService
-from playhead.services.recover import RecoverService
-from playhead.services.replay import ReplayService
-from playhead.services.report import ReportService
-from playhead.services.resolve import ResolveService
 from playhead.services.search import SearchService
-from playhead.services.submit import SubmitService
-from playhead.services.system import SystemService
-from playhead.services.take import TakeService
 from playhead.services.watch import WatchService
-from playhead.services.webhook import WebhookService
-from playhead.services.why import WhyService
 from playhead.services.worker import WorkerService
-from playhead.services.workers import WorkersService
 from playhead.settings import Settings
 from tests.asgi import Api, client
 from tests.broker_memory import MemoryBroker
@@ -204,50 +185,26 @@ class Playhead(Api):
         self._env = Environment(OWNER, spawn=self._spawn)
         loaded = [AdapterCode(one.name, one.version, one.code) for one in self._adapters.values()]
         self.code_here: dict[tuple[str, str], tuple[CodeNote, str]] = {}
-        code = CodeCheck(self.catalog, lambda *source: self.code_here.get(source), loaded)
         self.webhooks = HttpWebhooks(["hooks.example"], [], ["whsec_" + "A" * 32])
-        self.replays = ReplayService(
-            self._backends, self._env, lease=15, settle=30, code=code, webhooks=self.webhooks
+        settings = Settings(home=Path(data_dir), max_object_bytes=MAX_UPLOAD, max_replay_objects=1_000)
+        services, _ = build(
+            settings,
+            Opened(cast(Any, self.store), cast(Any, self.broker), self.catalog),
+            self._env,
+            kind="serve",
+            adapters=self._adapters,
+            code=CodeCheck(self.catalog, lambda *source: self.code_here.get(source), loaded),
+            parse=partial(parse, adapters=self._adapters),
+            search=SearchService(partial(search_index, settings)),
+            webhooks=self.webhooks,
         )
-        executions = ExecutionService(self.catalog, self.store)
-        names = ResolveService(self.catalog)
-        self._looking = Looking(executions)
-        self.services = Services(
-            configs=ConfigService(self.catalog, partial(parse, adapters=self._adapters), code),
-            pipelines=PipelineService(self.catalog, self.store, self._adapters),
-            submit=SubmitService(
-                *(self.catalog, self.store, self._env),
-                lease=15,
-                max_object_bytes=MAX_UPLOAD,
-                sealed=lambda job: self._keep(self.replays.drives.drive(job)),
-                code=code,
-                adapters=self._adapters,
-            ),
-            replay=self.replays,
-            plan=PlanService(self._backends, self._env, seconds=86_400, most_objects=1_000, code=code),
-            control=ControlService(
-                self.catalog, drive=lambda job: self._keep(self.replays.drives.drive(job))
-            ),
-            reports=ReportService(self.catalog, self.store, self._env, lease=15),
-            webhooks=WebhookService(self.catalog, self.webhooks, self._env, lease=15),
-            resolve=names,
-            find=FindService(self.catalog, self.store, names),
-            executions=executions,
-            lineage=LineageService(self.catalog, self.store),
-            why=WhyService(self.catalog, self.store),
-            diff=DiffService(self.catalog, self.store, self._env),
-            objects=ObjectService(self.catalog, self.store),
-            queues=QueueService(self.catalog, self.broker, self.store),
-            system=SystemService(self.catalog, self.broker, self.store, self._adapters),
-            workers=WorkersService(code),
-            recover=RecoverService(self.catalog, self.store),
-            prune=PruneService(self.catalog, self.store, self._env),
-            take=TakeService(self.catalog, self.broker, visibility=30, clock=time.monotonic),
-            search=SearchService(partial(search_index, Settings(home=Path(data_dir)))),
-            doctor=DoctorService([], self.catalog, self.broker),
-            watch=WatchService(self._looking, every=0.01),
-            metrics=MetricsService(self.catalog, self.broker, self.store),
-        )
+        self.replays = services.replay
+        self._looking = Looking(services.executions)
+        doctor = DoctorService([], self.catalog, self.broker)  # the backends in memory cannot be examined
+        watch = WatchService(self._looking, every=0.01)
+        # No loop takes the jobs that are still driven when they are resumed: each is driven again.
+        control = ControlService(self.catalog, drive=self._drive)
+        self.services = replace(services, control=control, doctor=doctor, watch=watch)
         self.app = _app()
         self.app.state.services = self.services
         self.http = client(self.app)
@@ -258,8 +215,8 @@ class Playhead(Api):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        self._spawn(work)
+    def _drive(self, job: UUID) -> None:
+        self._spawn(self.replays.drives.drive(job))
 
     async def driven(self) -> None:
         """Return when all started jobs have been published."""

@@ -32,7 +32,7 @@ from playhead.adapters import (
 )
 from playhead.bootstrap import backends as opening
 from playhead.bootstrap.backends import Backends, open_backends, open_for_doctor, open_webhooks
-from playhead.bootstrap.code import ProcessCode, loaded_code
+from playhead.bootstrap.code import CodeHere, ProcessCode, loaded_code
 from playhead.bootstrap.isolation import starter
 from playhead.bootstrap.process import Runtime, Tasks, collect_seldom, data_folder
 from playhead.bootstrap.secrets import Secrets
@@ -46,6 +46,7 @@ from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.config import ParseConfig
 from playhead.ports.tracer import OFF
+from playhead.reading.codecheck import CodeCheck
 from playhead.services.reconcile import ReconcileService
 from playhead.services.search import SearchService
 from playhead.watchdog import Watchdog
@@ -210,7 +211,7 @@ async def open_runtime(
             environment,
             kind=kind,
             adapters=adapters,
-            loaded=loaded.adapters,
+            code=CodeCheck(opened.catalog, CodeHere(settings.adapters), loaded.adapters, works=kind == "run"),
             parse=_parser(settings, adapters, secrets),
             search=searching(settings),
             webhooks=open_webhooks(settings, stack),

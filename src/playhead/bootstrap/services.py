@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from playhead.bootstrap.backends import Backends
-from playhead.bootstrap.code import CodeHere
 from playhead.bootstrap.process import Jobs
 from playhead.clock import ElapsedClock
 from playhead.environment import Backends as Given
 from playhead.environment import Environment
-from playhead.model import AdapterCode
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.config import ParseConfig
 from playhead.ports.webhook import Webhooks
@@ -53,7 +51,7 @@ def build(
     *,
     kind: str | None,
     adapters: Mapping[str, AdapterSpec],
-    loaded: Sequence[AdapterCode],
+    code: CodeCheck,
     parse: ParseConfig,
     search: SearchService,
     webhooks: Webhooks | None,
@@ -62,12 +60,11 @@ def build(
 
     Args:
         kind: as for `open_runtime`.
-        loaded: the code of `adapters`.
+        code: compares the code of `adapters` with that of other processes.
         webhooks: None: no webhook is allowed.
     """
     catalog, broker, store = given = Given(backends.catalog, backends.broker, backends.store)
     lease = settings.lease_seconds
-    code = CodeCheck(catalog, CodeHere(settings.adapters), loaded, works=kind == "run")
     sinks = frozenset(name for name, spec in adapters.items() if spec.is_sink)
     executions = ExecutionService(catalog, store)
     names = ResolveService(catalog)
