@@ -155,7 +155,8 @@ def _check_limit(limit: Any, value: Any, at: str) -> None:
         try:
             limit.check(value)
         except ValueError as exc:
-            raise InvalidValue(at, f"{value!r} {exc}") from None
+            shown = f"{value!r} " if isinstance(value, str | int | float) else ""
+            raise InvalidValue(at, f"{shown}{exc}") from None
     elif isinstance(limit, Pattern):
         if not re.search(limit.expression, value):
             raise InvalidValue(at, limit.meaning)

@@ -115,7 +115,8 @@ def ended_text(replay: Replay, status: str) -> str:
     if replay.state == "refused":
         return f"replay {batch} was refused: its plan no longer matched the store. Make a new plan"
     if "cancelled" in (replay.state, status):
-        same = "" if replay.selection is None else " with the same conditions"
+        is_whole = replay.selection is None and replay.selected_paths is None
+        same = "" if is_whole else " with the same conditions"
         return (
             f"replay {batch} was cancelled. To replay the objects that are left, run `playhead replay "
             f"{replay.from_execution_id} {replay.from_stage} {replay.to_route} --only unfinished --in-replay "

@@ -62,7 +62,7 @@ async def _chunks(size: int) -> AsyncIterator[bytes]:
         yield b"a" * 1000
 
 
-@pytest.mark.parametrize("path", ["replay", "configs", "dead-letters/resend", "prune"])
+@pytest.mark.parametrize("path", ["replays/latest/cancel", "configs", "dead-letters/resend", "prune"])
 async def test_a_body_over_the_limit_that_hides_its_length_is_413(playhead: Playhead, path: str):
     status, body = await _post(playhead, _chunks(playhead.max_body + 1), path)
     assert (status, body["error_code"]) == (413, "body_too_large")

@@ -57,6 +57,33 @@ async def test_a_replay_shows_its_selection_with_fixed_times(playhead: Playhead,
     assert (shown["objects_found"], shown["state"]) == (1, "publishing_complete")
 
 
+async def test_exactly_the_objects_of_a_list_of_paths_are_replayed(playhead: Playhead, source: str):
+    assert await _paths(playhead, source, paths=["e.md", "b/c.md", "e.md"]) == ["b/c.md", "e.md"]
+    assert await _paths(playhead, source, paths=["e.md", "b/c.md"], include=["*.md"]) == ["e.md"]
+    assert await _paths(playhead, source, paths=["b/c.md"], from_path="b") == ["b/c.md"]
+
+    answer = await _post(playhead, source, paths=["a.md", "A.md", "b/none"])
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "object_not_found")
+    assert "2 of 3 paths are not objects" in answer.json()["detail"]
+    assert "A.md, b/none." in answer.json()["detail"]
+
+
+async def test_a_list_of_paths_may_be_larger_than_other_bodies_and_no_page_repeats_it(
+    playhead: Playhead, source: str
+):
+    paths = [f"{'x' * 100}/{n}" for n in range(playhead.max_body // 100)]
+    answer = await _post(playhead, source, paths=[*paths, "a.md"])
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "object_not_found")
+
+    answer = await _post(playhead, source, paths=["a.md", "e.md"])
+    shown = await playhead.get(f"replays/{answer.json()['replay_batch_id']}")
+    assert (shown["selection"], shown["selected_paths"]) == (None, 2)
+    body = {"from_execution_id": source, "from_stage": "input", "to_route": "upper", "paths": ["a.md"]}
+    plan = (await playhead.http.post("/api/v1/replay/plan", json=body)).json()
+    assert (plan["objects"], plan["request"]["selected_paths"]) == (1, 1)
+    assert "paths" not in plan["request"]
+
+
 async def test_null_in_every_optional_field_is_a_request_of_the_contract(playhead: Playhead, source: str):
     names = ("include", "exclude", "modified_after", "modified_before", "content_type", "attributes")
     nothing = dict.fromkeys((*names, "only", "in_replay", "limit", "config_version"))
@@ -130,7 +157,7 @@ async def test_the_version_of_the_config_is_chosen(playhead: Playhead, source: s
         ("include", ["x" * 1001], "at most 1000 characters"),
         ("include", [""], "empty segment"),
         ("exclude", ["[a"], "has a `[` without `]`"),
-        ("exclude", ["**.md"], "write `**` as a segment"),
+        ("exclude", ["**.md"], "write `**` as a whole segment"),
         ("modified_after", "yesterday", "the text is not a time"),
         ("modified_after", "24h", "as in -24h"),
         ("modified_before", 1700000000, "valid string"),
@@ -142,6 +169,8 @@ async def test_the_version_of_the_config_is_chosen(playhead: Playhead, source: s
         ("only", "dead", "'failed' or 'unfinished'"),
         ("in_replay", "latest", "valid UUID"),
         ("in_replay", "01890000-0000-7000-8000-000000000000", "send both, or leave it out"),
+        ("paths", [], "at least 1 item"),
+        ("paths", ["a.md", ""], "a path that is empty"),
         ("limit", 0, "greater than or equal to 1"),
         ("limit", 2**53 + 1, "less than or equal to"),
         ("config_version", 0, "greater than or equal to 1"),

@@ -544,6 +544,12 @@ async def test_a_replay_shows_what_was_asked_for(catalog: Catalog, lab: Lab):
     assert (replay.effects, replay.hold_at, replay.pace) == ({"index": "skip"}, 3, None)
 
 
+async def test_only_the_process_that_lists_a_replay_reads_its_paths(lab: Lab):
+    replay, held = await queued(lab, selection=Selection(paths=["a.md", "b.md"], limit=1))
+    assert (replay.selection, replay.selected_paths) == (Selection(limit=1), 2)
+    assert held.selection == Selection(paths=["a.md", "b.md"], limit=1)
+
+
 async def test_the_limit_of_a_selection_ends_the_listing(catalog: Catalog, lab: Lab):
     replay, held = await queued(lab, selection=Selection(limit=3))
     found = objects(held, 4)

@@ -14,6 +14,10 @@ from playhead.errors import BadRequest, PlayheadError, TooLarge
 
 BODIES_AT_ONCE: Final = 64
 """The server holds at most this many bodies of the largest size in memory."""
+SELECTIONS_AT_ONCE: Final = 4
+SELECTION: Final = 16
+"""A request for a replay may be this many times as large as other bodies, because it may list many paths."""
+_SELECTING: Final = ("/api/v1/replay", "/api/v1/replay/plan")
 UPLOADS_AT_ONCE: Final = 4
 """The server holds at most this many uploads of the largest size on disk."""
 PATIENCE_SECONDS: Final = 30.0
@@ -79,6 +83,9 @@ class BodyLimit:
     ) -> None:
         self._app = app
         self._bodies = _Pool("PLAYHEAD_MAX_BODY_BYTES", body, body * BODIES_AT_ONCE)
+        self._selections = _Pool(
+            f"{SELECTION} × PLAYHEAD_MAX_BODY_BYTES", body * SELECTION, body * SELECTION * SELECTIONS_AT_ONCE
+        )
         self._uploads = _Pool(
             *("PLAYHEAD_MAX_UPLOAD_BYTES", upload, upload * UPLOADS_AT_ONCE),
             hint="; split it into several runs with the same tag",
@@ -90,7 +97,8 @@ class BodyLimit:
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
-        pool = self._uploads if _is_upload(scope) else self._bodies
+        is_selection = scope["path"] in _SELECTING
+        pool = self._uploads if _is_upload(scope) else self._selections if is_selection else self._bodies
         body = _Body(pool, receive, patience=self._patience)
 
         async def send_after_body(message: Message) -> None:

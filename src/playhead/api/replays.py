@@ -39,7 +39,7 @@ _REPLAYED: Final[dict[str, Any]] = {
         *("invalid_path", "route_ambiguous", "invalid_body", "selection_empty", "invalid_idempotency_key"),
         "webhook_not_allowed",
         *("execution_not_found", "stage_not_found", "route_not_found", "config_not_found"),
-        *("replay_not_found", "no_objects", "plan_not_found"),
+        *("replay_not_found", "object_not_found", "no_objects", "plan_not_found"),
         *("plan_mismatch", "plan_changed", "plan_expired", "plan_not_ready"),
         *("config_inactive", "stage_pruned", "effects_refused", "code_differs", "idempotency_key_reused"),
         *("unsupported_media_type", *BODY_CODES),

@@ -45,6 +45,7 @@ async def plan(
     path: selecting.Path = None,
     include: selecting.Include = None,
     exclude: selecting.Exclude = None,
+    paths_from: selecting.PathsFrom = None,
     after: selecting.After = None,
     before: selecting.Before = None,
     type_: selecting.Type = None,
@@ -78,6 +79,7 @@ async def plan(
         only=only,
         in_replay=in_replay,
         limit=limit,
+        paths_from=paths_from,
     )
     policy = effects.by_route(effect)
     async with s.open("plan") as rt:

@@ -68,6 +68,7 @@ async def replay(
     path: selecting.Path = None,
     include: selecting.Include = None,
     exclude: selecting.Exclude = None,
+    paths_from: selecting.PathsFrom = None,
     after: selecting.After = None,
     before: selecting.Before = None,
     type_: selecting.Type = None,
@@ -182,6 +183,7 @@ async def replay(
         only=only,
         in_replay=in_replay,
         limit=limit,
+        paths_from=paths_from,
     )
     async with s.open("plan" if dry_run else None if detach else "replay") as rt:
         source = await rt.services.resolve.execution(execution) if execution else UUID(int=0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -35,6 +37,14 @@ Exclude = Annotated[
         metavar="GLOB",
         help="No paths that match; stronger than --include. Repeatable.",
         show_default=False,
+    ),
+]
+PathsFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--paths-from",
+        metavar="FILE",
+        help="Only the objects with these paths under STAGE, one a line; `-` reads standard input.",
     ),
 ]
 After = Annotated[
@@ -92,6 +102,7 @@ _OPTIONS: Final = {
     "modified_after": "--after",
     "modified_before": "--before",
     "content_type": "--type",
+    "paths": "--paths-from",
 }
 
 
@@ -106,6 +117,7 @@ def selection(
     only: Only | None,
     in_replay: str | None,
     limit: int | None,
+    paths_from: str | None = None,
 ) -> Selection | None:
     """Return what the options select; None if no option is given. `within` adds the replay.
 
@@ -126,6 +138,7 @@ def selection(
             attributes=_attributes(attribute) if attribute else None,
             only=only,
             limit=limit,
+            paths=_paths_of(paths_from) if paths_from is not None else None,
         )
     except InvalidValue as exc:
         raise Usage(f"{_OPTIONS.get(exc.field, f'--{exc.field}')}: {exc.why}") from None
@@ -137,6 +150,16 @@ async def within(rt: Deployment, chosen: Selection | None, in_replay: str | None
     if chosen is None or in_replay is None:
         return chosen
     return replace(chosen, in_replay=await rt.services.resolve.replay(in_replay))
+
+
+def _paths_of(file: str) -> list[str]:
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else pathlib.Path(file).read_bytes()
+        return [line for line in content.decode().splitlines() if line]
+    except UnicodeDecodeError as exc:
+        raise Usage(f"--paths-from {file}: byte {exc.start} is not UTF-8") from None
+    except OSError as exc:
+        raise Usage(f"cannot read --paths-from {file}: {exc.strerror}") from None
 
 
 def _attributes(given: Sequence[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -34,6 +34,8 @@ WaitsFor = Literal["process", "queue", "rate", "depth", "canary", "broker", "sto
 ReportState = Literal["none", "due", "writing", "stored", "failed"]
 Only = Literal["failed", "unfinished"]
 
+MOST_PATHS: Final = 200_000
+_MOST_IN_PATH: Final = 1_024
 MAX_VERSION: Final = 2**31 - 1
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/(\*|[\w!#$&^.+-]+)", re.ASCII)
 
@@ -41,6 +43,12 @@ _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/(\*|[\w!#$&^.+-]+)", re.ASCII)
 def _check_media_type(text: str) -> None:
     if not _MEDIA_TYPE.fullmatch(text):
         raise ValueError("is not a media type: write text/html, or text/* for all types of text")
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    for path in paths:
+        if not 0 < len(path) <= _MOST_IN_PATH or "\0" in path:
+            raise ValueError(f"has a path that is empty, too long, or has a NUL character: {path[:100]!r}")
 
 
 def _count_or_share(failed: float) -> None:
@@ -126,6 +134,7 @@ class Selection(Limited):
     Attributes:
         include: globs, one of which must match the path under the stage. `*` stands for text within a
             segment, `**` for any number of segments; also `?`, `[a-z]`, `[!a-z]`.
+        paths: exactly these objects, by their paths under the stage. All of them must be in the stage.
         exclude: globs of which none may match; stronger than `include`.
         modified_after: only objects that were written at this time or later: a time with an offset, as in
             `2026-01-31T18:00:00Z`, or the time before the request, as in `-24h` or `-7d` (units `s`, `m`,
@@ -150,6 +159,7 @@ class Selection(Limited):
     only: Only | None = None
     in_replay: UUID | None = None
     limit: Annotated[int, Interval(ge=1, le=2**53)] | None = None
+    paths: Annotated[list[str], Len(1, MOST_PATHS), Meets(_check_paths)] | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -233,6 +243,15 @@ class ReplayRequest(Limited):
             given.pop(name, None)
         return {name: str(value) if isinstance(value, UUID) else value for name, value in given.items()}
 
+    def shown(self) -> dict[str, Any]:
+        """Return the body with the number of selected paths, `selected_paths`, in place of their list: every
+        row and page of the replay would be as long as the list.
+        """
+        shown = self.body()
+        if paths := shown.pop("paths", None):
+            shown["selected_paths"] = len(paths)
+        return shown
+
     @property
     def managed(self) -> bool:
         """Whether the request has a field beyond the contract's. Keys and the check of code do not count."""
@@ -311,7 +330,8 @@ class Replay:
         queue_position: place among the replays that wait for the target queue, from 1; None unless `queued`.
         plan_id: plan that it was started from.
         priority: level of its messages in their queues; None until it is known how many objects it has.
-        selection: which objects are replayed; None: all.
+        selection: which objects are replayed, without `paths`; None: all.
+        selected_paths: number of paths that were selected; None: paths were not listed.
         effects: what the replay does in routes with external effects, by route; other routes run. `*`: what
             it does in a route that is found to have external effects only later. `config/route`: for replays
             of this replay; its own config does not have the route.
@@ -353,6 +373,7 @@ class Replay:
     plan_id: UUID | None = None
     priority: Priority | None = None
     selection: Selection | None = None
+    selected_paths: int | None = None
     effects: Mapping[str, OnReplay] = field(default_factory=dict)
     reason: str | None = None
     report: ReportState = "none"

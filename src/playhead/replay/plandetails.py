@@ -24,10 +24,14 @@ _OTHER_TYPES: Final = "other"
 _FIRST_KEYS: Final = 10
 
 
+SHOWN: Final = PLANNED | {"pace", "selected_paths"}
+"""Fields of a request that its plan shows."""
+
+
 def request_fields(request: ReplayRequest, found: Resolved) -> dict[str, Any]:
     """Return the fields of a request as a plan shows them: those that were given, with resolved values."""
-    given = replace(request, selection=found.selection).body()
-    fields = {name: value for name, value in given.items() if name in PLANNED or name == "pace"}
+    given = replace(request, selection=found.selection).shown()
+    fields = {name: value for name, value in given.items() if name in SHOWN}
     fields["config_version"] = found.loaded.version.version
     # Its replay inherits again what is carried on.
     fields["effects"] = {name: does for name, does in found.effects.items() if not effects.is_carried(name)}

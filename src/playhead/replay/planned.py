@@ -89,11 +89,19 @@ def request_of(plan: Plan, request: ReplayRequest) -> ReplayRequest:
         if asked not in (in_plan, ""):
             raise BadRequest(
                 "plan_mismatch",
-                f"{name} is {asked!r}, but {in_plan!r} in plan {plan.plan_id}: leave it out, or make a new "
-                "plan",
+                f"{name} is {_short(asked)}, but {_short(in_plan)} in plan {plan.plan_id}: leave it out, "
+                "or make a new plan",
             )
     planned = ReplayRequest.of_body(plan.request)
     return replace(request, **{name: getattr(planned, name) for name in _OF_REQUEST})
 
 
 _OF_REQUEST: Final = (PLANNED - SELECTED) | {"selection"}
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+_MOST_SHOWN: Final = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from shlex import join, quote
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.errors import BadRequest, NotFound
@@ -17,6 +17,9 @@ from playhead.ports.catalog.prune import check_unpruned
 from playhead.reading.listing import Listing
 from playhead.replay import effects, target
 from playhead.replay.selection import SelectionCatalog, Selector, resolve_selection, selector_of
+
+_MOST_MISSING: Final = 10
+"""Paths that an error names."""
 
 
 class RequestCatalog(Browse, SelectionCatalog, effects.EffectsCatalog, Protocol): ...
@@ -92,7 +95,7 @@ async def check_objects(
     """Check that a replay would find an object, and select one.
 
     Raises:
-        NotFound: `no_objects`, `replay_not_found`.
+        NotFound: `no_objects`, `object_not_found` (`paths`), `replay_not_found`.
         BadRequest: `selection_empty`.
     """
     if not await listing.any_object(found.source, found.prefix):
@@ -106,11 +109,22 @@ async def check_objects(
     if found.selection.only == "unfinished":
         for execution in selector.executions:
             await _check_ended(catalog, execution)
+    missing, count = set(found.selection.paths or ()), len(found.selection.paths or ())
+    skip = len(f"{source}/{request.from_stage}/")
+    is_empty = True
     async for page in listing.visible(found.source, found.prefix, sizes=selector.needs_times):
-        if await selector.select(page):
-            break
-    else:
-        raise BadRequest("selection_empty", _left_out(found.prefix, selector))
+        is_empty = is_empty and not await selector.select(page)
+        missing -= {one.key[skip:] for one in page}
+        if not is_empty and not missing:
+            return
+    if missing:
+        some = ", ".join(sorted(missing)[:_MOST_MISSING])
+        raise NotFound(
+            "object_not_found",
+            f"{len(missing):,} of {count:,} paths are not objects at {found.prefix}: {some}. Paths are "
+            f"relative to the stage. To list them, run: playhead ls {source} {quote(request.from_stage)}",
+        )
+    raise BadRequest("selection_empty", _left_out(found.prefix, selector))
 
 
 async def _check_ended(catalog: RequestCatalog, execution: UUID) -> None:

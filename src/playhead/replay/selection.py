@@ -125,6 +125,7 @@ class Selector:
         self.executions = executions
         self._target = target
         self._explain = explain
+        self._paths = None if selection.paths is None else frozenset(selection.paths)
         self._include = [compile_glob(glob) for glob in selection.include or ()]
         self._exclude = [compile_glob(glob) for glob in selection.exclude or ()]
         self._after = _time(selection.modified_after)
@@ -141,7 +142,7 @@ class Selector:
         `sources` are their rows, if the caller has read them.
         """
         found = list(listed)
-        if self._include or self._exclude or self.needs_times:
+        if self._paths or self._include or self._exclude or self.needs_times:
             found = await self._by_listing(found)
         if found and (self._types or self._attributes):
             rows = await self._catalog.sources([one.key for one in found]) if sources is None else sources
@@ -158,6 +159,8 @@ class Selector:
 
     def _listed(self, one: Entry | Reference) -> bool:
         path = one.key[self._skip :]
+        if self._paths is not None and path not in self._paths:
+            return False
         if self._include and not any(matches(path) for matches in self._include):
             return False
         if any(matches(path) for matches in self._exclude):

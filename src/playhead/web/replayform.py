@@ -248,7 +248,7 @@ class ReplayForm:
             return False
         if any((_lines(getattr(self, name)) or None) != asked.get(name) for name in _LISTS):
             return False
-        return "attributes" not in asked and self._has_effects_of(plan)
+        return asked.keys().isdisjoint(("attributes", "selected_paths")) and self._has_effects_of(plan)
 
     def _has_effects_of(self, plan: Plan) -> bool:
         """Whether the plan does in each route what the form says of it."""

@@ -49,7 +49,7 @@ class JobsPart(RunsPart):
             if row is None:
                 return None
             n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, *rest = row
-            idle, since, plan, state, request, paid, is_bulk, has_references, planned = rest
+            idle, since, plan, state, request, paths, paid, is_bulk, has_references, planned = rest
             if listing_state == "open" and idle + 1 >= MAX_IDLE_TAKEOVERS:
                 await db.run(SQL.stall_job, execution=n)
                 return None
@@ -72,7 +72,7 @@ class JobsPart(RunsPart):
                 page=Plan.decode(since, plan).page if plan else None,
                 has_references=bool(has_references),
                 state=state,
-                selection=requests.decode(request).selection if request else None,
+                selection=requests.decode_selection(request, paths) if request else None,
                 paced=paid is not None,
                 plan=await self._planned(db, planned) if planned is not None else None,
             )

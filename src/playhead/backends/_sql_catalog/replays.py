@@ -128,6 +128,7 @@ class ReplaysPart(Part):
             plan_id=as_uuid_or_none(row.plan),
             priority=None if row.is_bulk is None else "bulk" if row.is_bulk else "normal",
             selection=request.selection,
+            selected_paths=requests.selected_paths(row.request),
             effects=effects,
             reason=request.reason,
             report=row.report,

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
-from playhead.model import DepthPace, OnReplay, Pace, RatePace, ReplayRequest
+from playhead.model import DepthPace, OnReplay, Pace, RatePace, ReplayRequest, Selection
 
 
-def encode(request: ReplayRequest) -> str:
-    return json.dumps(request.body(), separators=(",", ":"))
+def encode(request: ReplayRequest) -> tuple[str, str | None]:
+    """Return `request` and `paths`. Only the process that lists a replay reads its paths."""
+    paths = request.selection and request.selection.paths
+    return json.dumps(request.shown(), separators=(",", ":")), json.dumps(paths) if paths else None
 
 
 def decode(text: str) -> ReplayRequest:
     return ReplayRequest.of_body(json.loads(text))
+
+
+def decode_selection(text: str, paths: str | None) -> Selection | None:
+    """Return the selection with its paths."""
+    found = decode(text).selection
+    return found if paths is None else replace(found or Selection(), paths=json.loads(paths))
+
+
+def selected_paths(text: str) -> int | None:
+    """Return the number of paths of a selection; None without any."""
+    number: int | None = json.loads(text).get("selected_paths")
+    return number
 
 
 def decode_effects(text: str | None) -> Mapping[str, OnReplay]:

@@ -198,7 +198,8 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
         self, db: Session, n: int, request: ReplayRequest, effects: Mapping[str, OnReplay]
     ) -> None:
         stored = json.dumps(effects) if effects else None
-        await db.run(SQL.set_request, request=requests.encode(request), effects=stored, execution=n)
+        asked, paths = requests.encode(request)
+        await db.run(SQL.set_request, request=asked, paths=paths, effects=stored, execution=n)
         if not request.managed:
             return
         rate, depth = requests.pace_columns(request.pace)

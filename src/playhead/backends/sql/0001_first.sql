@@ -131,6 +131,7 @@ CREATE TABLE jobs (
   -- A replay with more than the fields of the contract, or that was controlled.
   plan           bigint,                        -- plans.n
   request        text,                          -- JSON of a replay: what was asked for (_sql_catalog/requests.py)
+  paths          text,                          -- JSON of a replay: the paths that were selected
   effects        text,                          -- JSON of a replay: what it does in routes with external effects
   paused_by      text COLLATE "C",              -- request or canary
   pause_reason   text,                          -- why the canary has paused it

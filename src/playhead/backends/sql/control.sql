@@ -2,7 +2,7 @@
 
 -- name: set_request
 -- What a replay was asked for, and what it does in routes with external effects, as JSON.
-UPDATE jobs SET request = :request, effects = :effects WHERE execution = :execution
+UPDATE jobs SET request = :request, paths = :paths, effects = :effects WHERE execution = :execution
 
 -- name: set_effects_of_job
 -- What a replay does in routes with external effects, as JSON.
