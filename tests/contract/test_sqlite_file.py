@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -24,6 +25,29 @@ def _open(path: Path, start: float) -> None:
     while time.time() < start:
         pass
     Database(path).migrate()
+
+
+@pytest.mark.parametrize("other", [None, b"", "copy"])
+async def test_a_file_that_is_moved_away_is_unavailable_until_it_is_back(tmp_path: Path, other: object):
+    """A process created an empty file in its place, and went on with that."""
+    path, moved = tmp_path / "a.db", tmp_path / "moved.db"
+    db = Database(path)
+    catalog = SqliteCatalog(db)
+    await db.open()
+    assert await catalog.configs() == []
+    path.rename(moved)
+    if other is not None:
+        path.write_bytes(moved.read_bytes() if other == "copy" else b"")
+
+    for call in (catalog.configs(), catalog.admit(per_queue=1), db.checkpoint()):
+        with pytest.raises((Unavailable, sqlite3.OperationalError), match="moved, deleted or replaced"):
+            await call
+    assert path.exists() == (other is not None)
+    moved.rename(path)
+
+    assert await catalog.configs() == []
+    await catalog.admit(per_queue=1)
+    await db.close()
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ Readers have their own connections and never keep a snapshot across an await.
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import sys
@@ -57,6 +58,7 @@ class Database(File):
         self._local = threading.local()
         self._read_connections: list[Connection] = []
         self._lock = threading.Lock()
+        self._identity: tuple[int, int] | None = None
 
     async def open(self) -> None:
         """Migrate the file and start the threads. A second call has no effect."""
@@ -64,6 +66,7 @@ class Database(File):
             return
         refuse_network(self.path.parent)
         await asyncio.to_thread(self.migrate)
+        self._identity = self._now_there()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="playhead-read")
         self._thread = threading.Thread(target=self._write_loop, name="playhead-write", daemon=True)
         self._thread.start()
@@ -80,6 +83,29 @@ class Database(File):
         for con in self._read_connections:
             con.close()
         self._read_connections.clear()
+
+    def connect(self, *, read_only: bool = False) -> Connection:
+        self._check_place()
+        return super().connect(read_only=read_only)
+
+    def _check_place(self) -> None:
+        """Raise `sqlite3.OperationalError` if the open file is no longer at its path.
+
+        Connections would use the file where it is now. New ones, and other processes, would create an empty
+        file at the path, and the deployment would be split.
+        """
+        if self._identity and self._now_there() != self._identity:
+            raise sqlite3.OperationalError(
+                "the file was moved, deleted or replaced while this process used it: move it back, or stop "
+                "all processes of Playhead, put the right file there, and start them again"
+            )
+
+    def _now_there(self) -> tuple[int, int] | None:
+        try:
+            about = os.stat(self.path)
+        except OSError:
+            return None
+        return about.st_dev, about.st_ino
 
     # -- work --------------------------------------------------------------------------------------
 
@@ -128,6 +154,7 @@ class Database(File):
             con = self._local.con = self.connect(read_only=True)
             with self._lock:
                 self._read_connections.append(con)
+        self._check_place()
         con.execute("BEGIN")
         try:
             return job(con)
@@ -190,6 +217,10 @@ class Database(File):
             pause = min(pause * 1.5, _LONGEST_TURN_SECONDS)
 
     def _commit(self, con: Connection, jobs: list[Callable[[Connection], Any]]) -> list[_Answer]:
+        try:
+            self._check_place()
+        except sqlite3.OperationalError as exc:  # the connection stays open: the file may come back
+            return [(None, exc)] * len(jobs)
         self._begin(con)
         answers: list[_Answer] = []
         for job in jobs:
