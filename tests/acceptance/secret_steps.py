@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 
 from pydantic import BaseModel, SecretStr
 
@@ -41,6 +42,7 @@ class Call:
         thread.start()
         thread.join()
         _Connection(key)
+        warnings.warn(f"the key {key} is old", stacklevel=1)
         logging.getLogger("some.client").warning("request with key=%s", key)
         ctx.log.warning("calling with %s", self._config.header)
         if item.path.startswith("reject"):

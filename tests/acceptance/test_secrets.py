@@ -53,6 +53,7 @@ def check_logged(said: str) -> None:
     assert "calling with Bearer ***" in said
     assert "background failure with ***" in said
     assert "failure at the end of a connection with ***" in said
+    assert "UserWarning: the key *** is old" in said
 
 
 def answers(deployment: Deployment, execution: str) -> Iterator[str]:

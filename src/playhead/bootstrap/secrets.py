@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -99,19 +100,22 @@ class Secrets:
 
     @contextlib.contextmanager
     def masked_errors(self) -> Iterator[None]:
-        """Log the errors of threads and finalizers within a block. Python would print their secrets.
+        """Log the errors of threads and finalizers within a block, and mask warnings.
 
         A hook that another program has set, such as a test runner, stays.
         """
         hooks = threading.excepthook, sys.unraisablehook
+        formatted = warnings.formatwarning
         if threading.excepthook is threading.__excepthook__:
             threading.excepthook = _log_error_of_thread
         if sys.unraisablehook is sys.__unraisablehook__:
             sys.unraisablehook = _log_error_of_finalizer
+        warnings.formatwarning = lambda *args, **more: self.mask(formatted(*args, **more))
         try:
             yield
         finally:
             threading.excepthook, sys.unraisablehook = hooks
+            warnings.formatwarning = formatted
 
 
 def _log_error_of_thread(args: threading.ExceptHookArgs) -> None:
