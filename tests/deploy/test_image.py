@@ -222,7 +222,7 @@ def test_it_contains_the_locked_packages_and_every_backend(image):
     said = image.run(
         "python",
         "-c",
-        "import playhead, sys, nats, aio_pika, asyncpg, obstore; print(playhead.__file__, sys.prefix)",
+        "import playhead, sys, nats, aiormq, asyncpg, obstore; print(playhead.__file__, sys.prefix)",
     )
     assert said.returncode == 0, said.stderr
     assert said.stdout.split()[1] == "/opt/playhead"
