@@ -29,7 +29,7 @@ CONTENTS: Final = (
         "About",
         (
             *("ARCHITECTURE", "docs/faults", "docs/benchmarks", "docs/decisions/README", "docs/decisions/*"),
-            *("CHANGELOG", "CONTRIBUTING", "docs/tests", "docs/README"),
+            *("CHANGELOG", "CONTRIBUTING", "SECURITY", "docs/tests", "docs/README"),
         ),
     ),
 )
