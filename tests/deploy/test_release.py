@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -81,6 +82,24 @@ def test_nothing_is_published_before_the_notes_and_all_checks() -> None:
     for name, job in release.items():
         if any(right == "write" for right in job["permissions"].values()):
             assert {"notes", "ci"} <= before(name), name
+
+
+@pytest.mark.parametrize(
+    ("tag", "tags"),
+    [("v0.2.10", ["0.2.10", "0.2"]), ("v1.0.0", ["1.0.0", "1.0"]), ("v0.2.0rc1", ["0.2.0rc1"])],
+)
+def test_an_image_is_tagged_with_its_version_and_with_that_of_its_series(
+    tmp_path: Path, tag: str, tags: list[str]
+) -> None:
+    (step,) = [one for one in jobs("release.yml")["image"]["steps"] if one.get("id") == "name"]
+    outputs = {
+        "GITHUB_REPOSITORY_OWNER": "Owner",
+        "GITHUB_REF_NAME": tag,
+        "GITHUB_OUTPUT": str(tmp_path / "out"),
+    }
+    subprocess.run(["bash", "-euc", step["run"]], env=outputs, check=True)
+    said = dict(line.split("=", 1) for line in (tmp_path / "out").read_text().splitlines())
+    assert said["tags"].split(",") == [f"ghcr.io/owner/playhead:{one}" for one in tags]
 
 
 @pytest.mark.parametrize("groups", [[], ["dev", "servers"], ["docs"], ["deploy"], ["build", "release"]])
