@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -42,7 +43,7 @@ class Installation:
         self.folder.mkdir()
         self.bin = folder / "venv" / "bin"
         build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-        built = run(build, ROOT)
+        built = run(build, ROOT, GITHUB_REPOSITORY="Owner/playhead")
         assert built.returncode == 0, built.stderr
         [wheel] = folder.glob("*.whl")
         venv.create(folder / "venv", with_pip=False)
@@ -67,6 +68,14 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 def test_the_program_is_that_of_the_wheel(installation: Installation):
     found = installation(f"{installation.bin}/python -c 'import playhead; print(playhead.__file__)'")
     assert found.stdout.startswith(str(installation.bin.parent)), found.stdout + found.stderr
+
+
+def test_the_metadata_has_the_addresses_of_the_project_and_the_software_that_it_contains(
+    installation: Installation,
+):
+    (about,) = installation.bin.parent.glob("lib/*/site-packages/playhead-*.dist-info")
+    assert "Project-URL: Source, https://github.com/Owner/playhead" in (about / "METADATA").read_text("utf-8")
+    assert json.loads((about / "sboms/sbom.cdx.json").read_text("utf-8"))["bomFormat"] == "CycloneDX"
 
 
 def test_a_new_user_is_told_where_to_start(installation: Installation, tmp_path: Path):
