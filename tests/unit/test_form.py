@@ -79,6 +79,14 @@ def test_a_value_is_decoded_unchanged(form, value):
     assert json.dumps(found, default=plain) == text
 
 
+@pytest.mark.parametrize(("form", "value"), VALUES, ids=[type(value).__name__ for _, value in VALUES])
+def test_a_response_of_a_later_release_may_have_more_fields(form, value):
+    later = json.loads(json.dumps(value, default=plain))
+    for one in later if isinstance(later, list) else [later]:
+        one["new"] = {"of a": ["later", "release"]}
+    assert read(form, later) == value
+
+
 def test_an_unknown_field_is_ignored_and_a_missing_field_has_its_default():
     assert read(model.Problem, {"code": "a", "message": "b", "new": 1}) == model.Problem("a", "b")
     assert read(model.Counts, {"total": 3}) == model.Counts(total=3)
