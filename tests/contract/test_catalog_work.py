@@ -815,6 +815,37 @@ async def test_a_release_does_not_restore_spent_attempts(catalog: Catalog, lab: 
     assert (claim.attempt, claim.spent) == (3, 2)
 
 
+async def test_a_released_attempt_without_a_delay_keeps_its_dispatch(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    claims = [await lab.claim(identity) for identity in run.ids]
+    await catalog.finish("w1", [Released(one.correlation_id, one.attempt, None) for one in claims])
+
+    assert await catalog.due("w1", limit=10) == []
+    assert await catalog.waiting_queues() == ["docs.convert"], "if the broker loses the dispatch"
+    again = await lab.claim(run.ids[0], "w2")
+    assert (again.attempt, again.spent) == (2, 1)
+    lost = await catalog.redeliver_lost("w1", "docs.convert", limit=10)
+    assert [one.message_id for one in lost] == [f"{run.ids[1]}.1"]
+
+
+async def test_an_attempt_without_a_call_is_not_an_attempt_for_people(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    (identity,) = run.ids
+    for called in (False, True, False):
+        claim = await lab.claim(identity)
+        await catalog.finish("w1", [Released(identity, claim.attempt, None, called=called)])
+    await catalog.claim("w1", [identity])
+    claim = await lab.claim(identity)  # the answer to the claim before was lost
+    assert (claim.attempt, claim.spent) == (5, 1)
+    assert (await lab.row(identity)).attempts == 2
+
+    await lab.fail(claim)
+
+    letter = await catalog.dead_letter(identity)
+    assert letter is not None
+    assert letter.attempts == 2
+
+
 # -- marking ---------------------------------------------------------------------------------------
 
 

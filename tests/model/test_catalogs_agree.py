@@ -570,7 +570,7 @@ class Catalogs(RuleBasedStateMachine):
         needs=lambda self: bool(self.claims),
         publisher=WORKERS,
         results=st.lists(
-            st.sampled_from(["done", "done", "dead", "retry", "dead", "back"]), min_size=1, max_size=3
+            st.sampled_from(["done", "done", "dead", "retry", "dead", "back", "held"]), min_size=1, max_size=3
         ),
     )
     def finish(self, data: st.DataObject, publisher: str, results: list[str]) -> None:
@@ -585,6 +585,8 @@ class Catalogs(RuleBasedStateMachine):
                 return Done(*token, keys, skip=None if keys else Skip("no_output", "no output"), ran=ran)
             if how == "back":
                 return Released(*token, 1.0)
+            if how == "held":
+                return Released(*token, None, called=True)
             delay = None if how == "dead" else 2.0
             return Failed(*token, "adapter_error", "it broke", "Traceback", delay, ran)
 

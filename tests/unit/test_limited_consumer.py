@@ -7,16 +7,22 @@ import threading
 import time
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from playhead import Item
+from playhead import Item, RateLimited
 from playhead.model import RateLimit
 from playhead.ports.broker import Delivery
+from playhead.ports.catalog.work import Claim
+from playhead.work.attempt import PauseRequest
 from playhead.work.deliveries import State
+from playhead.work.dispatch import RouteRuntime
+from playhead.work.routelimits import RouteLimits
 from tests.attempts import OneConsumer, ended
 from tests.broker_memory import MemoryBroker
-from tests.waiting import until
+from tests.lab import MemoryDeployment
+from tests.waiting import SECONDS, until
 
 
 class Counted(MemoryBroker):
@@ -125,6 +131,79 @@ async def test_a_pause_claims_nothing_and_its_end_claims_again():
     await ended(consumer)
 
     assert min(world.begun) - began >= 0.9
+
+
+class Rejecting(Limited):
+    """The first calls for each message are rejected. Each rejection pauses the route, as a worker does."""
+
+    def __init__(self, rejections: int, *, after: float = 0.02, **route: Any) -> None:
+        super().__init__(**route)
+        self.rejections, self.after = rejections, after
+        self.paths: list[str] = []
+        self.finished_count = 0
+        self.claims = 0
+
+    async def runtime(self, claim: Claim) -> RouteRuntime:
+        self.claims += 1
+        return await super().runtime(claim)
+
+    def step(self, item: Item) -> str:
+        self.paths.append(item.path)
+        if self.paths.count(item.path) <= self.rejections:
+            raise RateLimited("too many", after=self.after)
+        return item.text
+
+    async def pause(self, request: PauseRequest) -> None:
+        self.running.pause(request.seconds)
+
+    def finished(self, count: int) -> None:
+        self.finished_count += count
+
+    async def process(self, *paths: str) -> list[UUID]:
+        run = await self.started(*paths)
+        self.running = self.consumer()
+
+        async def states() -> set[str]:
+            return {await self.lab.state(identity) for identity in run.ids}
+
+        while await states() != {"completed"}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        self.running.stop(departing=True)
+        await ended(self.running)
+        return run.ids
+
+
+@pytest.mark.parametrize("limit", [None, RateLimit(calls=100_000, seconds=1, key="k")])
+async def test_rejected_calls_are_made_again_without_a_new_dispatch(limit: RateLimit | None):
+    world = Rejecting(3, rate_limit=limit)
+    ids = await asyncio.wait_for(world.process(*PATHS), SECONDS)
+
+    assert len(world.paths) == 4 * len(PATHS)
+    assert [(await world.lab.row(identity)).attempts for identity in ids] == [4] * len(PATHS)
+    assert await world.catalog.due("w2", limit=100) == []
+    assert await world.broker.depth("docs.convert") == (0, 0)
+    assert world.finished_count == len(world.paths), "messages that were claimed without a call do not count"
+
+
+async def test_after_a_rejected_call_only_those_messages_are_claimed_that_can_start():
+    world = Rejecting(1)
+    paths = [f"{n}.md" for n in range(60)]
+    ids = await asyncio.wait_for(world.process(*paths), SECONDS)
+
+    assert len(world.paths) == 2 * len(ids)
+    assert world.claims <= len(world.paths) + len(ids), "with each rejected call, one more is withdrawn"
+
+
+async def test_a_pause_that_follows_another_one_at_once_is_a_new_one():
+    world = MemoryDeployment()
+    limits = RouteLimits(world.catalog, world.clock)
+    assert limits.pause(0.05)
+    assert not limits.pause(0.1), "the same one, read at another time"
+    world.clock.advance(0.06)
+    assert limits.pause_left == 0
+
+    assert limits.pause(0.04)
+    assert limits.pause_left == pytest.approx(0.04)
 
 
 async def test_a_consumer_that_stops_returns_messages_that_wait_for_their_turn():

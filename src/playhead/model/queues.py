@@ -38,8 +38,8 @@ class DeadLetter:
         route: route that processed it.
         queue: inbound queue of the route.
         input_key: key of its input object.
-        attempts: number of attempts that were started, including those that do not count towards
-            `max_attempts`.
+        attempts: number of attempts, including those that do not count towards `max_attempts`, but not those
+            that were released before a step was called.
         error_code: stable code of the error: `adapter_error`, `rejected`, …
         error: description; the adapter's own text if the adapter raised an exception.
         failed_at: time at which it became a dead letter; RFC 3339 in UTC.

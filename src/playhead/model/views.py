@@ -286,8 +286,8 @@ class Lineage:
         status: `pending`, `running` and `retry` (a retry is due later) are open; `dead` is a dead letter;
             `skipped` has no output; `taken_over` has the result of an earlier execution; `uncertain` may have
             been sent to another program before it was cancelled.
-        attempts: number of attempts that were started, including those that do not count towards
-            `max_attempts`; a resend does not reset it.
+        attempts: number of attempts, including those that do not count towards `max_attempts`, but not those
+            that were released before a step was called; a resend does not reset it.
         adapters: adapters of the route with the code that ran in its last attempt that ended; empty before,
             and if no code ran.
         input_key: key of its input object.

@@ -39,8 +39,8 @@ class WhyExample:
         correlation_id: id of the message.
         input_key: key of its input object.
         output_keys: keys of up to three of its outputs.
-        attempts: number of attempts that were started, including those that do not count towards
-            `max_attempts`.
+        attempts: number of attempts, including those that do not count towards `max_attempts`, but not those
+            that were released before a step was called.
         error: the last error, shortened to 500 characters; None without an error.
         retry_at: when the next attempt is due; RFC 3339 in UTC; None unless the outcome is `retry`.
     """

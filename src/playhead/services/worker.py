@@ -57,7 +57,7 @@ class WorkerService:
         processing: the messages that this process works on.
         hung: the adapter that hangs in half of a route's slots, or that blocks the event loop of a route;
             None as long as none does.
-        completed: how many attempts have ended.
+        completed: how many attempts were made.
     """
 
     def __init__(
@@ -312,7 +312,7 @@ class WorkerService:
                 consumer.wake()
 
     def finished(self, count: int) -> None:
-        """Count attempts that have ended."""
+        """Count attempts that were made."""
         self.completed += count
 
     async def pause(self, request: PauseRequest) -> None:

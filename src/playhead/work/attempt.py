@@ -97,6 +97,11 @@ class AttemptOutcome:
     is_reported: bool = False
 
     @property
+    def is_made(self) -> bool:
+        """Whether this is an attempt for people: one that was released before a step was called is not."""
+        return not isinstance(self.result, Released) or self.result.called
+
+    @property
     def claim(self) -> Claim:
         return self.message.claim
 
@@ -105,8 +110,8 @@ class AttemptOutcome:
         return self.message.held
 
 
-def released(message: ClaimedMessage, delay: float, *, is_reported: bool = False) -> AttemptOutcome:
-    """The outcome of an attempt that is not made: it does not count, and is due again in `delay` seconds."""
+def released(message: ClaimedMessage, delay: float | None, *, is_reported: bool = False) -> AttemptOutcome:
+    """The outcome of an attempt that is not made. It does not count. `delay` is that of `Released`."""
     claim = message.claim
     result = Released(claim.correlation_id, claim.attempt, delay)
     return AttemptOutcome(message, result=result, is_reported=is_reported)

@@ -7,6 +7,8 @@ The order of steps, and why each is right if the process is killed (`kill -9`) a
 2. *Publish the children and mark them*, then *ack*. A crash in between leaves unpublished rows. They are
    published when the delivery comes again, or by the reconciler when their publisher is dead. Children that
    the broker does not take are first left to the reconciler, and then the delivery is acked.
+   An attempt that was released for a short time has no children, and its delivery is not acked: it is held
+   for the next claim. A crash leaves a row that waits for a claim, and the broker delivers it again.
 3. *Check whether the execution has ended*, after the commit that closed a row. While this process works on
    another message of the execution, that message has an open row, and the check follows its own commit. The
    reconciler checks too.
@@ -79,7 +81,8 @@ class Completion:
         """End attempts in one transaction, publish their children, and ack their deliveries.
 
         Args:
-            batch: the attempts; their deliveries are `ENDED`, and are `SETTLED` afterwards.
+            batch: the attempts; their deliveries are `ENDED`, and are `SETTLED` afterwards. Those of attempts
+                that were released without a delay are also held for another claim.
             stored: what `Binder.store` returned for them.
 
         Raises `Unavailable`: end the same batch again. Each step may be repeated, including one that took
@@ -93,9 +96,20 @@ class Completion:
         # A repeated batch was reported and released the first time. Its messages may be processed here
         # again by now, because of newer dispatches.
         ended_now = {one for one in batch if one.held.state is State.ENDED}
+        held_again = {
+            outcome
+            for (outcome, result), answer in zip(stored, finished, strict=True)
+            if isinstance(result, Released)
+            and result.delay is None
+            # Without an answer, the row may wait for a claim or not: the claim finds out.
+            and (outcome in repeated if answer is None else not answer.cancelled)
+        }
         for outcome in ended_now:
             del self._processing[outcome.claim.correlation_id]
-            self._deliveries.move(outcome.held, State.TO_ACK)
+            if outcome in held_again:
+                self._deliveries.hold_again(outcome.held)
+            else:
+                self._deliveries.move(outcome.held, State.TO_ACK)
         faults.reach("worker.committed", len(stored))
         children: list[Dispatch] = []
         recorded: list[tuple[AttemptOutcome, Result]] = []
@@ -111,15 +125,15 @@ class Completion:
             else:
                 recorded.append((outcome, result))
         report_outcomes(recorded, self._env.counters)
+        to_ack = [one.held for one in batch if one.held.state is State.TO_ACK]
         if await self._children.publish(children):
             faults.reach("worker.marked", len(stored))
-            await self._broker.ack([one.held.delivery for one in batch])
+            await self._broker.ack([held.delivery for held in to_ack])
             faults.reach("worker.acked", len(batch))
             await ending.end_executions(self._catalog, self._may_have_ended(batch))
             faults.reach("worker.checked", len(batch))
         # Otherwise the process stops while the broker is unavailable: the next worker publishes the children.
-        done = [one.held for one in batch if one.held.state is State.TO_ACK]
-        self._deliveries.move_all(done, State.SETTLED)
+        self._deliveries.move_all(to_ack, State.SETTLED)
 
     def _may_have_ended(self, batch: Sequence[AttemptOutcome]) -> list[UUID]:
         """Return the executions of these attempts of which this process holds no further message."""

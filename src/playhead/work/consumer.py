@@ -37,7 +37,7 @@ from playhead.work.children import Children
 from playhead.work.completion import MOST_ATTEMPTS, Completion, batches
 from playhead.work.deliveries import Deliveries, HeldDelivery, State
 from playhead.work.dispatch import Dispatcher, RouteRuntime, new_slots
-from playhead.work.failures import longest_pauses, not_run
+from playhead.work.failures import delay_after, longest_pauses, not_run
 from playhead.work.host import Host
 from playhead.work.intake import AttemptCatalog, Intake
 from playhead.work.readiness import Readiness
@@ -215,7 +215,7 @@ class Consumer:
         elif self.deliveries.has(State.RECEIVED):  # the answer to their claim was lost
             await self._take(self.deliveries.in_state(State.RECEIVED))
         elif pause := self._limits.pause_left:
-            await self._recorder.release(self._dispatcher.withdraw(), delay=pause)
+            await self._hold_back()
             await self._wait(pause)
         elif may_suspect and (self.route.rate_limit is None or await self._admit(1)):
             await self._take_suspect()
@@ -233,7 +233,7 @@ class Consumer:
             wait=0 if has_suspects or paced else _RECEIVE_WAIT_SECONDS,
         ):
             received = self.deliveries.receive(deliveries)
-            if self.route.is_limited or self._limits.pause_left:
+            if self.route.is_limited or self._limits.was_paused:
                 self.deliveries.move_all(received, State.LIMITED)
             else:
                 await self._take(received)
@@ -326,6 +326,11 @@ class Consumer:
         await self._recorder.end(skipped)
         await self._leave_to_others(left)
 
+    async def _hold_back(self) -> None:
+        """Release the messages that wait for a slot, because no call may begin now."""
+        delay = delay_after(self._limits.pause_left)
+        await self._recorder.release(self._dispatcher.withdraw(), delay=delay, is_reported=True)
+
     async def _leave_to_others(self, messages: Sequence[ClaimedMessage]) -> None:
         """Release messages whose steps cannot run in this process, and pause if any could not."""
         await self._recorder.release(messages, delay=UNAVAILABLE_DELAY_SECONDS, is_reported=True)
@@ -374,7 +379,7 @@ class Consumer:
             for request in longest_pauses(ended):
                 await self._host.pause(request)
             if any(one.pause for one in ended):  # the slots withhold the messages that wait
-                await self._recorder.release(self._dispatcher.withdraw(), delay=self._limits.pause_left)
+                await self._hold_back()
             for batch in batches(ended):
                 await self._recorder.end(batch)
 

@@ -6,7 +6,8 @@
      │  └────> DEFERRED or LIMITED ──> RECEIVED
      └───────> SUSPECTED ──> RECEIVED
 
-A delivery may also be settled without an acknowledgement; then the broker redelivers it.
+A delivery may also be settled without an acknowledgement; then the broker redelivers it. If its attempt was
+released for a short time, it is held instead: as a new `HeldDelivery`, which begins as LIMITED.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
     # A claimed row belongs to this process until its attempt has ended: nothing claimed is just left.
     State.CLAIMED: frozenset({State.RUNNING, State.ENDED}),
     State.RUNNING: frozenset({State.ENDED}),
-    # Settled from here only when the process departs while the catalog is unavailable.
+    # Settled from here when the process departs while the catalog is unavailable, or to be held again.
     State.ENDED: frozenset({State.TO_ACK, State.SETTLED}),
     State.TO_ACK: frozenset({State.SETTLED}),
     State.SETTLED: frozenset(),
@@ -106,6 +107,12 @@ class Deliveries:
         received = [HeldDelivery(delivery) for delivery in deliveries]
         self._by_state[State.RECEIVED].update(dict.fromkeys(received))
         return received
+
+    def hold_again(self, held: HeldDelivery) -> None:
+        """Settle a delivery, and hold what the broker handed out for another claim."""
+        self.move(held, State.SETTLED)
+        again = HeldDelivery(held.delivery, State.LIMITED, held.since)
+        self._by_state[State.LIMITED][again] = None
 
     def in_state(self, state: State) -> Collection[HeldDelivery]:
         """The deliveries that are in a state; a copy."""

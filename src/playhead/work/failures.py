@@ -16,6 +16,8 @@ from playhead.work.backoff import UNAVAILABLE_DELAY_SECONDS
 
 _LONGEST_PAUSE = 3_600.0
 """Seconds. Then one call is tried, so that a service that asks for too long a pause needs no operator."""
+_LONGEST_HOLD = 2.0
+"""Seconds of a pause. Deliveries are held that long, because a new dispatch takes up to a second."""
 _LONGEST_REASON = 500
 _NO_PAUSE = PauseRequest("", 0.0, "")
 _LONGEST_ERROR = 8_000
@@ -32,6 +34,11 @@ def pause_of(
     seconds = route.errors.retry_delay_seconds if error.after is None else error.after
     reason = _storable(mask(text_of(error)), _LONGEST_REASON) or "the service rejected a call"
     return PauseRequest(error.key or route.pause_key(claim.config), min(seconds, _LONGEST_PAUSE), reason)
+
+
+def delay_after(pause_seconds: float) -> float | None:
+    """Return the delay of an attempt that a pause releases; None: its delivery is held (`Released`)."""
+    return None if pause_seconds < _LONGEST_HOLD else pause_seconds
 
 
 def not_run(error: UnknownAdapter | Unavailable, mask: Callable[[str], str] = str) -> NotRun:
@@ -67,7 +74,7 @@ def failure(
     if isinstance(error, UnknownAdapter | Unavailable):  # an isolated step has no process
         return Released(claim.correlation_id, claim.attempt, UNAVAILABLE_DELAY_SECONDS)
     if pause := pause_of(claim, route, error, mask):
-        return Released(claim.correlation_id, claim.attempt, pause.seconds)
+        return Released(claim.correlation_id, claim.attempt, delay_after(pause.seconds), called=True)
 
     def failed(code: str, text: str, *, trace: bool, delay: float | None) -> Failed:
         if claim.spent >= route.errors.max_attempts:

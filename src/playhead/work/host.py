@@ -35,7 +35,7 @@ class Host(Protocol):
         ...
 
     def finished(self, count: int) -> None:
-        """Count attempts that have ended."""
+        """Count attempts that were made."""
         ...
 
     async def pause(self, request: PauseRequest) -> None:

@@ -21,7 +21,7 @@ class Recorder:
     Args:
         deliveries: those of the consumer; recording moves them.
         withdraw: returns the messages that wait for a slot; they will not start.
-        ended: called with the number of attempts after each batch.
+        ended: called after each batch, with the number of attempts that were made.
         unblocked: called when the store accepts outputs again.
 
     Attributes:
@@ -49,7 +49,7 @@ class Recorder:
         self.is_blocked = False
 
     async def release(
-        self, messages: Sequence[ClaimedMessage], *, delay: float, is_reported: bool = False
+        self, messages: Sequence[ClaimedMessage], *, delay: float | None, is_reported: bool = False
     ) -> None:
         """End attempts without an outcome, so that their messages are claimed again."""
         await self.end([released(message, delay, is_reported=is_reported) for message in messages])
@@ -96,7 +96,7 @@ class Recorder:
                     if one.held.state is not State.SETTLED:
                         self._deliveries.move(one.held, State.SETTLED)
                 break
-        self._ended(len(batch))
+        self._ended(sum(one.is_made for one in batch))
 
     async def _block(self) -> None:
         """Pause receiving and starting until the store accepts outputs again."""

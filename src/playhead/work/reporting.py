@@ -145,7 +145,8 @@ def _count(outcome: AttemptOutcome, result: Result, counters: Counters) -> None:
         # The two times come from two machines: a clock that is behind must not make the age negative.
         route.age_seconds.add(max(ids.now() - ids.created_at(claim.correlation_id), 0.0))
     elif isinstance(result, Released):
-        route.released += 1
+        if outcome.is_made or result.delay is not None:  # else it only waited for the end of a pause
+            route.released += 1
         if outcome.pause:
             route.rate_limited += 1
     elif result.delay is None:

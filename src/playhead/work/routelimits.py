@@ -1,4 +1,4 @@
-"""When a consumer may claim messages of a route that is paused, or that has a limit that all workers share.
+"""When a consumer may claim messages of a route that has a limit, or whose calls were rejected lately.
 
 Such messages are received from the broker, but not claimed. So a message that waits for its turn uses up no
 attempt if its worker dies, and the worker can leave it at once when it stops.
@@ -16,6 +16,9 @@ from playhead.ports.catalog.limits import Limits, Pause
 
 _FULL_SECONDS: Final = 0.2
 """Time until a message is claimed again after as many messages of its queue ran as may run."""
+
+_CAUTIOUS_SECONDS: Final = 60.0
+"""How long after a pause only those messages are claimed that can start at once: another pause may follow."""
 
 _SAME_SECONDS: Final = 0.1
 """Two ends of a pause that differ by less are the same one, read at different times."""
@@ -60,18 +63,24 @@ class RouteLimits:
         self._limit: RateLimit | None = None
         self._begins: deque[float] = deque()  # when the reserved calls may begin
         self._ask_at = 0.0
-        self._paused_until = 0.0
+        self._paused_until: float | None = None
 
     @property
     def pause_left(self) -> float:
         """Seconds until the pause of the route ends; 0 without a pause."""
-        return max(self._paused_until - self._clock(), 0.0)
+        return 0.0 if self._paused_until is None else max(self._paused_until - self._clock(), 0.0)
+
+    @property
+    def was_paused(self) -> bool:
+        """Whether the route is paused, or was a short time ago."""
+        return self._paused_until is not None and self._clock() < self._paused_until + _CAUTIOUS_SECONDS
 
     def pause(self, seconds: float) -> bool:
         """Claim nothing for this time. Return False if the route is already paused for that long."""
-        until = self._clock() + seconds
-        if until <= self._paused_until + _SAME_SECONDS:
+        left = self.pause_left
+        if left and seconds <= left + _SAME_SECONDS:
             return False
+        until = self._clock() + seconds
         self._paused_until = until
         while self._begins and self._begins[0] < until:  # the others are still reserved
             self._begins.popleft()

@@ -207,7 +207,9 @@ class WorkPart(BindPart, ReportsPart):
         ends = []
         lanes = await self._learn(db, {row.lane for _, row in not_done})
         for result, row in not_done:
-            state = DEAD if result.delay is None else RETRY
+            released = isinstance(result, Released)
+            held = released and result.delay is None
+            state = DEAD if result.delay is None and not released else RETRY
             if row.status != "running":
                 state = CANCELLED
             error: tuple[str | int | None, ...] = (None, None, None, None, None)
@@ -219,8 +221,12 @@ class WorkPart(BindPart, ReportsPart):
                     failed = result.code, result.error, result.traceback
                     group = group_of(lane.config, lane.route, *failed)
                 error = (*texts, result.ran, group)
-            ends.append((row.n, state, isinstance(result, Released), result.delay, *error))
-        names = ("rows", "states", "released", "delays", "codes", "errors", "tracebacks", "ran", "groups")
+            called = result.called if isinstance(result, Released) else True
+            ends.append((row.n, state, released, called, held, result.delay or 0.0, *error))
+        names = (
+            *("rows", "states", "released", "called", "held", "delays"),
+            *("codes", "errors", "tracebacks", "ran", "groups"),
+        )
         columns = dict(zip(names, map(list, zip(*ends, strict=True)), strict=True))
         await db.run(SQL.end_failed, **columns)
         if dead := [end[0] for end in ends if end[1] == DEAD]:

@@ -243,6 +243,7 @@ CREATE TABLE messages (
   bulk       boolean,                 -- level in its queue; NULL: the job's
   attempt    integer NOT NULL DEFAULT 0,
   uncounted_attempts   integer NOT NULL DEFAULT 0,   -- attempts that do not count towards max_attempts
+  uncalled_attempts    integer NOT NULL DEFAULT 0,   -- attempts that ended before a step was called
   consecutive_crashes  integer NOT NULL DEFAULT 0,   -- latest attempts, in a row, in which the worker died
   generation integer NOT NULL DEFAULT 0,
   object_key text COLLATE "C" NOT NULL,

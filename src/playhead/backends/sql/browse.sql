@@ -90,7 +90,7 @@ WHERE e.id = :execution::uuid AND substr(uuid_send(m.id), 15) = :tail::bytea
 
 -- fragment: lineage
 -- The columns that a `Lineage` is built from.
-SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, m.attempt, m.object_key, m.error_code, m.error,
+SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, {attempts}, m.object_key, m.error_code, m.error,
   m.started_at, m.ended_at, m.code, (SELECT o.pruned_at FROM outputs o WHERE o.key = m.object_key),
   {outputs_pruned_at}, (SELECT o.id FROM messages o WHERE o.n = m.original)
 FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent
@@ -134,7 +134,7 @@ SELECT message FROM outputs WHERE key = :key AND state = {STORED}
 
 -- fragment: dead_letter
 -- The columns that a `DeadLetter` is built from.
-SELECT m.n, m.id, e.id, m.lane, m.object_key, m.attempt, m.error_code, m.error, m.ended_at,
+SELECT m.n, m.id, e.id, m.lane, m.object_key, {attempts}, m.error_code, m.error, m.ended_at,
   m.failure_group, m.traceback
 FROM messages m JOIN executions e ON e.n = m.execution
 

@@ -6,6 +6,10 @@ SELECT m.id, m.generation, p.id, m.object_key, m.ordinal, m.execution, m.lane, e
   coalesce(m.bulk, (SELECT j.bulk FROM jobs j WHERE j.execution = m.execution), false), m.n
 FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent
 
+-- fragment: attempts
+-- The attempts of the message `m` in which a step was called, as people see them.
+m.attempt - m.uncalled_attempts
+
 -- fragment: execution
 -- The columns that an `Execution` is built from.
 SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, e.ended_at,

@@ -86,7 +86,7 @@ SELECT n FROM messages WHERE id = ANY(:ids::uuid[]) ORDER BY n
 
 -- name: descendants
 -- The columns that a `Descendant` is built from. The text of an error is shortened.
-SELECT m.n, m.id, e.id, m.lane, m.object_key, m.state, m.attempt, m.error_code, substr(m.error, 1, :length::int),
+SELECT m.n, m.id, e.id, m.lane, m.object_key, m.state, {attempts}, m.error_code, substr(m.error, 1, :length::int),
   m.not_before, {outputs_pruned_at}
 FROM messages m JOIN executions e ON e.n = m.execution WHERE m.n = ANY(:rows::bigint[])
 

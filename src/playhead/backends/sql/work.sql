@@ -30,7 +30,8 @@ UPDATE processes SET heartbeat_at = playhead_now() WHERE id = :worker AND heartb
 -- fragment: claimed
 -- A claim settles an uncertain row as published.
 UPDATE messages SET state = {RUNNING}, attempt = attempt + 1,
-  uncounted_attempts = uncounted_attempts + :uncounted, consecutive_crashes = :crashes, worker = :worker,
+  uncounted_attempts = uncounted_attempts + :uncounted, uncalled_attempts = uncalled_attempts + :uncounted,
+  consecutive_crashes = :crashes, worker = :worker,
   started_at = playhead_now(), not_before = NULL, published = {PUBLISHED}
 WHERE n = ANY(:rows::bigint[])
 
@@ -123,22 +124,24 @@ SELECT j.execution, j.effects FROM executions e JOIN jobs j ON j.execution = e.n
 WHERE e.id = :execution::uuid FOR NO KEY UPDATE OF j
 
 -- name: end_failed
--- End attempts that failed or were released. A released attempt keeps the error of the attempt before.
-WITH r (n, state, released, delay, code, error, traceback, ran, failure_group) AS (
-  SELECT * FROM unnest(:rows::bigint[], :states::smallint[], :released::boolean[], :delays::float8[],
-    :codes::text[], :errors::text[], :tracebacks::text[], :ran::bigint[], :groups::bigint[])
+-- End attempts that failed or were released. A released attempt keeps the error of the attempt before. `held` rows keep
+-- their dispatch, because it is not acked.
+WITH r (n, state, released, called, held, delay, code, error, traceback, ran, failure_group) AS (
+  SELECT * FROM unnest(:rows::bigint[], :states::smallint[], :released::boolean[], :called::boolean[],
+    :held::boolean[], :delays::float8[], :codes::text[], :errors::text[], :tracebacks::text[], :ran::bigint[], :groups::bigint[])
 )
 UPDATE messages AS m SET state = r.state, worker = NULL, consecutive_crashes = 0, failure_group = r.failure_group,
   uncounted_attempts = m.uncounted_attempts + r.released::int,
+  uncalled_attempts = m.uncalled_attempts + (NOT r.called)::int,
   error_code = CASE WHEN r.released THEN m.error_code ELSE r.code END,
   code = CASE WHEN r.released THEN m.code ELSE r.ran END,
   error = CASE WHEN r.released THEN m.error ELSE r.error END,
   traceback = CASE WHEN r.released THEN m.traceback ELSE r.traceback END,
   ended_at = CASE WHEN r.state = {RETRY} THEN m.ended_at ELSE playhead_now() END,
   not_before = CASE WHEN r.state = {RETRY} THEN playhead_now() + r.delay ELSE m.not_before END,
-  published = CASE WHEN r.state = {RETRY} THEN {UNPUBLISHED} ELSE m.published END,
+  published = CASE WHEN r.state = {RETRY} AND NOT r.held THEN {UNPUBLISHED} ELSE m.published END,
   publisher = CASE WHEN r.state = {RETRY} THEN NULL ELSE m.publisher END,
-  generation = m.generation + (r.state = {RETRY})::int
+  generation = m.generation + (r.state = {RETRY} AND NOT r.held)::int
 FROM r WHERE m.n = r.n
 
 -- name: done_before

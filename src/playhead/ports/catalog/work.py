@@ -189,12 +189,18 @@ class Failed:
 class Released:
     """The adapter could not run, or its result could not be stored, for a reason outside the adapter.
 
-    The message is due again in `delay` seconds, and the attempt does not count.
+    The attempt does not count.
+
+    Attributes:
+        delay: seconds until the message is due again, with a new dispatch. None: it is due now and waits for
+            a claim, as before this attempt. Its dispatch is not acked, so the broker still has it.
+        called: whether a step was called. An attempt without a call is not one of the message's `attempts`.
     """
 
     correlation_id: UUID
     attempt: int
-    delay: float
+    delay: float | None
+    called: bool = False
 
 
 Result = Done | Failed | Released
@@ -264,8 +270,9 @@ class Work(Protocol):
         as `skipped`, without a dispatch.
 
         `Failed`: the row becomes `retry` (unpublished, generation + 1) or `dead` (its outputs superseded).
-        Both record what `ran`. `Released`: the row becomes `retry`, and the attempt does not count. In a
-        cancelled execution both become `cancelled`.
+        Both record what `ran`. `Released`: the row becomes `retry`, and the attempt does not count. It has no
+        new dispatch, and stays published, if its `delay` is None. In a cancelled execution both become
+        `cancelled`.
 
         If an earlier call ended the attempt as `Done` and its answer was lost, the answer holds the children
         that are not published yet.
