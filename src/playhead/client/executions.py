@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, get_args
+from typing import get_args
 from uuid import UUID
 
 from playhead.client.connection import Connection, Name, warn
@@ -27,8 +27,6 @@ from playhead.model import (
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.prune import PruneFilter
 from playhead.times import fixed_times
-
-_LOOK_SECONDS: Final = 0.2
 
 
 class ExecutionMethods(Connection):
@@ -146,11 +144,9 @@ class ExecutionMethods(Connection):
         last: Execution | None = None
         try:
             async with asyncio.timeout(timeout):
-                while True:
-                    last = await self._services.executions.get(identity)
-                    if last.status != "running":
-                        return last
-                    await asyncio.sleep(_LOOK_SECONDS)
+                async for state in (await self._services.watch.execution(identity)).states():
+                    last = state
+                return await self._services.executions.get(identity)
         except TimeoutError:
             done = f"{last.counts.total - last.counts.pending:,} of {last.counts.total:,}" if last else "no"
             raise TimeoutError(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import gc
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from typing import Final
 from uuid import UUID
 
 from playhead.client.connection import Connection, Name, ReplayName, warn
 from playhead.ids import uuid7
 from playhead.model import (
     Canary,
-    Execution,
     OnReplay,
     Pace,
     Plan,
@@ -28,8 +25,6 @@ from playhead.model import (
 )
 from playhead.remote.services import RemoteServices
 from playhead.wording import worded
-
-_LOOK_SECONDS: Final = 0.5
 
 
 class ReplayMethods(Connection):
@@ -218,20 +213,22 @@ class ReplayMethods(Connection):
             replay: a batch id, the id of its execution, the last digits of one, `latest:replay`, or a
                 result of `replay`.
         """
-        executions, batch = self._services.executions, await self._batch(replay)
+        services, batch = self._services, await self._batch(replay)
         seen: Replay | None = None
-        made: Execution | None = None
-        while True:
-            found = await executions.replay(batch)
+        async for found in (await services.watch.replay(batch)).states():
             state = dataclasses.replace(found, rate=None, eta_seconds=None)
             if state != seen:
                 yield found
             seen = state
-            # Read after the execution, the numbers of the replay are final.
-            if made and made.status != "running" and found.status is not None:
-                return
-            await asyncio.sleep(_LOOK_SECONDS)
-            made = await executions.get(found.execution_id)
+        if seen is None:
+            return
+        # Publishing has ended. Read after the end of the execution, the numbers of the replay are final.
+        async for _ in (await services.watch.execution(seen.execution_id)).states():
+            found = await services.executions.replay(batch)
+            state = dataclasses.replace(found, rate=None, eta_seconds=None)
+            if state != seen:
+                yield found
+            seen = state
 
     async def pause(self, replay: ReplayName) -> Replay:
         """Suspend the publishing of a replay. Only messages that the result counts can start until `resume`.

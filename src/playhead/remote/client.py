@@ -10,7 +10,7 @@ import ipaddress
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from json import dumps
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
@@ -59,6 +59,14 @@ _NOT_SENT: Final = (
     *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout),
     *(httpx.ProxyError, httpx.UnsupportedProtocol),
 )
+
+
+class ServerEvent(NamedTuple):
+    """An event of a stream. `data` is JSON."""
+
+    id: str
+    name: str
+    data: str
 
 
 class Client:
@@ -129,6 +137,28 @@ class Client:
                 await answer.aclose()
 
         return answer.headers, chunks()
+
+    async def events(self, path: str, last: str | None) -> AsyncIterator[ServerEvent]:
+        """Yield the events of a stream after the one with the id `last`, until the connection ends."""
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+        answer = await self._send(self._http.build_request("GET", path, headers=headers), None)
+        try:
+            if not answer.is_success:
+                await self._read_body(answer, None)
+                self._refuse(answer, None)
+            fields: dict[str, str] = {}
+            async for line in answer.aiter_lines():
+                name, _, value = line.partition(": ")
+                if line:
+                    fields[name] = value
+                elif "data" in fields:
+                    yield ServerEvent(fields.get("id", ""), fields.get("event", ""), fields["data"])
+                if not line:
+                    fields = {}
+        except httpx.TransportError:
+            return
+        finally:
+            await answer.aclose()
 
     async def post(
         self,

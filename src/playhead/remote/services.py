@@ -27,6 +27,7 @@ from playhead.remote.reports import RemoteReports, RemoteWebhooks
 from playhead.remote.resolve import RemoteFind, RemoteIds
 from playhead.remote.runs import RemoteSubmit
 from playhead.remote.system import RemoteDoctor, RemoteSystem, RemoteWorkers
+from playhead.remote.watch import RemoteWatch
 from playhead.services.resolve import ResolveService
 
 
@@ -56,6 +57,7 @@ class RemoteServices:
     system: RemoteSystem
     workers: RemoteWorkers
     doctor: RemoteDoctor
+    watch: RemoteWatch
 
     @classmethod
     def of(cls, client: Client) -> Self:
@@ -83,4 +85,5 @@ class RemoteServices:
             system=RemoteSystem(client),
             workers=RemoteWorkers(client),
             doctor=RemoteDoctor(client),
+            watch=RemoteWatch(client),
         )

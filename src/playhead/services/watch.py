@@ -145,6 +145,13 @@ class Watch(Generic[T]):
             except NotFound:
                 return  # a watcher that reconnects gets the error
 
+    async def states(self) -> AsyncIterator[T]:
+        """Yield the current state and each change, and the final state once more. Raises `Unavailable`."""
+        async for event in self.tell(None):
+            if isinstance(event, Unavailable):
+                raise event
+            yield event.state
+
 
 class WatchService:
     """Watches executions and replays.
