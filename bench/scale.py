@@ -34,6 +34,7 @@ from playhead.envelope import Dispatch, Headers
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.services.reconcile import RUNNING_EACH_SECOND
 
 _ROUTES: Final = 20
 _QUEUE: Final = "scale.long"
@@ -160,11 +161,21 @@ def _messages(found: Iterable[Execution]) -> Iterator[Row]:
             yield (*row, ordinal, state, published, attempt, parent, ended, ended, *error)
 
 
+async def _waiting_queues(catalog: Catalog, _: Broker) -> None:
+    some, _after = await catalog.some_running(after=0, limit=RUNNING_EACH_SECOND)
+    await catalog.waiting_queues(some)
+
+
+async def _end_check(catalog: Catalog, _: Broker) -> None:
+    some, _after = await catalog.some_running(after=0, limit=RUNNING_EACH_SECOND)
+    await catalog.end_executions(some)
+
+
 def queries(size: Size) -> dict[str, Query]:
     large = 2 * size.small + 1
     return {
-        "each second: waiting queues": lambda c, b: c.waiting_queues(),
-        "each second: end check": lambda c, b: c.end_executions(),
+        "each second: waiting queues": _waiting_queues,
+        "each second: end check": _end_check,
         "each second: is a long queue empty": lambda c, b: b.is_empty(_QUEUE),
         "twice a second: subscriptions": lambda c, b: c.subscriptions(),
         "metrics: open by route": lambda c, b: c.open_by_route(),

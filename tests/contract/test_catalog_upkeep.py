@@ -421,6 +421,20 @@ async def test_a_queue_is_waiting_while_a_published_row_is_not_claimed(catalog: 
     assert await catalog.waiting_queues() == []
 
 
+async def test_running_executions_are_listed_in_turn(catalog: Catalog, lab: Lab):
+    first, ended, last = [await lab.started("a.md") for _ in range(3)]
+    await lab.work(ended.ids[0])
+    await catalog.end_executions([ended.execution])
+
+    some, after = await catalog.some_running(after=0, limit=1)
+    rest, again = await catalog.some_running(after=after, limit=10)
+
+    assert (some, rest, again) == ([first.execution], [last.execution], 0)
+    assert await catalog.waiting_queues([first.execution]) == ["docs.convert"]
+    assert await catalog.waiting_queues([ended.execution]) == []
+    assert await catalog.waiting_queues([]) == []
+
+
 async def test_the_waiting_queues_of_all_routes_and_executions_are_found(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md", "b.md")
     await catalog.mark_published(await lab.work(run.ids[0], lab.output("1.md")))

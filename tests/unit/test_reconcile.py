@@ -15,7 +15,7 @@ from playhead.ports.broker import CONFIRMED, Depth, PublishResult
 from playhead.services.reconcile import ReconcileService
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
-from tests.lab import Clock, Lab
+from tests.lab import LEASE, Clock, Lab, MemoryDeployment
 from tests.waiting import take, until
 
 
@@ -187,3 +187,33 @@ async def test_many_orphans_delay_neither_retries_nor_the_ends_of_executions():
     assert order.count("split") == 50
     assert order.index("convert") <= 12
     assert order.index("maintain") <= 12
+
+
+async def test_each_second_looks_at_some_of_the_running_executions_and_at_all_in_turn():
+    world = MemoryDeployment()
+    reconciler = ReconcileService(world.catalog, world.broker, Environment("w1"), lease=LEASE, executions=2)
+    runs = [await world.started() for _ in range(5)]
+    for run in runs:
+        await world.lab.work(run.ids[0])
+    ended = []
+    for _ in range(3):
+        await reconciler.cycle()
+        ended.append(5 - len(await world.catalog.open_executions()))
+
+    assert ended == [2, 4, 5]
+
+
+async def test_a_lost_dispatch_of_any_running_execution_is_found_in_turn():
+    world = MemoryDeployment()
+    reconciler = ReconcileService(world.catalog, world.broker, Environment("w1"), lease=LEASE, executions=1)
+    other = world.lab.config("other", world.lab.route("convert", queue="other.convert"))
+    await world.started()
+    await world.lab.started("b.md", config=other)  # published, and in no queue
+    await world.started()
+
+    await reconciler.cycle()
+    for _ in range(3):
+        assert await world.broker.receive("other.convert", 1) == []
+        await reconciler.find_lost()
+
+    assert len(await world.broker.receive("other.convert", 10)) == 1

@@ -24,6 +24,9 @@ _MOST_PAGES = 10
 """Pages that are published before everything else has its turn again: all together take a few seconds."""
 _MOST_ASKED = 50
 """Queues that are asked for their depth at once."""
+RUNNING_EACH_SECOND = 500
+"""Running executions that are looked at in each second. The process that closes the last row of an execution
+ends it. This only repeats what a dead process did not do, so a turn of all executions may take longer."""
 _LEASE = "reconciler"
 
 
@@ -46,6 +49,7 @@ class ReconcileService:
     Args:
         lease: seconds after which another process takes over if the lease is not renewed.
         page: how many rows are taken at once.
+        executions: how many running executions are looked at in each second.
 
     Attributes:
         failed_runs: how many runs it has failed because their processes died during the upload.
@@ -59,12 +63,15 @@ class ReconcileService:
         *,
         lease: float,
         page: int = _PAGE,
+        executions: int = RUNNING_EACH_SECOND,
     ) -> None:
         self._catalog = catalog
         self._broker = broker
         self._env = env
         self._lease = lease
         self._page = page
+        self._executions = executions
+        self._ended_up_to = self._searched_up_to = 0
         # This name belongs to no live process: what one cycle cannot publish, the next one takes again.
         self._publisher = f"{env.process}/reconciler"
         self._dispatching = asyncio.Lock()
@@ -106,7 +113,9 @@ class ReconcileService:
         unsealed = await self._catalog.fail_unsealed()
         self.failed_runs += len(unsealed)
         await ending.log_ended(self._catalog, unsealed)
-        await ending.end_executions(self._catalog)
+        some, after = await self._catalog.some_running(after=self._ended_up_to, limit=self._executions)
+        await ending.end_executions(self._catalog, some)
+        self._ended_up_to = after
         await self._catalog.fail_lost_plans()
         await self._catalog.maintain()
         if unavailable:
@@ -129,10 +138,16 @@ class ReconcileService:
         if not self._has_lease:
             self._empty.clear()
             return
-        queues = await self._catalog.waiting_queues()
-        empty, unavailable = await self._find_empty(queues)
-        lost, self._empty = sorted(empty & self._empty), empty
-        if lost and not self._dispatching.locked():  # else the next call finds them
+        after = self._searched_up_to
+        some, then = await self._catalog.some_running(after=after, limit=self._executions)
+        empty, unavailable = await self._find_empty(await self._catalog.waiting_queues(some))
+        lost = sorted(empty & self._empty)
+        is_busy = bool(lost) and self._dispatching.locked()  # then the next call finds them
+        # The same executions are looked at twice in a row if a queue of theirs is empty.
+        if not is_busy and (self._empty or not empty):
+            self._searched_up_to = then
+        self._empty = empty if self._searched_up_to == after else set()
+        if lost and not is_busy:
             async with self._dispatching:
                 await self._redeliver(lost)
         if unavailable:

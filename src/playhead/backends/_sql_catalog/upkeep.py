@@ -167,8 +167,13 @@ class UpkeepPart(ResendPart):
             return 0
         return await self._db.write(recall)
 
-    async def waiting_queues(self) -> list[str]:
-        rows = await self._db.read(lambda db: db.rows(SQL.waiting_queues, limit=1))
+    async def some_running(self, *, after: int, limit: int) -> tuple[list[UUID], int]:
+        rows = await self._db.read(lambda db: db.rows(SQL.some_running, after=after, limit=limit))
+        return [as_uuid(identity) for _, identity in rows], rows[-1][0] if len(rows) == limit else 0
+
+    async def waiting_queues(self, executions: Sequence[UUID] | None = None) -> list[str]:
+        among = None if executions is None else list(executions)
+        rows = await self._db.read(lambda db: db.rows(SQL.waiting_queues, limit=1, executions=among))
         return list(dict.fromkeys(queue for (queue,) in rows))
 
     async def redeliver_lost(self, owner: str, queue: str, *, limit: int) -> list[Dispatch]:

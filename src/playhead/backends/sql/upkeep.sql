@@ -176,6 +176,7 @@ WITH RECURSIVE waiting (execution, state, lane) AS (
     WHERE m.execution = e.n AND m.state = s.state ORDER BY m.lane LIMIT 1)
   FROM executions e CROSS JOIN (SELECT {PENDING} AS state UNION ALL SELECT {RETRY}) s
   WHERE NOT e.settled AND e.status = 'running'
+  AND e.id = ANY(:executions::uuid[]) -- if given
   UNION ALL
   SELECT w.execution, w.state, (SELECT m.lane FROM messages m /* INDEXED BY messages_by_state */
     WHERE m.execution = w.execution AND m.state = w.state AND m.lane > w.lane ORDER BY m.lane LIMIT 1)
@@ -201,15 +202,15 @@ SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = {RETRY} AND m.l
 -- Queues with a published row that no worker has claimed. The limit is 1.
 {waiting_lanes}
 SELECT l.queue FROM waiting_lanes w CROSS JOIN LATERAL (SELECT * FROM lanes WHERE id = w.lane LIMIT 1) l
-WHERE EXISTS (SELECT 1 FROM executions e WHERE e.config_version = l.config_version AND {processed}
-  AND (SELECT w.n FROM ({waiting_of_lane}) w LIMIT 1) IS NOT NULL)
+WHERE EXISTS (SELECT 1 FROM waiting x CROSS JOIN LATERAL (SELECT * FROM executions WHERE n = x.execution LIMIT 1) e
+  WHERE x.lane = l.id AND {processed} AND (SELECT w.n FROM ({waiting_of_lane}) w LIMIT 1) IS NOT NULL)
 ORDER BY l.id
 
 -- name: waiting_queues (sqlite)
 -- The same, by the index that SQLite has.
 {waiting_lanes}
 SELECT l.queue FROM waiting_lanes w JOIN lanes l ON l.id = w.lane
-WHERE EXISTS (SELECT 1 FROM executions e WHERE e.config_version = l.config_version AND {processed} AND (
+WHERE EXISTS (SELECT 1 FROM waiting x CROSS JOIN executions e ON e.n = x.execution WHERE x.lane = l.id AND {processed} AND (
   EXISTS (SELECT 1 FROM messages m INDEXED BY messages_by_state
     WHERE m.execution = e.n AND m.state = {PENDING} AND m.lane = l.id
       AND m.n < coalesce({first_unmarked}, 9223372036854775807) AND {dispatched})
@@ -267,6 +268,10 @@ SELECT n FROM messages WHERE n = ANY(:rows::bigint[]) AND state IN ({WAITING})
 -- A new generation makes a new message for the broker.
 UPDATE messages SET published = {UNPUBLISHED}, publisher = :owner, generation = generation + 1
 WHERE n = ANY(:rows::bigint[])
+
+-- name: some_running
+-- The next running executions, oldest first.
+SELECT e.n, e.id FROM executions e WHERE NOT e.settled AND e.status = 'running' AND e.n > :after ORDER BY e.n LIMIT :limit
 
 -- name: running_executions
 -- Oldest first.

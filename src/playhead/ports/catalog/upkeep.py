@@ -99,8 +99,19 @@ class Upkeep(Protocol):
         """
         ...
 
-    async def waiting_queues(self) -> list[str]:
+    async def some_running(self, *, after: int, limit: int) -> tuple[list[UUID], int]:
+        """Return up to `limit` running executions, oldest first, and the `after` of the next call.
+
+        Args:
+            after: 0: from the oldest one, and also what is returned with the newest ones.
+        """
+        ...
+
+    async def waiting_queues(self, executions: Sequence[UUID] | None = None) -> list[str]:
         """Return the queues in which a published row of a running execution waits for a claim.
+
+        Args:
+            executions: only rows of these; None: of all.
 
         External queues are left out. Rows of a job count once they are marked as published.
         """
