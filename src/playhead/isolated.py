@@ -73,9 +73,9 @@ def _step(settings: Settings, child: ChildStep, secrets: Secrets) -> ReadyStep |
 async def _serve(connection: Connection, step: ReadyStep) -> None:
     try:
         while True:
-            call: Call = connection.recv()
+            number, call = connection.recv()
             with _ended_with_parent(connection), _forks_ended():
-                reply = _pickled(step, await _answer(step, call))
+                reply = _pickled(step, number, await _answer(step, call))
             connection.send_bytes(reply)
     except (EOFError, OSError):
         return
@@ -112,11 +112,12 @@ def _ended_with_parent(connection: Connection) -> Iterator[None]:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
 
 
-def _pickled(step: ReadyStep, reply: Reply) -> bytes:
+def _pickled(step: ReadyStep, number: int, reply: Reply) -> bytes:
     try:
-        return pickle.dumps(reply)
+        return pickle.dumps((number, reply))
     except Exception as exc:
-        return pickle.dumps(sent(step.maker.bad(f"returned what cannot be sent to its worker: {exc}")))
+        bad = step.maker.bad(f"returned what cannot be sent to its worker: {exc}")
+        return pickle.dumps((number, sent(bad)))
 
 
 async def _answer(step: ReadyStep, call: Call) -> Reply:

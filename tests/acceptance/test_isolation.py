@@ -23,9 +23,11 @@ from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
 
 STEPS = """
-import os, re, signal, subprocess, time
+import gc, os, re, signal, subprocess, time
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from playhead.steps.outputs import Returned
 from playhead import Context, Item, Reject, Retry, adapter
 from pydantic import BaseModel
 
@@ -79,6 +81,12 @@ def fork(item: Item) -> str:
     with Path("pids").open("a") as pids:
         if os.fork() == 0:
             pids.write(f"{os.getpid()}\\n")
+    return item.text
+
+@adapter("forge", produces="text/plain")
+def forge(item: Item) -> str:
+    (connection,) = [one for one in gc.get_objects() if isinstance(one, Connection)]
+    connection.send((0, [Returned(("outputs of another item",), True)]))
     return item.text
 
 class Settings(BaseModel):
@@ -260,6 +268,14 @@ def test_a_process_that_a_step_forks_may_return_from_the_call_and_changes_no_out
     assert len(forked) == 9
     for pid in forked:
         until_gone(int(pid))
+
+
+def test_a_reply_to_another_call_is_not_taken(tmp_path: Path):
+    ph = shell(tmp_path, "a", "b", step="forge")
+    assert ph("run", "iso.yaml", "in")[0] == 1
+
+    errors = [letter["error"] for letter in dead(ph).values()]
+    assert ["replied to another call" in one for one in errors] == [True, True], errors
 
 
 def test_programs_that_a_step_starts_can_be_terminated(tmp_path: Path):

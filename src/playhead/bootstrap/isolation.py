@@ -39,6 +39,7 @@ class _Process:
 
     def __init__(self, settings: Settings, step: ChildStep) -> None:
         self._name = step.type
+        self._calls = 0
         try:
             ours, theirs = socket.socketpair()
             with ours, theirs:
@@ -78,19 +79,24 @@ class _Process:
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def call(self, call: Call, over: Callable[[], bool]) -> Reply | None:
+        self._calls += 1
         try:
-            self._connection.send(call)
+            self._connection.send((self._calls, call))
             while not self._connection.poll(_POLL_SECONDS):
                 if over():
                     return None
                 # A process that the child has forked may hold the connection open.
                 if not self.is_alive and not self._connection.poll():
                     raise EOFError
-            reply: Reply = self._connection.recv()
+            number, reply = self._connection.recv()
         except (EOFError, OSError) as exc:
             self.end()
             raise ChildEnded(self._how_it_ended()) from exc
-        return reply
+        if number != self._calls:  # a message must never get the outputs of another one
+            self.kill()
+            raise ChildEnded(f"the process of step {self._name!r} replied to another call")
+        found: Reply = reply
+        return found
 
     def begin_end(self) -> None:
         self._connection.close()
