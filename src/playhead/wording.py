@@ -86,14 +86,22 @@ def worded(plan: Plan) -> Plan:
     return replace(plan, warnings=[replace(one, text=warning_text(one)) for one in plan.warnings])
 
 
+STALLED: Final = "five processes in a row have died while they listed the objects; read their logs"
+
+
+def stop_reason(replay: Replay) -> str | None:
+    """Return why a replay is paused or stalled; None if it is not, or if a request has paused it."""
+    return STALLED if replay.state == "stalled" else replay.pause_reason
+
+
 def stopped_text(replay: Replay) -> str:
     """Return why publishing stopped early, and how it continues.
 
     Empty if it did not stop, or if a request has paused it.
     """
-    if replay.state == "paused" and replay.pause_reason is not None:
+    if reason := stop_reason(replay):
         resume = f"POST /api/v1/replays/{replay.replay_batch_id}/resume"
-        return f"paused: {replay.pause_reason}; {resume} continues with the rest"
+        return f"{replay.state}: {reason}; {resume} continues with the rest"
     if replay.state == "cancelled":
         uncertain = replay.objects_uncertain
         rest = f"; it leaves out the {uncertain:,} uncertain objects" if uncertain else ""

@@ -14,6 +14,7 @@ from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import LeasedJob, Listed
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Claim, Done, Failed, Finished, Released
+from playhead.wording import STALLED
 from tests.lab import asked
 
 if TYPE_CHECKING:
@@ -344,10 +345,10 @@ async def test_a_job_that_has_ended_cannot_be_acquired_or_renewed(catalog: Catal
     assert await catalog.abandoned_jobs() == []
 
 
-async def test_the_fifth_acquisition_without_progress_stalls_the_job(catalog: Catalog, lab: Lab):
+async def test_a_job_is_stalled_after_five_deaths_without_progress(catalog: Catalog, lab: Lab):
     replay = await lab.replayed(await lab.sealed("a.md"))
     job = replay.execution_id
-    for _ in range(4):
+    for _ in range(5):
         last = await lab.hold(job)
         lab.clock.advance(lab.LEASE + 1)
 
@@ -355,6 +356,9 @@ async def test_the_fifth_acquisition_without_progress_stalls_the_job(catalog: Ca
 
     stalled = await lab.replay(replay.replay_batch_id)
     assert (stalled.state, stalled.status) == ("stalled", None)
+    assert stalled.errors
+    assert STALLED in stalled.errors[0]
+    assert "resume" in stalled.errors[0]
     assert job not in await catalog.abandoned_jobs()
     assert await catalog.acquire(job, owner="w1", lease=lab.LEASE) is None
     assert await lab.record(last, [], cursor="x", last=True) is None

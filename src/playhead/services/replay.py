@@ -32,6 +32,7 @@ from playhead.replay import planned
 from playhead.replay import request as request_checks
 from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
 from playhead.replay.sinks import warnings_of
+from playhead.wording import STALLED
 
 _FIRST_CHECK_SECONDS = 0.002
 _CHECK_SECONDS = 0.1
@@ -323,11 +324,7 @@ class ReplayService:
             )
         if replay.state == "stalled":
             events.emit(events.JOB_STALLED, logging.ERROR, execution_id=str(job))
-            raise ReplayContinues(
-                batch,
-                "five processes in a row ended while they listed it, without progress, so no process "
-                f"continues it. Read their logs, then run `playhead replays resume {batch}`",
-            )
+            raise ReplayContinues(batch, f"{STALLED}, then run `playhead replays resume {batch}`")
 
     def _unsettled(self, now: Replay, *, is_listed: bool) -> Replay:
         """Return the answer for a replay that has made no progress for the settle time.

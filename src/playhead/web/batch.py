@@ -41,7 +41,7 @@ from playhead.web.page import (
 from playhead.web.pipelines import Known
 from playhead.web.render import counted, duration
 from playhead.web.replayform import ReplayForm
-from playhead.wording import pace_text, stopped_text
+from playhead.wording import pace_text, stop_reason, stopped_text
 
 _MOST_DELIVERIES: Final = 20
 
@@ -225,9 +225,9 @@ async def _report(services: Services, replay: Replay) -> Report | None:
 def _errors(replay: Replay) -> list[str]:
     """Return the errors without a cancellation, and with the button in place of the request of the API."""
     lines = [one for one in replay.errors or () if one != stopped_text(replay)]
-    if replay.pause_reason is None:
-        return lines
-    return [f"paused: {replay.pause_reason}; press Resume to publish the rest", *lines]
+    if reason := stop_reason(replay):
+        return [f"{replay.state}: {reason}; press Resume to publish the rest", *lines]
+    return lines
 
 
 def _again(replay: Replay) -> ReplayForm:

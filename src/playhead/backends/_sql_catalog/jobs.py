@@ -25,7 +25,7 @@ from playhead.ids import mint, text
 from playhead.ports.catalog.jobs import MOST_NORMAL, LeasedJob, Listed, Window
 
 MAX_IDLE_TAKEOVERS: Final = 5
-"""A job is stalled when this many acquisitions in a row made no progress while it was listed."""
+"""A job is stalled when this many processes in a row have died without progress while they listed it."""
 
 
 class _Job(NamedTuple):
@@ -50,7 +50,7 @@ class JobsPart(RunsPart):
                 return None
             n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, *rest = row
             idle, since, plan, state, request, paths, paid, is_bulk, has_references, planned = rest
-            if listing_state == "open" and idle + 1 >= MAX_IDLE_TAKEOVERS:
+            if listing_state == "open" and idle >= MAX_IDLE_TAKEOVERS:
                 await db.run(SQL.stall_job, execution=n)
                 return None
             await db.run(SQL.acquire_job, owner=owner, lease=lease, execution=n)

@@ -83,7 +83,8 @@ class ReplaysPart(Part):
         published += row.claimed
         not_published = found - failed - published - row.may_be_sent
         status: Literal["publishing_complete", "partial_failure"] | None = None
-        has_errors = failed or uncertain or row.listing_state == "dead" or state in ("cancelled", "paused")
+        stopped = state in ("cancelled", "paused", "stalled")
+        has_errors = failed or uncertain or row.listing_state == "dead" or stopped
         withdrawn = max(_count(by_lane, "cancelled", row.lane) - not_published, 0)
         if state == "cancelled":
             uncertain = row.may_be_sent

@@ -53,7 +53,7 @@ class Outputs(Protocol):
     async def sent_by(self, execution: UUID, keys: Sequence[str]) -> set[str]:
         """Return those of these objects for which a run or a replay has sent a root message.
 
-        Messages that a replay has not sent yet do not count, nor those that it was cancelled before.
+        Messages that a paused or cancelled replay has not sent do not count.
         At most a few thousand keys.
         """
         ...
