@@ -188,7 +188,8 @@ class Settings(BaseModel):
     )
     webhook_hosts: Hosts = Field(
         (),
-        description="Hosts that the webhooks of replays may name, separated by commas; unset: no webhook.",
+        description="Hosts that the webhooks of replays may name, separated by commas: `host` for the port "
+        "of the scheme, or `host:port`; unset: no webhook.",
     )
     webhook_private_hosts: Hosts = Field(
         (),

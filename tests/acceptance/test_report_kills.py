@@ -25,7 +25,6 @@ from tests.web import Answer, Web, self_signed
 
 KEY: Final = b"k" * 32
 SETTINGS: Final[dict[str, Any]] = {
-    "WEBHOOK_HOSTS": "localhost",
     "WEBHOOK_PRIVATE_HOSTS": "localhost",
     "WEBHOOK_SECRET": "whsec_" + base64.b64encode(KEY).decode(),
 }
@@ -100,7 +99,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     tls, certificate = self_signed(Path(tmp_path_factory.mktemp("tls")))
     with pytest.MonkeyPatch.context() as environment, Web(lambda asked: Answer(204), tls) as web:
         environment.setenv("SSL_CERT_FILE", str(certificate))
-        with open_deployment(**SETTINGS) as deployment:
+        with open_deployment(**SETTINGS, WEBHOOK_HOSTS=f"localhost:{web.port}") as deployment:
             yield Stand(deployment, web)
 
 

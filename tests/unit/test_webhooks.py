@@ -36,14 +36,15 @@ def accepting(asked: Asked) -> Answer:
 
 @contextlib.asynccontextmanager
 async def webhooks(*hosts: str, private: bool = True, **options: Any) -> AsyncIterator[HttpWebhooks]:
-    made = HttpWebhooks(hosts, hosts if private else (), options.pop("secrets", SECRETS[:1]), **options)
+    private_hosts = [host.partition(":")[0] for host in hosts] if private else ()
+    made = HttpWebhooks(hosts, private_hosts, options.pop("secrets", SECRETS[:1]), **options)
     yield made
     await made.close()
 
 
 async def sent(web: Web, *, host: str = "localhost", **options: Any) -> int:
     """Send one event to a server, and return the status of the response."""
-    async with webhooks(host, **options) as made:
+    async with webhooks(f"{host}:{web.port}", **options) as made:
         return await made.send(web.url.replace("127.0.0.1", host) + "/hook?a=1", uuid7(), BODY)
 
 
@@ -110,7 +111,7 @@ async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPat
 
 async def test_cookies_are_not_kept():
     with Web(lambda asked: Answer(204, b"", {"Set-Cookie": "a=b"})) as web:
-        async with webhooks("localhost") as made:
+        async with webhooks(f"localhost:{web.port}") as made:
             for _ in range(2):
                 await made.send(f"http://localhost:{web.port}/", uuid7(), BODY)
     assert all("cookie" not in asked.headers for asked in web.asked)
@@ -140,8 +141,12 @@ def raw_server(answer: Callable[[socket.socket], object]):
 
 
 async def test_a_receiver_that_does_not_answer_in_time_is_given_up():
-    with raw_server(lambda connection: connection.recv(1)) as port:
-        async with webhooks("localhost", seconds=0.2) as made:
+    def silent(connection: socket.socket) -> None:
+        while connection.recv(65_536):  # until the client closes the connection
+            pass
+
+    with raw_server(silent) as port:
+        async with webhooks(f"localhost:{port}", seconds=0.2) as made:
             with pytest.raises(NotDelivered, match=r"no response within 0\.2 s"):
                 await made.send(f"http://localhost:{port}/", uuid7(), BODY)
 
@@ -154,7 +159,7 @@ async def test_the_status_counts_although_the_body_does_not_end():
     statuses = []
     with raw_server(endless) as port:
         for seconds in (0.3, 3, 30):  # longer if the machine was too slow for the status
-            async with webhooks("localhost", seconds=seconds) as made:
+            async with webhooks(f"localhost:{port}", seconds=seconds) as made:
                 with contextlib.suppress(NotDelivered):
                     statuses.append(await made.send(f"http://localhost:{port}/", uuid7(), BODY))
                     break
@@ -172,7 +177,7 @@ async def test_of_a_large_body_only_the_beginning_is_read():
             sent_bytes += 65_536
 
     with raw_server(large) as port:
-        async with webhooks("localhost") as made:
+        async with webhooks(f"localhost:{port}") as made:
             assert await made.send(f"http://localhost:{port}/", uuid7(), BODY) == 200
     assert sent_bytes < 4_000 * 65_536
 
@@ -180,7 +185,7 @@ async def test_of_a_large_body_only_the_beginning_is_read():
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\nA: " + b"x" * 200_000])
 async def test_an_answer_that_is_not_http_is_no_response(answer: bytes):
     with raw_server(lambda connection: connection.sendall(answer)) as port:
-        async with webhooks("localhost") as made:
+        async with webhooks(f"localhost:{port}") as made:
             with pytest.raises(NotDelivered, match="no response"):
                 await made.send(f"http://localhost:{port}/", uuid7(), BODY)
 
@@ -188,7 +193,7 @@ async def test_an_answer_that_is_not_http_is_no_response(answer: bytes):
 async def test_a_receiver_that_is_not_there_is_no_response():
     with raw_server(lambda connection: None) as port:
         pass
-    async with webhooks("localhost") as made:
+    async with webhooks(f"localhost:{port}") as made:
         with pytest.raises(NotDelivered, match="no response"):
             await made.send(f"http://localhost:{port}/", uuid7(), BODY)
 
@@ -273,7 +278,6 @@ async def test_a_url_that_the_operator_does_not_allow_is_refused(url: str, why: 
     [
         ("hooks.example", "https://hooks.example/a?b=c"),
         ("hooks.example", "HTTPS://HOOKS.EXAMPLE/"),
-        ("hooks.example", "https://hooks.example:8443/"),
         ("hooks.example:8443", "https://hooks.example:8443/"),
         ("hooks.example:443", "https://hooks.example/"),
         ("[2606:4700::1111]", "https://[2606:4700::1111]/"),
@@ -282,6 +286,14 @@ async def test_a_url_that_the_operator_does_not_allow_is_refused(url: str, why: 
 )
 def test_a_url_whose_host_is_listed_is_allowed(hosts: str, url: str):
     HttpWebhooks([hosts], [], SECRETS).check(url)
+
+
+def test_a_host_without_a_port_allows_only_the_port_of_the_scheme():
+    made = HttpWebhooks(["hooks.example"], ["hooks.example"], SECRETS)
+    for url in ("https://hooks.example:8443/", "https://hooks.example:80/", "http://hooks.example:443/"):
+        with pytest.raises(BadRequest, match="is not allowed"):
+            made.check(url)
+    made.check("http://hooks.example/")
 
 
 def test_a_host_may_be_limited_to_one_port():
@@ -318,7 +330,7 @@ async def test_a_host_with_any_internal_address_gets_no_connection(address: str,
 async def test_the_connection_goes_to_an_address_that_was_checked():
     look_up, asked = resolving("127.0.0.1")
     with Web(accepting) as web:
-        async with webhooks("hooks.example", look_up=look_up) as made:
+        async with webhooks(f"hooks.example:{web.port}", look_up=look_up) as made:
             for _ in range(2):
                 assert await made.send(f"http://hooks.example:{web.port}/", uuid7(), BODY) == 204
     assert [one.headers["host"] for one in web.asked] == [f"hooks.example:{web.port}"] * 2
@@ -328,13 +340,13 @@ async def test_the_connection_goes_to_an_address_that_was_checked():
 async def test_an_address_that_does_not_answer_is_followed_by_the_next_one():
     look_up, _ = resolving("127.0.0.2", "127.0.0.1")
     with Web(accepting) as web:
-        async with webhooks("hooks.example", look_up=look_up) as made:
+        async with webhooks(f"hooks.example:{web.port}", look_up=look_up) as made:
             assert await made.send(f"http://hooks.example:{web.port}/", uuid7(), BODY) == 204
 
 
 async def test_a_listed_host_is_not_private_unless_the_operator_says_so():
     with Web(accepting) as web:
-        made = HttpWebhooks(["localhost"], ["localhost:1"], SECRETS)
+        made = HttpWebhooks([f"localhost:{web.port}"], ["localhost:1"], SECRETS)
         with pytest.raises(NotDelivered, match="has the internal address"):
             await made.send(f"https://localhost:{web.port}/", uuid7(), BODY)
         await made.close()

@@ -49,7 +49,7 @@ class HttpWebhooks:
     """Sends webhooks to the hosts that the operator lists.
 
     Args:
-        hosts: `host` or `host:port`, in lower case.
+        hosts: `host` or `host:port`, in lower case; without a port, that of the scheme.
         private_hosts: those of them that may have internal addresses, or use `http:`.
         secrets: with the prefix `whsec_`. Each request is signed with all of them.
         look_up: resolves a host to its addresses.
@@ -128,7 +128,8 @@ class HttpWebhooks:
             raise _NotAllowed("is not a URL of the form https://HOST/PATH")
         if parsed.userinfo:
             raise _NotAllowed("has a user name or a password: remove it; requests are signed instead")
-        if not _is_listed(self._hosts, host, port):
+        names_port = f"{host}:{port}" in self._hosts
+        if not names_port and not (host in self._hosts and port == _PORTS[parsed.scheme]):
             known = ", ".join(sorted(self._hosts)) or "none"
             raise _NotAllowed(
                 f"host {host}:{port} is not allowed; allowed hosts: {known}. The operator sets them with "
