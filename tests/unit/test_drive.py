@@ -217,3 +217,26 @@ async def test_the_next_owner_of_a_job_settles_what_is_uncertain_before_it_pays_
 
     assert waited == 1
     assert (await lab.replay(replay.replay_batch_id)).objects_published == 2
+
+
+@pytest.mark.parametrize("rate", [1, 5, 10, 15])
+async def test_a_low_rate_is_reached_although_each_sleep_is_a_little_too_long(rate: int):
+    """At 10 per second, the 10 ms were lost for each message."""
+    deployment = MemoryDeployment()
+    lab = deployment.lab
+    await lab.beat("w1")
+    await lab.save()
+
+    async def sleep(seconds: float) -> None:
+        deployment.clock.advance(seconds + 0.01)
+
+    env = Environment("w1", sleep=sleep, clock=deployment.clock)
+    service = ReplayService(deployment.backends, env, lease=1000, settle=30)
+    request = ReplayRequest(await deployment.external(21), "pages", None, "docs/convert", pace=RatePace(rate))
+    replay, _ = await service.create(request)
+    began = deployment.clock.now
+
+    await service.drives.drive(replay.execution_id)
+
+    assert (await lab.replay(replay.replay_batch_id)).objects_published == 21
+    assert 21 / (deployment.clock.now - began) == pytest.approx(rate, rel=0.02)

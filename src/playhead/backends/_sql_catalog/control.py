@@ -20,6 +20,8 @@ from playhead.ports.catalog.prune import check_unpruned
 from playhead.wording import ended_text
 
 _BURST_SECONDS: Final = 0.1
+_SMALLEST_BURST: Final = 1.5
+"""More than one message: a publisher that asks up to half an interval late loses nothing of a low rate."""
 _DEPTH_SECONDS: Final = 0.1
 _CANARY_SECONDS: Final = 0.5
 _ALL: Final = 1_000_000
@@ -248,8 +250,8 @@ class ControlPart(JobsPart):
 
 
 def _burst(rate: float) -> float:
-    """Messages that may be sent at once."""
-    return max(1.0, rate * _BURST_SECONDS)
+    """The most messages that a rate allows at once, and saves up while nothing is sent."""
+    return max(_SMALLEST_BURST, rate * _BURST_SECONDS)
 
 
 def _tokens(rate: float, tokens: float, at: float, now: float) -> float:
