@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from playhead.envelope import Dispatch, Headers
+from playhead.errors import Unavailable
 from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED, Broker, Depth
 from tests.contract.backends import VISIBILITY
@@ -42,9 +43,17 @@ def shared(queue: str = "docs.convert", *, batch: UUID | None = None) -> Headers
 async def put(
     broker: Broker, count: int = 1, queue: str = "docs.convert", *, bulk: bool = False
 ) -> list[str]:
-    """Publish dispatches and return their message ids."""
-    made = dispatches(count, headers=replace(shared(queue), bulk=bulk))
-    assert await broker.publish(made) == [CONFIRMED] * count
+    """Publish dispatches until all are confirmed, as every publisher does; return their message ids."""
+    left = made = dispatches(count, headers=replace(shared(queue), bulk=bulk))
+
+    async def are_confirmed() -> bool:
+        nonlocal left
+        results = list(zip(left, await broker.publish(left), strict=True))
+        assert all(result.result != "refused" for _, result in results), results
+        left = [dispatch for dispatch, result in results if result != CONFIRMED]
+        return not left
+
+    await until(are_confirmed, "all dispatches to be confirmed", not_yet=(Unavailable,))
     return [dispatch.message_id for dispatch in made]
 
 
