@@ -122,10 +122,10 @@ class Queue:
             _cancel(link, request)
             raise
         request.cancel()
+        self.has_bulk = bool(bulk.messages)
         if len(normal.messages) == limit:
             hand_back(link, bulk)
             bulk = NOTHING
-        self.has_bulk = bool(bulk.messages)
         _check(normal, bulk)
         return normal, bulk
 

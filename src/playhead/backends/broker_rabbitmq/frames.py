@@ -34,8 +34,8 @@ _JSON: Final = b"\x10application/json"
 _PERSISTENT: Final = b"\x02"
 NORMAL: Final = 5
 BULK: Final = 4
-"""Quorum queues have two priorities, from 5 on and below. While both have messages, they deliver two of the
-higher one for each of the lower one."""
+"""Quorum queues have two priorities: from 5 on, and below. They deliver two messages of the higher one for
+each older message of the lower one."""
 # The delivery mode and the priority.
 _NORMAL_LEVEL: Final = _PERSISTENT + bytes((NORMAL,))
 _BULK_LEVEL: Final = _PERSISTENT + bytes((BULK,))
