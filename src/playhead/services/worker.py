@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,12 +17,11 @@ from playhead import events
 from playhead.clock import ActiveClock
 from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.errors import Unavailable
-from playhead.model import AdapterCode, Route
+from playhead.model import Route
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Browse, Code, Configs, Jobs, Limits, Upkeep, Work
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
-from playhead.steps.chain import Chain, UnknownAdapter
 from playhead.steps.ratelimits import CallLimits
 from playhead.steps.slots import HANG_SECONDS
 from playhead.work.attempt import PauseRequest, Processing
@@ -33,13 +31,11 @@ from playhead.work.deliveries import HeldDelivery
 from playhead.work.dispatch import RouteRuntime
 from playhead.work.idle import QUIET_SECONDS, IdleCheck
 from playhead.work.routelimits import wait_key
+from playhead.work.runtimes import Runtimes
 
 _SUBSCRIBE_SECONDS = 0.5
 _IDLE_CHECK_SECONDS = 0.05
 _EXPIRE_SECONDS = 0.05
-_MOST_RUNTIMES = 64
-_SECRETS_SECONDS = 30.0
-"""How often the secrets of prepared routes are read again."""
 
 
 class WorkerCatalog(Configs, Jobs, Work, Limits, Upkeep, Browse, Code, Checked, Protocol): ...
@@ -81,9 +77,16 @@ class WorkerService:
         )
         self._consumers: dict[str, Consumer] = {}
         self._retired: list[Consumer] = []
-        self._runtimes: dict[tuple[str, int, str], RouteRuntime] = {}
-        self._replaced: list[RouteRuntime] = []
-        self._read_secrets_at = self._clock() + _SECRETS_SECONDS
+        self._runtimes = Runtimes(
+            backends.catalog,
+            adapters,
+            env,
+            self._clock,
+            in_use=self._runtimes_in_use,
+            newest=lambda: {
+                (one.subscription.config, one.subscription.version) for one in self._consumers.values()
+            },
+        )
         self._stop = asyncio.Event()
         self._call_limits: CallLimits | None = None
         self._only: frozenset[str] = frozenset()
@@ -118,6 +121,7 @@ class WorkerService:
         self._only = frozenset(routes)
         self._stop = stop or asyncio.Event()
         self._call_limits = CallLimits(self._catalog, self._env.clock, self._env.sleep)
+        self._runtimes.call_limits = self._call_limits
         expire = asyncio.create_task(self._expire_loop(), name="the time-out loop")
         try:
             left = await self._consume(expire, until_idle=until_idle, until=until)
@@ -129,10 +133,7 @@ class WorkerService:
             await self._end_of(consumers, expire)
             expire.cancel()
             self._consumers.clear()
-            for runtime in (*self._runtimes.values(), *self._replaced):
-                runtime.chain.close()
-            self._runtimes.clear()
-            self._replaced.clear()
+            self._runtimes.close()
         raise_task_failure([expire, *(consumer.task for consumer in consumers)])
         await self._find_hung(consumers)
         if self.hung:
@@ -342,54 +343,10 @@ class WorkerService:
 
         Raises `UnknownAdapter`, `Unavailable`.
         """
-        self._replace_outdated()
-        key = (claim.config, claim.config_version, claim.route)
-        found = self._runtimes.pop(key, None)
-        if found is None:
-            loaded = await self._catalog.config(claim.config, claim.config_version)
-            if loaded is None:
-                raise UnknownAdapter((), f"config {claim.config} has no version {claim.config_version}")
-            route = loaded.config.routes[claim.route]
-            chain = Chain(
-                route,
-                self._adapters,
-                resolve=self._env.resolve,
-                call_limits=self._call_limits,
-                isolate=self._env.isolate,
-            )
-            ran = [AdapterCode(spec.name, spec.version, spec.code) for spec in chain.specs]
-            code = await self._catalog.record_code(ran)
-            effects = [spec.name for spec in chain.specs if spec.effects == "external"]
-            found = RouteRuntime(route, chain, [asdict(one) for one in ran], code, effects)
-            self._close_unused()
-        self._runtimes[key] = found  # the most recently used one is the last
-        return found
-
-    def _replace_outdated(self) -> None:
-        """Forget the runtimes whose secrets have changed, twice a minute. Messages that run keep theirs."""
-        if self._clock() < self._read_secrets_at:
-            return
-        self._read_secrets_at = self._clock() + _SECRETS_SECONDS
-        outdated = [key for key, runtime in self._runtimes.items() if runtime.chain.has_new_secrets()]
-        self._replaced += [self._runtimes.pop(key) for key in outdated]
-        in_use = self._runtimes_in_use()
-        for runtime in self._replaced:
-            if runtime not in in_use:
-                runtime.chain.close()
-        self._replaced = [runtime for runtime in self._replaced if runtime in in_use]
+        return await self._runtimes.of(claim)
 
     def _runtimes_in_use(self) -> set[RouteRuntime]:
         return {runtime for consumer in self._all_consumers() for runtime in consumer.runtimes_in_use}
-
-    def _close_unused(self) -> None:
-        """Close the runtimes that were not used for longest, so that old config versions do not pile up."""
-        surplus = len(self._runtimes) - _MOST_RUNTIMES
-        if surplus <= 0:
-            return
-        in_use = self._runtimes_in_use()
-        idle = [key for key, runtime in self._runtimes.items() if runtime not in in_use]
-        for key in idle[:surplus]:
-            self._runtimes.pop(key).chain.close()
 
 
 def raise_task_failure(tasks: Sequence[asyncio.Task[Any]]) -> None:
