@@ -371,6 +371,19 @@ async def test_a_message_skipped_in_a_cancelled_execution_keeps_its_reason(catal
     assert row.skip_reason == "small returned no output"
 
 
+async def test_an_attempt_that_is_rejected_in_a_cancelled_execution_leaves_no_error(
+    catalog: Catalog, lab: Lab
+):
+    run = await lab.started("a.md")
+    claim = await lab.claim(run.ids[0])
+    await catalog.cancel(run.execution)
+
+    await lab.fail(claim, code="rejected")
+
+    row = await lab.row(run.ids[0])
+    assert (row.status, row.error) == ("cancelled", None)
+
+
 async def test_only_consecutive_crashes_are_counted(catalog: Catalog, lab: Lab):
     route = lab.route("convert", errors=ErrorHandling(max_attempts=9))
     run = await lab.started("a.md", "b.md", config=lab.config("docs", route))

@@ -124,8 +124,8 @@ SELECT j.execution, j.effects FROM executions e JOIN jobs j ON j.execution = e.n
 WHERE e.id = :execution::uuid FOR NO KEY UPDATE OF j
 
 -- name: end_failed
--- End attempts that failed or were released. A released attempt keeps the error of the attempt before. `held` rows keep
--- their dispatch, because it is not acked.
+-- End attempts that failed or were released. A released attempt keeps the error of the attempt before, and so does a
+-- failed one whose message is cancelled: the failure did not end it. `held` rows keep their dispatch: it is not acked.
 WITH r (n, state, released, called, held, delay, code, error, traceback, ran, failure_group) AS (
   SELECT * FROM unnest(:rows::bigint[], :states::smallint[], :released::boolean[], :called::boolean[],
     :held::boolean[], :delays::float8[], :codes::text[], :errors::text[], :tracebacks::text[], :ran::bigint[], :groups::bigint[])
@@ -133,10 +133,10 @@ WITH r (n, state, released, called, held, delay, code, error, traceback, ran, fa
 UPDATE messages AS m SET state = r.state, worker = NULL, consecutive_crashes = 0, failure_group = r.failure_group,
   uncounted_attempts = m.uncounted_attempts + r.released::int,
   uncalled_attempts = m.uncalled_attempts + (NOT r.called)::int,
-  error_code = CASE WHEN r.released THEN m.error_code ELSE r.code END,
+  error_code = CASE WHEN r.released OR r.state = {CANCELLED} THEN m.error_code ELSE r.code END,
   code = CASE WHEN r.released THEN m.code ELSE r.ran END,
-  error = CASE WHEN r.released THEN m.error ELSE r.error END,
-  traceback = CASE WHEN r.released THEN m.traceback ELSE r.traceback END,
+  error = CASE WHEN r.released OR r.state = {CANCELLED} THEN m.error ELSE r.error END,
+  traceback = CASE WHEN r.released OR r.state = {CANCELLED} THEN m.traceback ELSE r.traceback END,
   ended_at = CASE WHEN r.state = {RETRY} THEN m.ended_at ELSE playhead_now() END,
   not_before = CASE WHEN r.state = {RETRY} THEN playhead_now() + r.delay ELSE m.not_before END,
   published = CASE WHEN r.state = {RETRY} AND NOT r.held THEN {UNPUBLISHED} ELSE m.published END,

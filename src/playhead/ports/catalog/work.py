@@ -272,7 +272,7 @@ class Work(Protocol):
         `Failed`: the row becomes `retry` (unpublished, generation + 1) or `dead` (its outputs superseded).
         Both record what `ran`. `Released`: the row becomes `retry`, and the attempt does not count. It has no
         new dispatch, and stays published, if its `delay` is None. In a cancelled execution both become
-        `cancelled`.
+        `cancelled`, without the error of that attempt.
 
         If an earlier call ended the attempt as `Done` and its answer was lost, the answer holds the children
         that are not published yet.
