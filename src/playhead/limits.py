@@ -109,8 +109,9 @@ def _check(hint: Any, value: Any, at: str) -> None:
         _expect(value in arguments, f"{value!r} is not {' or '.join(map(str, arguments))}", at)
     elif origin is list:
         _expect(isinstance(value, list | tuple), "needs at least one text in a list", at)
-        for item in value:
-            _check_item(arguments[0], item, at)
+        if arguments[0] is not str or not all(type(item) is str for item in value):  # lists may be long
+            for item in value:
+                _check_item(arguments[0], item, at)
     elif origin is not None and issubclass(origin, Mapping):
         _expect(isinstance(value, Mapping), f"{value!r} has no names and values", at)
         for name, item in value.items():

@@ -116,7 +116,13 @@ def test_an_edit_below_a_running_worker_is_reported_and_lineage_names_the_code_t
         eventually(lambda: project.client.execution().status == "completed", "the run to end")
         project.edit(steps("?"))
 
-        text, err = project.replayed()  # at once: before the worker has noticed it
+        # At once: before the worker has noticed it.
+        refused = shell("replay", "latest:run", "kept", "shout")
+        assert (refused[0], "Error (code_differs)" in refused[2]) == (1, True)
+        assert "--allow-old-code" in refused[2]
+        with pytest.raises(playhead.PlayheadError, match="has changed since it was loaded"):
+            project.client.replay("latest:run", "kept", "shout")
+        text, err = project.replayed("--allow-old-code")
         assert text == "hello!"
         assert "Warning: steps.py has changed since it was loaded by worker" in err
         refused = shell("replay", "latest:run", "kept", "shout", "--require-code")

@@ -64,6 +64,16 @@ async def test_a_replay_into_outdated_code_has_a_warning_in_its_headers(playhead
     assert warnings(answer) == [], "no worker consumes that route"
 
 
+async def test_a_replay_that_does_not_allow_old_code_is_refused_only_for_old_code(playhead: Playhead):
+    source = await playhead.run({"a.md": b"one"})
+    asked = {"allow_old_code": "false"}
+    answer = await playhead.http.post("/api/v1/replay", json=body(source), params=asked)
+    assert answer.status_code == 200, "no worker consumes the route"
+    await starts(playhead)
+    answer = await playhead.http.post("/api/v1/replay", json=body(source), params=asked)
+    assert (answer.status_code, answer.json()["error_code"]) == (409, "code_differs")
+
+
 async def test_a_replay_and_a_run_that_require_the_code_are_refused_and_record_nothing(playhead: Playhead):
     source = await playhead.run({"a.md": b"one"})
     await starts(playhead)

@@ -60,6 +60,13 @@ RequireCode = Annotated[
         "has no worker. Otherwise the headers of the response have warnings."
     ),
 ]
+AllowOldCode = Annotated[
+    bool,
+    Query(
+        description="False: refuse with 409 `code_differs` if workers have outdated or different code. "
+        "Routes without a worker are allowed."
+    ),
+]
 WARNING_HEADER: Final = "X-Playhead-Warning"
 _READABLE: Final = " !#$&'()*+,/:;=?@[]\""
 WARNINGS: Final[dict[str, Any]] = {

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from playhead.api.answers import BODY_CODES, responses
-from playhead.api.asking import WARNINGS, Asked, Cursor, Limit, RequireCode, warner
+from playhead.api.asking import WARNINGS, AllowOldCode, Asked, Cursor, Limit, RequireCode, warner
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, BatchId, execution_query
 from playhead.api.replay_headers import ACCEPTED, RESPOND_ASYNC, IdempotencyKey, Prefer, prefers_async
@@ -60,6 +60,7 @@ async def execute_replay(
     http: Request,
     response: Response,
     require_code: RequireCode = False,
+    allow_old_code: AllowOldCode = True,
     key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> DetachedReplayResponse | Response:
@@ -71,7 +72,7 @@ async def execute_replay(
     message counts as failed. A client that disconnects stops nothing. With `Prefer: respond-async`, the
     response is sent as soon as the replay is recorded.
     """
-    request = body.request(require_code=require_code, key=key)
+    request = body.request(require_code=require_code, allow_old_code=allow_old_code, key=key)
     opened = await asked.replay.start(request, warner(response))
     if not opened.fresh:
         response.headers["Idempotent-Replayed"] = "true"

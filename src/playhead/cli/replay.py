@@ -147,6 +147,13 @@ async def replay(
         ),
     ] = None,
     require_code: RequireCode = False,
+    allow_old_code: Annotated[
+        bool,
+        typer.Option(
+            "--allow-old-code",
+            help="Start also if workers have outdated or different code; otherwise such a replay is refused.",
+        ),
+    ] = False,
 ) -> int:
     """Send the objects of a stored stage into a route.
 
@@ -188,7 +195,7 @@ async def replay(
     async with s.open("plan" if dry_run else None if detach else "replay") as rt:
         source = await rt.services.resolve.execution(execution) if execution else UUID(int=0)
         request = ReplayRequest(
-            *(source, stage or "", path, route or "", require_code),
+            *(source, stage or "", path, route or "", require_code, allow_old_code),
             plan_id=plan_id,
             selection=await selecting.within(rt, chosen, in_replay),
             config_version=version,

@@ -53,11 +53,12 @@ class ReplayMethods(Connection):
         report: bool | None = None,
         key: str | None = None,
         detach: bool = False,
+        allow_old_code: bool = False,
     ) -> Replay:
         """Send the objects of a stored stage into a route, and return when all messages are published.
 
         Workers process the messages, and `wait` waits for them. The result has the `execution_id` of the new
-        execution. Workers with outdated or different code cause a Python warning.
+        execution.
 
         Args:
             execution: the source, which does not change.
@@ -79,8 +80,10 @@ class ReplayMethods(Connection):
             report: write a completion report; None: only if any other argument beyond `path` is given.
             key: your own key: a repeated call with the same key and arguments starts no second replay.
             detach: return when the replay is recorded. A server or a worker publishes it.
+            allow_old_code: start also if workers have outdated or different code, with a Python warning.
 
         Raises:
+            Conflict: `code_differs`: workers have old code.
             ValueError: an argument is invalid.
         """
         request = ReplayRequest(
@@ -95,6 +98,7 @@ class ReplayMethods(Connection):
             webhook=webhook,
             report=report,
             key=str(uuid7()) if key is None else key,
+            allow_old_code=allow_old_code,
         )
         return await self._start(request, detach=detach)
 

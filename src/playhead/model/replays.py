@@ -177,6 +177,7 @@ class ReplayRequest(Limited):
         from_path: folder or object in the stage, in whole path segments; None: the whole stage.
         to_route: route id, or `config/route`.
         require_code: refuse to send work to workers with outdated or different code.
+        allow_old_code: send work also to workers with outdated or different code, with a warning.
         plan_id: replay exactly the objects of this plan, or nothing. The fields that choose objects, or what
             processes them, follow from the plan: those that are sent, also the required ones, must be equal.
         selection: which objects; times may be relative (`-24h`).
@@ -203,6 +204,7 @@ class ReplayRequest(Limited):
     from_path: str | None
     to_route: Annotated[str, Len(1)]
     require_code: bool = False
+    allow_old_code: bool = True
     plan_id: UUID | None = None
     selection: Selection | None = None
     config_version: Version | None = None
@@ -233,13 +235,14 @@ class ReplayRequest(Limited):
         return read(cls, {"from_path": None, **asked, "selection": chosen or None})
 
     def body(self) -> dict[str, Any]:
-        """Return the request as JSON, in the form of the API: without `require_code` and `key`, which are not
-        part of the body, and without fields that have no value. The fields of the selection are at the top.
+        """Return the request as JSON, in the form of the API, with the fields of the selection at the top.
+
+        Left out are the fields of `OUTSIDE_BODY`, and those that have no value.
         """
         given = asdict(self, dict_factory=_with_value)
         given |= given.pop("selection", {})
         of_plan = [one for one in _REQUIRED if given[one] in (UUID(int=0), "")]
-        for name in ("require_code", "key", *of_plan):
+        for name in (*OUTSIDE_BODY, *of_plan):
             given.pop(name, None)
         return {name: str(value) if isinstance(value, UUID) else value for name, value in given.items()}
 
@@ -261,7 +264,9 @@ class ReplayRequest(Limited):
 SELECTED: Final = frozenset(one.name for one in fields(Selection))
 """Fields of a request's body that choose objects."""
 _REQUIRED: Final = ("from_execution_id", "from_stage", "to_route")
-_CONTRACT: Final = frozenset({*_REQUIRED, "from_path", "require_code", "key"})
+OUTSIDE_BODY: Final = ("require_code", "allow_old_code", "key")
+"""Fields that a client sends as parameters and headers of its request."""
+_CONTRACT: Final = frozenset({*_REQUIRED, "from_path", *OUTSIDE_BODY})
 """Fields that make no replay a managed one."""
 
 

@@ -82,12 +82,14 @@ class CodeCheck:
     def _codes_here(self, sources: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[CodeNote, str]]:
         return {source: found for source in sources if (found := self._here(*source))}
 
-    async def check(self, config: Config, entry: str, *, required: bool) -> list[Warning]:
+    async def check(
+        self, config: Config, entry: str, *, required: bool, allow_old: bool = True
+    ) -> list[Warning]:
         """Return warnings about the code that would process messages in route `entry` and those after it.
 
         Raises:
-            Conflict: `code_differs`, if `required`, and workers have outdated or different code, or a route
-                has no worker.
+            Conflict: `code_differs`, if workers have outdated or different code, unless it is allowed; if
+                `required`, also if a route has no worker.
         """
         routes = _from(config, entry)
         consumers = await self._consumers(routes)
@@ -100,6 +102,12 @@ class CodeCheck:
             raise Conflict(
                 "code_differs",
                 f"{'; '.join(texts)}. Nothing was recorded, because current code is required",
+            )
+        if found and not allow_old:
+            raise Conflict(
+                "code_differs",
+                f"{'; '.join(map(warning_text, found))}. Nothing was recorded. Restart the workers, or allow "
+                "old code: `--allow-old-code`, in Python `allow_old_code=True`",
             )
         running: list[AdapterCode] = [one for worker in consumers for one in worker.adapters]
         running += self._loaded if self._works else ()

@@ -100,13 +100,15 @@ class RemoteReplay:
         again = self._command(f"playhead replays{source}")
         if request.key is not None:
             headers = headers | {"Idempotency-Key": request.key}
+        query = {"require_code": "true"} if request.require_code else {}
+        query |= {} if request.allow_old_code else {"allow_old_code": "false"}
         answer, received = await self._client.post_for_headers(
             "replay",
             form,
             lost=f"the replay may have started, and then it continues. Check with: {again}",
             json=request.body(),
             seconds=WORK_SECONDS,
-            query={"require_code": "true"} if request.require_code else {},
+            query=query,
             headers=headers,
             warn=warn,
         )

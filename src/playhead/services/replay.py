@@ -149,7 +149,8 @@ class ReplayService:
         if not request.plan_id:  # the objects of a plan are compared with the store later
             await request_checks.check_objects(self._catalog, self._listing, request, found)
         if self._code:
-            for warning in await self._code.check(loaded.config, route, required=request.require_code):
+            rules = {"required": request.require_code, "allow_old": request.allow_old_code}
+            for warning in await self._code.check(loaded.config, route, **rules):
                 warn(warning)
         for warning in await warnings_of(self._catalog, request, found, self._sinks):
             warn(warning)
@@ -190,7 +191,7 @@ class ReplayService:
                 f"the Idempotency-Key has {len(request.key)} characters, or one that is not visible ASCII; "
                 "send 1 to 255 characters from ! to ~, such as a UUID",
             )
-        body = replace(request, key=None, require_code=False)
+        body = replace(request, key=None, require_code=False, allow_old_code=True)
         digest = sha256(json.dumps(asdict(body), sort_keys=True, default=str).encode()).digest()
         return Key("replay", request.key, digest, self._key_seconds)
 

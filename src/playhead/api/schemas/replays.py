@@ -21,13 +21,13 @@ from playhead.api.schemas.derived import body_of, limit_of, schema_of
 from playhead.form import read
 from playhead.limits import InvalidValue
 from playhead.model import Pace, ReplayRequest, Selection
-from playhead.model.replays import IS_TIME
+from playhead.model.replays import IS_TIME, OUTSIDE_BODY
 
 Time = Annotated[str, StringConstraints(max_length=100), limit_of(IS_TIME, str)]
 _VALID: Final = {"from_execution_id": str(UUID(int=0)), "from_stage": "-", "to_route": "-"}
 """Valid values for required fields that a request for a plan leaves out; they do not count as sent."""
 
-_NOT_SENT: Final = ("selection", "plan_id", "require_code", "key")
+_NOT_SENT: Final = ("selection", "plan_id", *OUTSIDE_BODY)
 _Fields: Any = body_of("Fields", ReplayRequest, Selection, leave_out=_NOT_SENT)
 
 
@@ -57,9 +57,9 @@ class ReplayBody(_Fields):  # type: ignore[misc]  # its fields are those of the 
             raise PydanticCustomError("invalid_value", "{why}", {"why": str(exc)}) from None
         return body
 
-    def request(self, *, require_code: bool = False, key: str | None = None) -> ReplayRequest:
-        """Return the value that the services get."""
-        return replace(self._request, require_code=require_code, key=key)
+    def request(self, **outside: Any) -> ReplayRequest:
+        """Return the value that the services get, with the fields of `OUTSIDE_BODY`."""
+        return replace(self._request, **outside)
 
 
 class DetachedReplayRequest(ReplayBody):
