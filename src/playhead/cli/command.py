@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -105,19 +106,23 @@ class Command:
 
     Attributes:
         only_here: why the command does not work with `--server`; empty if it does.
+        options: options that several commands share; the function receives them as `**` parameters.
     """
 
     name: str
     function: Callable[..., Any]
     example: str
     only_here: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def command(name: str, *, example: str, only_here: str = "") -> Callable[[Callable[..., Any]], Command]:
+def command(
+    name: str, *, example: str, only_here: str = "", options: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[[Callable[..., Any]], Command]:
     """Make a function a command: its docstring is the help text, and `example` ends it."""
 
     def make(function: Callable[..., Any]) -> Command:
-        return Command(name, function, example, only_here)
+        return Command(name, function, example, only_here, options)
 
     return make
 
@@ -130,7 +135,11 @@ def add(app: typer.Typer, entry: Command) -> None:
     own = list(inspect.signature(entry.function, eval_str=True).parameters.values())[1:]
     parameters = [
         inspect.Parameter("ctx", _KEYWORD, annotation=typer.Context),
-        *(p.replace(kind=_KEYWORD) for p in own),
+        *(p.replace(kind=_KEYWORD) for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD),
+        *(
+            inspect.Parameter(name, _KEYWORD, annotation=kind, default=None)
+            for name, kind in entry.options.items()
+        ),
         *(
             inspect.Parameter(f"after_{key}", _KEYWORD, annotation=kind, default=default)
             for key, (kind, default) in after_it.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -36,28 +36,19 @@ Route = Annotated[
 ]
 
 
-@command("plan", example="playhead plan latest markdown_converted segment")
+@command("plan", example="playhead plan latest markdown_converted segment", options=selecting.OPTIONS)
 async def plan(
     s: Session,
     execution: ExecutionRef,
     stage: Stage,
     route: Route,
     path: selecting.Path = None,
-    include: selecting.Include = None,
-    exclude: selecting.Exclude = None,
-    paths_from: selecting.PathsFrom = None,
-    after: selecting.After = None,
-    before: selecting.Before = None,
-    type_: selecting.Type = None,
-    attribute: selecting.Attribute = None,
-    only: selecting.OnlyOption = None,
-    in_replay: selecting.InReplay = None,
-    limit: selecting.First = None,
     version: Version = None,
     effect: effects.Effects = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every object and compare it with its record.")
     ] = False,
+    **chosen: Any,
 ) -> None:
     """Show what a replay would publish.
 
@@ -69,23 +60,12 @@ async def plan(
 
     if not stage or not route:
         raise Usage("STAGE and ROUTE must not be empty")
-    chosen = selecting.selection(
-        include=include,
-        exclude=exclude,
-        after=after,
-        before=before,
-        type_=type_,
-        attribute=attribute,
-        only=only,
-        in_replay=in_replay,
-        limit=limit,
-        paths_from=paths_from,
-    )
+    selection = selecting.selection(**chosen)
     policy = effects.by_route(effect)
     async with s.open("plan") as rt:
         request = ReplayRequest(
             *(await rt.services.resolve.execution(execution), stage, path, route),
-            selection=await selecting.within(rt, chosen, in_replay),
+            selection=await selecting.within(rt, selection, chosen["in_replay"]),
             config_version=version,
             effects=policy,
         )

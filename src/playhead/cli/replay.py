@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from uuid import UUID
 
 import typer
@@ -38,7 +38,9 @@ CONTRACT: Final = (
 """The fields of the replay contract's answer, in its order."""
 
 
-@command("replay", example="playhead replay latest markdown_converted segment --wait")
+@command(
+    "replay", example="playhead replay latest markdown_converted segment --wait", options=selecting.OPTIONS
+)
 async def replay(
     s: Session,
     execution: Annotated[
@@ -66,16 +68,6 @@ async def replay(
         ),
     ] = None,
     path: selecting.Path = None,
-    include: selecting.Include = None,
-    exclude: selecting.Exclude = None,
-    paths_from: selecting.PathsFrom = None,
-    after: selecting.After = None,
-    before: selecting.Before = None,
-    type_: selecting.Type = None,
-    attribute: selecting.Attribute = None,
-    only: selecting.OnlyOption = None,
-    in_replay: selecting.InReplay = None,
-    limit: selecting.First = None,
     version: Version = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until workers have finished the new execution.")
@@ -154,6 +146,7 @@ async def replay(
             help="Start also if workers have outdated or different code; otherwise such a replay is refused.",
         ),
     ] = False,
+    **chosen: Any,
 ) -> int:
     """Send the objects of a stored stage into a route.
 
@@ -180,24 +173,13 @@ async def replay(
         raise Usage(f"--reason has at most {MOST_IN_REASON:,} characters, and no NUL")
     pace = replays.pace_of(rate, queue_depth)
     first = _canary_of(canary, max_failed)
-    chosen = selecting.selection(
-        include=include,
-        exclude=exclude,
-        after=after,
-        before=before,
-        type_=type_,
-        attribute=attribute,
-        only=only,
-        in_replay=in_replay,
-        limit=limit,
-        paths_from=paths_from,
-    )
+    selection = selecting.selection(**chosen)
     async with s.open("plan" if dry_run else None if detach else "replay") as rt:
         source = await rt.services.resolve.execution(execution) if execution else UUID(int=0)
         request = ReplayRequest(
             *(source, stage or "", path, route or "", require_code, allow_old_code),
             plan_id=plan_id,
-            selection=await selecting.within(rt, chosen, in_replay),
+            selection=await selecting.within(rt, selection, chosen["in_replay"]),
             config_version=version,
             effects=policy,
             pace=pace,

@@ -96,6 +96,19 @@ First = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N objects, by key.")
 ]
 
+OPTIONS: Final = {
+    "include": Include,
+    "exclude": Exclude,
+    "paths_from": PathsFrom,
+    "after": After,
+    "before": Before,
+    "type_": Type,
+    "attribute": Attribute,
+    "only": OnlyOption,
+    "in_replay": InReplay,
+    "limit": First,
+}
+"""The options that `selection` receives."""
 _OPTIONS: Final = {
     "include": "--include",
     "exclude": "--exclude",
