@@ -14,9 +14,11 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from bench.scale import Row, identity
+from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.counts import encode
 from playhead.backends.sql import COMPLETED, DEAD, PENDING, PUBLISHED, STORED
 from playhead.failures import group_of
+from playhead.model import ReplayRequest
 
 CONFIG: Final = """
 version: "1.0"
@@ -132,7 +134,7 @@ class History(NamedTuple):
         by_place = list(lanes.values())
         columns = "n id kind status settled config config_version parent batch created_at ended_at counts"
         yield "executions", columns, (_execution(e, version, by_place) for e in self.executions())
-        columns = "execution source stage prefix to_route lane state listing_state ordinals watermark"
+        columns = "execution source stage prefix to_route lane state listing_state ordinals watermark request"
         yield "jobs", columns, (_job(e, by_place) for e in self.executions())
         yield "tags", "tag execution", ((f"tag{e.n % 100}", e.n) for e in self.executions())
         columns = "n id execution lane object_key stage ordinal state published attempt parent"
@@ -187,5 +189,6 @@ def _execution(e: Execution, version: int, lanes: list[int]) -> Row:
 
 
 def _job(e: Execution, lanes: list[int]) -> Row:
+    request = requests.encode(ReplayRequest(e.source, "input", None, "convert")) if e.source else None
     row = (e.n, e.source or e.id, "input", f"{e.source or e.id}/input", "convert", lanes[0])
-    return (*row, "publishing_complete", "completed", e.roots, e.roots)
+    return (*row, "publishing_complete", "completed", e.roots, e.roots, request)

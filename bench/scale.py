@@ -23,6 +23,7 @@ from bench.deployments import ServerMissing, Testbed
 from bench.figures import Figure, not_measured
 from bench.machine import report, scratch
 from playhead.backends._postgres import Postgres
+from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.counts import encode
 from playhead.backends._sqlite import Database
 from playhead.backends.broker_postgres import PostgresBroker
@@ -31,6 +32,7 @@ from playhead.backends.catalog_postgres import PostgresCatalog
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.backends.sql import COMPLETED, DEAD, PENDING, PUBLISHED
 from playhead.envelope import Dispatch, Headers
+from playhead.model import ReplayRequest
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
@@ -115,7 +117,7 @@ def tables(size: Size) -> Iterator[tuple[str, str, Iterable[Row]]]:
     yield "lanes", columns, ((_lane(v, r), v, f"r{r:02}", queue, False, 5, "[]") for v, r, queue in lanes)
     columns = "n id kind status settled config config_version parent batch created_at ended_at counts"
     yield "executions", columns, (_execution(e, 1 if e.version <= size.versions else 2) for e in found)
-    columns = "execution source stage prefix to_route lane state listing_state ordinals watermark"
+    columns = "execution source stage prefix to_route lane state listing_state ordinals watermark request"
     yield "jobs", columns, map(_job, found)
     yield "tags", "tag execution", ((f"tag{e.n % 100}", e.n) for e in found)
     columns = "n id execution lane object_key stage ordinal state published attempt parent"
@@ -142,8 +144,9 @@ def _execution(e: Execution, config: int) -> Row:
 
 
 def _job(e: Execution) -> Row:
+    request = requests.encode(ReplayRequest(e.source, "input", None, "r00")) if e.source else None
     row = (e.n, e.source or e.id, "input", f"{e.id}/input", "r00", _lane(e.version, 0))
-    return (*row, "publishing_complete", "completed", e.roots, e.roots)
+    return (*row, "publishing_complete", "completed", e.roots, e.roots, request)
 
 
 def _messages(found: Iterable[Execution]) -> Iterator[Row]:

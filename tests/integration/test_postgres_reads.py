@@ -11,8 +11,10 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from playhead.backends._postgres import Postgres
+from playhead.backends._sql_catalog import requests
 from playhead.backends.catalog_postgres import PostgresCatalog
 from playhead.backends.sql import COMPLETED
+from playhead.model import Canary, ReplayRequest
 from playhead.ports.catalog.reports import ClaimedReport
 from tests.lab import Clock, Lab
 
@@ -191,7 +193,10 @@ async def test_the_counts_of_an_ended_execution_are_read_from_its_row(reads: Rea
 
 async def test_a_replay_with_many_dead_letters_reads_only_those_that_were_not_published(reads: Reads):
     await reads.execute("UPDATE executions SET batch = id, kind = 'replay'")
-    await reads.execute("UPDATE jobs SET state = 'publishing_complete', watermark = ordinals")
+    request = requests.encode(ReplayRequest(reads.execution, "in", None, "convert"))
+    await reads.execute(
+        f"UPDATE jobs SET state = 'publishing_complete', watermark = ordinals, request = '{request}'"
+    )
 
     assert await reads.by(lambda c: c.replays()) <= PAGE
 
@@ -199,7 +204,8 @@ async def test_a_replay_with_many_dead_letters_reads_only_those_that_were_not_pu
 async def test_the_decision_about_a_canary_reads_its_rows_only(reads: Reads):
     of_canary = "execution = (SELECT max(n) FROM executions) AND ordinal"
     await reads.execute(f"UPDATE messages SET state = {COMPLETED} WHERE {of_canary} < 51")
-    await reads.execute("""UPDATE jobs SET hold_at = 51, options = '{"canary": {"objects": 51}}'""")
+    request = requests.encode(ReplayRequest(reads.execution, "in", None, "convert", canary=Canary(51)))
+    await reads.execute(f"UPDATE jobs SET hold_at = 51, request = '{request}'")
     db = Postgres(reads.url)
     await db.open()
     held = await PostgresCatalog(db).acquire(reads.execution, owner="w1", lease=60.0)
