@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 import pytest
@@ -16,6 +17,7 @@ from playhead.ports.catalog.upkeep import Process, Subscription
 from playhead.ports.catalog.work import Claim
 
 if TYPE_CHECKING:
+    from playhead.ports.diagnosis import Diagnosed
     from tests.contract.backends import Factory
     from tests.lab import Lab
 
@@ -419,6 +421,18 @@ async def test_a_queue_is_waiting_while_a_published_row_is_not_claimed(catalog: 
 
     await lab.claim(lab.ids(dispatches)[0])
     assert await catalog.waiting_queues() == []
+
+
+async def test_doctor_shows_the_size_of_the_catalog_and_its_growth(catalog: Catalog, lab: Lab):
+    examined = cast("Diagnosed", catalog)
+
+    async def size() -> str:
+        return next(one.detail for one in await examined.diagnose() if one.what == "size")
+
+    assert re.fullmatch(r"\d+\.\d MB", await size())
+    await lab.started("a.md")
+    lab.clock.advance(2 * 86_400)
+    assert re.fullmatch(r"\d+\.\d MB; \d+\.\d MB a day since 2027-01-15, on average", await size())
 
 
 async def test_running_executions_are_listed_in_turn(catalog: Catalog, lab: Lab):

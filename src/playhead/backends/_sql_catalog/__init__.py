@@ -37,6 +37,10 @@ from playhead.backends._sql_catalog.totals import TotalsPart
 from playhead.backends._sql_catalog.trace import TracePart
 from playhead.backends._sql_catalog.upkeep import UpkeepPart
 from playhead.backends._sql_catalog.work import WorkPart
+from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import SQL
+from playhead.ids import moment
+from playhead.model import DAY
 from playhead.ports.diagnosis import Finding
 
 
@@ -61,10 +65,23 @@ class SqlCatalog(
         return await self._db.describe()
 
     async def diagnose(self) -> list[Finding]:
-        return await self._db.diagnose()
+        found = await self._db.diagnose()
+        if all(finding.status != "failed" for finding in found):
+            found.append(await self._db.read(_size))
+        return found
 
     async def close(self) -> None:
         """Nothing to release: the owner of the database closes it."""
+
+
+async def _size(db: Session) -> Finding:
+    """Report the size of the catalog, and its growth since the first execution."""
+    ((size, first, now),) = await db.rows(SQL.catalog_size)
+    detail = f"{size / 1e6:,.1f} MB"
+    if first is not None and now - first >= DAY:
+        a_day = size / 1e6 / ((now - first) / DAY)
+        detail += f"; {a_day:,.1f} MB a day since {moment(first)[:10]}, on average"
+    return Finding("size", "ok", detail)
 
 
 __all__ = ["SqlCatalog"]

@@ -269,6 +269,18 @@ SELECT n FROM messages WHERE n = ANY(:rows::bigint[]) AND state IN ({WAITING})
 UPDATE messages SET published = {UNPUBLISHED}, publisher = :owner, generation = generation + 1
 WHERE n = ANY(:rows::bigint[])
 
+-- name: catalog_size (postgresql)
+-- The bytes of all tables and indexes, when the first execution began, and the time.
+SELECT (SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+  WHERE s.nspname = current_schema() AND c.relkind = 'r'),
+  (SELECT e.created_at FROM executions e ORDER BY e.created_at LIMIT 1), playhead_now()
+
+-- name: catalog_size (sqlite)
+-- The same, without free pages.
+SELECT (p.page_count - f.freelist_count) * s.page_size,
+  (SELECT e.created_at FROM executions e ORDER BY e.created_at LIMIT 1), playhead_now()
+FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s
+
 -- name: some_running
 -- The next running executions, oldest first.
 SELECT e.n, e.id FROM executions e WHERE NOT e.settled AND e.status = 'running' AND e.n > :after ORDER BY e.n LIMIT :limit
