@@ -13,9 +13,8 @@ A job with a pace or a canary lists to its end first. Then `allow` says how many
 for them before they are sent. After a `kill -9`, the next owner sends what was paid for, and pays no more.
 Rows without an answer of the broker are settled before more are paid for.
 
-A replay that was started from a plan is `checking` first: it compares the plan with a new listing of the
-store, and records nothing meanwhile. After a `kill -9`, the next owner continues after the last object that
-was recorded as equal. Then the plan is its listing, whichever process drives it.
+A replay that was started from a plan is `checking` first (`check`). Then the plan is its listing, whichever
+process drives it.
 
 The level of a replay's messages depends on how many objects it has (`Jobs.record`). Nothing is sent until the
 listing has found more than fit the normal level, or has ended. A level chosen page by page would let the
@@ -33,7 +32,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 from playhead import events, faults
 from playhead.envelope import Dispatch
@@ -42,8 +41,9 @@ from playhead.errors import EXECUTION_CODES, NotFound, PlayheadError, Unavailabl
 from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
 from playhead.ports.catalog import Control, Jobs, Plans, Work
 from playhead.ports.catalog.jobs import LeasedJob, Listed, Window
-from playhead.replay import planned
+from playhead.replay.check import check_plan
 from playhead.replay.jobreport import JobReport
+from playhead.replay.lease import Lease, Lost
 from playhead.replay.pages import Page, PagesCatalog, pages_of
 from playhead.work import ending, relay
 
@@ -52,10 +52,6 @@ _LONGEST_PAUSE_SECONDS = 5.0
 _LONG_WAIT_SECONDS = 0.5
 _LONGEST_PACE_SECONDS = 0.25
 """Time after which a change of the pace takes effect, at most."""
-
-
-class _Lost(Exception):
-    """Another process owns the job now, or it has ended: stop without an error."""
 
 
 class DriveCatalog(Control, Jobs, Plans, Work, ending.EndingCatalog, PagesCatalog, Protocol): ...
@@ -90,24 +86,24 @@ class Drive:
     ) -> None:
         self._catalog, self._broker, self._store = backends
         self._env = env
-        self._leased = leased
+        self._lease = Lease(self._catalog, env.clock, leased, lease)
         self.job = leased.job
         self.trouble = ""
         self.waits = False
-        self._lease = lease
         self._page = page
         self._record_page = min(page, leased.page or page)
         self._max_objects = max_objects if leased.headers.replay_batch_id else None
         self._traceparent = traceparent
         self._is_decided = leased.is_decided
         self._publishing: Spawned | None = None
-        self._failed: Unavailable | _Lost | None = None
+        self._failed: Unavailable | Lost | None = None
         self._report = JobReport(self._catalog, env.counters, leased)
         self._cursor = leased.cursor
-        self._renewed = env.clock()
-        self._released = False
-        self._waits_for: Literal["broker", "store"] | None = None
         self._pause = _FIRST_PAUSE_SECONDS
+
+    @property
+    def _leased(self) -> LeasedJob:
+        return self._lease.job
 
     async def run(self) -> None:
         """Process the job until it has ended or another process owns it. Waits for unavailable backends."""
@@ -130,34 +126,30 @@ class Drive:
                         detail=exc.detail,
                     )
                     self.trouble = exc.detail
-                    self._waits_for = "broker" if exc.code.startswith("broker") else "store"
+                    self._lease.waits_for = "broker" if exc.code.startswith("broker") else "store"
                     await self._wait_longer()
                 except PlayheadError as exc:
                     events.emit(
                         events.JOB_ENDED, logging.ERROR, execution_id=str(leased.job), detail=exc.detail
                     )
                     failed = exc  # give the listing up; what was listed is published
-        except _Lost:
+        except Lost:
             with contextlib.suppress(Unavailable):
                 # Workers may have processed everything before the last page was marked.
                 if await self._catalog.close_job(leased):
                     await self._report.log_end()
                     return
             events.emit(events.JOB_LOST, logging.INFO, execution_id=str(leased.job), epoch=leased.epoch)
-            # If only an answer was lost, this process still has the lease: release it. A renewal after that
-            # would take the lease again, and no process would work on the job.
-            self._released = True
-            with contextlib.suppress(Unavailable):
-                await self._catalog.release(leased)
+            await self._lease.release()  # if only an answer was lost, this process still has it
 
     async def _fail_listing(self, why: PlayheadError) -> bool:
         code = why.code if why.code in EXECUTION_CODES else "listing_failed"
         failed = await self._catalog.fail_listing(self._leased, why.detail, code=code)
-        self._leased = replace(self._leased, state="publishing")  # a plan is not compared any more
+        self._lease.job = replace(self._leased, state="publishing")  # a plan is not compared any more
         return failed
 
     async def _process(self) -> None:
-        await self._keep()
+        await self._lease.keep()
         if self._leased.state == "checking" and not await self._check():
             return
         if not self._leased.paced and self._is_decided:
@@ -174,27 +166,10 @@ class Drive:
         await self._finish()
 
     async def _check(self) -> bool:
-        """Compare the plan with the store; refuse the replay if they differ. Return whether it goes on."""
         with self._env.tracer.start("check", self._traceparent):
-            difference = await planned.difference(self._catalog, self._store, self._leased, self._compared)
-        if not difference.first:
-            if not await self._catalog.pass_check(self._leased):
-                raise _Lost
-            self._leased, self._cursor = replace(self._leased, state="publishing"), ""
-            faults.reach("replay.checked")
-            return True
-        if not await self._catalog.refuse_plan(self._leased, difference):
-            raise _Lost
-        events.emit(events.PLAN_CHANGED, logging.WARNING, execution_id=str(self.job), detail=difference.text)
-        await ending.end_executions(self._catalog, [self.job])
-        return False
-
-    async def _compared(self, key: str) -> None:
-        """Record that the objects up to a key are as planned; another process continues there."""
-        if not await self._catalog.keep_check(self._leased, key):
-            raise _Lost
-        self._leased = replace(self._leased, cursor=key)  # after an outage, this process continues there too
-        faults.reach("replay.compared")
+            goes_on = await check_plan(self._catalog, self._store, self._lease)
+        self._cursor = self._leased.cursor
+        return goes_on
 
     # -- list --------------------------------------------------------------------------------------
 
@@ -227,7 +202,7 @@ class Drive:
                 "was created: check that all processes have the same PLAYHEAD_STORE",
             )
         if await self._catalog.record(leased, [], cursor=self._cursor, last=True) is None:
-            raise _Lost
+            raise Lost
 
     async def _pages(self) -> AsyncIterator[Page]:
         size = self._page
@@ -254,7 +229,7 @@ class Drive:
                 self._leased, some, cursor=cursor, last=False, most=self._max_objects
             )
             if window is None:
-                raise _Lost
+                raise Lost
             self._report.count_invalid([one for one in some if one.problem])
             if not window.is_full:
                 self._cursor = cursor
@@ -264,7 +239,7 @@ class Drive:
                 self._end_trouble()
             else:
                 self._publishing = self._env.spawn(self._publish_meanwhile(window))
-            await self._keep()
+            await self._lease.keep()
             if window.listed:
                 return True
             if window.is_full:
@@ -283,7 +258,7 @@ class Drive:
             else:
                 await self._publish(window)
             self._is_decided = True
-        except (Unavailable, _Lost) as exc:
+        except (Unavailable, Lost) as exc:
             self._failed = exc  # raised by `_published`, unless the listing fails before
 
     async def _published(self) -> None:
@@ -299,13 +274,13 @@ class Drive:
 
     async def _publish_backlog(self, upto: int | None = None) -> None:
         while await self._publish_next(upto):
-            await self._keep()
+            await self._lease.keep()
 
     async def _publish_next(self, upto: int | None = None) -> bool:
         """Publish the next window, up to an ordinal. Return whether there was one."""
         window = await self._catalog.unpublished(self._leased, limit=self._page, upto=upto)
         if window is None:
-            raise _Lost
+            raise Lost
         if window.upto:
             await self._publish(window)
         return window.upto > 0
@@ -317,7 +292,7 @@ class Drive:
             await self._settle()
             allowed = await self._catalog.allow(self._leased, want=self._page, depth=await self._depth())
             if allowed is None:
-                raise _Lost
+                raise Lost
             faults.reach("replay.allowed")
             if allowed.upto:
                 self.waits = False
@@ -330,7 +305,7 @@ class Drive:
                 self.waits = self.waits or allowed.why != "rate" or allowed.wait > _LONG_WAIT_SECONDS
                 is_held = allowed.why == "canary"
                 await self._env.sleep(allowed.wait if is_held else min(allowed.wait, _LONGEST_PACE_SECONDS))
-            await self._keep()
+            await self._lease.keep()
 
     async def _decide(self) -> bool:
         """If the canary is processed, record the verdict."""
@@ -358,7 +333,7 @@ class Drive:
             self._leased, window.upto, uncertain=sent.uncertain, refused=sent.refused
         )
         if not is_marked:
-            raise _Lost
+            raise Lost
         self._report.count(sent)
         self._pause = _FIRST_PAUSE_SECONDS
         self._tell(sent)
@@ -389,7 +364,7 @@ class Drive:
             sent = await self._send(dispatches)
             faults.reach("replay.published")
             if not await self._catalog.settle(self._leased, sent.confirmed, sent.refused):
-                raise _Lost
+                raise Lost
             self._report.count(sent)
             faults.reach("replay.marked")
             self._tell(sent)
@@ -400,14 +375,12 @@ class Drive:
 
     def _end_trouble(self) -> None:
         """Show that all backends are available."""
-        self.trouble, self._waits_for = "", None
+        self.trouble, self._lease.waits_for = "", None
 
     def _tell(self, sent: relay.Published) -> None:
         """Show what the job waits for after a publish."""
         self.trouble = sent.why
-        self._waits_for = "broker" if sent.uncertain else None
-
-    # -- lease -------------------------------------------------------------------------------------
+        self._lease.waits_for = "broker" if sent.uncertain else None
 
     async def _wait_longer(self) -> None:
         """Wait, each time twice as long as before, and keep the lease."""
@@ -417,26 +390,11 @@ class Drive:
         finally:
             self.waits = False
         self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
-        await self._keep()
-
-    async def _keep(self) -> None:
-        """Renew the lease when a third of it has passed."""
-        if self._env.clock() - self._renewed < self._lease / 3:
-            return
-        try:
-            if not await self.renew():
-                raise _Lost
-        except Unavailable:
-            return  # the epoch protects the job; the lease only decides which process tries
+        await self._lease.keep()
 
     async def renew(self) -> bool:
         """Renew the lease, even while a step runs. Return False if another process owns the job or it ended.
 
         Raises `Unavailable`.
         """
-        if self._released:
-            return False
-        is_held = await self._catalog.renew(self._leased, lease=self._lease, waits_for=self._waits_for)
-        if is_held:
-            self._renewed = self._env.clock()
-        return is_held
+        return await self._lease.renew()
