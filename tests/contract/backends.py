@@ -20,7 +20,7 @@ from playhead.ids import uuid7
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
 from tests.lab import HEARTBEAT, Clock
-from tests.servers.schema import schema
+from tests.servers.schema import emptied_schema
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ async def _sqlite_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Ca
     return SqliteCatalog(db, heartbeat_seconds=HEARTBEAT)
 
 
-# On servers. Each test has its own schema, or its own prefix of queue names.
+# On servers. Each test has a schema for itself, or its own prefix of queue names.
 
 
 async def _postgres_broker(url: str, stack: AsyncExitStack, clock: Clock) -> Broker:
@@ -159,7 +159,7 @@ IN_ONE_PROCESS: Mapping[str, str] = dict.fromkeys(get_args(Promise), "it exists 
 BROKERS: Sequence[Backend[Broker]] = [
     Backend("memory", "tests.broker_memory", _memory_broker, waivers=IN_ONE_PROCESS),
     Backend("sqlite", "playhead.backends.broker_sqlite", _sqlite_broker),
-    Backend("postgresql", "playhead.backends.broker_postgres", _postgres_broker, lambda _: schema()),
+    Backend("postgresql", "playhead.backends.broker_postgres", _postgres_broker, lambda _: emptied_schema()),
     _nats("nats"),
     _nats("nats-three"),
     Backend(
@@ -172,7 +172,9 @@ BROKERS: Sequence[Backend[Broker]] = [
 ]
 CATALOGS: Sequence[Backend[Catalog]] = [
     Backend("sqlite", "playhead.backends.catalog_sqlite", _sqlite_catalog),
-    Backend("postgresql", "playhead.backends.catalog_postgres", _postgres_catalog, lambda _: schema()),
+    Backend(
+        "postgresql", "playhead.backends.catalog_postgres", _postgres_catalog, lambda _: emptied_schema()
+    ),
 ]
 
 
