@@ -159,6 +159,9 @@ class Slots(Generic[T]):
     def expire(self) -> None:
         """Record the time-outs of jobs that are past their time. Call it several times a second: the clock
         counts at most half a second between two calls."""
+        if not self._running:  # without the lock: a worker may have hundreds of idle slots
+            self.hanging, self.blocked_by = {}, None
+            return
         hanging: dict[int, str] = {}
         late: list[tuple[int, Job[T], Exception]] = []
         with self._lock:
