@@ -193,6 +193,7 @@ class Client:
     report = _blocking(AsyncClient.report)
     report_lines = _blocking(AsyncClient.report_lines)
     deliveries = _blocking(AsyncClient.deliveries)
+    send_again = _blocking(AsyncClient.send_again)
     # the deployment
     apply = _blocking(AsyncClient.apply)
     validate = _blocking(AsyncClient.validate)

@@ -320,3 +320,12 @@ class ReplayMethods(Connection):
             limit: at most this number.
         """
         return await self._collect(partial(self._services.webhooks.list, await self._batch(replay)), limit)
+
+    async def send_again(self, replay: ReplayName, delivery: UUID) -> WebhookDelivery:
+        """Send an event for the webhook of a replay again, under the same id.
+
+        Args:
+            replay: as in `watch`.
+            delivery: the id of one of `deliveries`.
+        """
+        return await self._services.webhooks.send_again(await self._batch(replay), delivery)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from playhead.model import ConfigVersion, Diagnostic, Page
+from playhead.model import ConfigVersion, Diagnostic
 from playhead.reading.codecheck import Warn, no_warning
-from playhead.remote.client import HARMLESS, Client, segment
+from playhead.remote.client import HARMLESS, segment
+from playhead.remote.derived import Remote, derived
+from playhead.services.configs import ConfigService
 
 _YAML: Final = "application/yaml"
 
@@ -18,11 +20,8 @@ class _Validated:
     diagnostics: list[Diagnostic]
 
 
-class RemoteConfigs:
+class RemoteConfigs(Remote):
     """Remote `ConfigService`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     async def apply(self, source: bytes | str, warn: Warn = no_warning) -> tuple[ConfigVersion, bool]:
         return await self._client.create(
@@ -39,8 +38,7 @@ class RemoteConfigs:
         path = f"configs/{segment(name)}" + (f"/versions/{version}" if version else "")
         return await self._client.get(path, ConfigVersion)
 
-    async def list(self, cursor: str | None, limit: int) -> Page[ConfigVersion]:
-        return await self._client.get("configs", Page[ConfigVersion], cursor=cursor, limit=limit)
+    list = derived(ConfigService.list, "configs")
 
     async def set_active(self, name: str, active: bool) -> ConfigVersion:
         path = f"configs/{segment(name)}/{'activate' if active else 'deactivate'}"

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
-from playhead.model import (
-    ChainCounts,
-    ChainLink,
-    Execution,
-    Lineage,
-    Page,
-    Pruned,
-    Replay,
-    RouteCode,
-    RouteCounts,
-    StageSummary,
-    StageTotals,
-    Why,
-)
+from playhead.model import Execution, Lineage, Page, Pruned
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.prune import PruneFilter
-from playhead.remote.client import HARMLESS, Client
+from playhead.remote.client import HARMLESS
+from playhead.remote.derived import Remote, derived
+from playhead.services.executions import ExecutionService
+from playhead.services.lineage import LineageService
+from playhead.services.recover import RecoverService
+from playhead.services.why import WhyService
 
 _PRUNE_SECONDS: Final = 600.0
 """Counting the objects of many executions takes longer than other requests."""
@@ -34,36 +26,16 @@ class _Resent:
     resent: int
 
 
-class RemoteExecutions:
+class RemoteExecutions(Remote):
     """Remote `ExecutionService`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def get(self, execution: UUID) -> Execution:
-        return await self._client.get(f"executions/{execution}", Execution)
-
-    async def route_counts(self, execution: UUID) -> list[RouteCounts]:
-        return await self._client.get_all(f"executions/{execution}/routes", Page[RouteCounts])
-
-    async def code(self, execution: UUID) -> list[RouteCode]:
-        return await self._client.get_all(f"executions/{execution}/code", Page[RouteCode])
-
-    async def stages(self, execution: UUID) -> list[StageSummary]:
-        return await self._client.get_all(f"executions/{execution}/stages", Page[StageSummary])
-
-    async def stage_totals(self, execution: UUID) -> StageTotals:
-        return await self._client.get(f"executions/{execution}/totals", StageTotals)
-
-    async def replays(
-        self, source: UUID | None, cursor: str | None, limit: int, *, is_open: bool = False
-    ) -> Page[Replay]:
-        return await self._client.get(
-            "replays", Page[Replay], from_execution_id=source, open=is_open, cursor=cursor, limit=limit
-        )
-
-    async def replay(self, batch: UUID) -> Replay:
-        return await self._client.get(f"replays/{batch}", Replay)
+    get = derived(ExecutionService.get, "executions/{execution}")
+    route_counts = derived(ExecutionService.route_counts, "executions/{execution}/routes")
+    code = derived(ExecutionService.code, "executions/{execution}/code")
+    stages = derived(ExecutionService.stages, "executions/{execution}/stages")
+    stage_totals = derived(ExecutionService.stage_totals, "executions/{execution}/totals")
+    replays = derived(ExecutionService.replays, "replays", source="from_execution_id", is_open="open")
+    replay = derived(ExecutionService.replay, "replays/{batch}")
 
     async def list(self, where: ExecutionFilter, cursor: str | None, limit: int) -> Page[Execution]:
         return await self._client.get(
@@ -71,14 +43,14 @@ class RemoteExecutions:
         )
 
 
-class RemoteLineage:
+class RemoteLineage(Remote):
     """Remote `LineageService`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def of_object(self, key: str) -> list[Lineage]:
-        return await self._client.get_all("lineage", Page[Lineage], object_key=key)
+    of_object = derived(LineageService.of_object, "lineage", key="object_key")
+    chain = derived(LineageService.chain, "lineage/{correlation_id}/chain")
+    chain_of_object = derived(LineageService.chain_of_object, "lineage/chain", key="object_key")
+    counts = derived(LineageService.counts, "lineage/{correlation_id}/counts")
+    counts_of_object = derived(LineageService.counts_of_object, "lineage/counts", key="object_key")
 
     async def list(
         self, *, execution: UUID, status: str | None = None, cursor: str | None = None, limit: int = 100
@@ -86,55 +58,15 @@ class RemoteLineage:
         path = f"executions/{execution}/lineage"
         return await self._client.get(path, Page[Lineage], status=status, cursor=cursor, limit=limit)
 
-    async def chain(
-        self,
-        correlation_id: UUID,
-        direction: Literal["up", "down", "both"],
-        cursor: str | None,
-        limit: int,
-    ) -> Page[ChainLink]:
-        return await self._client.get(
-            f"lineage/{correlation_id}/chain",
-            Page[ChainLink],
-            direction=direction,
-            cursor=cursor,
-            limit=limit,
-        )
 
-    async def chain_of_object(
-        self, key: str, direction: Literal["up", "down", "both"], cursor: str | None, limit: int
-    ) -> Page[ChainLink]:
-        return await self._client.get(
-            "lineage/chain",
-            Page[ChainLink],
-            object_key=key,
-            direction=direction,
-            cursor=cursor,
-            limit=limit,
-        )
-
-    async def counts(self, correlation_id: UUID) -> ChainCounts:
-        return await self._client.get(f"lineage/{correlation_id}/counts", ChainCounts)
-
-    async def counts_of_object(self, key: str) -> ChainCounts:
-        return await self._client.get("lineage/counts", ChainCounts, object_key=key)
-
-
-class RemoteWhy:
+class RemoteWhy(Remote):
     """Remote `WhyService`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def explain(self, execution: UUID, path: str, stage: str | None = None) -> Why:
-        return await self._client.get(f"executions/{execution}/why", Why, path=path, stage=stage)
+    explain = derived(WhyService.explain, "executions/{execution}/why")
 
 
-class RemotePrune:
+class RemotePrune(Remote):
     """Remote `PruneService`. The server deletes objects in the background."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     async def pin(self, execution: UUID, pinned: bool = True) -> Execution:
         verb = "pin" if pinned else "unpin"
@@ -163,14 +95,10 @@ class RemotePrune:
         return await self._client.post("prune", Pruned, lost=HARMLESS, json=body, seconds=_PRUNE_SECONDS)
 
 
-class RemoteRecover:
+class RemoteRecover(Remote):
     """Remote `RecoverService`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def cancel(self, execution: UUID) -> Execution:
-        return await self._client.post(f"executions/{execution}/cancel", Execution, lost=HARMLESS)
+    cancel = derived(RecoverService.cancel, "executions/{execution}/cancel", verb="POST")
 
     async def resend(
         self,

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
-from playhead.model import Page, SearchHit, StoredObject
-from playhead.remote.client import Client
-from playhead.services.objects import Content
+from playhead.remote.derived import Remote, derived
+from playhead.services.objects import Content, ObjectService
+from playhead.services.search import SearchService
 
 
-class RemoteObjects:
+class RemoteObjects(Remote):
     """Remote `ObjectService`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     async def content(self, key: str, *, limit: int | None = None) -> Content:
         headers, chunks = await self._client.stream("storage/objects/content", key=key, limit=limit)
@@ -25,30 +20,10 @@ class RemoteObjects:
             chunks,
         )
 
-    async def list(
-        self, execution: UUID, stage: str | None, path: str | None, cursor: str | None, limit: int
-    ) -> Page[StoredObject]:
-        return await self._client.get(
-            "storage/objects",
-            Page[StoredObject],
-            execution_id=execution,
-            stage=stage,
-            path=path,
-            cursor=cursor,
-            limit=limit,
-        )
+    list = derived(ObjectService.list, "storage/objects", execution="execution_id")
 
 
-class RemoteSearch:
+class RemoteSearch(Remote):
     """Remote `SearchService`: searches indexes in the server's data folder."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def search(
-        self, index: str, words: str, execution: UUID | None = None, limit: int = 10
-    ) -> list[SearchHit]:
-        page = await self._client.get(
-            "search", Page[SearchHit], index=index, words=words, execution=execution, limit=limit
-        )
-        return page.items
+    search = derived(SearchService.search, "search")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from uuid import UUID
 
-from playhead.envelope import Message
-from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page, RouteStatus
-from playhead.remote.client import Client, segment
+from playhead.remote.client import segment
+from playhead.remote.derived import Remote, derived
+from playhead.services.queues import QueueService
 from playhead.services.take import MOST_AT_ONCE, HandOut
 
 
@@ -16,67 +15,22 @@ class _Removed:
     removed: int
 
 
-class RemoteQueues:
+class RemoteQueues(Remote):
     """Remote `QueueService`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def routes(self, cursor: str | None, limit: int) -> Page[RouteStatus]:
-        return await self._client.get("routes", Page[RouteStatus], cursor=cursor, limit=limit)
-
-    async def peek(self, queue: str, limit: int) -> list[Message]:
-        return (await self._client.get(f"queues/{segment(queue)}/messages", Page[Message], limit=limit)).items
-
-    async def dead_letters(
-        self,
-        *,
-        execution: UUID | None = None,
-        route: str | None = None,
-        code: str | None = None,
-        group: str | None = None,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> Page[DeadLetter]:
-        return await self._client.get(
-            "dead-letters",
-            Page[DeadLetter],
-            execution_id=execution,
-            route=route,
-            error_code=code,
-            group=group,
-            cursor=cursor,
-            limit=limit,
-        )
-
-    async def dead_letter_groups(
-        self,
-        *,
-        execution: UUID | None = None,
-        config: str | None = None,
-        route: str | None = None,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> Page[DeadLetterGroup]:
-        return await self._client.get(
-            "dead-letters/groups",
-            Page[DeadLetterGroup],
-            execution_id=execution,
-            config=config,
-            route=route,
-            cursor=cursor,
-            limit=limit,
-        )
-
-    async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail:
-        return await self._client.get(f"dead-letters/{correlation_id}", DeadLetterDetail)
+    routes = derived(QueueService.routes, "routes")
+    peek = derived(QueueService.peek, "queues/{queue}/messages")
+    dead_letters = derived(
+        QueueService.dead_letters, "dead-letters", execution="execution_id", code="error_code"
+    )
+    dead_letter_groups = derived(
+        QueueService.dead_letter_groups, "dead-letters/groups", execution="execution_id"
+    )
+    dead_letter = derived(QueueService.dead_letter, "dead-letters/{correlation_id}")
 
 
-class RemoteTake:
+class RemoteTake(Remote):
     """Remote `TakeService`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     async def take(self, queue: str, limit: int) -> HandOut:
         return await self._client.post(

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 from uuid import UUID
 
 from playhead.errors import Unavailable
@@ -14,6 +14,8 @@ from playhead.model import Pace, Replay, ReplayRequest
 from playhead.ports.catalog.jobs import Opened
 from playhead.reading.codecheck import Warn, no_warning
 from playhead.remote.client import HARMLESS, WORK_SECONDS, Client
+from playhead.remote.derived import Remote, derived
+from playhead.services.control import ControlService
 
 T = TypeVar("T")
 
@@ -141,27 +143,14 @@ class RemoteReplay:
         return f"{command} --server {self._client.shown}"
 
 
-class RemoteControl:
+class RemoteControl(Remote):
     """Remote `ControlService`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def pause(self, batch: UUID) -> Replay:
-        return await self._post(batch, "pause")
-
-    async def resume(self, batch: UUID) -> Replay:
-        return await self._post(batch, "resume")
-
-    async def retry(self, batch: UUID) -> Replay:
-        return await self._post(batch, "retry")
-
-    async def cancel(self, batch: UUID, *, withdraw: bool = False) -> Replay:
-        return await self._post(batch, "cancel", {"withdraw": withdraw})
+    pause = derived(ControlService.pause, "replays/{batch}/pause", verb="POST")
+    resume = derived(ControlService.resume, "replays/{batch}/resume", verb="POST")
+    retry = derived(ControlService.retry, "replays/{batch}/retry", verb="POST")
+    cancel = derived(ControlService.cancel, "replays/{batch}/cancel", verb="POST")
 
     async def set_pace(self, batch: UUID, pace: Pace | None) -> Replay:
         body = asdict(pace) if pace else None
         return await self._client.put(f"replays/{batch}/pace", Replay, lost=HARMLESS, json=body)
-
-    async def _post(self, batch: UUID, verb: str, body: dict[str, Any] | None = None) -> Replay:
-        return await self._client.post(f"replays/{batch}/{verb}", Replay, lost=HARMLESS, json=body)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from uuid import UUID
 
 from playhead.errors import NotFound
-from playhead.model import Execution, Found, Lineage, Page, Replay
+from playhead.model import Execution, Lineage, Page, Replay
 from playhead.ports.catalog.browse import ExecutionFilter, IdKind
-from playhead.remote.client import Client
+from playhead.remote.derived import Remote, derived
+from playhead.services.find import FindService
 
 
-class RemoteIds:
+class RemoteIds(Remote):
     """Remote `ResolveCatalog`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     async def execution(self, execution: UUID) -> Execution | None:
         try:
@@ -38,11 +36,7 @@ class RemoteIds:
         return [found.correlation_id]
 
 
-class RemoteFind:
+class RemoteFind(Remote):
     """Remote `FindService`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def find(self, text: str, limit: int = 20) -> list[Found]:
-        return (await self._client.get("find", Page[Found], text=text, limit=limit)).items
+    find = derived(FindService.find, "find")

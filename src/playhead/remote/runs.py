@@ -7,15 +7,13 @@ from uuid import UUID
 
 from playhead.model import Compare, Execution
 from playhead.reading.codecheck import Warn, no_warning
-from playhead.remote.client import WORK_SECONDS, Client, segment
+from playhead.remote.client import WORK_SECONDS, segment
+from playhead.remote.derived import Remote
 from playhead.remote.uploads import Upload
 
 
-class RemoteSubmit:
+class RemoteSubmit(Remote):
     """Remote `SubmitService`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     async def run(
         self,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from playhead.model import AdapterInfo, Examination, Health, Page, Worker
-from playhead.remote.client import HARMLESS, Client
+from playhead.model import Health, Page
+from playhead.remote.derived import Remote, derived
+from playhead.services.doctor import DoctorService
+from playhead.services.system import SystemService
+from playhead.services.workers import WorkersService
 
 _EXAMINE_SECONDS: Final = 150.0
 """If a backend does not answer, each of the server's two steps takes a minute. The rest is a margin."""
@@ -21,14 +24,10 @@ class ErrorCode:
     meaning: str
 
 
-class RemoteSystem:
+class RemoteSystem(Remote):
     """Remote `SystemService`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def adapters(self) -> list[AdapterInfo]:
-        return await self._client.get_all("adapters", Page[AdapterInfo])
+    adapters = derived(SystemService.adapters, "adapters")
 
     async def error_codes(self) -> list[ErrorCode]:
         return await self._client.get_all("errors", Page[ErrorCode])
@@ -38,22 +37,13 @@ class RemoteSystem:
         return await self._client.get("system/health", Health)
 
 
-class RemoteWorkers:
+class RemoteWorkers(Remote):
     """Remote `WorkersService`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def list(self, cursor: str | None, limit: int) -> Page[Worker]:
-        return await self._client.get("workers", Page[Worker], cursor=cursor, limit=limit)
+    list = derived(WorkersService.list, "workers")
 
 
-class RemoteDoctor:
+class RemoteDoctor(Remote):
     """Remote `DoctorService`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def examine(self) -> Examination:
-        """Let the server examine its backends."""
-        return await self._client.post("system/doctor", Examination, lost=HARMLESS, seconds=_EXAMINE_SECONDS)
+    examine = derived(DoctorService.examine, "system/doctor", verb="POST", seconds=_EXAMINE_SECONDS)
