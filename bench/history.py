@@ -189,6 +189,6 @@ def _execution(e: Execution, version: int, lanes: list[int]) -> Row:
 
 
 def _job(e: Execution, lanes: list[int]) -> Row:
-    request = requests.encode(ReplayRequest(e.source, "input", None, "convert")) if e.source else None
+    request = requests.encode(ReplayRequest(e.source, "input", None, "convert"))[0] if e.source else None
     row = (e.n, e.source or e.id, "input", f"{e.source or e.id}/input", "convert", lanes[0])
     return (*row, "publishing_complete", "completed", e.roots, e.roots, request)

@@ -144,7 +144,7 @@ def _execution(e: Execution, config: int) -> Row:
 
 
 def _job(e: Execution) -> Row:
-    request = requests.encode(ReplayRequest(e.source, "input", None, "r00")) if e.source else None
+    request = requests.encode(ReplayRequest(e.source, "input", None, "r00"))[0] if e.source else None
     row = (e.n, e.source or e.id, "input", f"{e.id}/input", "r00", _lane(e.version, 0))
     return (*row, "publishing_complete", "completed", e.roots, e.roots, request)
 

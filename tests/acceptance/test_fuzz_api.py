@@ -240,7 +240,7 @@ def _text_of(exc: BaseException) -> str:
 def deployment() -> Iterator[Deployment]:
     # Received messages can be removed until their visibility expires.
     with open_deployment(
-        VISIBILITY_SECONDS="600", WEBHOOK_HOSTS="localhost", WEBHOOK_SECRET="whsec_" + "A" * 32
+        VISIBILITY_SECONDS="600", WEBHOOK_HOSTS="localhost:1", WEBHOOK_SECRET="whsec_" + "A" * 32
     ) as made:
         yield made
 

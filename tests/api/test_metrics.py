@@ -175,7 +175,7 @@ async def test_requests_are_counted_by_the_template_of_their_path(playhead: Play
         await http.request("BREW", "/healthz")
         await http.delete("/api/v1/executions/x")
         await http.get("/openapi.json")
-        await http.post("/api/v1/replay", content=b"x" * 30_000)
+        await http.post("/api/v1/configs", content=b"x" * 30_000)
         now = await scrape(playhead, http)
 
     told = {
@@ -188,7 +188,7 @@ async def test_requests_are_counted_by_the_template_of_their_path(playhead: Play
         ("other", "/healthz", "405"): 1,
         ("DELETE", "/api/v1/executions/{execution_id}", "405"): 1,
         ("GET", "/openapi.json", "200"): 1,
-        ("POST", "/api/v1/replay", "413"): 1,
+        ("POST", "/api/v1/configs", "413"): 1,
     }
     assert now.value("http_request_duration_seconds_count", route="none") == 6
     assert now.value("http_request_duration_seconds_bucket", route="none", le="+Inf") == 6

@@ -193,7 +193,7 @@ async def test_the_counts_of_an_ended_execution_are_read_from_its_row(reads: Rea
 
 async def test_a_replay_with_many_dead_letters_reads_only_those_that_were_not_published(reads: Reads):
     await reads.execute("UPDATE executions SET batch = id, kind = 'replay'")
-    request = requests.encode(ReplayRequest(reads.execution, "in", None, "convert"))
+    request = requests.encode(ReplayRequest(reads.execution, "in", None, "convert"))[0]
     await reads.execute(
         f"UPDATE jobs SET state = 'publishing_complete', watermark = ordinals, request = '{request}'"
     )
@@ -204,7 +204,7 @@ async def test_a_replay_with_many_dead_letters_reads_only_those_that_were_not_pu
 async def test_the_decision_about_a_canary_reads_its_rows_only(reads: Reads):
     of_canary = "execution = (SELECT max(n) FROM executions) AND ordinal"
     await reads.execute(f"UPDATE messages SET state = {COMPLETED} WHERE {of_canary} < 51")
-    request = requests.encode(ReplayRequest(reads.execution, "in", None, "convert", canary=Canary(51)))
+    request = requests.encode(ReplayRequest(reads.execution, "in", None, "convert", canary=Canary(51)))[0]
     await reads.execute(f"UPDATE jobs SET hold_at = 51, request = '{request}'")
     db = Postgres(reads.url)
     await db.open()

@@ -78,6 +78,7 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     "POST /api/v1/configs/{name}/activate": Example({"name": "other"}),
     "POST /api/v1/configs/{name}/deactivate": Example({"name": "other"}),
     "GET /api/v1/replays/{replay_batch_id}/report": Example(_SLOW),
+    "POST /api/v1/replays/{replay_batch_id}/report/write": Example(_SLOW),
     "GET /api/v1/replays/{replay_batch_id}/report/lines": Example(_SLOW, status=404),
     "GET /api/v1/executions": Example(query={"config": "docs", "limit": "10"}),
     "GET /api/v1/executions/{execution_id}/why": Example({"path": "guide/replay.html"}),

@@ -242,7 +242,7 @@ class ReplayRequest(Limited):
         given = asdict(self, dict_factory=_with_value)
         given |= given.pop("selection", {})
         of_plan = [one for one in _REQUIRED if given[one] in (UUID(int=0), "")]
-        for name in (*OUTSIDE_BODY, *of_plan):
+        for name in (*OUTSIDE_BODY, *(of_plan if self.plan_id else ())):
             given.pop(name, None)
         return {name: str(value) if isinstance(value, UUID) else value for name, value in given.items()}
 

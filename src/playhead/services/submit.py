@@ -185,7 +185,7 @@ class SubmitService:
             what = f"a {earlier.kind} of config {earlier.config!r}" if earlier.config else "adopted"
             raise BadRequest(
                 "not_comparable",
-                f"execution {changed_since} is {what}. Name a run of config {name!r}, or latest:{name}",
+                f"execution {changed_since} is {what}. Name a run of config {name!r}, or previous:{name}",
             )
         where = ExecutionFilter(kind="replay", config=name, parent=changed_since)
         replays, _ = await self._catalog.executions(where, limit=_MOST_REPLAYS)

@@ -139,8 +139,8 @@ def _words() -> Iterator[Row]:
     ):
         yield usage(f"replay RUN shouted theirs {option}", option, why, more=(value,))
     for identity in ("x", "RUN0", "latest", "abc"):
-        yield missing(f"dead-letters show {identity}", "dead_letter_not_found", "4 digits or more")
-        yield missing(f"dead-letters resend {identity}", "dead_letter_not_found", "4 digits or more")
+        yield missing(f"dead-letters show {identity}", "dead_letter_not_found", "at least 4")
+        yield missing(f"dead-letters resend {identity}", "dead_letter_not_found", "at least 4")
     yield usage("dead-letters resend", "either ids, or --execution, --route, --code and --group")
     for effects in ("never", "both=never", "=skip", "both=", ""):
         yield usage("replay RUN shouted theirs --effects", "run, skip, refuse", more=(effects,))

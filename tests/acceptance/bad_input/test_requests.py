@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from playhead.api.errors import STATUS
+from playhead.api.limits import SELECTION
 from tests.acceptance.bad_input.ground import MAX_BODY, MAX_OBJECT, MAX_UPLOAD, USED_KEY, Ground, filled
 
 JSON = {"Content-Type": "application/json"}
@@ -191,12 +192,14 @@ def _unknown() -> Iterator[Row]:
     yield post("configs/docs/run", {"payload": 1, "config_version": 9}, "config_not_found", "version 9")
     yield post("configs/idle/run", {"payload": 1}, "config_inactive", "idle", "playhead config activate")
     for since, code, *words in (
-        ("REPLAYED", "not_comparable", "REPLAYED", "replay of config 'docs'", "latest:docs"),
+        ("REPLAYED", "not_comparable", "REPLAYED", "replay of config 'docs'", "previous:docs"),
         ("UNKNOWN", "execution_not_found", "UNKNOWN", "playhead executions"),
-        ("latest:none", "execution_not_found", "no run of config 'none'", "without --changed-since"),
+        ("previous:none", "execution_not_found", "no run of config 'none'", "without --changed-since"),
     ):
         yield post("configs/docs/run", {"payload": 1, "changed_since": since}, code, *words)
-    yield post("configs/other/run", {"payload": 1, "changed_since": "RUN"}, "not_comparable", "latest:other")
+    yield post(
+        "configs/other/run", {"payload": 1, "changed_since": "RUN"}, "not_comparable", "previous:other"
+    )
     yield Row("POST", f"{API}/configs/idle/run", form(b'name="files"; filename="a"'), "config_inactive", ())
     yield get("executions/RUN/diff/UNKNOWN", "execution_not_found", "UNKNOWN")
     yield get("executions/RUN/diff/REPLAYED", "stage_not_found", "shoutd", "Did you mean", stage="shoutd")
@@ -278,7 +281,8 @@ def _bodies() -> Iterator[Row]:
         yield raw(path, '{"a": "é"}'.encode("utf-16"), JSON, "invalid_body", "UTF-8")
         yield raw(path, b"[" * DEEP + b"]" * DEEP, JSON, "invalid_body", "200 levels")
         yield raw(path, b'{"a":' * DEEP + b"1" + b"}" * DEEP, JSON, "invalid_body", "200 levels")
-        yield raw(path, b"a" * (MAX_BODY + 1), JSON, "body_too_large", str(MAX_BODY), "PLAYHEAD_MAX_BODY")
+        most = MAX_BODY * SELECTION if path in ("replay", "replay/plan") else MAX_BODY
+        yield raw(path, b"a" * (most + 1), JSON, "body_too_large", str(most), "PLAYHEAD_MAX_BODY")
         yield raw(path, b"{}", TEXT, "unsupported_media_type", "text/plain", "application/json")
         yield raw(path, b"{}", {}, "unsupported_media_type", "(none)", "application/json")
         yield post(path, {"no_such_field": 1}, SHAPE, "no_such_field", "extra_forbidden")
