@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from playhead.model import DepthPace, OnReplay, Pace, RatePace, ReplayRequest, Selection
 
@@ -15,7 +16,9 @@ def encode(request: ReplayRequest) -> tuple[str, str | None]:
     return json.dumps(request.shown(), separators=(",", ":")), json.dumps(paths) if paths else None
 
 
+@lru_cache(maxsize=1024)
 def decode(text: str) -> ReplayRequest:
+    """Return the request. The text of a job never changes, and pages and loops read it again and again."""
     return ReplayRequest.of_body(json.loads(text))
 
 
