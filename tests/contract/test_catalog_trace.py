@@ -139,7 +139,7 @@ async def test_descendants_are_the_nearest_first_with_what_explains_their_state(
         (None, None, None),
         ("adapter_error", "it broke", due),
         ("adapter_error", "it broke", None),
-        (None, "it is empty", None),
+        ("no_output", "it is empty", None),
     ]
     root = found[0]
     assert (root.execution_id, root.config, root.config_version) == (run.execution, "docs", 1)
