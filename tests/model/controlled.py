@@ -72,7 +72,11 @@ class Catalog(replaying.Catalog):
 
 
 class Roots(NamedTuple):
-    """The messages of a replay, by the rule of its numbers. `given_up`: cancelled before they were sent."""
+    """The messages of a replay, by the rule of its numbers.
+
+    `given_up`: not published when the replay was cancelled. If its execution is cancelled, too, their rows
+    are cancelled in steps after the commit; no worker claims them in between, and nobody settles them.
+    """
 
     published: set[UUID]
     uncertain: set[UUID]
@@ -255,7 +259,7 @@ class Controlled(Replaying):
                 kind = roots.failed
             elif published in (0, 1) or (published is None and ordinal <= watermark):
                 kind = roots.published
-            elif row_state == CANCELLED:
+            elif row_state == CANCELLED or (state == "cancelled" and published == -1):
                 kind = roots.given_up
             elif published == -1:
                 kind = roots.uncertain

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead.backends.sql import CANCELLED, PENDING, UNCERTAIN, UNPUBLISHED
+from playhead.backends.sql import CANCELLED, PENDING, UNANSWERED, UNPUBLISHED
 from playhead.backends.sql.session import Session
 from playhead.model import Replay, ReplayEvent
 from playhead.ports.catalog.jobs import LeasedJob
@@ -57,7 +57,7 @@ class StillUncertain(Catalog):
     async def _record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
         if event == "replay.cancelled":
             text = "UPDATE messages SET state = ? WHERE state = ? AND published = ?"
-            self.con.execute(text, [PENDING, CANCELLED, UNCERTAIN])
+            self.con.execute(text, [PENDING, CANCELLED, UNANSWERED])
         await super()._record_event(db, execution_n, event)
 
 
@@ -96,7 +96,7 @@ class LeftToReconciler(Catalog):
             return await super().retry_replay(batch)
         finally:
             text = "UPDATE messages SET published = ? WHERE state = ? AND published = ? AND generation > 0"
-            self.con.execute(text, [UNPUBLISHED, PENDING, UNCERTAIN])
+            self.con.execute(text, [UNPUBLISHED, PENDING, UNANSWERED])
 
 
 class Wide(Controlled):
