@@ -15,7 +15,9 @@ import pytest
 
 from playhead.backends._postgres import Postgres
 from playhead.backends.broker_postgres import PostgresBroker
+from playhead.envelope import Headers
 from playhead.errors import Unavailable
+from playhead.ids import uuid7
 from playhead.ports.broker import CONFIRMED
 from tests.lab import dispatches
 from tests.servers.commits import Commits
@@ -194,13 +196,15 @@ async def test_dispatches_of_a_dead_holder_are_redelivered_soon_from_a_busy_queu
 
 
 @pytest.mark.slow
-async def test_receiving_stays_fast_while_an_old_transaction_prevents_vacuum(url: str):
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_receiving_stays_fast_while_an_old_transaction_prevents_vacuum(url: str, bulk: bool):
+    headers = Headers(QUEUE, uuid7(), "docs", 3, "convert", bulk=bulk)
     async with opened(url) as broker, connected(url) as keeper:
         await keeper.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         await keeper.fetchval("SELECT count(*) FROM dispatches")
 
         async def through(count: int) -> float:
-            await broker.publish(dispatches(count))
+            await broker.publish(dispatches(count, headers=headers))
             began, left = time.monotonic(), count
             while left:
                 taken = await broker.receive(QUEUE, 100)

@@ -42,7 +42,7 @@ class Queue:
 
     Attributes:
         normal, bulk: the numbers of its levels.
-        next: the number after the last dispatch that was received here, by level.
+        next: where the next look begins, by level: after the last dispatch that was received here.
         looked: when this process last looked from the first dispatch on.
         busy: whether the last look found a dispatch.
     """
@@ -53,6 +53,23 @@ class Queue:
     looked: float = 0.0
     busy: bool = False
     levels: Levels = field(default_factory=Levels)
+
+    def advance(self, rows: Sequence[Any], bulk: int, limit: int, owed: int) -> None:
+        """Begin the next look after these rows, of which `bulk` are bulk ones.
+
+        A level that had no more dispatches begins after those of the other level, or each look would read
+        all its acknowledged rows again. A level that may have more keeps its place.
+        """
+        ends: dict[int, int] = {}
+        for level, n, *_ in rows:
+            ends[level] = max(ends.get(level, 0), n + 1)
+        if ends:
+            end = max(ends.values())
+            if len(rows) < limit or bulk > owed:
+                ends[self.normal] = end
+            if len(rows) < limit or bulk < owed:
+                ends[self.bulk] = end
+        self.next |= {level: max(self.next.get(level, 0), end) for level, end in ends.items()}
 
 
 class SqlBroker(ABC):
@@ -245,8 +262,8 @@ class SqlBroker(ABC):
         rows = await self._db.write(hide)
         rows.sort(key=lambda row: (row[0] != queue.normal, row[1]))
         queue.busy = bool(rows)
-        queue.next |= {level: max(queue.next.get(level, 0), n + 1) for level, n, *_ in rows}
         bulk = sum(row[0] == queue.bulk for row in rows)
+        queue.advance(rows, bulk, limit, owed)
         queue.levels.received(len(rows) - bulk, bulk)
         return [
             Delivery(
