@@ -9,6 +9,7 @@ from uuid import UUID
 from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.rates import burst, saved
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
@@ -19,9 +20,6 @@ from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.prune import check_unpruned
 from playhead.wording import ended_text
 
-_BURST_SECONDS: Final = 0.1
-_SMALLEST_BURST: Final = 1.5
-"""More than one message: a publisher that asks up to half an interval late loses nothing of a low rate."""
 _DEPTH_SECONDS: Final = 0.1
 _CANARY_SECONDS: Final = 0.5
 _ALL: Final = 1_000_000
@@ -160,7 +158,7 @@ class ControlPart(JobsPart):
             await self._check_open(db, batch, job)
             rate, depth = requests.pace_columns(pace)
             # What the old rate has allowed until now stays allowed.
-            tokens = _tokens(job.rate, job.tokens, job.tokens_at, job.now) if job.rate else 0.0
+            tokens = saved(job.rate, job.tokens, job.tokens_at, job.now, is_sent=False) if job.rate else 0.0
             paid = job.paid
             if pace and paid is None:
                 # The holder may have sent its window without paying. It stops at its next write.
@@ -169,7 +167,7 @@ class ControlPart(JobsPart):
             elif pace is None and job.hold_at is None:
                 paid = None
             if rate is not None:
-                tokens = min(tokens, _burst(rate))
+                tokens = min(tokens, burst(rate))
             await db.run(SQL.set_pace, rate=rate, depth=depth, paid=paid, tokens=tokens, execution=job.n)
             return await self._find_replay(db, batch)
 
@@ -196,9 +194,9 @@ class ControlPart(JobsPart):
                 if wanted <= 0:
                     return Allowance(0, _CANARY_SECONDS, "canary")
             if rate is not None:
-                tokens = _tokens(rate, tokens, tokens_at, now)
+                tokens = saved(rate, tokens, tokens_at, now, is_sent=True)
                 # Half a burst at once: few transactions, and time left until the bucket is full.
-                enough = min(wanted, max(1, int(_burst(rate) / 2)))
+                enough = min(wanted, max(1, int(burst(rate) / 2)))
                 if tokens < enough:
                     return Allowance(0, (enough - tokens) / rate, "rate")
                 wanted = min(wanted, int(tokens))
@@ -247,13 +245,3 @@ class ControlPart(JobsPart):
             await db.run(SQL.admit_job, execution=n)
             await self._record_start(db, n)
         return [as_uuid(job) for _, job in found]
-
-
-def _burst(rate: float) -> float:
-    """The most messages that a rate allows at once, and saves up while nothing is sent."""
-    return max(_SMALLEST_BURST, rate * _BURST_SECONDS)
-
-
-def _tokens(rate: float, tokens: float, at: float, now: float) -> float:
-    """What a rate allows now, from what it allowed at a time."""
-    return min(_burst(rate), tokens + max(0.0, now - at) * rate)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
+from playhead.backends._sql_catalog.rates import saved
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends._sql_catalog.runs import RunsPart, input_range
 from playhead.backends._sql_catalog.takeover import Plan
@@ -249,7 +250,7 @@ class JobsPart(RunsPart):
             await self._refuse(db, refused)
             if held.external and upto > job.watermark:
                 await db.run(SQL.complete_external, execution=job.n, watermark=job.watermark, upto=upto)
-            await db.run(SQL.move_watermark, upto=upto, execution=job.n)
+            await self._move_watermark(db, held, job.n, upto)
             return True
 
         return await self._db.write(mark_rows)
@@ -266,10 +267,22 @@ class JobsPart(RunsPart):
                 await db.run(SQL.settle_confirmed, ids=ids, external=held.external)
             await self._refuse(db, refused)
             if confirmed or refused:
-                await db.run(SQL.move_watermark, upto=job.watermark, execution=job.n)
+                await self._move_watermark(db, held, job.n, job.watermark)
             return True
 
         return await self._db.write(settle_rows)
+
+    async def _move_watermark(self, db: Session, held: LeasedJob, n: int, upto: int) -> None:
+        """Move the watermark. What the rate saved up before this is at most one burst (`rates.burst`)."""
+        await db.run(SQL.move_watermark, upto=upto, execution=n)
+        if not held.paced:
+            return
+        row = await db.row(SQL.pace_of_job, execution=n)
+        assert row
+        rate, _, tokens, tokens_at, paid, _, now = row
+        if rate is not None:
+            tokens = saved(rate, tokens, tokens_at, now, is_sent=False)
+            await db.run(SQL.pay, paid=paid, tokens=tokens, execution=n)
 
     async def close_job(self, held: LeasedJob) -> bool:
         async def close(db: Session) -> bool:
