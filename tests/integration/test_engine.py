@@ -201,7 +201,7 @@ routes: {a: {inbound: {prefetch: 8}, adapters: [{type: special}], outbound: {sta
 
             async def released() -> bool:
                 rows = await ph.messages(execution)
-                return {(r["status"], r["attempts"]) for r in rows} == {("retry", 1)}
+                return {(r["status"], r["attempts"]) for r in rows} == {("retry", 0)}
 
             await until(released, seconds=10)  # all at once: one by one, it would take ten times as long
             async with newer.working():
