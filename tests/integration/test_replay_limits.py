@@ -14,7 +14,7 @@ from playhead.settings import Settings
 from tests.lab import KEEP, pages
 from tests.waiting import until
 
-COUNT = 5
+COUNT = 200
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ async def source(tmp_path: Path) -> UUID:
 
 
 async def slow(rt: Runtime, source: UUID) -> Replay:
-    """Start a replay that does not end during the test."""
-    request = ReplayRequest(source, "input", None, "keep", pace=RatePace(0.01))
+    """Start a replay that does not end during the test, and is too fast to leave its place to others."""
+    request = ReplayRequest(source, "input", None, "keep", pace=RatePace(2.5))
     return (await rt.services.replay.start(request)).replay
 
 
