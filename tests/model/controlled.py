@@ -12,18 +12,21 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
-from playhead.backends.sql import CANCELLED, DEAD, PENDING
+from playhead.backends.sql import CANCELLED, DEAD, PENDING, UNCERTAIN
 from playhead.errors import Conflict, ReplayContinues, Unavailable
 from playhead.ids import uuid7
 from playhead.model import (
     OPEN_REPLAY_STATES,
+    Config,
     DepthPace,
     Execution,
     Pace,
     RatePace,
     Replay,
+    Route,
     Selection,
 )
+from playhead.model import UNCERTAIN as WILL_BE_SETTLED
 from playhead.ports.catalog.work import Claim
 from playhead.services.control import ControlService
 from tests.catalog_memory import MemoryCatalog
@@ -76,6 +79,7 @@ class Roots(NamedTuple):
 
     `given_up`: not published when the replay was cancelled. If its execution is cancelled, too, their rows
     are cancelled in steps after the commit; no worker claims them in between, and nobody settles them.
+    Into an external route, those that may have been sent are `uncertain` instead.
     """
 
     published: set[UUID]
@@ -92,9 +96,11 @@ class Controlled(Replaying):
         batch: of the replay.
         allowed: while the replay is paused: the messages that may start.
         kept: since it was cancelled: the messages that may start.
+        may_be_sent: those that the cancel has counted as uncertain, into an external route.
         published: the highest number of published messages that was read.
     """
 
+    external = False
     restarted = (*Replaying.restarted, "watcher")
     operations: ClassVar[Sequence[str]] = (
         *("pause", "pause", "pause", "pause", "resume", "resume", "resume", "retry", "retry"),
@@ -104,6 +110,7 @@ class Controlled(Replaying):
     def __init__(self, seed: int, *, catalog: type[Catalog] = Catalog, **options: Any) -> None:
         self.allowed: set[UUID] | None = None
         self.kept: set[UUID] | None = None
+        self.may_be_sent: set[UUID] = set()
         self.published = 0
         self.batch = uuid7()
         super().__init__(seed, catalog=catalog, **options)
@@ -259,14 +266,15 @@ class Controlled(Replaying):
                 kind = roots.failed
             elif published in (0, 1) or (published is None and ordinal <= watermark):
                 kind = roots.published
-            elif row_state == CANCELLED or (state == "cancelled" and published == -1):
+            elif row_state == CANCELLED or (state == "cancelled" and published == -1 and not self.external):
                 kind = roots.given_up
-            elif published == -1:
+            elif published == -1 or row_state == UNCERTAIN:
                 kind = roots.uncertain
             else:
                 assert row_state == PENDING
                 may_be_sent = ordinal in window and (paid is None or ordinal <= paid)
-                kind = roots.uncertain if state == "paused" and may_be_sent else roots.unsent
+                is_stopped = state == "paused" or (state == "cancelled" and self.external)
+                kind = roots.uncertain if is_stopped and may_be_sent else roots.unsent
             kind.add(UUID(bytes=raw))
         return roots
 
@@ -276,7 +284,9 @@ class Controlled(Replaying):
         found = sum(len(kind) for kind in roots)
         failed = len(roots.failed)
         if answer.state == "cancelled":
-            failed = found - len(roots.published)
+            failed = found - len(roots.published) - len(roots.uncertain)
+            if any(line.endswith(f": {WILL_BE_SETTLED}") for line in answer.errors or ()):
+                self.bad.append("an error of a cancelled replay says that a message will be settled")
         want = (found, len(roots.published), failed, len(roots.uncertain))
         is_closed = answer.state in ("publishing_complete", "partial_failure")
         numbers = (
@@ -296,6 +306,8 @@ class Controlled(Replaying):
         self.published = answer.objects_published
         if self.kept is not None and roots.published != self.kept:
             self.bad.append("the messages that cancel has counted as published have changed")
+        if self.kept is not None and roots.uncertain != self.may_be_sent:
+            self.bad.append("the messages that cancel has counted as uncertain have changed")
 
     def note_commit(self) -> None:
         """Note what may start from this commit on."""
@@ -312,7 +324,8 @@ class Controlled(Replaying):
             roots = self.roots_now()
             self.allowed = roots.published | roots.uncertain
         if state == "cancelled" and self.kept is None:
-            self.kept = self.roots_now().published
+            roots = self.roots_now()
+            self.kept, self.may_be_sent = roots.published, roots.uncertain
         self.cancelled = status == "cancelled"
 
     def note_start(self, claim: Claim) -> None:
@@ -339,4 +352,25 @@ class Controlled(Replaying):
             BAD_PATH in self.objects
         ):
             bad.append("finished, but a message was never published")
+        return bad
+
+
+class IntoExternal(Controlled):
+    """A replay into an external route: another program receives its messages, and no worker claims them."""
+
+    config = Config("model", "first", {"first": Route("first", "q.first", external=True)})
+    external = True
+
+    async def worker(self, name: str) -> None:
+        while True:
+            await self.broker.ack(await self.broker.receive("q.first", 4))
+            await step()
+
+    def audit(self) -> list[str]:
+        roots = self.roots_now()
+        for cid in roots.published & self.broker.sent.keys():
+            self.completed[cid].add(0)  # by the broker's answer
+        bad = super().audit()
+        if self.broker.sent.keys() & (roots.given_up | roots.unsent):
+            bad.append("a message was sent, and counts as never sent")
         return bad

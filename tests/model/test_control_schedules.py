@@ -11,16 +11,17 @@ from uuid import UUID
 
 import pytest
 
-from playhead.backends.sql import CANCELLED, PENDING, UNANSWERED, UNPUBLISHED
+from playhead.backends.sql import CANCELLED, PENDING, UNANSWERED, UNCERTAIN, UNPUBLISHED
 from playhead.backends.sql.session import Session
 from playhead.model import Replay, ReplayEvent
 from playhead.ports.catalog.jobs import LeasedJob
-from tests.model.controlled import Catalog, Controlled
+from tests.model.controlled import Catalog, Controlled, IntoExternal
 from tests.model.world import run_schedules, schedules
 
 
-def test_no_schedule_of_faults_breaks_a_guarantee_of_control():
-    found, seeds = run_schedules(schedules(5), kind=Controlled)
+@pytest.mark.parametrize("kind", [Controlled, IntoExternal])
+def test_no_schedule_of_faults_breaks_a_guarantee_of_control(kind: type[Controlled]):
+    found, seeds = run_schedules(schedules(5), kind=kind)
     assert not found, f"seeds {seeds[:10]}: {dict(found.most_common(5))}"
 
 
@@ -59,6 +60,15 @@ class StillUncertain(Catalog):
             text = "UPDATE messages SET state = ? WHERE state = ? AND published = ?"
             self.con.execute(text, [PENDING, CANCELLED, UNANSWERED])
         await super()._record_event(db, execution_n, event)
+
+
+class NeverSent(Catalog):
+    """A cancel counts no message as uncertain, whatever was sent to another program."""
+
+    async def _cancel(self, db: Session, rows: Sequence[int]) -> int:
+        count = await super()._cancel(db, rows)
+        self.con.execute("UPDATE messages SET state = ? WHERE state = ?", [CANCELLED, UNCERTAIN])
+        return count
 
 
 class StillListing(Catalog):
@@ -113,14 +123,16 @@ class Wide(Controlled):
         (Controlled, {"catalog": Stateless}, 300, "started in a pause"),
         (Controlled, {"catalog": Uncancelled}, 50, "it hangs"),
         (Controlled, {"catalog": StillUncertain}, 200, "started after a cancel"),
+        (IntoExternal, {"catalog": NeverSent}, 200, "counts as never sent"),
         (Controlled, {"catalog": StillListing}, 50, "it hangs"),
         (Controlled, {"catalog": StillPaused}, 50, "has not ended: paused"),
         (Controlled, {"catalog": LeftToReconciler}, 50, "was never sent"),
         (Wide, {}, 100, "started in a pause"),
     ],
     ids=[
-        *("no state in the fence", "no cancelled rows", "no cancelled uncertain rows", "no closed root"),
-        *("no closed job at the end", "no uncertain rows by retry", "no window"),
+        *("no state in the fence", "no cancelled rows", "no cancelled uncertain rows"),
+        *("no state uncertain", "no closed root", "no closed job at the end"),
+        *("no uncertain rows by retry", "no window"),
     ],
 )
 def test_without_a_rule_of_control_schedules_find_violations(

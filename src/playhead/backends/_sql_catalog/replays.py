@@ -81,13 +81,16 @@ class ReplaysPart(Part):
         # A row behind the watermark is published if a worker has claimed it.
         published = row.watermark - (failed - row.failed_behind) - uncertain - row.given_up_uncertain
         published += row.claimed
-        not_published = found - failed - published - row.may_be_sent
+        may_be_sent = row.may_be_sent
+        if state == "cancelled" and lane.external:  # rows of a cancelled execution are cancelled in steps
+            may_be_sent += uncertain + row.in_flight
+        not_published = found - failed - published - may_be_sent
         status: Literal["publishing_complete", "partial_failure"] | None = None
         stopped = state in ("cancelled", "paused", "stalled")
         has_errors = failed or uncertain or row.listing_state == "dead" or stopped
         withdrawn = max(_count(by_lane, "cancelled", row.lane) - not_published, 0)
         if state == "cancelled":
-            uncertain = row.may_be_sent
+            uncertain = may_be_sent
             failed = found - published - uncertain
             status = "partial_failure"
         elif state == "refused":

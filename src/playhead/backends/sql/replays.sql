@@ -74,13 +74,14 @@ SELECT * FROM (SELECT m.object_key, m.error_code || ': ' || m.error
     AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key') AND m.attempt = 0 ORDER BY m.n LIMIT :limit) AS f
 UNION ALL SELECT * FROM (SELECT m.object_key, :uncertain::text
   FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = :execution
-    AND m.published = {UNANSWERED} AND m.state = {PENDING} ORDER BY m.n LIMIT :limit) AS u
+    AND m.published = {UNANSWERED} AND m.state = {PENDING}
+    AND EXISTS (SELECT 1 FROM jobs j WHERE j.execution = :execution AND j.{open_jobs}) ORDER BY m.n LIMIT :limit) AS u
 UNION ALL SELECT * FROM (SELECT m.object_key, :may_be_sent::text FROM messages m /* INDEXED BY messages_by_state */
   WHERE m.execution = :execution AND m.state = {UNCERTAIN} AND m.ordinal IS NOT NULL ORDER BY m.n LIMIT :limit) AS s
 LIMIT :limit
 
 -- name: count_errors
 -- How many rows of a job failed or are uncertain.
-SELECT (SELECT count(*) {failed_rows}) + (SELECT count(*) {uncertain_rows} AND m.state = {PENDING})
+SELECT (SELECT count(*) {failed_rows}) + (SELECT count(*) {uncertain_rows} AND m.state = {PENDING} AND j.{open_jobs})
   + (SELECT count(*) {may_be_sent})
 FROM jobs j WHERE j.execution = :execution
