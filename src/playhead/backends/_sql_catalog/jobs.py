@@ -55,6 +55,8 @@ class JobsPart(RunsPart):
                 await db.run(SQL.stall_job, execution=n)
                 return None
             await db.run(SQL.acquire_job, owner=owner, lease=lease, execution=n)
+            if paid is not None:
+                await self._limit_saved(db, n)  # the former owner may have sent rows just before it died
             maker = DispatchMaker(await self._learn(db, (lane,)))
             headers, external = maker.headers(n, lane, job, batch, traceparent, bool(is_bulk))
             stages = [stage for (stage,) in await db.rows(SQL.declared_stages, execution=source)]
@@ -250,7 +252,9 @@ class JobsPart(RunsPart):
             await self._refuse(db, refused)
             if held.external and upto > job.watermark:
                 await db.run(SQL.complete_external, execution=job.n, watermark=job.watermark, upto=upto)
-            await self._move_watermark(db, held, job.n, upto)
+            await db.run(SQL.move_watermark, upto=upto, execution=job.n)
+            if held.paced:
+                await self._limit_saved(db, job.n)
             return True
 
         return await self._db.write(mark_rows)
@@ -267,16 +271,16 @@ class JobsPart(RunsPart):
                 await db.run(SQL.settle_confirmed, ids=ids, external=held.external)
             await self._refuse(db, refused)
             if confirmed or refused:
-                await self._move_watermark(db, held, job.n, job.watermark)
+                await db.run(SQL.move_watermark, upto=job.watermark, execution=job.n)
+            if held.paced:
+                # Also of unanswered rows: they may be in the queue, and are settled once they are claimed.
+                await self._limit_saved(db, job.n)
             return True
 
         return await self._db.write(settle_rows)
 
-    async def _move_watermark(self, db: Session, held: LeasedJob, n: int, upto: int) -> None:
-        """Move the watermark. What the rate saved up before this is at most one burst (`rates.burst`)."""
-        await db.run(SQL.move_watermark, upto=upto, execution=n)
-        if not held.paced:
-            return
+    async def _limit_saved(self, db: Session, n: int) -> None:
+        """Limit to one burst what the rate saved up while rows that were paid for were perhaps not sent."""
         row = await db.row(SQL.pace_of_job, execution=n)
         assert row
         rate, _, tokens, tokens_at, paid, _, now = row
