@@ -58,11 +58,11 @@ def test_an_entry_point_whose_name_differs_from_its_adapter_is_refused_at_start(
 def test_the_page_about_adapters_shows_a_package_that_is_found(tmp_path, monkeypatch):
     blocks = FENCE.findall((ROOT / "docs/howto/own-adapter.md").read_text(encoding="utf-8"))
     project = next(tomllib.loads(body) for language, body in blocks if language == "toml")
-    steps = next(body for _, body in blocks if body.startswith("# steps.py"))
+    steps = next(body for _, body in blocks if body.startswith("# sentences.py"))
     install(tmp_path, "", project["project"]["entry-points"][GROUP], project["project"]["name"])
     (tmp_path / project["tool"]["hatch"]["build"]["include"][0]).write_text(steps, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "modules", sys.modules.copy())  # its module is named `steps`, as many are
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())  # it must not stay imported
     assert load_adapters(Settings())["sentences"].doc == "Cut text into sentences."
 
 

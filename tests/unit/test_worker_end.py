@@ -163,8 +163,8 @@ async def half_published(world: World, *, listed: bool = True) -> tuple[UUID, UU
 
 
 async def stall(world: World, job: UUID) -> None:
-    """Let process after process take the job over, and die without progress."""
-    for _ in range(5):
+    """Let five processes die without progress, and a sixth take the job over."""
+    for _ in range(6):
         world.clock.advance(world.lab.LEASE + 1)
         await world.lab.beat("w1")
         await world.catalog.acquire(job, owner="w1", lease=world.lab.LEASE)
@@ -210,7 +210,7 @@ async def test_a_worker_waits_for_the_listing_of_a_job_that_it_drives_however_lo
     readings.cancel()
 
 
-@pytest.mark.parametrize(("acquired", "waits"), [(1, True), (5, False)])
+@pytest.mark.parametrize(("acquired", "waits"), [(1, True), (6, False)])
 async def test_a_worker_waits_for_a_replay_that_another_process_lists_but_not_for_a_stalled_one(
     acquired: int, waits: bool
 ):
