@@ -167,7 +167,7 @@ async def test_dispatches_of_a_slow_commit_are_delivered_after_later_ones_were(u
         await slow.start()
         await con.execute(
             "INSERT INTO dispatches (queue, message_id, headers, payload) "
-            "SELECT id, 'slow', '{}', '{}' FROM queues"
+            "SELECT min(id), 'slow', '{}', '{}' FROM queues"
         )
         later = dispatches(1)
         await broker.publish(later)
