@@ -78,7 +78,7 @@ class Roots(NamedTuple):
     """The messages of a replay, by the rule of its numbers.
 
     `given_up`: not published when the replay was cancelled. If its execution is cancelled, too, their rows
-    are cancelled in steps after the commit; no worker claims them in between, and nobody settles them.
+    are cancelled in steps after the commit; no worker claims or settles them in between.
     Into an external route, those that may have been sent are `uncertain` instead.
     """
 

@@ -15,9 +15,9 @@ class Levels:
         self._normal = 0
 
     def owed(self, limit: int) -> int:
-        """Return how many of the next `limit` deliveries are bulk, if there are so many."""
+        """Return the number of bulk dispatches among the next `limit` deliveries, if enough are ready."""
         return (self._normal + limit) // _EVERY
 
     def received(self, normal: int, bulk: int) -> None:
-        """Count deliveries. What was owed to an empty level is owed no longer."""
+        """Count deliveries. The share that an empty level did not use is not saved up."""
         self._normal = min(max(self._normal + normal - bulk * (_EVERY - 1), 0), _EVERY - 1)

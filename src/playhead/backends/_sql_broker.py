@@ -7,7 +7,7 @@ In PostgreSQL, acknowledged rows stay at the start of the index until they are v
 while a backup runs. So a process remembers how far it has received a queue, and looks from there on. It looks
 from the start once a second, or when it found nothing.
 
-Each level of a queue has a number of its own, so both are received in order by the same index.
+Each level of a queue has its own number, so both are received in order by the same index.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What lists and explains what is stored: stages, lookups, cursors, families of messages."""
+"""Listing and explaining stored data: stages, lookups, cursors, families of messages."""

@@ -143,7 +143,7 @@ class ReconcileService:
         empty, unavailable = await self._find_empty(await self._catalog.waiting_queues(some))
         lost = sorted(empty & self._empty)
         is_busy = bool(lost) and self._dispatching.locked()  # then the next call finds them
-        # The same executions are looked at twice in a row if a queue of theirs is empty.
+        # The same executions are looked at twice in a row if one of their queues is empty.
         if not is_busy and (self._empty or not empty):
             self._searched_up_to = then
         self._empty = empty if self._searched_up_to == after else set()

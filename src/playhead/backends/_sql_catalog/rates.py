@@ -12,8 +12,8 @@ _MOST_WHEN_SENT: Final = 1.5
 def burst(rate: float) -> float:
     """The most that is saved up while messages that were paid for may not be sent.
 
-    They are at most one burst too. So whichever process dies between payment and sending, at most the rate
-    and two bursts are sent in any period.
+    Those messages are at most one burst as well. So if a process dies between payment and sending, at most
+    the rate and two bursts are sent in any period.
     """
     return max(1.0, rate * _BURST_SECONDS)
 
