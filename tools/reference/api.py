@@ -54,12 +54,14 @@ class Example:
         query: optional query parameters to add.
         body: the JSON body, instead of one with the required fields.
         status: the status of the answer if it is an error.
+        is_early: the answer may be that error or a success, depending on how far background work is.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
     status: int = 0
+    is_early: bool = False
 
 
 _SLOW: Final = {"replay_batch_id": "$SLOW"}
@@ -79,7 +81,7 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     "POST /api/v1/configs/{name}/deactivate": Example({"name": "other"}),
     "GET /api/v1/replays/{replay_batch_id}/report": Example(_SLOW),
     "POST /api/v1/replays/{replay_batch_id}/report/write": Example(_SLOW),
-    "GET /api/v1/replays/{replay_batch_id}/report/lines": Example(_SLOW, status=404),
+    "GET /api/v1/replays/{replay_batch_id}/report/lines": Example(_SLOW, status=404, is_early=True),
     "GET /api/v1/executions": Example(query={"config": "docs", "limit": "10"}),
     "GET /api/v1/executions/{execution_id}/why": Example({"path": "guide/replay.html"}),
     "GET /api/v1/lineage": Example(query={"object_key": "$KEY"}),

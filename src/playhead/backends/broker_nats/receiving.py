@@ -108,14 +108,14 @@ class Queue:
         request = asyncio.create_task(self._pull(link, CONSUMER, limit, wait))
         bulk = NOTHING
         try:
-            while (rest := until - time.monotonic()) > 0 and not bulk.messages:
-                if request.done() and request.result().messages:
-                    break
-                self._stand(link, rest)
-                pending = [task for task in (request, self.standing) if task and not task.done()]
-                if not pending:
-                    break
-                await asyncio.wait(pending, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+            # The request ends by itself: with a message, with a status at the end of the wait, or with
+            # `Unavailable` if no answer arrives. So a server that hangs is not taken for an empty queue.
+            while not request.done() and not bulk.messages and bulk.status in _NONE_CAME:
+                if (rest := until - time.monotonic()) > 0:
+                    self._stand(link, rest)
+                await asyncio.wait(
+                    [task for task in (request, self.standing) if task], return_when=asyncio.FIRST_COMPLETED
+                )
                 bulk = self._claim()
             normal = request.result() if request.done() else NOTHING
         except BaseException:
