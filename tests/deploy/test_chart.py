@@ -452,7 +452,10 @@ def test_the_values_set_the_number_of_workers_unless_keda_does():
 
 def test_keda_reads_the_depth_of_each_rabbitmq_queue():
     values = {**ALL["rabbitmq"], "settings": {"QUEUE_PREFIX": "eu."}}
-    assert [t["metadata"]["queueName"] for t in triggers(values)] == ["eu.docs.convert", "eu.docs.index_all"]
+    names = [t["metadata"]["queueName"] for t in triggers(values)]
+    assert names == [
+        f"eu.docs.{route}{level}" for route in ("convert", "index_all") for level in ("", ":bulk")
+    ]
     (authentication,) = of_kind("TriggerAuthentication", values)
     assert authentication["spec"]["secretTargetRef"] == [
         {"parameter": "host", "name": "playhead", "key": "PLAYHEAD_BROKER"}

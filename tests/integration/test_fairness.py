@@ -19,7 +19,7 @@ from tests.servers import need
 from tests.servers.schema import schema
 from tests.waiting import until
 
-BROKERS = ("sqlite", "postgres", "nats")
+BROKERS = ("sqlite", "postgres", "nats", "rabbitmq")
 LARGE, SMALL = 3000, 5
 CONFIG = b"""
 version: "1.0"

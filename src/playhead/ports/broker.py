@@ -6,9 +6,8 @@ may drop duplicates; no other part relies on either.
 
 A queue has two levels, *normal* and *bulk*. Dispatches of a level are delivered roughly in the order of
 publishing, and normal ones before bulk ones. But at least one in five deliveries is from the bulk level while
-both levels have ready dispatches, so neither starves. A broker may leave out of this count the normal ones
-that were published before the first bulk one. A queue has one name and one depth, whatever the levels of its
-dispatches are.
+both levels have ready dispatches, so neither starves. A queue has one name and one depth, whatever the levels
+of its dispatches are.
 
 Every method may be called from several tasks at once. Every method raises `Unavailable`
 (`broker_unavailable`) when the server cannot be reached or does not answer in time, unless its own text says

@@ -20,7 +20,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from playhead.backends._declared import publish_declared
 from playhead.backends.broker_rabbitmq.address import parse
 from playhead.backends.broker_rabbitmq.diagnosis import diagnose
-from playhead.backends.broker_rabbitmq.frames import headers_of
+from playhead.backends.broker_rabbitmq.frames import bulk, headers_of, queue_of
 from playhead.backends.broker_rabbitmq.inbox import Inbox, Tag
 from playhead.backends.broker_rabbitmq.link import (
     ANSWER_SECONDS,
@@ -31,6 +31,7 @@ from playhead.backends.broker_rabbitmq.link import (
 )
 from playhead.backends.broker_rabbitmq.publishing import RETURNED, PublishChannel
 from playhead.backends.broker_rabbitmq.queues import DELETED_SECONDS, Known, Queues
+from playhead.backends.broker_rabbitmq.receiving import Receiver
 from playhead.envelope import Dispatch, Message, decode_payload
 from playhead.errors import broker_unavailable
 from playhead.ports.broker import Delivery, Depth, PublishResult
@@ -66,6 +67,7 @@ class RabbitBroker:
         self._line: PublishChannel | None = None
         self._lining = asyncio.Lock()
         self._inboxes: dict[str, Inbox] = {}
+        self._receivers: dict[str, Receiver] = {}
 
     async def open(self) -> None:
         """Connect. Raises `Unavailable`. After success, lost connections are replaced automatically."""
@@ -78,7 +80,11 @@ class RabbitBroker:
         if not dispatches:
             return []
         return await publish_declared(
-            dispatches, self._publish, unfit=self._queues.unfit, declare=self._queues.declare
+            dispatches,
+            self._publish,
+            unfit=self._queues.unfit,
+            declare=self._queues.declare,
+            queue_of=queue_of,
         )
 
     async def _publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
@@ -91,7 +97,7 @@ class RabbitBroker:
             await asyncio.sleep(DELETED_SECONDS)
             for dispatch, answer in zip(dispatches, answers, strict=True):
                 if answer is RETURNED:
-                    self._queues.forget(dispatch.headers.queue)  # the next publish declares it again
+                    self._queues.forget(queue_of(dispatch.headers))  # the next publish declares it again
         if len(results) == len(dispatches):
             return results
         why = await self._why_unanswered(line)
@@ -125,12 +131,16 @@ class RabbitBroker:
         self._consuming.connection()
         if why := self._queues.unfit(queue):
             raise broker_unavailable(why)
-        inbox = self._inboxes.get(queue)
-        if inbox is None:
-            inbox = self._inboxes[queue] = Inbox(
-                self._consuming, self._queues, queue, visibility=self._visibility
-            )
-        return await inbox.receive(limit, wait)
+        receiver = self._receivers.get(queue)
+        if receiver is None:
+            inboxes = (self._inbox(queue, level) for level in (queue, bulk(queue)))
+            receiver = self._receivers[queue] = Receiver(*inboxes)
+        return await receiver.receive(limit, wait)
+
+    def _inbox(self, queue: str, level: str) -> Inbox:
+        inbox = Inbox(self._consuming, self._queues, queue, level, visibility=self._visibility)
+        self._inboxes[level] = inbox
+        return inbox
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         for inbox, tags in _by_inbox(deliveries):
@@ -146,7 +156,12 @@ class RabbitBroker:
 
     async def depth(self, queue: str) -> Depth:
         """See the port. AMQP does not report the dispatches that another process holds. Each process that
-        holds any, or did so in the last three seconds, counts as one."""
+        holds any of a level, or did so in the last three seconds, counts as one."""
+        normal, of_bulk = await asyncio.gather(self._depth(queue), self._depth(bulk(queue)))
+        return Depth(normal.ready + of_bulk.ready, normal.in_flight + of_bulk.in_flight)
+
+    async def _depth(self, queue: str) -> Depth:
+        """Return the depth of one level."""
         before = self._held_here(queue)
         found = await self._queues.look(self._queues.name(queue))
         if found is None:
@@ -172,10 +187,15 @@ class RabbitBroker:
     async def peek(self, queue: str, limit: int) -> list[Message]:
         """See the port. AMQP can show only what it delivers, so the messages are hidden for a moment and then
         returned to their places."""
+        seen: list[Message] = []
+        for level in (queue, bulk(queue)):
+            if limit > len(seen):
+                seen += await self._peek(level, limit - len(seen))
+        return seen
+
+    async def _peek(self, queue: str, limit: int) -> list[Message]:
         name = self._queues.name(queue)
         seen: list[Message] = []
-        if limit < 1:
-            return seen
         try:
             async with self._queues.request(name) as channel:
                 last = None
@@ -199,7 +219,7 @@ class RabbitBroker:
         return f"rabbitmq {version_of(self._consuming.connection())} at {self._consuming.address}"
 
     async def close(self) -> None:
-        inboxes, self._inboxes = self._inboxes, {}
+        inboxes, self._inboxes, self._receivers = self._inboxes, {}, {}
         await asyncio.gather(*(inbox.close() for inbox in inboxes.values()))
         await self._publishing.close()
         await self._consuming.close()

@@ -28,17 +28,20 @@ _CONTENT: Final = struct.Struct(">HHQH")
 _SIZE: Final = struct.Struct(">I")
 _METHOD, _HEADER, _BODY, _HEARTBEAT, _END = 1, 2, 3, 8, b"\xce"
 _BASIC: Final = 60
-_CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _PRIORITY, _MESSAGE_ID = 0x8000, 0x2000, 0x1000, 0x0800, 0x0080
-_FLAGS: Final = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _PRIORITY | _MESSAGE_ID
+_CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _MESSAGE_ID = 0x8000, 0x2000, 0x1000, 0x0080
+_FLAGS: Final = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _MESSAGE_ID
 _JSON: Final = b"\x10application/json"
 _PERSISTENT: Final = b"\x02"
-NORMAL: Final = 5
-BULK: Final = 4
-"""Quorum queues have two priorities: from 5 on, and below. They deliver two messages of the higher one for
-each older message of the lower one."""
-# The delivery mode and the priority.
-_NORMAL_LEVEL: Final = _PERSISTENT + bytes((NORMAL,))
-_BULK_LEVEL: Final = _PERSISTENT + bytes((BULK,))
+
+
+def queue_of(headers: Headers) -> str:
+    """Return the queue of the level that dispatches belong to, without the prefix."""
+    return bulk(headers.queue) if headers.bulk else headers.queue
+
+
+def bulk(queue: str) -> str:
+    """Return the queue of the bulk level of a queue. No config can give a queue such a name."""
+    return f"{queue}:bulk"
 
 
 class Encoder:
@@ -61,12 +64,11 @@ class Encoder:
         """
         headers = dispatch.headers
         if self._known is None or self._known[0] is not headers:
-            self._known = (headers, self._publish(headers.queue), _table(headers.shared()))
+            self._known = (headers, self._publish(queue_of(headers)), _table(headers.shared()))
         _, publish, shared = self._known
         table = shared + _table(dispatch.own_headers())
         message_id = _short_string(dispatch.message_id.encode())
-        level = _BULK_LEVEL if headers.bulk else _NORMAL_LEVEL
-        properties = b"".join((_JSON, _SIZE.pack(len(table)), table, level, message_id))
+        properties = b"".join((_JSON, _SIZE.pack(len(table)), table, _PERSISTENT, message_id))
         return b"".join(
             (
                 publish,
@@ -111,7 +113,7 @@ _UP_TO_THE_ID: Final = (
     (0x4000, _SHORT),  # content encoding
     (_HEADERS, _TABLE),
     (_DELIVERY_MODE, _OCTET),
-    (_PRIORITY, _OCTET),
+    (0x0800, _OCTET),  # priority
     (0x0400, _SHORT),  # correlation id
     (0x0200, _SHORT),  # reply to
     (0x0100, _SHORT),  # expiration

@@ -73,22 +73,24 @@ class _Receiver:
 
 
 class Inbox:
-    """The consumer of one queue in this process.
+    """The consumer of one level of a queue in this process.
 
     Only one task sends requests to the server, and receivers wait for it. If a receiver sent requests itself
     and were cancelled, the client would close the channel, and the server would redeliver all its messages.
 
     Args:
-        queue: its name without the prefix.
+        queue: the name without the prefix; deliveries have it.
+        level: the queue of the level, without the prefix.
         visibility: seconds.
     """
 
-    def __init__(self, link: Link, queues: Queues, queue: str, *, visibility: float) -> None:
+    def __init__(self, link: Link, queues: Queues, queue: str, level: str, *, visibility: float) -> None:
         self._link = link
         self._queues = queues
         self._queue = queue
-        self._name = queues.name(queue)
-        self._mark = Mark(link, queues, queue)
+        self._level = level
+        self._name = queues.name(level)
+        self._mark = Mark(link, queues, level)
         self._visibility = visibility
         self._tick = min(_TICK_SECONDS, visibility / 20)
         self._channel: Channel | None = None
@@ -101,7 +103,7 @@ class Inbox:
         self._receivers: deque[_Receiver] = deque()
         self._asked_at = self._not_before = 0.0
         self._kick = asyncio.Event()
-        self._task = asyncio.create_task(self._run(), name=f"inbox {queue}")
+        self._task = asyncio.create_task(self._run(), name=f"inbox {level}")
 
     @property
     def held(self) -> tuple[int, int]:
@@ -127,7 +129,7 @@ class Inbox:
             return receiver.answer.result()
         except asyncio.CancelledError:
             if receiver.answer.done() and not receiver.answer.exception():
-                self._put_back(receiver.answer.result())
+                self.put_back(receiver.answer.result())
             raise
         finally:
             self._asked_at = time.monotonic()
@@ -195,7 +197,7 @@ class Inbox:
                 if not isinstance(exc, LOST):
                     # Logged with its traceback, and retried: without its inbox a queue would look empty
                     # forever.
-                    detail = f"inbox {self._queue}: {type(exc).__name__}: {exc}"
+                    detail = f"inbox {self._level}: {type(exc).__name__}: {exc}"
                     events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
                 why = self._link.unavailable(exc)
                 if isinstance(exc, TimeoutError) and await self._link.is_answering():
@@ -227,8 +229,8 @@ class Inbox:
 
     async def _open(self) -> Channel:
         await asyncio.sleep(self._not_before - time.monotonic())
-        self._queues.forget(self._queue)  # its deletion may have ended the last channel
-        await self._queues.declare(self._queue)
+        self._queues.forget(self._level)  # its deletion may have ended the last channel
+        await self._queues.declare(self._level)
         channel = await self._link.channel()
         self._link.lost.add_done_callback(lambda _: self._gone(channel))
         channel.closing.add_done_callback(lambda _: self._gone(channel))
@@ -335,8 +337,8 @@ class Inbox:
         if tag.consumer == self._consumer:
             self._taken -= 1
 
-    def _put_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Return the deliveries of a cancelled receiver to the buffer."""
+    def put_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Keep deliveries that their receiver did not take for the next one."""
         for delivery in reversed(deliveries):
             tag: Tag = delivery.tag
             if self._unacked.get(tag.number) is tag:
