@@ -85,13 +85,16 @@ async def test_a_burst_begins_at_once(catalog: Catalog, lab: Lab):
     assert (await catalog.reserve_calls(daily, 5)).waits == [0]
 
 
-async def test_a_clock_that_is_set_back_does_not_stop_calls(catalog: Catalog, lab: Lab):
+async def test_a_clock_that_is_set_back_delays_calls_by_a_second(catalog: Catalog, lab: Lab):
     await catalog.reserve_calls(TWENTY, 5)
     await catalog.pause_calls("api", 30, "429")
     lab.clock.advance(-3600)
     await catalog.maintain()
 
     assert await catalog.pauses() == {}
+    reserved = await catalog.reserve_calls(TWENTY, 2)
+    assert (reserved.waits, reserved.retry) == ([], pytest.approx(SPACE, abs=0.001))
+    lab.clock.advance(1 + SPACE)
     assert (await catalog.reserve_calls(TWENTY, 2)).waits == pytest.approx([0, SPACE], abs=0.001)
 
 

@@ -20,16 +20,23 @@ def granted(*, wanted: int, calls: int = 20, seconds: float = 1.0, **given: floa
     seconds=st.floats(0.05, 100),
     burst=st.integers(1, 10),
     steps=st.lists(
-        st.tuples(st.floats(0, 5), st.integers(0, 60), st.sampled_from([0.0, 0.0, 0.7])), max_size=40
+        st.tuples(
+            st.floats(0, 5),
+            st.integers(0, 60),
+            st.sampled_from([0.0, 0.0, 0.7]),
+            st.sampled_from([0.0, 0.0, 0.3, 4000.0]),
+        ),
+        max_size=40,
     ),
 )
 def test_no_period_has_more_calls_than_the_limit_allows(
-    calls: int, seconds: float, burst: int, steps: list[tuple[float, int, float]]
+    calls: int, seconds: float, burst: int, steps: list[tuple[float, int, float, float]]
 ):
-    now, next_at, paused_until = 1000.0, 0.0, 0.0
+    now, next_at, paused_until, set_back = 1_000_000.0, 0.0, 0.0, 0.0
     begun: list[float] = []
-    for passed, wanted, pause in steps:
-        now += passed
+    for passed, wanted, pause, back in steps:
+        now += passed - back
+        set_back += back
         paused_until = max(paused_until, now + pause) if pause else paused_until
         grant = grant_calls(
             calls=calls,
@@ -43,7 +50,7 @@ def test_no_period_has_more_calls_than_the_limit_allows(
         next_at = grant.next_at
         assert all(0 <= wait <= AHEAD_SECONDS for wait in grant.waits)
         assert all(now + wait >= paused_until - 1e-9 for wait in grant.waits)
-        begun += [now + wait for wait in grant.waits]
+        begun += [now + set_back + wait for wait in grant.waits]
 
     assert begun == sorted(begun)
     for n, start in enumerate(begun):

@@ -11,13 +11,17 @@ from tests.lab import MemoryDeployment
 ONCE_A_DAY = Route("r", "q", rate_limit=RateLimit(1, 86_400, "api"))
 
 
-async def test_a_new_version_of_the_limit_applies_at_once():
+async def test_a_new_version_of_the_limit_applies_within_a_second():
     world = MemoryDeployment()
     limits = RouteLimits(world.catalog, world.clock)
     assert await limits.admit(ONCE_A_DAY, 2, 2) == 1
     assert limits.wait_seconds > 80_000
 
     often = replace(ONCE_A_DAY, rate_limit=RateLimit(10, 1, "api"))
+    assert await limits.admit(often, 2, 2) == 0
+    world.clock.advance(limits.wait_seconds)
+    assert await limits.admit(often, 2, 2) == 0, "calls of the last second may be granted already"
+    world.clock.advance(1)
     assert await limits.admit(often, 2, 2) == 1
     world.clock.advance(0.2)
     assert await limits.admit(often, 1, 2) == 1

@@ -25,7 +25,7 @@ class LimitsPart(Part):
                 now=now,
                 wanted=wanted,
             )
-            if grant.waits:
+            if grant.waits or grant.next_at < next_at:
                 await db.run(SQL.set_next_call, key=limit.key, next_at=grant.next_at)
             return Reservation(grant.waits, grant.retry)
 
