@@ -43,8 +43,8 @@ def grant_calls(
     """
     interval = (seconds + SLACK_SECONDS) / calls
     early = (burst - 1) * interval
-    # Further ahead, it was stored before the clock was set back. Then as many calls as possible may be granted
-    # already, and none of them is granted twice.
+    # Further ahead, it was stored before the clock was set back. Then as many calls as possible may be
+    # granted already, and none of them is granted twice.
     next_at = min(next_at, now + AHEAD_SECONDS + early + interval)
     next_at = max(next_at, now, paused_until)
     waits: list[float] = []

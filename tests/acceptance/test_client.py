@@ -74,6 +74,8 @@ def test_objects_are_listed_and_read(client: playhead.Client):
     assert client.read("latest/input/bad.html") == PAGES["bad.html"]
     assert client.read_text(checked[0]) == client.read_text(checked[0].key) == "one two\n"
     assert [hit.path for hit in client.search("search.db", "three", "latest")] == ["b/c.md"]
+    assert client.metadata(checked[0])["content_type"] == "text/markdown"
+    assert checked[0].key in {one.key for one in client.object_versions(checked[0])}
 
 
 def test_lineage_of_objects_and_messages_is_read(client: playhead.Client):
@@ -84,6 +86,9 @@ def test_lineage_of_objects_and_messages_is_read(client: playhead.Client):
     assert [(link.distance, link.route) for link in both] == [(0, "check"), (1, "index")]
     assert client.lineage(up[0].correlation_id) == client.lineage(str(up[0].correlation_id)) == both
     assert client.lineage(checked, limit=1) == up
+    for what in (checked, up[0].correlation_id):
+        assert [one.route for one in client.lineage_summary(what).groups] == ["check", "index"]
+        assert [one.route for one in client.lineage_counts(what).counts] == ["index"]
     assert len(client.messages()) == 5
     assert {one.route for one in client.messages(status="completed")} == {"check", "index"}
 
@@ -208,6 +213,7 @@ def test_a_config_is_applied_and_run_and_its_stage_replayed_as_planned(at: str):
         with playhead.connect(**where) as client:
             applied = client.apply(CONFIG)
             assert client.apply(CONFIG) == applied == client.config("docs") == client.configs()[0]
+            assert client.versions("docs") == [applied]
             assert client.validate(CONFIG.replace("entry: check", "entry: chekc"))[0].code == "E301"
             run = client.run("docs", {"new.html": "<p>four"}, tags=["planned"])
             assert client.wait(run.execution_id, timeout=60).counts.completed == 2
@@ -233,6 +239,9 @@ def test_the_state_of_a_deployment_is_read(client: playhead.Client):
     assert "html_to_markdown" in {one.type for one in client.adapters()}
     assert {one.queue for one in client.queues()} == {"docs.check", "docs.index"}
     assert client.peek("docs.check") == []
+    assert client.take("docs.check").items == []
+    for pipeline in (client.pipeline(config="docs"), client.pipeline(client.runs()[0].execution_id)):
+        assert [one.route for one in pipeline.routes] == ["check", "index"]
     assert "worker" in {one.kind for one in client.workers()}
     assert client.health().status == "ok"
     assert client.doctor().parts

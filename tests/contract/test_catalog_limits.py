@@ -93,7 +93,8 @@ async def test_a_clock_that_is_set_back_delays_calls_by_a_second(catalog: Catalo
 
     assert await catalog.pauses() == {}
     reserved = await catalog.reserve_calls(TWENTY, 2)
-    assert (reserved.waits, reserved.retry) == ([], pytest.approx(SPACE, abs=0.001))
+    assert reserved.waits == []
+    assert reserved.retry == pytest.approx(SPACE, abs=0.001)
     lab.clock.advance(1 + SPACE)
     assert (await catalog.reserve_calls(TWENTY, 2)).waits == pytest.approx([0, SPACE], abs=0.001)
 

@@ -16,6 +16,7 @@ from playhead.model import (
     RouteStatus,
     Worker,
 )
+from playhead.services.take import HandOut
 
 
 class DeploymentMethods(Connection):
@@ -42,6 +43,10 @@ class DeploymentMethods(Connection):
         """Return a version of a config; None: the newest."""
         return await self._services.configs.get(name, version)
 
+    async def versions(self, config: str, *, limit: int | None = None) -> list[ConfigVersion]:
+        """Return the versions of a config, newest first."""
+        return await self._collect(partial(self._services.configs.versions, config), limit)
+
     async def activate(self, config: str) -> ConfigVersion:
         """Allow new runs and replays of a config."""
         return await self._services.configs.set_active(config, True)
@@ -61,6 +66,18 @@ class DeploymentMethods(Connection):
     async def peek(self, queue: str, *, limit: int = 20) -> list[Message]:
         """Return the first messages of a queue without consuming them."""
         return await self._services.queues.peek(queue, limit)
+
+    async def take(self, queue: str, *, limit: int = 20) -> HandOut:
+        """Return messages of a queue that no worker of Playhead consumes, and hide them for a while.
+
+        Pass `receipt` to `remove` when they are processed, with the same client. Otherwise the broker
+        delivers them again after the visibility time.
+        """
+        return await self._services.take.take(queue, limit)
+
+    async def remove(self, queue: str, receipt: str) -> int:
+        """Remove the messages that `take` returned from their queue; return their number."""
+        return await self._services.take.remove(queue, receipt)
 
     async def workers(self, *, limit: int | None = None) -> list[Worker]:
         """Return the live processes with their queues and the code that they have loaded."""

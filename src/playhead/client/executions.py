@@ -17,6 +17,7 @@ from playhead.model import (
     DiffObject,
     Execution,
     Kind,
+    Pipeline,
     Pruned,
     RouteCode,
     RouteCounts,
@@ -80,6 +81,20 @@ class ExecutionMethods(Connection):
     async def routes(self, execution: Name = "latest") -> list[RouteCounts]:
         """Return the message counts of each route."""
         return await self._services.executions.route_counts(await self._execution(execution))
+
+    async def pipeline(
+        self, of: Name = "latest", *, config: str | None = None, version: int | None = None
+    ) -> Pipeline:
+        """Return the routes of a pipeline, with what each sends to which.
+
+        Args:
+            of: an execution: each route has the counts of its messages.
+            config: the name of a config, instead of an execution.
+            version: of the config; None: the newest.
+        """
+        if config is not None:
+            return await self._services.pipelines.of_config(config, version)
+        return await self._services.pipelines.of_execution(await self._execution(of))
 
     async def code(self, execution: Name = "latest") -> list[RouteCode]:
         """Return the code that the adapters of each route ran."""

@@ -6,7 +6,9 @@ from uuid import UUID
 
 from playhead.client.connection import Connection, Name
 from playhead.model import (
+    ChainCounts,
     ChainLink,
+    ChainSummary,
     DeadLetter,
     DeadLetterDetail,
     DeadLetterGroup,
@@ -63,16 +65,31 @@ class MessageMethods(Connection):
             direction: `up` to the inputs, `down` to the results, or both.
             limit: the largest number of messages, the nearest ones; None: all.
         """
-        services = self._services.lineage
+        services, of = self._services.lineage, await self._traced(what)
 
         async def page(cursor: str | None, count: int) -> Page[ChainLink]:
-            if isinstance(what, StoredObject) or (isinstance(what, str) and not is_id(what)):
-                return await services.chain_of_object(await self._key(what), direction, cursor, count)
-            message = await self._services.resolve.message(str(what))
-            return await services.chain(message, direction, cursor, count)
+            if isinstance(of, str):
+                return await services.chain_of_object(of, direction, cursor, count)
+            return await services.chain(of, direction, cursor, count)
 
         links = await self._collect(page, limit)
         return sorted(links, key=lambda link: (link.distance, link.correlation_id))
+
+    async def lineage_summary(self, what: str | UUID | StoredObject) -> ChainSummary:
+        """Return the messages of `lineage` as groups by execution and route, for a large fan-out."""
+        services, of = self._services.lineage, await self._traced(what)
+        return await (services.summary_of_object(of) if isinstance(of, str) else services.summary(of))
+
+    async def lineage_counts(self, what: str | UUID | StoredObject) -> ChainCounts:
+        """Count the messages that resulted from an object or a message, by route and state."""
+        services, of = self._services.lineage, await self._traced(what)
+        return await (services.counts_of_object(of) if isinstance(of, str) else services.counts(of))
+
+    async def _traced(self, what: str | UUID | StoredObject) -> str | UUID:
+        """Return the key of an object, or the id of a message."""
+        if isinstance(what, StoredObject) or (isinstance(what, str) and not is_id(what)):
+            return await self._key(what)
+        return await self._services.resolve.message(str(what))
 
     async def dead_letters(
         self,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from typing import Any
 
 from playhead.client.connection import Connection, Name
-from playhead.model import Found, SearchHit, StoredObject
+from playhead.model import Found, ObjectVersion, SearchHit, StoredObject
 
 
 class ObjectMethods(Connection):
@@ -38,6 +40,18 @@ class ObjectMethods(Connection):
     async def read_text(self, key: str | StoredObject, encoding: str = "utf-8") -> str:
         """Return the text of an object."""
         return (await self.read(key)).decode(encoding)
+
+    async def metadata(self, key: str | StoredObject) -> dict[str, Any]:
+        """Return the sidecar of an object: its size, sha256, content type, attributes and origin.
+
+        That of a pruned object is what the catalog knows, with `pruned_at`.
+        """
+        found: dict[str, Any] = json.loads(await self._services.objects.metadata(await self._key(key)))
+        return found
+
+    async def object_versions(self, key: str | StoredObject) -> list[ObjectVersion]:
+        """Return the objects with the same stage and path in the run and in all its replays, oldest first."""
+        return await self._services.objects.versions(await self._key(key))
 
     async def search(
         self, index: str, words: str, execution: Name | None = None, *, limit: int = 10

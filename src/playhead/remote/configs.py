@@ -10,6 +10,7 @@ from playhead.reading.codecheck import Warn, no_warning
 from playhead.remote.client import HARMLESS, segment
 from playhead.remote.derived import Remote, derived
 from playhead.services.configs import ConfigService
+from playhead.services.pipelines import PipelineService
 
 _YAML: Final = "application/yaml"
 
@@ -39,10 +40,18 @@ class RemoteConfigs(Remote):
         return await self._client.get(path, ConfigVersion)
 
     list = derived(ConfigService.list, "configs")
+    versions = derived(ConfigService.versions, "configs/{name}/versions")
 
     async def set_active(self, name: str, active: bool) -> ConfigVersion:
         path = f"configs/{segment(name)}/{'activate' if active else 'deactivate'}"
         return await self._client.post(path, ConfigVersion, lost=HARMLESS)
+
+
+class RemotePipelines(Remote):
+    """Remote `PipelineService`."""
+
+    of_config = derived(PipelineService.of_config, "configs/{name}/dag")
+    of_execution = derived(PipelineService.of_execution, "executions/{execution}/dag")
 
 
 def _raw(source: bytes | str) -> bytes:

@@ -51,6 +51,8 @@ class RemoteLineage(Remote):
     chain_of_object = derived(LineageService.chain_of_object, "lineage/chain", key="object_key")
     counts = derived(LineageService.counts, "lineage/{correlation_id}/counts")
     counts_of_object = derived(LineageService.counts_of_object, "lineage/counts", key="object_key")
+    summary = derived(LineageService.summary, "lineage/{correlation_id}/chain/summary")
+    summary_of_object = derived(LineageService.summary_of_object, "lineage/chain/summary", key="object_key")
 
     async def list(
         self, *, execution: UUID, status: str | None = None, cursor: str | None = None, limit: int = 100

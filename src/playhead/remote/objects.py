@@ -20,6 +20,11 @@ class RemoteObjects(Remote):
             chunks,
         )
 
+    async def metadata(self, key: str) -> bytes:
+        _, chunks = await self._client.stream("storage/objects/metadata", key=key)
+        return b"".join([chunk async for chunk in chunks])
+
+    versions = derived(ObjectService.versions, "storage/objects/versions")
     list = derived(ObjectService.list, "storage/objects", execution="execution_id")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from playhead.remote.client import Client
-from playhead.remote.configs import RemoteConfigs
+from playhead.remote.configs import RemoteConfigs, RemotePipelines
 from playhead.remote.diff import RemoteDiff
 from playhead.remote.executions import (
     RemoteExecutions,
@@ -36,6 +36,7 @@ class RemoteServices:
     """The remote services of one server; see `playhead.services.Services`."""
 
     configs: RemoteConfigs
+    pipelines: RemotePipelines
     submit: RemoteSubmit
     replay: RemoteReplay
     plan: RemotePlan
@@ -64,6 +65,7 @@ class RemoteServices:
         """Create all services with one client."""
         return cls(
             configs=RemoteConfigs(client),
+            pipelines=RemotePipelines(client),
             submit=RemoteSubmit(client),
             replay=RemoteReplay(client),
             plan=RemotePlan(client),
