@@ -70,7 +70,7 @@ async def test_many_are_resent_by_id_execution_or_route(playhead: Playhead, exec
         ({"correlation_ids": [ids[0], ids[0], str(uuid7())]}, 1),
         ({"execution_id": execution, "route": "split"}, 0),
         ({"route": "other/upper"}, 0),
-        ({"execution_id": execution, "route": "words/upper"}, 1),
+        ({"execution_id": execution, "route": "words/upper", "priority": "normal"}, 1),
         ({"route": "upper"}, 0),
     ):
         assert await playhead.post("dead-letters/resend", body, 202) == {"resent": number}
@@ -86,6 +86,7 @@ async def test_many_are_resent_by_id_execution_or_route(playhead: Playhead, exec
         {"route": ""},
         {"group": "x"},
         {"route": "upper", "failed_before": "yesterday"},
+        {"route": "upper", "priority": "high"},
         [],
         None,
     ],

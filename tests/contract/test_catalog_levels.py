@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,9 @@ from playhead.envelope import Dispatch
 from playhead.model import Config, Priority
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import MOST_NORMAL, Listed
+from playhead.services.recover import RecoverService
 from tests.lab import Lab
+from tests.store_memory import MemoryStore
 
 PAGE = 500
 
@@ -145,3 +148,19 @@ async def test_a_resent_message_has_the_level_of_the_resend(lab: Lab, catalog: C
     assert levels(await catalog.orphans("w1", limit=10)) == {bulk}
     child, _ = await lab.work(run.ids[0], lab.output("1.md"))
     assert child.headers.bulk is bulk
+
+
+@pytest.mark.parametrize(
+    ("named", "priority", "bulk"),
+    [(True, None, False), (False, None, True), (True, "bulk", True), (False, "normal", False)],
+)
+async def test_a_resend_by_id_is_normal_and_another_bulk_unless_it_asks_for_a_level(
+    lab: Lab, catalog: Catalog, named: bool, priority: Priority | None, bulk: bool
+):
+    run = await lab.started("a.md", config=fan_out(lab))
+    await lab.fail(await lab.claim(run.ids[0]), delay=None)
+
+    which: dict[str, Any] = {"ids": run.ids} if named else {"execution": run.execution}
+    await RecoverService(catalog, MemoryStore()).resend(**which, priority=priority)
+
+    assert levels(await catalog.orphans("w1", limit=10)) == {bulk}

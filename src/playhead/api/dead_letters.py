@@ -71,7 +71,7 @@ async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
     ids = None if given is None else [await find_dead_letter(asked, one) for one in given]
     execution = None if body.execution_id is None else await asked.resolve.execution(str(body.execution_id))
     sent = await asked.recover.resend(
-        ids, execution, body.route, body.error_code, body.group, body.failed_before
+        ids, execution, body.route, body.error_code, body.group, body.failed_before, body.priority
     )
     return Resent(resent=len(sent))
 

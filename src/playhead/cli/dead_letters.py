@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -197,6 +197,13 @@ async def resend(
             "messages that have failed again.",
         ),
     ] = None,
+    priority: Annotated[
+        Literal["normal", "bulk"] | None,
+        typer.Option(
+            "--priority",
+            help="The level of the messages in their queues (default: normal for ids, else bulk).",
+        ),
+    ] = None,
 ) -> None:
     """Send dead letters again.
 
@@ -216,7 +223,7 @@ async def resend(
         of = await rt.services.resolve.execution(execution) if execution else None
         find = rt.services.resolve.dead_letter
         ids = [await find(identity) for identity in identities] if identities else None
-        resent = await rt.services.recover.resend(ids, of, route, code, group, failed_before)
+        resent = await rt.services.recover.resend(ids, of, route, code, group, failed_before, priority)
     if s.json:
         output.emit({"resent": len(resent)})
         return

@@ -14,6 +14,7 @@ from playhead.model import (
     DeadLetterGroup,
     Lineage,
     Page,
+    Priority,
     RowState,
     StoredObject,
     Why,
@@ -129,15 +130,21 @@ class MessageMethods(Connection):
         route: str | None = None,
         group: str | None = None,
         failed_before: str | None = None,
+        priority: Priority | None = None,
     ) -> int:
         """Resend the dead letters of an execution, a route or a group; return their number.
 
         Args:
             failed_before: RFC 3339; dead letters that failed later are not resent.
+            priority: level of the messages in their queues; None: `bulk`.
         """
         of = None if execution is None else await self._execution(execution)
         resend = self._services.recover.resend
-        return len(await resend(execution=of, route=route, group=group, failed_before=failed_before))
+        return len(
+            await resend(
+                execution=of, route=route, group=group, failed_before=failed_before, priority=priority
+            )
+        )
 
     async def dead_letter(self, message: str | UUID) -> DeadLetterDetail:
         """Return one dead letter with its traceback."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from playhead.model import Execution, Lineage, Page, Pruned
+from playhead.model import Execution, Lineage, Page, Priority, Pruned
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.prune import PruneFilter
 from playhead.remote.client import HARMLESS
@@ -110,6 +110,7 @@ class RemoteRecover(Remote):
         code: str | None = None,
         group: str | None = None,
         failed_before: str | None = None,
+        priority: Priority | None = None,
     ) -> Sized:
         """Resend dead letters. The server returns only their number, so the result has only a length."""
         path = "dead-letters/resend"
@@ -119,6 +120,7 @@ class RemoteRecover(Remote):
             "error_code": code,
             "group": group,
             "failed_before": failed_before,
+            "priority": priority,
         }
         if ids is not None:
             body["correlation_ids"] = [str(identity) for identity in ids]

@@ -10,7 +10,7 @@ from uuid import UUID
 from playhead import events
 from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.ids import now
-from playhead.model import Execution, Lineage
+from playhead.model import Execution, Lineage, Priority
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import MOST_NORMAL
@@ -96,6 +96,7 @@ class RecoverService:
         code: str | None = None,
         group: str | None = None,
         failed_before: str | None = None,
+        priority: Priority | None = None,
     ) -> list[UUID]:
         """Resend dead letters: those in `ids`, or all that match `execution`, `route`, `code` and `group`.
 
@@ -108,6 +109,7 @@ class RecoverService:
         Args:
             failed_before: RFC 3339 with an offset, or the time before now, such as `-1h`. Dead letters that
                 failed later stay dead; milliseconds count, as in `failed_at`.
+            priority: level of the messages in their queues; None: normal for up to 1,000 `ids`, else bulk.
 
         Returns:
             The ids of the messages that were resent.
@@ -140,7 +142,7 @@ class RecoverService:
             code=code,
             group=group,
             failed_before=None if failed_before is None else _end_of(failed_before),
-            bulk=not ids or len(ids) > MOST_NORMAL,
+            bulk=priority == "bulk" or (priority is None and (not ids or len(ids) > MOST_NORMAL)),
         )
         if not sent and len(ids) == 1 and await self._catalog.lineage(ids[0]) is None:
             raise NotFound("dead_letter_not_found", f"there is no dead letter {ids[0]}")

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from playhead.api.schemas import Body, ExecutionName, ShortId, Word
 from playhead.api.schemas.replays import Time
+from playhead.model import Priority
 
 Group = Annotated[str, StringConstraints(pattern="^[0-9a-f]{12}$")]
 """The id of a group of dead letters."""
@@ -37,6 +38,11 @@ class Resend(Body):
         description="Leave those that failed later: a time with an offset, such as the `last_failed_at` of a "
         "group, or the time before the request, as in `-1h` (units `s`, `m`, `h`, `d`, `w`). A repeated "
         "request with the same time does not resend messages that have failed again.",
+    )
+
+    priority: Priority | None = Field(
+        default=None,
+        description="Level of the messages in their queues. Null: normal for up to 1,000 ids, else bulk.",
     )
 
     @model_validator(mode="after")
