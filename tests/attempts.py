@@ -17,7 +17,7 @@ from playhead.ports.catalog.work import Claim, Failed
 from playhead.ports.store import Store
 from playhead.steps.chain import Chain
 from playhead.steps.outputs import Product
-from playhead.work.attempt import AttemptOutcome, ClaimedMessage, PauseRequest, Processing
+from playhead.work.attempt import AttemptOutcome, ClaimedMessage, CooldownRequest, Processing
 from playhead.work.binding import Binder
 from playhead.work.children import Children
 from playhead.work.completion import Completion
@@ -147,7 +147,7 @@ class OneConsumer(MemoryDeployment):
 
     async def show_wait(self, config: str, route: str, seconds: float, reason: str) -> None: ...
 
-    async def pause(self, request: PauseRequest) -> None: ...
+    async def cool_down(self, request: CooldownRequest) -> None: ...
 
     async def runtime(self, claim: Claim) -> RouteRuntime:
         return self._runtime

@@ -23,9 +23,9 @@ UNKNOWN_MESSAGE = "unknown_message"
 ADAPTER_HANGS = "adapter_hangs"
 WORKER_FROZEN = "worker_frozen"
 STEP_EXITED = "step_exited"
-ROUTE_PAUSED = "route_paused"
+ROUTE_WAITS = "route_waits"
 ROUTE_SKIPPED = "route_skipped"
-CALLS_PAUSED = "calls_paused"
+COOLDOWN_STARTED = "cooldown_started"
 ROUTE_UNKNOWN = "route_unknown"
 WORK_LEFT = "work_left"
 EXECUTIONS_OPEN = "executions_open"
@@ -116,7 +116,7 @@ EVENTS = (
         MESSAGE_RELEASED,
         ("warning",),
         _MESSAGE,
-        "An attempt could not be made, and does not count. `backend_unavailable` or `route_paused` has the "
+        "An attempt could not be made, and does not count. `backend_unavailable` or `route_waits` has the "
         "reason.",
     ),
     Event(
@@ -259,7 +259,7 @@ EVENTS = (
     Event(BACKEND_UNAVAILABLE, ("warning",), _BACKEND, "A backend cannot be reached; it is tried again."),
     Event(BACKEND_BACK, ("info",), ("backend", "link"), "A backend can be reached again."),
     Event(
-        ROUTE_PAUSED,
+        ROUTE_WAITS,
         ("warning",),
         ("queue", "code", "detail"),
         "A worker does not consume the queue until all backends respond, or until it has the adapters, their "
@@ -275,7 +275,7 @@ EVENTS = (
         "it was created, this was not known. The replay skips the route.",
     ),
     Event(
-        CALLS_PAUSED,
+        COOLDOWN_STARTED,
         ("warning",),
         ("key", "seconds", "detail"),
         "A step raised `RateLimited`: no worker starts a call of the key for some seconds.",

@@ -31,25 +31,25 @@ class Grant(NamedTuple):
 
 
 def grant_calls(
-    *, calls: int, seconds: float, burst: int, next_at: float, paused_until: float, now: float, wanted: int
+    *, calls: int, seconds: float, burst: int, next_at: float, cooldown_until: float, now: float, wanted: int
 ) -> Grant:
     """Grant up to `wanted` calls that begin within `AHEAD_SECONDS`.
 
     In any period of `seconds`, at most `calls + burst - 1` calls begin.
 
     Args:
-        next_at: the state of the limit, like `paused_until` by the clock of `now`.
-        paused_until: no call begins before.
+        next_at: the state of the limit, like `cooldown_until` by the clock of `now`.
+        cooldown_until: no call begins before.
     """
     interval = (seconds + SLACK_SECONDS) / calls
     early = (burst - 1) * interval
     # Further ahead, it was stored before the clock was set back. Then as many calls as possible may be
     # granted already, and none of them is granted twice.
     next_at = min(next_at, now + AHEAD_SECONDS + early + interval)
-    next_at = max(next_at, now, paused_until)
+    next_at = max(next_at, now, cooldown_until)
     waits: list[float] = []
     while True:
-        begin = max(now, paused_until, next_at - early) - now
+        begin = max(now, cooldown_until, next_at - early) - now
         if len(waits) == wanted or begin > AHEAD_SECONDS:
             return Grant(waits, next_at, max(begin - AHEAD_SECONDS, 0.0))
         waits.append(begin)

@@ -15,7 +15,7 @@ from playhead.ids import uuid7
 from playhead.model import Route, Step
 from playhead.ports.adapter import Context, Item, spec_of
 from playhead.secrets import Reference, Resolve, SecretUnavailable
-from playhead.steps.chain import CallPaused, Chain, Result, UnknownAdapter
+from playhead.steps.chain import Chain, CooldownNeeded, Result, UnknownAdapter
 
 
 @overload
@@ -109,7 +109,7 @@ def run_adapter(
             results = [
                 _stored(one, result) for one, result in zip(items, _run(chain, items, ctx), strict=True)
             ]
-        except CallPaused as exc:
+        except CooldownNeeded as exc:
             raise (exc.__cause__ or exc) from None
         finally:
             chain.close()

@@ -334,7 +334,7 @@ def test_a_step_with_changed_code_waits_for_a_new_worker_and_says_why(tmp_path: 
         assert time.monotonic() < deadline
     (tmp_path / "steps.py").write_text(STEPS + "\n# changed\n")
     ph("run", "iso", "in", "--detach")
-    while not (paused := ph.json("queues")["items"][0]["paused"]):
+    while not (wait := ph.json("queues")["items"][0]["wait"]):
         assert time.monotonic() < deadline
     time.sleep(6)  # it tries again
     counts = ph.json("show", "latest")["counts"]
@@ -345,10 +345,10 @@ def test_a_step_with_changed_code_waits_for_a_new_worker_and_says_why(tmp_path: 
     ph("worker", "--until-idle")
 
     assert (counts["completed"], counts["failed"]) == (0, 0)
-    assert "adapter 'work' has changed since this worker started: restart the worker" in paused["reason"]
-    assert paused["key"] == "iso/work"
+    assert "adapter 'work' has changed since this worker started: restart the worker" in wait["reason"]
+    assert wait["key"] == "iso/work"
     assert "restart the worker" in shown
-    assert sum("route_paused" in line and "code=code_changed" in line for line in lines) == 1
+    assert sum("route_waits" in line and "code=code_changed" in line for line in lines) == 1
     assert sum("message_released" in line for line in lines) == 0
     assert ph.json("show", "latest")["counts"]["completed"] == 20
 

@@ -127,7 +127,7 @@ def test_a_rejected_call_stops_the_messages_that_wait_for_a_slot(tmp_path: Path,
     site = Site(tmp_path, api, inputs=200)
     with site.workers(1):
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not any(one["paused"] for one in site.shell.json("queues")["items"]):
+        while not any(one["wait"] for one in site.shell.json("queues")["items"]):
             assert time.monotonic() < deadline
 
     assert len(api.served) == 20
@@ -160,12 +160,12 @@ def test_all_workers_together_run_as_many_messages_as_allowed(tmp_path: Path):
     assert api.most_at_once == 3
 
 
-def test_a_pause_stops_all_workers_and_is_shown(tmp_path: Path, api: LimitedApi):
+def test_a_cooldown_stops_all_workers_and_is_shown(tmp_path: Path, api: LimitedApi):
     api.retry_after = 30
     site = Site(tmp_path, api, inputs=60)
     with site.workers(2):
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not (pauses := [one["paused"] for one in site.shell.json("queues")["items"] if one["paused"]]):
+        while not (waits := [one["wait"] for one in site.shell.json("queues")["items"] if one["wait"]]):
             assert time.monotonic() < deadline
 
         def is_quiet() -> bool:
@@ -178,9 +178,9 @@ def test_a_pause_stops_all_workers_and_is_shown(tmp_path: Path, api: LimitedApi)
         _, out, _ = site.shell("queues")
         _, shown, _ = site.shell("show", "latest")
 
-    assert pauses[0]["reason"] == "429 from the API"
-    assert 0 < pauses[0]["seconds"] <= 30
-    assert "is paused for" in out
+    assert waits[0]["reason"] == "429 from the API"
+    assert 0 < waits[0]["seconds"] <= 30
+    assert " waits for " in out
     assert "429 from the API" in shown
     assert site.counts["failed"] == 0
 

@@ -86,7 +86,7 @@ def test_no_file_log_line_or_answer_contains_a_secret_and_a_worker_waits_for_a_m
         idle = site.start("worker", "--until-idle", settings=allowed)
         site.until(lambda: idle.code is not None, "the worker without the file to end")
         assert idle.code == 1
-        assert idle.said.count('"event": "route_paused"') == 1
+        assert idle.said.count('"event": "route_waits"') == 1
         assert "work_left" in idle.said
         assert f"${{file:{tmp_path}/key}} cannot be read: No such file" in idle.said
         waiting = site.get(f"/executions/{execution}")
@@ -95,10 +95,10 @@ def test_no_file_log_line_or_answer_contains_a_secret_and_a_worker_waits_for_a_m
 
         # A worker that runs picks up a file that appears.
         worker = site.worker(settings=allowed)
-        site.until(lambda: "route_paused" in worker.said, "the worker to report the missing file")
+        site.until(lambda: "route_waits" in worker.said, "the worker to report the missing file")
         waits = f"lacks a secret: ${{file:{tmp_path}/key}} cannot be read"
         site.until(
-            lambda: any(waits in one["paused"]["reason"] for one in site.items("/routes") if one["paused"]),
+            lambda: any(waits in one["wait"]["reason"] for one in site.items("/routes") if one["wait"]),
             "the routes to show the reason",
         )
         (tmp_path / "key").write_text(SECRET + "\n")
@@ -129,7 +129,7 @@ def test_playhead_run_resolves_secrets_in_its_own_worker(tmp_path: Path):
         (site.folder / "docs.yaml").write_text(CONFIG.replace("SECRETS", str(tmp_path)))
         (site.folder / "a.txt").write_text("a")
         waits = site.start("run", "docs.yaml", "a.txt", "--json")
-        site.until(lambda: "route_paused" in waits.said, "the run to report the secret")
+        site.until(lambda: "route_waits" in waits.said, "the run to report the secret")
         assert "is not allowed: PLAYHEAD_SECRETS_DIR" in waits.said
         waits.kill()
         done = site.start(
@@ -184,7 +184,7 @@ routes: {{ask: {{adapters: [{{type: call, config: {{key: "{reference}"}}}}], out
             site.apply(config)
             site.run(f"docs{n}", {"a.txt": b"a"})
         server = site.processes[-1]
-        site.until(lambda: server.said.count("route_paused") >= 3, "the worker to report each")
+        site.until(lambda: server.said.count("route_waits") >= 3, "the worker to report each")
         with pytest.raises(DeploymentFailed, match="E206"):
             site.apply(config.replace(reference, f"${{file:{folder}/../outside}}"))
         for execution in site.items("/executions"):

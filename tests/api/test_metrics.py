@@ -54,7 +54,7 @@ async def scrape(playhead: Playhead, http: httpx.AsyncClient | None = None) -> S
 
 async def test_it_prints_exactly_the_declared_metrics(playhead: Playhead):
     await playhead.run({"a": b"x"})
-    await playhead.catalog.pause_calls("words/upper", 60, "429")
+    await playhead.catalog.cool_down("words/upper", 60, "429")
     families = (await scrape(playhead)).families
     ours = {name: family for name, family in families.items() if name.startswith("playhead_")}
     assert {(name, f.type, f.documentation) for name, f in ours.items()} == {

@@ -72,7 +72,7 @@ async def test_routes_show_their_queues_in_pages(playhead: Playhead):
         "in_flight": 0,
         "dead": 1,
         "workers": 0,
-        "paused": None,
+        "wait": None,
         "on_replay": "run",
         "retrying": 0,
         "retry_seconds": None,

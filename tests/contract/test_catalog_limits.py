@@ -27,9 +27,9 @@ async def reasons(catalog: Catalog, worker: str, ids: list[UUID], most_running: 
     return ["claim" if isinstance(answer, Claim) else answer.reason for answer in answers]
 
 
-async def paused(catalog: Catalog) -> dict[str, tuple[float, str]]:
-    """The pauses, with rounded seconds."""
-    return {key: (round(pause.seconds, 2), pause.reason) for key, pause in (await catalog.pauses()).items()}
+async def shown(catalog: Catalog) -> dict[str, tuple[float, str]]:
+    """The cooldowns, with rounded seconds."""
+    return {key: (round(one.seconds, 2), one.reason) for key, one in (await catalog.cooldowns()).items()}
 
 
 # -- calls -----------------------------------------------------------------------------------------
@@ -87,11 +87,11 @@ async def test_a_burst_begins_at_once(catalog: Catalog, lab: Lab):
 
 async def test_a_clock_that_is_set_back_delays_calls_by_a_second(catalog: Catalog, lab: Lab):
     await catalog.reserve_calls(TWENTY, 5)
-    await catalog.pause_calls("api", 30, "429")
+    await catalog.cool_down("api", 30, "429")
     lab.clock.advance(-3600)
     await catalog.maintain()
 
-    assert await catalog.pauses() == {}
+    assert await catalog.cooldowns() == {}
     reserved = await catalog.reserve_calls(TWENTY, 2)
     assert reserved.waits == []
     assert reserved.retry == pytest.approx(SPACE, abs=0.001)
@@ -99,27 +99,27 @@ async def test_a_clock_that_is_set_back_delays_calls_by_a_second(catalog: Catalo
     assert (await catalog.reserve_calls(TWENTY, 2)).waits == pytest.approx([0, SPACE], abs=0.001)
 
 
-# -- pauses ----------------------------------------------------------------------------------------
+# -- cooldowns -------------------------------------------------------------------------------------
 
 
-async def test_no_call_begins_during_a_pause(catalog: Catalog, lab: Lab):
-    await catalog.pause_calls("api", 30, "429 Too Many Requests")
+async def test_no_call_begins_during_a_cooldown(catalog: Catalog, lab: Lab):
+    await catalog.cool_down("api", 30, "429 Too Many Requests")
 
-    assert await paused(catalog) == {"api": (30, "429 Too Many Requests")}
+    assert await shown(catalog) == {"api": (30, "429 Too Many Requests")}
     reserved = await catalog.reserve_calls(TWENTY, 1)
     assert (reserved.waits, round(reserved.retry, 2)) == ([], 29)
     lab.clock.advance(30.5)
-    assert await catalog.pauses() == {}
+    assert await catalog.cooldowns() == {}
     assert (await catalog.reserve_calls(TWENTY, 2)).waits == pytest.approx([0, SPACE], abs=0.001)
 
 
-async def test_a_shorter_pause_does_not_replace_a_longer_one(catalog: Catalog, lab: Lab):
-    await catalog.pause_calls("api", 30, "long")
-    await catalog.pause_calls("api", 10, "short")
-    assert await paused(catalog) == {"api": (30, "long")}
+async def test_a_shorter_cooldown_does_not_replace_a_longer_one(catalog: Catalog, lab: Lab):
+    await catalog.cool_down("api", 30, "long")
+    await catalog.cool_down("api", 10, "short")
+    assert await shown(catalog) == {"api": (30, "long")}
 
-    await catalog.pause_calls("api", 40, "longer\x00\ud800")
-    assert (await catalog.pauses())["api"].seconds == pytest.approx(40, abs=0.001)
+    await catalog.cool_down("api", 40, "longer\x00\ud800")
+    assert (await catalog.cooldowns())["api"].seconds == pytest.approx(40, abs=0.001)
 
 
 # -- running messages ------------------------------------------------------------------------------

@@ -256,7 +256,7 @@ async def test_a_user_without_the_right_to_create_tables_writes_into_an_existing
         await table.query(f"DROP ROLE {role}")
 
 
-async def test_an_unavailable_database_pauses_the_route_and_the_sink_works_again_afterwards():
+async def test_an_unavailable_database_starts_a_cooldown_and_the_sink_works_again_afterwards():
     with need_fresh("postgres") as server:
         table = Table(server.url)
         sink = table.sink()

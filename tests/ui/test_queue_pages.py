@@ -8,7 +8,7 @@ from uuid import uuid4
 from playhead.envelope import Dispatch, Headers
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
 from playhead.ids import uuid7
-from playhead.model import RoutePause, RouteStatus
+from playhead.model import RouteStatus, RouteWait
 from playhead.web.queues import row_of
 from tests.api.server import WORDS
 from tests.ui.site import Site
@@ -30,8 +30,8 @@ def test_the_state_of_a_queue_says_why_nothing_happens():
     retrying = row_of(a_route(retrying=2, retry_seconds=59.7))
     assert retrying.state == "retrying"
     assert retrying.sentence == "2 messages wait for the next attempt. The first is due in 60 s."
-    paused = row_of(a_route(queue_depth=12, paused=RoutePause(60.2, "quota used up.", "api")))
-    assert (paused.state, paused.sentence) == ("paused", "Paused: quota used up. It continues in 60 s.")
+    waiting = row_of(a_route(queue_depth=12, wait=RouteWait(60.2, "quota used up.", "api")))
+    assert (waiting.state, waiting.sentence) == ("waiting", "Waits: quota used up. It continues in 60 s.")
 
 
 async def test_queues_are_listed_with_their_numbers(site: Site):

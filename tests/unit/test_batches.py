@@ -16,7 +16,7 @@ from playhead.clock import ActiveClock
 from playhead.errors import MessageError
 from playhead.model import Condition, RateLimit, Route, Step
 from playhead.ports.adapter import AdapterSpec, spec_of
-from playhead.steps.chain import CallPaused, Chain, Result
+from playhead.steps.chain import Chain, CooldownNeeded, Result
 from playhead.steps.ratelimits import CallLimits
 from playhead.steps.slots import Slots
 from playhead.steps.timeouts import Job, TimedOut
@@ -170,7 +170,7 @@ async def test_items_that_all_fail_fail_each_alone():
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"), [(Retry("503", after=3), Retry), (RateLimited("429", after=3), CallPaused)]
+    ("error", "expected"), [(Retry("503", after=3), Retry), (RateLimited("429", after=3), CooldownNeeded)]
 )
 async def test_an_error_of_the_service_concerns_all_items_of_the_call(
     error: Exception, expected: type[BaseException]

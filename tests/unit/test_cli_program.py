@@ -391,9 +391,9 @@ def test_every_error_code_of_a_failed_start_is_in_the_list_of_errors():
     assert codes - exits.OWN_CODES.keys() == set()
 
 
-def test_the_rest_of_a_pause_is_rounded_up(capsys):
-    """A route was shown as paused for 0 s."""
-    paused = SimpleNamespace(seconds=0.2, reason="the API answered 429")
-    executions.pauses([SimpleNamespace(route="ask", paused=paused)])  # type: ignore[arg-type]
+def test_the_rest_of_a_wait_is_rounded_up(capsys):
+    """A route was shown as waiting for 0 s."""
+    wait = SimpleNamespace(seconds=0.2, reason="the API answered 429")
+    executions.waits([SimpleNamespace(route="ask", wait=wait)])  # type: ignore[arg-type]
 
-    assert capsys.readouterr().out == "ask is paused for 1 s: the API answered 429\n"
+    assert capsys.readouterr().out == "ask waits for 1 s: the API answered 429\n"

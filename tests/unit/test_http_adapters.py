@@ -305,7 +305,7 @@ def test_statuses_can_be_configured():
 @pytest.mark.parametrize(
     ("status", "header", "after"), [(429, "7", 7.0), (503, "0", 0.0), (429, "soon", None), (429, "", None)]
 )
-def test_a_rate_limit_pauses_the_route_for_the_time_that_the_service_names(status, header, after):
+def test_a_rate_limit_starts_a_cooldown_for_the_time_that_the_service_names(status, header, after):
     with pytest.raises(RateLimited, match=str(status)) as caught:
         answered(Answer(status, b"", {"Retry-After": header}))
     assert caught.value.after == after
@@ -558,7 +558,7 @@ def test_the_errors_of_the_service_are_distinguished(answer, error, why):
         assert caught.value.after == 3
 
 
-def test_an_unreachable_service_pauses_the_route():
+def test_an_unreachable_service_starts_a_cooldown():
     with Web(embeddings) as web:
         pass
     with pytest.raises(RateLimited, match="failed"):

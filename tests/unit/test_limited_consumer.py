@@ -15,7 +15,7 @@ from playhead import Item, RateLimited
 from playhead.model import RateLimit
 from playhead.ports.broker import Delivery
 from playhead.ports.catalog.work import Claim
-from playhead.work.attempt import PauseRequest
+from playhead.work.attempt import CooldownRequest
 from playhead.work.deliveries import State
 from playhead.work.dispatch import RouteRuntime
 from playhead.work.routelimits import RouteLimits
@@ -120,10 +120,10 @@ async def test_a_suspected_poison_message_begins_with_a_reserved_call():
     assert begun == 0
 
 
-async def test_a_pause_claims_nothing_and_its_end_claims_again():
+async def test_a_cooldown_claims_nothing_and_its_end_claims_again():
     world = Limited(concurrency_total=100)
     consumer = world.consumer()
-    consumer.pause(1.0)
+    consumer.cool_down(1.0)
     began = time.monotonic()
     run = await world.started(*PATHS)
     await until(lambda: len(world.begun) == len(run.ids))
@@ -134,7 +134,7 @@ async def test_a_pause_claims_nothing_and_its_end_claims_again():
 
 
 class Rejecting(Limited):
-    """The first calls for each message are rejected. Each rejection pauses the route, as a worker does."""
+    """The first calls for each message are rejected. Each rejection starts a cooldown, as in a worker."""
 
     def __init__(self, rejections: int, *, after: float = 0.02, **route: Any) -> None:
         super().__init__(**route)
@@ -153,8 +153,8 @@ class Rejecting(Limited):
             raise RateLimited("too many", after=self.after)
         return item.text
 
-    async def pause(self, request: PauseRequest) -> None:
-        self.running.pause(request.seconds)
+    async def cool_down(self, request: CooldownRequest) -> None:
+        self.running.cool_down(request.seconds)
 
     def finished(self, count: int) -> None:
         self.finished_count += count
@@ -194,16 +194,16 @@ async def test_after_a_rejected_call_only_those_messages_are_claimed_that_can_st
     assert world.claims <= len(world.paths) + len(ids), "with each rejected call, one more is withdrawn"
 
 
-async def test_a_pause_that_follows_another_one_at_once_is_a_new_one():
+async def test_a_cooldown_that_follows_another_one_at_once_is_a_new_one():
     world = MemoryDeployment()
     limits = RouteLimits(world.catalog, world.clock)
-    assert limits.pause(0.05)
-    assert not limits.pause(0.1), "the same one, read at another time"
+    assert limits.cool_down(0.05)
+    assert not limits.cool_down(0.1), "the same one, read at another time"
     world.clock.advance(0.06)
-    assert limits.pause_left == 0
+    assert limits.cooldown_left == 0
 
-    assert limits.pause(0.04)
-    assert limits.pause_left == pytest.approx(0.04)
+    assert limits.cool_down(0.04)
+    assert limits.cooldown_left == pytest.approx(0.04)
 
 
 async def test_a_consumer_that_stops_returns_messages_that_wait_for_their_turn():

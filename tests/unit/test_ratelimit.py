@@ -11,7 +11,7 @@ from playhead.ratelimit import AHEAD_SECONDS, Grant, grant_calls
 
 
 def granted(*, wanted: int, calls: int = 20, seconds: float = 1.0, **given: float) -> Grant:
-    state = {"next_at": 0.0, "paused_until": 0.0, "now": 1000.0} | given
+    state = {"next_at": 0.0, "cooldown_until": 0.0, "now": 1000.0} | given
     return grant_calls(wanted=wanted, calls=calls, seconds=seconds, burst=int(state.pop("burst", 1)), **state)
 
 
@@ -32,24 +32,24 @@ def granted(*, wanted: int, calls: int = 20, seconds: float = 1.0, **given: floa
 def test_no_period_has_more_calls_than_the_limit_allows(
     calls: int, seconds: float, burst: int, steps: list[tuple[float, int, float, float]]
 ):
-    now, next_at, paused_until, set_back = 1_000_000.0, 0.0, 0.0, 0.0
+    now, next_at, cooldown_until, set_back = 1_000_000.0, 0.0, 0.0, 0.0
     begun: list[float] = []
-    for passed, wanted, pause, back in steps:
+    for passed, wanted, cooldown, back in steps:
         now += passed - back
         set_back += back
-        paused_until = max(paused_until, now + pause) if pause else paused_until
+        cooldown_until = max(cooldown_until, now + cooldown) if cooldown else cooldown_until
         grant = grant_calls(
             calls=calls,
             seconds=seconds,
             burst=burst,
             next_at=next_at,
-            paused_until=paused_until,
+            cooldown_until=cooldown_until,
             now=now,
             wanted=wanted,
         )
         next_at = grant.next_at
         assert all(0 <= wait <= AHEAD_SECONDS for wait in grant.waits)
-        assert all(now + wait >= paused_until - 1e-9 for wait in grant.waits)
+        assert all(now + wait >= cooldown_until - 1e-9 for wait in grant.waits)
         begun += [now + set_back + wait for wait in grant.waits]
 
     assert begun == sorted(begun)

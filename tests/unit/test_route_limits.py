@@ -35,13 +35,13 @@ async def test_a_limit_that_is_removed_holds_no_message_back():
     assert await limits.admit(replace(ONCE_A_DAY, rate_limit=None), 2, 2) == 2
 
 
-async def test_a_pause_uses_up_only_the_calls_that_would_begin_during_it():
+async def test_a_cooldown_uses_up_only_the_calls_that_would_begin_during_it():
     world = MemoryDeployment()
     limits = RouteLimits(world.catalog, world.clock)
     route = Route("r", "q", rate_limit=RateLimit(20, 1, "api"))
     assert await limits.admit(route, 10, 10) == 1
 
-    limits.pause(0.06)
+    limits.cool_down(0.06)
     assert await limits.admit(route, 10, 10) == 0
     world.clock.advance(0.11)
     assert await limits.admit(route, 10, 10) == 1

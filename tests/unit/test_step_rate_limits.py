@@ -36,14 +36,14 @@ async def test_new_numbers_of_a_limit_apply_while_calls_wait():
     assert world.clock.now < changed_at + 20
 
 
-async def test_a_pause_uses_up_only_the_calls_that_would_begin_during_it():
+async def test_a_cooldown_uses_up_only_the_calls_that_would_begin_during_it():
     world = World()
     limit = RateLimit(20, 1, "api")
     began = world.clock.now
     waiting = asyncio.gather(*(world.turns.wait_async(limit) for _ in range(4)))
     while world.clock.now < began + 0.04:  # noqa: ASYNC110 - the clock is not real
         await asyncio.sleep(0)
-    world.turns.pause(limit.key, 0.03)
+    world.turns.cool_down(limit.key, 0.03)
     await waiting
 
     assert world.clock.now - began < 0.3

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 100
 _MAX_BYTES: Final = 256 << 20
-_PAUSE_SECONDS: Final = 10.0
+_COOLDOWN_SECONDS: Final = 10.0
 _OF_THE_ITEM: Final = (400, 413, 422)
 """Statuses with which services reject a text, for example because it is too long."""
 
@@ -67,7 +67,7 @@ class EmbedText:
     """Compute the vector of a text with a service that has the embeddings API of OpenAI.
 
     The output is a JSON object with the fields `text`, `vector` and `model`. With `text_field`, the other
-    fields of the item are kept. While the service is unreachable or limits the rate, the route is paused. The
+    fields of the item are kept. While the service is unreachable or limits the rate, the route waits. The
     step connects only to public addresses, and to those in `PLAYHEAD_INTERNAL_HOSTS`.
     """
 
@@ -158,12 +158,12 @@ class EmbedText:
                 response = await _http.fetch(self._client, request, _MAX_BYTES)
         except _http.NOT_CONNECTED as exc:
             # One address for all items, so the failure is not the fault of this one.
-            raise RateLimited(str(_http.unreachable(request, exc)), after=_PAUSE_SECONDS) from exc
+            raise RateLimited(str(_http.unreachable(request, exc)), after=_COOLDOWN_SECONDS) from exc
         except _http.FAILURES as exc:
             if len(texts) == 1:
                 raise _http.unreachable(request, exc) from exc
-            # The texts may be too many for the service, or one of them crashes it. After a pause or `Retry`,
-            # the next request would be the same, so another error lets the step be called with halves.
+            # The texts may be too many for the service, or one of them crashes it. After a cooldown, the next
+            # request would be the same, so another error lets the step be called with halves.
             raise RuntimeError(str(_http.unreachable(request, exc))) from exc
         status = response.status_code
         if status == 200:

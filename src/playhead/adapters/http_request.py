@@ -83,8 +83,8 @@ class HttpRequest:
     """Send an HTTP request, and return the body of the response.
 
     The output has the content type of the response, and the attributes `url` (after redirects) and `status`.
-    The steps of a process share their connections. A response 429 or 503 with `Retry-After` pauses the route.
-    The step connects only to public addresses, and to those in `PLAYHEAD_INTERNAL_HOSTS`.
+    The steps of a process share their connections. A response 429 or 503 with `Retry-After` starts a
+    cooldown. The step connects only to public addresses, and to those in `PLAYHEAD_INTERNAL_HOSTS`.
     """
 
     def __init__(self, config: HttpRequestConfig) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?", re.ASCII)
 _BATCH: Final = 100
 _CONNECTIONS: Final = 10
-_PAUSE_SECONDS: Final = 10.0
+_COOLDOWN_SECONDS: Final = 10.0
 _COMMAND_SECONDS: Final = 60.0
 _PORT: Final = 5432
 _CREATING: Final = 0x706C617968656164
@@ -92,7 +92,7 @@ class PostgresVectors:
     """Store a vector with its text and attributes in PostgreSQL with pgvector. The step has no output.
 
     The item is a JSON object with a vector, such as the output of `embed_text`. While the database is
-    unreachable, the route is paused.
+    unreachable, the route waits.
     """
 
     def __init__(self, config: PostgresVectorsConfig) -> None:
@@ -193,7 +193,7 @@ class PostgresVectors:
         ) as exc:
             # Not the fault of the item, so it must use up no attempt.
             reason = f"the database of postgres_vectors is unavailable: {exc or type(exc).__name__}"
-            raise RateLimited(reason, after=_PAUSE_SECONDS) from exc
+            raise RateLimited(reason, after=_COOLDOWN_SECONDS) from exc
         except (
             asyncpg.InvalidAuthorizationSpecificationError,
             asyncpg.InvalidCatalogNameError,

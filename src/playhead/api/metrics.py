@@ -111,10 +111,10 @@ METRICS: Final = (
         "Attempts that were released, because a step raised `RateLimited`.",
     ),
     Declared(
-        "playhead_calls_paused_seconds",
+        "playhead_cooldown_seconds",
         "gauge",
         ("key",),
-        "Seconds until calls of a rate limit or a route may start again. Only keys that are paused.",
+        "Seconds until calls of a rate limit or a route may start again. Only keys with a cooldown.",
     ),
     Declared(
         "playhead_attempt_duration_seconds", "histogram", _ROUTE, "Duration of the adapters of an attempt."
@@ -278,7 +278,7 @@ class Page:
         yield _gauge("queue_depth", {of: one.depth for of, one in named.items()})
         yield _gauge("in_flight", {of: one.in_flight for of, one in named.items()})
         yield _gauge(
-            "calls_paused_seconds", {(key,): left for key, left in rows.pauses.items()} if rows else {}
+            "cooldown_seconds", {(key,): left for key, left in rows.cooldowns.items()} if rows else {}
         )
         done = rows.done if rows else {}
         # Routes without work are reported with zeros, so that `increase()` includes their first failure.

@@ -269,7 +269,7 @@ def _details(
                 for r in routes
             ],
         )
-        pauses(routes)
+        waits(routes)
     if stages:
         output.line()
         _stages(stages)
@@ -292,11 +292,11 @@ def _details(
             output.line(f"… and {counted(failed - len(dead), 'more', 'more')}: playhead dead-letters list")
 
 
-def pauses(routes: Sequence[RouteCounts] | Sequence[RouteStatus]) -> None:
-    """Print the routes that are paused."""
+def waits(routes: Sequence[RouteCounts] | Sequence[RouteStatus]) -> None:
+    """Print why routes wait."""
     for r in routes:
-        if r.paused:
-            output.line(f"{r.route} is paused for {math.ceil(r.paused.seconds)} s: {r.paused.reason}")
+        if r.wait:
+            output.line(f"{r.route} waits for {math.ceil(r.wait.seconds)} s: {r.wait.reason}")
 
 
 def _skipped(messages: Sequence[Lineage]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from playhead.cli import complete, exits, output
 from playhead.cli.command import Cursor, Limit, command
-from playhead.cli.executions import pauses
+from playhead.cli.executions import waits
 from playhead.cli.session import Session, Usage
 from playhead.errors import PlayheadError
 from playhead.terminal import visible_json
@@ -81,7 +81,7 @@ async def queues(
             for r in items
         ],
     )
-    pauses(items)
+    waits(items)
     output.more(rest)
     return exits.OK
 

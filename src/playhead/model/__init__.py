@@ -69,8 +69,8 @@ from playhead.model.queues import (
     DeadLetter,
     DeadLetterDetail,
     DeadLetterGroup,
-    RoutePause,
     RouteStatus,
+    RouteWait,
 )
 from playhead.model.replays import (
     MAX_VERSION,
@@ -242,8 +242,8 @@ __all__ = [
     "RouteCode",
     "RouteCounts",
     "RouteEffects",
-    "RoutePause",
     "RouteStatus",
+    "RouteWait",
     "RowState",
     "SearchHit",
     "Selection",

@@ -109,13 +109,13 @@ class Route:
     on_replay: OnReplay | None = None
     effects: RouteEffects | None = None
 
-    def pause_key(self, config: str) -> str:
-        """Return the key that a step without its own rate limit pauses."""
+    def cooldown_key(self, config: str) -> str:
+        """Return the key of the cooldowns of steps without a rate limit."""
         return self.rate_limit.key if self.rate_limit else f"{config}/{self.name}"
 
-    def pause_keys(self, config: str) -> set[str]:
-        """Return the keys whose pauses stop this route of a config."""
-        return {self.pause_key(config)} | {step.rate_limit.key for step in self.steps if step.rate_limit}
+    def cooldown_keys(self, config: str) -> set[str]:
+        """Return the keys whose cooldowns stop this route of a config."""
+        return {self.cooldown_key(config)} | {step.rate_limit.key for step in self.steps if step.rate_limit}
 
     def has_outputs_of(self, other: Route) -> bool:
         """Whether this declaration stores the same outputs for the same items as another one.

@@ -10,15 +10,15 @@ from playhead.model.replays import OnReplay
 
 
 @dataclass(frozen=True, slots=True)
-class RoutePause:
-    """A pause of a route, because a service rejected calls, or because a worker cannot run its steps.
+class RouteWait:
+    """Why a route waits: a service rejected calls, or a worker cannot run its steps.
 
     A worker lacks an adapter, a secret, or the current code of an adapter. Other workers may run the route.
 
     Attributes:
         seconds: seconds until the route continues, or until the worker tries again.
         reason: text of the adapter, or what the worker lacks.
-        key: key of the rate limit, or `config/route`. All routes that use it are paused.
+        key: key of the rate limit, or `config/route`. All routes that use it wait.
     """
 
     seconds: float
@@ -133,7 +133,7 @@ class RouteStatus:
         retry_seconds: seconds until the first of them is due; None without one.
         dead: dead letters of the route, over all versions of the config.
         workers: live processes that consume the queue.
-        paused: why no attempt starts now, or what a worker lacks; None if the route is not paused.
+        wait: why no attempt starts now, or what a worker lacks; None if the route does not wait.
         on_replay: what replays do with messages of the route, if the request is not stricter.
     """
 
@@ -147,7 +147,7 @@ class RouteStatus:
     in_flight: int
     dead: int
     workers: int
-    paused: RoutePause | None = None
+    wait: RouteWait | None = None
     on_replay: OnReplay = "run"
     retrying: int = 0
     retry_seconds: float | None = None

@@ -8,7 +8,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from playhead.model.code import AdapterCode
-from playhead.model.queues import RoutePause
+from playhead.model.queues import RouteWait
 from playhead.model.retention import PrunedStage
 
 Kind = Literal["run", "replay", "adopted"]
@@ -177,13 +177,13 @@ class RouteCounts:
         route: name of the route in the execution's config.
         queue: inbound queue of the route.
         counts: messages of the route by state. The sums over all routes are those of the execution.
-        paused: why no attempt starts now, or what a worker lacks; None if the route is not paused.
+        wait: why no attempt starts now, or what a worker lacks; None if the route does not wait.
     """
 
     route: str
     queue: str
     counts: Counts
-    paused: RoutePause | None = None
+    wait: RouteWait | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ item alone. Its `ctx` is a sequence with the context of each item.
 
 A step returns `None` (no output), an `Output`, `str` or `bytes`, or an iterable of those. If it raises, the
 attempt fails and the message is retried. `Reject` dead-letters the message at once. `Retry` sets the delay.
-`RateLimited` pauses the route, and the attempt does not count.
+`RateLimited` starts a cooldown of the route, and the attempt does not count.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class RateLimited(Exception):
     its route if the step has no `rate_limit`.
 
     Args:
-        reason: shown as the reason of the pause.
+        reason: shown as the reason of the cooldown.
         after: seconds until the next call, for example from the header `Retry-After`; None uses the route's
             `retry_delay_seconds`. After an hour, a call is tried in any case.
     """

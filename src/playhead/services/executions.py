@@ -29,7 +29,7 @@ from playhead.reading.lookup import find_execution, find_replay
 from playhead.reading.paging import decode_cursor, list_of, page_before
 from playhead.replay.meter import Meter
 from playhead.times import fixed_times
-from playhead.work.routelimits import pause_of_route
+from playhead.work.routelimits import wait_of_route
 
 
 class ExecutionCatalog(Browse, Code, Configs, Limits, Totals, Protocol):
@@ -91,12 +91,12 @@ class ExecutionService:
     async def routes_of(self, found: Execution) -> list[RouteCounts]:
         """Return message counts by route of an execution that was read a moment ago."""
         counts = await self._catalog.route_counts(found.execution_id)
-        if found.status != "running" or not (pauses := await self._catalog.pauses()):
+        if found.status != "running" or not (cooldowns := await self._catalog.cooldowns()):
             return counts
         loaded = await self._catalog.config(str(found.config), found.config_version)
         routes = loaded.config.routes if loaded else {}
         return [
-            replace(one, paused=pause_of_route(pauses, str(found.config), routes[one.route]))
+            replace(one, wait=wait_of_route(cooldowns, str(found.config), routes[one.route]))
             if one.route in routes
             else one
             for one in counts

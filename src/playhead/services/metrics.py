@@ -20,7 +20,7 @@ from playhead.errors import PlayheadError
 from playhead.model import RowState, WorkerInfo
 from playhead.ports.broker import Broker, Depth
 from playhead.ports.catalog.configs import Loaded
-from playhead.ports.catalog.limits import Pause
+from playhead.ports.catalog.limits import Cooldown
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.store import Store
 from playhead.work.routelimits import is_wait
@@ -60,7 +60,7 @@ class MetricsCatalog(Protocol):
 
     async def dead_by_route(self) -> dict[tuple[str, str], int]: ...
 
-    async def pauses(self) -> dict[str, Pause]: ...
+    async def cooldowns(self) -> dict[str, Cooldown]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +83,14 @@ class Rows:
         processes: live processes, by kind.
         messages: open and dead messages, by (config, route, state). Counts of zero are absent.
         done: counters of all processes, added up.
-        pauses: seconds until calls of a key may begin again. Keys that are not paused are absent.
+        cooldowns: seconds until calls of a key may begin again. Keys without a cooldown are absent.
     """
 
     workers: Mapping[str, int]
     processes: Mapping[str, int]
     messages: Mapping[tuple[str, str, RowState], int]
     done: Numbers
-    pauses: Mapping[str, float]
+    cooldowns: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +244,9 @@ class MetricsService:
             processes=Counter(process.kind for process in processes),
             messages=messages,
             done=await self._catalog.counters(),
-            pauses={
-                key: pause.seconds
-                for key, pause in (await self._catalog.pauses()).items()
+            cooldowns={
+                key: cooldown.seconds
+                for key, cooldown in (await self._catalog.cooldowns()).items()
                 if not is_wait(key)
             },
         )

@@ -18,7 +18,7 @@ from playhead.ports.store import Store
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import find_execution
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
-from playhead.work.routelimits import pause_of_route
+from playhead.work.routelimits import wait_of_route
 
 
 class QueueCatalog(Browse, Configs, Limits, Protocol):
@@ -53,7 +53,7 @@ class QueueService:
         dead = await self._catalog.dead_by_route()
         retries = await self._catalog.retries_by_route()
         workers = await self._catalog.workers()
-        pauses = await self._catalog.pauses()
+        cooldowns = await self._catalog.cooldowns()
         depths = await self._depths([route.queue for _, route in shown])
         items = [
             RouteStatus(
@@ -67,7 +67,7 @@ class QueueService:
                 in_flight=depths[route.queue].in_flight,
                 dead=dead.get((config, route.name), 0),
                 workers=sum(route.queue in worker.queues for worker in workers),
-                paused=pause_of_route(pauses, config, route),
+                wait=wait_of_route(cooldowns, config, route),
                 on_replay=route.on_replay or "run",
                 retrying=waiting.messages if (waiting := retries.get((config, route.name))) else 0,
                 retry_seconds=waiting.seconds if waiting else None,

@@ -21,7 +21,7 @@ from playhead.ports.store import Store
 from playhead.reading.journey import ORDER, Group, Visited, Walk, explain, groups
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import PrunedObjects, find_execution
-from playhead.work.routelimits import pause_of_route
+from playhead.work.routelimits import wait_of_route
 
 MOST_MESSAGES: Final = 10_000
 _MOST_EXAMPLES: Final = 3
@@ -167,9 +167,9 @@ class WhyService:
         config = at.execution.config or ""
         why = explain(group, at)
         if group.outcome in ("pending", "retry") and at.config and group.route in at.config.routes:
-            pauses = await self._catalog.pauses()
-            if pause := pause_of_route(pauses, config, at.config.routes[group.route]):
-                why = f"{why}; the route is paused for {math.ceil(pause.seconds)} s: {pause.reason}"
+            cooldowns = await self._catalog.cooldowns()
+            if wait := wait_of_route(cooldowns, config, at.config.routes[group.route]):
+                why = f"{why}; the route waits for {math.ceil(wait.seconds)} s: {wait.reason}"
         return WhyRoute(
             execution_id=at.id,
             config=config,

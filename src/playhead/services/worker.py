@@ -24,7 +24,7 @@ from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 from playhead.steps.ratelimits import CallLimits
 from playhead.steps.slots import HANG_SECONDS
-from playhead.work.attempt import PauseRequest, Processing
+from playhead.work.attempt import CooldownRequest, Processing
 from playhead.work.backoff import Checked
 from playhead.work.consumer import Consumer
 from playhead.work.deliveries import HeldDelivery
@@ -152,7 +152,7 @@ class WorkerService:
             raise_task_failure([expire, *(consumer.task for consumer in self._all_consumers())])
             self._retired = [consumer for consumer in self._retired if not consumer.task.done()]
             await self._subscribe()
-            await self._learn_pauses()
+            await self._learn_cooldowns()
             if until is not None and await self._has_ended(until):
                 break
             if until_idle or until is not None:
@@ -216,23 +216,23 @@ class WorkerService:
             consumer.stop()
             self._retired.append(consumer)
 
-    async def _learn_pauses(self) -> None:
-        """Pause the consumers whose keys another worker has paused."""
+    async def _learn_cooldowns(self) -> None:
+        """Apply the cooldowns that other workers have started."""
         try:
-            pauses = await self._catalog.pauses()
+            cooldowns = await self._catalog.cooldowns()
         except Unavailable:
             return  # `_subscribe` has reported it
-        for key, pause in pauses.items():
-            self._pause_here(key, pause.seconds)
+        for key, cooldown in cooldowns.items():
+            self._cool_down_here(key, cooldown.seconds)
 
-    def _pause_here(self, key: str, seconds: float) -> bool:
-        """Pause a key in this process; return False if it is paused for that long already."""
+    def _cool_down_here(self, key: str, seconds: float) -> bool:
+        """Start a cooldown in this process; return False if one lasts that long already."""
         if self._call_limits:
-            self._call_limits.pause(key, seconds)
+            self._call_limits.cool_down(key, seconds)
         is_new = False
         for consumer in self._all_consumers():
-            if key in consumer.pause_keys:
-                is_new = consumer.pause(seconds) or is_new
+            if key in consumer.cooldown_keys:
+                is_new = consumer.cool_down(seconds) or is_new
         return is_new
 
     def _consumer(self, subscription: Subscription, route: Route) -> Consumer:
@@ -316,19 +316,19 @@ class WorkerService:
         """Count attempts that were made."""
         self.completed += count
 
-    async def pause(self, request: PauseRequest) -> None:
-        """Pause the calls of a key: first in this process, then in all others."""
-        if not self._pause_here(request.key, request.seconds):
+    async def cool_down(self, request: CooldownRequest) -> None:
+        """Start a cooldown: first in this process, then in all others."""
+        if not self._cool_down_here(request.key, request.seconds):
             return
         events.emit(
-            events.CALLS_PAUSED,
+            events.COOLDOWN_STARTED,
             logging.WARNING,
             key=request.key,
             seconds=round(request.seconds, 3),
             detail=request.reason,
         )
         try:
-            await self._catalog.pause_calls(*request)
+            await self._catalog.cool_down(*request)
         except Unavailable as exc:
             events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
 
@@ -336,7 +336,7 @@ class WorkerService:
         """Record in readable words why this worker cannot run a route, and when it tries again."""
         why = f"worker {self._env.process} waits: {reason}"
         with contextlib.suppress(Unavailable):  # the log has the reason
-            await self._catalog.pause_calls(wait_key(config, route), seconds, why)
+            await self._catalog.cool_down(wait_key(config, route), seconds, why)
 
     async def runtime(self, claim: Claim) -> RouteRuntime:
         """Return the chain of a claim's route, in the config version of its row.

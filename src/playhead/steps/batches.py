@@ -21,11 +21,11 @@ from playhead.clock import done_within
 from playhead.ports.adapter import Context, Item, Retry
 from playhead.steps.outputs import Returned
 from playhead.steps.ratelimits import CallLimits, CallWithdrawn
-from playhead.steps.step import Budget, CallPaused, ReadyStep
+from playhead.steps.step import Budget, CooldownNeeded, ReadyStep
 from playhead.steps.threads import Threads
 from playhead.steps.timeouts import Job, TimedOut, timeout_stopped
 
-_SHARED: Final = (CallPaused, Retry, CallWithdrawn)
+_SHARED: Final = (CooldownNeeded, Retry, CallWithdrawn)
 """Errors that concern all items of a call, so that halves would fail as well."""
 
 

@@ -18,11 +18,11 @@ from playhead.steps.conditions import dropped_because
 from playhead.steps.isolation import IsolatedStep, StartChild
 from playhead.steps.outputs import Product, Returned
 from playhead.steps.ratelimits import CallLimits
-from playhead.steps.step import Budget, CallPaused, ReadyStep, UnknownAdapter
+from playhead.steps.step import Budget, CooldownNeeded, ReadyStep, UnknownAdapter
 from playhead.steps.threads import Threads
 from playhead.steps.timeouts import time_not_counted
 
-__all__ = ["CallPaused", "Chain", "Limits", "Product", "Result", "UnknownAdapter"]
+__all__ = ["Chain", "CooldownNeeded", "Limits", "Product", "Result", "UnknownAdapter"]
 
 """How the reason of a message begins that a condition skipped."""
 _EXECUTION_BYTES: Final = 37
@@ -140,7 +140,7 @@ class Chain:
 
         Raises:
             MessageError: `bad_output`, `invalid_key`, `output_conflict` (one path twice).
-            CallPaused: an adapter raised `RateLimited`.
+            CooldownNeeded: an adapter raised `RateLimited`.
             CallWithdrawn: the process stops, and a step waits for its rate limit.
             Reject, Retry, or anything else: as an adapter raised it.
             RuntimeError: the chain is async.

@@ -21,7 +21,7 @@ from playhead.model import Step
 from playhead.ports.adapter import AdapterSpec, Context, Item, RateLimited
 from playhead.secrets import Mask, Resolve
 from playhead.steps.outputs import Returned
-from playhead.steps.step import Budget, CallPaused, ReadyStep, UnknownAdapter
+from playhead.steps.step import Budget, CooldownNeeded, ReadyStep, UnknownAdapter
 from playhead.steps.timeouts import TimedOut, is_over, timeout_stopped
 from playhead.steps.tracebacks import ChildTraceback, text_of, traceback_of
 
@@ -196,8 +196,8 @@ def sent(error: BaseException) -> Failure:
     form: Any = error
     if isinstance(error, MessageError):
         form = ("message", error.code, error.detail)
-    elif isinstance(error, CallPaused):
-        form = ("paused", error.key, str(error), error.after)
+    elif isinstance(error, CooldownNeeded):
+        form = ("cooldown", error.key, str(error), error.after)
     else:
         try:
             pickle.loads(pickle.dumps(error))
@@ -210,8 +210,8 @@ def _raised(failure: Failure) -> BaseException:
     match failure.error:
         case ("message", code, detail):
             return MessageError(code, detail)
-        case ("paused", key, text, after):
-            return CallPaused(key, RateLimited(text, after=after))
+        case ("cooldown", key, text, after):
+            return CooldownNeeded(key, RateLimited(text, after=after))
         case error:
             error.__cause__ = ChildTraceback(failure.trace)
             found: BaseException = error

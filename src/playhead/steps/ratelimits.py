@@ -37,7 +37,7 @@ class CallLimits:
         self._loop = asyncio.get_running_loop()
         self._waiting: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._limits: dict[str, RateLimit] = {}  # those of the latest calls: a config may change the numbers
-        self._paused_until: dict[str, float] = {}
+        self._cooldown_until: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopped = False
 
@@ -55,10 +55,10 @@ class CallLimits:
         with time_not_counted():
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._turn(limit), self._loop))
 
-    def pause(self, key: str, seconds: float) -> None:
+    def cool_down(self, key: str, seconds: float) -> None:
         """Let no call of a key begin for this time, although some are reserved."""
         until = self._clock() + seconds
-        self._paused_until[key] = max(self._paused_until.get(key, 0.0), until)
+        self._cooldown_until[key] = max(self._cooldown_until.get(key, 0.0), until)
 
     def stop(self) -> None:
         """Withdraw the calls that have not begun, and all that follow."""
@@ -102,8 +102,8 @@ class CallLimits:
             now = self._clock()
             for begin in [now + wait for wait in reserved.waits]:
                 await self._sleep(max(begin - self._clock(), 0.0))
-                if self._paused_until.get(key, 0.0) > self._clock():
-                    continue  # the calls after the pause are still reserved
+                if self._cooldown_until.get(key, 0.0) > self._clock():
+                    continue  # the calls after the cooldown are still reserved
                 while waiting and not _begin(waiting.pop(0)):
                     pass
             if waiting and not reserved.waits:

@@ -57,7 +57,7 @@ class UnknownAdapter(PlayheadError):
         self.names = tuple(names)
 
 
-class CallPaused(Exception):
+class CooldownNeeded(Exception):
     """A step raised `RateLimited`.
 
     Attributes:
@@ -296,7 +296,7 @@ class ReadyStep:
         """Add the key of the limit to `RateLimited`. Replace an exception that would stop the event loop or
         get lost in a future by a RuntimeError."""
         if isinstance(exc, RateLimited):
-            return CallPaused(self.limit.key if self.limit else None, exc)
+            return CooldownNeeded(self.limit.key if self.limit else None, exc)
         return RuntimeError(f"adapter {self.spec.name!r} raised {type(exc).__name__}: {exc}")
 
 

@@ -16,7 +16,7 @@ from playhead.model import (
     Page,
     Pipeline,
     Replay,
-    RoutePause,
+    RouteWait,
     StageTotals,
     Worker,
 )
@@ -203,16 +203,16 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
     identity, services = execution.execution_id, ask.services
     is_open = execution.status == "running"
     is_drawn = ask.text("mark") is None  # the live numbers need no failures and no replays
-    pipeline, totals, paused, workers, groups, replays = await asyncio.gather(
+    pipeline, totals, route_waits, workers, groups, replays = await asyncio.gather(
         or_missing(services.pipelines.of_execution(identity)),
         or_missing(_soon(services.executions.stage_totals(identity), _SIZES_WITHIN)),
-        _paused(services, identity) if is_open else _nothing(),
+        _route_waits(services, identity) if is_open else _nothing(),
         services.workers.list(None, _WORKERS) if is_open else _nothing(),
         or_missing(_groups(services, identity) if execution.counts.failed and is_drawn else _nothing()),
         or_missing(services.executions.replays(identity, None, _REPLAYS) if is_drawn else _nothing()),
     )
     known = totals if isinstance(totals, StageTotals) else None
-    laid_over = Known(known, execution.pruned, paused or {}, is_open)
+    laid_over = Known(known, execution.pruned, route_waits or {}, is_open)
     taken = replays.items if isinstance(replays, Page) else []
     return Overview(
         pipeline=pipeline if isinstance(pipeline, Missing) else card(ask, pipeline, laid_over),
@@ -221,7 +221,7 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
         replays=replays if isinstance(replays, Missing) else taken,
         outcomes=await outcomes(services, taken),
         more_replays=isinstance(replays, Page) and replays.next_cursor is not None,
-        waits=_waits(pipeline, paused or {}, workers),
+        waits=_waits(pipeline, route_waits or {}, workers),
         sources=_sources(groups, known) if isinstance(groups, list) and known else {},
     )
 
@@ -242,12 +242,12 @@ async def _nothing() -> None:
 
 
 def _waits(
-    pipeline: Pipeline | Missing, paused: Mapping[str, RoutePause], workers: Page[Worker] | None
+    pipeline: Pipeline | Missing, route_waits: Mapping[str, RouteWait], workers: Page[Worker] | None
 ) -> dict[str, str]:
-    """Return why messages of routes are not processed: a pause, or no worker."""
+    """Return why messages of routes are not processed: a cooldown, or no worker."""
     found = {
         route: f"{one.reason.rstrip('.')}. It continues in {max(one.seconds, 0):,.0f} s."
-        for route, one in paused.items()
+        for route, one in route_waits.items()
     }
     if workers is None or isinstance(pipeline, Missing) or workers.next_cursor is not None:
         return found
@@ -266,9 +266,9 @@ def _waiting(waits: Mapping[str, str]) -> str:
     return f"{route} waits: {reason}.{more}".replace("..", ".")
 
 
-async def _paused(services: Services, execution: UUID) -> dict[str, RoutePause]:
+async def _route_waits(services: Services, execution: UUID) -> dict[str, RouteWait]:
     counts = await services.executions.route_counts(execution)
-    return {one.route: one.paused for one in counts if one.paused}
+    return {one.route: one.wait for one in counts if one.wait}
 
 
 async def _groups(services: Services, execution: UUID) -> list[DeadLetterGroup]:

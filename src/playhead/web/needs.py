@@ -66,19 +66,19 @@ def of_backends(health: Health) -> Iterator[Need]:
 
 
 def of_queues(rows: Sequence[QueueRow]) -> Iterator[Need]:
-    """Yield an item for each queue with messages but no worker, then for each paused route."""
+    """Yield an item for each queue with messages but no worker, then for each route that waits."""
     for row in sorted(rows, key=lambda row: row.state != "no_worker"):
         route = row.route
-        if row.state not in ("no_worker", "paused"):
+        if row.state not in ("no_worker", "waiting"):
             continue
         waiting = f"{counted(route.queue_depth, 'message')} in {route.queue}"
-        is_paused = row.state == "paused"
+        waits = row.state == "waiting"
         yield Need(
             f"queue.{route.queue}",
-            "warn" if is_paused else "fail",
-            f"{route.config}/{route.route} is paused, {waiting}" if is_paused else f"No worker for {waiting}",
+            "warn" if waits else "fail",
+            f"{route.config}/{route.route} waits, {waiting}" if waits else f"No worker for {waiting}",
             "",
-            row.sentence if is_paused else "No process consumes the queue. Run: playhead worker",
+            row.sentence if waits else "No process consumes the queue. Run: playhead worker",
             [Step("Open the queue", link("queue", route.queue))],
         )
 

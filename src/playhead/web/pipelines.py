@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from playhead.model import Counts, OnReplay, Pipeline, PipelineRoute, PrunedStage, RoutePause, StageTotals
+from playhead.model import Counts, OnReplay, Pipeline, PipelineRoute, PrunedStage, RouteWait, StageTotals
 from playhead.web.drawing import Choice, bars_of, draw, live_name, short_size
 from playhead.web.folding import MOST_ROUTES, Shape
 from playhead.web.graph import (
@@ -60,7 +60,7 @@ class Row:
         indent: branchings between the entry and it, at most 3.
         queue: its inbound queue.
         on_replay: what a replay does in it; None: it runs.
-        paused: why no attempt starts now; None if it is not paused.
+        wait: why no attempt starts now; None if it does not wait.
         href: address that chooses the route.
         stage_href: address that chooses its stage; None: it stores nothing.
         is_chosen: whether it is the chosen route.
@@ -70,7 +70,7 @@ class Row:
     indent: int
     queue: str
     on_replay: OnReplay | None
-    paused: RoutePause | None
+    wait: RouteWait | None
     href: str
     stage_href: str | None
     is_chosen: bool
@@ -143,13 +143,13 @@ class Known:
     Attributes:
         totals: sizes of its stages; None: not known, or a config without an execution.
         pruned: stages whose objects were deleted.
-        paused: routes in which no attempt starts now.
+        waits: routes in which no attempt starts now.
         is_open: whether messages may still arrive.
     """
 
     totals: StageTotals | None = None
     pruned: Sequence[PrunedStage] = ()
-    paused: Mapping[str, RoutePause] = field(default_factory=dict)
+    waits: Mapping[str, RouteWait] = field(default_factory=dict)
     is_open: bool = False
 
 
@@ -282,7 +282,7 @@ def _rows(
             indent=indents.get(node.name, 0),
             queue=route.queue,
             on_replay=route.on_replay,
-            paused=known.paused.get(node.name),
+            wait=known.waits.get(node.name),
             href=links(route=node.name),
             stage_href=links(stage=node.stage, route=None) if node.stage else None,
             is_chosen=node.name == chosen,

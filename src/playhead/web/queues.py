@@ -19,7 +19,7 @@ PEEKED: Final = 20
 """Messages of a queue that its page shows."""
 MOST_ROUTES: Final = 1000
 """Routes among which a queue is looked for at once."""
-State = Literal["no_worker", "paused", "busy", "retrying", "external", "unattended", "idle"]
+State = Literal["no_worker", "waiting", "busy", "retrying", "external", "unattended", "idle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class QueueRow:
 def row_of(route: RouteStatus) -> QueueRow:
     """Return a queue with its state."""
     waiting = f"{route.queue_depth:,} {'message waits' if route.queue_depth == 1 else 'messages wait'}"
-    if route.paused is not None:
-        again = f"It continues in {max(route.paused.seconds, 0):,.0f} s."
-        return QueueRow(route, "paused", f"Paused: {route.paused.reason.rstrip('.')}. {again}")
+    if route.wait is not None:
+        again = f"It continues in {max(route.wait.seconds, 0):,.0f} s."
+        return QueueRow(route, "waiting", f"Waits: {route.wait.reason.rstrip('.')}. {again}")
     if not route.adapters:
         return QueueRow(route, "external", "Other programs consume this queue.")
     if not route.workers and route.queue_depth:

@@ -47,7 +47,7 @@ class ClaimedMessage:
     alone: bool = False
 
 
-class PauseRequest(NamedTuple):
+class CooldownRequest(NamedTuple):
     """A step found that no further call of a key can succeed for some seconds."""
 
     key: str
@@ -79,7 +79,7 @@ class AttemptOutcome:
         code: the number of that code.
         result: why there are no products; None if the chain returned.
         seconds: how long the chain ran; None if it did not.
-        pause: the pause that a step asks for.
+        cooldown: the cooldown that a step asks for.
         not_run: why the process cannot run a step of the route, whatever the item is; None if it can.
         is_reported: the reason of a release is reported once for all messages.
     """
@@ -92,7 +92,7 @@ class AttemptOutcome:
     code: int | None = None
     result: Failed | Released | None = None
     seconds: float | None = None
-    pause: PauseRequest | None = None
+    cooldown: CooldownRequest | None = None
     not_run: NotRun | None = None
     is_reported: bool = False
 

@@ -62,7 +62,7 @@ class Backoff:
             is_ending: something must still be ended, so that a consumer that stops waits as well.
             pause: seconds before the first check; each further pause is twice as long.
         """
-        events.emit(events.ROUTE_PAUSED, logging.WARNING, queue=self._queue, code=exc.code, detail=exc.detail)
+        events.emit(events.ROUTE_WAITS, logging.WARNING, queue=self._queue, code=exc.code, detail=exc.detail)
         while is_ending or not self._is_stopping():
             await self._env.sleep(pause)
             pause = min(pause * 2, max(pause, _LONGEST_PAUSE_SECONDS))

@@ -37,7 +37,7 @@ from playhead.work.children import Children
 from playhead.work.completion import MOST_ATTEMPTS, Completion, batches
 from playhead.work.deliveries import Deliveries, HeldDelivery, State
 from playhead.work.dispatch import Dispatcher, RouteRuntime, new_slots
-from playhead.work.failures import delay_after, longest_pauses, not_run
+from playhead.work.failures import delay_after, longest_cooldowns, not_run
 from playhead.work.host import Host
 from playhead.work.intake import AttemptCatalog, Intake
 from playhead.work.readiness import Readiness
@@ -134,16 +134,16 @@ class Consumer:
         self.wake()
 
     @property
-    def pause_keys(self) -> Set[str]:
-        """The keys whose pauses stop this consumer."""
-        return self.route.pause_keys(self.subscription.config)
+    def cooldown_keys(self) -> Set[str]:
+        """The keys whose cooldowns stop this consumer."""
+        return self.route.cooldown_keys(self.subscription.config)
 
-    def pause(self, seconds: float) -> bool:
+    def cool_down(self, seconds: float) -> bool:
         """Claim no message for some seconds, and release messages that wait for a slot.
 
-        Return False if it is paused for that long already.
+        Return False if a cooldown lasts that long already.
         """
-        if not self._limits.pause(seconds):
+        if not self._limits.cool_down(seconds):
             return False
         self.wake()
         return True
@@ -207,16 +207,16 @@ class Consumer:
         is_paced = bool(paced) or (may_suspect and self.route.rate_limit is not None)
         if self._recorder.is_blocked:  # until the store accepts the finished outputs
             await self._changed.wait()
-        elif self._readiness.is_pause_due:  # noticed while steps ran
+        elif self._readiness.is_wait_due:  # noticed while steps ran
             await self._leave_to_others(self._dispatcher.withdraw())
         elif self._unavailable:  # noticed after messages were claimed
             unavailable, self._unavailable = self._unavailable, None
             await self._backoff.wait(unavailable)
         elif self.deliveries.has(State.RECEIVED):  # the answer to their claim was lost
             await self._take(self.deliveries.in_state(State.RECEIVED))
-        elif pause := self._limits.pause_left:
-            await self._hold_back()
-            await self._wait(pause)
+        elif cooldown := self._limits.cooldown_left:
+            await self._release_for_cooldown()
+            await self._wait(cooldown)
         elif may_suspect and (self.route.rate_limit is None or await self._admit(1)):
             await self._take_suspect()
         elif paced and (count := await self._admit(len(paced))):
@@ -233,7 +233,7 @@ class Consumer:
             wait=0 if has_suspects or paced else _RECEIVE_WAIT_SECONDS,
         ):
             received = self.deliveries.receive(deliveries)
-            if self.route.is_limited or self._limits.was_paused:
+            if self.route.is_limited or self._limits.had_cooldown:
                 self.deliveries.move_all(received, State.LIMITED)
             else:
                 await self._take(received)
@@ -326,17 +326,17 @@ class Consumer:
         await self._recorder.end(skipped)
         await self._leave_to_others(left)
 
-    async def _hold_back(self) -> None:
+    async def _release_for_cooldown(self) -> None:
         """Release the messages that wait for a slot, because no call may begin now."""
-        delay = delay_after(self._limits.pause_left)
+        delay = delay_after(self._limits.cooldown_left)
         await self._recorder.release(self._dispatcher.withdraw(), delay=delay, is_reported=True)
 
     async def _leave_to_others(self, messages: Sequence[ClaimedMessage]) -> None:
-        """Release messages whose steps cannot run in this process, and pause if any could not."""
+        """Release messages whose steps cannot run in this process, and wait if any could not."""
         await self._recorder.release(messages, delay=UNAVAILABLE_DELAY_SECONDS, is_reported=True)
-        if self._readiness.is_pause_due:
+        if self._readiness.is_wait_due:
             subscription = self.subscription
-            await self._readiness.pause(
+            await self._readiness.wait(
                 subscription.config,
                 subscription.route,
                 is_over=lambda: self.stopping or subscription is not self.subscription,
@@ -376,10 +376,10 @@ class Consumer:
             ended = self._dispatcher.ended()
             self._ahead.ran(one.seconds for one in ended)
             self._note_readiness(ended)
-            for request in longest_pauses(ended):
-                await self._host.pause(request)
-            if any(one.pause for one in ended):  # the slots withhold the messages that wait
-                await self._hold_back()
+            for request in longest_cooldowns(ended):
+                await self._host.cool_down(request)
+            if any(one.cooldown for one in ended):  # the slots withhold the messages that wait
+                await self._release_for_cooldown()
             for batch in batches(ended):
                 await self._recorder.end(batch)
 

@@ -37,7 +37,7 @@ class State(Enum):
     DEFERRED = "deferred"
     """This process still runs its message because of another dispatch. It is claimed after that attempt."""
     LIMITED = "limited"
-    """Its route is paused, or a limit of its route allows no further message now. It is not claimed."""
+    """A cooldown or a limit of its route allows no further message now. It is not claimed."""
     SUSPECTED = "suspected"
     """Its message is a suspected poison message. It waits until no other one runs in this process."""
     SETTLED = "settled"

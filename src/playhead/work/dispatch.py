@@ -16,12 +16,12 @@ from playhead.keys import content_type_of
 from playhead.model import Route
 from playhead.ports.adapter import Context, Item
 from playhead.ports.tracer import Span
-from playhead.steps.chain import CallPaused, Chain, Result
+from playhead.steps.chain import Chain, CooldownNeeded, Result
 from playhead.steps.slots import Slots
 from playhead.steps.timeouts import Job
 from playhead.work.attempt import AttemptOutcome, ClaimedMessage
 from playhead.work.deliveries import Deliveries, State
-from playhead.work.failures import failure, not_run_of, pause_of
+from playhead.work.failures import cooldown_of, failure, not_run_of
 
 _FEW = 128
 _GATHER_SECONDS = 0.005
@@ -56,7 +56,7 @@ class Attempt:
 
 def new_slots(limit: int, clock: Clock) -> Slots[Attempt]:
     """Return slots in which no waiting chain starts after a rejected call: its call would be rejected too."""
-    return Slots(limit, clock=ActiveClock(clock), withholds=lambda error: isinstance(error, CallPaused))
+    return Slots(limit, clock=ActiveClock(clock), withholds=lambda error: isinstance(error, CooldownNeeded))
 
 
 class Dispatcher:
@@ -159,7 +159,7 @@ class Dispatcher:
             message,
             result=failure(claim, route, job.error, mask, runtime.code),
             seconds=seconds,
-            pause=pause_of(claim, route, job.error, mask),
+            cooldown=cooldown_of(claim, route, job.error, mask),
             not_run=not_run_of(job.error, mask),
         )
 

@@ -8,37 +8,39 @@ from playhead.errors import MessageError, Unavailable
 from playhead.model import Route
 from playhead.ports.adapter import Reject, Retry
 from playhead.ports.catalog.work import Claim, Failed, Released
-from playhead.steps.chain import CallPaused, UnknownAdapter
+from playhead.steps.chain import CooldownNeeded, UnknownAdapter
 from playhead.steps.timeouts import TimedOut, Withdrawn
 from playhead.steps.tracebacks import text_of, traceback_of
-from playhead.work.attempt import AttemptOutcome, NotRun, PauseRequest
+from playhead.work.attempt import AttemptOutcome, CooldownRequest, NotRun
 from playhead.work.backoff import UNAVAILABLE_DELAY_SECONDS
 
-_LONGEST_PAUSE = 3_600.0
-"""Seconds. Then one call is tried, so that a service that asks for too long a pause needs no operator."""
+_LONGEST_COOLDOWN = 3_600.0
+"""Seconds. Then one call is tried, so that a service that asks for too long a time needs no operator."""
 _LONGEST_HOLD = 2.0
-"""Seconds of a pause. Deliveries are held that long, because a new dispatch takes up to a second."""
+"""Seconds of a cooldown. Deliveries are held that long, because a new dispatch takes up to a second."""
 _LONGEST_REASON = 500
-_NO_PAUSE = PauseRequest("", 0.0, "")
+_NO_COOLDOWN = CooldownRequest("", 0.0, "")
 _LONGEST_ERROR = 8_000
 _LONGEST_TRACEBACK = 64_000
 """Characters that are kept of an adapter's error and of its traceback."""
 
 
-def pause_of(
+def cooldown_of(
     claim: Claim, route: Route, error: BaseException, mask: Callable[[str], str]
-) -> PauseRequest | None:
-    """Return the pause that an attempt's error asks for, if it does."""
-    if not isinstance(error, CallPaused):
+) -> CooldownRequest | None:
+    """Return the cooldown that an attempt's error asks for, if it does."""
+    if not isinstance(error, CooldownNeeded):
         return None
     seconds = route.errors.retry_delay_seconds if error.after is None else error.after
     reason = _storable(mask(text_of(error)), _LONGEST_REASON) or "the service rejected a call"
-    return PauseRequest(error.key or route.pause_key(claim.config), min(seconds, _LONGEST_PAUSE), reason)
+    return CooldownRequest(
+        error.key or route.cooldown_key(claim.config), min(seconds, _LONGEST_COOLDOWN), reason
+    )
 
 
-def delay_after(pause_seconds: float) -> float | None:
-    """Return the delay of an attempt that a pause releases; None: its delivery is held (`Released`)."""
-    return None if pause_seconds < _LONGEST_HOLD else pause_seconds
+def delay_after(cooldown_seconds: float) -> float | None:
+    """Return the delay of an attempt that a cooldown releases; None: its delivery is held (`Released`)."""
+    return None if cooldown_seconds < _LONGEST_HOLD else cooldown_seconds
 
 
 def not_run(error: UnknownAdapter | Unavailable, mask: Callable[[str], str] = str) -> NotRun:
@@ -51,11 +53,11 @@ def not_run_of(error: BaseException, mask: Callable[[str], str]) -> NotRun | Non
     return not_run(error, mask) if isinstance(error, UnknownAdapter | Unavailable) else None
 
 
-def longest_pauses(outcomes: Iterable[AttemptOutcome]) -> list[PauseRequest]:
-    """Return the longest of the pauses that attempts ask for, for each key."""
-    longest: dict[str, PauseRequest] = {}
+def longest_cooldowns(outcomes: Iterable[AttemptOutcome]) -> list[CooldownRequest]:
+    """Return the longest of the cooldowns that attempts ask for, for each key."""
+    longest: dict[str, CooldownRequest] = {}
     for outcome in outcomes:
-        if (asked := outcome.pause) and asked.seconds > longest.get(asked.key, _NO_PAUSE).seconds:
+        if (asked := outcome.cooldown) and asked.seconds > longest.get(asked.key, _NO_COOLDOWN).seconds:
             longest[asked.key] = asked
     return list(longest.values())
 
@@ -73,8 +75,8 @@ def failure(
         return Released(claim.correlation_id, claim.attempt, 0)
     if isinstance(error, UnknownAdapter | Unavailable):  # an isolated step has no process
         return Released(claim.correlation_id, claim.attempt, UNAVAILABLE_DELAY_SECONDS)
-    if pause := pause_of(claim, route, error, mask):
-        return Released(claim.correlation_id, claim.attempt, delay_after(pause.seconds), called=True)
+    if cooldown := cooldown_of(claim, route, error, mask):
+        return Released(claim.correlation_id, claim.attempt, delay_after(cooldown.seconds), called=True)
 
     def failed(code: str, text: str, *, trace: bool, delay: float | None) -> Failed:
         if claim.spent >= route.errors.max_attempts:

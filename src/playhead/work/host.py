@@ -6,7 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from playhead.ports.catalog.work import Claim
-from playhead.work.attempt import PauseRequest, Processing
+from playhead.work.attempt import CooldownRequest, Processing
 from playhead.work.deliveries import HeldDelivery
 from playhead.work.dispatch import RouteRuntime
 
@@ -38,8 +38,8 @@ class Host(Protocol):
         """Count attempts that were made."""
         ...
 
-    async def pause(self, request: PauseRequest) -> None:
-        """Pause the calls of a key in all workers. Consumers of this worker are paused before it returns."""
+    async def cool_down(self, request: CooldownRequest) -> None:
+        """Start no call of a key in all workers for a time. It applies in this worker before this returns."""
         ...
 
     async def show_wait(self, config: str, route: str, seconds: float, reason: str) -> None:

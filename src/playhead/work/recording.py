@@ -99,6 +99,6 @@ class Recorder:
         self._ended(sum(one.is_made for one in batch))
 
     async def _block(self) -> None:
-        """Pause receiving and starting until the store accepts outputs again."""
+        """Stop receiving and starting until the store accepts outputs again."""
         self.is_blocked = True
         await self.release(self._withdraw(), delay=UNAVAILABLE_DELAY_SECONDS)

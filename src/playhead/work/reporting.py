@@ -116,8 +116,8 @@ def _report_outcome(outcome: AttemptOutcome, result: Result, counters: Counters,
             events.emit(events.MESSAGE_RETRIED, level, **about)
     elif isinstance(result, Released):
         _end_span(outcome, "released")
-        # `calls_paused` or `route_paused` has reported the reason once for all messages.
-        is_reported = outcome.pause or outcome.not_run or outcome.is_reported
+        # `cooldown_started` or `route_waits` has reported the reason once for all messages.
+        is_reported = outcome.cooldown or outcome.not_run or outcome.is_reported
         level = logging.DEBUG if is_reported else logging.WARNING
         events.emit(events.MESSAGE_RELEASED, level, **_ids(outcome))
     elif result.skip:
@@ -145,9 +145,9 @@ def _count(outcome: AttemptOutcome, result: Result, counters: Counters) -> None:
         # The two times come from two machines: a clock that is behind must not make the age negative.
         route.age_seconds.add(max(ids.now() - ids.created_at(claim.correlation_id), 0.0))
     elif isinstance(result, Released):
-        if outcome.is_made or result.delay is not None:  # else it only waited for the end of a pause
+        if outcome.is_made or result.delay is not None:  # else it only waited for the end of a cooldown
             route.released += 1
-        if outcome.pause:
+        if outcome.cooldown:
             route.rate_limited += 1
     elif result.delay is None:
         counters.count_dead(claim.config, claim.route)

@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from typing import Final
 
 from playhead.clock import Clock
-from playhead.model import RateLimit, Route, RoutePause
-from playhead.ports.catalog.limits import Limits, Pause
+from playhead.model import RateLimit, Route, RouteWait
+from playhead.ports.catalog.limits import Cooldown, Limits
 
 _FULL_SECONDS: Final = 0.2
 """Time until a message is claimed again after as many messages of its queue ran as may run."""
 
 _CAUTIOUS_SECONDS: Final = 60.0
-"""How long after a pause only those messages are claimed that can start at once: another pause may follow."""
+"""How long after a cooldown only those messages are claimed that can start at once: another may follow."""
 
 _SAME_SECONDS: Final = 0.1
-"""Two ends of a pause that differ by less are the same one, read at different times."""
+"""Two ends of a cooldown that differ by less are the same one, read at different times."""
 
 
 _WAIT: Final = "wait:"
@@ -38,16 +38,16 @@ def is_wait(key: str) -> bool:
     return key.startswith(_WAIT)
 
 
-def pause_of_route(pauses: Mapping[str, Pause], config: str, route: Route) -> RoutePause | None:
-    """Return the longest of the pauses that stop a route, or else the wait of a worker; None without any."""
+def wait_of_route(cooldowns: Mapping[str, Cooldown], config: str, route: Route) -> RouteWait | None:
+    """Return the longest cooldown that stops a route, or else the wait of a worker; None without any."""
     wait = wait_key(config, route.name)
-    keys = [key for key in sorted(route.pause_keys(config)) if key in pauses]
-    if not keys and wait in pauses:
+    keys = [key for key in sorted(route.cooldown_keys(config)) if key in cooldowns]
+    if not keys and wait in cooldowns:
         keys = [wait]
     if not keys:
         return None
-    key = max(keys, key=lambda one: pauses[one].seconds)
-    return RoutePause(round(pauses[key].seconds, 3), pauses[key].reason, key.removeprefix(_WAIT))
+    key = max(keys, key=lambda one: cooldowns[one].seconds)
+    return RouteWait(round(cooldowns[key].seconds, 3), cooldowns[key].reason, key.removeprefix(_WAIT))
 
 
 class RouteLimits:
@@ -63,25 +63,25 @@ class RouteLimits:
         self._limit: RateLimit | None = None
         self._begins: deque[float] = deque()  # when the reserved calls may begin
         self._ask_at = 0.0
-        self._paused_until: float | None = None
+        self._cooldown_until: float | None = None
 
     @property
-    def pause_left(self) -> float:
-        """Seconds until the pause of the route ends; 0 without a pause."""
-        return 0.0 if self._paused_until is None else max(self._paused_until - self._clock(), 0.0)
+    def cooldown_left(self) -> float:
+        """Seconds until the cooldown of the route ends; 0 without a cooldown."""
+        return 0.0 if self._cooldown_until is None else max(self._cooldown_until - self._clock(), 0.0)
 
     @property
-    def was_paused(self) -> bool:
-        """Whether the route is paused, or was a short time ago."""
-        return self._paused_until is not None and self._clock() < self._paused_until + _CAUTIOUS_SECONDS
+    def had_cooldown(self) -> bool:
+        """Whether the route has a cooldown, or had one a short time ago."""
+        return self._cooldown_until is not None and self._clock() < self._cooldown_until + _CAUTIOUS_SECONDS
 
-    def pause(self, seconds: float) -> bool:
-        """Claim nothing for this time. Return False if the route is already paused for that long."""
-        left = self.pause_left
+    def cool_down(self, seconds: float) -> bool:
+        """Claim nothing for this time. Return False if a cooldown already lasts that long."""
+        left = self.cooldown_left
         if left and seconds <= left + _SAME_SECONDS:
             return False
         until = self._clock() + seconds
-        self._paused_until = until
+        self._cooldown_until = until
         while self._begins and self._begins[0] < until:  # the others are still reserved
             self._begins.popleft()
         return True
@@ -100,7 +100,7 @@ class RouteLimits:
         Raises `Unavailable`.
         """
         wanted = min(waiting, free)
-        if wanted <= 0 or self.pause_left:
+        if wanted <= 0 or self.cooldown_left:
             return 0
         limit = route.rate_limit
         if limit != self._limit:  # a new version of the config
@@ -131,4 +131,4 @@ class RouteLimits:
     def wait_seconds(self) -> float:
         """Seconds until `admit` may return more."""
         at = self._begins[0] if self._begins else self._ask_at
-        return max(at - self._clock(), self.pause_left, 0.0)
+        return max(at - self._clock(), self.cooldown_left, 0.0)

@@ -7,7 +7,7 @@ from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.model import RateLimit
-from playhead.ports.catalog.limits import Pause, Reservation
+from playhead.ports.catalog.limits import Cooldown, Reservation
 from playhead.ratelimit import grant_calls
 
 
@@ -15,13 +15,13 @@ class LimitsPart(Part):
     async def reserve_calls(self, limit: RateLimit, wanted: int) -> Reservation:
         async def reserve(db: Session) -> Reservation:
             await db.run(SQL.ensure_limit, key=limit.key)
-            ((next_at, paused_until, now),) = await db.rows(SQL.lock_limit, key=limit.key)
+            ((next_at, cooldown_until, now),) = await db.rows(SQL.lock_limit, key=limit.key)
             grant = grant_calls(
                 calls=limit.calls,
                 seconds=limit.seconds,
                 burst=limit.burst,
                 next_at=next_at,
-                paused_until=paused_until,
+                cooldown_until=cooldown_until,
                 now=now,
                 wanted=wanted,
             )
@@ -31,13 +31,13 @@ class LimitsPart(Part):
 
         return await self._db.write(reserve)
 
-    async def pause_calls(self, key: str, seconds: float, reason: str) -> None:
+    async def cool_down(self, key: str, seconds: float, reason: str) -> None:
         values = {"key": key, "seconds": seconds, "reason": storable(reason)}
-        await self._db.write(lambda db: db.run(SQL.pause_limit, **values))
+        await self._db.write(lambda db: db.run(SQL.start_cooldown, **values))
 
-    async def pauses(self) -> dict[str, Pause]:
-        rows = await self._db.read(lambda db: db.rows(SQL.pauses))
-        return {key: Pause(seconds, reason) for key, seconds, reason in rows}
+    async def cooldowns(self) -> dict[str, Cooldown]:
+        rows = await self._db.read(lambda db: db.rows(SQL.cooldowns))
+        return {key: Cooldown(seconds, reason) for key, seconds, reason in rows}
 
     async def running(self, queue: str) -> int:
         count: int = await self._db.read(lambda db: db.value(SQL.count_running, queue=queue))

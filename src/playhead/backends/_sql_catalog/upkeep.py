@@ -238,12 +238,12 @@ class UpkeepPart(ResendPart):
 
         A heartbeat from before counts as recorded now: a live process then has five beats to record another
         one. The leases of its jobs move by the same time. Retries are due now, those of webhooks too, and
-        pauses end.
+        cooldowns end.
         """
         seconds = MISSED_BEATS * self._beat
         await db.run(SQL.move_job_leases, seconds=seconds)
         await db.run(SQL.move_heartbeats, seconds=seconds)
-        await db.run(SQL.move_pauses, seconds=seconds)
+        await db.run(SQL.end_cooldowns, seconds=seconds)
         await db.run(SQL.move_deliveries, seconds=DAY)
         if await db.value(SQL.last_retry_is_ahead, seconds=seconds):
             await db.run(SQL.move_retries, seconds=seconds)

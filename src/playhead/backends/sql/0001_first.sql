@@ -348,11 +348,11 @@ CREATE TABLE leases (
 
 -- Rate limits. A row changes with every reservation.
 CREATE TABLE limits (
-  key          text COLLATE "C" PRIMARY KEY,
-  next_at      double precision NOT NULL DEFAULT 0,  -- when the next call is due, if calls are evenly spread
-  paused_at    double precision NOT NULL DEFAULT 0,
-  paused_until double precision NOT NULL DEFAULT 0,
-  reason       text NOT NULL DEFAULT ''
+  key            text COLLATE "C" PRIMARY KEY,
+  next_at        double precision NOT NULL DEFAULT 0,  -- when the next call is due, if calls are evenly spread
+  cooldown_at    double precision NOT NULL DEFAULT 0,
+  cooldown_until double precision NOT NULL DEFAULT 0,
+  reason         text NOT NULL DEFAULT ''              -- of the cooldown
 ) WITH (fillfactor = 50);
 
 -- The broker. A queue has one row for each of its levels, so that each level is a range of the index of dispatches.

@@ -19,7 +19,7 @@ class Reservation(NamedTuple):
     retry: float
 
 
-class Pause(NamedTuple):
+class Cooldown(NamedTuple):
     """Why no call of a key begins now, and the seconds until calls may begin again."""
 
     seconds: float
@@ -34,12 +34,12 @@ class Limits(Protocol):
         """
         ...
 
-    async def pause_calls(self, key: str, seconds: float, reason: str) -> None:
-        """Let no further call of a key begin for `seconds`. A longer pause that exists is kept."""
+    async def cool_down(self, key: str, seconds: float, reason: str) -> None:
+        """Let no further call of a key begin for `seconds`. A longer cooldown that exists is kept."""
         ...
 
-    async def pauses(self) -> dict[str, Pause]:
-        """Return the keys whose calls are paused now."""
+    async def cooldowns(self) -> dict[str, Cooldown]:
+        """Return the cooldowns that have not ended, by key."""
         ...
 
     async def running(self, queue: str) -> int:
