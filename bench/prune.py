@@ -14,7 +14,7 @@ from bench.figures import Figure
 from bench.homes import opened
 from bench.machine import report, scratch
 from bench.workers import published, work
-from playhead.ports.catalog.prune import PruneFilter
+from playhead.model import PruneFilter
 
 _PER_INPUT = 3
 """An input, a copy of it, and a result."""
@@ -82,7 +82,7 @@ async def _pruned(home: Path, execution: UUID) -> tuple[int, float]:
     """Prune an execution; return the number of its objects, and the seconds."""
     async with opened(home, None) as rt:
         began = time.perf_counter()
-        done = await rt.services.prune.prune(PruneFilter(executions=(execution,)))
+        done = await rt.services.prune.prune(PruneFilter(execution_ids=[execution]))
         return done.objects, time.perf_counter() - began
 
 

@@ -19,6 +19,7 @@ from playhead.model import (
     PlanDifference,
     PlannedRoute,
     PlanProblems,
+    PruneFilter,
     Warning,
     Worker,
     WorkerAdapter,
@@ -26,7 +27,6 @@ from playhead.model import (
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Key, LeasedJob, LeasedPlan, Listed, Opened
 from playhead.ports.catalog.plans import PlanPage
-from playhead.ports.catalog.prune import PruneFilter
 from tests.lab import asked
 
 if TYPE_CHECKING:
@@ -365,7 +365,7 @@ async def test_a_pruned_stage_does_not_use_a_plan(catalog: Catalog, lab: Lab):
     plan = await ready(lab, page(0, "a", "b"))
     source = (await lab.started("a.md")).execution
     await catalog.cancel(source)
-    await catalog.begin_prune((await catalog.prune_candidates(PruneFilter(executions=(source,))))[0])
+    await catalog.begin_prune((await catalog.prune_candidates(PruneFilter(execution_ids=[source])))[0])
 
     with pytest.raises(Conflict) as raised:
         await ask(lab, plan.plan_id, source=source)

@@ -12,9 +12,9 @@ import pytest
 
 from playhead.errors import Conflict
 from playhead.ids import moment, uuid7
-from playhead.model import Config, PrunedStage, Retention
+from playhead.model import Config, PrunedStage, PruneFilter, Retention
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.prune import Candidate, PrunedObject, PruneFilter, Pruning
+from playhead.ports.catalog.prune import Candidate, PrunedObject, Pruning
 from playhead.ports.catalog.work import Claim
 from tests.lab import asked
 
@@ -76,7 +76,7 @@ async def selected(catalog: Catalog, **where: object) -> list[UUID]:
 
 
 async def why_kept(catalog: Catalog, execution: UUID) -> str | None:
-    [found], _ = await catalog.prune_candidates(PruneFilter(executions=(execution,)))
+    [found], _ = await catalog.prune_candidates(PruneFilter(execution_ids=[execution]))
     return found.kept
 
 
@@ -93,9 +93,9 @@ async def test_conditions_select_executions_oldest_first(catalog: Catalog, lab: 
     assert await selected(catalog) == [old, other, new]
     assert await selected(catalog, config="two") == [old, new]
     assert await selected(catalog, tag="nightly") == [old]
-    assert await selected(catalog, older_than=DAY) == [old]
-    assert await selected(catalog, executions=(new, other)) == [other, new]
-    assert await selected(catalog, executions=()) == []
+    assert await selected(catalog, older_than_seconds=DAY) == [old]
+    assert await selected(catalog, execution_ids=[new, other]) == [other, new]
+    assert await selected(catalog, execution_ids=[]) == []
     assert await selected(catalog, config="two", tag="none") == []
 
 
@@ -135,7 +135,7 @@ async def test_keep_last_keeps_the_newest_completed_executions_next_to_the_newes
 
     assert await selected(catalog, keep_last=1) == [*good[:2], *bad[:2]]
     assert await selected(catalog, keep_last=2) == [good[0], bad[0]]
-    assert await selected(catalog, keep_last=2, executions=(good[1], bad[0])) == [bad[0]]
+    assert await selected(catalog, keep_last=2, execution_ids=[good[1], bad[0]]) == [bad[0]]
     assert await selected(catalog, keep_last=3) == []
 
 
@@ -171,11 +171,11 @@ async def test_stages_select_executions_that_have_them(catalog: Catalog, lab: La
     run = await done(lab, "a")
     await done(lab, "a", config=lab.config("bare", lab.route("convert", queue="bare.convert", stage="bare")))
 
-    found, _ = await catalog.prune_candidates(PruneFilter(stages=("pages", "none")))
+    found, _ = await catalog.prune_candidates(PruneFilter(stages=["pages", "none"]))
     assert found == [Candidate(run, ("pages",), None)]
     started = await lab.started_replay(run, f"{run}/input/a", config=two(lab))
     await finish(lab, started, "a")
-    found, _ = await catalog.prune_candidates(PruneFilter(config="two", stages=("input", "pages")))
+    found, _ = await catalog.prune_candidates(PruneFilter(config="two", stages=["input", "pages"]))
     assert found == [
         Candidate(run, ("input", "pages"), None),
         Candidate(started.execution, ("pages",), None),  # a replay has no inputs
@@ -185,22 +185,22 @@ async def test_stages_select_executions_that_have_them(catalog: Catalog, lab: La
 async def test_what_is_pruned_is_not_selected_again(catalog: Catalog, lab: Lab):
     run = await done(lab, "a")
     await prune(catalog, run, "pages")
-    assert await selected(catalog, stages=("pages",)) == []
-    assert await selected(catalog, stages=("pages", "input")) == [run]
+    assert await selected(catalog, stages=["pages"]) == []
+    assert await selected(catalog, stages=["pages", "input"]) == [run]
     assert await selected(catalog) == [run]
     await prune(catalog, run)
     assert await selected(catalog) == []
-    assert await selected(catalog, stages=("input",)) == []
+    assert await selected(catalog, stages=["input"]) == []
 
 
 # -- protection ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stages", [(), ("pages",), ("other",)])
+@pytest.mark.parametrize("stages", [None, ["pages"], ["other"]])
 async def test_a_retention_reads_executions_once_in_which_nothing_is_left_to_prune(
-    catalog: Catalog, lab: Lab, stages: tuple[str, ...]
+    catalog: Catalog, lab: Lab, stages: list[str] | None
 ):
-    rule = PruneFilter(config="two", older_than=DAY, stages=stages, is_retention=True)
+    rule = PruneFilter(config="two", older_than_seconds=DAY, stages=stages, is_retention=True)
     first, pinned, last = [await done(lab, "a") for _ in range(3)]
     await catalog.pin(pinned, True)
     lab.clock.advance(2 * DAY)
@@ -210,16 +210,16 @@ async def test_a_retention_reads_executions_once_in_which_nothing_is_left_to_pru
 
     await catalog.prune_candidates(rule)
 
-    left = [] if stages == ("other",) else [Candidate(pinned, stages, "pinned")]
+    left = [] if stages == ["other"] else [Candidate(pinned, tuple(stages or ()), "pinned")]
     assert await catalog.prune_candidates(rule, limit=2) == (left, None)
     # Another retention reads them again, and so does a request.
-    other = replace(rule, stages=("input", "pages"))
+    other = replace(rule, stages=["input", "pages"])
     again, _ = await catalog.prune_candidates(other)
-    gone = {first, last} if stages == () else set()
+    gone = {first, last} if stages is None else set()
     assert [one.execution for one in again] == [one for one in (first, pinned, last) if one not in gone]
     lab.clock.advance(2 * DAY)
     found, _ = await catalog.prune_candidates(rule)
-    assert [one.execution for one in found] == ([] if stages == ("other",) else [pinned, young])
+    assert [one.execution for one in found] == ([] if stages == ["other"] else [pinned, young])
 
 
 async def test_a_running_execution_is_kept(catalog: Catalog, lab: Lab):

@@ -12,10 +12,9 @@ from uuid import UUID
 import pytest
 
 from playhead.ids import created_at
-from playhead.model import PlanDifference
+from playhead.model import PlanDifference, PruneFilter
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Listed
-from playhead.ports.catalog.prune import PruneFilter
 from playhead.ports.catalog.reports import ClaimedDelivery, ClaimedReport, WrittenPart
 from tests.contract.test_catalog_plans import page, ready
 from tests.lab import Given
@@ -421,7 +420,7 @@ async def test_no_report_is_written_into_a_pruned_execution(catalog: Catalog, la
     replay, _ = await ended(lab, "a.md")
     held = await claimed(lab, replay)
     assert await catalog.bind_report(held, part(held))
-    found, _ = await catalog.prune_candidates(PruneFilter(executions=(replay.execution_id,)))
+    found, _ = await catalog.prune_candidates(PruneFilter(execution_ids=[replay.execution_id]))
     assert await catalog.begin_prune(found)
 
     assert not await catalog.bind_report(held, part(held, 2))
@@ -436,7 +435,7 @@ async def test_no_report_is_written_into_a_pruned_execution(catalog: Catalog, la
 
 async def test_a_prune_of_another_stage_does_not_concern_the_report(catalog: Catalog, lab: Lab):
     replay, _ = await ended(lab, "a.md")
-    where = PruneFilter(executions=(replay.execution_id,), stages=("pages",))
+    where = PruneFilter(execution_ids=[replay.execution_id], stages=["pages"])
     found, _ = await catalog.prune_candidates(where)
     assert await catalog.begin_prune(found)
 

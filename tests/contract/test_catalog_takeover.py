@@ -13,11 +13,11 @@ import pytest
 
 from playhead.errors import Conflict, NotFound
 from playhead.ids import uuid7
-from playhead.model import AdapterCode, Skip
+from playhead.model import AdapterCode, PruneFilter, Skip
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.jobs import Input, LeasedJob, ReusableRoutes, Since
-from playhead.ports.catalog.prune import Candidate, PruneFilter
+from playhead.ports.catalog.prune import Candidate
 from playhead.ports.catalog.work import Claim, Done, NewOutput, Unbound
 from playhead.services.resolve import ResolveService
 from tests.lab import Clock, Lab, Started
@@ -492,7 +492,7 @@ async def test_a_replay_is_kept_until_the_run_has_settled_and_its_bytes_until_th
         since, lab, source.execution, lab.input("a"), routes=routes, replays={replay.execution: routes}
     )
     run, _ = await again()
-    [candidate], _ = await catalog.prune_candidates(PruneFilter(executions=(replay.execution,)))
+    [candidate], _ = await catalog.prune_candidates(PruneFilter(execution_ids=[replay.execution]))
     assert candidate.kept == "replayed"
     await catalog.cancel(run)
 
@@ -552,7 +552,7 @@ async def test_the_source_is_kept_until_the_run_has_settled(catalog: Catalog, la
     source = await finished(lab, "a")
 
     async def kept() -> str | None:
-        [found], _ = await catalog.prune_candidates(PruneFilter(executions=(source.execution,)))
+        [found], _ = await catalog.prune_candidates(PruneFilter(execution_ids=[source.execution]))
         return found.kept
 
     run, _ = await bound(lab, source.execution, lab.input("a"))

@@ -407,6 +407,6 @@ def _protect(folder: Path) -> bool:
 
 
 def _named(execution: str) -> Any:
-    from playhead.ports.catalog.prune import PruneFilter
+    from playhead.model import PruneFilter
 
-    return PruneFilter(executions=(UUID(execution),))
+    return PruneFilter(execution_ids=[UUID(execution)])

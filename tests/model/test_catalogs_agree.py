@@ -28,11 +28,10 @@ from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
 from playhead.ids import moment, uuid7
 from playhead.liveness import Liveness
-from playhead.model import AdapterCode, Config, ErrorHandling, Route, Skip
+from playhead.model import AdapterCode, Config, ErrorHandling, PruneFilter, Route, Skip
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.ports.catalog.jobs import Input, LeasedJob, Listed, Since
-from playhead.ports.catalog.prune import PruneFilter
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Released, Result
 from tests.catalog_memory import MemoryCatalog
@@ -484,16 +483,16 @@ class Catalogs(RuleBasedStateMachine):
     @step(
         weight=2,
         needs=lambda self: bool(self.executions),
-        stages=st.sampled_from([(), ("input",), ("parts", "input"), ("ends/all",)]),
+        stages=st.sampled_from([None, ["input"], ["parts", "input"], ["ends/all"]]),
         pages=st.integers(0, 3),
         is_ended=st.booleans(),
     )
-    def prune(self, data: st.DataObject, stages: tuple[str, ...], pages: int, is_ended: bool) -> None:
+    def prune(self, data: st.DataObject, stages: list[str] | None, pages: int, is_ended: bool) -> None:
         execution = self._recent(data, self.executions)
         self.both(lambda c, _: c.cancel_stragglers())  # a cancelled execution may be pruned only after that
 
         async def one(catalog: Catalog, n: int) -> Any:
-            where = PruneFilter(executions=(execution[n],), stages=stages)
+            where = PruneFilter(execution_ids=[execution[n]], stages=stages)
             found, _ = await catalog.prune_candidates(where)
             counts = [await catalog.count_prunable(candidate) for candidate in found]
             seen: list[Any] = []

@@ -22,13 +22,13 @@ from playhead.model import (
     Plan,
     PlannedObject,
     PlanProblems,
+    PruneFilter,
     RatePace,
     Replay,
     ReplayRequest,
     Selection,
     Warning,
 )
-from playhead.ports.catalog.prune import PruneFilter
 from playhead.ports.store import Blob, Entry
 from playhead.replay import manifest
 from playhead.replay.survey import Survey
@@ -556,7 +556,7 @@ async def test_a_damaged_page_fails_the_listing(site: Site):
 async def test_a_stage_that_was_pruned_starts_no_replay(site: Site):
     plan = await site.plan()
     await site.deployment.catalog.cancel(site.source)
-    found, _ = await site.deployment.catalog.prune_candidates(PruneFilter(executions=(site.source,)))
+    found, _ = await site.deployment.catalog.prune_candidates(PruneFilter(execution_ids=[site.source]))
     await site.deployment.catalog.begin_prune(found)
 
     with pytest.raises(Conflict) as raised:

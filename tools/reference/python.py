@@ -13,7 +13,13 @@ from tools.reference import Parts
 
 _SECTION: Final = re.compile(r"^(Args|Raises):\n((?: {4}.*\n?)+)", re.M)
 _ENTRY: Final = re.compile(r"^ {4}(\w+): ((?:.|\n {5,})+)", re.M)
-_PYTHON: Final = {None: "None", True: "True", False: "False"}
+_JSON: Final = {"null": "None", "true": "True", "false": "False"}
+
+
+def _value(default: object) -> str:
+    """Return a default value as Python code, with double quotes."""
+    text = json.dumps(default)
+    return _JSON.get(text, text)
 
 
 def _connect() -> str:
@@ -41,9 +47,7 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
         if one.kind is one.KEYWORD_ONLY and "*" not in shown:
             shown.append("*")
         stars = "**" if one.kind is one.VAR_KEYWORD else ""
-        default = (
-            "" if one.default is one.empty else f" = {_PYTHON.get(one.default, json.dumps(one.default))}"
-        )
+        default = "" if one.default is one.empty else f" = {_value(one.default)}"
         shown.append(f"{stars}{one.name}: {one.annotation}{default}")
     end = f") -> {signature.return_annotation}: ..."
     line = f"def {name}({', '.join(shown)}{end}"

@@ -8,9 +8,8 @@ from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, ExecutionId
-from playhead.api.schemas import PruneRequest
-from playhead.model import Execution, Pruned
-from playhead.ports.catalog.prune import PruneFilter
+from playhead.api.schemas.prune import PruneRequest
+from playhead.model import Execution, Pruned, PruneFilter
 
 _PIN_CODES = ("execution_pruned", "execution_ended", "store_unavailable")
 
@@ -35,14 +34,9 @@ async def prune_objects(body: PruneRequest, asked: Asked) -> Pruned:
     """
     ids = None
     if body.execution_ids is not None:
-        ids = tuple([await asked.resolve.execution(str(one)) for one in body.execution_ids])
+        ids = [await asked.resolve.execution(str(one)) for one in body.execution_ids]
     where = PruneFilter(
-        executions=ids,
-        config=body.config,
-        tag=body.tag,
-        older_than=body.older_than_seconds,
-        keep_last=body.keep_last,
-        stages=tuple(body.stages),
+        execution_ids=ids, **body.model_dump(exclude_unset=True, exclude={"execution_ids", "dry_run"})
     )
     return await (asked.prune.plan(where) if body.dry_run else asked.prune.begin(where))
 

@@ -82,7 +82,7 @@ async def prune(
     executions, sources of running replays, and objects of other programs. The exit code is 1 if a named
     execution is kept, or if you do not confirm.
     """
-    from playhead.ports.catalog.prune import PruneFilter
+    from playhead.model import PruneFilter
 
     seconds = _seconds(older_than)
     if s.json and not (dry_run or yes):
@@ -90,8 +90,8 @@ async def prune(
     async with s.open() as rt:
         named = None
         if executions:
-            named = tuple([await rt.services.resolve.execution(one) for one in executions])
-        where = PruneFilter(named, config, tag, seconds, keep_last, tuple(stage or ()))
+            named = [await rt.services.resolve.execution(one) for one in executions]
+        where = PruneFilter(named, config, tag, seconds, keep_last, stage or None)
         found = await rt.services.prune.plan(where)
         kept = found.kept_executions
         if not s.json:
@@ -104,7 +104,7 @@ async def prune(
                     output.note("Nothing was deleted")
                     return exits.FAILED
                 # More executions may meet the conditions by now.
-                where = PruneFilter(tuple(found.execution_ids), stages=where.stages)
+                where = PruneFilter(found.execution_ids, stages=where.stages)
             with progress.display() as shown:
                 done = 0
 

@@ -19,6 +19,7 @@ from playhead.model import (
     Kind,
     Pipeline,
     Pruned,
+    PruneFilter,
     RouteCode,
     RouteCounts,
     StageSummary,
@@ -26,7 +27,6 @@ from playhead.model import (
     Status,
 )
 from playhead.ports.catalog.browse import ExecutionFilter
-from playhead.ports.catalog.prune import PruneFilter
 from playhead.times import fixed_times
 
 
@@ -188,6 +188,7 @@ class ExecutionMethods(Connection):
         config: str | None = None,
         tag: str | None = None,
         older_than_seconds: float | None = None,
+        keep_last: int = 0,
         stages: Sequence[str] = (),
         dry_run: bool = False,
     ) -> Pruned:
@@ -198,16 +199,19 @@ class ExecutionMethods(Connection):
             config: only executions of this config.
             tag: only executions with this tag.
             older_than_seconds: only executions that ended at least this long ago.
+            keep_last: leave out this number of newest runs and replays, and of newest completed ones, of each
+                config.
             stages: only the objects of these stages; empty: of all.
             dry_run: delete nothing; return what would be deleted.
         """
         named = [executions] if isinstance(executions, str | UUID) else executions
         where = PruneFilter(
-            executions=tuple([await self._execution(name) for name in named]) or None,
-            config=config,
-            tag=tag,
-            older_than=older_than_seconds,
-            stages=tuple(stages),
+            [await self._execution(name) for name in named] or None,
+            config,
+            tag,
+            older_than_seconds,
+            keep_last,
+            list(stages) or None,
         )
         service = self._services.prune
         return await (service.plan(where) if dry_run else service.prune(where))

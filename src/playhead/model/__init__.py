@@ -106,6 +106,7 @@ from playhead.model.retention import (
     KeptExecution,
     Pruned,
     PrunedStage,
+    PruneFilter,
     Retention,
     replayable_until,
 )
@@ -223,6 +224,7 @@ __all__ = [
     "PlannedRoute",
     "Priority",
     "Problem",
+    "PruneFilter",
     "Pruned",
     "PrunedStage",
     "RanCode",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
+from annotated_types import Interval, Len
+
 from playhead.ids import moment
+from playhead.limits import Limited, NoNul
 
 DAY: Final = 86_400.0
 
@@ -34,6 +37,33 @@ class Retention:
     keep_days: float
     keep_last: int = 0
     stages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PruneFilter(Limited):
+    """The executions whose objects are deleted: those that meet all conditions; at least one is needed.
+
+    A condition without a value is refused: it would select more than the client meant.
+
+    Attributes:
+        execution_ids: only these.
+        config: only executions of this config.
+        tag: only runs with this tag.
+        older_than_seconds: only executions that ended at least this number of seconds ago.
+        keep_last: number of newest runs and replays of each config, and of newest completed ones, that are
+            left out. With a tag, only those with the tag are counted; pruned ones are not.
+        stages: delete only the objects of these stages; without it, all objects.
+        is_retention: whether this is the retention of `config`. Executions in which it has nothing left to
+            prune are read once, and then left out.
+    """
+
+    execution_ids: Annotated[list[UUID], Len(0, 10_000)] | None = None
+    config: Annotated[str, Len(1, 1024), NoNul] | None = None
+    tag: Annotated[str, Len(1, 1024), NoNul] | None = None
+    older_than_seconds: Annotated[float, Interval(ge=0, le=1e10)] | None = None
+    keep_last: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
+    stages: Annotated[list[Annotated[str, Len(0, 1024), NoNul]], Len(1, 1_000)] | None = None
+    is_retention: bool = False
 
 
 @dataclass(frozen=True, slots=True)

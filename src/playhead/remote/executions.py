@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 from uuid import UUID
 
-from playhead.model import Execution, Lineage, Page, Priority, Pruned
+from playhead.model import Execution, Lineage, Page, Priority, Pruned, PruneFilter
 from playhead.ports.catalog.browse import ExecutionFilter
-from playhead.ports.catalog.prune import PruneFilter
 from playhead.remote.client import HARMLESS
 from playhead.remote.derived import Remote, derived
 from playhead.services.executions import ExecutionService
@@ -84,16 +83,11 @@ class RemotePrune(Remote):
         return 0  # a process of the deployment ends them
 
     async def _post(self, where: PruneFilter, *, dry_run: bool) -> Pruned:
-        named = None if where.executions is None else [str(one) for one in where.executions]
-        conditions = {
-            "execution_ids": named,
-            "config": where.config,
-            "tag": where.tag,
-            "older_than_seconds": where.older_than,
-            "stages": list(where.stages) or None,
-        }
-        body = {name: value for name, value in conditions.items() if value is not None}
-        body |= {"keep_last": where.keep_last, "dry_run": dry_run}
+        asked = {name: value for name, value in asdict(where).items() if value is not None}
+        del asked["is_retention"]
+        if where.execution_ids is not None:
+            asked["execution_ids"] = [str(one) for one in where.execution_ids]
+        body = asked | {"dry_run": dry_run}
         return await self._client.post("prune", Pruned, lost=HARMLESS, json=body, seconds=_PRUNE_SECONDS)
 
 

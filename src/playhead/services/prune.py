@@ -30,10 +30,10 @@ from uuid import UUID
 from playhead import events, faults, keys
 from playhead.environment import Environment
 from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
-from playhead.model import DAY, Execution, KeptExecution, Pruned, Retention
+from playhead.model import DAY, Execution, KeptExecution, Pruned, PruneFilter, Retention
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
-from playhead.ports.catalog.prune import Prune, PruneFilter, Pruning
+from playhead.ports.catalog.prune import Prune, Pruning
 from playhead.ports.store import Store
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import find_execution
@@ -187,15 +187,15 @@ class PruneService:
         """Return those that could be pruned when they were selected, and cannot be any more."""
         if not left:
             return []
-        found, _ = await self._catalog.prune_candidates(replace(where, executions=tuple(left)))
+        found, _ = await self._catalog.prune_candidates(replace(where, execution_ids=list(left)))
         return [KeptExecution(one.execution, one.kept) for one in found if one.kept]
 
     async def _only_in_store(self, where: PruneFilter) -> list[UUID]:
         """Return the named executions that the catalog does not have. Raises `NotFound`."""
-        if where.executions is None:
+        if where.execution_ids is None:
             return []
-        known = {one.execution_id for one in await self._catalog.executions_named(where.executions)}
-        others = [one for one in where.executions if one not in known]
+        known = {one.execution_id for one in await self._catalog.executions_named(where.execution_ids)}
+        others = [one for one in where.execution_ids if one not in known]
         for one in others:
             await find_execution(self._catalog, self._listing, one)
         return others
@@ -295,17 +295,17 @@ def _unknown(code: str, what: str, known: Sequence[str]) -> NotFound:
 def _of(config: str, retention: Retention) -> PruneFilter:
     return PruneFilter(
         config=config,
-        older_than=retention.keep_days * DAY,
+        older_than_seconds=retention.keep_days * DAY,
         keep_last=retention.keep_last,
-        stages=retention.stages,
+        stages=list(retention.stages) or None,
         is_retention=True,
     )
 
 
 def _check(where: PruneFilter) -> None:
     """Raise `BadRequest` if a filter would select all executions: it is more likely a mistake."""
-    given = (where.executions, where.config, where.tag, where.older_than)
-    if where.executions == () or (given == (None, None, None, None) and not where.keep_last):
+    given = (where.execution_ids, where.config, where.tag, where.older_than_seconds)
+    if where.execution_ids == [] or (given == (None, None, None, None) and not where.keep_last):
         raise BadRequest(
             "selection_empty",
             "no executions selected: name executions, an age, a config, a tag, or how many to keep",

@@ -13,10 +13,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
-    field_validator,
 )
-from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import PydanticCustomError
 
 from playhead.ids import moment
 from playhead.model import MAX_VERSION, Compare, Diagnostic, PlanDifference
@@ -31,7 +28,6 @@ __all__ = [
     "ErrorResponse",
     "Liveness",
     "PlanErrorResponse",
-    "PruneRequest",
     "Receipt",
     "Removed",
     "RunForm",
@@ -61,11 +57,6 @@ EarlierRun = Annotated[
 def _open(schema: dict[str, Any]) -> None:
     """Remove `additionalProperties`, which the contract does not name. They are still forbidden."""
     schema.pop("additionalProperties", None)
-
-
-def _no_default(schema: dict[str, Any]) -> None:
-    """Remove the default of a field that may be absent, but not null."""
-    schema.pop("default", None)
 
 
 def for_readers_of_json(text: str) -> str:
@@ -173,53 +164,6 @@ class RunPayload(RunForm):
 
     payload: Any = Field(description="Any JSON value, which is stored as the input object.")
     path: str = Field(default="payload.json", description="Path of the input object in the stage `input`.")
-
-
-class PruneRequest(Body):
-    """The executions whose objects are deleted: those that meet all conditions; at least one is needed.
-
-    A condition without a value is refused: it would select more than the client meant.
-    """
-
-    execution_ids: Annotated[list[UUID | ExecutionName], Field(max_length=10_000)] | SkipJsonSchema[None] = (
-        Field(
-            default=None,
-            description="Only these: ids or their last digits, `latest`, `tag:NAME`.",
-            json_schema_extra=_no_default,
-        )
-    )
-    config: Annotated[Word, Field(min_length=1)] | SkipJsonSchema[None] = Field(
-        default=None, description="Only executions of this config.", json_schema_extra=_no_default
-    )
-    tag: Annotated[Word, Field(min_length=1)] | SkipJsonSchema[None] = Field(
-        default=None, description="Only runs with this tag.", json_schema_extra=_no_default
-    )
-    older_than_seconds: Annotated[float, Field(ge=0, le=1e10)] | SkipJsonSchema[None] = Field(
-        default=None,
-        description="Only executions that ended at least this number of seconds ago.",
-        json_schema_extra=_no_default,
-    )
-    keep_last: int = Field(
-        default=0,
-        ge=0,
-        le=1_000_000,
-        description="Number of newest runs and replays of each config, and of newest completed ones, that "
-        "are left out.",
-    )
-    stages: list[Word] = Field(
-        default_factory=list,
-        min_length=1,
-        max_length=1_000,
-        description="Delete only the objects of these stages; without this field, all objects.",
-    )
-    dry_run: bool = Field(default=False, description="Only count what would be deleted.")
-
-    @field_validator("execution_ids", "config", "tag", "older_than_seconds", mode="before")
-    @classmethod
-    def _given(cls, value: Any) -> Any:
-        if value is None:
-            raise PydanticCustomError("null", "null would select every execution; leave the field out")
-        return value
 
 
 class TakeLimit(Body):

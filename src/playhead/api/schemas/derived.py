@@ -8,15 +8,28 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AfterValidator, Discriminator, Field, Strict, StringConstraints, Tag, create_model
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Strict,
+    StringConstraints,
+    Tag,
+    create_model,
+)
 from pydantic_core import PydanticCustomError
 
 from playhead.api.schemas import Body, for_readers_of_json
 from playhead.limits import Meets, Pattern, descriptions, hints_of, without_attributes
 
 
-def body_of(name: str, *kinds: type, leave_out: Collection[str] = ()) -> Any:
-    """Return a schema with the fields of dataclasses, except those left out."""
+def body_of(name: str, *kinds: type, leave_out: Collection[str] = (), no_null: str = "") -> Any:
+    """Return a schema with the fields of dataclasses, except those left out.
+
+    Args:
+        no_null: why an optional field must be left out instead of being null; empty: it may be null.
+    """
     made: dict[str, Any] = {}
     for kind in kinds:
         for one in fields(kind):
@@ -26,7 +39,26 @@ def body_of(name: str, *kinds: type, leave_out: Collection[str] = ()) -> Any:
                 told = for_readers_of_json(descriptions(kind)[one.name])
                 field = Field(default if one.default is MISSING else one.default, description=told)
                 made[one.name] = (schema_of(hint), field)
+                if no_null and default is None:
+                    made[one.name] = unless_null(schema_of(hint), told, no_null)
     return create_model(name, __base__=Body, __doc__=without_attributes(kinds[0].__doc__ or ""), **made)
+
+
+def unless_null(kind: Any, told: str, why: str) -> tuple[Any, Any]:
+    """Return the type and the default of a field that may be left out, but not be null, because of `why`."""
+    given = [one for one in get_args(kind) if one is not NoneType] if NoneType in get_args(kind) else [kind]
+
+    def refuse(value: Any) -> Any:
+        if value is None:
+            raise PydanticCustomError("null", why)
+        return value
+
+    def without_default(schema: dict[str, Any]) -> None:
+        schema.pop("default", None)
+
+    hint: Any = Union[tuple(given)]  # noqa: UP007
+    field = Field(default=None, description=told, json_schema_extra=without_default)
+    return Annotated[hint, BeforeValidator(refuse)], field
 
 
 @cache

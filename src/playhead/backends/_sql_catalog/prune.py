@@ -17,8 +17,8 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
 from playhead.keys import INPUT_STAGE
-from playhead.model import Execution, Kept, Retention
-from playhead.ports.catalog.prune import Candidate, PrunedObject, PruneFilter, PrunePage, Pruning
+from playhead.model import Execution, Kept, PruneFilter, Retention
+from playhead.ports.catalog.prune import Candidate, PrunedObject, PrunePage, Pruning
 
 
 class PrunePart(Part):
@@ -54,24 +54,29 @@ class PrunePart(Part):
     async def prune_candidates(
         self, where: PruneFilter, *, after: int = 0, limit: int = 100
     ) -> tuple[list[Candidate], int | None]:
-        retention = json.dumps(sorted(where.stages))
+        retention = json.dumps(sorted(where.stages or ()))
         done: list[int] = []
 
         async def find(db: Session) -> tuple[list[Candidate], int | None]:
-            given = {"after": after, "limit": limit, "config": where.config, "older_than": where.older_than}
+            given = {
+                "after": after,
+                "limit": limit,
+                "config": where.config,
+                "older_than": where.older_than_seconds,
+            }
             if where.is_retention:
                 others = await db.rows(SQL.other_retentions, config=where.config, retention=retention)
                 pages = [await db.rows(SQL.retention_selection, **given, retained=one) for (one,) in others]
                 numbers = sorted(n for page in pages for (n,) in page)[:limit]
             else:
-                executions = None if where.executions is None else list(where.executions)
+                executions = None if where.execution_ids is None else list(where.execution_ids)
                 rows = await db.rows(SQL.prune_selection, **given, executions=executions, tag=where.tag)
                 numbers = [n for (n,) in rows]
             states = await self._states(db, numbers)
             # Adopted executions are Playhead's only if they are named, and then an answer says why not.
-            states = [row for row in states if row[2] != "adopted" or where.executions is not None]
+            states = [row for row in states if row[2] != "adopted" or where.execution_ids is not None]
             left = await self._not_kept(db, states, where)
-            found = dict(await self._candidates(db, left, where.stages))
+            found = dict(await self._candidates(db, left, where.stages or ()))
             done[:] = [row[0] for row in left if row[0] not in found]
             return list(found.values()), numbers[-1] if len(numbers) == limit else None
 

@@ -16,38 +16,11 @@ continue what another one began:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.errors import Conflict
-from playhead.model import Execution, Kept, PrunedStage, Retention
-
-
-@dataclass(frozen=True, slots=True)
-class PruneFilter:
-    """Which executions a prune selects: those that meet all given conditions.
-
-    Attributes:
-        executions: only these.
-        config: only executions of this config.
-        tag: only runs with this tag.
-        older_than: only executions that ended at least this number of seconds ago.
-        keep_last: number of newest runs, of newest completed runs, of newest replays, and of newest completed
-            replays, of each config that are left out. With a `tag`, only executions with the tag are counted.
-            Executions that were pruned are not counted, but those of which only some stages were pruned are.
-        stages: delete only the objects of these stages; empty: all objects.
-        is_retention: whether this is the retention of `config`. Executions in which it has nothing left to
-            prune are read once, and then left out.
-    """
-
-    executions: tuple[UUID, ...] | None = None
-    config: str | None = None
-    tag: str | None = None
-    older_than: float | None = None
-    keep_last: int = 0
-    stages: tuple[str, ...] = ()
-    is_retention: bool = False
+from playhead.model import Execution, Kept, PrunedStage, PruneFilter, Retention
 
 
 class Candidate(NamedTuple):
