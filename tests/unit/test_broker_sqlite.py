@@ -12,7 +12,7 @@ import pytest
 
 from playhead.backends._sqlite import Database
 from playhead.backends.broker_sqlite import SqliteBroker
-from playhead.ports.broker import CONFIRMED
+from playhead.ports.broker import CONFIRMED, Depth
 from tests.lab import dispatches
 
 
@@ -61,6 +61,20 @@ async def test_a_thousand_idle_receivers_leave_a_busy_queue_most_of_its_rate(bro
         task.cancel()
     await asyncio.gather(*idlers, return_exceptions=True)
     assert shared > 0.25 * alone, "one statement for each receiver left it less than a tenth"
+
+
+async def test_a_receiver_that_is_cancelled_releases_what_it_received(broker: SqliteBroker):
+    assert await broker.publish(dispatches(1)) == [CONFIRMED]
+    for turns in range(0, 400, 5):
+        receiving = asyncio.create_task(broker.receive("docs.convert", 1))
+        for _ in range(turns):  # at any moment of the transaction
+            await asyncio.sleep(0)
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        if receiving.cancelled():
+            assert await broker.depth("docs.convert") == Depth(1, 0)
+        else:
+            await broker.release(receiving.result())
 
 
 async def test_an_idle_receiver_gets_dispatches_that_another_process_publishes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 
 from playhead import Item
 from playhead.errors import catalog_unavailable
+from playhead.ports.broker import Delivery
 from playhead.ports.catalog.work import Claim, Finished, Refusal, Result
 from tests.attempts import OneConsumer, ended
 from tests.catalog_memory import MemoryCatalog
@@ -68,6 +70,24 @@ class World(OneConsumer):
         self.runs.set()
         self.go_on.wait(SECONDS)
         return item.text
+
+
+async def test_a_consumer_that_waits_for_a_dispatch_stops_at_once():
+    world = World()
+    waits, answer = asyncio.Event(), asyncio.Event()
+
+    async def receive(queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
+        waits.set()
+        await answer.wait()
+        return []
+
+    world.broker.receive = receive  # type: ignore[method-assign]
+    consumer = world.consumer()
+    await waits.wait()
+
+    consumer.stop()
+
+    await ended(consumer)
 
 
 @pytest.mark.parametrize("lost", [1, 3])

@@ -17,7 +17,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ from playhead.backends._levels import Levels
 from playhead.backends.sql.session import Session, Transactions
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch, EncodedHeaders, Headers, Message, decode_headers, decode_payload
+from playhead.errors import Unavailable
 from playhead.ids import mint
 from playhead.ports.broker import CONFIRMED, Delivery, Depth, PublishResult
 from playhead.ports.diagnosis import Finding
@@ -237,6 +238,16 @@ class SqlBroker(ABC):
         return found
 
     async def _receive(self, name: str, limit: int) -> list[Delivery]:
+        """Receive without waiting. If the call is cancelled, it releases what it received."""
+        looking = asyncio.create_task(self._look(name, limit))
+        try:
+            return await asyncio.shield(looking)
+        except asyncio.CancelledError:
+            with suppress(Unavailable):
+                await self.release(await looking)
+            raise
+
+    async def _look(self, name: str, limit: int) -> list[Delivery]:
         queue = await self._known(name)
         if queue is None:
             return []

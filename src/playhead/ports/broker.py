@@ -97,7 +97,8 @@ class Broker(Protocol):
 
         When it returns, the received dispatches are hidden from all other receivers for the visibility time.
         No two receivers hold one delivery at the same time, unless its visibility has ended. If the call is
-        cancelled, the dispatches that it received become visible again when their visibility ends.
+        cancelled, the dispatches that it received become visible again, at the latest when their visibility
+        ends.
         """
         ...
 

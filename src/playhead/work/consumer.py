@@ -26,6 +26,7 @@ from playhead import events
 from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.errors import Unavailable
 from playhead.model import Route
+from playhead.ports.broker import Delivery
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.steps.chain import UnknownAdapter
@@ -115,6 +116,7 @@ class Consumer:
         self._readiness = Readiness(host, env, self.queue)
         self._skipping = Skipping(backends.catalog)
         self._changed = asyncio.Event()
+        self._receiving: asyncio.Task[list[Delivery]] | None = None
         self.task = asyncio.create_task(self._run(), name=f"consumer of {self.queue}")
 
     @property
@@ -157,6 +159,8 @@ class Consumer:
         """
         self.stopping = True
         self.departing = self.departing or departing
+        if self._receiving:
+            self._receiving.cancel()
         self.wake()
 
     def wake(self) -> None:
@@ -227,10 +231,8 @@ class Consumer:
             await self._take_deferred()
         elif room < max(1, target // 4):  # wait for room for a batch, not for a single message
             await self._wait(self._pace_seconds if is_paced else None)
-        elif deliveries := await self._broker.receive(
-            self.queue,
-            min(room, MOST_ATTEMPTS),
-            wait=0 if has_suspects or paced else _RECEIVE_WAIT_SECONDS,
+        elif deliveries := await self._receive_some(
+            min(room, MOST_ATTEMPTS), wait=0 if has_suspects or paced else _RECEIVE_WAIT_SECONDS
         ):
             received = self.deliveries.receive(deliveries)
             if self.route.is_limited or self._limits.had_cooldown:
@@ -241,6 +243,17 @@ class Consumer:
             await self._wait(min(self._pace_seconds, _RECEIVE_WAIT_SECONDS))
         elif has_suspects:  # another consumer's suspect may be settled at any time
             await self._wait(_RECEIVE_WAIT_SECONDS)
+
+    async def _receive_some(self, limit: int, *, wait: float) -> list[Delivery]:
+        """Receive from the broker, and wait for the first delivery until the consumer is stopped."""
+        receiving = asyncio.create_task(self._broker.receive(self.queue, limit, wait=wait))
+        self._receiving = receiving
+        try:
+            await asyncio.wait([receiving])
+        finally:
+            receiving.cancel()
+            self._receiving = None
+        return [] if receiving.cancelled() and self.stopping else receiving.result()
 
     async def _wait(self, seconds: float | None) -> None:
         """Wait until something has changed, or for some seconds."""
