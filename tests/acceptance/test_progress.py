@@ -17,6 +17,7 @@ CONFIG = """
 version: "1.0"
 name: docs
 entry: first
+error_handling: {max_attempts: 1}
 routes:
   first:
     adapters: [{type: slow}]
@@ -24,7 +25,6 @@ routes:
   second:
     adapters: [{type: slow}]
     outbound: {stage: seconds}
-    error_handling: {max_attempts: 1}
 """
 STEPS = """
 import time
