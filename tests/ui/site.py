@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from playhead.api.errors import STATUS
 from playhead.model import LoadedAdapter, LoadedCode
@@ -14,13 +17,25 @@ from tests.api.server import Playhead, new_app
 from tests.asgi import client
 
 
+@cache
+def _app() -> FastAPI:
+    """One app for all tests, because it takes long to build. Its state has the services and the pages."""
+
+    async def pages(scope: Scope, receive: Receive, send: Send) -> None:
+        await app.state.pages(scope, receive, send)
+
+    app = new_app(pages=pages)
+    return app
+
+
 class Site(Playhead):
     """Playhead with its pages, on stores and brokers in memory."""
 
     def __init__(self, data_dir: str) -> None:
         super().__init__(data_dir)
-        pages = create_pages(self.services, version="1.2.3", status=STATUS)
-        self.app = new_app(self.services, pages=pages)
+        self.app = _app()
+        self.app.state.services = self.services
+        self.app.state.pages = create_pages(self.services, version="1.2.3", status=STATUS)
         self.http = client(self.app)
 
     async def consume(self, *queues: str, worker: str = "worker-1") -> None:
