@@ -23,7 +23,7 @@ from obstore.store import S3Store
 
 from tests.acceptance.brokers import Hand, by_hand, plain, query
 from tests.acceptance.processes import SETTINGS, STEPS, Deployment, deployment_folder, outside, variables
-from tests.servers import Server, fresh
+from tests.servers import Server, fresh, need
 from tests.servers.s3 import KEY, SECRET
 
 EXTERNAL: Final = "hand_over"
@@ -73,6 +73,11 @@ class Urls:
     def of(cls, kind: Kind, servers: Mapping[str, str]) -> Urls:
         """From the URLs of servers by name."""
         return cls(servers[kind.store], servers[kind.broker], servers[kind.catalog])
+
+    @classmethod
+    def shared(cls, kind: Kind) -> Urls:
+        """From the servers that all tests share. Skips the test if one is missing."""
+        return cls.of(kind, {name: need(name) for name in kind.servers})
 
     def isolated(self, name: str) -> Urls:
         """The same servers, for an installation that shares them with others."""
