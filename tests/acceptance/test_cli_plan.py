@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
 from tests.acceptance.test_cli import FILES
-from tests.waiting import eventually
 
 
-@pytest.fixture(params=["home", "server"])
-def shell(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shell]:
-    """A shell whose commands use the home, or a server of it."""
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A shell in which one run has ended."""
     shell = Shell(tmp_path, FILES)
     shell.json("run", "docs.yaml", "pages")
-    if request.param == "home":
-        yield shell
-        return
-    told = tmp_path / "server.log"
-    with told.open("w") as log:
-        server = shell.start("serve", "--port", "0", stderr=log)
-    eventually(lambda: "\n" in told.read_text())
-    shell.env["PLAYHEAD_SERVER"] = told.read_text().splitlines()[0].rpartition(" ")[2]
-    yield shell
-    server.send_signal(signal.SIGTERM)
-    server.wait(DEADLINE_SECONDS)
+    return shell
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """The same, for tests that change nothing."""
+    shell = Shell(tmp_path_factory.mktemp("unchanged"), FILES)
+    shell.json("run", "docs.yaml", "pages")
+    return shell
 
 
 def object_of(shell: Shell, path: str) -> Path:
@@ -129,8 +123,8 @@ def test_a_plan_shows_how_the_config_has_changed(shell: Shell):
         (("replay", "--plan", "01890000-0000-7000-8000-000000000000", "--dry-run"), 2, "--dry-run makes"),
     ],
 )
-def test_what_is_wrong_is_explained(shell: Shell, arguments: tuple[str, ...], code: int, word: str):
-    ended, _, err = shell(*arguments)
+def test_what_is_wrong_is_explained(unchanged: Shell, arguments: tuple[str, ...], code: int, word: str):
+    ended, _, err = unchanged(*arguments)
 
     assert ended == code
     assert word in err
