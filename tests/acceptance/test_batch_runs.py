@@ -9,7 +9,7 @@ from subprocess import DEVNULL
 
 import pytest
 
-from tests.acceptance.processes import DEADLINE_SECONDS
+from tests.acceptance.processes import DEADLINE_SECONDS, SETTINGS, variables
 from tests.acceptance.shell import Shell
 from tests.program import Program
 
@@ -56,7 +56,7 @@ routes:
 error_handling: {max_attempts: 4, retry_delay_seconds: 0.1}
 """
 LIMITS = """
-    timeout_seconds: 3
+    timeout_seconds: 1
     inbound: {concurrency: 3}
 """
 INPUTS = 60
@@ -65,7 +65,9 @@ INPUTS = 60
 @pytest.fixture
 def ph(tmp_path: Path) -> Shell:
     files = {f"in/{n:04}.txt": f"text {n}" for n in range(INPUTS)}
-    return Shell(tmp_path, files | {"steps.py": STEPS, "vectors.yaml": CONFIG})
+    shell = Shell(tmp_path, files | {"steps.py": STEPS, "vectors.yaml": CONFIG})
+    shell.env |= variables(SETTINGS)
+    return shell
 
 
 def calls(ph: Shell) -> list[int]:

@@ -6,12 +6,12 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from playhead.cli.init import FILES
+from tests import program
 
 pytestmark = pytest.mark.slow
 
@@ -19,15 +19,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 
 def playhead(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "playhead", *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return program.run(arguments, cwd=folder, env=ENVIRONMENT)
 
 
 def test_the_printed_commands_run_and_replay_the_pipeline(tmp_path: Path):
