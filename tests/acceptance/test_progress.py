@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 
@@ -32,7 +31,7 @@ from playhead import adapter
 
 @adapter("slow")
 def slow(item):
-    time.sleep(0.05)
+    time.sleep(0.3)
     if item.text == "bad":
         raise ValueError("this is bad")
     return item.text
@@ -51,14 +50,8 @@ def shell(tmp_path: Path) -> Shell:
 def on_a_terminal(shell: Shell, *arguments: str) -> tuple[int, str]:
     """Return the exit code of a command, and what it writes to a terminal as stderr."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "playhead", *arguments],
-        cwd=shell.folder,
-        env=shell.env | {"TERM": "xterm", "COLUMNS": "100"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-    )
+    shell.env |= {"TERM": "xterm", "COLUMNS": "100"}
+    process = shell.start(*arguments, stdout=DEVNULL, stderr=theirs)
     os.close(theirs)
     said = b""
     while True:
