@@ -13,26 +13,23 @@ from uuid import UUID
 from starlette.datastructures import ImmutableMultiDict
 
 from playhead.errors import BadRequest
+from playhead.limits import InvalidValue
 from playhead.model import (
     OTHER_ROUTES,
     Canary,
     DepthPace,
-    Only,
     OnReplay,
     Pace,
     Plan,
     RatePace,
     ReplayRequest,
-    Selection,
 )
 
 EFFECTS: Final[tuple[OnReplay, ...]] = ("run", "skip", "refuse")
 PACES: Final = ("none", "rate", "queue_depth")
 _EFFECTS: Final = "effects."
 """Prefix of the fields with what the replay does in a route."""
-_ONLY: Final[dict[str, Only]] = {"failed": "failed", "unfinished": "unfinished"}
 _MOST_TEXT: Final = 20_000
-_MOST_REASON: Final = 1_000
 _LISTS: Final = ("include", "exclude", "content_type")
 
 
@@ -144,32 +141,27 @@ class ReplayForm:
 
     # -- the request -------------------------------------------------------------------------------
 
+    def body(self) -> dict[str, Any]:
+        """Return the body of the API's request for a plan of this form.
+
+        Raises:
+            BadRequest: a field that needs a number has none.
+        """
+        texts: dict[str, Any] = {name: getattr(self, name) for name in _TEXTS}
+        lists = {name: _lines(getattr(self, name)) for name in _LISTS}
+        numbers = {name: _number(name, getattr(self, name)) for name in _NUMBERS}
+        others = {"effects": dict(self.effects or {}), "pace": self._pace()}
+        given = texts | lists | numbers | others
+        return {name: value for name, value in given.items() if value not in ("", None, {})}
+
     def to_plan(self, source: UUID, in_replay: UUID | None) -> ReplayRequest:
         """Return the request for a plan. `in_replay` is the batch that `in_replay` names.
 
         Raises:
             BadRequest: a field is invalid.
         """
-        selection = Selection(
-            _lines(self.include),
-            _lines(self.exclude),
-            self.modified_after or None,
-            self.modified_before or None,
-            _lines(self.content_type),
-            only=_ONLY.get(self.only),
-            in_replay=in_replay,
-            limit=_whole("limit", self.limit, 1, 2**53),
-        )
-        return ReplayRequest(
-            source,
-            self.from_stage,
-            self.from_path or None,
-            self.to_route,
-            selection=None if selection == Selection() else selection,
-            config_version=_whole("config_version", self.config_version, 1, 2**31 - 1),
-            effects=self._policies() or None,
-            pace=self.pace_of(),
-        )
+        named = {"from_execution_id": str(source)} | ({"in_replay": str(in_replay)} if in_replay else {})
+        return _request(self.body() | named)
 
     def to_replay(self, plan: UUID, key: str) -> ReplayRequest:
         """Return the request for the replay of a plan, with what belongs to the replay.
@@ -177,22 +169,14 @@ class ReplayForm:
         Raises:
             BadRequest: a field is invalid.
         """
-        objects = _whole("canary", self.canary, 1, 10_000)
-        if len(self.reason) > _MOST_REASON:
-            raise BadRequest("invalid_body", f"the reason has more than {_MOST_REASON:,} characters")
-        try:
-            canary = None if objects is None else Canary(objects, _amount("max_failed", self.max_failed) or 0)
-        except ValueError as exc:
-            raise BadRequest("invalid_body", f"{exc}") from None
-        return ReplayRequest(
-            *(UUID(int=0), "", None, ""),
-            plan_id=plan,
-            require_code=self.requires_code,
-            pace=self.pace_of(),
-            canary=canary,
-            reason=self.reason or None,
-            key=key,
-        )
+        body: dict[str, Any] = {"plan_id": str(plan)}
+        if pace := self._pace():
+            body["pace"] = pace
+        if (objects := _number("canary", self.canary)) is not None:
+            body["canary"] = {"objects": objects, "max_failed": _number("max_failed", self.max_failed) or 0}
+        if self.reason:
+            body["reason"] = self.reason
+        return replace(_request(body), require_code=self.requires_code, key=key)
 
     def limited(self, pace: Pace | None, canary: Canary | None) -> ReplayForm:
         """Return the form with a pace and a canary."""
@@ -207,28 +191,23 @@ class ReplayForm:
 
     def pace_of(self) -> Pace | None:
         """Return the pace. Raises `BadRequest`."""
+        pace = self._pace()
+        if pace is None:
+            return None
+        try:
+            return RatePace(**pace) if "rate" in pace else DepthPace(**pace)
+        except InvalidValue as exc:
+            raise BadRequest("invalid_body", f"{exc}") from None
+
+    def _pace(self) -> dict[str, Any] | None:
         if self.pace not in PACES:
             raise BadRequest("invalid_body", f"pace is {self.pace!r}; use one of: {', '.join(PACES)}")
         if self.pace == "none":
             return None
-        if not self.pace_value:
+        number = _number("the pace", self.pace_value)
+        if number is None:
             raise BadRequest("invalid_body", "the pace needs a number")
-        if self.pace == "rate":
-            rate = _amount("the pace", self.pace_value)
-            if rate is None or not 0.01 <= rate <= 1e6:
-                raise BadRequest("invalid_body", "a rate is from 0.01 to 1,000,000 messages per second")
-            return RatePace(rate)
-        depth = _whole("the pace", self.pace_value, 1, 1_000_000)
-        assert depth is not None
-        return DepthPace(depth)
-
-    def _policies(self) -> dict[str, OnReplay]:
-        found: dict[str, OnReplay] = {}
-        for route, policy in (self.effects or {}).items():
-            if policy not in EFFECTS:
-                raise BadRequest("invalid_body", f"effects of {route} is {policy!r}; use run, skip or refuse")
-            found[route] = policy
-        return found
+        return {self.pace: number}
 
     def fixed(self, plan: Plan) -> ReplayForm:
         """Return the form with what its plan has fixed: times, the batch, and numbers."""
@@ -241,7 +220,7 @@ class ReplayForm:
     def matches(self, plan: Plan) -> bool:
         """Whether a plan has counted what this form asks for, with the values that `fixed` returns."""
         asked = plan.request
-        for name in _TEXTS:
+        for name in (*_TEXTS, "limit"):
             if str(asked.get(name) or "").removesuffix("/") != getattr(self, name).removesuffix("/"):
                 return False
         if self.config_version and self.config_version != str(plan.to_config_version):
@@ -263,8 +242,9 @@ class ReplayForm:
 _TIMES: Final = ("modified_after", "modified_before")
 _TEXTS: Final = (
     *("from_execution_id", "from_stage", "from_path", "to_route"),
-    *("only", "in_replay", "limit", *_TIMES),
+    *("only", "in_replay", *_TIMES),
 )
+_NUMBERS: Final = ("config_version", "limit")
 
 
 def _all(given: Mapping[str, Any], name: str) -> list[str]:
@@ -283,23 +263,26 @@ def _effects_of(request: Mapping[str, Any]) -> dict[str, str]:
     return {OTHER_ROUTES: effects} if isinstance(effects, str) else dict(effects)
 
 
-def _whole(name: str, text: str, least: int, most: int) -> int | None:
-    digits = text.replace(",", "").replace(" ", "")
-    if not digits:
+def _number(name: str, text: str) -> int | float | None:
+    """Return the number that a field means; None for an empty one. Its limits are those of the request."""
+    typed = text.replace(",", "").replace(" ", "")
+    if not typed:
         return None
-    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19 and least <= int(digits) <= most):
-        raise BadRequest("invalid_body", f"{name} is {text!r}; use a whole number from {least} to {most:,}")
-    return int(digits)
-
-
-def _amount(name: str, text: str) -> float | None:
     try:
-        value = float(text.replace(",", "")) if text else None
-    except ValueError:
-        value = math.nan
-    if value is not None and not math.isfinite(value):
+        number = int(typed) if typed.isdecimal() else float(typed)
+        is_number = math.isfinite(number)
+    except (ValueError, OverflowError):
+        is_number = False
+    if not is_number:
         raise BadRequest("invalid_body", f"{name} is {text!r}; use a number")
-    return value
+    return number
+
+
+def _request(body: Mapping[str, Any]) -> ReplayRequest:
+    try:
+        return ReplayRequest.of_body(body)
+    except ValueError as exc:
+        raise BadRequest("invalid_body", f"{exc}") from None
 
 
 def command_of(plan: Plan, form: ReplayForm) -> str:
@@ -320,30 +303,14 @@ def command_of(plan: Plan, form: ReplayForm) -> str:
 def body_of(plan: Plan, form: ReplayForm) -> Mapping[str, Any]:
     """Return the body of the request of the API that replays a plan as the form says."""
     try:
-        request = form.to_replay(plan.plan_id, "")
+        return form.to_replay(plan.plan_id, "").body()
     except BadRequest:
         return {"plan_id": str(plan.plan_id)}
-    body: dict[str, Any] = {"plan_id": str(plan.plan_id)}
-    if isinstance(request.pace, RatePace):
-        body["pace"] = {"rate": request.pace.rate}
-    elif request.pace:
-        body["pace"] = {"queue_depth": request.pace.queue_depth}
-    if request.canary:
-        body["canary"] = {"objects": request.canary.objects, "max_failed": request.canary.max_failed}
-    if request.reason:
-        body["reason"] = request.reason
-    return body
 
 
 def plan_body(form: ReplayForm) -> Mapping[str, Any]:
     """Return the body of the request of the API for the plan of a form."""
-    body: dict[str, Any] = {
-        name: value
-        for name, value in form.pairs()
-        if name in ("from_execution_id", "from_stage", "from_path", "to_route", *_TIMES, "only", "in_replay")
-    }
-    body |= {name: lines for name in _LISTS if (lines := _lines(getattr(form, name)))}
-    body |= {
-        name: int(text) for name in ("limit", "config_version") if (text := getattr(form, name)).isdecimal()
-    }
-    return body | ({"effects": dict(form.effects)} if form.effects else {})
+    try:
+        return form.body()
+    except BadRequest:
+        return {name: text for name in _TEXTS if (text := getattr(form, name))}
