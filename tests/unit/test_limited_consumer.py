@@ -149,6 +149,7 @@ class Rejecting(Limited):
 
     def step(self, item: Item) -> str:
         self.paths.append(item.path)
+        self.go_on.wait(30)
         if self.paths.count(item.path) <= self.rejections:
             raise RateLimited("too many", after=self.after)
         return item.text
@@ -217,6 +218,20 @@ async def test_a_consumer_that_stops_returns_messages_that_wait_for_their_turn()
     rows = [await world.lab.row(identity) for identity in run.ids]
     assert sorted(row.attempts for row in rows) == [0] * 9 + [1]
     assert await world.broker.depth("docs.convert") == (9, 0)
+
+
+async def test_a_consumer_that_stops_returns_a_message_whose_call_is_rejected_meanwhile():
+    world = Rejecting(1, after=0.05, hold=True)
+    (identity,) = (await world.started("a.md")).ids
+    world.running = world.consumer()
+    await until(lambda: world.paths)
+    world.running.stop(departing=True)
+    await asyncio.sleep(0.05)
+    world.go_on.set()
+    await ended(world.running)
+
+    assert await world.lab.state(identity) == "retry"
+    assert await world.broker.depth("docs.convert") == (1, 0)
 
 
 async def test_messages_that_wait_for_long_are_returned_and_received_again():

@@ -199,7 +199,9 @@ class Consumer:
         await self._recorder.release(await self._claimed_unanswered(), delay=0)
         while self.deliveries:  # running chains finish; a hanging one ends by its time-out
             self._changed.clear()
-            await self._changed.wait()
+            await self._return(self.deliveries.unclaimed())  # held again, because their calls were rejected
+            if self.deliveries:
+                await self._changed.wait()
 
     async def _receive_next(self) -> None:
         """Do the first possible of these actions, or wait until one is possible."""
