@@ -170,7 +170,8 @@ def _check_limit(limit: Any, value: Any, at: str) -> None:
 
 def range_text(limit: Interval) -> str:
     """Return what an interval accepts, in words."""
-    return f"a number from {limit.ge:,} to {limit.le:,}"
+    least, most = (f"{end:,}".removesuffix(".0") for end in (limit.ge, limit.le))
+    return f"a number from {least} to {most}"
 
 
 def _check_length(limit: Len, value: Any, at: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from uuid import UUID
@@ -21,7 +22,7 @@ from playhead.cli import (
     workers,
 )
 from playhead.cli.command import NAMES, RequireCode, Version, command
-from playhead.cli.session import Session, Usage
+from playhead.cli.session import Session, Usage, limits_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from playhead.model import Canary, ReplayRequest
     from playhead.ports.catalog.jobs import Opened
 
-MOST_IN_REASON: Final = 1000
 CONTRACT: Final = (
     *("execution_id", "from_execution_id", "from_stage", "from_path", "to_route", "to_queue"),
     *("objects_found", "objects_published", "objects_failed", "status", "replay_batch_id", "errors"),
@@ -169,17 +169,14 @@ async def replay(
         raise Usage("--timeout limits how long --wait waits; add --wait")
     if detach and wait:
         raise Usage("--detach cannot be combined with --wait")
-    if reason is not None and not (len(reason) <= MOST_IN_REASON and "\0" not in reason):
-        raise Usage(f"--reason has at most {MOST_IN_REASON:,} characters, and no NUL")
     pace = replays.pace_of(rate, queue_depth)
     first = _canary_of(canary, max_failed)
     selection = selecting.selection(**chosen)
-    async with s.open("plan" if dry_run else None if detach else "replay") as rt:
-        source = await rt.services.resolve.execution(execution) if execution else UUID(int=0)
+    with limits_of():
         request = ReplayRequest(
-            *(source, stage or "", path, route or "", require_code, allow_old_code),
+            *(UUID(int=0), stage or "", path, route or "", require_code, allow_old_code),
             plan_id=plan_id,
-            selection=await selecting.within(rt, selection, chosen["in_replay"]),
+            selection=selection,
             config_version=version,
             effects=policy,
             pace=pace,
@@ -190,6 +187,11 @@ async def replay(
             # Always a key: a request whose answer is lost can then be repeated.
             key=str(uuid7()) if key is None else key,
         )
+    async with s.open("plan" if dry_run else None if detach else "replay") as rt:
+        if execution:
+            source = await rt.services.resolve.execution(execution)
+            selection = await selecting.within(rt, selection, chosen["in_replay"])
+            request = replace(request, from_execution_id=source, selection=selection)
         if dry_run:
             await plan.make(s, rt, request)
             return exits.OK
@@ -205,10 +207,8 @@ def _canary_of(objects: int | None, max_failed: float | None) -> Canary | None:
         if max_failed is not None:
             raise Usage("--max-failed is about the objects of a canary; add --canary")
         return None
-    try:
+    with limits_of(objects="--canary"):
         return Canary(objects, max_failed or 0)
-    except ValueError as exc:
-        raise Usage(f"{exc}") from None
 
 
 async def _detach(s: Session, rt: Deployment, request: ReplayRequest) -> int:

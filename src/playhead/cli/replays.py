@@ -11,7 +11,7 @@ from playhead import wording
 from playhead.cli import complete, executions, exits, output, progress, workers
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, Limit, command
 from playhead.cli.output import when
-from playhead.cli.session import Session, Usage
+from playhead.cli.session import Session, Usage, limits_of
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import Deployment
@@ -28,15 +28,13 @@ BatchRef = Annotated[
 ]
 Rate = Annotated[
     float | None,
-    typer.Option("--rate", metavar="R", min=0.01, max=1e6, help="Publish at most R messages per second."),
+    typer.Option("--rate", metavar="R", help="Publish at most R messages per second."),
 ]
 QueueDepth = Annotated[
     int | None,
     typer.Option(
         "--queue-depth",
         metavar="N",
-        min=1,
-        max=1_000_000,
         help="Publish only while fewer than N messages wait in the target queue.",
     ),
 ]
@@ -188,10 +186,9 @@ async def pace(
     """Change the pace of a replay, also while it runs."""
     if (rate is not None) + (queue_depth is not None) + none != 1:
         raise Usage("a pace is one of --rate R, --queue-depth N or --none")
+    wanted = pace_of(rate, queue_depth)
     async with s.open() as rt:
-        found = await rt.services.control.set_pace(
-            await rt.services.resolve.replay(batch), pace_of(rate, queue_depth)
-        )
+        found = await rt.services.control.set_pace(await rt.services.resolve.replay(batch), wanted)
     _tell(s, found)
 
 
@@ -201,9 +198,10 @@ def pace_of(rate: float | None, queue_depth: int | None) -> Pace | None:
 
     if rate is not None and queue_depth is not None:
         raise Usage("--rate and --queue-depth cannot be combined")
-    if rate is not None:
-        return RatePace(rate)
-    return None if queue_depth is None else DepthPace(queue_depth)
+    with limits_of():
+        if rate is not None:
+            return RatePace(rate)
+        return None if queue_depth is None else DepthPace(queue_depth)
 
 
 def exit_code(replay: Replay, made: Execution) -> int:

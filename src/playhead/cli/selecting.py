@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from playhead.cli.session import Usage
+from playhead.cli.session import Usage, limits_of
 from playhead.model import Only
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ InReplay = Annotated[
         help="With --only: what failed or is unfinished in this replay of EXECUTION.",
     ),
 ]
-First = Annotated[
-    int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N objects, by key.")
-]
+First = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N objects, by key.")]
 
 OPTIONS: Final = {
     "include": Include,
@@ -110,8 +108,6 @@ OPTIONS: Final = {
 }
 """The options that `selection` receives."""
 _OPTIONS: Final = {
-    "include": "--include",
-    "exclude": "--exclude",
     "modified_after": "--after",
     "modified_before": "--before",
     "content_type": "--type",
@@ -136,12 +132,11 @@ def selection(
 
     Raises `Usage`.
     """
-    from playhead.limits import InvalidValue
     from playhead.model import Selection
 
     if in_replay is not None and only is None:
         raise Usage("--in-replay needs --only: what happened to the objects in that replay")
-    try:
+    with limits_of(**_OPTIONS):
         found = Selection(
             include=list(include) if include else None,
             exclude=list(exclude) if exclude else None,
@@ -153,8 +148,6 @@ def selection(
             limit=limit,
             paths=_paths_of(paths_from) if paths_from is not None else None,
         )
-    except InvalidValue as exc:
-        raise Usage(f"{_OPTIONS.get(exc.field, f'--{exc.field}')}: {exc.why}") from None
     return None if found == Selection() else found
 
 

@@ -7,8 +7,8 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +41,22 @@ class Usage(BadRequest):
 
     def __init__(self, detail: str) -> None:
         super().__init__("usage", detail)
+
+
+@contextmanager
+def limits_of(**options: str) -> Iterator[None]:
+    """Name the option in the error of a value that breaks a limit of the request.
+
+    Args:
+        options: the option of a field, if it has another name.
+    """
+    from playhead.limits import InvalidValue
+
+    try:
+        yield
+    except InvalidValue as exc:
+        option = options.get(exc.field, f"--{exc.field.replace('_', '-')}")
+        raise Usage(f"{option}: {exc.why}") from None
 
 
 @dataclass
