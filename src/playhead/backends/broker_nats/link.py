@@ -120,7 +120,7 @@ class Link:
     @property
     def is_clustered(self) -> bool:
         """Whether the server is part of a cluster."""
-        return bool(self._client._server_info.get("cluster"))
+        return bool(self._client.discovered_servers)
 
     @property
     def most_bytes(self) -> int:
