@@ -105,12 +105,13 @@ async def test_replay_starts_a_replay_and_shows_its_progress(site: Site):
     source = await site.run(TWO)
     path = await counted(site, source)
 
-    answer = await press(site, path, reason="new split", pace="rate", pace_value="1000")
+    answer = await press(site, path, reason="new split", pace="rate", pace_value="1000", priority="bulk")
 
     assert answer.status_code == 303, answer.text
     [batch] = await site.items("replays")
     assert answer.headers["location"] == f"/replays/{batch['replay_batch_id']}"
     assert (batch["objects_found"], batch["reason"], batch["pace"]) == (2, "new split", {"rate": 1000.0})
+    assert batch["priority"] == "bulk"
 
 
 async def test_a_second_press_starts_no_second_replay(site: Site):

@@ -54,6 +54,7 @@ class ReplayForm:
         pace_value: messages per second, or in the queue.
         canary: number of first objects.
         max_failed: how many of them may fail.
+        priority: `normal` or `bulk`.
         reason: why it is replayed.
         require_code: `1`: refuse to send work to workers with outdated or different code. `0`: send it.
             Empty: refuse if the plan names such workers.
@@ -77,6 +78,7 @@ class ReplayForm:
     pace_value: str = ""
     canary: str = ""
     max_failed: str = ""
+    priority: str = ""
     reason: str = ""
     require_code: str = ""
 
@@ -174,8 +176,7 @@ class ReplayForm:
             body["pace"] = pace
         if (objects := _number("canary", self.canary)) is not None:
             body["canary"] = {"objects": objects, "max_failed": _number("max_failed", self.max_failed) or 0}
-        if self.reason:
-            body["reason"] = self.reason
+        body |= {name: text for name in ("priority", "reason") if (text := getattr(self, name))}
         return replace(_request(body), require_code=self.requires_code, key=key)
 
     def limited(self, pace: Pace | None, canary: Canary | None) -> ReplayForm:
@@ -295,8 +296,8 @@ def command_of(plan: Plan, form: ReplayForm) -> str:
         words += ["--max-failed", form.max_failed] if form.max_failed else []
     if form.requires_code:
         words.append("--require-code")
-    if form.reason:
-        words += ["--reason", form.reason]
+    for name in ("priority", "reason"):
+        words += [f"--{name}", text] if (text := getattr(form, name)) else []
     return shlex.join(words)
 
 
