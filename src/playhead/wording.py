@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from shlex import join
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _MOST_NAMED: Final = 5
 _FINGERPRINT: Final = 19
 """Characters of a fingerprint that are shown: `sha256:` and 12 digits."""
+_ALL_SENT: Final = "cancelled after all of its objects were sent"
 
 
 def state_of(replay: Replay) -> str:
@@ -103,13 +105,27 @@ def stopped_text(replay: Replay) -> str:
         resume = f"POST /api/v1/replays/{replay.replay_batch_id}/resume"
         return f"{replay.state}: {reason}; {resume} continues with the rest"
     if replay.state == "cancelled":
-        uncertain = replay.objects_uncertain
+        uncertain, limit = replay.objects_uncertain, rest_limit(replay)
+        if limit == 0:
+            return _ALL_SENT
         rest = f"; it leaves out the {uncertain:,} uncertain objects" if uncertain else ""
+        most = "" if limit is None else f" (`limit`: {limit})"
         return (
             "cancelled: a new replay with `only: unfinished`, this batch as `in_replay` and the same "
-            f"conditions continues{rest}"
+            f"conditions{most} continues{rest}"
         )
     return ""
+
+
+def rest_limit(replay: Replay) -> int | None:
+    """Return the limit of a replay of the objects that a cancelled replay has left; None without a limit.
+
+    The same limit would also select objects that the cancelled replay did not, because it counts again.
+    """
+    if replay.selection is None or replay.selection.limit is None:
+        return None
+    finished = replay.objects_published - replay.withdrawn + replay.objects_uncertain
+    return max(replay.selection.limit - finished, 0)
 
 
 def ended_text(replay: Replay, status: str) -> str:
@@ -123,12 +139,19 @@ def ended_text(replay: Replay, status: str) -> str:
     if replay.state == "refused":
         return f"replay {batch} was refused: its plan no longer matched the store. Make a new plan"
     if "cancelled" in (replay.state, status):
-        is_whole = replay.selection is None and replay.selected_paths is None
-        same = "" if is_whole else " with the same conditions"
+        words = ["playhead", "replay", str(replay.from_execution_id), replay.from_stage, replay.to_route]
+        words += ["--path", replay.from_path] if replay.from_path else []
+        words += ["--only", "unfinished", "--in-replay", str(batch)]
+        limit = rest_limit(replay)
+        if limit == 0:
+            return f"replay {batch} was {_ALL_SENT}"
+        words += ["--limit", str(limit)] if limit is not None else []
+        chosen = replay.selection and replace(replay.selection, limit=None)
+        has_others = replay.selected_paths or (chosen and chosen != type(chosen)())
         return (
-            f"replay {batch} was cancelled. To replay the objects that are left, run `playhead replay "
-            f"{replay.from_execution_id} {replay.from_stage} {replay.to_route} --only unfinished --in-replay "
-            f"{batch}`{same}; in the API, send `only: unfinished` and `in_replay`"
+            f"replay {batch} was cancelled. To replay the objects that are left, run `{join(words)}`"
+            f"{' with the same conditions' if has_others else ''}; in the API, send `only: unfinished` and "
+            "`in_replay`"
         )
     if status != "running":
         return f"replay {batch} has ended. {again}"

@@ -247,14 +247,20 @@ async def test_lists_show_the_dead_letters_of_a_replay(site: Site):
     assert "publishing complete" not in await site.page("/replays")
 
 
-async def test_objects_that_a_cancelled_replay_left_are_not_failures(site: Site, source: str):
-    batch = (await replayed(site, source, **SLOW))["replay_batch_id"]
+async def cancelled(site: Site, source: str, found: int, published: int = 0, **more: Any) -> tuple[str, int]:
+    """Cancel a replay when it has found and published some objects. Return its batch, and what is left."""
+    batch = (await replayed(site, source, **{**SLOW, **more}))["replay_batch_id"]
     for _ in range(200):
-        if (await site.get(f"replays/{batch}"))["objects_found"] == 6:
+        now = await site.get(f"replays/{batch}")
+        if (now["objects_found"], now["objects_published"]) == (found, published):
             break
         await asyncio.sleep(0.02)
     await site.send(f"/replays/{batch}/cancel")
-    left = (await site.get(f"replays/{batch}"))["objects_failed"]
+    return batch, (await site.get(f"replays/{batch}"))["objects_failed"]
+
+
+async def test_objects_that_a_cancelled_replay_left_are_not_failures(site: Site, source: str):
+    batch, left = await cancelled(site, source, 6)
 
     assert (await site.cells("/replays"))[f"{batch}.failed"] == f"{left} not published"
     assert '"n bad"' not in await site.page("/replays")
@@ -265,3 +271,29 @@ async def test_objects_that_a_cancelled_replay_left_are_not_failures(site: Site,
     assert f"only=unfinished&in_replay={batch}" in html.unescape(rest)
     form = await site.http.get(f"{html.unescape(rest)}&count=1", follow_redirects=True)
     assert f"Replay {left} objects<" in form.text
+
+
+async def test_the_rest_of_a_cancelled_replay_has_no_other_objects(site: Site, source: str):
+    batch, left = await cancelled(site, source, 4, 1, limit=4, pace={"rate": 1})
+    await site.work()
+
+    page = await site.page(f"/replays/{batch}")
+    [rest] = re.findall(r'href="([^"]+)">Replay the remaining', page)
+    form = await site.http.get(f"{html.unescape(rest)}&count=1", follow_redirects=True)
+    assert f"Replay {left} objects<" in form.text
+    refused = await site.http.post(f"/api/v1/replays/{batch}/resume")
+    assert f"--in-replay {batch} --limit {left}`;" in refused.json()["detail"]
+    assert f"(`limit`: {left})" in (await site.get(f"replays/{batch}"))["errors"][0]
+
+    batch, _ = await cancelled(site, source, 1, from_path="b.md")
+    refused = await site.http.post(f"/api/v1/replays/{batch}/resume")
+    assert " shouted split --path b.md --only unfinished" in refused.json()["detail"]
+
+
+async def test_a_replay_that_the_form_cannot_show_is_not_repeated_with_more_objects(site: Site, source: str):
+    batch, left = await cancelled(site, source, 3, paths=["a.md", "b.md", "c.md"])
+
+    page = await site.page(f"/replays/{batch}")
+    assert f"{left} objects were not published." in page
+    assert f"--only unfinished --in-replay {batch}" in page
+    assert 'href="/replay?' not in page

@@ -41,7 +41,7 @@ from playhead.web.page import (
 from playhead.web.pipelines import Known
 from playhead.web.render import counted, duration
 from playhead.web.replayform import ReplayForm
-from playhead.wording import pace_text, stop_reason, stopped_text
+from playhead.wording import pace_text, rest_limit, stop_reason, stopped_text
 
 _MOST_DELIVERIES: Final = 20
 
@@ -65,9 +65,10 @@ class BatchView:
         report: its completion report; None if it has none.
         deliveries: events for its webhook, newest first.
         drawing: the pipeline with the messages of the replay; None if it cannot be read.
-        again: form of the same replay.
+        again: form of the same replay; of a wider one unless `fits_form`.
         failed_again: form of a replay of what has failed in this one.
-        rest: form of a replay of what a cancelled replay has not published.
+        rest: form of a replay of what a cancelled replay has not published; of more unless `fits_form`.
+        fits_form: the form has fields for all that the replay was asked for.
         errors: why objects failed, and why publishing ended early, except by a cancellation.
         notice: why a control was not followed.
     """
@@ -89,6 +90,7 @@ class BatchView:
     again: str
     failed_again: str
     rest: str
+    fits_form: bool
     errors: Sequence[str]
     notice: str | None = None
 
@@ -135,7 +137,8 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         else None,
         again=_again(replay).href(),
         failed_again=_failed(replay).href(),
-        rest=replace(_again(replay), only="unfinished", in_replay=str(batch), reason="").href(),
+        rest=_rest(replay).href(),
+        fits_form=_fits_form(replay),
         errors=_errors(replay),
         notice=error.detail if error else None,
     )
@@ -241,6 +244,17 @@ def _again(replay: Replay) -> ReplayForm:
         if route != OTHER_ROUTES and not is_carried(route)
     }
     return ReplayForm.of_request(asked | {"effects": effects}).limited(replay.pace, replay.canary)
+
+
+def _fits_form(replay: Replay) -> bool:
+    """Whether `_again` selects the same objects: the form has no paths and no attributes."""
+    return replay.selected_paths is None and not (replay.selection and replay.selection.attributes)
+
+
+def _rest(replay: Replay) -> ReplayForm:
+    form = replace(_again(replay), only="unfinished", in_replay=str(replay.replay_batch_id), reason="")
+    limit = rest_limit(replay)
+    return form if limit is None else replace(form, limit=str(limit))
 
 
 def _failed(replay: Replay) -> ReplayForm:
