@@ -353,12 +353,11 @@ def test_a_step_with_changed_code_waits_for_a_new_worker_and_says_why(tmp_path: 
     assert ph.json("show", "latest")["counts"]["completed"] == 20
 
 
-@pytest.mark.parametrize("most", [1, 2])
-def test_a_step_that_ends_its_worker_harms_no_other_message(tmp_path: Path, most: int):
+def test_a_step_that_ends_its_worker_harms_no_other_message(tmp_path: Path):
     ph = shell(tmp_path, *(f"n{n:02}" for n in range(30)), "exit")
     config = tmp_path / "iso.yaml"
     text = config.read_text().replace("isolation: process", "").replace("concurrency: 2", "concurrency: 8")
-    config.write_text(text.replace("max_attempts: 1", f"max_attempts: {most}"))
+    config.write_text(text)
     for name, seconds in (("HEARTBEAT", 1), ("LEASE", 3), ("VISIBILITY", 5)):  # time until the dead are found
         ph.env[f"PLAYHEAD_{name}_SECONDS"] = str(seconds)
     ph("run", "iso.yaml", "in", "--detach")

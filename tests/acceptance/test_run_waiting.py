@@ -77,8 +77,9 @@ def ask(item: Item) -> str:
 """
 
 
-@pytest.mark.parametrize("more", [(), ("--processes", "2")])
-@pytest.mark.parametrize("isolation", ["", ", isolation: process"])
+@pytest.mark.parametrize(
+    ("more", "isolation"), [((), ""), ((), ", isolation: process"), (("--processes", "2"), "")]
+)
 def test_what_steps_print_goes_to_stderr(shell: Shell, more: tuple[str, ...], isolation: str):
     (shell.folder / "steps.py").write_text(PRINTING)
     step = f"type: ask{isolation}"
