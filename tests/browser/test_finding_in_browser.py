@@ -1,4 +1,7 @@
-"""Finding pages, and finding out. The numbers in the names are those of the acceptance list."""
+"""Finding pages, and finding out. The numbers in the names are those of the acceptance list.
+
+What no browser is needed for is tested in `tests/ui`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.processes import open_deployment
 from tests.browser.chromium import PHONE, Visitor, expect, wait_until
 from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
@@ -191,74 +193,14 @@ def test_05_back_restores_the_scroll_position(visitor: Visitor):
     assert abs(page.evaluate("scrollY") - before) < 100
 
 
-def test_06_an_empty_first_page_names_the_next_command(visit: Visit):
-    with open_deployment() as deployment:
-        deployment.serve()
-
-        page = visit(deployment.url).open("/")
-
-        expect(page.locator("main")).to_contain_text("Nothing has run yet.")
-        expect(page.locator("main")).to_contain_text("playhead init")
-
-
-@pytest.mark.parametrize(
-    ("path", "name"), [("latest:handbook", "run"), ("tag:all-kinds", "library"), ("latest:replay", "")]
-)
-def test_07_names_of_executions_redirect(demo: Demo, visitor: Visitor, path: str, name: str):
-    page = visitor.open(f"/executions/{path}")
-
-    assert re.search(r"/executions/[0-9a-f-]{36}$", page.url)
-    if name:
-        assert page.url.endswith(demo.ids[name])
-
-
-@pytest.mark.parametrize(
-    ("text", "path"),
-    [
-        ("{run}", "/executions/{run}"),
-        ("{replay_batch}", "/replays/{replay_batch}"),
-        ("{message}", "/lineage/{message}"),
-        ("{dead}", "/dead-letters/{dead}"),
-        ("tag:all-kinds", "/executions/{library}"),
-        ("all-kinds", "/executions/{library}"),
-        ("{library}/kept/notes.md", "/objects?key={library}%2Fkept%2Fnotes.md"),
-        ("handbook.segment", "/queues/handbook.segment"),
-        ("warehouse", "/configs/warehouse"),
-    ],
-)
-def test_08_find_leads_to_the_page_of_a_name(demo: Demo, visitor: Visitor, text: str, path: str):
+def test_08_the_slash_key_finds_the_page_of_a_name(demo: Demo, visitor: Visitor):
     page = visitor.open("/help")
     page.keyboard.press("/")
     expect(page.locator("#q")).to_be_focused()
-    page.keyboard.type(demo.url(text))
+    page.keyboard.type("warehouse")
     page.keyboard.press("Enter")
 
-    page.wait_for_url(lambda url: "/find" not in url and "/help" not in url)
-    assert page.url.removeprefix(visitor.origin).startswith(demo.url(path))
-
-
-@pytest.mark.parametrize(
-    ("path", "change"),
-    [
-        ("/executions/{run}", lambda url: url[:-1] + ("0" if url[-1] != "0" else "1")),
-        ("/replays/{replay_batch}", lambda url: url[:-1] + ("0" if url[-1] != "0" else "1")),
-        ("/configs/handbook", lambda url: url[:-2]),
-        ("/queues/handbook.segment", lambda url: url[:-2]),
-    ],
-    ids=["execution", "replay", "config", "queue"],
-)
-def test_09_an_unknown_name_is_a_page_with_similar_names(
-    demo: Demo, visitor: Visitor, path: str, change: Callable[[str], str]
-):
-    known = demo.url(path)
-    unknown = change(known)
-    page = visitor.context.new_page()
-
-    answer = page.goto(unknown)
-
-    assert answer is not None
-    assert answer.status == 404
-    assert page.locator(f"main a[href='{known}']").count() >= 1
+    page.wait_for_url("**/configs/warehouse")
 
 
 @pytest.mark.parametrize("page_of", ["/executions", "/dead-letters"])

@@ -1,4 +1,7 @@
-"""Pages while their numbers change. The numbers in the names are those of the acceptance list."""
+"""Pages while their numbers change. The numbers in the names are those of the acceptance list.
+
+What no browser is needed for is tested in `tests/ui`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.processes import client
 from tests.browser.chromium import PHONE, WIDE, Streams, Visitor, expect, hide, wait_until
 from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
@@ -117,18 +119,6 @@ def test_39_the_switch_changes_every_time_on_the_page_and_also_new_ones(visitor:
     # The choice is kept, and applies to the next page.
     page.goto("/system")
     expect(page.get_by_role("button", name="Local")).to_have_attribute("aria-pressed", "true")
-
-
-def test_36_a_post_of_another_site_is_refused_and_an_own_form_is_not(demo: Demo):
-    site = demo.deployment.url
-    with client(site) as http:
-        foreign = http.post("/dead-letters/resend", data={}, headers={"Origin": "https://evil.example"})
-        null = http.post("/dead-letters/resend", data={}, headers={"Origin": "null"})
-        assert (foreign.status_code, null.status_code) == (403, 403)
-        fields = {"group": "0" * 16, "failed_before": "2026-01-31T18:00:00Z"}
-        own = http.post("/dead-letters/resend", data=fields, headers={"Origin": site})
-        assert own.status_code == 303
-        assert http.get("/").headers["referrer-policy"] == "same-origin"
 
 
 def test_35_live_numbers_move_nothing_and_reset_nothing(demo: Demo, visitor: Visitor):

@@ -1,0 +1,248 @@
+"""Replays, drawings and objects. The numbers in the names are those of the acceptance list.
+
+What no browser is needed for is tested in `tests/ui`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.browser.chromium import NARROW, PHONE, Trap, Visitor, expect
+from tests.browser.conftest import Visit
+from tests.browser.demo import Demo
+from tests.browser.examples import URLS
+from tests.ui.hostile import OBJECTS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+MOST_BOXES = 40
+TABS = 10
+WATCH_BUTTON = """() => {
+  window.seen = [];
+  const look = () => seen.push(document.querySelector("#replay-button").disabled);
+  new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributes: true });
+}"""
+FORM = "/replay?from_execution_id={run}&from_stage=markdown_converted&to_route=handbook/segment"
+
+
+def button(page: Page) -> Any:
+    return page.locator("#replay-button")
+
+
+def counted(visitor: Visitor, path: str) -> Page:
+    """Open the form with its plan."""
+    page = visitor.open(f"{path}&count=1")
+    expect(button(page)).to_be_enabled()
+    return page
+
+
+def batch_of(page: Page) -> str:
+    return page.url.rpartition("/replays/")[2].partition("?")[0]
+
+
+def own(demo: Demo, name: str, objects: int) -> str:
+    """Store objects, and return the form that replays them into the route of a library."""
+    demo.ids[name] = demo.store({f"pages/{number:02}.txt": b"text" for number in range(objects)})
+    return demo.url(f"/replay?from_execution_id={{{name}}}&from_stage=pages&to_route=library/keep")
+
+
+def test_12_a_change_of_the_form_disables_the_button_until_it_is_counted_again(demo: Demo, visitor: Visitor):
+    page = counted(visitor, demo.url(FORM))
+    before = button(page).inner_text()
+
+    page.evaluate(WATCH_BUTTON)
+    page.locator("#f-from_path").fill("guide")
+    expect(button(page)).to_be_disabled()
+    page.locator("#f-from_path").blur()
+
+    expect(button(page)).to_be_enabled()
+    assert button(page).inner_text() != before
+    assert "from_path=guide" in page.url
+    assert page.evaluate("seen.includes(true)")
+    expect(page.locator("#f-from_path")).to_have_value("guide")
+
+
+def test_13_a_double_click_starts_one_replay(demo: Demo, visitor: Visitor):
+    page = counted(visitor, own(demo, "double", 3))
+
+    button(page).dblclick()
+
+    page.wait_for_url("**/replays/*")
+    assert len(list(demo.deployment.items("/replays", from_execution_id=demo.ids["double"]))) == 1
+
+
+def ended(demo: Demo, batch: str) -> Any:
+    """Wait until all messages of a replay have ended, and return the replay."""
+    replay = demo.deployment.get(f"/replays/{batch}")
+    demo.deployment.ended(replay["execution_id"])
+    return demo.deployment.get(f"/replays/{batch}")
+
+
+def test_20_a_replay_works_without_javascript(demo: Demo, visit: Visit):
+    form = own(demo, "scriptless", 5)
+    page = visit(demo.deployment.url, java_script_enabled=False).open(form)
+
+    page.get_by_role("button", name="Count").first.click()
+    expect(button(page)).to_have_text("Replay 5 objects")
+    button(page).click()
+
+    page.wait_for_url("**/replays/*")
+    assert ended(demo, batch_of(page))["objects_published"] == 5
+
+
+@pytest.mark.slow
+def test_one_menu_of_a_replay_is_open_at_a_time_and_escape_closes_it(demo: Demo, visitor: Visitor):
+    page = visitor.open(demo.url("/replays/{paused_batch}"))
+    page.locator("#pace > summary").click()
+    page.locator("#cancel > summary").click()
+    expect(page.locator("#pace .sheet")).to_be_hidden()
+    expect(page.locator("#cancel .sheet")).to_be_visible()
+
+    page.keyboard.press("Escape")
+
+    expect(page.locator("#cancel .sheet")).to_be_hidden()
+    expect(page.locator("#cancel > summary")).to_be_focused()
+
+
+def test_22_the_page_of_a_replay_survives_a_restart_of_the_server(demo: Demo, visit: Visit):
+    deployment = demo.deployment
+    server = deployment.serve()
+    port = deployment.url.rpartition(":")[2]
+    path = own(demo, "survivor", 3)
+    page = counted(visit(deployment.url), path)
+    button(page).click()
+    page.wait_for_url("**/replays/*")
+    demo.replay("survived", "survivor", "pages", "library/keep", pace={"rate": 0.2}, wait=False)
+    page.goto(demo.url("/replays/{survived_batch}"))
+    live = page.locator(".bar .live")
+    expect(live).to_have_text("Live")
+
+    server.kill()
+    expect(live).to_have_text("Reconnecting")
+    deployment.serve("--port", port)
+
+    expect(live).to_have_text("Live")
+    deployment.post(demo.url("/replays/{survived_batch}/pause"))
+    expect(page.locator("[data-live=state]")).to_have_text("Paused")
+
+
+# -- drawings ----
+
+
+def boxes(page: Page) -> list[str]:
+    """Return the ids of the boxes of a drawing. A box may have two links: its route, and its stage."""
+    found: list[str] = page.locator("[data-graph] > g > a:first-child[id]").evaluate_all(
+        "all => all.map(one => one.id)"
+    )
+    return found
+
+
+def test_25_the_failing_route_and_a_route_that_is_searched_for_are_drawn(demo: Demo, visitor: Visitor):
+    page = visitor.open(demo.url("/executions/{wide}"))
+    expect(page.locator("[data-graph]")).to_contain_text("shop_03_07")
+
+    page.get_by_label("Find a route").fill("shop_09_11")
+    page.get_by_label("Find a route").press("Enter")
+
+    expect(page.locator("[data-graph]")).to_contain_text("shop_09_11")
+    assert len(boxes(page)) <= MOST_BOXES
+    page.get_by_role("link", name="Table", exact=True).click()
+    expect(page.locator("#pipeline tbody tr")).to_have_count(200)
+
+
+def test_27_the_drawing_is_usable_by_keyboard_alone(demo: Demo, visitor: Visitor):
+    page = visitor.open(demo.url("/executions/{run}"))
+    focused = "document.activeElement.getAttribute('aria-label') ?? ''"
+
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.dataset.layer !== undefined"):
+            break
+    assert "input" in page.evaluate(focused)
+    for route in ("convert", "segment", "index"):
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate(focused).startswith(route), page.evaluate(focused)
+    page.keyboard.press("ArrowDown")
+    assert not page.evaluate(focused).startswith("index")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(focused).startswith("index")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(focused).startswith("segment")
+    # A box shows that it has the focus, and Enter opens it.
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**route=segment**")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/executions/{run}?stage=vectors",
+        "/objects?key={second}/vectors/guide/replay-000/0001.json",
+        "/executions/{run}?tab=config",
+    ],
+)
+def test_what_is_wider_than_the_window_begins_at_what_is_chosen(demo: Demo, visit: Visit, path: str):
+    page = visit(demo.deployment.url, viewport=PHONE).open(demo.url(path))
+
+    for one in page.locator(".graph [aria-current], .lin rect.here, .tabs [aria-current]").all():
+        box = one.bounding_box()
+        assert box
+        assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"]
+
+
+@pytest.mark.parametrize("viewport", [NARROW, PHONE], ids=["narrow", "phone"])
+def test_a_lineage_map_keeps_the_names_of_its_rows_beside_what_is_chosen(
+    demo: Demo, visit: Visit, viewport: dict[str, int]
+):
+    page = visit(demo.deployment.url, viewport=viewport).open(demo.url(URLS["object"]))
+
+    title, name = page.locator(".lin .l-t.here").bounding_box(), page.locator(".l-names").bounding_box()
+
+    assert title
+    assert name
+    assert page.locator(".lin").evaluate("lin => lin.scrollLeft") > 0
+    assert 0 <= name["x"] < name["x"] + name["width"] <= title["x"] < viewport["width"]
+
+
+# -- objects ----
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.full)], ids=["some", "all"])
+def test_30_no_script_of_100_hostile_objects_runs_and_no_request_leaves(
+    demo: Demo, visit: Visit, trap: Trap, step: int
+):
+    """The objects try to contact a host, to open a dialog, to leave the page, and to set `owned` in it."""
+    assert len(OBJECTS) >= 100
+    objects = OBJECTS[::step]
+    execution = demo.store(
+        {f"hostile/{one.path}": one.data for one in objects},
+        {f"hostile/{one.path}": json.dumps({"content_type": one.content_type}).encode() for one in objects},
+    )
+    visitor = visit(demo.deployment.url, is_hostile=True)
+    dialogs: list[str] = []
+
+    def on_dialog(dialog: Any) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    visitor.context.on("dialog", on_dialog)
+    tabs = [visitor.context.new_page() for _ in range(TABS)]
+    for at in range(0, len(objects), TABS):
+        shown = list(zip(tabs, objects[at : at + TABS], strict=False))
+        for tab, one in shown:
+            query = {"key": f"{execution}/hostile/{one.path}", "view": "rendered"}
+            tab.goto(f"/objects?{urlencode(query)}", wait_until="commit")
+        for tab, one in shown:
+            tab.wait_for_load_state("load")
+            assert tab.url.startswith(f"{visitor.origin}/objects?"), one.path
+            assert tab.locator("h1").count() == 1, one.path
+            assert not tab.evaluate("'owned' in window"), one.path
+    assert dialogs == []
+    assert trap.connections == 0
