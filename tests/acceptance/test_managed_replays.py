@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, Process, open_deployment
@@ -70,18 +69,6 @@ def started(deployment: Deployment, *options: str, **settings: str) -> Process:
 
 
 # -- clients -----------------------------------------------------------------------------------------
-
-
-def test_a_client_that_disconnects_stops_nothing(deployment: Deployment):
-    server = deployment.serve("--workers", "1")
-    source = deployment.cli("show", "latest")["execution_id"]
-    body = {"from_execution_id": source, "from_stage": "input", "to_route": "work", "pace": {"rate": 2}}
-    with httpx.Client(trust_env=False) as http, pytest.raises(httpx.ReadTimeout):
-        http.post(f"{server.url}/api/v1/replay", json=body, timeout=1)
-    [replay] = deployment.items("/replays")
-    assert replay["status"] is None
-    deployment.ended(replay["execution_id"])
-    assert deployment.get(f"/replays/{replay['replay_batch_id']}")["objects_published"] == COUNT
 
 
 def test_a_command_whose_answer_is_lost_gets_it_from_the_next_server(deployment: Deployment):

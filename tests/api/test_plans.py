@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from playhead.errors import store_unavailable
 from playhead.model import LoadedAdapter, LoadedCode
 from playhead.ports.catalog.upkeep import Process
 
@@ -273,38 +272,11 @@ async def test_a_plan_of_nothing_is_refused_as_its_replay_would_be(playhead: Pla
         assert (await send(playhead, "replay/plan", request | wrong)).status_code == 422, wrong
 
 
-async def test_a_plan_cannot_be_made_while_the_store_is_unavailable(playhead: Playhead, source: str):
-    playhead.store_outage.error = store_unavailable("no store")
-    answer = await send(
-        playhead, "replay/plan", {"from_execution_id": source, "from_stage": "shouted", "to_route": "split"}
-    )
-    assert (answer.status_code, answer.json()["error_code"]) == (503, "store_unavailable")
-    playhead.store_outage.error = None
-    assert (await plan(playhead, source))["objects"] == 3
-
-
 async def test_an_unknown_plan_is_not_found(playhead: Playhead):
     for path in (f"replay/plans/{UNKNOWN}", f"replay/plans/{UNKNOWN}/objects"):
         assert (await playhead.get(path, 404))["error_code"] == "plan_not_found"
     assert (await playhead.post("replay", {"plan_id": UNKNOWN}, 404))["error_code"] == "plan_not_found"
     await playhead.get("replay/plans/nonsense", 422)
-
-
-async def test_an_expired_plan_cannot_be_used_and_is_deleted_later(playhead: Playhead, source: str):
-    found = await plan(playhead, source)
-    path = f"replay/plans/{found['plan_id']}"
-    playhead.catalog.con.execute(
-        "UPDATE plans SET created_at = created_at - 1000, expires_at = created_at - 1"
-    )
-
-    assert (await playhead.get(path))["state"] == "expired"
-    refused = await playhead.post("replay", {"plan_id": found["plan_id"]}, 409)
-    assert refused["error_code"] == "plan_expired"
-    await playhead.catalog.fail_lost_plans()
-    assert (await playhead.get(f"{path}/objects", 409))["error_code"] == "plan_expired"
-    playhead.catalog.con.execute("UPDATE plans SET created_at = 1, expires_at = 2")
-    await playhead.catalog.fail_lost_plans()
-    assert (await playhead.get(path, 404))["error_code"] == "plan_not_found"
 
 
 async def test_a_plan_shows_which_effects_are_run_skipped_or_refused(playhead: Playhead, source: str):

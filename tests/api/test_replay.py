@@ -11,7 +11,6 @@ import pytest
 
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
 from playhead.ids import uuid7
-from playhead.model import ReplayRequest
 
 if TYPE_CHECKING:
     from tests.api.server import Playhead
@@ -60,15 +59,6 @@ async def test_it_publishes_a_message_for_each_object_of_the_stage(playhead: Pla
     assert UUID(answer["execution_id"]).version == UUID(answer["replay_batch_id"]).version == 7
 
 
-async def test_messages_are_processed_under_the_new_execution(playhead: Playhead, source: str):
-    answer = await playhead.replay(source, "shouted", "split", "b")
-    await playhead.work()
-    made = await playhead.get(f"executions/{answer['execution_id']}")
-    assert (made["kind"], made["status"], made["parent_execution_id"]) == ("replay", "completed", source)
-    stored = await playhead.items("storage/objects", execution_id=answer["execution_id"])
-    assert [(o["stage"], o["path"]) for o in stored] == [("split/words", "b/c/0001.txt")]
-
-
 async def test_effects_that_the_request_skips_are_shown_with_the_reason(playhead: Playhead):
     await playhead.apply(MAILING)
     source = await playhead.run({"a.md": b"one"}, config="mailing")
@@ -89,35 +79,6 @@ async def test_effects_that_the_request_skips_are_shown_with_the_reason(playhead
     below = await playhead.items(f"lineage/{skipped}/chain", direction="down")
     assert [link["correlation_id"] for link in below] == [skipped]
     assert (await playhead.get(f"executions/{execution}"))["status"] == "completed"
-
-
-async def test_a_replay_of_a_replay_and_a_replay_by_name_follow_the_same_rules(
-    playhead: Playhead,
-):
-    await playhead.apply(MAILING)
-    source = await playhead.run({"a.md": b"one"}, config="mailing")
-    body = _body(source, from_stage="input", to_route="upper", effects={"others": "skip"})
-    first = (await _post(playhead, body)).json()
-    await playhead.work()
-
-    again = _body(first["execution_id"], to_route="others")
-    refused = await _post(playhead, again)
-    assert (refused.status_code, refused.json()["error_code"]) == (409, "effects_refused")
-    assert "others (effects: skip of the replay that it replays" in refused.json()["detail"]
-    assert (await _post(playhead, again | {"effects": "run"})).status_code == 200
-
-
-async def test_a_replay_into_an_older_version_skips_what_the_newest_version_skips(playhead: Playhead):
-    await playhead.apply(MAILING)
-    source = await playhead.run({"a.md": b"one"}, config="mailing")
-    await playhead.apply(MAILING + "    on_replay: skip\n")
-    request = ReplayRequest(UUID(source), "input", None, "upper", config_version=1)
-    first = await playhead.replays.execute(request)
-    await playhead.work()
-
-    shown = await playhead.get(f"replays/{first.replay_batch_id}")
-    assert (shown["to_config_version"], shown["effects"]) == (1, {"others": "skip"})
-    assert shown["objects_skipped"] == 1
 
 
 @pytest.mark.parametrize("spelling", ["urn:uuid:{}", "{}".upper(), "hex"])

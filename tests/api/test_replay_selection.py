@@ -8,7 +8,6 @@ from uuid import UUID
 import pytest
 
 from playhead.ids import uuid7
-from tests.api.server import WORDS
 
 if TYPE_CHECKING:
     from tests.api.server import Playhead
@@ -134,17 +133,6 @@ async def test_a_selection_without_a_match_is_refused_and_nothing_is_recorded(
     answer = await _post(playhead, source, include=["*.pdf"], from_path="none")
     assert (answer.status_code, answer.json()["error_code"]) == (404, "no_objects")
     assert await playhead.items("replays") == []
-
-
-async def test_the_version_of_the_config_is_chosen(playhead: Playhead, source: str):
-    await playhead.apply(WORDS.replace("{type: upper}", "{type: upper}, {type: split}"))
-    for version, expected in ((None, 2), (1, 1), (2, 2)):
-        answer = await _post(playhead, source, config_version=version)
-        shown = await playhead.get(f"replays/{answer.json()['replay_batch_id']}")
-        assert shown["to_config_version"] == expected
-    answer = await _post(playhead, source, config_version=9)
-    assert (answer.status_code, answer.json()["error_code"]) == (404, "config_not_found")
-    assert "has no version 9" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -136,30 +136,6 @@ async def test_an_object_is_no_stage(ph: Playhead, source: str):
     assert answer["error_code"] == "stage_not_found"
 
 
-async def test_sidecars_are_not_taken(ph: Playhead, source: str):
-    assert (ph.objects / f"{source}/shouted/a.txt.meta.json").exists()
-    assert (await ph.replay(source, "shouted", "split"))["objects_found"] == 3
-
-
-async def test_inputs_can_be_replayed(ph: Playhead, source: str):
-    answer = await ph.replay(source, "input", "shout")
-    await ph.work(answer["execution_id"])
-    assert await ph.stored(answer["execution_id"], "shouted") == {
-        f"shouted/{path}": text + "!" for path, text in FILES.items()
-    }
-
-
-async def test_more_than_a_page_is_taken_whole_and_in_order(ph: Playhead):
-    execution = uuid7()
-    for n in range(1001):
-        ph.put(execution, f"pages/{n}.txt")
-    answer = await ph.replay(str(execution), "pages", "docs/split")
-    assert (answer["objects_found"], answer["objects_published"]) == (1001, 1001)
-    waiting = [m.payload["object_key"] for m in await ph.peek("cutting", 2000)]
-    assert waiting == sorted(waiting)
-    assert len(set(waiting)) == 1001
-
-
 async def test_objects_put_into_a_known_stage_by_hand_count(ph: Playhead, source: str):
     ph.put(source, "shouted/by-hand.txt", "five six")
     answer = await ph.replay(source, "shouted", "split")

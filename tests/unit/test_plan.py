@@ -12,7 +12,6 @@ import pytest
 
 from playhead.environment import Environment
 from playhead.errors import BadRequest, Conflict, NotFound, PlanChanged, PlayheadError, Unavailable
-from playhead.ids import uuid7
 from playhead.keys import sidecar_key
 from playhead.model import (
     ChangedObject,
@@ -22,7 +21,6 @@ from playhead.model import (
     Plan,
     PlannedObject,
     PlanProblems,
-    PruneFilter,
     RatePace,
     Replay,
     ReplayRequest,
@@ -332,17 +330,6 @@ async def test_a_plan_that_is_made_in_the_background_becomes_ready(site: Site):
     assert (await site.plans.get(plan.plan_id)).state == "ready"
 
 
-async def test_an_unknown_plan_is_not_found(site: Site):
-    for call in (
-        site.plans.get(uuid7()),
-        site.plans.objects(uuid7(), None, 10),
-        site.replays.execute(ReplayRequest.of_plan(uuid7())),
-    ):
-        with pytest.raises(NotFound) as raised:
-            await call
-        assert raised.value.code == "plan_not_found"
-
-
 # -- the replay of a plan --------------------------------------------------------------------------
 
 
@@ -417,17 +404,6 @@ def indexing(lab: Lab, **index: Any) -> Config:
         lab.route("index", to=("log",), **index),
         lab.route("log"),
     )
-
-
-async def test_a_second_request_returns_the_replay_of_the_first(site: Site):
-    plan = await site.plan()
-    first = await site.replay(plan)
-    await site.delete("a.md")
-
-    second = await site.replay(plan)
-
-    assert second.replay_batch_id == first.replay_batch_id
-    assert len(await site.published()) == 3
 
 
 CHANGES = {
@@ -553,19 +529,6 @@ async def test_a_damaged_page_fails_the_listing(site: Site):
     assert "damaged" in ended.errors[0]
 
 
-async def test_a_stage_that_was_pruned_starts_no_replay(site: Site):
-    plan = await site.plan()
-    await site.deployment.catalog.cancel(site.source)
-    found, _ = await site.deployment.catalog.prune_candidates(PruneFilter(execution_ids=[site.source]))
-    await site.deployment.catalog.begin_prune(found)
-
-    with pytest.raises(Conflict) as raised:
-        await site.replay(plan)
-
-    assert raised.value.code == "stage_pruned"
-    assert (await site.plans.get(plan.plan_id)).state == "ready"
-
-
 @pytest.mark.parametrize(
     "given",
     [
@@ -632,15 +595,3 @@ async def test_the_config_of_a_planned_route_is_decided_by_the_plan():
     replay = await site.replay(plan)
 
     assert (replay.to_config, replay.to_queue) == ("other", "other.mail")
-
-
-async def test_a_key_of_a_request_for_a_used_plan_is_kept():
-    site = await Site().run({"a.md": "A"})
-    plan = await site.plan()
-    first = await site.replay(plan, key="k1")
-    assert (await site.replay(plan, key="k2")).replay_batch_id == first.replay_batch_id
-
-    with pytest.raises(Conflict) as refused:
-        await site.replays.execute(replace(site.request(), key="k2"))
-
-    assert refused.value.code == "idempotency_key_reused"

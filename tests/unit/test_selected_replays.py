@@ -79,16 +79,6 @@ def lab(replays: Replays) -> Lab:
 PATHS = ("a.md", "b.html", "c/a.md", "c/b.md", "c/d/a.md", "e.html", "f.html", "g.html", "h.md")
 
 
-async def test_a_replay_publishes_the_objects_that_its_selection_names(replays: Replays):
-    source = await replays.stage(*PATHS)
-
-    assert await replays.chosen(source, include=["*.md"]) == ["a.md", "h.md"]
-    assert await replays.chosen(source, include=["c/**"], exclude=["**/a.md"]) == ["c/b.md"]
-    assert await replays.chosen(source, content_type=["text/html"]) == ["b.html", *PATHS[5:8]]
-    assert await replays.chosen(source, exclude=["none"]) == list(PATHS)
-    assert await replays.chosen(source) == list(PATHS)
-
-
 async def test_globs_match_the_path_under_the_stage_also_with_a_folder(replays: Replays):
     source = await replays.stage(*PATHS)
 
@@ -111,18 +101,6 @@ async def test_a_limit_selects_the_first_objects_in_key_order(replays: Replays, 
     found = await replays.replay(source, include=["**/*.md"], limit=limit)
     assert await replays.paths(found) == ["a.md", "c/a.md", "c/b.md", "c/d/a.md", "h.md"][:limit]
     assert found.status == "publishing_complete"
-
-
-async def test_relative_times_are_fixed_when_the_replay_is_created(replays: Replays):
-    source = await replays.stage(*PATHS)
-
-    found = await replays.replay(source, modified_after="-1h", limit=1)
-
-    assert found.selection
-    assert found.selection.modified_after
-    assert found.selection.modified_after.endswith("Z")
-    assert found.selection.modified_after < found.created_at
-    assert "9 do not meet the conditions" in await replays.refused(source, modified_before="-1h")
 
 
 async def test_a_selection_without_a_match_creates_nothing(replays: Replays, lab: Lab):
@@ -241,13 +219,6 @@ async def test_unfinished_objects_of_a_run_are_known_when_it_has_ended(replays: 
     assert "has not ended" in await replays.refused(run.execution, *inputs, only="unfinished")
     await lab.fail(claim, delay=1.0)
     assert await replays.chosen(run.execution, *inputs, only="unfinished") == ["a.md", "b.md"]
-
-
-async def test_all_objects_of_another_program_are_unfinished_and_none_failed(replays: Replays):
-    source = await replays.stage("a.md", "b.md")
-
-    assert await replays.chosen(source, only="unfinished") == ["a.md", "b.md"]
-    assert "2 have no dead letter" in await replays.refused(source, only="failed")
 
 
 async def test_failed_outputs_of_a_replay_are_replayed(replays: Replays, lab: Lab):
