@@ -76,25 +76,6 @@ async def test_many_are_resent_by_id_execution_or_route(playhead: Playhead, exec
         assert await playhead.post("dead-letters/resend", body, 202) == {"resent": number}
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"ids": []},
-        {"correlation_ids": ["x"]},
-        {"execution_id": "newest"},
-        {"execution_id": "abc"},
-        {"route": ""},
-        {"group": "x"},
-        {"route": "upper", "failed_before": "yesterday"},
-        {"route": "upper", "priority": "high"},
-        [],
-        None,
-    ],
-)
-async def test_an_invalid_selection_is_422(playhead: Playhead, body: Any):
-    await playhead.post("dead-letters/resend", body, 422)
-
-
 @pytest.mark.parametrize("ids", [[], ["THOSE"]])
 @pytest.mark.parametrize("more", [{}, {"execution_id": "RUN"}, {"route": "upper"}])
 async def test_a_list_of_ids_resends_exactly_these_and_an_empty_list_none(

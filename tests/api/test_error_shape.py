@@ -131,22 +131,5 @@ async def test_successful_answers_have_the_id_too(playhead: Playhead):
     assert answer.headers["X-Correlation-ID"] == "x" * 128
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "allow"),
-    [
-        ("GET", "/api/v1/replay", "POST"),
-        ("DELETE", "/api/v1/configs", "GET, HEAD, POST"),
-        ("DELETE", "/api/v1/configs/words", "GET, HEAD"),
-        ("DELETE", "/api/v1/configs/validate", "POST"),
-        ("GET", "/api/v1/dead-letters/resend", "POST"),
-        ("POST", "/docs", "GET, HEAD"),
-        ("POST", "/api/v1/executions", "GET, HEAD"),
-    ],
-)
-async def test_405_lists_all_methods_of_the_path(playhead: Playhead, method: str, path: str, allow: str):
-    answer = await playhead.http.request(method, path)
-    assert (answer.status_code, answer.headers["Allow"]) == (405, allow)
-
-
 def test_each_code_is_in_the_table_once():
     assert len({error.code for error in ERRORS}) == len(ERRORS)

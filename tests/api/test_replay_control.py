@@ -251,41 +251,12 @@ async def test_withdraw_cancels_published_messages_that_no_worker_has_started(
     assert execution["status"] == "cancelled"
 
 
-async def test_a_replay_that_has_ended_cannot_be_controlled_and_the_error_has_the_next_step(
-    playhead: Playhead, source: str
-):
-    answer = await _post(playhead, _body(source))
-    path = f"replays/{answer.json()['replay_batch_id']}"
-    for request in ("pause", "resume", "cancel"):
-        refused = await playhead.post(f"{path}/{request}", status=409)
-        assert refused["error_code"] == "replay_ended"
-        assert f"playhead replays retry {answer.json()['replay_batch_id']}" in refused["detail"]
-    assert (await _put(playhead, path, SLOW)).json()["error_code"] == "replay_ended"
-    assert (await playhead.post(f"{path}/retry"))["state"] == "publishing_complete"
-
-
 async def test_the_pace_is_changed_while_the_replay_is_published(playhead: Playhead, source: str):
     path = await _slow(playhead, source)
     for pace in ({"rate": 0.5}, {"queue_depth": 1}, SLOW, None):
         answer = await _put(playhead, path, pace)
         assert (answer.status_code, answer.json()["pace"]) == (200, pace)
     assert (await _ended(playhead, path))["objects_published"] == 4
-
-
-async def test_a_missing_pace_is_not_taken_as_null(playhead: Playhead, source: str):
-    path = await _slow(playhead, source)
-    answer = await _put(playhead, path, b"")
-    assert answer.status_code == 422
-    assert (await playhead.get(path))["pace"] == SLOW
-    answer = await _put(playhead, path, {"rate": 1, "queue_depth": 1})
-    assert answer.status_code == 422
-    assert (await _put(playhead, path, None, "text/plain")).status_code == 415
-
-
-@pytest.mark.parametrize("request_", ["pause", "resume", "cancel", "retry"])
-async def test_control_of_an_unknown_replay_is_404(playhead: Playhead, request_: str):
-    answer = await playhead.post(f"replays/00000000-0000-0000-0000-000000000001/{request_}", status=404)
-    assert answer["error_code"] == "replay_not_found"
 
 
 async def test_the_end_of_an_id_is_enough(playhead: Playhead, source: str):

@@ -56,37 +56,6 @@ async def test_a_version_may_be_named(playhead: Playhead):
     await playhead.post("configs/words/run", {"payload": 1, "config_version": 3}, 404)
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        {"json": {}},
-        {"json": {"payload": 1, "paht": "x"}},
-        {"json": {"payload": 1, "config_version": 0}},
-        {"json": {"payload": 1, "config_version": 2**63}},
-        {"json": {"payload": 1, "tags": [""]}},
-        {"json": {"payload": 1, "tags": ["a\u0000"]}},
-        {"json": []},
-        {"files": [("file", ("a", b""))]},
-        {"files": [("files", ("a", b"")), ("tags", ("a", b""))]},
-        {"files": [("files", ("a", b""))], "data": {"config_version": "one"}},
-        {"files": [("files", ("a", b""))], "data": {"files": "text"}},
-    ],
-)
-async def test_an_invalid_body_is_422_and_starts_nothing(playhead: Playhead, sent: dict[str, Any]):
-    answer = await playhead.http.post(RUN, **sent)
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["detail"][0]["loc"][0] == "body"
-    assert await playhead.items("executions") == []
-
-
-async def test_a_run_without_inputs_is_refused(playhead: Playhead):
-    raw = b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nx\r\n--b--\r\n'
-    answer = await playhead.http.post(
-        RUN, content=raw, headers={"Content-Type": "multipart/form-data; boundary=b"}
-    )
-    assert (answer.status_code, answer.json()["error_code"]) == (400, "selection_empty")
-
-
 async def test_more_than_a_thousand_files_are_accepted(playhead: Playhead):
     part = '--b\r\nContent-Disposition: form-data; name="files"; filename="{}"\r\n\r\n\r\n'
     raw = "".join(part.format(n) for n in range(1200)) + "--b--\r\n"
