@@ -127,36 +127,6 @@ async def test_answers_say_when_an_object_was_pruned(ph: Playhead):
     assert [link["route"] for link in chain] == ["one", "two"]
 
 
-async def test_a_pruned_stage_leaves_the_others_replayable(ph: Playhead):
-    execution = await ph.run(FILES)
-    await pruned(ph, execution, stages=["ones"])
-    assert {key.partition("/")[0] for key in files(ph, execution)} == {"input", "twos"}
-    stages = {s["stage"]: s["objects"] for s in await ph.items(f"executions/{execution}/stages")}
-    assert stages == {"input": 2, "ones": 0, "twos": 2}
-    await ph.replay(execution, "ones", "two", status=409)
-    again = await ph.replay(execution, "input", "one")
-    await ph.work(again["execution_id"])
-    assert len(await ph.stored(again["execution_id"], "twos")) == 2
-
-
-async def test_what_runs_or_is_pinned_or_replayed_is_kept_and_named(ph: Playhead):
-    pinned, source, running = await ph.run(FILES), await ph.run(FILES), await ph.submit(FILES)
-    assert (await ph.post(f"executions/{pinned}/pin", None, 200))["pinned"] is True
-    await ph.replay(source, "ones", "two")
-    answer = await prune(ph, config="docs")
-    assert answer["executions"] == 0
-    assert {one["execution_id"]: one["reason"] for one in answer["kept"]} == {
-        pinned: "pinned",
-        source: "replayed",
-        running: "running",
-        (await ph.items("executions"))[0]["execution_id"]: "running",
-    }
-    assert answer["kept_executions"] == 4
-    assert len(files(ph, pinned)) == len(files(ph, source)) == 12
-    await ph.work(running)
-    assert (await ph.post(f"executions/{pinned}/unpin", None, 200))["pinned"] is False
-
-
 async def test_objects_of_other_programs_stay(ph: Playhead):
     execution = await ph.run(FILES)
     own = ph.put(execution, "ones/external.txt")
@@ -284,25 +254,6 @@ async def test_inputs_that_are_written_after_their_run_was_pruned_are_deleted(ph
     await until(lambda: not any(path.is_file() for path in ph.objects.rglob("*")))
 
 
-async def test_a_replay_and_a_prune_at_once_never_get_half_a_stage(ph: Playhead):
-    executions = [await ph.run(FILES) for _ in range(8)]
-    async with ph.working():
-        for execution in executions:
-            body = {"from_execution_id": execution, "from_stage": "ones", "to_route": "two"}
-            replay, answer = await asyncio.gather(
-                ph.http.post("/api/v1/replay", json=body), prune(ph, execution)
-            )
-            if replay.status_code == 200:
-                assert (replay.json()["objects_found"], answer["executions"]) == (2, 0)
-                assert answer["kept"] == [{"execution_id": execution, "reason": "replayed"}]
-                shown = await ph.ended(replay.json()["execution_id"])
-                assert (shown["counts"]["completed"], shown["counts"]["failed"]) == (2, 0)
-            else:
-                assert replay.status_code in (404, 409)
-                assert replay.json()["error_code"] in ("stage_pruned", "no_objects")
-                assert answer["executions"] == 1
-
-
 async def test_an_execution_that_is_replayed_while_a_prune_begins_is_named_as_kept(ph: Playhead):
     execution, catalog = await ph.run(FILES), ph.rt.catalog
     begin = catalog.begin_prune
@@ -336,19 +287,6 @@ async def test_retention_prunes_what_is_older_than_keep_days(ph: Playhead):
     assert (await ph.execution(old))["replayable_until"] is None
 
 
-async def test_keep_last_keeps_the_newest_runs_and_replays_longer(ph: Playhead):
-    first, second = await ph.run(FILES), await ph.run(FILES)
-    replays = []
-    for _ in range(2):
-        replays.append((await ph.replay(second, "ones", "two"))["execution_id"])
-        await ph.work(replays[-1])
-    await ph.apply(CONFIG.format(retention="retention: {keep_days: 0.00001, keep_last: 1}"))
-    await until(lambda: not (ph.objects / first).exists() and not (ph.objects / replays[0]).exists())
-    await asyncio.sleep(1)
-    assert len(files(ph, second)) == 12
-    assert len(files(ph, replays[1])) == 4
-
-
 async def test_stages_are_what_retention_deletes(ph: Playhead):
     execution = await ph.run(FILES)
     retention = "retention: {keep_days: 0.00001, stages: [ones, input]}"
@@ -357,28 +295,6 @@ async def test_stages_are_what_retention_deletes(ph: Playhead):
     await until_deleted(ph)
     assert {key.partition("/")[0] for key in files(ph, execution)} == {"twos"}
     assert {one["stage"] for one in (await ph.execution(execution))["pruned"]} == {"input", "ones"}
-
-
-async def test_retention_does_not_touch_other_configs_and_pinned_executions(ph: Playhead):
-    pinned, free = await ph.run(FILES), await ph.run(FILES)
-    await ph.post(f"executions/{pinned}/pin", None, 200)
-    await ph.apply("name: other\nentry: a\nroutes: {a: {adapters: [{type: stamp}], outbound: {stage: s}}}")
-    other = await ph.run(FILES, "other")
-    await ph.apply(CONFIG.format(retention="retention: {keep_days: 0.00001}"))
-    await until(lambda: not (ph.objects / free).exists())
-    await asyncio.sleep(1)
-    assert len(files(ph, pinned)) == 12
-    assert len(files(ph, other)) == 8
-
-
-async def test_a_prune_that_was_interrupted_is_continued_by_the_reconcilers_process(ph: Playhead):
-    execution = await ph.run(FILES)
-    candidates, _ = await ph.rt.catalog.prune_candidates(_named(execution))
-    [pruning] = await ph.rt.catalog.begin_prune(candidates)
-    page = await ph.rt.catalog.prune_page(pruning, limit=3)
-    assert page is not None
-    await until(lambda: not (ph.objects / execution).exists())
-    await until_deleted(ph)
 
 
 async def test_an_object_that_cannot_be_deleted_delays_no_other_execution(ph: Playhead):
@@ -404,9 +320,3 @@ def _protect(folder: Path) -> bool:
         folder.chmod(0o700)
         return False
     return True
-
-
-def _named(execution: str) -> Any:
-    from playhead.model import PruneFilter
-
-    return PruneFilter(execution_ids=[UUID(execution)])
