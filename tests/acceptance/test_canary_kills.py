@@ -26,9 +26,7 @@ routes:
 COUNT, CANARY, BAD = 12, 4, 2
 PAGE = b"<h1>Page</h1><p>Text.</p>"
 POINTS = (
-    "replay.recorded",
     "replay.allowed:1",
-    "replay.published:1",
     "replay.marked:1",
     "replay.decided",
     "replay.published:2",

@@ -162,18 +162,6 @@ async def test_a_running_worker_takes_up_a_new_config_within_a_second(ph: Playhe
     assert min(took) < 1.5
 
 
-async def test_two_workers_share_a_queue_and_work_each_message_once(ph: Playhead, tmp_path: Path):
-    steps = ph.steps
-    steps.doing = lambda item, ctx: steps.opened.wait() and None
-    await ph.apply(one(inbound="concurrency: 1"))
-    execution = await ph.submit({f"{n}.txt": "x" for n in range(20)})
-    async with opened(tmp_path) as other, ph.working(), other.working():
-        await until(lambda: steps.gauge.now == 2)  # one in each: neither takes more than it can work
-        steps.opened.set()
-        assert (await ph.ended(execution))["counts"]["completed"] == 20
-    assert Counter(Counter(s.path for s in steps.seen).values()) == {1: 20}
-
-
 SPECIAL = """
 from playhead import Item, adapter
 
@@ -213,19 +201,6 @@ routes: {a: {inbound: {prefetch: 8}, adapters: [{type: special}], outbound: {sta
 # -- failures --------------------------------------------------------------------------------------
 
 
-async def test_an_error_is_tried_again_and_then_dead_with_its_traceback(ph: Playhead):
-    ph.steps.doing = raising(ValueError("a curious case"))
-    await ph.apply(one(attempts=2))
-    execution = await ph.run({"x.txt": "x"})
-    assert (await ph.execution(execution))["status"] == "failed"
-    [letter] = await ph.items("dead-letters", execution_id=execution)
-    assert (letter["error_code"], letter["attempts"]) == ("adapter_error", 2)
-    assert letter["error"] == "ValueError: a curious case"
-    shown = await ph.get(f"dead-letters/{letter['correlation_id']}")
-    assert "Traceback" in shown["traceback"]
-    assert "in fail" in shown["traceback"]
-
-
 async def test_retry_says_when_to_try_again(ph: Playhead):
     """Not as the backoff says: that would be an hour."""
 
@@ -241,22 +216,6 @@ async def test_retry_says_when_to_try_again(ph: Playhead):
     starts = [s.at for s in ph.steps.seen]
     assert len(starts) == 3
     assert all(b - a >= 0.2 for a, b in pairwise(starts))
-
-
-async def test_attempts_go_on_counting_when_a_message_is_sent_again(ph: Playhead):
-    ph.steps.doing = raising(ValueError("always"))
-    await ph.apply(one(attempts=2))
-    execution = await ph.run({"x.txt": "x"})
-    await ph.post("dead-letters/resend", {"execution_id": execution}, 202)
-    await ph.work(execution)
-    assert [s.ctx.attempt for s in ph.steps.seen] == [1, 2, 3, 4]
-    [row] = await ph.messages(execution)
-    assert (row["status"], row["attempts"]) == ("dead", 4)
-    ph.steps.doing = same
-    await ph.post("dead-letters/resend", {"execution_id": execution}, 202)
-    await ph.work(execution)
-    sidecar = await ph.get("storage/objects/metadata", key=f"{execution}/done/x.txt")
-    assert (ph.steps.seen[-1].ctx.attempt, sidecar["attempt"]) == (5, 5)
 
 
 class Unreadable(Exception):
@@ -356,24 +315,3 @@ async def test_a_restored_object_can_be_sent_again(ph: Playhead):
 
 
 # -- cancelling ------------------------------------------------------------------------------------
-
-
-async def test_a_cancelled_execution_can_be_replayed_but_not_sent_again(ph: Playhead):
-    ph.steps.doing = lambda item, ctx: 1 / 0 if item.path == "bad.txt" else ph.steps.opened.wait() and b"y"
-    await ph.apply(one(attempts=1))
-    execution = await ph.submit({"bad.txt": "x", "good.txt": "x"})
-    async with ph.working():
-
-        async def one_dead() -> bool:
-            return bool(await ph.dead(execution)) and ph.steps.gauge.now == 1
-
-        await until(one_dead)
-        await ph.post(f"executions/{execution}/cancel")
-        ph.steps.opened.set()
-    answer = await ph.post("dead-letters/resend", {"execution_id": execution}, 409)
-    assert answer["error_code"] == "execution_ended"
-    ph.steps.doing = same
-    replayed = await ph.replay(execution, "input", "a")
-    assert replayed["objects_found"] == 2
-    await ph.work(replayed["execution_id"])
-    assert (await ph.execution(replayed["execution_id"]))["status"] == "completed"
