@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
+from tests import servers
 from tests.contract.backends import BROKERS, CATALOGS, Factory, existing, open_factory
 from tests.lab import Clock, Lab
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    """The streams of a cluster cost processor time also while no test uses them."""
+    yield
+    servers.close("nats-three")
 
 
 @pytest.fixture

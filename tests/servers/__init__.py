@@ -25,7 +25,18 @@ from tests.servers.process import DidNotStart, Missing, Server
 from tests.servers.rabbitmq import RabbitMq
 from tests.servers.s3 import Moto, Rclone
 
-__all__ = ["SERVERS", "DidNotStart", "Missing", "Server", "absent", "fresh", "need", "need_fresh", "server"]
+__all__ = [
+    "SERVERS",
+    "DidNotStart",
+    "Missing",
+    "Server",
+    "absent",
+    "close",
+    "fresh",
+    "need",
+    "need_fresh",
+    "server",
+]
 
 SERVERS: Final[Mapping[str, type[Server]]] = {
     kind.name: kind for kind in (Postgres, Nats, NatsThree, Rclone, Moto, RabbitMq)
@@ -58,6 +69,17 @@ def server(name: str) -> str:
             _missing[name] = exc
             raise
     return _urls[name]
+
+
+def close(name: str) -> None:
+    """End the server that all tests of this process share, because an idle one takes time from the others.
+
+    The next call of `server` starts another one.
+    """
+    for own in [own for own in _shared if own.name == name]:
+        own.close()
+        _shared.remove(own)
+        del _urls[name]
 
 
 def fresh(name: str, *arguments: str) -> Server:

@@ -18,7 +18,7 @@ from tests.acceptance.shell import Command, commands_here
 from tests.unit import test_config_faults
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     steps = tmp_path_factory.mktemp("ground") / "steps.py"
     steps.write_text(STEPS)
