@@ -19,16 +19,24 @@ from tests.servers import Missing
 from tests.ui.hostile import EVIL
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+    from playwright.sync_api import (
+        Browser,
+        BrowserContext,
+        ConsoleMessage,
+        Page,
+        Request,
+        Response,
+        ViewportSize,
+    )
 
     __all__ = ["Browser", "BrowserContext", "Page", "Request", "Response"]
 
 PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_MS: Final = 30_000
 """For anything that is waited for. Far above what it takes: a busy machine must not fail a test."""
-WIDE: Final = {"width": 1440, "height": 900}
-NARROW: Final = {"width": 320, "height": 700}
-PHONE: Final = {"width": 390, "height": 844}
+WIDE: Final[ViewportSize] = {"width": 1440, "height": 900}
+NARROW: Final[ViewportSize] = {"width": 320, "height": 700}
+PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
 
 # Reports violations of the policy of a page. The browser does not write all of them to the console.
 _WATCH: Final = """
