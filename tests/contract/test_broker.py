@@ -252,10 +252,11 @@ async def test_normal_dispatches_come_first_and_one_in_five_deliveries_is_bulk(b
 @pytest.mark.parametrize("limit", [1, 10])
 async def test_a_level_is_delivered_without_gaps_while_the_other_is_empty(broker: Broker, limit: int):
     bulk = await put(broker, 20, bulk=True)
-    assert ids(await take(broker, 20, limit=limit)) == bulk
+    assert set(ids(await take(broker, 20, limit=limit))) == set(bulk)
 
+    # NATS may have sent the first ones to a request of the last receive, which returns them to the queue.
     normal = await put(broker, 20)
-    assert ids(await take(broker, 20, limit=limit)) == normal
+    assert set(ids(await take(broker, 20, limit=limit))) == set(normal)
 
 
 @pytest.mark.parametrize("bulk", [False, True])
