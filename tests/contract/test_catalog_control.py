@@ -273,6 +273,22 @@ async def test_a_cancel_into_an_external_route_names_what_may_have_been_sent(
         assert await catalog.end_executions() == [replay.execution_id]
 
 
+async def test_a_cancel_names_what_was_resent_into_an_external_route_and_may_have_been_sent(
+    catalog: Catalog, lab: Lab
+):
+    replay, held = await listed(lab, external=True)
+    sent = await send(lab, held, OBJECTS)
+    assert await catalog.mark(held, OBJECTS, refused=[(one, "too large") for one in sent[:2]])
+    assert await catalog.close_job(held)
+    await catalog.resend(ids=lab.ids(sent[:2]))
+    await catalog.cancel(replay.execution_id)
+
+    ended = await lab.replay(replay.replay_batch_id)
+    assert (ended.objects_published, ended.objects_uncertain, ended.objects_failed) == (OBJECTS - 2, 2, 0)
+    assert (ended.status, ended.withdrawn) == ("partial_failure", 0)
+    assert ended.errors == [f"{one.object_key}: {MAY_BE_SENT}" for one in sent[:2]]
+
+
 async def test_a_cancel_of_a_paced_replay_into_an_external_route_names_what_was_paid(
     catalog: Catalog, lab: Lab, clock: Clock
 ):

@@ -87,7 +87,7 @@ class ReplaysPart(Part):
         not_published = found - failed - published - may_be_sent
         status: Literal["publishing_complete", "partial_failure"] | None = None
         stopped = state in ("cancelled", "paused", "stalled")
-        has_errors = failed or uncertain or row.listing_state == "dead" or stopped
+        has_errors = failed or uncertain or may_be_sent or row.listing_state == "dead" or stopped
         withdrawn = max(_count(by_lane, "cancelled", row.lane) - not_published, 0)
         if state == "cancelled":
             uncertain = may_be_sent
@@ -96,8 +96,13 @@ class ReplaysPart(Part):
         elif state == "refused":
             status = "partial_failure"
         elif state in ("publishing_complete", "partial_failure"):
-            # Read from rows: resending a refused object improves it.
-            status = "partial_failure" if failed or row.listing_state == "dead" else "publishing_complete"
+            # Read from rows: resending a refused object improves it, unless its execution is cancelled then.
+            uncertain += may_be_sent
+            status = (
+                "partial_failure"
+                if failed or uncertain or row.listing_state == "dead"
+                else "publishing_complete"
+            )
             state = status
         elif state == "paused":
             uncertain += row.in_flight
@@ -168,7 +173,7 @@ class _Row(NamedTuple):
         claimed: rows of the window that a worker has claimed.
         in_flight: rows of the window that the publisher may have sent.
         uncertain: rows without an answer of the broker.
-        given_up_uncertain: such rows that were cancelled.
+        given_up_uncertain: such rows that were cancelled, and those of `may_be_sent` behind the watermark.
         may_be_sent: rows that were cancelled although another program may receive them.
         failed: rows that were refused, or whose key is outside the grammar.
         failed_behind: those of them behind the watermark.

@@ -34,7 +34,7 @@ SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.b
   (SELECT count(*) {window_rows} AND m.published IS NULL AND m.state + 0 = {PENDING}
     AND m.ordinal <= coalesce(j.paid, m.ordinal)),
   (SELECT count(*) {uncertain_rows} AND m.state = {PENDING}),
-  (SELECT count(*) {uncertain_rows} AND m.state IN ({CANCELLED}, {UNCERTAIN})),
+  (SELECT count(*) {uncertain_rows} AND m.state = {CANCELLED}) + (SELECT count(*) {may_be_sent} AND m.ordinal <= j.watermark),
   (SELECT count(*) {may_be_sent}),
   (SELECT count(*) {failed_rows}),
   (SELECT count(*) {failed_rows} AND m.ordinal > j.watermark),
