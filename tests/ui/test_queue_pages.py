@@ -113,6 +113,7 @@ async def test_the_system_page_names_what_is_unavailable(site: Site):
     site.store_outage.error = store_unavailable("the disk is gone")
     site.broker_outage.error = broker_unavailable("no route to host")
     page = await site.page("/system")
+    assert re.search(r"<br>[\d.,]+ MB", page)
     assert "the disk is gone" in page
     assert "no route to host" in page
     assert "words.upper" in page

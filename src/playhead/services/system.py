@@ -18,6 +18,8 @@ class SystemCatalog(Checked, Protocol):
 
     async def workers(self) -> list[WorkerInfo]: ...
 
+    async def size(self) -> str: ...
+
 
 class SystemService:
     """Reads the state of the system.
@@ -37,6 +39,10 @@ class SystemService:
     async def adapters(self) -> list[AdapterInfo]:
         """Return the adapters that this process has loaded, sorted by name."""
         return describe_adapters(self._adapters)
+
+    async def catalog_size(self) -> str:
+        """Return the size of the catalog, and its growth a day, in words. Raises `Unavailable`."""
+        return await self._catalog.size()
 
     async def health(self, version: str) -> Health:
         """Return the health of each backend, and the live processes. Does not raise `Unavailable`."""

@@ -19,6 +19,7 @@ class SystemView:
 
     Attributes:
         health: state of the backends.
+        size: size and growth of the catalog, or why they cannot be read.
         workers: live processes with the code that they have loaded, or why they cannot be read.
         warnings: adapters of this server whose source has changed, but not their version.
         examination: what an examination has found; None: it was not asked for.
@@ -26,6 +27,7 @@ class SystemView:
     """
 
     health: Health
+    size: str | Missing
     workers: Sequence[Worker] | Missing
     warnings: Sequence[str] | Missing
     examination: Examination | None
@@ -43,8 +45,9 @@ async def examine(ask: Ask) -> Shown[SystemView]:
 
 async def _shown(ask: Ask, examination: Examination | None = None) -> Shown[SystemView]:
     services, cursor = ask.services, ask.text("cursor")
-    health, workers, warnings = await asyncio.gather(
+    health, size, workers, warnings = await asyncio.gather(
         services.system.health(__version__),
+        or_missing(services.system.catalog_size()),
         or_missing(services.workers.list(cursor, ROWS)),
         or_missing(services.workers.unversioned()),
     )
@@ -56,9 +59,9 @@ async def _shown(ask: Ask, examination: Examination | None = None) -> Shown[Syst
         calls.append(ApiCall("/api/v1/system/doctor", "POST"))
     texts = warnings if isinstance(warnings, Missing) else [warning_text(one) for one in warnings]
     if isinstance(workers, Missing):
-        return Shown("System", SystemView(health, workers, texts, examination, None), calls)
+        return Shown("System", SystemView(health, size, workers, texts, examination, None), calls)
     next_url = url("/system", cursor=workers.next_cursor) if workers.next_cursor else None
-    return Shown("System", SystemView(health, workers.items, texts, examination, next_url), calls)
+    return Shown("System", SystemView(health, size, workers.items, texts, examination, next_url), calls)
 
 
 PAGES: Final = (Page("/system", "system.html", show),)

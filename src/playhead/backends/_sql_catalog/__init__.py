@@ -67,21 +67,23 @@ class SqlCatalog(
     async def diagnose(self) -> list[Finding]:
         found = await self._db.diagnose()
         if all(finding.status != "failed" for finding in found):
-            found.append(await self._db.read(_size))
+            found.append(Finding("size", "ok", await self.size()))
         return found
+
+    async def size(self) -> str:
+        return await self._db.read(_size)
 
     async def close(self) -> None:
         """Nothing to release: the owner of the database closes it."""
 
 
-async def _size(db: Session) -> Finding:
-    """Report the size of the catalog, and its growth since the first execution."""
+async def _size(db: Session) -> str:
     ((size, first, now),) = await db.rows(SQL.catalog_size)
     detail = f"{size / 1e6:,.1f} MB"
     if first is not None and now - first >= DAY:
         a_day = size / 1e6 / ((now - first) / DAY)
         detail += f"; {a_day:,.1f} MB a day since {moment(first)[:10]}, on average"
-    return Finding("size", "ok", detail)
+    return detail
 
 
 __all__ = ["SqlCatalog"]

@@ -56,6 +56,10 @@ class Catalog(
         """Return a few words that describe this catalog. Raises `Unavailable` if it cannot be reached."""
         ...
 
+    async def size(self) -> str:
+        """Return the size and the growth of the catalog, in words."""
+        ...
+
     async def close(self) -> None:
         """Release all resources. May be called twice."""
         ...
