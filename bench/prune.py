@@ -45,6 +45,8 @@ def _prune(parent: Path | None, objects: int) -> list[Figure]:
         counted, took = asyncio.run(_pruned(home, execution))
         left = _usage(top)[0] if top.exists() else 0
         after, free = _database(home)
+        records, seconds = asyncio.run(_pruned(home, execution, records=True))
+        rest, unused = _database(home)
         name = f"{counted:,} objects"
         report(f"  prune of {name}: {took:.1f} s, {left} files left")
         if left or counted != _PER_INPUT * inputs:
@@ -75,15 +77,28 @@ def _prune(parent: Path | None, objects: int) -> list[Figure]:
                 baseline=f"{free / 1e6:,.1f} MB of it free",
                 ratio=after / before,
             ),
+            Figure(
+                f"deletion of the records of {name}",
+                records / seconds,
+                "/s",
+                baseline=f"{records:,} records in {seconds:.1f} s",
+            ),
+            Figure(
+                f"catalog in use without the records of {name}",
+                (rest - unused) / counted,
+                "bytes",
+                baseline=f"{unused / 1e6:,.1f} MB are free",
+                ratio=(rest - unused) / before,
+            ),
         ]
 
 
-async def _pruned(home: Path, execution: UUID) -> tuple[int, float]:
-    """Prune an execution; return the number of its objects, and the seconds."""
+async def _pruned(home: Path, execution: UUID, *, records: bool = False) -> tuple[int, float]:
+    """Prune an execution, or its records; return the number of its objects or records, and the seconds."""
     async with opened(home, None) as rt:
         began = time.perf_counter()
-        done = await rt.services.prune.prune(PruneFilter(execution_ids=[execution]))
-        return done.objects, time.perf_counter() - began
+        done = await rt.services.prune.prune(PruneFilter(execution_ids=[execution], records=records))
+        return done.objects + done.records, time.perf_counter() - began
 
 
 def _usage(top: Path) -> tuple[int, int, int]:
