@@ -41,6 +41,7 @@ NOT_TAKEN = "messages_not_taken"
 KEYS_REFUSED = "keys_refused"
 RESENT = "dead_letters_resent"
 PRUNED = "objects_pruned"
+RECORDS_DELETED = "records_deleted"
 PLAN_READY = "plan_ready"
 PLAN_FAILED = "plan_failed"
 PLAN_CHANGED = "plan_changed"
@@ -209,6 +210,13 @@ EVENTS = (
         ("execution_id", "stage", "count", "bytes"),
         "The objects of an ended execution, or of one of its stages, were deleted by `playhead prune` or by "
         "the retention of its config. The numbers are of this process.",
+    ),
+    Event(
+        RECORDS_DELETED,
+        ("info",),
+        ("execution_id", "count"),
+        "The records of an execution whose objects are all pruned were deleted by `playhead prune --records` "
+        "or by the retention of its config. The number is of this process.",
     ),
     Event(PLAN_READY, ("info",), ("plan_id", "count", "bytes"), "A plan of a replay is complete."),
     Event(PLAN_FAILED, ("warning",), ("plan_id", "code", "detail"), "A plan of a replay could not be made."),

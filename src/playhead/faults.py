@@ -14,7 +14,7 @@ from collections.abc import Callable
 POINTS = frozenset(
     {"submit.stored", "submit.sealed", "reconciler.published", "control.committed"}
     | {f"plan.{x}" for x in ("paged", "ready")}
-    | {f"prune.{x}" for x in ("begun", "marked", "deleted", "emptied")}
+    | {f"prune.{x}" for x in ("begun", "marked", "deleted", "emptied", "records")}
     | {f"report.{x}" for x in ("bound", "written", "stored")}
     | {f"webhook.{x}" for x in ("sent", "noted")}
     | {f"replay.{x}" for x in ("created", "listed", "recorded", "published", "marked", "closed")}

@@ -176,6 +176,11 @@ def parse_key(key: str) -> tuple[UUID, str] | None:
     return (execution, rest) if str(execution) == head else None
 
 
+def owner_of(key: str) -> UUID:
+    """Return the execution of a key that begins with one."""
+    return UUID(key.partition("/")[0])
+
+
 def stage_of(rest: str, stages: Iterable[str], default: str) -> tuple[str, str]:
     """Split `stage/path` into stage and path.
 

@@ -201,3 +201,26 @@ def test_a_server_deletes_in_the_background(shell: Shell, run: str):
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(DEADLINE_SECONDS)
+
+
+def test_records_are_counted_deleted_and_missed(shell: Shell, run: str):
+    assert shell("prune", run, "--records", "--yes")[0] == 1  # its objects exist
+    key = f"{run}/shouted/a.txt"
+    assert shell("prune", run, "--yes")[0] == 0
+    dry = shell("prune", "--older-than", "0s", "--records", "--dry-run")[1]
+    assert dry.endswith(" records of 1 execution would be deleted\n")
+
+    code, out, _ = shell("prune", "--older-than", "0s", "--records", "--yes")
+
+    assert (code, out.splitlines()[-1]) == (0, dry.replace("would be deleted\n", "deleted"))
+    _, out, _ = shell("show", "latest")
+    assert "  records   deleted on 20" in out
+    assert "Next:" not in out
+    assert shell.json("show", "latest")["mixed_code"] == []
+    for command in (("lineage", key), ("cat", key), ("why", "latest", "a.txt"), ("diff", run, run)):
+        code, _, err = shell(*command)
+        assert code == 4, command
+        assert f"the records of execution {run} were deleted on" in err
+    code, _, err = shell("prune", "--older-than", "0s", "--records", "--stage", "shouted", "--yes")
+    assert code == 2
+    assert "--records: are deleted for whole executions" in err

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
+from uuid import UUID
 
 import httpx
 import pytest
@@ -39,9 +40,21 @@ CASES: Final = [
     ],
 ]
 
+OF_RECORDS: Final = [
+    ("prune.records", 1, "cli"),
+    ("prune.records", 2, "worker"),
+    *[
+        pytest.param("prune.records", n, who, marks=pytest.mark.full)
+        for n in (1, 2, 3)
+        for who in WHO
+        if (n, who) not in ((1, "cli"), (2, "worker"))
+    ],
+]
+"""Two pages of inputs and outputs, and one of messages."""
+
 
 def test_every_point_of_a_prune_has_a_case() -> None:
-    values = [getattr(case, "values", case) for case in CASES]
+    values = [getattr(case, "values", case) for case in CASES + OF_RECORDS]
     points = {point for point in faults.POINTS if point.startswith("prune.")}
     assert {point for point, _, _ in values} == points
     assert {(point, who) for point, _, who in values} == {(p, w) for p in points for w in WHO}
@@ -68,23 +81,26 @@ class Stand:
         self.deployment.ended(execution)
         return execution
 
-    def strike(self, point: str, n: int, who: str, execution: str) -> None:
-        """Prune an execution, and let the process die that does it."""
+    def strike(self, point: str, n: int, who: str, execution: str, *, records: bool = False) -> None:
+        """Prune an execution, or its records, and let the process die that does it."""
         fault = f"{point}:{n}"
         if who == "cli":
-            command = self.deployment.start("prune", execution, "--yes", fault=fault)
+            more = ["--records"] * records
+            command = self.deployment.start("prune", execution, "--yes", *more, fault=fault)
             self.deployment.struck(command)
         elif who == "serve":
             self.server.stop()
             armed = self.deployment.serve(fault=fault)
             with suppress(httpx.TransportError):
-                self.deployment.post("/prune", json={"execution_ids": [execution]})
+                self.deployment.post("/prune", json={"execution_ids": [execution], "records": records})
             self.deployment.struck(armed)
             self.server = self.deployment.serve()
         else:
             self.deployment.close()  # so that only one process can prune
             file = self.deployment.folder / "short.yaml"
-            file.write_text(SHORT)
+            file.write_text(
+                SHORT.replace("}\nentry", ", records: 0.000001 days}\nentry") if records else SHORT
+            )
             self.deployment.cli("config", "apply", str(file))
             armed = self.deployment.worker(fault=fault)
             self.deployment.struck(armed)
@@ -99,6 +115,18 @@ class Stand:
 
     def open_prunings(self) -> int:
         return len(self.deployment.rows("SELECT 1 FROM prunings WHERE deleted_at IS NULL"))
+
+    def records(self, execution: str) -> list[Any]:
+        """Return numbers of rows: messages, outputs, and executions whose records are being deleted."""
+        own = "(SELECT n FROM executions WHERE id = ?)"
+        [row] = self.deployment.rows(
+            f"SELECT (SELECT count(*) FROM messages WHERE execution = {own}), "
+            "(SELECT count(*) FROM outputs WHERE key LIKE ?), "
+            "(SELECT count(*) FROM executions WHERE records_open)",
+            UUID(execution),
+            f"{execution}/%",
+        )
+        return list(row)
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +159,35 @@ def test_a_prune_that_was_killed_is_continued(stand: Stand, point: str, n: int, 
     for then, now in zip(messages, deployment.items(f"/executions/{execution}/lineage"), strict=True):
         assert now["outputs_pruned_at"] == now["input_pruned_at"] == gone["pruned_at"]
         assert now == then | {name: now[name] for name in ("outputs_pruned_at", "input_pruned_at")}
+    deployment.forget()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("point", "n", "who"), OF_RECORDS)
+def test_a_deletion_of_records_that_was_killed_is_continued(
+    stand: Stand, point: str, n: int, who: str
+) -> None:
+    deployment = stand.deployment
+    execution = stand.finished_run()
+    before = deployment.get(f"/executions/{execution}")
+    deployment.cli("prune", execution, "--yes")
+    deployment.until(lambda: stand.open_prunings() == 0, "the prune to end")
+    others = stand.records(stand.other)
+    assert stand.records(execution) == [520, 1040, 0]
+
+    stand.strike(point, n, who, execution, records=True)
+
+    after = deployment.get(f"/executions/{execution}")
+    assert after["records_deleted_at"] is not None
+    deployment.until(lambda: stand.records(execution) == [0, 0, 0], "the deletion to be continued")
+    assert stand.records(stand.other) == others
+    changed = ("pruned", "replayable_until", "records_deleted_at")
+    assert {k: after[k] for k in after if k not in changed} == {
+        k: before[k] for k in before if k not in changed
+    }
+    with client(f"{deployment.url}/api/v1") as http:
+        refused = http.get(f"/executions/{execution}/lineage")
+    assert (refused.status_code, refused.json()["error_code"]) == (410, "records_deleted")
     deployment.forget()
 
 

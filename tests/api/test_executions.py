@@ -86,6 +86,7 @@ async def test_an_execution_is_shown_with_all_fields(playhead: Playhead):
         "pruned": [],
         "replayable_until": None,
         "changed_since": None,
+        "records_deleted_at": None,
     }
 
 

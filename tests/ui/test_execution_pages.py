@@ -10,8 +10,10 @@ import pytest
 
 from playhead.model import Counts, Execution, Problem
 from playhead.web.execution import verdict
+from playhead.web.page import url
 from tests.api.server import WORDS
 from tests.ui.site import Site
+from tests.waiting import until
 
 STEP = "  r{0}:\n    adapters: [{{type: upper}}]\n    outbound: {{stage: s{0}, to: [{1}]}}\n"
 LARGE = 'version: "1.0"\nname: large\nentry: r0\nroutes:\n' + "".join(
@@ -267,6 +269,38 @@ async def test_a_pruned_execution_says_what_was_deleted_and_offers_no_replay_of_
     assert "cannot be replayed" in text(html)
     assert "Replay from here" not in html
     assert "Replay from here" in await site.page(f"/executions/{identity}?stage=split/words")
+
+
+async def _is_pruned(site: Site) -> bool:
+    return not await site.catalog.open_prunings()
+
+
+async def test_pages_say_when_the_records_of_an_execution_were_deleted(site: Site):
+    source = await site.run({"a.md": b"one two"})
+    replays = []
+    for _ in range(2):
+        replays.append(await site.replay(source, "shouted", "split"))
+        await site.work()
+    for execution in (source, replays[0]["execution_id"]):
+        for more in ({}, {"records": True}):
+            await site.post("prune", {"execution_ids": [execution]} | more, 200)
+            await until(lambda: _is_pruned(site))
+
+    html = await site.page(f"/executions/{source}")
+    assert "The records of this execution were deleted" in text(html)
+    assert "Their records remain" not in html
+    assert "tab=messages" not in html
+    assert "were deleted on" in await site.page(f"/executions/{source}?tab=messages", 410)
+    assert "were deleted on" in await site.page(url("/objects", key=f"{source}/shouted/a.md"), 410)
+    assert "were deleted on" in await site.page(f"/why?execution_id={source}&path=a.md", 404)
+    batch = await site.page(f"/replays/{replays[0]['replay_batch_id']}")
+    assert "The records of this replay were deleted" in text(batch)
+    key = f"{replays[1]['execution_id']}/split/words/a/0001.txt"
+    page = text(await site.page(url("/objects", key=key)))
+    assert "What is above is not known: its records were deleted" in page
+    assert "records deleted" in await site.page(url("/objects", key=key, lineage="list"))
+    [root] = (await site.get(f"executions/{replays[1]['execution_id']}/lineage"))["items"]
+    assert "what is above is not known" in await site.page(f"/lineage/{root['correlation_id']}")
 
 
 @pytest.mark.parametrize(

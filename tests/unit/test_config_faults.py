@@ -387,6 +387,10 @@ CASES: list[tuple[str, str, str, str | None]] = [
     ("E104", kept("retention: {keep_days: 1, keep_last: ¤-1}"), "retention.keep_last", "0"),
     ("E104", kept("retention: {keep_days: 1, stages: ¤[]}"), "retention.stages", None),
     ("E103", kept("retention: {keep_days: 1, stages: ¤s}"), "retention.stages", "[s]"),
+    ("E103", kept("retention: {keep_days: 1, records: ¤90}"), "retention.records", "90 days"),
+    ("E103", kept("retention: {keep_days: 1, records: ¤90d}"), "retention.records", None),
+    ("E104", kept("retention: {keep_days: 1, records: ¤0 days}"), "retention.records", None),
+    ("E314", kept("retention: {keep_days: 1, stages: [s], records: ¤90 days}"), "retention.records", None),
     ("E313", kept("retention: {keep_days: 1, stages: [s, input, ¤inputs]}"), "retention.stages.2", "input"),
     # -- warnings
     ("W101", routes(f"r: {{{STEPS}}}", f"¤alone: {{{STEPS}}}"), "routes.alone", None),

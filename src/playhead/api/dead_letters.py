@@ -18,7 +18,7 @@ OfGroup = Annotated[Group | None, Query(description="List only those of this gro
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"], route_class=JsonRoute)
 
 
-@router.get("", responses=responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable"))
+@router.get("", responses=responses(*NO_EXECUTION, "records_deleted", "invalid_cursor", "store_unavailable"))
 async def list_dead_letters(
     asked: Asked,
     execution_id: OfExecution,
@@ -34,7 +34,9 @@ async def list_dead_letters(
     )
 
 
-@router.get("/groups", responses=responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable"))
+@router.get(
+    "/groups", responses=responses(*NO_EXECUTION, "records_deleted", "invalid_cursor", "store_unavailable")
+)
 async def list_dead_letter_groups(
     asked: Asked,
     execution_id: OfExecution,
@@ -57,7 +59,7 @@ async def list_dead_letter_groups(
     "/resend",
     status_code=202,
     responses=responses(
-        *("selection_empty", "invalid_body", *NO_EXECUTION, "dead_letter_not_found"),
+        *("selection_empty", "invalid_body", *NO_EXECUTION, "dead_letter_not_found", "records_deleted"),
         *("execution_ended", "execution_pruned", "unsupported_media_type", *BODY_CODES),
     ),
 )

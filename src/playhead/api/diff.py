@@ -18,7 +18,14 @@ Stage = Annotated[
     Query(min_length=1, description="Only this stage. Without it, all stages. `stage/path` names both."),
 ]
 Path = Annotated[str | None, Query(description="Only this folder or object of the stage.")]
-_codes = (*NO_EXECUTION, "invalid_path", "not_comparable", "stage_not_found", "store_unavailable")
+_codes = (
+    *NO_EXECUTION,
+    "invalid_path",
+    "not_comparable",
+    "stage_not_found",
+    "records_deleted",
+    "store_unavailable",
+)
 
 
 @router.get("/{execution_id}/diff/{other_execution_id}", responses=responses(*_codes))

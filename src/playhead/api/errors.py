@@ -111,6 +111,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode(
         "queue_taken", 409, "Another active config uses a queue of this config; deactivate that config first."
     ),
+    ErrorCode("records_deleted", 410, "The records of the execution were deleted; the detail has the time."),
     ErrorCode("object_pruned", 410, "The object was pruned; the detail has the time and its properties."),
     ErrorCode(
         "body_too_large", 413, "The request exceeds a limit of the server; the detail names the limit."

@@ -36,6 +36,7 @@ router = APIRouter(prefix="/api/v1/executions", tags=["executions"])
 
 _missing = responses(*NO_EXECUTION, "store_unavailable")
 _missing_or_cursor = responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable")
+_messages = responses(*NO_EXECUTION, "records_deleted", "invalid_cursor", "store_unavailable")
 
 
 @router.get("", responses=responses(*NO_EXECUTION, "invalid_cursor"))
@@ -124,7 +125,7 @@ async def get_execution_dag(
     return await asked.pipelines.of_execution(execution_id, focus, depth)
 
 
-@router.get("/{execution_id}/code", responses=_missing_or_cursor)
+@router.get("/{execution_id}/code", responses=_messages)
 async def list_execution_code(
     execution_id: ExecutionId, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[RouteCode]:
@@ -162,7 +163,7 @@ async def list_execution_replays(
     return await asked.executions.replays(execution_id, cursor, limit)
 
 
-@router.get("/{execution_id}/lineage", responses=_missing_or_cursor)
+@router.get("/{execution_id}/lineage", responses=_messages)
 async def list_execution_lineage(
     execution_id: ExecutionId,
     asked: Asked,
@@ -179,7 +180,9 @@ async def list_execution_lineage(
 
 @router.get(
     "/{execution_id}/why",
-    responses=responses("invalid_path", *NO_EXECUTION, "object_not_found", "store_unavailable"),
+    responses=responses(
+        "invalid_path", *NO_EXECUTION, "object_not_found", "records_deleted", "store_unavailable"
+    ),
 )
 async def explain_item(
     execution_id: ExecutionId,

@@ -18,9 +18,18 @@ router = APIRouter(prefix="/api/v1/lineage", tags=["lineage"])
 Direction = Literal["up", "down", "both"]
 ObjectKey = Annotated[str, key_query("object_key")]
 
-_no_object = responses("invalid_path", *NO_EXECUTION, "object_not_found", "store_unavailable")
+_no_object = responses(
+    "invalid_path", *NO_EXECUTION, "object_not_found", "records_deleted", "store_unavailable"
+)
 _no_object_or_cursor = responses(
-    *("invalid_path", *NO_EXECUTION, "invalid_cursor", "object_not_found", "store_unavailable")
+    *(
+        "invalid_path",
+        *NO_EXECUTION,
+        "invalid_cursor",
+        "object_not_found",
+        "records_deleted",
+        "store_unavailable",
+    )
 )
 
 
@@ -71,7 +80,8 @@ async def count_object_chain(object_key: ObjectKey, asked: Asked) -> ChainCounts
 
 
 @router.get(
-    "/batch/{replay_batch_id}", responses=responses("id_ambiguous", "replay_not_found", "invalid_cursor")
+    "/batch/{replay_batch_id}",
+    responses=responses("id_ambiguous", "replay_not_found", "records_deleted", "invalid_cursor"),
 )
 async def list_batch_lineage(
     replay_batch_id: BatchId,

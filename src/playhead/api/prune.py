@@ -1,4 +1,4 @@
-"""Prune: delete the objects of executions that have ended."""
+"""Prune: delete the objects of executions that have ended, and later their records."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ router = APIRouter(prefix="/api/v1", tags=["executions"], route_class=JsonRoute)
     ),
 )
 async def prune_objects(body: PruneRequest, asked: Asked) -> Pruned:
-    """Delete the objects of executions that have ended, and keep their records.
+    """Delete the objects of executions that have ended, and keep their records; or delete these later.
 
     The selected executions meet all given conditions. After the response, their objects can be neither read
     nor replayed. They are deleted in the background; if the server ends before, another process continues.
     These are kept: running executions, pinned ones, sources of running replays, and objects of other
     programs.
+
+    With `records`, the messages, the outputs and the reports of executions whose objects are all deleted are
+    deleted from the catalog. The executions stay, with their counts.
     """
     ids = None
     if body.execution_ids is not None:

@@ -25,7 +25,7 @@ Revision = Annotated[
         "one while the execution runs.",
     ),
 ]
-_NO_REPORT = ("id_ambiguous", "replay_not_found", "report_not_found")
+_NO_REPORT = ("id_ambiguous", "replay_not_found", "report_not_found", "records_deleted")
 _LINES = SUFFIX_TYPES[".jsonl"]
 _lines: dict[str, Any] = {
     "description": "A JSON object for each object of the replay, one per line, in the order of the listing.",

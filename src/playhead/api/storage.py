@@ -44,9 +44,18 @@ _sidecar: dict[str, Any] = {
     "description": "The stored sidecar.",
     "content": {"application/json": {"schema": {"type": "object"}}},
 }
-_no_object = responses("invalid_path", *NO_EXECUTION, "object_not_found", "store_unavailable")
+_no_object = responses(
+    "invalid_path", *NO_EXECUTION, "object_not_found", "records_deleted", "store_unavailable"
+)
 _no_content = responses(
-    *("invalid_path", *NO_EXECUTION, "object_not_found", "object_pruned", "store_unavailable")
+    *(
+        "invalid_path",
+        *NO_EXECUTION,
+        "object_not_found",
+        "object_pruned",
+        "records_deleted",
+        "store_unavailable",
+    )
 )
 
 

@@ -127,7 +127,8 @@ async def show(s: Session, execution: ExecutionRef = "latest") -> None:
         executions = rt.services.executions
         found = await executions.get(await rt.services.resolve.execution(execution))
         identity = found.execution_id
-        code = await executions.code(identity) if found.kind != "adopted" else []
+        has_records = found.kind != "adopted" and not found.records_deleted_at
+        code = await executions.code(identity) if has_records else []
         mixed = [one for one in code if len(one.codes) > 1]
         if s.json:
             output.emit(output.plain(found) | {"mixed_code": mixed})
@@ -135,6 +136,7 @@ async def show(s: Session, execution: ExecutionRef = "latest") -> None:
         routes, stages, dead, skipped = [], await executions.stages(identity), [], []
         if found.kind != "adopted":
             routes = await executions.route_counts(identity)
+        if has_records:
             if found.counts.failed:
                 dead = (await rt.services.queues.dead_letters(execution=identity, limit=MESSAGES_SHOWN)).items
             skipped = (
@@ -242,6 +244,10 @@ def _retention(e: Execution) -> None:
         output.line("  pinned    no prune deletes its objects")
     for one in e.pruned:
         output.line(f"  pruned    {_what_was_pruned(one)}")
+    if e.records_deleted_at:
+        output.line(
+            f"  records   deleted on {when(e.records_deleted_at)}: messages, errors, outputs and reports"
+        )
     if e.replayable_until:
         output.line(f"  kept      replayable at least until {when(e.replayable_until)}")
 
@@ -328,7 +334,7 @@ async def next_steps(deployment: Deployment, e: Execution, stages: Sequence[Stag
         if deployment.here:
             steps.append("playhead worker --until-idle")
         steps.append(f"playhead cancel {identity}")
-    if e.counts.failed and e.status != "cancelled":
+    if e.counts.failed and e.status != "cancelled" and not e.records_deleted_at:
         steps += [
             f"playhead dead-letters list --execution {identity}",
             f"playhead dead-letters resend --execution {identity}",

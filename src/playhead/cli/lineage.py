@@ -115,9 +115,13 @@ def _write(link: ChainLink, *, asked: bool) -> None:
         if not asked
         else f" 0  {link.correlation_id}  {link.config}/{link.route}  {link.status}{bond}"
     )
-    output.line(f"      in   {link.input_key}{_pruned(link.input_pruned_at)}")
+    gone = link.input_records_deleted_at
+    unknown = f"  (records deleted on {output.when(gone)}: what is above is not known)" if gone else ""
+    output.line(f"      in   {link.input_key}{_pruned(link.input_pruned_at)}{unknown}")
     if link.taken_over_from:
         output.line(f"      from {link.taken_over_from} (taken over)")
+    elif link.status == "taken_over":
+        output.line("      from a message whose records were deleted (taken over)")
     for adapter in link.adapters:
         output.line(f"      ran  {adapter.type} {adapter.version}  {output.code(adapter.code)}")
     for key in link.output_keys[:10]:

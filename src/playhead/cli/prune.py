@@ -1,4 +1,4 @@
-"""`prune`, `pin`, `unpin`: delete the objects of executions that have ended, and protect some of them."""
+"""`prune`, `pin`, `unpin`: delete the objects and records of ended executions, and protect some of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from playhead.cli import complete, exits, output, progress
 from playhead.cli.command import ExecutionRef, command
 from playhead.cli.executions import describe
 from playhead.cli.output import counted
-from playhead.cli.session import Session, Usage
+from playhead.cli.session import Session, Usage, limits_of
 
 if TYPE_CHECKING:
     from playhead.model import Pruned
@@ -72,6 +72,13 @@ async def prune(
             show_default=False,
         ),
     ] = None,
+    records: Annotated[
+        bool,
+        typer.Option(
+            "--records",
+            help="Delete the records of executions whose objects are all deleted, instead of objects.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> int:
@@ -81,6 +88,9 @@ async def prune(
     counts, sizes and hashes. A pruned stage cannot be replayed. These are kept: running and pinned
     executions, sources of running replays, and objects of other programs. The exit code is 1 if a named
     execution is kept, or if you do not confirm.
+
+    `--records` deletes the messages, outputs and reports of pruned executions from the catalog, so their
+    lineage is lost. The executions stay, with their counts.
     """
     from playhead.model import PruneFilter
 
@@ -91,7 +101,8 @@ async def prune(
         named = None
         if executions:
             named = [await rt.services.resolve.execution(one) for one in executions]
-        where = PruneFilter(named, config, tag, seconds, keep_last, stage or None)
+        with limits_of(keep_last="--keep-last", stages="--stage"):
+            where = PruneFilter(named, config, tag, seconds, keep_last, stage or None, records)
         found = await rt.services.prune.plan(where)
         kept = found.kept_executions
         if not s.json:
@@ -100,18 +111,18 @@ async def prune(
             if found.executions and not yes:
                 if found.executions > len(found.execution_ids):
                     raise Usage(f"{found.executions:,} executions are too many to confirm: add --yes")
-                if not _confirmed():
+                if not _confirmed(records):
                     output.note("Nothing was deleted")
                     return exits.FAILED
                 # More executions may meet the conditions by now.
-                where = PruneFilter(found.execution_ids, stages=where.stages)
+                where = PruneFilter(found.execution_ids, stages=where.stages, records=records)
             with progress.display() as shown:
                 done = 0
 
                 def deleted(count: int) -> None:
                     nonlocal done
                     done += count
-                    shown.deleting(done, found.objects)
+                    shown.deleting(done, found.objects + found.records)
 
                 if found.executions:
                     found = await rt.services.prune.prune(where, progress=deleted)
@@ -159,9 +170,10 @@ def _seconds(age: str | None) -> float | None:
 
 
 def _write(found: Pruned, what: str) -> None:
-    objects = f"{counted(found.objects, 'object')} ({output.size(found.bytes)}, without sidecars)"
     if found.executions:
-        output.line(f"{objects} of {counted(found.executions, 'execution')} {what}")
+        output.line(
+            f"{_amount(found, ', without sidecars')} of {counted(found.executions, 'execution')} {what}"
+        )
     else:
         output.line("Nothing to prune")
     if found.kept:
@@ -177,17 +189,23 @@ def _write(found: Pruned, what: str) -> None:
 
 
 def _write_end(found: Pruned) -> None:
-    objects = f"{counted(found.objects, 'object')} ({output.size(found.bytes)})"
     if found.is_deleted:
-        output.line(f"{objects} of {counted(found.executions, 'execution')} deleted")
+        output.line(f"{_amount(found)} of {counted(found.executions, 'execution')} deleted")
     else:
-        output.line(f"{objects} can no longer be read; the server deletes them in the background")
+        output.line(f"{_amount(found)} can no longer be read; the server deletes them in the background")
 
 
-def _confirmed() -> bool:
+def _amount(found: Pruned, sidecars: str = "") -> str:
+    if found.records:
+        return counted(found.records, "record")
+    return f"{counted(found.objects, 'object')} ({output.size(found.bytes)}{sidecars})"
+
+
+def _confirmed(records: bool) -> bool:
     """Ask on the terminal. Raises `Usage` without a terminal."""
     if not sys.stdin.isatty():
         raise Usage("there is no terminal to ask for confirmation: add --yes, or --dry-run to only count")
-    sys.stderr.write("Delete them? Their records stay. [y/N] ")
+    what = "Their counts stay, their lineage does not." if records else "Their records stay."
+    sys.stderr.write(f"Delete them? {what} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

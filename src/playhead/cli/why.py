@@ -59,6 +59,9 @@ async def why(
 def _write(found: Why) -> None:
     output.line(found.key)
     output.line(f"{_words(found.outcome)}: {found.explanation}")
+    if found.records_deleted_at:
+        when = output.when(found.records_deleted_at)
+        output.note(f"The records of the execution that is replayed were deleted on {when}")
     execution = None
     for route in found.routes:
         if route.execution_id != execution:

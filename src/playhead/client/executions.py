@@ -190,9 +190,10 @@ class ExecutionMethods(Connection):
         older_than_seconds: float | None = None,
         keep_last: int = 0,
         stages: Sequence[str] = (),
+        records: bool = False,
         dry_run: bool = False,
     ) -> Pruned:
-        """Delete the objects of executions that have ended.
+        """Delete the objects of executions that have ended, or their records.
 
         Args:
             executions: only these.
@@ -202,6 +203,7 @@ class ExecutionMethods(Connection):
             keep_last: leave out this number of newest runs and replays, and of newest completed ones, of each
                 config.
             stages: only the objects of these stages; empty: of all.
+            records: delete the records of executions whose objects are all deleted, instead of objects.
             dry_run: delete nothing; return what would be deleted.
         """
         named = [executions] if isinstance(executions, str | UUID) else executions
@@ -212,6 +214,7 @@ class ExecutionMethods(Connection):
             older_than_seconds,
             keep_last,
             list(stages) or None,
+            records,
         )
         service = self._services.prune
         return await (service.plan(where) if dry_run else service.prune(where))

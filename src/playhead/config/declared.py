@@ -160,6 +160,18 @@ KEEP_LAST: Final = Whole(
     about="Number of newest runs and replays, and of newest completed ones, that are kept longer.",
 )
 
+RECORDS: Final = Real(
+    name="records",
+    kind="days, such as `90 days`",
+    otherwise=0,
+    low=0,
+    high=36_500,
+    above=True,
+    default="they are kept",
+    about="Days after the end of an execution, after which its records are deleted if all of its objects "
+    "are. Its counts stay. Not with `stages`.",
+)
+
 ERRORS: Final = (MAX_ATTEMPTS, RETRY_DELAY, BACKOFF, MAX_DELAY)
 INBOUND: Final = (
     Key(
@@ -263,6 +275,7 @@ RETENTION: Final = (
         "Only the objects of these stages are deleted: stages of the routes, or `input`.",
         "all stages, and `input`",
     ),
+    RECORDS,
 )
 CONFIG: Final = (
     Key("version", "text", f'The version of this format: `"{VERSION}"`, quoted.', required=True),

@@ -38,6 +38,7 @@ CODES: Final = {
     "E311": "Two rate limits have the same key and different numbers.",
     "E312": "The last adapter always returns an output, and the route has no outbound.",
     "E313": "`retention` names a stage that no route has.",
+    "E314": "`retention` has `records` and `stages`: records are deleted only after all objects.",
     "W101": "No path leads from `entry` to the route; only a replay reaches it.",
     "W102": "`prefetch` is below `concurrency` (times the size of batches) and was raised to it.",
     "W103": "An adapter with external effects may run more than once for one message.",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from playhead import keys
 from playhead.config import declared
 from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import Spot, Table
 from playhead.model import Retention
+
+_DAYS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) days?", re.ASCII)
 
 
 def read_retention(spot: Spot | None, stages: Sequence[str]) -> Retention | None:
@@ -21,12 +25,33 @@ def read_retention(spot: Spot | None, stages: Sequence[str]) -> Retention | None
         return None
     table = Table(spot, declared.names(declared.RETENTION), declared.required(declared.RETENTION))
     days, last = declared.KEEP_DAYS, declared.KEEP_LAST
-    named = table.get("stages")
+    named, records = table.get("stages"), table.get(declared.RECORDS.name)
+    if named and records:
+        records.fault("E314", "records are deleted only after all objects; remove `records` or `stages`")
     return Retention(
         keep_days=table.number(days.name, days.otherwise, days.low, days.high, above=days.above),
         keep_last=table.integer(last.name, last.otherwise, last.low, last.high),
         stages=_read_stages(named, [keys.INPUT_STAGE, *stages]) if named else (),
+        records_days=_read_days(records) if records else None,
     )
+
+
+def _read_days(spot: Spot) -> float | None:
+    value = spot.node.value
+    found = _DAYS.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        spot.wrong("a number of days, such as `90 days`", f"{value} days" if _is_number(value) else None)
+        return None
+    days, limits = float(found[1]), declared.RECORDS
+    if not limits.low < days <= limits.high:
+        spot.fault(
+            "E104", f"{shown(value)} is out of range: above {limits.low} and at most {limits.high} days"
+        )
+    return days
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _read_stages(spot: Spot, known: Sequence[str]) -> tuple[str, ...]:

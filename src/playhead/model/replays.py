@@ -345,6 +345,8 @@ class Replay:
         revision: how often the new execution has ended; each end has its own report.
         paused_by: `request`, or `canary`: too many of its objects failed; None unless `paused`.
         pause_reason: what the canary has found; None unless it has paused the replay.
+        records_deleted_at: time at which its records were deleted: its messages with their errors, its
+            outputs and its reports. Its numbers were kept. RFC 3339 in UTC; usually None.
     """
 
     execution_id: UUID
@@ -385,3 +387,4 @@ class Replay:
     revision: int = 0
     paused_by: Literal["request", "canary"] | None = None
     pause_reason: str | None = None
+    records_deleted_at: str | None = None

@@ -1,4 +1,4 @@
-"""How long objects are kept: the policy of a config, what was pruned, and the answer of a prune."""
+"""How long objects and records are kept: the policy of a config, what was pruned, the answer of a prune."""
 
 from __future__ import annotations
 
@@ -10,40 +10,46 @@ from uuid import UUID
 from annotated_types import Interval, Len
 
 from playhead.ids import moment
-from playhead.limits import Limited, NoNul
+from playhead.limits import InvalidValue, Limited, NoNul, check
 
 DAY: Final = 86_400.0
 
-Kept = Literal["running", "pinned", "replayed", "adopted"]
+Kept = Literal["running", "pinned", "replayed", "adopted", "stored", "reported"]
 KEPT: Final[dict[Kept, str]] = {
     "running": "It is running, or a message of it is open.",
     "pinned": "It is pinned.",
     "replayed": "A replay of it, or a run that takes over its results, is running.",
     "adopted": "Another program stored its objects; delete them with that program.",
+    "stored": "Its objects are not deleted: prune it first.",
+    "reported": "A report or a webhook of it is due.",
 }
-"""Why the objects of an execution are kept although a prune selects it."""
+"""Why the objects or the records of an execution are kept although a prune selects it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long the objects of a config's executions are kept.
+    """How long the objects and the records of a config's executions are kept.
 
     Attributes:
         keep_days: days after the end of an execution.
         keep_last: number of newest runs and replays, and of newest completed ones, that are kept longer.
         stages: the stages that are pruned; empty: all, and the inputs.
+        records_days: days after the end of an execution whose objects are all pruned, after which its records
+            are deleted; None: they are kept. Not with `stages`.
     """
 
     keep_days: float
     keep_last: int = 0
     stages: tuple[str, ...] = ()
+    records_days: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PruneFilter(Limited):
-    """The executions whose objects are deleted: those that meet all conditions; at least one is needed.
+    """The executions whose objects, or records, are deleted.
 
-    A condition without a value is refused: it would select more than the client meant.
+    They meet all conditions; at least one is needed. A condition without a value is refused: it would select
+    more than the client meant.
 
     Attributes:
         execution_ids: only these.
@@ -53,6 +59,8 @@ class PruneFilter(Limited):
         keep_last: number of newest runs and replays of each config, and of newest completed ones, that are
             left out. With a tag, only those with the tag are counted; pruned ones are not.
         stages: delete only the objects of these stages; without it, all objects.
+        records: delete the records of executions whose objects are all deleted, instead of objects; not with
+            `stages` or `keep_last`.
         is_retention: whether this is the retention of `config`. Executions in which it has nothing left to
             prune are read once, and then left out.
     """
@@ -63,7 +71,13 @@ class PruneFilter(Limited):
     older_than_seconds: Annotated[float, Interval(ge=0, le=1e10)] | None = None
     keep_last: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
     stages: Annotated[list[Annotated[str, Len(0, 1024), NoNul]], Len(1, 1_000)] | None = None
+    records: bool = False
     is_retention: bool = False
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.records and (self.stages or self.keep_last):
+            raise InvalidValue("records", "are deleted for whole executions; leave out stages and keep_last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +123,8 @@ class KeptExecution:
     Attributes:
         execution_id: the execution.
         reason: `running`: it has not ended, or a message of it is open; `pinned`; `replayed`: a replay of it,
-            or a run that takes over its results, runs; `adopted`: another program stored its objects.
+            or a run that takes over its results, runs; `adopted`: another program stored its objects. Of
+            records: `stored`: its objects are not deleted; `reported`: a report or a webhook of it is due.
     """
 
     execution_id: UUID
@@ -122,14 +137,15 @@ class Pruned:
 
     Attributes:
         dry_run: nothing was changed.
-        executions: number of executions whose objects are deleted.
+        executions: number of executions whose objects, or whose records, are deleted.
         objects: number of these objects, without their sidecars. It counts records. A process that was killed
             may have recorded objects that it did not store.
         bytes: total size of these objects, without their sidecars.
         execution_ids: the first 10,000 of these executions, oldest first.
         kept: the first 100 executions that are selected and kept, oldest first.
         kept_executions: number of executions that are selected and kept.
-        is_deleted: whether all objects are deleted. Otherwise a process of the deployment deletes them.
+        is_deleted: whether all of it is deleted. Otherwise a process of the deployment deletes it.
+        records: number of records that are deleted: messages, and outputs of all attempts. 0 if objects are.
     """
 
     dry_run: bool
@@ -140,3 +156,4 @@ class Pruned:
     kept: list[KeptExecution] = field(default_factory=list)
     kept_executions: int = 0
     is_deleted: bool = False
+    records: int = 0

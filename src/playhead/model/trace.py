@@ -34,7 +34,8 @@ class ChainCounts:
 
     Attributes:
         messages: number of counted messages.
-        is_complete: false if counting ended early, at 10,000 messages.
+        is_complete: false if counting ended early, at 10,000 messages, or if the records of the execution of
+            the object are deleted: its own messages are not counted then.
         counts: the same by execution, route and state; the nearest first.
     """
 
@@ -112,9 +113,12 @@ class ChainSummary:
         edges: relations between the groups.
         messages: number of messages in all groups.
         is_complete: false if the walk ended early, at 10,000 messages.
+        records_deleted_at: time at which the records of the execution were deleted from which the first group
+            has its inputs, so the messages above are not known; RFC 3339 in UTC; None if they were not.
     """
 
     groups: list[ChainGroup]
     edges: list[ChainEdge]
     messages: int
     is_complete: bool
+    records_deleted_at: str | None = None

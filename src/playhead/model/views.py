@@ -114,6 +114,8 @@ class Execution:
             them longer. RFC 3339 in UTC; None if retention does not delete them, or they are deleted.
         changed_since: earlier run whose results it takes over where they are still valid; None if it
             processes all of its inputs.
+        records_deleted_at: time at which its records were deleted: its messages with their errors, its
+            outputs and its reports. What this object has was kept. RFC 3339 in UTC; usually None.
     """
 
     execution_id: UUID
@@ -133,6 +135,7 @@ class Execution:
     pruned: list[PrunedStage] = field(default_factory=list)
     replayable_until: str | None = None
     changed_since: UUID | None = None
+    records_deleted_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +309,9 @@ class Lineage:
         input_pruned_at: time at which its input object was pruned; RFC 3339 in UTC; None if it was not.
         outputs_pruned_at: the same of its outputs, whose keys remain.
         taken_over_from: message of an earlier execution that was processed, and whose result this one has;
-            None unless it is `taken_over`.
+            None unless it is `taken_over`, and if the records of that execution are deleted.
+        input_records_deleted_at: time at which the records of the execution were deleted that stored the
+            input object, so the messages above are not known; RFC 3339 in UTC; None if they were not.
     """
 
     correlation_id: UUID
@@ -332,6 +337,7 @@ class Lineage:
     input_pruned_at: str | None = None
     outputs_pruned_at: str | None = None
     taken_over_from: UUID | None = None
+    input_records_deleted_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

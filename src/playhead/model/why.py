@@ -92,6 +92,8 @@ class Why:
             are counted.
         routes: the trace of the item: its messages by execution, route and outcome, in the order of the
             config.
+        records_deleted_at: time at which the records of the execution were deleted from which the item came,
+            so the trace begins after it; RFC 3339 in UTC; None if they were not.
     """
 
     execution_id: UUID
@@ -101,3 +103,4 @@ class Why:
     messages: int
     is_complete: bool
     routes: list[WhyRoute]
+    records_deleted_at: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -25,7 +26,13 @@ class Replays(Protocol):
     async def replay(self, batch: UUID) -> Replay | None: ...
 
 
-class PrunedObjects(Protocol):
+class DeletedRecords(Protocol):
+    """The part of the catalog that knows which executions have no records any more."""
+
+    async def records_deleted(self, executions: Sequence[UUID]) -> Mapping[UUID, str]: ...
+
+
+class PrunedObjects(DeletedRecords, Protocol):
     """The part of the catalog that knows pruned objects."""
 
     async def pruned_object(self, key: str) -> PrunedObject | None: ...
@@ -69,11 +76,34 @@ def check_key(key: str) -> None:
         raise BadRequest("invalid_path", f"key {key!r} {why}")
 
 
+def check_records(of: Execution | Replay) -> None:
+    """Check that an execution, or that of a replay, has its records.
+
+    Raises:
+        NotFound: `records_deleted`.
+    """
+    if of.records_deleted_at:
+        raise no_records(of.execution_id, of.records_deleted_at)
+
+
+def no_records(execution: UUID, when: str) -> NotFound:
+    return NotFound(
+        "records_deleted",
+        f"the records of execution {execution} were deleted on {when}: its messages, outputs and reports. "
+        f"Its counts remain: playhead show {execution}",
+    )
+
+
 async def missing_object(catalog: PrunedObjects, key: str) -> NotFound:
-    """Return the error for an object that cannot be read: `object_pruned` or `object_not_found`."""
+    """Return the error for an object that cannot be read.
+
+    It is `object_pruned`, `records_deleted` or `object_not_found`.
+    """
     found = await catalog.pruned_object(key)
     if found is None:
-        return no_object(key)
+        owner = keys.owner_of(key)
+        when = (await catalog.records_deleted([owner])).get(owner)
+        return no_records(owner, when) if when else no_object(key)
     return NotFound(
         "object_pruned",
         f"the object {key!r} was pruned on {moment(found.pruned_at)}; it had {found.size} bytes of "

@@ -21,6 +21,7 @@ from playhead.model import Replay, Selection
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Entry
+from playhead.reading.lookup import check_records
 from playhead.steps.conditions import same_json
 from playhead.times import fixed_times
 
@@ -57,7 +58,8 @@ async def examined(catalog: SelectionCatalog, selection: Selection, source: UUID
     If that replay was a selection by `only` itself, those that it was about follow. It has no message for the
     objects that were finished before, although they need no other one.
 
-    Raises `NotFound` (`replay_not_found`) if the source has no such replay.
+    Raises `NotFound`: `replay_not_found` if the source has no such replay, `records_deleted` if what happened
+    in it is not known any more.
     """
     found: list[UUID] = []
     following: Selection | None = selection
@@ -68,6 +70,7 @@ async def examined(catalog: SelectionCatalog, selection: Selection, source: UUID
                 "replay_not_found",
                 f"execution {source} has no replay {following.in_replay}. Run: playhead replays {source}",
             )
+        check_records(replay)
         found.append(replay.execution_id)
         following = replay.selection
     if not found or (following and following.only):

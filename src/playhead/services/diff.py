@@ -33,7 +33,7 @@ from playhead.ports.store import Store
 from playhead.reading.background import Background, Steps
 from playhead.reading.joining import PAGE, Range, Records, join, ranges, rest_of
 from playhead.reading.listing import Listing
-from playhead.reading.lookup import find_execution
+from playhead.reading.lookup import check_records, find_execution
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 from playhead.replay import effects
 
@@ -110,7 +110,7 @@ class DiffService:
 
         Raises:
             BadRequest: `invalid_path`; `not_comparable`: an execution is adopted, so it has no records.
-            NotFound: `execution_not_found`, `stage_not_found`.
+            NotFound: `execution_not_found`, `stage_not_found`, `records_deleted`.
         """
         return await self._summary(await self._pair(a, b), stage, path, Steps())
 
@@ -122,7 +122,7 @@ class DiffService:
 
         Raises:
             BadRequest: `not_comparable`.
-            NotFound: `execution_not_found`.
+            NotFound: `execution_not_found`, `records_deleted`.
         """
         pair = await self._pair(a, b)
         found = await self._counts.get(
@@ -182,7 +182,7 @@ class DiffService:
 
         Raises:
             BadRequest: `invalid_path`, `invalid_cursor`, `not_comparable`.
-            NotFound: `execution_not_found`, `stage_not_found`.
+            NotFound: `execution_not_found`, `stage_not_found`, `records_deleted`.
         """
         of = list_of("diff", a, b, stage, state, path)
         after = decode_cursor(cursor, str, of) or ""
@@ -224,6 +224,7 @@ class DiffService:
         )
 
     async def _side(self, execution: Execution) -> _Side:
+        check_records(execution)
         if execution.config is None:
             raise BadRequest(
                 "not_comparable",

@@ -25,7 +25,7 @@ from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.totals import Totals
 from playhead.ports.store import Store
 from playhead.reading.listing import Listing
-from playhead.reading.lookup import find_execution, find_replay
+from playhead.reading.lookup import check_records, find_execution, find_replay
 from playhead.reading.paging import decode_cursor, list_of, page_before
 from playhead.replay.meter import Meter
 from playhead.times import fixed_times
@@ -106,9 +106,9 @@ class ExecutionService:
         """Return the code that ran, by route, in the order of the config. Reads all messages.
 
         Raises:
-            NotFound: `execution_not_found`.
+            NotFound: `execution_not_found`, `records_deleted`.
         """
-        await self.get(execution)
+        check_records(await self.get(execution))
         return await self._catalog.code_of(execution)
 
     async def stages(self, execution: UUID) -> list[StageSummary]:

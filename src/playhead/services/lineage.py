@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Literal, Protocol
 from uuid import UUID
 
 from playhead.errors import NotFound
 from playhead.ids import parse_uuid
+from playhead.keys import owner_of
 from playhead.model import ChainCount, ChainCounts, ChainLink, ChainSummary, Lineage, Page, Replay
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
@@ -16,7 +18,15 @@ from playhead.ports.catalog.trace import Trace
 from playhead.ports.store import Store
 from playhead.reading.families import summarize
 from playhead.reading.listing import Listing
-from playhead.reading.lookup import PrunedObjects, check_key, find_execution, find_replay, no_object
+from playhead.reading.lookup import (
+    PrunedObjects,
+    check_key,
+    check_records,
+    find_execution,
+    find_replay,
+    no_object,
+    no_records,
+)
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
 
 MOST_COUNTED: Final = 10_000
@@ -56,7 +66,7 @@ class LineageService:
 
         Raises:
             BadRequest: `invalid_path`.
-            NotFound: `object_not_found`.
+            NotFound: `object_not_found`, `records_deleted`.
         """
         check_key(key)
         rows = await self._catalog.lineage_of_object(key)
@@ -89,7 +99,7 @@ class LineageService:
 
         Raises:
             BadRequest: `invalid_path`.
-            NotFound: `object_not_found`.
+            NotFound: `object_not_found`, `records_deleted`.
         """
         check_key(key)
         page = await self._chain(key, direction, cursor, limit)
@@ -122,13 +132,15 @@ class LineageService:
 
         Raises:
             BadRequest: `invalid_path`.
-            NotFound: `object_not_found`.
+            NotFound: `object_not_found`, `records_deleted`.
         """
         check_key(key)
         takers = await self._catalog.takers(key, limit=MOST_COUNTED)
         counts = await self._count(takers, nearest=0)
         if counts is None:
             await self._check_object(key)
+        elif await self._deleted_at(key):
+            return replace(counts, is_complete=False)
         return counts or ChainCounts(0, True, [])
 
     async def _count(self, starts: Sequence[UUID], *, nearest: int) -> ChainCounts | None:
@@ -164,7 +176,7 @@ class LineageService:
 
         Raises:
             BadRequest: `invalid_path`.
-            NotFound: `object_not_found`.
+            NotFound: `object_not_found`, `records_deleted`.
         """
         check_key(key)
         summary = await self._summary(key)
@@ -175,13 +187,24 @@ class LineageService:
     async def _summary(self, of: UUID | str) -> ChainSummary:
         found, is_complete = await self._catalog.family(of, limit=MOST_COUNTED)
         executions = await self._catalog.executions_named(list({one.execution_id for one in found}))
-        return summarize(found, executions, of, is_complete=is_complete)
+        summary = summarize(found, executions, of, is_complete=is_complete)
+        if not found:
+            return summary
+        furthest = min(found, key=lambda one: one.distance)
+        return replace(summary, records_deleted_at=await self._deleted_at(furthest.input_key))
 
     async def _check_object(self, key: str) -> None:
+        if when := await self._deleted_at(key):
+            raise no_records(owner_of(key), when)
         if await self._catalog.pruned_object(key):
             return  # its records are kept
         if await self._listing.find(key) is None:
             raise no_object(key)
+
+    async def _deleted_at(self, key: str) -> str | None:
+        """Return when the records of the execution of a key were deleted; None if they were not."""
+        owner = owner_of(key)
+        return (await self._catalog.records_deleted([owner])).get(owner)
 
     async def list(
         self,
@@ -196,14 +219,14 @@ class LineageService:
         """Return messages of an execution, or of a replay batch including all descendants, newest first.
 
         Raises:
-            NotFound: `execution_not_found`, `replay_not_found`.
+            NotFound: `execution_not_found`, `replay_not_found`, `records_deleted`.
         """
         of = list_of("lineage", execution, batch, route, status)
         before = decode_cursor(cursor, int, of)
         if execution is not None:
-            await find_execution(self._catalog, self._listing, execution)
+            check_records(await find_execution(self._catalog, self._listing, execution))
         if batch is not None:
-            await find_replay(self._catalog, batch)
+            check_records(await find_replay(self._catalog, batch))
         return page_before(
             await self._catalog.lineage_list(
                 execution=execution, batch=batch, route=route, status=status, before=before, limit=limit

@@ -15,7 +15,7 @@ from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.store import Store, read_one
 from playhead.reading.listing import Listing
-from playhead.reading.lookup import PrunedObjects, check_key, find_execution, missing_object, no_object
+from playhead.reading.lookup import PrunedObjects, check_key, find_execution, missing_object
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 from playhead.work import sidecar
 
@@ -60,7 +60,7 @@ class ObjectService:
 
         Raises:
             BadRequest: `invalid_path`.
-            NotFound: `object_not_found`, `object_pruned`.
+            NotFound: `object_not_found`, `object_pruned`, `records_deleted`.
         """
         check_key(key)
         found = await self._listing.find(key)
@@ -86,14 +86,14 @@ class ObjectService:
 
         Raises:
             BadRequest: `invalid_path`.
-            NotFound: `object_not_found`; the object does not exist, or has no sidecar.
+            NotFound: `object_not_found`; the object does not exist, or has no sidecar. `records_deleted`.
         """
         check_key(key)
         if pruned := await self._catalog.pruned_object(key):
             return sidecar.of_pruned(key, pruned)
         found = await self._listing.find(key)
         if found is None:
-            raise no_object(key)
+            raise await missing_object(self._catalog, key)
         its_sidecar = await read_one(self._store, keys.sidecar_key(found[0]))
         if its_sidecar is None:
             raise NotFound(

@@ -1,4 +1,6 @@
-"""Prune: delete the objects of executions that have ended, by request and by the retention of configs.
+"""Prune: delete the objects of executions that have ended, and later their records.
+
+By request, and by the retention of configs.
 
 The order of steps, and why each is right if the process is killed (`kill -9`) after any of them:
 
@@ -17,12 +19,15 @@ execution of which anything was pruned gets no new output.
 Bytes that a later run refers to are deleted with the last reference, not with their own execution. Step 2
 decides that, in the transaction that marks: of two prunings that mark outputs with the same bytes, the one
 that commits last sees both marks, and deletes the bytes.
+
+Records are deleted when all objects are: begin, delete page by page, end. From *begin* on, the execution says
+so. Each page is one transaction, so after a kill the next process deletes the others.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Final, Protocol
 from uuid import UUID
@@ -33,13 +38,13 @@ from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
 from playhead.model import DAY, Execution, KeptExecution, Pruned, PruneFilter, Retention
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
-from playhead.ports.catalog.prune import Prune, Pruning
+from playhead.ports.catalog.prune import Candidate, Prune, Pruning
 from playhead.ports.store import Store
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import find_execution
 
 PAGE: Final = 1_000
-"""Objects that one step deletes, each with its sidecar."""
+"""Objects that one step deletes, each with its sidecar; or records."""
 _EXECUTIONS: Final = 100
 """Executions that one transaction begins to prune."""
 _MOST_NAMED: Final = 10_000
@@ -59,7 +64,7 @@ class PruneService:
     Every method raises `Unavailable` if a backend that it needs is unavailable.
 
     Args:
-        page: objects that one step deletes.
+        page: objects, or records, that one step deletes.
     """
 
     def __init__(self, catalog: PruneCatalog, store: Store, env: Environment, *, page: int = PAGE) -> None:
@@ -98,9 +103,9 @@ class PruneService:
         return found
 
     async def begin(self, where: PruneFilter) -> Pruned:
-        """Begin to prune, and delete the objects in the background.
+        """Begin to prune, and delete in the background.
 
-        When this returns, the objects cannot be read or replayed any more. If this process ends before all
+        When this returns, the objects or the records cannot be read any more. If this process ends before all
         are deleted, another one continues.
 
         Raises:
@@ -114,10 +119,10 @@ class PruneService:
         return found
 
     async def prune(self, where: PruneFilter, *, progress: Callable[[int], None] | None = None) -> Pruned:
-        """Prune, and return when all objects are deleted. Ends earlier prunes that were interrupted, too.
+        """Prune, and return when everything is deleted. Ends earlier prunes that were interrupted, too.
 
         Args:
-            progress: is called with the number of objects that were deleted since the last call.
+            progress: is called with the number of objects, or of records, deleted since the last call.
 
         Raises what `begin` raises.
         """
@@ -127,7 +132,7 @@ class PruneService:
         return replace(found, is_deleted=True)
 
     async def finish(self, *, progress: Callable[[int], None] | None = None) -> int:
-        """End prunes that were interrupted. Return their number when all their objects are deleted."""
+        """End prunes that were interrupted. Return their number."""
         interrupted = await self._catalog.open_prunings()
         await self._delete_all(interrupted, progress)
         return len(interrupted)
@@ -154,13 +159,13 @@ class PruneService:
         kept = [KeptExecution(one, "adopted") for one in await self._only_in_store(where)]
         ids: list[UUID] = []
         begun: list[Pruning] = []
-        objects = size = 0
+        objects = size = records = 0
         after: int | None = 0
         while after is not None:
             page, after = await self._catalog.prune_candidates(where, after=after, limit=_EXECUTIONS)
             kept += [KeptExecution(one.execution, one.kept) for one in page if one.kept]
             free = [one for one in page if not one.kept]
-            counts = {one.execution: await self._catalog.count_prunable(one) for one in free}
+            counts = {one.execution: await self._count(one) for one in free}
             chosen = list(counts)
             if begin and free:
                 some = await self._catalog.begin_prune(free)
@@ -171,6 +176,7 @@ class PruneService:
             ids += chosen
             objects += sum(counts[one][0] for one in chosen)
             size += sum(counts[one][1] for one in chosen)
+            records += sum(counts[one][2] for one in chosen)
         found = Pruned(
             dry_run=not begin,
             executions=len(ids),
@@ -180,8 +186,15 @@ class PruneService:
             kept=kept[:_MOST_KEPT],
             kept_executions=len(kept),
             is_deleted=begin and not begun,
+            records=records,
         )
         return found, begun
+
+    async def _count(self, candidate: Candidate) -> tuple[int, int, int]:
+        """Return the objects, their bytes, and the records that are deleted with a candidate."""
+        if candidate.records:
+            return 0, 0, await self._catalog.count_records(candidate)
+        return *await self._catalog.count_prunable(candidate), 0
 
     async def _protected_since(self, where: PruneFilter, left: Set[UUID]) -> list[KeptExecution]:
         """Return those that could be pruned when they were selected, and cannot be any more."""
@@ -205,6 +218,8 @@ class PruneService:
     async def retain(self, *, interrupted_seconds: float, goes_on: Callable[[], bool]) -> None:
         """Prune what no config keeps any more, and continue prunes whose process has died.
 
+        Records are deleted at the earliest a call after their objects.
+
         Args:
             interrupted_seconds: the age of a pruning whose process is taken for dead. If it is not, both
                 processes delete the same objects.
@@ -212,8 +227,9 @@ class PruneService:
         """
         begun: list[Pruning] = []
         for config, retention in (await self._catalog.retentions()).items():
-            if goes_on():
-                begun += (await self._select(_of(config, retention), begin=True))[1]
+            for where in _of(config, retention):
+                if goes_on():
+                    begun += (await self._select(where, begin=True))[1]
         interrupted = await self._catalog.open_prunings(older_than=interrupted_seconds)
         await self._delete_all(list(dict.fromkeys([*interrupted, *begun])), goes_on=goes_on)
 
@@ -246,7 +262,9 @@ class PruneService:
     async def _delete(
         self, pruning: Pruning, progress: Callable[[int], None] | None, goes_on: Callable[[], bool]
     ) -> bool:
-        """Delete the objects of a pruning. False if it has to stop before the end."""
+        """Delete the objects or the records of a pruning. False if it has to stop before the end."""
+        if pruning.records:
+            return await self._delete_records(pruning, progress, goes_on)
         deleted: str | None = None
         objects = size = 0
         while page := await self._catalog.prune_page(pruning, deleted=deleted, limit=self._page):
@@ -271,6 +289,23 @@ class PruneService:
         )
         return True
 
+    async def _delete_records(
+        self, pruning: Pruning, progress: Callable[[int], None] | None, goes_on: Callable[[], bool]
+    ) -> bool:
+        last = ""
+        records = 0
+        while page := await self._catalog.delete_records(pruning, after=last, limit=self._page):
+            faults.reach("prune.records")
+            last = page.last
+            records += page.records
+            if progress:
+                progress(page.records)
+            if not goes_on():
+                return False
+        await self._catalog.end_prune(pruning)
+        events.emit(events.RECORDS_DELETED, execution_id=str(pruning.execution), count=records)
+        return True
+
     async def _look_again(self, pruning: Pruning) -> None:
         """Delete objects of Playhead that were stored after they had been deleted.
 
@@ -292,14 +327,17 @@ def _unknown(code: str, what: str, known: Sequence[str]) -> NotFound:
     return NotFound(code, f"{what}; known names: {', '.join(known)}" if known else what)
 
 
-def _of(config: str, retention: Retention) -> PruneFilter:
-    return PruneFilter(
-        config=config,
+def _of(config: str, retention: Retention) -> Iterator[PruneFilter]:
+    """Yield what a retention deletes."""
+    where = PruneFilter(config=config, is_retention=True)
+    yield replace(
+        where,
         older_than_seconds=retention.keep_days * DAY,
         keep_last=retention.keep_last,
         stages=list(retention.stages) or None,
-        is_retention=True,
     )
+    if retention.records_days is not None:
+        yield replace(where, older_than_seconds=retention.records_days * DAY, records=True)
 
 
 def _check(where: PruneFilter) -> None:

@@ -16,7 +16,7 @@ from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.store import Store
 from playhead.reading.listing import Listing
-from playhead.reading.lookup import find_execution
+from playhead.reading.lookup import check_records, find_execution
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
 from playhead.work.routelimits import wait_of_route
 
@@ -100,12 +100,12 @@ class QueueService:
         """Return dead letters, newest first.
 
         Raises:
-            NotFound: `execution_not_found`.
+            NotFound: `execution_not_found`, `records_deleted`.
         """
         of = list_of("dead letters", execution, route, code, group)
         before = decode_cursor(cursor, int, of)
         if execution is not None:
-            await find_execution(self._catalog, self._listing, execution)
+            check_records(await find_execution(self._catalog, self._listing, execution))
         return page_before(
             await self._catalog.dead_letters(
                 execution=execution, route=route, code=code, group=group, before=before, limit=limit
@@ -127,12 +127,12 @@ class QueueService:
         `route` is the name of a route, or `config/route`. With `execution`, only its dead letters count.
 
         Raises:
-            NotFound: `execution_not_found`.
+            NotFound: `execution_not_found`, `records_deleted`.
         """
         of = list_of("groups of dead letters", execution, config, route)
         before = decode_cursor(cursor, int, of)
         if execution is not None:
-            await find_execution(self._catalog, self._listing, execution)
+            check_records(await find_execution(self._catalog, self._listing, execution))
         return page_before(
             await self._catalog.dead_letter_groups(
                 execution=execution, config=config, route=route, before=before, limit=limit

@@ -16,6 +16,7 @@ from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import MOST_NORMAL
 from playhead.ports.store import Store
 from playhead.reading.listing import Listing
+from playhead.reading.lookup import check_records
 from playhead.times import fixed_time
 from playhead.work import ending
 
@@ -116,7 +117,7 @@ class RecoverService:
 
         Raises:
             BadRequest: `selection_empty`; nothing but `failed_before` was given, or `ids` is empty.
-            NotFound: `dead_letter_not_found`, `execution_not_found`.
+            NotFound: `dead_letter_not_found`, `execution_not_found`, `records_deleted`.
             Conflict: `execution_ended`; one of the executions is cancelled.
             ValueError: `failed_before` is not a time.
         """
@@ -132,8 +133,12 @@ class RecoverService:
                 "no dead letters selected: name correlation ids, an execution, a route, an error code or a "
                 "group",
             )
-        if execution is not None and await self._catalog.execution(execution) is None:
-            await self._check_adoptable(execution)
+        if execution is not None:
+            found = await self._catalog.execution(execution)
+            if found is None:
+                await self._check_adoptable(execution)
+            else:
+                check_records(found)
         ids = list(dict.fromkeys(ids or ()))
         sent = await self._catalog.resend(
             ids=ids,

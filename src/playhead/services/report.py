@@ -35,7 +35,7 @@ from playhead.keys import content_type_of
 from playhead.model import Replay, Report, ReportLine
 from playhead.ports.catalog.reports import ClaimedReport, Reports, WrittenPart
 from playhead.ports.store import Blob, Store
-from playhead.reading.lookup import find_replay
+from playhead.reading.lookup import check_records, find_replay
 
 PART_LINES: Final = 50_000
 PART_BYTES: Final = 16_777_216
@@ -95,9 +95,9 @@ class ReportService:
             revision: of which end; None: of the last one, or of the next one while the execution runs.
 
         Raises:
-            NotFound: `replay_not_found`, `report_not_found`.
+            NotFound: `replay_not_found`, `report_not_found`, `records_deleted`.
         """
-        await find_replay(self._catalog, batch)
+        check_records(await find_replay(self._catalog, batch))
         found = await self._catalog.report(batch, revision)
         if found is None:
             which = "no report" if revision is None else f"no report of its end {revision}"
@@ -112,7 +112,7 @@ class ReportService:
         """Let the report of the last end of a replay be written again, if it has failed.
 
         Raises:
-            NotFound: `replay_not_found`, `report_not_found`.
+            NotFound: `replay_not_found`, `report_not_found`, `records_deleted`.
         """
         await self._catalog.ask_report_again(batch)
         return await self.get(batch)
@@ -123,7 +123,8 @@ class ReportService:
         The first chunk is read before this method returns, so an unavailable store raises here.
 
         Raises:
-            NotFound: `replay_not_found`, `report_not_found`; `object_not_found` if it was pruned.
+            NotFound: `replay_not_found`, `report_not_found`, `records_deleted`; `object_not_found` if it was
+                pruned.
             Unavailable: the store is unreachable.
         """
         report = await self.get(batch, revision)

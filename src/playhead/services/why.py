@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 from uuid import UUID
 
 from playhead import keys
 from playhead.errors import BadRequest, NotFound
 from playhead.ids import moment
-from playhead.model import Outcome, Problem, Replay, Why, WhyExample, WhyRoute
+from playhead.model import Execution, Outcome, Problem, Replay, Why, WhyExample, WhyRoute
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
@@ -20,7 +21,7 @@ from playhead.ports.catalog.trace import Descendant, Trace
 from playhead.ports.store import Store
 from playhead.reading.journey import ORDER, Group, Visited, Walk, explain, groups
 from playhead.reading.listing import Listing
-from playhead.reading.lookup import PrunedObjects, find_execution
+from playhead.reading.lookup import PrunedObjects, check_records, find_execution
 from playhead.work.routelimits import wait_of_route
 
 MOST_MESSAGES: Final = 10_000
@@ -58,10 +59,10 @@ class WhyService:
 
         Raises:
             BadRequest: `invalid_path`.
-            NotFound: `execution_not_found`; `object_not_found`, with similar paths.
+            NotFound: `execution_not_found`; `object_not_found`, with similar paths; `records_deleted`.
         """
-        line = await self._line(execution)
-        key = await self._find(line, path, stage)
+        line, deleted = await self._line(execution)
+        key = await self._find(line, deleted, path, stage)
         routes: list[WhyRoute] = []
         before: Walk | None = None
         total, is_complete = 0, True
@@ -77,7 +78,8 @@ class WhyService:
             is_complete = is_complete and walk.is_complete
             before = walk
         gone = await self._catalog.pruned_object(key)
-        return _verdict(line[0], key, routes, total, is_complete, gone)
+        found = _verdict(line[0], key, routes, total, is_complete, gone)
+        return replace(found, records_deleted_at=deleted.records_deleted_at) if deleted else found
 
     async def _walk(self, at: Visited, key: str, before: Walk | None) -> Walk:
         """Return the messages of an item in one execution.
@@ -96,12 +98,18 @@ class WhyService:
         )
         return Walk(at, found, is_complete and len(starts) < MOST_MESSAGES)
 
-    async def _line(self, execution: UUID) -> list[Visited]:
-        """Return an execution, the one that it replays, and so on."""
+    async def _line(self, execution: UUID) -> tuple[list[Visited], Execution | None]:
+        """Return an execution, the one that it replays, and so on.
+
+        Ends before an execution whose records are deleted, which is also returned.
+        """
         line: list[Visited] = []
         following: UUID | None = execution
         while following and len(line) < _MOST_SOURCES:
             found = await find_execution(self._catalog, self._listing, following)
+            if found.records_deleted_at and line:
+                return line, found
+            check_records(found)
             batch = found.replay_batch_id
             replay = await self._catalog.replay(batch) if batch else None
             loaded = None
@@ -109,13 +117,15 @@ class WhyService:
                 loaded = await self._catalog.config(found.config, found.config_version)
             line.append(Visited(found, replay, loaded.config if loaded else None))
             following = replay.from_execution_id if replay else None
-        return line
+        return line, None
 
     # -- which object ------------------------------------------------------------------------------
 
-    async def _find(self, line: Sequence[Visited], path: str, stage: str | None) -> str:
+    async def _find(
+        self, line: Sequence[Visited], deleted: Execution | None, path: str, stage: str | None
+    ) -> str:
         """Return the key of the object that a path names."""
-        candidates = _candidates(line, path, stage)
+        candidates = _candidates(line, deleted, path, stage)
         known = await self._catalog.known_keys(candidates)
         for key in candidates:
             if key in known:
@@ -132,6 +142,8 @@ class WhyService:
             if ends:
                 near = [path + end for end in ends[:_MOST_EXAMPLES]]
                 break
+        if deleted:  # it may have had the object
+            check_records(deleted)
         near = near or await self._near(line[0], path, stage)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         where = f"stage {stage!r}" if stage else "its inputs and its other stages"
@@ -191,7 +203,9 @@ class WhyService:
         )
 
 
-def _candidates(line: Sequence[Visited], path: str, stage: str | None) -> list[str]:
+def _candidates(
+    line: Sequence[Visited], deleted: Execution | None, path: str, stage: str | None
+) -> list[str]:
     """Return the keys that a path may mean, the likeliest first.
 
     Raises:
@@ -199,7 +213,7 @@ def _candidates(line: Sequence[Visited], path: str, stage: str | None) -> list[s
     """
     named = keys.parse_key(path)
     if named is not None and stage is None:
-        if named[0] not in [one.id for one in line]:
+        if named[0] not in [*(one.id for one in line), *([deleted.execution_id] if deleted else [])]:
             raise BadRequest(
                 "invalid_path",
                 f"{path!r} belongs to execution {named[0]}, not to {line[0].id}: name that one",

@@ -18,6 +18,7 @@ _MOST_STEPS: Final = 50
 _MOST_LINKS: Final = 100
 _MOST_MADE: Final = 8
 _NOTHING: Final = "stores nothing"
+_DELETED: Final = "records deleted"
 _SAID: Final = {
     "dead": "failed",
     "skipped": "skipped",
@@ -69,6 +70,8 @@ class Ancestry:
         rows: the executions of the map.
         nodes: the same as a list, in the order of the map.
         is_complete: false if there are more than 10,000 messages around the first object of the way.
+        records_deleted_at: when the records of the execution were deleted from which the first object of the
+            way came; None if they were not.
     """
 
     producer: Lineage | None
@@ -81,6 +84,7 @@ class Ancestry:
     rows: Sequence[Row]
     nodes: Sequence[Node]
     is_complete: bool
+    records_deleted_at: str | None
 
 
 async def ancestry(services: Services, key: str, stage: str, execution: Execution) -> Ancestry:
@@ -115,6 +119,7 @@ async def ancestry(services: Services, key: str, stage: str, execution: Executio
         rows,
         nodes,
         summary.is_complete,
+        summary.records_deleted_at,
     )
 
 
@@ -193,7 +198,10 @@ class _Drawing:
         owner, _, rest = top.partition("/")
         self._top = (owner, stage if top == key else rest.partition("/")[0])
         self._way.setdefault(self._top, top)
-        if owner not in self._rows:  # objects of another program, which a replay received
+        if owner not in self._rows and summary.records_deleted_at:
+            gone = Row(owner, "execution", None, _DELETED, url(f"/executions/{owner}"))
+            self._rows[owner] = gone
+        elif owner not in self._rows:  # objects of another program, which a replay received
             self._add_row(UUID(owner), "adopted", None, None, None)
 
     def _add_row(
@@ -259,6 +267,8 @@ class _Drawing:
         said = [", ".join(route for _, route in routes)]
         if not routes:
             said = ["input" if place[1] == keys.INPUT_STAGE else "stored by another program"]
+            if place == self._top and self._summary.records_deleted_at:
+                said = [_DELETED]
         elif len(routes) == 1 and len(code := self._code[routes[0]]) == 1:
             said[0] += f", {next(iter(code))}"
         if self._way.get(place) == self._key and outputs > 1:

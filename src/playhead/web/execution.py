@@ -202,13 +202,14 @@ async def show(ask: Ask) -> Answer:
 async def _overview(ask: Ask, execution: Execution) -> Overview:
     identity, services = execution.execution_id, ask.services
     is_open = execution.status == "running"
+    has_failures = execution.counts.failed > 0 and not execution.records_deleted_at
     is_drawn = ask.text("mark") is None  # the live numbers need no failures and no replays
     pipeline, totals, route_waits, workers, groups, replays = await asyncio.gather(
         or_missing(services.pipelines.of_execution(identity)),
         or_missing(_soon(services.executions.stage_totals(identity), _SIZES_WITHIN)),
         _route_waits(services, identity) if is_open else _nothing(),
         services.workers.list(None, _WORKERS) if is_open else _nothing(),
-        or_missing(_groups(services, identity) if execution.counts.failed and is_drawn else _nothing()),
+        or_missing(_groups(services, identity) if has_failures and is_drawn else _nothing()),
         or_missing(services.executions.replays(identity, None, _REPLAYS) if is_drawn else _nothing()),
     )
     known = totals if isinstance(totals, StageTotals) else None
@@ -287,11 +288,14 @@ def _tabs(of: Execution, current: str) -> list[Tab]:
     if of.kind == "adopted":
         return [objects, family]
     dead = url("/dead-letters", execution_id=of.execution_id)
+    messages = [
+        tab("messages", "Messages", of.counts.total, "total"),
+        Tab("Dead letters", dead, False, of.counts.failed, "failed"),
+    ]
     return [
         tab("overview", "Overview"),
         objects,
-        tab("messages", "Messages", of.counts.total, "total"),
-        Tab("Dead letters", dead, False, of.counts.failed, "failed"),
+        *([] if of.records_deleted_at else messages),
         family,
         tab("config", "Config"),
     ]

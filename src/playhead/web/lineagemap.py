@@ -29,7 +29,7 @@ class Row:
 
     Attributes:
         id: of the execution.
-        kind: `run`, `replay` or `adopted`.
+        kind: `run`, `replay` or `adopted`; `execution` if its records are deleted.
         created_at: when it began; RFC 3339 in UTC; None if the row is not one execution.
         sub: its config and version.
         href: its page.

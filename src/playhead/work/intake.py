@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -25,7 +25,7 @@ from playhead import events, faults
 from playhead.envelope import correlation_of
 from playhead.environment import Backends, Environment
 from playhead.errors import Unavailable
-from playhead.keys import sidecar_key
+from playhead.keys import owner_of, sidecar_key
 from playhead.ports.catalog import Work
 from playhead.ports.catalog.work import Claim, Failed, Refusal, Released
 from playhead.work import ending, sidecar
@@ -38,7 +38,10 @@ from playhead.work.reporting import report_lost, start_span
 _MOST_REMEMBERED = 10_000
 
 
-class AttemptCatalog(Work, ending.EndingCatalog, Protocol): ...
+class AttemptCatalog(Work, ending.EndingCatalog, Protocol):
+    """The part of the catalog that attempts need."""
+
+    async def records_deleted(self, executions: Sequence[UUID]) -> Mapping[UUID, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,7 @@ class Intake:
         except Unavailable as exc:
             found = [exc] * len(wanted)
         unavailable, delay = await examine_store(self._store, found)
+        deleted = await self._deleted(claims, found)
         sidecars = dict(zip(external, found[len(keys) :], strict=True))
         claimed = []
         for (held, claim), data in zip(claims, found[: len(keys)], strict=True):
@@ -216,11 +220,21 @@ class Intake:
             if isinstance(data, Unavailable):
                 problem, data = Released(claim.correlation_id, claim.attempt, delay), None
             else:
-                problem = self._fault_of(claim, data)
+                problem = self._fault_of(claim, data, deleted)
             claimed.append(ClaimedMessage(held, claim, data, problem, span, sidecar.read(its_sidecar), alone))
         return claimed, unavailable
 
-    def _fault_of(self, claim: Claim, data: bytes | None) -> Failed | None:
+    async def _deleted(
+        self, claims: Sequence[tuple[HeldDelivery, Claim]], found: Sequence[bytes | Unavailable | None]
+    ) -> Mapping[UUID, str]:
+        """Return when the records were deleted of executions whose objects are missing, and not recorded."""
+        missing = zip(claims, found, strict=False)
+        owners = {
+            owner_of(claim.object_key) for (_, claim), data in missing if data is None and not claim.source
+        }
+        return await self._catalog.records_deleted(list(owners)) if owners else {}
+
+    def _fault_of(self, claim: Claim, data: bytes | None, deleted: Mapping[UUID, str]) -> Failed | None:
         """Why an input cannot be processed, now or later; None if it can."""
 
         def failed(code: str, error: str) -> Failed:
@@ -230,11 +244,12 @@ class Intake:
         key = claim.object_key
         if source and source.location:
             key = f"{key}, which is stored as {source.location},"
-        if data is None and source and source.pruned_at:
+        pruned = source.pruned_at if source else deleted.get(owner_of(claim.object_key))
+        if data is None and pruned:
+            what = "was pruned on" if source else "was pruned, and its records were deleted on"
             return failed(
                 "object_pruned",
-                f"{key} was pruned on {source.pruned_at}: run its input again, or replay a "
-                "stage that is still stored",
+                f"{key} {what} {pruned}: run its input again, or replay a stage that is still stored",
             )
         if data is None:
             return failed(

@@ -16,6 +16,7 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.failures import group_number, group_text, pattern_of
 from playhead.ids import created_at, moment, parse_uuid, seconds
+from playhead.keys import owner_of
 from playhead.model import (
     MOST_COUNTED,
     MOST_OUTPUT_KEYS,
@@ -44,6 +45,9 @@ class BrowsePart(Part):
             return await self._executions(db, rows)
 
         return await self._db.read(find)
+
+    async def records_deleted(self, executions: Sequence[UUID]) -> dict[UUID, str]:
+        return await self._db.read(lambda db: self._records_deleted(db, executions))
 
     async def executions(
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
@@ -128,9 +132,14 @@ class BrowsePart(Part):
             if key is not None:
                 outputs[message].append(key)
         codes = await codes_of(db, [row[13] for row in rows])
+        # Only roots received objects of another execution.
+        gone = await self._records_deleted(db, {owner_of(row[8]) for row in rows if row[2] is None})
         return [
             _lineage_of(row, lanes[row[5]], outputs[row[0]], counted[row[0]])
-            | {"adapters": codes.get(row[13], [])}
+            | {
+                "adapters": codes.get(row[13], []),
+                "input_records_deleted_at": gone.get(owner_of(row[8])),
+            }
             for row in rows
         ]
 

@@ -1,7 +1,12 @@
-"""Pruning: which executions, under which lock, and which objects.
+"""Pruning: which executions, under which lock, and which objects and records.
 
 A decision about an execution and the record of a pruning are one transaction under the exclusive lock of the
 execution. `open_replay` and `resend` hold the lock too, so one of the two sees what the other one did.
+
+Records of an execution may be needed by a later one only if that one takes over its results, and then only
+the outputs that have the bytes: they stay until the last reference to them is deleted. The number of the
+message in `original` may outlive the message. SQLite gives no new message this number as long as a row has
+it, because that row has a greater number itself.
 """
 
 from __future__ import annotations
@@ -9,19 +14,23 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, Final
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_retention, as_uuid, as_uuid_or_none
-from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.replays import ReplaysPart
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
-from playhead.keys import INPUT_STAGE
+from playhead.keys import INPUT_STAGE, owner_of
 from playhead.model import Execution, Kept, PruneFilter, Retention
-from playhead.ports.catalog.prune import Candidate, PrunedObject, PrunePage, Pruning
+from playhead.ports.catalog.prune import Candidate, PrunedObject, PrunePage, Pruning, RecordsPage
+
+ALL_PRUNED: Final = "[]"
+"""What `retained` is after a retention has pruned all stages."""
 
 
-class PrunePart(Part):
+class PrunePart(ReplaysPart):
     async def pin(self, execution: UUID, pinned: bool) -> Execution | None:
         async def set_it(db: Session) -> Execution | None:
             n = await db.value(SQL.execution_number, id=execution)
@@ -54,24 +63,19 @@ class PrunePart(Part):
     async def prune_candidates(
         self, where: PruneFilter, *, after: int = 0, limit: int = 100
     ) -> tuple[list[Candidate], int | None]:
+        if where.records:
+            return await self._records_candidates(where, after=after, limit=limit)
         retention = json.dumps(sorted(where.stages or ()))
         done: list[int] = []
 
         async def find(db: Session) -> tuple[list[Candidate], int | None]:
-            given = {
-                "after": after,
-                "limit": limit,
-                "config": where.config,
-                "older_than": where.older_than_seconds,
-            }
+            given = _conditions(where, after, limit)
             if where.is_retention:
                 others = await db.rows(SQL.other_retentions, config=where.config, retention=retention)
                 pages = [await db.rows(SQL.retention_selection, **given, retained=one) for (one,) in others]
                 numbers = sorted(n for page in pages for (n,) in page)[:limit]
             else:
-                executions = None if where.execution_ids is None else list(where.execution_ids)
-                rows = await db.rows(SQL.prune_selection, **given, executions=executions, tag=where.tag)
-                numbers = [n for (n,) in rows]
+                numbers = [n for (n,) in await db.rows(SQL.prune_selection, **given)]
             states = await self._states(db, numbers)
             # Adopted executions are Playhead's only if they are named, and then an answer says why not.
             states = [row for row in states if row[2] != "adopted" or where.execution_ids is not None]
@@ -85,6 +89,34 @@ class PrunePart(Part):
             # What was pruned stays pruned, so this holds although the rows were read without a lock.
             await self._db.write(lambda db: db.run(SQL.mark_retained, numbers=done, retention=retention))
         return page
+
+    async def _records_candidates(
+        self, where: PruneFilter, *, after: int, limit: int
+    ) -> tuple[list[Candidate], int | None]:
+        async def find(db: Session) -> tuple[list[Candidate], int | None]:
+            given = _conditions(where, after, limit)
+            if where.is_retention:
+                rows = await db.rows(SQL.retention_selection, **given, retained=ALL_PRUNED)
+            else:
+                rows = await db.rows(SQL.records_selection, **given)
+            numbers = [n for (n,) in rows]
+            found = [one for _, one in await self._with_records(db, numbers)]
+            # Of executions that are not pruned, there are many: they are named only if the caller names them.
+            named = where.execution_ids is not None
+            found = [one for one in found if named or one.kept not in ("adopted", "stored")]
+            return found, numbers[-1] if len(numbers) == limit else None
+
+        return await self._db.read(find)
+
+    async def _with_records(self, db: Session, numbers: Sequence[int]) -> list[tuple[int, Candidate]]:
+        """Return candidates for those of these executions that have records, by number."""
+        found = []
+        for n, identity, kind, is_pruned, is_due in await db.rows(SQL.records_states, numbers=numbers):
+            kept: Kept | None = "reported" if is_due else None
+            if not is_pruned:
+                kept = "adopted" if kind == "adopted" else "stored"
+            found.append((n, Candidate(as_uuid(identity), (), kept, records=True)))
+        return found
 
     async def _states(self, db: Session, numbers: Sequence[int]) -> list[Row]:
         return await db.rows(SQL.prune_states, numbers=sorted(numbers)) if numbers else []
@@ -146,6 +178,15 @@ class PrunePart(Part):
         lanes = await self._lanes_of(db, version)
         return [INPUT_STAGE] * (kind == "run") + [lane.stage for lane in lanes if lane.stage]
 
+    async def count_records(self, candidate: Candidate) -> int:
+        async def count(db: Session) -> int:
+            n = await db.value(SQL.execution_number, id=candidate.execution)
+            first, last = _range(Pruning(n, candidate.execution, None))
+            found: int = await db.value(SQL.count_records, execution=n, first=first, last=last)
+            return found
+
+        return await self._db.read(count)
+
     async def count_prunable(self, candidate: Candidate) -> tuple[int, int]:
         objects = size = 0
         for stage in candidate.stages or (None,):
@@ -164,6 +205,11 @@ class PrunePart(Part):
             await self._exclude(db, numbers)
             # Read after the lock is held: a replay may have been opened while it was awaited.
             begun: list[Pruning] = []
+            with_records = [one.execution for one in candidates if one.records]
+            for n, one in await self._with_records(db, sorted(numbers)) if with_records else ():
+                if one.execution in with_records and not one.kept:
+                    begun.append(await self._begin_records(db, n, one.execution))
+                del numbers[n]
             for row in await self._states(db, list(numbers)):
                 for n, one in await self._candidates(db, [row], numbers[row[0]]):
                     for stage in () if one.kept else one.stages or ("",):
@@ -174,9 +220,19 @@ class PrunePart(Part):
 
         return await self._db.write(begin)
 
+    async def _begin_records(self, db: Session, n: int, execution: UUID) -> Pruning:
+        await self._keep_numbers(db, n)
+        await db.run(SQL.begin_records, execution=n)
+        return Pruning(n, execution, None, records=True)
+
     async def open_prunings(self, *, older_than: float = 0.0) -> list[Pruning]:
-        rows = await self._db.read(lambda db: db.rows(SQL.open_prunings, older_than=older_than))
-        return [Pruning(n, as_uuid(identity), stage or None) for n, identity, stage in rows]
+        async def find(db: Session) -> list[Pruning]:
+            rows = await db.rows(SQL.open_prunings, older_than=older_than)
+            found = [Pruning(n, as_uuid(identity), stage or None) for n, identity, stage in rows]
+            rows = await db.rows(SQL.open_records, older_than=older_than)
+            return found + [Pruning(n, as_uuid(identity), None, records=True) for n, identity in rows]
+
+        return await self._db.read(find)
 
     async def prune_page(
         self, pruning: Pruning, *, deleted: str | None = None, limit: int
@@ -208,6 +264,41 @@ class PrunePart(Part):
 
         return await self._db.write(take)
 
+    async def delete_records(self, pruning: Pruning, *, after: str = "", limit: int) -> RecordsPage | None:
+        async def delete(db: Session) -> RecordsPage | None:
+            await self._exclude(db, [pruning.n])
+            first, last = _range(pruning)
+            rows = await db.rows(
+                SQL.output_records, first=max(first, after, key=str.encode), last=last, limit=limit
+            )
+            if rows:
+                return await self._delete_outputs(db, rows)
+            # Their outputs first: no output has the number of a message that is deleted.
+            count = await db.run(SQL.delete_messages, execution=pruning.n, limit=limit)
+            return RecordsPage(after, count) if count else None
+
+        return await self._db.write(delete)
+
+    async def _delete_outputs(self, db: Session, rows: Sequence[Row]) -> RecordsPage:
+        """Delete records of outputs, except those that have the bytes of later outputs."""
+        keys = [key for _, key, _ in rows]
+        locations = list({location for *_, location in rows if location is not None})
+        if locations:
+            await db.rows(SQL.lock_outputs, keys=locations)
+        needed = {key for (key,) in await db.rows(SQL.referred_among, keys=keys)}
+        await db.run(SQL.detach_outputs, keys=sorted(needed))
+        count = await db.run(SQL.delete_outputs, keys=[key for key in keys if key not in needed])
+        if locations:
+            count += await db.run(SQL.delete_outputs, keys=await self._left_over(db, locations))
+        return RecordsPage(keys[-1], count)
+
+    async def _left_over(self, db: Session, locations: Sequence[str]) -> list[str]:
+        """Return those of these outputs that only references have kept, and to which none refers now."""
+        needed = {key for (key,) in await db.rows(SQL.referred_among, keys=locations)}
+        owners = {key: owner_of(key) for key in locations if key not in needed}
+        gone = await self._records_deleted(db, set(owners.values()))
+        return [key for key, owner in owners.items() if owner in gone]
+
     async def late_among(self, keys: Sequence[str]) -> set[str]:
         rows = await self._db.read(lambda db: db.rows(SQL.late_among, keys=list(keys)))
         return {key for (key,) in rows}
@@ -223,7 +314,27 @@ class PrunePart(Part):
         )
 
     async def end_prune(self, pruning: Pruning) -> None:
-        await self._db.write(lambda db: db.run(SQL.end_pruning, pruning=pruning.n))
+        async def end(db: Session) -> None:
+            if not pruning.records:
+                await db.run(SQL.end_pruning, pruning=pruning.n)
+                return
+            await self._exclude(db, [pruning.n])
+            for statement in (SQL.delete_reports, SQL.delete_deliveries, SQL.end_records):
+                await db.run(statement, execution=pruning.n)
+
+        await self._db.write(end)
+
+
+def _conditions(where: PruneFilter, after: int, limit: int) -> dict[str, Any]:
+    """Return the parameters of a selection."""
+    return {
+        "after": after,
+        "limit": limit,
+        "executions": where.execution_ids,
+        "config": where.config,
+        "tag": where.tag,
+        "older_than": where.older_than_seconds,
+    }
 
 
 def _why_kept(kind: str, *, settled: bool, pinned: bool, is_source: bool) -> Kept | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts, requests
@@ -61,7 +62,7 @@ class ReplaysPart(Part):
 
     async def _replays(self, db: Session, rows: Sequence[Row], *, work: bool) -> list[Replay]:
         """From rows with the columns of the fragment `replay`."""
-        found = [_Row._make(row) for row in rows]
+        found = [_Row._make(row).as_counted() for row in rows]
         by_lane = {row.n: counts.decode(row.counts) for row in found if row.counts}
         if work and (open_ones := [row.n for row in found if not row.counts]):
             by_lane |= await self._count_rows(db, open_ones)
@@ -140,14 +141,20 @@ class ReplaysPart(Part):
             selected_paths=requests.selected_paths(row.request),
             effects=effects,
             reason=request.reason,
-            report=row.report,
+            report="none" if row.records_deleted_at else row.report,
             revision=row.revision,
             paused_by=row.paused_by if state == "paused" else None,
             pause_reason=row.pause_reason if state == "paused" else None,
+            records_deleted_at=moment_or_none(row.records_deleted_at),
         )
         if not has_errors:
             return replay
         return replace(replay, errors=await self._errors(db, row.n, replay, given_up))
+
+    async def _keep_numbers(self, db: Session, n: int) -> None:
+        """Record what is counted in the rows of a replay, which are about to be deleted."""
+        for row in await db.rows(SQL.replay_of_execution, window=self.window, execution=n):
+            await db.run(SQL.keep_numbers, numbers=_Row._make(row).counted(), execution=n)
 
     async def _errors(self, db: Session, n: int, replay: Replay, given_up: str | None) -> list[str] | None:
         """Return at most 100 lines; the last line of a longer list counts the remaining ones."""
@@ -156,6 +163,8 @@ class ReplaysPart(Part):
         if given_up is not None:
             ended = "plan_changed" if replay.state == "refused" else "listing was abandoned"
             lines.append(f"{ended}: {given_up}")
+        if replay.records_deleted_at:
+            return [*lines, f"the errors of single objects were deleted on {replay.records_deleted_at}"]
         texts = {"uncertain": UNCERTAIN, "may_be_sent": MAY_BE_SENT}
         rows = await db.rows(SQL.errors_of_job, execution=n, limit=MOST_ERRORS + 1, **texts)
         lines += [f"{key}: {why}" for key, why in rows]
@@ -180,6 +189,7 @@ class _Row(NamedTuple):
         pause_reason: why the canary has paused the replay.
         free: no process has the lease.
         counts: of an execution that has ended.
+        numbers: of an execution whose records are deleted: what `counted` returned before.
     """
 
     n: int
@@ -220,6 +230,19 @@ class _Row(NamedTuple):
     counts: str | None
     plan: UUID | None
     is_bulk: bool | None
+    numbers: str | None
+    records_deleted_at: float | None
+
+    def counted(self) -> str:
+        """Return what was counted in the rows of messages, for the time when these are deleted."""
+        return json.dumps({name: getattr(self, name) for name in _COUNTED})
+
+    def as_counted(self) -> _Row:
+        """Return the row with what was counted before the rows of messages were deleted."""
+        return self._replace(**json.loads(self.numbers)) if self.numbers else self
+
+
+_COUNTED: Final = _Row._fields[_Row._fields.index("claimed") : _Row._fields.index("request")]
 
 
 def _count(by_lane: ByLane | None, state: RowState, *lanes: int) -> int:

@@ -183,7 +183,7 @@ class Part:
         made = []
         for row in rows:
             n, identity, kind, status, config, version, digest, parent, batch = row[:9]
-            created, ended, _, code, error, pinned, retention, since = row[9:]
+            created, ended, _, code, error, pinned, retention, since, records = row[9:]
             made.append(
                 Execution(
                     execution_id=as_uuid(identity),
@@ -208,6 +208,7 @@ class Part:
                         pinned=bool(pinned),
                     ),
                     changed_since=as_uuid_or_none(since),
+                    records_deleted_at=moment_or_none(records),
                 )
             )
         return made
@@ -218,6 +219,13 @@ class Part:
         for n, stage, pruned, deleted in await db.rows(SQL.prunings_of, executions=list(executions)):
             found[n].append(PrunedStage(stage or None, moment(pruned), moment_or_none(deleted)))
         return found
+
+    async def _records_deleted(self, db: Session, executions: Iterable[UUID]) -> dict[UUID, str]:
+        """Return when the records of those of these executions were deleted that have none any more."""
+        if not (ids := list(executions)):
+            return {}
+        rows = await db.rows(SQL.records_deleted, executions=ids)
+        return {as_uuid(identity): moment(when) for identity, when in rows}
 
     async def _find_execution(self, db: Session, execution: UUID) -> Execution | None:
         rows = await db.rows(SQL.executions_by_id, ids=[execution])

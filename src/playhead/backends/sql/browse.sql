@@ -33,6 +33,10 @@ AND t.execution >= :first -- if given
 {of_executions}
 ORDER BY t.execution DESC LIMIT :limit
 
+-- name: records_deleted
+-- Those of these executions whose records are deleted.
+SELECT id, records_deleted_at FROM executions WHERE id = ANY(:executions::uuid[]) AND records_deleted_at IS NOT NULL
+
 -- name: has_prunings
 -- Whether anything was pruned of executions.
 SELECT EXISTS (SELECT 1 FROM prunings p JOIN executions e ON e.n = p.execution WHERE e.id = ANY(:executions::uuid[]))
@@ -100,8 +104,8 @@ FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p
 SELECT id, object_key FROM messages WHERE id = ANY(:ids::uuid[])
 
 -- name: lineage_of_message
--- One message.
-{lineage} WHERE m.id = :id::uuid
+-- One message. While the records of its execution are deleted, it has none.
+{lineage} WHERE m.id = :id::uuid AND e.records_deleted_at IS NULL
 
 -- name: lineage_of_consumers
 -- Roots that took an object, newest first.

@@ -1,4 +1,4 @@
--- Prune: delete the objects of executions that have ended, and keep their records.
+-- Prune: delete the objects of executions that have ended, and later their records.
 
 -- name: set_pinned
 -- Protect an execution from pruning, or end the protection.
@@ -22,15 +22,24 @@ SELECT DISTINCT l.stage FROM lanes l JOIN config_versions v ON v.id = l.config_v
 AND v.name = :config -- if given
 ORDER BY l.stage
 
--- name: prune_selection
--- Executions that a prune selects, oldest first. Those whose objects are all pruned need nothing any more.
-SELECT e.n FROM executions e WHERE e.n > :after
-  AND NOT EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n AND p.stage = '')
+-- fragment: of_prune
+-- Conditions of a prune.
 AND e.id = ANY(:executions::uuid[]) -- if given
 AND e.config = (SELECT c.n FROM configs c WHERE c.name = :config) -- if given
 AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
 AND coalesce(e.ended_at, e.created_at) <= playhead_now() - :older_than::float8 -- if given
 ORDER BY e.n LIMIT :limit
+
+-- name: prune_selection
+-- Executions that a prune selects, oldest first. Those whose objects are all pruned need nothing any more.
+SELECT e.n FROM executions e WHERE e.n > :after
+  AND NOT EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n AND p.stage = '')
+{of_prune}
+
+-- name: records_selection
+-- The same of a prune of records.
+SELECT e.n FROM executions e WHERE e.n > :after AND e.records_deleted_at IS NULL
+{of_prune}
 
 -- name: other_retentions
 -- What retentions have pruned in executions of a config, except one. Each step is a lookup in the index.
@@ -41,7 +50,7 @@ WITH RECURSIVE found (retained) AS (
     WHERE e.config = (SELECT c.n FROM configs c WHERE c.name = :config) AND e.retained > f.retained)
   FROM found f WHERE f.retained IS NOT NULL
 )
-SELECT f.retained FROM found f WHERE f.retained <> :retention
+SELECT f.retained FROM found f WHERE f.retained NOT IN (:retention, 'records')
 
 -- name: retention_selection
 -- Executions that a retention selects, oldest first. The first bound is that of the index. If the clock was set back, it
@@ -68,6 +77,15 @@ SELECT e.n, e.id, e.kind, e.settled, e.pinned, e.config_version, e.status, c.nam
   OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since IN (e.id, e.parent) AND NOT r.settled)
 FROM executions e LEFT JOIN config_versions c ON c.id = e.config_version
 WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n
+
+-- name: records_states
+-- What decides whether the records of executions may be deleted: whether all objects are gone, and whether a report or a
+-- webhook is due.
+SELECT e.n, e.id, e.kind, e.settled
+    AND EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n AND p.stage = '' AND p.deleted_at IS NOT NULL),
+  EXISTS (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.report = 1)
+    OR EXISTS (SELECT 1 FROM deliveries d WHERE d.execution = e.n AND d.state = 'due')
+FROM executions e WHERE e.n = ANY(:numbers::bigint[]) AND e.records_deleted_at IS NULL ORDER BY e.n
 
 -- name: first_kept
 -- The oldest of the newest executions of a config and a kind, which are kept. Those whose objects are all pruned do not
@@ -98,12 +116,26 @@ WHERE o.key > :first AND o.key < :last AND o.pruned_at IS NULL AND {disposable}
 INSERT INTO prunings (execution, stage, pruned_at) VALUES (:execution, :stage, playhead_now())
 ON CONFLICT DO NOTHING RETURNING n
 
+-- name: count_records
+-- How many records an execution has.
+SELECT (SELECT count(*) FROM messages m /* INDEXED BY messages_by_state */ WHERE m.execution = :execution)
+  + (SELECT count(*) FROM outputs o WHERE o.key > :first AND o.key < :last)
+
+-- name: begin_records
+-- From now on, the records of an execution count as deleted.
+UPDATE executions SET records_deleted_at = playhead_now(), records_open = true WHERE n = :execution
+
 -- name: open_prunings
 -- Prunings that have not ended. Those that began after now began before the clock was set back: how old they are is not
 -- known.
 SELECT p.n, e.id, p.stage FROM prunings p JOIN executions e ON e.n = p.execution
 WHERE p.deleted_at IS NULL
   AND (p.pruned_at <= playhead_now() - :older_than::float8 OR p.pruned_at > playhead_now()) ORDER BY p.n
+
+-- name: open_records
+-- The same of records.
+SELECT e.n, e.id FROM executions e WHERE e.records_open
+  AND (e.records_deleted_at <= playhead_now() - :older_than::float8 OR e.records_deleted_at > playhead_now()) ORDER BY e.n
 
 -- name: lock_pruning
 -- A pruning that has not ended.
@@ -145,3 +177,42 @@ WHERE o.key = :key AND o.state = {STORED} AND o.pruned_at IS NOT NULL
 -- name: end_pruning
 -- All objects of a pruning are deleted.
 UPDATE prunings SET deleted_at = playhead_now() WHERE n = :pruning AND deleted_at IS NULL
+
+-- name: output_records
+-- The next outputs of an execution whose records are deleted. With a lock, as in `lock_outputs`.
+SELECT o.n, o.key, o.location FROM outputs o WHERE o.key > :first AND o.key < :last
+ORDER BY o.key LIMIT :limit FOR UPDATE
+
+-- name: referred_among
+-- Those of these objects to which an output refers.
+SELECT o.key FROM outputs o WHERE o.key = ANY(:keys::text[])
+  AND EXISTS (SELECT 1 FROM outputs u /* INDEXED BY outputs_by_location */ WHERE u.location = o.key)
+
+-- name: delete_outputs
+-- Outputs by their keys.
+DELETE FROM outputs WHERE key = ANY(:keys::text[])
+
+-- name: detach_outputs
+-- Outputs whose messages are about to be deleted.
+UPDATE outputs SET message = NULL WHERE key = ANY(:keys::text[]) AND message IS NOT NULL
+
+-- name: delete_messages
+-- Some messages of an execution.
+DELETE FROM messages WHERE n IN (SELECT m.n FROM messages m /* INDEXED BY messages_by_state */
+  WHERE m.execution = :execution LIMIT :limit)
+
+-- name: delete_reports
+-- All reports of an execution.
+DELETE FROM reports WHERE execution = :execution
+
+-- name: delete_deliveries
+-- All webhooks of an execution.
+DELETE FROM deliveries WHERE execution = :execution
+
+-- name: keep_numbers
+-- What was counted in the records of a replay.
+UPDATE jobs SET numbers = :numbers WHERE execution = :execution
+
+-- name: end_records
+-- All records of an execution are deleted.
+UPDATE executions SET records_open = false, retained = 'records' WHERE n = :execution

@@ -45,12 +45,16 @@ SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.b
   CASE WHEN j.state = 'queued' THEN (SELECT count(*) FROM jobs q JOIN lanes ql ON ql.id = q.lane
     WHERE q.{open_jobs} AND q.state = 'queued' AND q.execution <= j.execution
       AND ql.queue = (SELECT l.queue FROM lanes l WHERE l.id = j.lane)) END,
-  e.counts, (SELECT p.id FROM plans p WHERE p.n = j.plan), j.bulk
+  e.counts, (SELECT p.id FROM plans p WHERE p.n = j.plan), j.bulk, j.numbers, e.records_deleted_at
 FROM jobs j JOIN executions e ON e.n = j.execution
 
 -- name: replay_of_batch
 -- One batch.
 {replay} WHERE e.batch = :batch::uuid
+
+-- name: replay_of_execution
+-- The batch of an execution, if it is a replay.
+{replay} WHERE e.n = :execution AND e.batch IS NOT NULL
 
 -- name: newest_replays
 -- Batches, newest first.

@@ -126,6 +126,7 @@ WHERE execution = :execution AND revision = :revision
 -- A report that was abandoned is due now.
 UPDATE reports SET state = 'writing', asked_at = epoch, lease_until = 0, error = NULL
 WHERE execution = :execution AND revision = :revision AND state = 'failed'
+  AND (SELECT e.records_deleted_at FROM executions e WHERE e.n = :execution) IS NULL
 
 -- name: report_is_due
 -- A report is due until it is stored or abandoned.

@@ -14,7 +14,8 @@ m.attempt - m.uncalled_attempts
 -- The columns that an `Execution` is built from.
 SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, e.ended_at,
   e.counts, coalesce(j.error_code, ''), coalesce(j.error, ''), e.pinned,
-  (SELECT v.retention FROM config_versions v WHERE v.name = c.name ORDER BY v.version DESC LIMIT 1), j.since
+  (SELECT v.retention FROM config_versions v WHERE v.name = c.name ORDER BY v.version DESC LIMIT 1), j.since,
+  e.records_deleted_at
 FROM executions e
 LEFT JOIN config_versions c ON c.id = e.config_version LEFT JOIN jobs j ON j.execution = e.n
 

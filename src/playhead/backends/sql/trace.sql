@@ -1,8 +1,8 @@
 -- What happened to an object: walks over messages.
 
 -- name: message_number
--- The number of a message.
-SELECT n FROM messages WHERE id = :id::uuid
+-- The number of a message. While the records of its execution are deleted, it has none.
+SELECT m.n FROM messages m JOIN executions e ON e.n = m.execution WHERE m.id = :id::uuid AND e.records_deleted_at IS NULL
 
 -- name: chain_up
 -- The messages above a message: the parent, or for a root the message that produced its object.
@@ -81,8 +81,9 @@ CROSS JOIN messages m INDEXED BY messages_roots_by_key ON m.object_key = o.key A
 ORDER BY m.n LIMIT :limit
 
 -- name: message_numbers
--- The numbers of messages, oldest first.
-SELECT n FROM messages WHERE id = ANY(:ids::uuid[]) ORDER BY n
+-- The same of several, oldest first.
+SELECT m.n FROM messages m JOIN executions e ON e.n = m.execution
+WHERE m.id = ANY(:ids::uuid[]) AND e.records_deleted_at IS NULL ORDER BY m.n
 
 -- name: descendants
 -- The columns that a `Descendant` is built from. The text of an error is shortened.

@@ -73,6 +73,13 @@ class Browse(Protocol):
         """Return those of these that exist, each as `execution` does, in one look; in no order."""
         ...
 
+    async def records_deleted(self, executions: Sequence[UUID]) -> dict[UUID, str]:
+        """Return when the records of those of these executions were deleted that have none any more.
+
+        Times are RFC 3339 in UTC.
+        """
+        ...
+
     async def executions(
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[Execution], int | None]:

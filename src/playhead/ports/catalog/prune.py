@@ -1,4 +1,4 @@
-"""Pruning: delete the objects of ended executions, and keep their records.
+"""Pruning: delete the objects of ended executions, and later their records.
 
 A prune of an execution, or of one of its stages, has three steps. Each may be repeated, so any process may
 continue what another one began:
@@ -11,6 +11,10 @@ continue what another one began:
    their bytes, and passes the last key to the next call. If the process dies in between, the next caller gets
    the same page, and deletes the remaining objects.
 3. `end_prune` records that nothing is left.
+
+When all objects are deleted, the records may be deleted in the same three steps, with `delete_records` as the
+second. The row of the execution stays, with its counts, and so does that of a replay. From `begin_prune` on,
+the execution has `records_deleted_at`, so no reader takes the remaining records for all of them.
 """
 
 from __future__ import annotations
@@ -29,19 +33,28 @@ class Candidate(NamedTuple):
     Attributes:
         stages: what is to be pruned; empty: all stages.
         kept: why it is kept; None if it can be pruned.
+        records: its records are to be deleted, and not its objects.
     """
 
     execution: UUID
     stages: tuple[str, ...]
     kept: Kept | None
+    records: bool = False
 
 
 class Pruning(NamedTuple):
-    """A pruning that has begun. `n` is its number. `stage`: None for all stages."""
+    """A pruning that has begun.
+
+    Attributes:
+        n: its number; with `records`, that of the execution.
+        stage: None for all stages.
+        records: it deletes records.
+    """
 
     n: int
     execution: UUID
     stage: str | None
+    records: bool = False
 
     @property
     def prefix(self) -> str:
@@ -64,6 +77,18 @@ class PrunePage(NamedTuple):
     keys: list[str]
     objects: int
     bytes: int
+
+
+class RecordsPage(NamedTuple):
+    """Records that are deleted.
+
+    Attributes:
+        last: where the next page begins.
+        records: their number. Records that later executions need are kept, so it may be 0.
+    """
+
+    last: str
+    records: int
 
 
 class PrunedObject(NamedTuple):
@@ -122,8 +147,12 @@ class Prune(Protocol):
         """
         ...
 
+    async def count_records(self, candidate: Candidate) -> int:
+        """Return the number of messages and outputs, also of failed attempts, of an execution."""
+        ...
+
     async def begin_prune(self, candidates: Sequence[Candidate]) -> list[Pruning]:
-        """Record that the objects of these candidates are pruned. Returns the new prunings.
+        """Record that the objects, or the records, of these candidates are deleted. Returns the new prunings.
 
         Under the exclusive locks of the executions, each is examined again: what has become protected, or
         was pruned meanwhile, is left out.
@@ -150,6 +179,17 @@ class Prune(Protocol):
         """
         ...
 
+    async def delete_records(self, pruning: Pruning, *, after: str = "", limit: int) -> RecordsPage | None:
+        """Delete up to `limit` records in one transaction; None if nothing is left, except for `end_prune`.
+
+        Args:
+            after: `last` of the previous page. Without it, nothing is left out either.
+
+        An output to which another one refers is kept, without its message, until the last of these is
+        deleted.
+        """
+        ...
+
     async def late_among(self, keys: Sequence[str]) -> set[str]:
         """Return those of these keys that no process needs: not stored, or pruned, and not referred to."""
         ...
@@ -159,7 +199,10 @@ class Prune(Protocol):
         ...
 
     async def end_prune(self, pruning: Pruning) -> None:
-        """Record that all objects of a pruning are deleted. Repeating the call changes nothing."""
+        """Record that all objects or records of a pruning are deleted. Repeating the call changes nothing.
+
+        Of records, also deletes the reports and the webhooks of the execution.
+        """
         ...
 
 
