@@ -16,6 +16,7 @@ from playhead.model import PlanDifference, PruneFilter
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.reports import ClaimedDelivery, ClaimedReport, WrittenPart
+from playhead.ports.catalog.work import Released
 from tests.contract.test_catalog_plans import page, ready
 from tests.lab import Given
 
@@ -274,6 +275,20 @@ async def test_a_line_has_the_outcome_of_publishing_and_of_the_work(catalog: Cat
     assert [row.error and row.error.code for row in lines] == [
         *(None, "adapter_error", "publish_refused", None, "invalid_key")
     ]
+
+
+async def test_a_message_that_was_claimed_and_refused_later_was_published(catalog: Catalog, lab: Lab):
+    replay, (dispatch,) = await published(lab, "a.md")
+    claim = await lab.claim(lab.ids([dispatch])[0])
+    await catalog.finish("w1", [Released(claim.correlation_id, claim.attempt, 0)])
+    (again,) = await catalog.due("w1", limit=1)
+    await catalog.mark_published([], refused=[(again, "too large")])
+    await catalog.end_executions()
+
+    (line,) = await lines_of(lab, replay)
+
+    assert (line.outcome, line.work) == ("published", "failed")
+    assert (await lab.replay(replay.replay_batch_id)).objects_published == 1
 
 
 async def test_objects_that_a_cancelled_replay_did_not_publish_are_cancelled(catalog: Catalog, lab: Lab):

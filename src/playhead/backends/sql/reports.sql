@@ -62,7 +62,7 @@ WHERE r.execution = :execution AND r.revision = :revision AND r.epoch = :epoch A
 
 -- name: report_rows
 -- Rows of the listing, in its order, with what decides their outcome.
-SELECT m.object_key, m.id, m.state, m.error_code, m.error, {attempts},
+SELECT m.object_key, m.id, m.state, m.error_code, m.error, m.attempt,
   m.published IS NOT DISTINCT FROM {UNANSWERED} OR (m.published IS NULL AND m.ordinal > j.watermark)
 FROM jobs j JOIN messages m /* INDEXED BY messages_by_ordinal */ ON m.execution = j.execution
 WHERE j.execution = :execution AND m.ordinal > :after ORDER BY m.ordinal LIMIT :limit
