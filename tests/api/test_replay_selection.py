@@ -81,6 +81,9 @@ async def test_a_list_of_paths_may_be_larger_than_other_bodies_and_no_page_repea
     plan = (await playhead.http.post("/api/v1/replay/plan", json=body)).json()
     assert (plan["objects"], plan["request"]["selected_paths"]) == (1, 1)
     assert "paths" not in plan["request"]
+    answer = await playhead.http.post("/api/v1/replay", json={"plan_id": plan["plan_id"]})
+    shown = await playhead.get(f"replays/{answer.json()['replay_batch_id']}")
+    assert (shown["objects_found"], shown["selected_paths"]) == (1, 1)
 
 
 async def test_null_in_every_optional_field_is_a_request_of_the_contract(playhead: Playhead, source: str):

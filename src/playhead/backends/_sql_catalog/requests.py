@@ -10,10 +10,15 @@ from functools import lru_cache
 from playhead.model import DepthPace, OnReplay, Pace, RatePace, ReplayRequest, Selection
 
 
-def encode(request: ReplayRequest) -> tuple[str, str | None]:
-    """Return `request` and `paths`. Only the process that lists a replay reads its paths."""
+def encode(request: ReplayRequest, paths_of_plan: int | None = None) -> tuple[str, str | None]:
+    """Return `request` and `paths`. Only the process that lists a replay reads its paths.
+
+    Args:
+        paths_of_plan: the number of paths that its plan has selected. The plan itself has the objects.
+    """
     paths = request.selection and request.selection.paths
-    return json.dumps(request.shown(), separators=(",", ":")), json.dumps(paths) if paths else None
+    shown = request.shown() | ({"selected_paths": paths_of_plan} if paths_of_plan else {})
+    return json.dumps(shown, separators=(",", ":")), json.dumps(paths) if paths else None
 
 
 @lru_cache(maxsize=1024)

@@ -198,7 +198,8 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
         self, db: Session, n: int, request: ReplayRequest, effects: Mapping[str, OnReplay]
     ) -> None:
         stored = json.dumps(effects) if effects else None
-        asked, paths = requests.encode(request)
+        plan = await self._find_plan(db, request.plan_id) if request.plan_id else None
+        asked, paths = requests.encode(request, plan.request.get("selected_paths") if plan else None)
         await db.run(SQL.set_request, request=asked, paths=paths, effects=stored, execution=n)
         if not request.managed:
             return
