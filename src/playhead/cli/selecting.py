@@ -161,7 +161,8 @@ async def within(rt: Deployment, chosen: Selection | None, in_replay: str | None
 def _paths_of(file: str) -> list[str]:
     try:
         content = sys.stdin.buffer.read() if file == "-" else pathlib.Path(file).read_bytes()
-        return [line for line in content.decode().splitlines() if line]
+        # Not `splitlines`: a path may have a character that separates lines in Unicode.
+        return [path for line in content.decode().split("\n") if (path := line.removesuffix("\r"))]
     except UnicodeDecodeError as exc:
         raise Usage(f"--paths-from {file}: byte {exc.start} is not UTF-8") from None
     except OSError as exc:
