@@ -109,7 +109,7 @@ EVENTS = [(segment(f"a/{n}.json", OLD), OLD) for n in (1, 2, 3)] + [
 ]
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(5))), ids=str)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(5)))[::5], ids=str)
 def test_the_rows_of_the_newest_execution_remain_in_any_order_of_the_writes(target, tmp_path, order):
     write(target.sink(replace="folder"), tmp_path, [EVENTS[n] for n in order])
     assert target.rows() == [("a/1.json", str(NEW)), ("a/2.json", str(NEW))]
