@@ -38,14 +38,14 @@ from tests.store_memory import MemoryStore
 T = TypeVar("T")
 
 _WANTED = int(os.environ.get("PLAYHEAD_TEST_SCHEDULES", "0"))
-_QUICK = 150
+_QUICK = 100
 """Schedules of a kind in `make test`, at most."""
 BEAT, LEASE, VISIBILITY = 1.0, 6.0, 5.0
 
 
 def schedules(one_in: int = 1) -> int:
     """Return how many schedules of a kind to run: all that are asked for, or one in so many of them."""
-    return _WANTED // one_in if _WANTED else min(_QUICK, 500 // one_in)
+    return _WANTED // one_in if _WANTED else min(_QUICK, 300 // one_in)
 
 
 def part(path: str, data: bytes) -> Product:
