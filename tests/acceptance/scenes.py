@@ -44,7 +44,7 @@ _WRITERS: Final = 16
 _CUT: Final = asyncpg.InternalClientError
 """What asyncpg makes of a connection that ends between two of its steps."""
 
-RUN, WORKED, LISTED = 120, 60, 2500
+RUN, WORKED, LISTED = 90, 45, 1200
 """How many objects a run, a replay that is worked, and one that others consume have at most."""
 
 

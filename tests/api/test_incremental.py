@@ -124,65 +124,6 @@ async def test_lineage_and_why_name_what_was_processed(playhead: Playhead):
     assert "returned no output" in why["explanation"]
 
 
-async def test_a_replay_processes_taken_over_objects_too(playhead: Playhead):
-    earlier = await playhead.run(FILES)
-    run = await since(playhead, earlier, {**FILES, "b.md": b"four"})
-
-    replay = await playhead.replay(run, "shouted", "split")
-    await playhead.work()
-
-    assert replay["objects_found"] == 3
-    assert [path for path, _ in await listed(playhead, replay["execution_id"])] == [
-        "split/words/a/0001.txt",
-        "split/words/a/0002.txt",
-        "split/words/b/0001.txt",
-    ]
-    one = await playhead.replay(run, "shouted", "split", "a.md")
-    assert one["objects_found"] == 1
-
-
-async def test_a_changed_step_is_processed_from_the_results_before_it(playhead: Playhead):
-    earlier = await playhead.run(FILES)
-    condition = "{field: content_type, operator: equals, value: text/plain, otherwise: drop}"
-    drop = f"{{type: split, condition: {condition}}}"
-    await playhead.apply(playhead.config_source.replace("{type: split}", drop))
-
-    run = await since(playhead, earlier, FILES)
-
-    rows = await playhead.items(f"executions/{run}/lineage")
-    assert {(row["route"], row["status"]) for row in rows} == {("upper", "taken_over"), ("split", "skipped")}
-    assert len(rows) == 6
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("inbound: {queue: elsewhere}", "inbound: {queue: nowhere}"),
-        ("adapters: [{type: split}]", "adapters: [{type: split}]\n    inbound: {concurrency: 2}"),
-        ("adapters: [{type: split}]", "adapters: [{type: split}]\n    timeout_seconds: 7"),
-    ],
-)
-async def test_settings_that_change_no_output_invalidate_nothing(playhead: Playhead, old: str, new: str):
-    earlier = await playhead.run(FILES)
-    assert old in playhead.config_source
-    await playhead.apply(playhead.config_source.replace(old, new))
-
-    run = await since(playhead, earlier, FILES)
-
-    counts = (await playhead.get(f"executions/{run}"))["counts"]
-    assert counts["taken_over"] == counts["total"] == 6
-
-
-async def test_dead_letters_are_processed_again(playhead: Playhead):
-    earlier = await playhead.run({"a.md": b"one", "bad.md": b"bad"})
-
-    run = await since(playhead, earlier, {"a.md": b"one", "bad.md": b"bad"})
-
-    shown = await playhead.get(f"executions/{run}")
-    assert shown["status"] == "failed"
-    assert (shown["counts"]["failed"], shown["counts"]["taken_over"]) == (1, 2)
-
-
 async def reasons(playhead: Playhead, earlier: str, **fields: Any) -> tuple[list[str], dict[str, int]]:
     """Run one text since an earlier run. Return the warnings, and how many messages each route took over."""
     answer = await playhead.http.post(
@@ -345,39 +286,3 @@ async def test_a_payload_may_be_compared_too(playhead: Playhead):
     assert answer["changed_since"] == earlier["execution_id"]
     shown = await playhead.get(f"executions/{answer['execution_id']}")
     assert shown["counts"]["taken_over"] == shown["counts"]["total"] == 2
-
-
-async def test_a_pruned_run_cannot_be_compared(playhead: Playhead):
-    earlier = await playhead.run(FILES)
-    await playhead.post("prune", {"execution_ids": [earlier]})
-
-    answer = await playhead.post("configs/words/run", {"payload": 1, "changed_since": earlier}, 409)
-
-    assert answer["error_code"] == "execution_pruned"
-    assert "run without --changed-since" in answer["detail"]
-    assert len(await playhead.items("executions")) == 1
-
-
-async def test_pruning_the_earlier_run_keeps_what_the_later_one_uses(playhead: Playhead):
-    earlier = await playhead.run(FILES)
-    run = await since(playhead, earlier, {**FILES, "b.md": b"four"})
-
-    counted = await playhead.post("prune", {"execution_ids": [earlier], "dry_run": True})
-    await playhead.post("prune", {"execution_ids": [earlier]})
-    await playhead.driven()
-
-    assert counted["objects"] == 3  # of b.md: the input, and one object in each stage
-    assert await text(playhead, f"{run}/shouted/a.md") == "ONE TWO"
-    gone = await playhead.http.get(
-        "/api/v1/storage/objects/content", params={"key": f"{earlier}/shouted/a.md"}
-    )
-    assert gone.status_code == 410
-    assert [path for path, _ in await listed(playhead, run, stage="shouted")] == [
-        "shouted/a.md",
-        "shouted/b.md",
-        "shouted/none.md",
-    ]
-    await playhead.post("prune", {"execution_ids": [run]})
-    await playhead.driven()
-    for execution in (earlier, run):
-        assert [page async for page in playhead.store.list(execution)] == []
