@@ -58,7 +58,7 @@ class Display(Protocol):
         ...
 
     def deleting(self, done: int, total: int) -> None:
-        """Show how many objects are deleted."""
+        """Show how many objects or records are deleted."""
         ...
 
 
@@ -91,7 +91,7 @@ class _Bar:
         self._bar.update(self._task, description="Storing inputs", completed=done, total=total)
 
     def deleting(self, done: int, total: int) -> None:
-        self._bar.update(self._task, description="Deleting objects", completed=done, total=total)
+        self._bar.update(self._task, description="Deleting", completed=done, total=total)
 
     def replaying(self, replay: Replay) -> None:
         state = state_of(replay)
@@ -133,7 +133,7 @@ class Lines:
         self._say(f"storing inputs: {done:,} of {total:,}")
 
     def deleting(self, done: int, total: int) -> None:
-        self._say(f"deleting objects: {done:,} of {total:,}")
+        self._say(f"deleted: {done:,} of {total:,}")
 
     def replaying(self, replay: Replay) -> None:
         was_paused, self._paused = self._paused, replay.state == "paused"

@@ -44,7 +44,9 @@ from playhead.reading.listing import Listing
 from playhead.reading.lookup import find_execution
 
 PAGE: Final = 1_000
-"""Objects that one step deletes, each with its sidecar; or records."""
+"""Objects that one step deletes, each with its sidecar."""
+_RECORDS: Final = 500
+"""Records that one step deletes: with the longest tracebacks, SQLite's write lock is held for 0.1 s."""
 _EXECUTIONS: Final = 100
 """Executions that one transaction begins to prune."""
 _MOST_NAMED: Final = 10_000
@@ -64,7 +66,7 @@ class PruneService:
     Every method raises `Unavailable` if a backend that it needs is unavailable.
 
     Args:
-        page: objects, or records, that one step deletes.
+        page: objects that one step deletes.
     """
 
     def __init__(self, catalog: PruneCatalog, store: Store, env: Environment, *, page: int = PAGE) -> None:
@@ -294,7 +296,7 @@ class PruneService:
     ) -> bool:
         last = ""
         records = 0
-        while page := await self._catalog.delete_records(pruning, after=last, limit=self._page):
+        while page := await self._catalog.delete_records(pruning, after=last, limit=_RECORDS):
             faults.reach("prune.records")
             last = page.last
             records += page.records
