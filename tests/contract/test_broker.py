@@ -325,6 +325,25 @@ async def test_two_processes_never_hold_one_delivery_at_once(broker_factory: Fac
     assert sorted(message_id for batch in taken for message_id in ids(batch)) == sorted(published)
 
 
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_a_process_that_ends_hides_no_dispatch_that_no_receiver_got(
+    broker_factory: Factory[Broker], bulk: bool
+):
+    patience = WOKEN if broker_factory.must("is shared by processes") else IN_VAIN
+    one, two = await broker_factory(), await broker_factory()
+    assert await one.receive("docs.convert", 10, wait=0.1) == []
+    waiting = asyncio.create_task(one.receive("docs.convert", 10, wait=PATIENCE))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+    published = await put(one, bulk=bulk)
+    await asyncio.sleep(0.05)
+    await one.close()
+
+    assert ids(await take(two, 1, seconds=patience)) == published
+
+
 async def test_a_waiting_receiver_gets_the_first_dispatch_when_it_is_published(broker: Broker):
     waiting = asyncio.create_task(broker.receive("docs.convert", 10, wait=PATIENCE))
     await asyncio.sleep(0.02)

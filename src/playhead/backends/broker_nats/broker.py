@@ -97,6 +97,8 @@ class NatsBroker:
             await cancel(self._keeper)
         link, self._link = self._link, None
         if link is not None:
+            for queue in self._queues.values():
+                await queue.close(link)
             await link.close()
 
     async def check(self) -> str:

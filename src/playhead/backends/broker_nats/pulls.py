@@ -80,7 +80,12 @@ async def pull(link: Link, subject: str, limit: int, wait: float | None) -> Pull
 def hand_back(link: Link, pulled: Pulled) -> None:
     """Return messages to the queue now, instead of when their visibility ends."""
     if pulled.messages:
-        link.post(b"".join(b"PUB %b 4\r\n-NAK\r\n" % ack.encode() for ack, _ in pulled.messages))
+        link.post(returning(pulled))
+
+
+def returning(pulled: Pulled) -> bytes:
+    """The commands that return messages to the queue."""
+    return b"".join(b"PUB %b 4\r\n-NAK\r\n" % ack.encode() for ack, _ in pulled.messages)
 
 
 class _Request:

@@ -8,13 +8,14 @@ a `receive` that returns normal ones, so the bulk level of a queue costs hardly 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from playhead.backends._levels import Levels
 from playhead.backends.broker_nats.link import Link
-from playhead.backends.broker_nats.pulls import NOTHING, Pulled, hand_back, pull
+from playhead.backends.broker_nats.pulls import NOTHING, Pulled, hand_back, pull, returning
 from playhead.backends.broker_nats.streams import BULK_CONSUMER, CONSUMER
 from playhead.errors import Unavailable
 
@@ -146,6 +147,11 @@ class Queue:
             self.standing = None
             self.has_bulk = True
             hand_back(link, task.result())
+
+    async def close(self, link: Link) -> None:
+        """Return a dispatch that no `receive` has claimed to the queue, before the link is closed."""
+        with contextlib.suppress(Unavailable):
+            await link.send(returning(self._claim()))
 
     def _claim(self) -> Pulled:
         """Return what the standing request has received."""
