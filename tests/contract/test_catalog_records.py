@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from playhead.errors import Conflict
 from playhead.model import PruneFilter
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.prune import Candidate, Pruning
+from playhead.ports.catalog.work import Done
 from tests.contract.test_catalog_prune import DAY, done, failed, finish, prune, two
 from tests.contract.test_catalog_takeover import ALL, finished, since, under
 
@@ -245,3 +247,39 @@ async def test_a_late_message_of_a_finished_run_is_unaffected(catalog: Catalog, 
     await delete(catalog, await begin(catalog, execution))
     await finish(lab, other, "a")
     assert (await lab.execution(other.execution)).status == "completed"
+
+
+async def test_two_processes_delete_each_record_once(catalog_factory: Factory[Catalog], lab: Lab):
+    source = (await finished(lab, "a", "b")).execution
+    later, _ = await since(lab, source, lab.input("a"))
+    await lab.catalog.end_executions([later])
+    begun = []
+    for execution in (source, later):
+        await prune(lab.catalog, execution)
+        begun.append(await begin(lab.catalog, execution))
+    counts = [await records_of(lab.catalog, one.execution) for one in begun]
+    other = await catalog_factory()
+
+    found = await asyncio.gather(*(delete(one, of) for of in begun for one in (lab.catalog, other)))
+
+    assert sum(found) == sum(counts)
+    assert [await records_of(lab.catalog, one.execution) for one in begun] == [0, 0]
+    assert await other.open_prunings() == []
+
+
+async def test_an_outdated_attempt_of_a_deleted_message_stores_nothing(catalog: Catalog, lab: Lab):
+    started = await lab.started("a", config=two(lab))
+    [identity] = started.ids
+    late = await lab.claim(identity)
+    await lab.beat("w2")
+    await lab.die("w1", others=["w2"])
+    current = await lab.claim(identity, "w2")
+    await lab.done(current, lab.output("a", "text"), publisher="w2")
+    await catalog.end_executions([started.execution])
+    await prune(catalog, started.execution)
+    await delete(catalog, await begin(catalog, started.execution))
+
+    assert not isinstance(await lab.try_bind(late, lab.output("b", "late")), list)
+    assert await catalog.finish("w1", [Done(identity, late.attempt, [])]) == [None]
+    assert (await lab.refusal(identity)).reason == "unknown"
+    assert await records_of(catalog, started.execution) == 0
