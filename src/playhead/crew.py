@@ -51,7 +51,7 @@ class Crew:
     Args:
         start: starts one worker. Raises `OSError` if the system has no process or memory left.
         until_idle: workers that end by themselves have done their work.
-        restart_seconds: pause before a worker is started again.
+        restart_seconds: how long it waits before a worker is started again.
         stop_seconds: after SIGTERM, until a worker is killed.
     """
 

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 from playhead import events
 from playhead.errors import Unavailable
 
-_FIRST_PAUSE_SECONDS: Final = 0.1
-_LONGEST_PAUSE_SECONDS: Final = 3.0
+_FIRST_DELAY_SECONDS: Final = 0.1
+_LONGEST_DELAY_SECONDS: Final = 3.0
 _CANCEL_AGAIN_SECONDS: Final = 0.1
 
 T = TypeVar("T")
@@ -28,11 +28,11 @@ async def reconnect(
         names: fields of the log lines, which name the connection.
     """
     events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, **names, detail=lost_because)
-    pause = _FIRST_PAUSE_SECONDS
+    delay = _FIRST_DELAY_SECONDS
     while True:
         # Random, because all processes of the deployment reconnect when a server is available again.
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+        delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
         try:
             connection = await connect()
             break

@@ -47,8 +47,8 @@ from playhead.replay.lease import Lease, Lost
 from playhead.replay.pages import Page, PagesCatalog, pages_of
 from playhead.work import ending, relay
 
-_FIRST_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 5.0
+_FIRST_DELAY_SECONDS = 0.2
+_LONGEST_DELAY_SECONDS = 5.0
 _LONG_WAIT_SECONDS = 0.5
 _LONGEST_PACE_SECONDS = 0.25
 """Time after which a change of the pace takes effect, at most."""
@@ -99,7 +99,7 @@ class Drive:
         self._failed: Unavailable | Lost | None = None
         self._report = JobReport(self._catalog, env.counters, leased)
         self._cursor = leased.cursor
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._delay = _FIRST_DELAY_SECONDS
 
     @property
     def _leased(self) -> LeasedJob:
@@ -335,7 +335,7 @@ class Drive:
         if not is_marked:
             raise Lost
         self._report.count(sent)
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._delay = _FIRST_DELAY_SECONDS
         self._tell(sent)
         faults.reach("replay.marked")
 
@@ -369,7 +369,7 @@ class Drive:
             faults.reach("replay.marked")
             self._tell(sent)
             if sent.confirmed or sent.refused:
-                self._pause = _FIRST_PAUSE_SECONDS  # the queue has room again
+                self._delay = _FIRST_DELAY_SECONDS  # the queue has room again
             if sent.uncertain:
                 await self._wait_longer()
 
@@ -386,10 +386,10 @@ class Drive:
         """Wait, each time twice as long as before, and keep the lease."""
         self.waits = True
         try:
-            await self._env.sleep(self._pause)
+            await self._env.sleep(self._delay)
         finally:
             self.waits = False
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
+        self._delay = min(self._delay * 2, _LONGEST_DELAY_SECONDS)
         await self._lease.keep()
 
     async def renew(self) -> bool:

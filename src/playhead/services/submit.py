@@ -35,8 +35,8 @@ MAX_TAG_CHARACTERS: Final = 200
 TAG: Final = r"^[^\x00-\x1f\x7f]*$"
 """The form of a tag: no control characters."""
 
-_FIRST_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 5.0
+_FIRST_DELAY_SECONDS = 1.0
+_LONGEST_DELAY_SECONDS = 5.0
 _LATE_SECONDS = 120.0
 """How long a run is looked for whose creation was not answered. A COMMIT that no client waits for is seldom
 delayed by as much."""
@@ -206,15 +206,15 @@ class SubmitService:
         Looks for one that does not appear for at most two minutes. If this process ends before that, the
         reconciler of another process ends the execution.
         """
-        pause, looked = _FIRST_PAUSE_SECONDS, 0.0
+        delay, looked = _FIRST_DELAY_SECONDS, 0.0
         while looked < _LATE_SECONDS:
-            await self._env.sleep(pause)
+            await self._env.sleep(delay)
             is_over = await self._is_over(execution, written)
             if is_over:
                 return
             if is_over is False:
-                looked += pause
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                looked += delay
+            delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
 
     async def _is_over(self, execution: UUID, written: Sequence[str]) -> bool | None:
         """Cancel an execution that is not sealed, or whose seal was not answered.

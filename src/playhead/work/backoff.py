@@ -16,8 +16,8 @@ UNAVAILABLE_DELAY_SECONDS = 2.0
 REFUSED_DELAY_SECONDS = 30.0
 """The same if the store refuses only this object. The duration of the fault is unknown, and each try may be
 expensive."""
-_FIRST_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 5.0
+_FIRST_DELAY_SECONDS = 0.2
+_LONGEST_DELAY_SECONDS = 5.0
 _LONGEST_RETRY_SECONDS = 30.0
 _DEPART_SECONDS = 3.0
 """How long a departing process repeats a failing operation although the backends seem to be available."""
@@ -53,19 +53,19 @@ class Backoff:
         self._is_departing = is_departing
 
     async def wait(
-        self, exc: Unavailable, *, is_ending: bool = False, pause: float = _FIRST_PAUSE_SECONDS
+        self, exc: Unavailable, *, is_ending: bool = False, delay: float = _FIRST_DELAY_SECONDS
     ) -> bool:
         """Wait until all backends answer; return False if there is no reason to continue waiting.
 
         Args:
             exc: why.
             is_ending: something must still be ended, so that a consumer that stops waits as well.
-            pause: seconds before the first check; each further pause is twice as long.
+            delay: seconds before the first check; each further delay is twice as long.
         """
         events.emit(events.ROUTE_WAITS, logging.WARNING, queue=self._queue, code=exc.code, detail=exc.detail)
         while is_ending or not self._is_stopping():
-            await self._env.sleep(pause)
-            pause = min(pause * 2, max(pause, _LONGEST_PAUSE_SECONDS))
+            await self._env.sleep(delay)
+            delay = min(delay * 2, max(delay, _LONGEST_DELAY_SECONDS))
             try:
                 for backend in self._backends:
                     await backend.check()
@@ -84,7 +84,7 @@ class Backoff:
 class Retries:
     """Decides how often an operation is repeated that must succeed while its process lives.
 
-    Each time that the operation fails although the backends answer, the next pause is twice as long. A full
+    Each time that the operation fails although the backends answer, the next delay is twice as long. A full
     store, for example, may still take the small object of a check.
 
     A departing process gives up when a backend is still unavailable, or after a few seconds.
@@ -95,14 +95,14 @@ class Retries:
         self._env = env
         self._is_departing = is_departing
         self._until: float | None = None
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._delay = _FIRST_DELAY_SECONDS
 
     async def may_try_again(self, exc: Unavailable) -> bool:
         """Wait until the operation can be repeated. False: give it up."""
         if self._is_departing() and self._until is None:
             self._until = self._env.clock() + _DEPART_SECONDS
-        is_back = await self._backoff.wait(exc, is_ending=True, pause=self._pause)
-        self._pause = min(self._pause * 2, _LONGEST_RETRY_SECONDS)
+        is_back = await self._backoff.wait(exc, is_ending=True, delay=self._delay)
+        self._delay = min(self._delay * 2, _LONGEST_RETRY_SECONDS)
         if not self._is_departing():
             return True
         return is_back and (self._until is None or self._env.clock() < self._until)

@@ -11,8 +11,8 @@ from playhead.ports.catalog import Work
 from playhead.work import relay
 
 _MOST_AT_ONCE = 1000
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 5.0
+_FIRST_DELAY_SECONDS = 0.1
+_LONGEST_DELAY_SECONDS = 5.0
 _MOST_TRIES = 5
 """Tries to publish one batch. They take about two seconds, plus the time until the broker refuses."""
 
@@ -48,7 +48,7 @@ class Children:
         parents must not be acked, and the next worker publishes the rest. Raises `Unavailable` for the
         catalog.
         """
-        pause = _FIRST_PAUSE_SECONDS
+        delay = _FIRST_DELAY_SECONDS
         remaining = list(children)
         tries = _MOST_TRIES - 1 if self._is_stuck else 0
         while remaining:
@@ -69,7 +69,7 @@ class Children:
                 self._is_stuck = True
                 await self._catalog.mark_published([], left=remaining)
                 return True
-            await self._env.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            await self._env.sleep(delay)
+            delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
         self._is_stuck = False
         return True

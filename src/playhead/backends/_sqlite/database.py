@@ -205,7 +205,7 @@ class Database(File):
         only. Two busy processes would then sleep most of the time, and one of them would sometimes starve.
         """
         until = time.monotonic() + self._busy
-        pause = _FIRST_TURN_SECONDS
+        delay = _FIRST_TURN_SECONDS
         while True:
             try:
                 con.execute("BEGIN IMMEDIATE")
@@ -213,8 +213,8 @@ class Database(File):
             except sqlite3.OperationalError as exc:
                 if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_TURN_SECONDS)
+            time.sleep(delay)
+            delay = min(delay * 1.5, _LONGEST_TURN_SECONDS)
 
     def _commit(self, con: Connection, jobs: list[Callable[[Connection], Any]]) -> list[_Answer]:
         try:

@@ -34,7 +34,7 @@ from playhead.ports.diagnosis import Finding
 
 _QUIET_SECONDS = 0.25
 _NEW_STREAM_SECONDS = (0.0, 0.05, 0.25, 1.0)
-"""The pauses before a dispatch that no stream took is sent again."""
+"""The delays before a dispatch that no stream took is sent again."""
 
 # The texts for a consumer that moves to another server.
 _MOVES = ("Leadership Change", "Server Shutdown")
@@ -129,14 +129,14 @@ class NatsBroker:
         deleted, or was created so recently that this server of the cluster does not know it yet.
         """
         results, without_stream = await self._window.publish(link, dispatches, self._prefix)
-        for pause in _NEW_STREAM_SECONDS:
+        for delay in _NEW_STREAM_SECONDS:
             if not without_stream:
                 break
             left = [dispatches[at] for at in without_stream]
             queues = {dispatch.headers.queue for dispatch in left}
             for known in filter(None, map(self._queues.get, queues)):
                 self._forget(known)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(delay)
             try:
                 for queue in queues:
                     await self._declare(link, queue)
