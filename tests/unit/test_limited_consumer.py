@@ -197,7 +197,7 @@ async def test_after_a_rejected_call_only_those_messages_are_claimed_that_can_st
 
 async def test_a_cooldown_that_follows_another_one_at_once_is_a_new_one():
     world = MemoryDeployment()
-    limits = RouteLimits(world.catalog, world.clock)
+    limits = RouteLimits(world.catalog, world.clock, lambda: 1)
     assert limits.cool_down(0.05)
     assert not limits.cool_down(0.1), "the same one, read at another time"
     world.clock.advance(0.06)

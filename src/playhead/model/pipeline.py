@@ -109,6 +109,10 @@ class Route:
     on_replay: OnReplay | None = None
     effects: RouteEffects | None = None
 
+    def most_running(self, batch: int) -> int | None:
+        """Return how many messages of its queue all workers may run at once, if `batch` share a call."""
+        return self.concurrency_total and self.concurrency_total * batch
+
     def cooldown_key(self, config: str) -> str:
         """Return the key of the cooldowns of steps without a rate limit."""
         return self.rate_limit.key if self.rate_limit else f"{config}/{self.name}"

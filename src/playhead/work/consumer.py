@@ -6,7 +6,7 @@ Three loops run next to each other:
   slots (`work.dispatch`);
 - *end*: store the outputs of chains (`work.binding`), and end their attempts (`work.completion`); while a
   backend is unavailable, `work.recording` repeats this;
-- *extend*: keep all held deliveries hidden from other consumers.
+- *extend*: keep all held deliveries hidden from other consumers (`work.inbox`).
 
 The first two work in batches, because a commit costs almost the same for one message as for dozens.
 `work.ahead` decides how many deliveries the consumer holds.
@@ -18,15 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Collection, Sequence, Set
 from typing import Protocol
 
-from playhead import events
 from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.errors import Unavailable
 from playhead.model import Route
-from playhead.ports.broker import Delivery
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.steps.chain import UnknownAdapter
@@ -40,6 +37,7 @@ from playhead.work.deliveries import Deliveries, HeldDelivery, State
 from playhead.work.dispatch import Dispatcher, RouteRuntime, new_slots
 from playhead.work.failures import delay_after, longest_cooldowns, not_run
 from playhead.work.host import Host
+from playhead.work.inbox import Inbox
 from playhead.work.intake import AttemptCatalog, Intake
 from playhead.work.readiness import Readiness
 from playhead.work.recording import Recorder
@@ -47,7 +45,6 @@ from playhead.work.routelimits import RouteLimits
 from playhead.work.skipping import Skipping
 
 _RECEIVE_WAIT_SECONDS = 0.5
-_LONGEST_UNCLAIMED_SECONDS = 600.0
 
 
 class ConsumerCatalog(AttemptCatalog, Limits, Checked, Protocol): ...
@@ -73,10 +70,8 @@ class Consumer:
         batch: int = 1,
     ) -> None:
         self._host = host
-        self._broker = backends.broker
         self._store = backends.store
         self._env = env
-        self._visibility = settings.visibility
         self.queue = subscription.queue
         self.subscription = subscription
         self.route = route
@@ -85,6 +80,7 @@ class Consumer:
         self.departing = False
         self.deliveries = deliveries = Deliveries(self._settled)
         self.slots = new_slots(route.concurrency * batch, env.clock)
+        self._inbox = Inbox(backends.broker, subscription.queue, deliveries, settings.visibility)
         children = Children(backends, env, may_wait=lambda: not self.stopping)
         processing, max_object_bytes = host.processing, settings.max_object_bytes
         self._intake = Intake(
@@ -107,16 +103,14 @@ class Consumer:
             ended=self._ended,
             unblocked=self.wake,
         )
-        self._unavailable: Unavailable | None = None
         self._is_store_checked = False
         self._alone: HeldDelivery | None = None
         self._may_claim_deferred = False
         self._ahead = Ahead()
-        self._limits = RouteLimits(backends.catalog, env.clock)
+        self._limits = RouteLimits(backends.catalog, env.clock, self._free_slots)
         self._readiness = Readiness(host, env, self.queue)
         self._skipping = Skipping(backends.catalog)
         self._changed = asyncio.Event()
-        self._receiving: asyncio.Task[list[Delivery]] | None = None
         self.task = asyncio.create_task(self._run(), name=f"consumer of {self.queue}")
 
     @property
@@ -159,8 +153,7 @@ class Consumer:
         """
         self.stopping = True
         self.departing = self.departing or departing
-        if self._receiving:
-            self._receiving.cancel()
+        self._inbox.stop()
         self.wake()
 
     def wake(self) -> None:
@@ -169,7 +162,8 @@ class Consumer:
 
     async def _run(self) -> None:
         loops = [
-            asyncio.create_task(loop) for loop in (self._receive(), self._end_loop(), self._extend_loop())
+            asyncio.create_task(loop)
+            for loop in (self._receive(), self._end_loop(), self._inbox.keep_hidden())
         ]
         try:
             # Only the first loop ends by itself. A fault of any loop ends the consumer, because without that
@@ -193,94 +187,90 @@ class Consumer:
                 await self._receive_next()
             except Unavailable as exc:
                 await self._backoff.wait(exc)
-        await self._return(self.deliveries.unclaimed())
+        await self._inbox.release(self.deliveries.unclaimed())
         # Messages that wait for a slot do not wait here any longer: all slots may hang.
         await self._recorder.release(self._dispatcher.withdraw(), delay=0)
         await self._recorder.release(await self._claimed_unanswered(), delay=0)
         while self.deliveries:  # running chains finish; a hanging one ends by its time-out
             self._changed.clear()
-            await self._return(self.deliveries.unclaimed())  # held again, because their calls were rejected
+            await self._inbox.release(
+                self.deliveries.unclaimed()
+            )  # held again, because their calls were rejected
             if self.deliveries:
                 await self._changed.wait()
 
     async def _receive_next(self) -> None:
-        """Do the first possible of these actions, or wait until one is possible."""
+        """Take the first step that is possible: recover, claim messages that wait here, or receive others."""
+        if await self._recover() or await self._take_waiting():
+            return
+        is_rated = self._may_take_suspect and self.route.rate_limit is not None
+        is_limited = self.deliveries.has(State.LIMITED) or is_rated
         target = self._ahead.target(self.route, self._batch)
         room = target - len(self.deliveries)
-        has_suspects = self.deliveries.has(State.SUSPECTED)
-        paced = list(self.deliveries.in_state(State.LIMITED))
-        may_suspect = has_suspects and self._host.may_start_suspect
-        is_paced = bool(paced) or (may_suspect and self.route.rate_limit is not None)
+        if room < max(1, target // 4):  # wait for room for a batch, not for a single message
+            await self._wait(self._limits.wait_seconds if is_limited else None)
+            return
+        is_waiting = is_limited or self.deliveries.has(State.SUSPECTED)
+        wait = 0 if is_waiting else _RECEIVE_WAIT_SECONDS
+        received = await self._inbox.receive(min(room, MOST_ATTEMPTS), wait=wait)
+        if self.route.is_limited or self._limits.had_cooldown:
+            self.deliveries.move_all(received, State.LIMITED)
+        elif received:
+            await self._take(received)
+        if is_waiting and not received:  # another consumer's suspect may be settled at any time
+            seconds = self._limits.wait_seconds if is_limited else _RECEIVE_WAIT_SECONDS
+            await self._wait(min(seconds, _RECEIVE_WAIT_SECONDS))
+
+    async def _recover(self) -> bool:
+        """Wait while nothing may be claimed, or claim again without an answer; False without a reason."""
         if self._recorder.is_blocked:  # until the store accepts the finished outputs
             await self._changed.wait()
         elif self._readiness.is_wait_due:  # noticed while steps ran
             await self._leave_to_others(self._dispatcher.withdraw())
-        elif self._unavailable:  # noticed after messages were claimed
-            unavailable, self._unavailable = self._unavailable, None
-            await self._backoff.wait(unavailable)
         elif self.deliveries.has(State.RECEIVED):  # the answer to their claim was lost
             await self._take(self.deliveries.in_state(State.RECEIVED))
         elif cooldown := self._limits.cooldown_left:
             await self._release_for_cooldown()
             await self._wait(cooldown)
-        elif may_suspect and (self.route.rate_limit is None or await self._admit(1)):
+        else:
+            return False
+        return True
+
+    async def _take_waiting(self) -> bool:
+        """Claim messages whose deliveries wait here; return False if none may be claimed now."""
+        if self._may_take_suspect and (self.route.rate_limit is None or await self._admit(1)):
             await self._take_suspect()
-        elif paced and (count := await self._admit(len(paced))):
-            admitted = [held for held in paced if held.state is State.LIMITED][:count]
+            return True
+        limited = self.deliveries.in_state(State.LIMITED)
+        if limited and (count := await self._admit(len(limited))):
+            admitted = [held for held in limited if held.state is State.LIMITED][:count]
             self.deliveries.move_all(admitted, State.RECEIVED)
             await self._take(admitted)
-        elif self._may_claim_deferred and self.deliveries.has(State.DEFERRED):
-            await self._take_deferred()
-        elif room < max(1, target // 4):  # wait for room for a batch, not for a single message
-            await self._wait(self._pace_seconds if is_paced else None)
-        elif deliveries := await self._receive_some(
-            min(room, MOST_ATTEMPTS), wait=0 if has_suspects or paced else _RECEIVE_WAIT_SECONDS
-        ):
-            received = self.deliveries.receive(deliveries)
-            if self.route.is_limited or self._limits.had_cooldown:
-                self.deliveries.move_all(received, State.LIMITED)
-            else:
-                await self._take(received)
-        elif is_paced:
-            await self._wait(min(self._pace_seconds, _RECEIVE_WAIT_SECONDS))
-        elif has_suspects:  # another consumer's suspect may be settled at any time
-            await self._wait(_RECEIVE_WAIT_SECONDS)
-
-    async def _receive_some(self, limit: int, *, wait: float) -> list[Delivery]:
-        """Receive from the broker, and wait for the first delivery until the consumer is stopped."""
-        receiving = asyncio.create_task(self._broker.receive(self.queue, limit, wait=wait))
-        self._receiving = receiving
-        try:
-            await asyncio.wait([receiving])
-        finally:
-            receiving.cancel()
-            self._receiving = None
-        return [] if receiving.cancelled() and self.stopping else receiving.result()
+            return True
+        if self._may_claim_deferred and self.deliveries.has(State.DEFERRED):
+            self._may_claim_deferred = False
+            deferred = self.deliveries.in_state(State.DEFERRED)
+            self.deliveries.move_all(deferred, State.RECEIVED)
+            await self._take(deferred)
+            return True
+        return False
 
     async def _wait(self, seconds: float | None) -> None:
         """Wait until something has changed, or for some seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), seconds)
 
-    @property
-    def _pace_seconds(self) -> float:
-        """Seconds until more messages may be claimed. While all slots are in use, one that ends wakes it."""
-        return self._limits.wait_seconds if self._free_slots > 0 else _RECEIVE_WAIT_SECONDS
-
     async def _admit(self, waiting: int) -> int:
         """Return how many of the messages that wait may be claimed now."""
-        return await self._limits.admit(self.route, waiting, self._free_slots, self._most_running)
+        return await self._limits.admit(self.route, waiting, self.route.most_running(self._batch))
 
-    @property
-    def _most_running(self) -> int | None:
-        """How many messages of the queue may run in all workers."""
-        total = self.route.concurrency_total
-        return total and total * self._batch
-
-    @property
     def _free_slots(self) -> int:
-        """How many messages could start at once."""
-        return self.slots.limit - len(self.deliveries.in_state(State.RUNNING))
+        """Return how many messages could start at once."""
+        return self.slots.limit - self.deliveries.count(State.RUNNING)
+
+    @property
+    def _may_take_suspect(self) -> bool:
+        return self.deliveries.has(State.SUSPECTED) and self._host.may_start_suspect
 
     async def _take_suspect(self) -> None:
         """Claim a suspected poison message: one at a time per process, and only when it can start at once.
@@ -296,24 +286,25 @@ class Consumer:
         self.deliveries.move(suspect, State.RECEIVED)
         await self._take([suspect])
 
-    async def _take_deferred(self) -> None:
-        self._may_claim_deferred = False
-        deferred = self.deliveries.in_state(State.DEFERRED)
-        self.deliveries.move_all(deferred, State.RECEIVED)
-        await self._take(deferred)
-
     async def _take(self, received: Collection[HeldDelivery]) -> None:
-        """Claim messages and start their chains. Raises `Unavailable` if a claim got no answer."""
+        """Claim messages and start their chains.
+
+        Raises `Unavailable`. Deliveries whose claim got no answer stay `RECEIVED`.
+        """
+        unavailable: Unavailable | None = None
         if not self._is_store_checked:  # do not run steps whose outputs the store cannot accept
             await self._store.check()
             self._is_store_checked = True
+        most_running = self.route.most_running(self._batch)
         for some, alone in self._by_company(received):
-            result = await self._intake.take(some, alone=alone, most_running=self._most_running)
+            result = await self._intake.take(some, alone=alone, most_running=most_running)
             if result.is_full:
                 self._limits.is_full()
             self._ahead.read(len(one.data) for one in result.claimed if one.data is not None)
             await self._start(result.claimed)
-            self._unavailable = result.unavailable or self._unavailable
+            unavailable = result.unavailable or unavailable
+        if unavailable:
+            raise unavailable
 
     def _by_company(self, received: Collection[HeldDelivery]) -> list[tuple[Sequence[HeldDelivery], bool]]:
         """Split deliveries into batches to claim, each with whether it is a suspect that runs alone."""
@@ -372,15 +363,8 @@ class Consumer:
                 if not await retries.may_try_again(exc):
                     break  # their rows are free when this process has departed
         self.deliveries.move_all(self.deliveries.in_state(State.RECEIVED), State.SETTLED)
-        await self._return(self.deliveries.unclaimed())
+        await self._inbox.release(self.deliveries.unclaimed())
         return claimed
-
-    async def _return(self, unclaimed: Collection[HeldDelivery]) -> None:
-        """Return deliveries to the broker, so that any worker may receive them at once."""
-        self.deliveries.move_all(unclaimed, State.SETTLED)
-        if unclaimed:
-            with contextlib.suppress(Unavailable):  # they come back when their visibility ends
-                await self._broker.release([held.delivery for held in unclaimed])
 
     # -- end ---------------------------------------------------------------------------------------
 
@@ -390,20 +374,13 @@ class Consumer:
             await self._dispatcher.gather()
             ended = self._dispatcher.ended()
             self._ahead.ran(one.seconds for one in ended)
-            self._note_readiness(ended)
+            self._readiness.note(ended)
             for request in longest_cooldowns(ended):
                 await self._host.cool_down(request)
             if any(one.cooldown for one in ended):  # the slots withhold the messages that wait
                 await self._release_for_cooldown()
             for batch in batches(ended):
                 await self._recorder.end(batch)
-
-    def _note_readiness(self, ended: Sequence[AttemptOutcome]) -> None:
-        for one in ended:
-            if one.not_run:
-                self._readiness.cannot_run(one.not_run)
-            elif one.seconds is not None:
-                self._readiness.ran()
 
     def _ended(self, count: int) -> None:
         self._may_claim_deferred = True
@@ -415,20 +392,3 @@ class Consumer:
             self._alone = None
         self._host.settled(held)
         self.wake()
-
-    # -- extend ------------------------------------------------------------------------------------
-
-    async def _extend_loop(self) -> None:
-        """Keep all held deliveries hidden, both waiting and running ones.
-
-        Deliveries that wait for long are returned and received again: RabbitMQ closes the channel of a
-        consumer that holds one for half an hour.
-        """
-        while True:
-            await asyncio.sleep(min(self._visibility / 3, _LONGEST_UNCLAIMED_SECONDS / 3))
-            await self._return(self.deliveries.unclaimed(longer_than=_LONGEST_UNCLAIMED_SECONDS))
-            if held := [one.delivery for one in self.deliveries]:
-                try:
-                    await self._broker.extend(held)
-                except Unavailable as exc:
-                    events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)

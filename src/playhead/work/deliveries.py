@@ -127,6 +127,10 @@ class Deliveries:
         """Whether any delivery is in a state."""
         return bool(self._by_state[state])
 
+    def count(self, state: State) -> int:
+        """How many deliveries are in a state."""
+        return len(self._by_state[state])
+
     def move(self, held: HeldDelivery, to: State) -> None:
         """Move a delivery to another state.
 

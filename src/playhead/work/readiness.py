@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from playhead import events
 from playhead.environment import Environment
-from playhead.work.attempt import NotRun
+from playhead.work.attempt import AttemptOutcome, NotRun
 from playhead.work.backoff import UNAVAILABLE_DELAY_SECONDS
 from playhead.work.host import Host
 
@@ -45,11 +45,15 @@ class Readiness:
                 events.ROUTE_WAITS, logging.WARNING, queue=self._queue, code=why.code, detail=why.detail
             )
 
-    def ran(self) -> None:
-        """Note that steps ran."""
-        self._wait_seconds = UNAVAILABLE_DELAY_SECONDS
-        self.missing = None
-        self._reported.clear()
+    def note(self, ended: Iterable[AttemptOutcome]) -> None:
+        """Note whether the steps of attempts ran."""
+        for one in ended:
+            if one.not_run:
+                self.cannot_run(one.not_run)
+            elif one.seconds is not None:
+                self._wait_seconds = UNAVAILABLE_DELAY_SECONDS
+                self.missing = None
+                self._reported.clear()
 
     async def wait(self, config: str, route: str, *, is_over: Callable[[], bool]) -> None:
         """Wait until the released messages are due and other workers have had time to claim them.

@@ -7,7 +7,7 @@ attempt if its worker dies, and the worker can leave it at once when it stops.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from playhead.clock import Clock
@@ -16,6 +16,9 @@ from playhead.ports.catalog.limits import Cooldown, Limits
 
 _FULL_SECONDS: Final = 0.2
 """Time until a message is claimed again after as many messages of its queue ran as may run."""
+
+_NO_SLOT_SECONDS: Final = 0.5
+"""Time until a message is claimed while all slots are in use. A slot that becomes free ends it."""
 
 _CAUTIOUS_SECONDS: Final = 60.0
 """How long after a cooldown only those messages are claimed that can start at once: another may follow."""
@@ -55,11 +58,15 @@ class RouteLimits:
 
     Only as many messages are claimed as can start at once. A message that waited for a slot after its call
     was reserved would start later than the limit assumes.
+
+    Args:
+        free: returns how many messages could start at once.
     """
 
-    def __init__(self, catalog: Limits, clock: Clock) -> None:
+    def __init__(self, catalog: Limits, clock: Clock, free: Callable[[], int]) -> None:
         self._catalog = catalog
         self._clock = clock
+        self._free = free
         self._limit: RateLimit | None = None
         self._begins: deque[float] = deque()  # when the reserved calls may begin
         self._ask_at = 0.0
@@ -90,16 +97,15 @@ class RouteLimits:
         """Note that as many messages of the queue run in all workers as may run."""
         self._ask_at = self._clock() + _FULL_SECONDS
 
-    async def admit(self, route: Route, waiting: int, free: int, most_running: int | None = None) -> int:
+    async def admit(self, route: Route, waiting: int, most_running: int | None = None) -> int:
         """Return how many of the messages that wait may be claimed now.
 
         Args:
-            free: how many messages could start at once.
             most_running: how many messages of the queue may run in all workers; None: any number.
 
         Raises `Unavailable`.
         """
-        wanted = min(waiting, free)
+        wanted = min(waiting, self._free())
         if wanted <= 0 or self.cooldown_left:
             return 0
         limit = route.rate_limit
@@ -130,5 +136,7 @@ class RouteLimits:
     @property
     def wait_seconds(self) -> float:
         """Seconds until `admit` may return more."""
+        if self._free() <= 0:
+            return _NO_SLOT_SECONDS
         at = self._begins[0] if self._begins else self._ask_at
         return max(at - self._clock(), self.cooldown_left, 0.0)
