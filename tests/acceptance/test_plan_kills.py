@@ -168,10 +168,10 @@ def test_a_check_that_was_killed_continues_where_it_was(stand: Stand, point: str
 
     stand.kill_replayer(point, who, plan)
 
-    job = "SELECT state, cursor, idle_takeovers FROM jobs ORDER BY execution DESC LIMIT 1"
+    job = "SELECT state, checked, idle_takeovers FROM jobs ORDER BY execution DESC LIMIT 1"
     [job] = stand.deployment.rows(job)
     assert (job["state"], job["idle_takeovers"]) == ("checking", 0)
-    assert job["cursor"] > keys[0]
+    assert job["checked"] > keys[0]
     stand.restart()
     stand.check_complete(stand.newest_replay(), keys)
 

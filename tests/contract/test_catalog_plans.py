@@ -434,13 +434,13 @@ async def test_a_check_that_makes_progress_is_continued_however_often_it_is_take
 ):
     """After four deaths during the check the replay was stalled."""
     _, opened, held = await checking(lab)
-    for cursor in "abcdefgh":
-        assert await catalog.keep_check(held, cursor)
+    for key in "abcdefgh":
+        assert await catalog.keep_check(held, key)
         stale = held
         lab.clock.advance(lab.LEASE + 1)
         await lab.beat("w1", "w2")
         held = await lab.hold(opened.replay.execution_id, "w2")
-        assert (held.state, held.cursor) == ("checking", cursor)
+        assert (held.state, held.cursor, held.checked) == ("checking", "", key)
         assert not await catalog.keep_check(stale, "z")
 
     assert await catalog.pass_check(held)

@@ -33,7 +33,7 @@ async def test_a_released_job_is_not_leased_again_by_a_later_renewal():
 
     await drive.run()
 
-    assert not await drive.renew()
+    assert not await drive.lease.renew()
     assert await deployment.catalog.abandoned_jobs() == [job]
 
 

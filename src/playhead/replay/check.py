@@ -29,14 +29,14 @@ async def check_plan(catalog: CheckCatalog, store: Store, lease: Lease) -> bool:
     async def passed(key: str) -> None:
         if not await catalog.keep_check(lease.job, key):
             raise Lost
-        lease.job = replace(lease.job, cursor=key)  # after an outage, this process continues there too
+        lease.job = replace(lease.job, checked=key)  # after an outage, this process continues there too
         faults.reach("replay.compared")
 
     difference = await planned.difference(catalog, store, lease.job, passed)
     if not difference.first:
         if not await catalog.pass_check(lease.job):
             raise Lost
-        lease.job = replace(lease.job, state="publishing", cursor="")
+        lease.job = replace(lease.job, state="publishing")
         faults.reach("replay.checked")
         return True
     if not await catalog.refuse_plan(lease.job, difference):

@@ -35,23 +35,17 @@ from dataclasses import replace
 from typing import Protocol
 
 from playhead import events, faults
-from playhead.envelope import Dispatch
-from playhead.environment import Backends, Environment, Spawned
+from playhead.environment import Backends, Environment
 from playhead.errors import EXECUTION_CODES, NotFound, PlayheadError, Unavailable
 from playhead.keys import INPUT_STAGE, is_aside, problem, stage_of
 from playhead.ports.catalog import Control, Jobs, Plans, Work
-from playhead.ports.catalog.jobs import LeasedJob, Listed, Window
+from playhead.ports.catalog.jobs import LeasedJob, Listed
 from playhead.replay.check import check_plan
 from playhead.replay.jobreport import JobReport
 from playhead.replay.lease import Lease, Lost
 from playhead.replay.pages import Page, PagesCatalog, pages_of
-from playhead.work import ending, relay
-
-_FIRST_DELAY_SECONDS = 0.2
-_LONGEST_DELAY_SECONDS = 5.0
-_LONG_WAIT_SECONDS = 0.5
-_LONGEST_PACE_SECONDS = 0.25
-"""Time after which a change of the pace takes effect, at most."""
+from playhead.replay.publisher import Publisher
+from playhead.work import ending
 
 
 class DriveCatalog(Control, Jobs, Plans, Work, ending.EndingCatalog, PagesCatalog, Protocol): ...
@@ -69,8 +63,7 @@ class Drive:
 
     Attributes:
         job: the execution.
-        trouble: why the job makes no progress now; empty while it does.
-        waits: whether the job waits until the trouble is over.
+        lease: that of the job.
     """
 
     def __init__(
@@ -84,26 +77,23 @@ class Drive:
         max_objects: int | None = None,
         traceparent: str | None = None,
     ) -> None:
-        self._catalog, self._broker, self._store = backends
+        self._catalog, broker, self._store = backends
         self._env = env
-        self._lease = Lease(self._catalog, env.clock, leased, lease)
+        self.lease = Lease(self._catalog, env, leased, lease)
         self.job = leased.job
-        self.trouble = ""
-        self.waits = False
         self._page = page
         self._record_page = min(page, leased.page or page)
         self._max_objects = max_objects if leased.headers.replay_batch_id else None
         self._traceparent = traceparent
-        self._is_decided = leased.is_decided
-        self._publishing: Spawned | None = None
-        self._failed: Unavailable | Lost | None = None
-        self._report = JobReport(self._catalog, env.counters, leased)
         self._cursor = leased.cursor
-        self._delay = _FIRST_DELAY_SECONDS
+        self._report = JobReport(self._catalog, env.counters, leased)
+        self._publisher = Publisher(
+            self._catalog, broker, env, self.lease, self._report, page=page, traceparent=traceparent
+        )
 
     @property
     def _leased(self) -> LeasedJob:
-        return self._lease.job
+        return self.lease.job
 
     async def run(self) -> None:
         """Process the job until it has ended or another process owns it. Waits for unavailable backends."""
@@ -125,9 +115,8 @@ class Drive:
                         execution_id=str(leased.job),
                         detail=exc.detail,
                     )
-                    self.trouble = exc.detail
-                    self._lease.waits_for = "broker" if exc.code.startswith("broker") else "store"
-                    await self._wait_longer()
+                    self.lease.report(exc.detail, "broker" if exc.code.startswith("broker") else "store")
+                    await self.lease.wait_longer()
                 except PlayheadError as exc:
                     events.emit(
                         events.JOB_ENDED, logging.ERROR, execution_id=str(leased.job), detail=exc.detail
@@ -140,36 +129,34 @@ class Drive:
                     await self._report.log_end()
                     return
             events.emit(events.JOB_LOST, logging.INFO, execution_id=str(leased.job), epoch=leased.epoch)
-            await self._lease.release()  # if only an answer was lost, this process still has it
+            await self.lease.release()  # if only an answer was lost, this process still has it
 
     async def _fail_listing(self, why: PlayheadError) -> bool:
         code = why.code if why.code in EXECUTION_CODES else "listing_failed"
         failed = await self._catalog.fail_listing(self._leased, why.detail, code=code)
-        self._lease.job = replace(self._leased, state="publishing")  # a plan is not compared any more
+        self.lease.job = replace(self._leased, state="publishing")  # a plan is not compared any more
         return failed
 
     async def _process(self) -> None:
-        await self._lease.keep()
+        await self.lease.keep()
         if self._leased.state == "checking" and not await self._check():
             return
-        if not self._leased.paced and self._is_decided:
-            await self._publish_backlog()
         if not await self._catalog.is_listed(self._leased.job):
             try:
+                await self._publisher.publish_recorded()
                 await self._list()
             finally:
-                if self._publishing:
-                    self._publishing.cancel()  # its rows stay unmarked and are read again
-                self._publishing = self._failed = None
-        if self._leased.paced:
-            await self._publish_paced()
-        await self._finish()
+                self._publisher.cancel()
+        await self._publisher.publish_rest()
+        if await self._catalog.close_job(self._leased):
+            faults.reach("replay.closed")
+            await self._report.log_end()
+        # Workers may have closed every row before the root row was closed.
+        await ending.end_executions(self._catalog, [self._leased.job])
 
     async def _check(self) -> bool:
         with self._env.tracer.start("check", self._traceparent):
-            goes_on = await check_plan(self._catalog, self._store, self._lease)
-        self._cursor = self._leased.cursor
-        return goes_on
+            return await check_plan(self._catalog, self._store, self.lease)
 
     # -- list --------------------------------------------------------------------------------------
 
@@ -192,9 +179,9 @@ class Drive:
                 )
                 found.append(Listed(key, stage, problem(key[skip:], room=skip)))
             if await self._record(found, page.end):  # the limit of the selection was reached
-                await self._published()
+                await self._publisher.join()
                 return
-        await self._published()
+        await self._publisher.join()
         if leased.headers.replay_batch_id and not self._cursor:
             raise NotFound(
                 "no_objects",
@@ -234,12 +221,8 @@ class Drive:
             if not window.is_full:
                 self._cursor = cursor
             faults.reach("replay.recorded")
-            await self._published()
-            if self._leased.paced or not window.is_decided:
-                self._end_trouble()
-            else:
-                self._publishing = self._env.spawn(self._publish_meanwhile(window))
-            await self._lease.keep()
+            await self._publisher.start(window)
+            await self.lease.keep()
             if window.listed:
                 return True
             if window.is_full:
@@ -250,151 +233,3 @@ class Drive:
                     f"processes and run `playhead replays retry {self._leased.headers.replay_batch_id}`",
                 )
         return False
-
-    async def _publish_meanwhile(self, window: Window) -> None:
-        try:
-            if not self._is_decided:  # until now
-                await self._publish_backlog(window.upto)
-            else:
-                await self._publish(window)
-            self._is_decided = True
-        except (Unavailable, Lost) as exc:
-            self._failed = exc  # raised by `_published`, unless the listing fails before
-
-    async def _published(self) -> None:
-        """Wait until the page that is being published is marked. Raise the error of its publishing."""
-        if publishing := self._publishing:
-            await publishing
-            self._publishing = None
-        if failed := self._failed:
-            self._failed = None
-            raise failed
-
-    # -- publish -----------------------------------------------------------------------------------
-
-    async def _publish_backlog(self, upto: int | None = None) -> None:
-        while await self._publish_next(upto):
-            await self._lease.keep()
-
-    async def _publish_next(self, upto: int | None = None) -> bool:
-        """Publish the next window, up to an ordinal. Return whether there was one."""
-        window = await self._catalog.unpublished(self._leased, limit=self._page, upto=upto)
-        if window is None:
-            raise Lost
-        if window.upto:
-            await self._publish(window)
-        return window.upto > 0
-
-    async def _publish_paced(self) -> None:
-        """Publish the recorded rows as the pace allows."""
-        while True:
-            # Of a former owner, or resent since: they count as waiting in the queue and for the canary.
-            await self._settle()
-            allowed = await self._catalog.allow(self._leased, want=self._page, depth=await self._depth())
-            if allowed is None:
-                raise Lost
-            faults.reach("replay.allowed")
-            if allowed.upto:
-                self.waits = False
-                await self._publish_next(allowed.upto)
-            elif allowed.why is None:
-                return
-            elif allowed.why != "canary" or not await self._decide():
-                self._end_trouble()
-                # Until its next message is due, a slow replay leaves its place to other ones.
-                self.waits = self.waits or allowed.why != "rate" or allowed.wait > _LONG_WAIT_SECONDS
-                is_held = allowed.why == "canary"
-                await self._env.sleep(allowed.wait if is_held else min(allowed.wait, _LONGEST_PACE_SECONDS))
-            await self._lease.keep()
-
-    async def _decide(self) -> bool:
-        """If the canary is processed, record the verdict."""
-        verdict = await self._catalog.decide(self._leased)
-        if verdict is None:
-            return False
-        faults.reach("replay.decided")
-        self._report.log_verdict(verdict)
-        return True
-
-    async def _depth(self) -> int | None:
-        """Return how many messages are in the target queue, if other programs consume it."""
-        if not self._leased.external:
-            return None
-        return (await self._broker.depth(self._leased.headers.queue)).ready
-
-    async def _publish(self, window: Window) -> None:
-        if not window.upto:
-            return
-        sent = await self._send(window.dispatches) if window.dispatches else relay.Published()
-        if sent.unavailable:
-            raise sent.unavailable  # nothing was sent: the rows stay unmarked and are read again
-        faults.reach("replay.published")
-        is_marked = await self._catalog.mark(
-            self._leased, window.upto, uncertain=sent.uncertain, refused=sent.refused
-        )
-        if not is_marked:
-            raise Lost
-        self._report.count(sent)
-        self._delay = _FIRST_DELAY_SECONDS
-        self._tell(sent)
-        faults.reach("replay.marked")
-
-    async def _send(self, dispatches: Sequence[Dispatch]) -> relay.Published:
-        about: dict[str, str | int] = {"playhead.messages": len(dispatches)}
-        with self._env.tracer.start("publish", self._traceparent, about, "client") as span:
-            sent = await relay.publish(self._broker, dispatches)
-            if sent.why:
-                span.fail(sent.why)
-            return sent
-
-    async def _finish(self) -> None:
-        """Settle uncertain rows, then close the job."""
-        if not self._leased.paced:
-            await self._publish_backlog()
-        await self._settle()
-        if await self._catalog.close_job(self._leased):
-            faults.reach("replay.closed")
-            await self._report.log_end()
-        # Workers may have closed every row before the root row was closed.
-        await ending.end_executions(self._catalog, [self._leased.job])
-
-    async def _settle(self) -> None:
-        """Publish uncertain rows again until the broker has confirmed or refused each."""
-        while dispatches := await self._catalog.unsettled(self._leased, limit=self._page):
-            sent = await self._send(dispatches)
-            faults.reach("replay.published")
-            if not await self._catalog.settle(self._leased, sent.confirmed, sent.refused):
-                raise Lost
-            self._report.count(sent)
-            faults.reach("replay.marked")
-            self._tell(sent)
-            if sent.confirmed or sent.refused:
-                self._delay = _FIRST_DELAY_SECONDS  # the queue has room again
-            if sent.uncertain:
-                await self._wait_longer()
-
-    def _end_trouble(self) -> None:
-        """Show that all backends are available."""
-        self.trouble, self._lease.waits_for = "", None
-
-    def _tell(self, sent: relay.Published) -> None:
-        """Show what the job waits for after a publish."""
-        self.trouble = sent.why
-        self._lease.waits_for = "broker" if sent.uncertain else None
-
-    async def _wait_longer(self) -> None:
-        """Wait, each time twice as long as before, and keep the lease."""
-        self.waits = True
-        try:
-            await self._env.sleep(self._delay)
-        finally:
-            self.waits = False
-        self._delay = min(self._delay * 2, _LONGEST_DELAY_SECONDS)
-        await self._lease.keep()
-
-    async def renew(self) -> bool:
-        """Renew the lease, even while a step runs. Return False if another process owns the job or it ended.
-
-        Raises `Unavailable`.
-        """
-        return await self._lease.renew()

@@ -70,11 +70,11 @@ class Drives:
     @property
     def waiting(self) -> set[UUID]:
         """The jobs driven here that only wait: for a queue, a canary, a backend, or long for their rate."""
-        return {drive.job for drive in self._drives if drive.waits}
+        return {drive.job for drive in self._drives if drive.lease.waits}
 
     def trouble(self, job: UUID) -> str:
         """Return the reason for missing progress if the job is driven here, else an empty text."""
-        return next((drive.trouble for drive in self._drives if drive.job == job), "")
+        return next((drive.lease.trouble for drive in self._drives if drive.job == job), "")
 
     # -- begin -------------------------------------------------------------------------------------
 
@@ -175,4 +175,4 @@ class Drives:
         Raises `Unavailable`.
         """
         for drive in list(self._drives):
-            await drive.renew()
+            await drive.lease.renew()

@@ -48,7 +48,7 @@ async def objects_of(
 async def difference(
     catalog: CheckCatalog, store: Store, leased: LeasedJob, passed: Callable[[str], Awaitable[None]]
 ) -> PlanDifference:
-    """Compare the plan of a job with a new listing, from its cursor. One page of each is in memory.
+    """Compare the plan of a job with a new listing, from the last compared key on, page by page.
 
     See `compare` for `passed`. Raises what `objects_of` raises.
     """
@@ -60,8 +60,8 @@ async def difference(
         recorded=bool(leased.stages),  # an execution of another program has no declared stages
         has_references=leased.has_references,
     )
-    planned = objects_of(catalog, leased.plan, after=leased.cursor)
-    return await compare(planned, survey.items(after=leased.cursor), passed)
+    planned = objects_of(catalog, leased.plan, after=leased.checked)
+    return await compare(planned, survey.items(after=leased.checked), passed)
 
 
 # -- the request -----------------------------------------------------------------------------------

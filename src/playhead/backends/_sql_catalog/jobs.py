@@ -50,7 +50,7 @@ class JobsPart(RunsPart):
             if row is None:
                 return None
             n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, *rest = row
-            idle, since, plan, state, request, paths, paid, is_bulk, has_references, planned = rest
+            idle, since, plan, state, request, paths, paid, is_bulk, has_references, planned, checked = rest
             if listing_state == "open" and idle >= MAX_IDLE_TAKEOVERS:
                 await db.run(SQL.stall_job, execution=n)
                 return None
@@ -70,6 +70,7 @@ class JobsPart(RunsPart):
                 stages=tuple(sorted(stages, key=len, reverse=True)),
                 default_stage=stage,
                 cursor=cursor,
+                checked=checked,
                 listed=listing_state != "open",
                 is_decided=is_bulk is not None,
                 page=Plan.decode(since, plan).page if plan else None,

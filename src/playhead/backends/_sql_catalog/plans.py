@@ -187,8 +187,8 @@ class PlansPart(ReplaysPart):
         assert found, "a plan stays as long as its replay"
         return LeasedPlan(as_uuid(found[0]), json.loads(found[1])["last_key"])
 
-    async def keep_check(self, held: LeasedJob, cursor: str) -> bool:
-        given = {"job": held.job, "epoch": held.epoch, "cursor": cursor}
+    async def keep_check(self, held: LeasedJob, checked: str) -> bool:
+        given = {"job": held.job, "epoch": held.epoch, "checked": checked}
         return await self._db.write(lambda db: db.run(SQL.keep_check, **given)) > 0
 
     async def pass_check(self, held: LeasedJob) -> bool:

@@ -118,7 +118,8 @@ CREATE TABLE jobs (
   owner          text COLLATE "C",
   lease_until    double precision NOT NULL DEFAULT 0,
   idle_takeovers integer NOT NULL DEFAULT 0,
-  cursor         text COLLATE "C" NOT NULL DEFAULT '',  -- last key that was listed; while checking, that was compared
+  cursor         text COLLATE "C" NOT NULL DEFAULT '',  -- last key that was listed
+  checked        text COLLATE "C" NOT NULL DEFAULT '',  -- last key that was compared with the plan
   bulk           boolean,                       -- level of its messages; NULL: until the listing has decided it
   ordinals       bigint NOT NULL DEFAULT 0,     -- rows recorded
   watermark      bigint NOT NULL DEFAULT 0,     -- rows up to this ordinal are published, except those that say otherwise

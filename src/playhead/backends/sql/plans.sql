@@ -114,12 +114,12 @@ FOR UPDATE OF j
 
 -- name: keep_check
 -- Record how far the check is.
-UPDATE jobs SET cursor = :cursor, idle_takeovers = 0
+UPDATE jobs SET checked = :checked, idle_takeovers = 0
 WHERE execution = (SELECT n FROM executions WHERE id = :job::uuid) AND epoch = :epoch AND state = 'checking'
 
 -- name: pass_check
 -- The plan of a job is what the store has. Its listing begins.
-UPDATE jobs SET state = 'publishing', cursor = '' WHERE execution = :execution AND state = 'checking'
+UPDATE jobs SET state = 'publishing' WHERE execution = :execution AND state = 'checking'
 
 -- name: refuse_plan
 -- The plan of a job is no longer what the store has. Nothing was recorded.

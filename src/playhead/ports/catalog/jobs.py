@@ -107,7 +107,8 @@ class LeasedJob:
         prefix: `{execution}/{stage}` or `{execution}/{stage}/{path}`: where to list.
         stages: declared stages of the source execution (longest first), to tell stage from path.
         default_stage: the stage that was asked for.
-        cursor: the last key that was looked at; "" at the start.
+        cursor: the last key that the listing looked at; "" at the start.
+        checked: the last key that was compared with the plan; "" at the start.
         listed: the listing is finished; only publishing remains.
         page: how many inputs one page records at most, if the run takes over results; else None.
         state: `checking`: compare the plan with the store first; else `publishing`.
@@ -128,6 +129,7 @@ class LeasedJob:
     default_stage: str
     cursor: str
     listed: bool
+    checked: str = ""
     is_decided: bool = True
     page: int | None = None
     has_references: bool = False

@@ -117,8 +117,8 @@ class Plans(Protocol):
         """
         ...
 
-    async def keep_check(self, held: LeasedJob, cursor: str) -> bool:
-        """Move the cursor of a job that is `checking`: up to this key, the store has the objects of the plan.
+    async def keep_check(self, held: LeasedJob, checked: str) -> bool:
+        """Record for a job that is `checking` that the store has the objects of the plan, up to a key.
 
         A takeover continues the check there, and does not count as one without progress. False if the epoch
         was raised.
