@@ -44,8 +44,8 @@ class Catalog(replaying.Catalog):
 
     world: Controlled
 
-    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
-        return self._checked(await super().replay(batch, work=work))
+    async def replay(self, batch: UUID, *, work: bool = True, trouble: str = "") -> Replay | None:
+        return self._checked(await super().replay(batch, work=work, trouble=trouble))
 
     async def pause(self, batch: UUID) -> Replay | None:
         return self._checked(await super().pause(batch))

@@ -47,8 +47,8 @@ class Catalog(replaying.Catalog):
     async def keyed(self, key: Key) -> UUID | None:
         return self.maybe_unanswered(await super().keyed(key))
 
-    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
-        return self.maybe_unanswered(await super().replay(batch, work=work))
+    async def replay(self, batch: UUID, *, work: bool = True, trouble: str = "") -> Replay | None:
+        return self.maybe_unanswered(await super().replay(batch, work=work, trouble=trouble))
 
     async def open_replay(self, **asked: Any) -> Opened:
         if self.world.strikes("no_catalog", 0.2):

@@ -176,10 +176,10 @@ def test_byte_counts_are_shown_in_round_units():
 async def test_a_replay_is_followed_through_a_pause_until_its_messages_have_ended():
     seen = Seen()
     paused = replace(REPLAY, state="paused", objects_published=2)
-    looks = ToldOfReplays(REPLAY, paused, paused, PUBLISHED, PROCESSED, PROCESSED, executions=[RUNNING, DONE])
+    looks = ToldOfReplays(REPLAY, paused, paused, PUBLISHED, PROCESSED, executions=[RUNNING, DONE])
     found = await progress.watch_replay(looks, REPLAY.replay_batch_id, seen)
     assert found == (PROCESSED, DONE)
-    assert seen.done == [1, 2, 2, 4, 4, 4]
+    assert seen.done == [1, 2, 2, 4, 4]
 
 
 async def test_a_watched_replay_waits_for_an_unavailable_backend_and_reports_it_once(capsys):

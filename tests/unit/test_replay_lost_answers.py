@@ -32,11 +32,11 @@ class Lossy(MemoryCatalog):
     async def admit(self, *, per_queue: int) -> list[UUID]:
         raise catalog_unavailable("the connection broke")
 
-    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
+    async def replay(self, batch: UUID, *, work: bool = True, trouble: str = "") -> Replay | None:
         if self.failing_reads:
             self.failing_reads -= 1
             raise catalog_unavailable("it is still unavailable")
-        return await super().replay(batch, work=work)
+        return await super().replay(batch, work=work, trouble=trouble)
 
 
 async def no_sleep(seconds: float) -> None:

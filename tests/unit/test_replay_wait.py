@@ -31,9 +31,9 @@ class Slow(MemoryCatalog):
         self.looks = 0
         self.meanwhile: list[Callable[[], Awaitable[None]]] = []
 
-    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
+    async def replay(self, batch: UUID, *, work: bool = True, trouble: str = "") -> Replay | None:
         self.looks += 1
-        found = await super().replay(batch, work=work)
+        found = await super().replay(batch, work=work, trouble=trouble)
         if self.meanwhile:
             await self.meanwhile.pop(0)()
         return found

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from playhead.cli import output
 from playhead.errors import Unavailable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from playhead.model import Counts, Execution, Page, Replay
     from playhead.ports.catalog.browse import ExecutionFilter
 
+T = TypeVar("T")
+
 LINE_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 1.0
 STALL_SECONDS: Final = 3.0
@@ -29,7 +31,7 @@ _MOST_WATCHED: Final = 100
 
 
 _SHARE: Final = 5
-"""Reads of a replay take at most one in `_SHARE` seconds: they count its messages."""
+"""Reads take at most one in `_SHARE` seconds: they count messages."""
 
 
 class Looking(Protocol):
@@ -182,36 +184,21 @@ async def watch_replay(
 ) -> tuple[Replay, Execution]:
     """Show a replay until its messages have ended, and return it with its execution.
 
-    It continues through pauses, and waits for an unavailable backend. For the parameters, see `watch`.
+    It continues through pauses. For the parameters, see `watch`.
     """
-    import asyncio
 
-    pause = 0.05
-    unavailable = ""
-    seen: Replay | None = None
-    due: float | None = None
-    while True:
-        began = time.monotonic()
-        try:
-            now = await executions.replay(batch)
-            made = await executions.get(now.execution_id) if _may_have_ended(now) else None
-        except Unavailable as exc:
-            if exc.detail != unavailable:
-                output.note(f"waiting: {exc.detail}")
-            unavailable = exc.detail
-        else:
-            unavailable = ""
-            shown.replaying(now)
-            if made and made.status != "running":
-                return now, made
-            state = replace(now, rate=None, eta_seconds=None)
-            if state != seen:
-                seen, due = state, clock() + STALL_SECONDS
-            elif stalled and due is not None and clock() >= due:
-                due = None
-                await stalled(now)
-        await asyncio.sleep(max(pause, (_SHARE - 1) * (time.monotonic() - began)))
-        pause = min(pause * 1.5, LOOK_SECONDS)
+    def show(now: Replay) -> bool:
+        shown.replaying(now)
+        return now.status is not None and not (now.work and now.work.pending)
+
+    def without_rate(now: Replay) -> Replay:
+        return replace(now, rate=None, eta_seconds=None)
+
+    found = await _follow(lambda: executions.replay(batch), show, without_rate, stalled, clock)
+    # Its last message has ended; so its execution ends at once.
+    return found, await _follow(
+        lambda: executions.get(found.execution_id), lambda made: made.status != "running"
+    )
 
 
 async def show_publishing(executions: LookingAtReplays, batch: UUID, shown: Display) -> None:
@@ -223,10 +210,6 @@ async def show_publishing(executions: LookingAtReplays, batch: UUID, shown: Disp
         with suppress(Unavailable):
             shown.replaying(await executions.replay(batch))
         await asyncio.sleep(max(LOOK_SECONDS / 2, (_SHARE - 1) * (time.monotonic() - began)))
-
-
-def _may_have_ended(replay: Replay) -> bool:
-    return replay.status is not None and not (replay.work and replay.work.pending)
 
 
 async def watch(
@@ -246,32 +229,51 @@ async def watch(
         stalled: called when no message has ended for some seconds, once until the next change.
         clock: monotonic seconds.
     """
+
+    def show(now: Execution) -> bool:
+        shown.working(now.counts)
+        return now.status != "running"
+
+    return await _follow(lambda: executions.get(execution), show, lambda now: now.counts, stalled, clock)
+
+
+async def _follow(
+    look: Callable[[], Awaitable[T]],
+    show: Callable[[T], bool],
+    progress: Callable[[T], object] = lambda now: now,
+    stalled: Callable[[T], Awaitable[None]] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> T:
+    """Look again and again until `show` returns true. Waits for an unavailable backend.
+
+    `progress` returns what changes if there is progress. For the other parameters, see `watch`.
+    """
     import asyncio
 
-    pause = 0.05
-    away = ""
-    seen: Counts | None = None
+    delay = 0.05
+    unavailable = ""
+    seen: object = None
     due: float | None = None
     while True:
+        began = time.monotonic()
         try:
-            now = await executions.get(execution)
-            if now.counts != seen:
-                seen, due = now.counts, clock() + STALL_SECONDS
+            now = await look()
+        except Unavailable as exc:
+            if exc.detail != unavailable:
+                output.note(f"waiting: {exc.detail}")
+            unavailable = exc.detail
+        else:
+            unavailable = ""
+            if show(now):
+                return now
+            if progress(now) != seen:
+                seen, due = progress(now), clock() + STALL_SECONDS
             elif stalled and due is not None and clock() >= due:
                 due = None
                 await stalled(now)
-        except Unavailable as exc:
-            if exc.detail != away:
-                output.note(f"waiting: {exc.detail}")
-            away = exc.detail
-        else:
-            away = ""
-            shown.working(now.counts)
-            if now.status != "running":
-                return now
-        await asyncio.sleep(pause)
-        # The first checks follow quickly, so that a short execution is reported at once.
-        pause = min(pause * 1.5, LOOK_SECONDS)
+        # The first looks follow quickly, so that a short execution is reported at once.
+        await asyncio.sleep(max(delay, (_SHARE - 1) * (time.monotonic() - began)))
+        delay = min(delay * 1.5, LOOK_SECONDS)
 
 
 class Listing(Protocol):

@@ -21,7 +21,7 @@ from playhead import events, faults
 from playhead.environment import Backends, Environment
 from playhead.errors import BadRequest, NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
-from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest
+from playhead.model import DAY, MOST_ERRORS, PlanDifference, Replay, ReplayRequest
 from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Work
 from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.plans import check_usable
@@ -278,7 +278,7 @@ class ReplayService:
             try:
                 # Read before the numbers: if the listing has ended, the numbers include every object.
                 is_listed = overdue and await self._catalog.is_listed(job)
-                now = await self._catalog.replay(batch, work=False)
+                now = await self._catalog.replay(batch, work=False, trouble=self.drives.trouble(job))
             except Unavailable as exc:
                 if clock() - since > self._settle:
                     raise ReplayContinues(batch, f"{exc.detail}; the replay continues") from exc
@@ -286,14 +286,8 @@ class ReplayService:
                 continue
             if now is None:
                 raise NotFound("replay_not_found", f"replay {batch} is no longer in the catalog")
-            if now.state == "refused":
-                raise await self._plan_changed(now)
-            if now.status is not None:
-                # After a cancellation, messages may have been sent that are not known to be published.
-                return replace(now, objects_failed=now.objects_found - now.objects_published)
-            if now.state == "paused":
-                return _paused(now)
-            self._check_progresses(now)
+            if answer := await self._answer(now):
+                return answer
             numbers = (now.objects_found, now.objects_published, now.objects_failed)
             if numbers != seen:
                 seen, since = numbers, clock()
@@ -309,23 +303,31 @@ class ReplayService:
                 if job not in self.drives.driving or clock() - read_at >= _CHECK_SECONDS:
                     break
 
-    async def _plan_changed(self, refused: Replay) -> PlanChanged:
-        assert refused.plan_id, "only a replay with a plan is refused"
-        difference = await self._catalog.plan_difference(refused.plan_id) or PlanDifference()
-        return PlanChanged(
-            f"nothing was published: {difference.text}. Make a new plan, and compare it", difference
-        )
+    async def _answer(self, now: Replay) -> Replay | None:
+        """Return the answer for a replay that has ended or is paused; None while it is published.
 
-    def _check_progresses(self, replay: Replay) -> None:
-        """Raise `ReplayContinues` if this process cannot wait for the end of a replay."""
-        batch, job = replay.replay_batch_id, replay.execution_id
+        Raises `PlanChanged` if it was refused, and `ReplayContinues` if this process cannot wait for its end.
+        """
+        batch = now.replay_batch_id
+        if now.state == "refused":
+            assert now.plan_id, "only a replay with a plan is refused"
+            difference = await self._catalog.plan_difference(now.plan_id) or PlanDifference()
+            raise PlanChanged(
+                f"nothing was published: {difference.text}. Make a new plan, and compare it", difference
+            )
+        if now.status is not None:
+            # After a cancellation, messages may have been sent that are not known to be published.
+            return replace(now, objects_failed=now.objects_found - now.objects_published)
+        if now.state == "paused":
+            return _paused(now)
         if self.stopping:
             raise ReplayContinues(
                 batch, "this server shuts down; the replay continues in another process, or after a restart"
             )
-        if replay.state == "stalled":
-            events.emit(events.JOB_STALLED, logging.ERROR, execution_id=str(job))
+        if now.state == "stalled":
+            events.emit(events.JOB_STALLED, logging.ERROR, execution_id=str(now.execution_id))
             raise ReplayContinues(batch, f"{STALLED}, then run `playhead replays resume {batch}`")
+        return None
 
     def _unsettled(self, now: Replay, *, is_listed: bool) -> Replay:
         """Return the answer for a replay that has made no progress for the settle time.
@@ -352,15 +354,7 @@ class ReplayService:
             objects_failed=failed,
             # If none failed, everything is published; only the job's own end is not recorded yet.
             status="partial_failure" if failed else "publishing_complete",
-            errors=self._with_trouble(now),
         )
-
-    def _with_trouble(self, replay: Replay) -> list[str] | None:
-        """Return the errors, with the reason for the missing progress if the job is driven here."""
-        trouble, errors = self.drives.trouble(replay.execution_id), replay.errors
-        if not trouble or not errors:
-            return errors
-        return [f"{line}: {trouble}" if line.endswith(UNCERTAIN) else line for line in errors]
 
 
 def _paused(replay: Replay) -> Replay:

@@ -31,12 +31,14 @@ from playhead.wording import stopped_text
 
 
 class ReplaysPart(Part):
-    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
-        return await self._db.read(lambda db: self._find_replay(db, batch, work=work))
+    async def replay(self, batch: UUID, *, work: bool = True, trouble: str = "") -> Replay | None:
+        return await self._db.read(lambda db: self._find_replay(db, batch, work=work, trouble=trouble))
 
-    async def _find_replay(self, db: Session, batch: UUID, *, work: bool = False) -> Replay | None:
+    async def _find_replay(
+        self, db: Session, batch: UUID, *, work: bool = False, trouble: str = ""
+    ) -> Replay | None:
         rows = await db.rows(SQL.replay_of_batch, window=self.window, batch=batch)
-        return (await self._replays(db, rows, work=work))[0] if rows else None
+        return (await self._replays(db, rows, work=work, trouble=trouble))[0] if rows else None
 
     async def replays(
         self,
@@ -60,7 +62,9 @@ class ReplaysPart(Part):
 
         return await self._db.read(find)
 
-    async def _replays(self, db: Session, rows: Sequence[Row], *, work: bool) -> list[Replay]:
+    async def _replays(
+        self, db: Session, rows: Sequence[Row], *, work: bool, trouble: str = ""
+    ) -> list[Replay]:
         """From rows with the columns of the fragment `replay`."""
         found = [_Row._make(row).as_counted() for row in rows]
         by_lane = {row.n: counts.decode(row.counts) for row in found if row.counts}
@@ -69,10 +73,10 @@ class ReplaysPart(Part):
         lanes = await self._learn(
             db, {row.lane for row in found} | {lane for one in by_lane.values() for lane, _ in one}
         )
-        return [await self._replay(db, row, lanes, by_lane.get(row.n)) for row in found]
+        return [await self._replay(db, row, lanes, by_lane.get(row.n), trouble) for row in found]
 
     async def _replay(
-        self, db: Session, row: _Row, lanes: Mapping[int, Lane], by_lane: ByLane | None
+        self, db: Session, row: _Row, lanes: Mapping[int, Lane], by_lane: ByLane | None, trouble: str
     ) -> Replay:
         lane = lanes[row.lane]
         request, effects = requests.decode(row.request), requests.decode_effects(row.effects)
@@ -149,14 +153,16 @@ class ReplaysPart(Part):
         )
         if not has_errors:
             return replay
-        return replace(replay, errors=await self._errors(db, row.n, replay, given_up))
+        return replace(replay, errors=await self._errors(db, row.n, replay, given_up, trouble))
 
     async def _keep_numbers(self, db: Session, n: int) -> None:
         """Record what is counted in the rows of a replay, which are about to be deleted."""
         for row in await db.rows(SQL.replay_of_execution, window=self.window, execution=n):
             await db.run(SQL.keep_numbers, numbers=_Row._make(row).counted(), execution=n)
 
-    async def _errors(self, db: Session, n: int, replay: Replay, given_up: str | None) -> list[str] | None:
+    async def _errors(
+        self, db: Session, n: int, replay: Replay, given_up: str | None, trouble: str
+    ) -> list[str] | None:
         """Return at most 100 lines; the last line of a longer list counts the remaining ones."""
         stopped = stopped_text(replay)
         lines = [stopped] if stopped else []
@@ -165,9 +171,10 @@ class ReplaysPart(Part):
             lines.append(f"{ended}: {given_up}")
         if replay.records_deleted_at:
             return [*lines, f"the errors of single objects were deleted on {replay.records_deleted_at}"]
-        texts = {"uncertain": UNCERTAIN, "may_be_sent": MAY_BE_SENT}
-        rows = await db.rows(SQL.errors_of_job, execution=n, limit=MOST_ERRORS + 1, **texts)
-        lines += [f"{key}: {why}" for key, why in rows]
+        uncertain = f"{UNCERTAIN}: {trouble}" if trouble else UNCERTAIN
+        texts = {"uncertain": uncertain, "may_be_sent": MAY_BE_SENT}
+        rows = await db.rows(SQL.errors_of_job, execution=n, limit=MOST_ERRORS + 1)
+        lines += [f"{key}: {texts.get(code) or f'{code}: {error}'}" for key, code, error in rows]
         if len(lines) > MOST_ERRORS:
             total = await db.value(SQL.count_errors, execution=n) + len(lines) - len(rows)
             lines[MOST_ERRORS - 1 :] = [f"and {total - MOST_ERRORS + 1} more"]

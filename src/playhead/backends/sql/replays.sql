@@ -72,15 +72,15 @@ SELECT (SELECT count(*) {unmarked_rows} AND m.state + 0 = {PENDING})
 FROM jobs j WHERE j.execution = :execution
 
 -- name: errors_of_job
--- The first rows that failed or are uncertain, each with the reason.
-SELECT * FROM (SELECT m.object_key, m.error_code || ': ' || m.error
+-- The first rows that failed, with code and error, or that are uncertain, with a code.
+SELECT * FROM (SELECT m.object_key, m.error_code, m.error
   FROM messages m /* INDEXED BY messages_refused */ WHERE -m.execution = -:execution::bigint AND m.state = {DEAD}
     AND m.ordinal IS NOT NULL AND m.error_code IN ('publish_refused', 'invalid_key') AND m.attempt = 0 ORDER BY m.n LIMIT :limit) AS f
-UNION ALL SELECT * FROM (SELECT m.object_key, :uncertain::text
+UNION ALL SELECT * FROM (SELECT m.object_key, 'uncertain', NULL
   FROM messages m /* INDEXED BY messages_uncertain */ WHERE m.execution = :execution
     AND m.published = {UNANSWERED} AND m.state = {PENDING}
     AND EXISTS (SELECT 1 FROM jobs j WHERE j.execution = :execution AND j.{open_jobs}) ORDER BY m.n LIMIT :limit) AS u
-UNION ALL SELECT * FROM (SELECT m.object_key, :may_be_sent::text FROM messages m /* INDEXED BY messages_by_state */
+UNION ALL SELECT * FROM (SELECT m.object_key, 'may_be_sent', NULL FROM messages m /* INDEXED BY messages_by_state */
   WHERE m.execution = :execution AND m.state = {UNCERTAIN} AND m.ordinal IS NOT NULL ORDER BY m.n LIMIT :limit) AS s
 LIMIT :limit
 

@@ -377,11 +377,12 @@ class Jobs(Protocol):
         """
         ...
 
-    async def replay(self, batch: UUID, *, work: bool = True) -> Replay | None:
+    async def replay(self, batch: UUID, *, work: bool = True, trouble: str = "") -> Replay | None:
         """Return a batch, or None if it does not exist. Its numbers are read from rows.
 
         `work`: also count the messages of the execution, which takes longer the more there are.
-        `errors` has at most 100 lines; the last line gives the number of further errors.
+        `errors` has at most 100 lines; the last line gives the number of further errors. `trouble` is added
+        to those of uncertain objects.
         """
         ...
 
