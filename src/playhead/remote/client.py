@@ -10,7 +10,7 @@ import ipaddress
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from json import dumps
-from typing import Any, Final, NamedTuple, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, Required, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
@@ -45,6 +45,7 @@ WORK_SECONDS: Final = 3600.0
 HARMLESS: Final = "the request can be repeated safely"
 """For requests whose answer was lost, if a repetition has no further effect."""
 WARNING_HEADER: Final = "X-Playhead-Warning"
+_ANY_TYPE: Final[Mapping[str, str]] = {"Accept": "*/*"}
 _MAX_PAGE: Final = 1000
 _SHOWN: Final = 80
 # Statuses from a proxy whose server is unavailable or slow: a later request may succeed.
@@ -61,12 +62,28 @@ _NOT_SENT: Final = (
 )
 
 
-class ServerEvent(NamedTuple):
-    """An event of a stream. `data` is JSON."""
+class How(TypedDict, total=False):
+    """How a POST request is sent.
 
-    id: str
-    name: str
-    data: str
+    Attributes:
+        lost: end of the error message if the answer is lost: what may have happened, and how to check.
+        json: the body as JSON; or use `content`.
+        content: the body as bytes, or as chunks that are sent as they arrive.
+        content_type: the type of `content`.
+        headers: further headers.
+        seconds: timeout for the answer.
+        query: query parameters.
+        warn: called with each warning of the answer.
+    """
+
+    lost: Required[str]
+    json: Any
+    content: bytes | AsyncIterator[bytes]
+    content_type: str | None
+    headers: dict[str, str]
+    seconds: float
+    query: Mapping[str, object]
+    warn: Callable[[Warning], None]
 
 
 class Client:
@@ -93,9 +110,13 @@ class Client:
 
     # -- requests ----------------------------------------------------------------------------------
 
-    async def get(self, path: str, form: type[T], /, **query: object) -> T:
-        """Get a path under `/api/v1`. Query parameters that are None are left out."""
-        request = self._http.build_request("GET", path, params=_query(query))
+    async def get(self, path: str, form: type[T], seconds: float | None = None, /, **query: object) -> T:
+        """Get a path under `/api/v1`. Query parameters that are None are left out.
+
+        `seconds`: timeout for the answer; None: that of the client.
+        """
+        timeout = self._http.timeout if seconds is None else httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+        request = self._http.build_request("GET", path, params=_query(query), timeout=timeout)
         return (await self._answer(request, form, None))[0]
 
     async def get_all(self, path: str, form: type[Page[T]], /, **query: object) -> list[T]:
@@ -109,19 +130,13 @@ class Client:
             if cursor is None:
                 return items
 
-    async def look(self, path: str, form: type[T], /, *, seconds: float, **query: object) -> T:
-        """Get a path whose answer may take up to `seconds`; see `get`."""
-        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
-        request = self._http.build_request("GET", path, params=_query(query), timeout=timeout)
-        return (await self._answer(request, form, None))[0]
-
     async def stream(
-        self, path: str, /, **query: object
+        self, path: str, headers: Mapping[str, str] = _ANY_TYPE, /, **query: object
     ) -> tuple[Mapping[str, str], AsyncGenerator[bytes, None]]:
         """Return the headers of an answer, and its body in chunks, which may be read once."""
         # Without compression, Content-Length is the size of the object.
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-        request = self._http.build_request("GET", path, params=_query(query), headers=headers)
+        sent = {**headers, "Accept-Encoding": "identity"}
+        request = self._http.build_request("GET", path, params=_query(query), headers=sent)
         answer = await self._send(request, None)
         if answer.status_code not in (200, 206):
             await self._read_body(answer, None)
@@ -138,115 +153,33 @@ class Client:
 
         return answer.headers, chunks()
 
-    async def events(self, path: str, last: str | None) -> AsyncIterator[ServerEvent]:
-        """Yield the events of a stream after the one with the id `last`, until the connection ends."""
-        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-        answer = await self._send(self._http.build_request("GET", path, headers=headers), None)
-        try:
-            if not answer.is_success:
-                await self._read_body(answer, None)
-                self._refuse(answer, None)
-            fields: dict[str, str] = {}
-            async for line in answer.aiter_lines():
-                name, _, value = line.partition(": ")
-                if line:
-                    fields[name] = value
-                elif "data" in fields:
-                    yield ServerEvent(fields.get("id", ""), fields.get("event", ""), fields["data"])
-                if not line:
-                    fields = {}
-        except httpx.TransportError:
-            return
-        finally:
-            await answer.aclose()
+    async def post(self, path: str, form: type[T], **how: Unpack[How]) -> T:
+        """Send a POST request once, and return its answer."""
+        return (await self.post_for_response(path, form, **how))[0]
 
-    async def post(
-        self,
-        path: str,
-        form: type[T],
-        *,
-        lost: str,
-        json: Any = None,
-        content: bytes | AsyncIterator[bytes] | None = None,
-        content_type: str | None = None,
-        seconds: float = ANSWER_SECONDS,
-        query: Mapping[str, object] | None = None,
-        warn: Callable[[Warning], None] | None = None,
-    ) -> T:
-        """Send a POST request once, and return its answer.
-
-        Args:
-            path: path under `/api/v1`.
-            form: the type of the answer.
-            lost: end of the error message if the answer is lost: what may have happened, and how to check.
-            json: the body as JSON; or use `content`.
-            content: the body as bytes, or as chunks that are sent as they arrive.
-            content_type: the type of `content`.
-            seconds: timeout for the answer.
-            query: query parameters.
-            warn: called with each warning of the answer.
-        """
-        headers = {"Content-Type": content_type} if content_type else {}
-        answer, _ = await self.post_for_headers(
-            path,
-            form,
-            lost=lost,
-            json=json,
-            content=content,
-            headers=headers,
-            seconds=seconds,
-            query=query,
-            warn=warn,
-        )
-        return answer
-
-    async def post_for_headers(
-        self,
-        path: str,
-        form: type[T],
-        *,
-        lost: str,
-        headers: Mapping[str, str],
-        json: Any = None,
-        content: bytes | AsyncIterator[bytes] | None = None,
-        seconds: float = ANSWER_SECONDS,
-        query: Mapping[str, object] | None = None,
-        warn: Callable[[Warning], None] | None = None,
-    ) -> tuple[T, Mapping[str, str]]:
-        """Send a POST request once, with these headers; see `post`. Returns the answer and its headers."""
+    async def post_for_response(
+        self, path: str, form: type[T], **how: Unpack[How]
+    ) -> tuple[T, httpx.Response]:
+        """Send a POST request once. Returns its answer, also as a response with status and headers."""
+        content_type = how.get("content_type")
         request = self._http.build_request(
             "POST",
             path,
-            params=_query(query or {}),
-            json=json,
-            content=content,
-            headers=headers,
-            timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS, write=ANSWER_SECONDS),
+            params=_query(how.get("query", {})),
+            json=how.get("json"),
+            content=how.get("content"),
+            headers=how.get("headers", {}) | ({"Content-Type": content_type} if content_type else {}),
+            timeout=httpx.Timeout(
+                how.get("seconds", ANSWER_SECONDS), connect=CONNECT_SECONDS, write=ANSWER_SECONDS
+            ),
         )
-        answer, response = await self._answer(request, form, lost, warn)
-        return answer, response.headers
+        return await self._answer(request, form, how["lost"], how.get("warn"))
 
     async def put(self, path: str, form: type[T], *, lost: str, json: Any) -> T:
         """Send a PUT request once, with a JSON body, also null; see `post`."""
         headers = {"Content-Type": "application/json"}
         request = self._http.build_request("PUT", path, content=dumps(json), headers=headers)
         return (await self._answer(request, form, lost))[0]
-
-    async def create(
-        self,
-        path: str,
-        form: type[T],
-        *,
-        lost: str,
-        content: bytes,
-        content_type: str,
-        warn: Callable[[Warning], None] | None = None,
-    ) -> tuple[T, bool]:
-        """Create an object unless it exists; see `post`. Returns the object, and whether it is new."""
-        headers = {"Content-Type": content_type}
-        request = self._http.build_request("POST", path, content=content, headers=headers)
-        created, response = await self._answer(request, form, lost, warn)
-        return created, response.status_code == 201
 
     # -- answers -----------------------------------------------------------------------------------
 

@@ -25,9 +25,10 @@ class RemoteConfigs(Remote):
     """Remote `ConfigService`."""
 
     async def apply(self, source: bytes | str, warn: Warn = no_warning) -> tuple[ConfigVersion, bool]:
-        return await self._client.create(
+        applied, response = await self._client.post_for_response(
             "configs", ConfigVersion, lost=HARMLESS, content=_raw(source), content_type=_YAML, warn=warn
         )
+        return applied, response.status_code == 201
 
     async def validate(self, source: bytes | str) -> list[Diagnostic]:
         answer = await self._client.post(

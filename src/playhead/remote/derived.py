@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from string import Formatter
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, get_origin
 
@@ -69,10 +68,9 @@ async def _request(
     if verb == "POST":
         body = dict(rest) or None
         return await client.post(path, form, lost=HARMLESS, json=body, seconds=seconds or ANSWER_SECONDS)
-    get: Any = client.get if seconds is None else partial(client.look, seconds=seconds)
     if get_origin(form) is not list:
-        return await get(path, form, **rest)
+        return await client.get(path, form, seconds, **rest)
     page: Any = Page[get_args(form)[0]]  # type: ignore[misc]
     if "limit" in rest:
-        return (await get(path, page, **rest)).items
+        return (await client.get(path, page, seconds, **rest)).items
     return await client.get_all(path, page, **rest)

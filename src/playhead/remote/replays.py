@@ -104,7 +104,7 @@ class RemoteReplay:
             headers = headers | {"Idempotency-Key": request.key}
         query = {"require_code": "true"} if request.require_code else {}
         query |= {} if request.allow_old_code else {"allow_old_code": "false"}
-        answer, received = await self._client.post_for_headers(
+        answer, response = await self._client.post_for_response(
             "replay",
             form,
             lost=f"the replay may have started, and then it continues. Check with: {again}",
@@ -114,7 +114,7 @@ class RemoteReplay:
             headers=headers,
             warn=warn,
         )
-        return answer, "Idempotent-Replayed" not in received
+        return answer, "Idempotent-Replayed" not in response.headers
 
     async def _repeated(self, send: Callable[[], Awaitable[T]], lost: str) -> T:
         """Send a request that may be repeated, until an answer arrives.
