@@ -30,7 +30,8 @@ from playhead.model import (
 )
 from playhead.ports.broker import Delivery, PublishResult
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.jobs import Input, LeasedJob, Listed
+from playhead.ports.catalog.jobs import LeasedJob, Listed
+from playhead.ports.catalog.runs import Input
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Refusal, Unbound
 from playhead.ports.store import Blob

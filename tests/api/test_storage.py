@@ -12,7 +12,7 @@ import pytest
 
 from playhead.errors import store_unavailable
 from playhead.ids import uuid7
-from playhead.ports.catalog.jobs import Input
+from playhead.ports.catalog.runs import Input
 
 if TYPE_CHECKING:
     from tests.api.server import Playhead

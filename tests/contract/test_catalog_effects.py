@@ -11,7 +11,7 @@ import pytest
 from playhead.ids import uuid7
 from playhead.model import EFFECTS_SKIPPED, Config, OnReplay
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.jobs import Since
+from playhead.ports.catalog.runs import Since
 from playhead.ports.catalog.work import Done, Refusal
 from tests.lab import Lab, Started
 

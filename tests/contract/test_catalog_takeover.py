@@ -16,8 +16,9 @@ from playhead.ids import uuid7
 from playhead.model import AdapterCode, PruneFilter, Skip
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import Reference
-from playhead.ports.catalog.jobs import Input, LeasedJob, ReusableRoutes, Since
+from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.prune import Candidate
+from playhead.ports.catalog.runs import Input, ReusableRoutes, Since
 from playhead.ports.catalog.work import Claim, Done, NewOutput, Unbound
 from playhead.services.resolve import ResolveService
 from tests.lab import Clock, Lab, Started

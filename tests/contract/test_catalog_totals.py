@@ -8,8 +8,8 @@ from uuid import UUID
 from playhead.ids import uuid7
 from playhead.model import AdapterCode
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.jobs import Since
 from playhead.ports.catalog.prune import Candidate
+from playhead.ports.catalog.runs import Since
 from playhead.ports.catalog.work import Done
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from playhead.backends._sqlite import Connection, Database
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.ids import uuid7
 from playhead.model import AdapterCode
-from playhead.ports.catalog.jobs import Listed, Since
+from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.prune import Candidate
+from playhead.ports.catalog.runs import Since
 from playhead.ports.catalog.work import Done
 from tests.lab import Clock, Lab
 

@@ -31,7 +31,8 @@ from playhead.liveness import Liveness
 from playhead.model import AdapterCode, Config, ErrorHandling, PruneFilter, Route, Skip
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import ExecutionFilter
-from playhead.ports.catalog.jobs import Input, LeasedJob, Listed, Since
+from playhead.ports.catalog.jobs import LeasedJob, Listed
+from playhead.ports.catalog.runs import Input, Since
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Released, Result
 from tests.catalog_memory import MemoryCatalog

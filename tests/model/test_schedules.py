@@ -18,7 +18,8 @@ from playhead.backends.sql.session import Session
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.model import Config, ErrorHandling, Lineage, Route
-from playhead.ports.catalog.jobs import Input, LeasedJob, Since
+from playhead.ports.catalog.jobs import LeasedJob
+from playhead.ports.catalog.runs import Input, Since
 from playhead.ports.catalog.work import Binding, Bound, Done, Finished, Result, Unbound
 from playhead.ports.store import Blob
 from playhead.work.attempt import AttemptOutcome, ClaimedMessage

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from playhead.model import AdapterCode, Compare, Config, Execution, Route, RouteCode, Warning
 from playhead.ports.adapter import AdapterSpec
-from playhead.ports.catalog.jobs import ReusableRoutes, Since
+from playhead.ports.catalog.runs import ReusableRoutes, Since
 
 
 class Earlier(NamedTuple):

@@ -17,11 +17,11 @@ from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLa
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key, sidecar_key
 from playhead.model import Compare, Execution
 from playhead.ports.adapter import AdapterSpec
-from playhead.ports.catalog import Configs, Jobs
+from playhead.ports.catalog import Configs, Jobs, Runs
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Loaded
-from playhead.ports.catalog.jobs import Input, Since
+from playhead.ports.catalog.runs import Input, Since
 from playhead.ports.store import Blob, Delete, Write
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
 from playhead.replay.reuse import Earlier, reusable
@@ -48,7 +48,7 @@ _BATCH_BYTES = 16 << 20
 _Batch = list[tuple[Input, bytes]]
 
 
-class SubmitCatalog(Browse, Code, Configs, Jobs, Protocol): ...
+class SubmitCatalog(Browse, Code, Configs, Jobs, Runs, Protocol): ...
 
 
 class SubmitStore(Delete, Write, Protocol): ...

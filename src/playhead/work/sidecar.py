@@ -11,8 +11,8 @@ from playhead.ids import moment
 from playhead.keys import INPUT_STAGE, sidecar_key
 from playhead.model import Execution
 from playhead.ports.adapter import CONTENT_TYPE
-from playhead.ports.catalog.jobs import Input
 from playhead.ports.catalog.prune import PrunedObject
+from playhead.ports.catalog.runs import Input
 from playhead.ports.catalog.work import Bound, Claim, NewOutput
 from playhead.ports.store import Blob
 from playhead.steps.outputs import MAX_ATTRIBUTES_BYTES, encode

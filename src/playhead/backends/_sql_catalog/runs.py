@@ -19,8 +19,9 @@ from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, OnReplay, Priority, Replay, ReplayRequest
-from playhead.ports.catalog.jobs import Input, Key, Opened, Since
+from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.prune import check_unpruned
+from playhead.ports.catalog.runs import Input, Since
 
 
 def input_range(execution: UUID) -> tuple[str, str]:

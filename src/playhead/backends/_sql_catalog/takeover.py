@@ -37,8 +37,8 @@ from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE
 from playhead.model import AdapterCode
 from playhead.ports.catalog.browse import Reference
-from playhead.ports.catalog.jobs import ReusableRoutes, Since
 from playhead.ports.catalog.prune import check_not_all_pruned
+from playhead.ports.catalog.runs import ReusableRoutes, Since
 
 _MOST_ROWS: Final = 2_000
 """Outputs that one page takes over, on average."""

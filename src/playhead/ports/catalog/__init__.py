@@ -23,6 +23,7 @@ from playhead.ports.catalog.outputs import Outputs
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.prune import Prune
 from playhead.ports.catalog.reports import Reports
+from playhead.ports.catalog.runs import Runs
 from playhead.ports.catalog.totals import Totals
 from playhead.ports.catalog.trace import Trace
 from playhead.ports.catalog.upkeep import Upkeep
@@ -32,6 +33,7 @@ from playhead.ports.catalog.work import Work
 class Catalog(
     Configs,
     Control,
+    Runs,
     Jobs,
     Plans,
     Work,
@@ -78,6 +80,7 @@ __all__ = [
     "Plans",
     "Prune",
     "Reports",
+    "Runs",
     "Totals",
     "Trace",
     "Upkeep",
