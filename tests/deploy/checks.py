@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from playhead.model import Route
-from playhead.settings import PREFIX, Settings
+from playhead.settings import Settings
+from playhead.settings.values import PREFIX
 from tests.servers import Missing, absent
 
 ROOT: Final = Path(__file__).parents[2]

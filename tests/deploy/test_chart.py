@@ -14,7 +14,7 @@ import yaml
 
 import playhead
 from playhead.backends.broker_nats.streams import BULK_CONSUMER, CONSUMER, stream_of
-from playhead.settings import PREFIX
+from playhead.settings.values import PREFIX
 from tests.deploy.checks import ROOT, TIMEOUT_SECONDS, is_setting, parses
 from tests.servers import Missing, absent
 

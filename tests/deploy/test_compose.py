@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from playhead.api.callers import Hosts
-from playhead.settings import PREFIX, Settings
+from playhead.settings import Settings
+from playhead.settings.values import PREFIX
 from tests.deploy.checks import ROOT, TIMEOUT_SECONDS, is_setting, parses, run, status, tool
 from tests.servers.process import free_port
 

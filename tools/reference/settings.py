@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from playhead.settings import PREFIX, Settings
+from playhead.settings import Settings
+from playhead.settings.values import PREFIX
 from tools.reference import Parts, code, table
 from tools.reference.schema import kind
 

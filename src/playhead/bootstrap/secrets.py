@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from playhead.secrets import Mask, Reference, SecretUnavailable
-from playhead.settings import PREFIX
+from playhead.settings.values import PREFIX
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_BYTES: Final = 65_536

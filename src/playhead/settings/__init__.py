@@ -1,14 +1,12 @@
 """Settings of an operator, from flags, then the environment, then `playhead.toml`.
 
 Each field of `Settings` is the flag `--some-name`, the variable `PLAYHEAD_SOME_NAME` and the key
-`some_name` of the `playhead.toml` of the project. Only this module reads the environment; all other
+`some_name` of the `playhead.toml` of the project. Only this package reads the environment; all other
 modules get a `Settings`.
 """
 
 from __future__ import annotations
 
-import base64
-import ipaddress
 import os
 import re
 import tomllib
@@ -20,9 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -33,100 +29,23 @@ from pydantic import (
 from playhead import faults, project
 from playhead.addresses import server_address
 from playhead.errors import CannotStart
-
-PREFIX: Final = "PLAYHEAD_"
+from playhead.settings.values import (
+    IN_LOWER_CASE,
+    PREFIX,
+    Bytes,
+    Folders,
+    Home,
+    Hosts,
+    Names,
+    Reachable,
+    Seconds,
+    Secrets,
+    Variables,
+)
 
 _OF_KUBERNETES: Final = re.compile(r"(^|_)SERVICE_(HOST|PORT)(_|$)|(^|_)PORT_\d+_(TCP|UDP)(_|$)")
-_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)(:[0-9]{1,5})?", re.ASCII)
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?", re.ASCII)
 _PASSWORD: Final = re.compile(r"(?s)//.*@")
 """To the last `@`: an unescaped `@` or `/` in a password would end a shorter match too early."""
-
-
-def _names(value: object) -> object:
-    """Convert a comma list, or a list of a TOML file, to its names without empty ones."""
-    if isinstance(value, str):
-        return tuple(name for part in value.split(",") if (name := part.strip()))
-    return value
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _home(value: object) -> object:
-    if value == "":
-        # Path("") would be the working directory.
-        raise ValueError("it must not be empty")
-    try:
-        # Only a shell expands `~`; a folder with that name is never meant.
-        return Path(value).expanduser() if isinstance(value, str) else value
-    except RuntimeError as exc:
-        raise ValueError(f"{exc}") from exc
-
-
-def _host(given: str) -> str:
-    """Return a host as in requests: in lower case, and an IPv6 address in its canonical form in brackets."""
-    name = given.lower()
-    if name.count(":") > 1 and "[" not in name:
-        name = f"[{name}]"
-    try:
-        parts = _HOST.fullmatch(name)
-        if parts and name.startswith("["):
-            name = f"[{ipaddress.IPv6Address(parts[1][1:-1])}]{parts[2] or ''}"
-    except ValueError:
-        parts = None
-    if parts is None:
-        raise ValueError("each entry must be a host: playhead.example.com, or host:8443 for one port alone")
-    return name
-
-
-def _variable(given: str) -> str:
-    if not _VARIABLE.fullmatch(given) or given.startswith(PREFIX):
-        raise ValueError(
-            f"each entry must be the name of a variable, or a prefix such as OPENAI_*, not {PREFIX}…"
-        )
-    return given
-
-
-def _webhook_secret(given: str) -> str:
-    try:
-        size = len(base64.b64decode(given.removeprefix("whsec_"), validate=True))
-    except ValueError:
-        size = 0
-    if not given.startswith("whsec_") or not 24 <= size <= 64:
-        raise ValueError(
-            "each entry must be `whsec_` and 24 to 64 random bytes in base64; for example: "
-            "echo whsec_$(openssl rand -base64 32)"
-        )
-    return given
-
-
-def _folder(given: Path) -> Path:
-    if given.resolve() == Path("/"):
-        raise ValueError("it must not be the root folder: configs could read every file")
-    return given
-
-
-def _reachable(given: str) -> str:
-    """Return a network, or a host as in `_host`."""
-    try:
-        return str(ipaddress.ip_network(given, strict=False)) if "/" in given else _host(given)
-    except ValueError as exc:
-        raise ValueError(
-            "each entry must be a host, host:port or a network: ollama:11434, 10.0.0.0/8"
-        ) from exc
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_names)]
-Variables = Annotated[tuple[Annotated[str, AfterValidator(_variable)], ...], BeforeValidator(_names)]
-Folders = Annotated[
-    tuple[Annotated[Path, BeforeValidator(_home), AfterValidator(_folder)], ...], BeforeValidator(_names)
-]
-Reachable = Annotated[tuple[Annotated[str, AfterValidator(_reachable)], ...], BeforeValidator(_names)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Bytes = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
@@ -134,7 +53,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_min_length=1)
 
-    home: Annotated[Path, BeforeValidator(_home)] = Field(
+    home: Home = Field(
         Path(".playhead"),
         description="Folder for all data that has no other address, and for files of adapters.",
     )
@@ -178,9 +97,7 @@ class Settings(BaseModel):
         (),
         description="Internal hosts and networks that built-in steps may connect to, separated by commas.",
     )
-    webhook_secret: Annotated[
-        tuple[Annotated[str, AfterValidator(_webhook_secret)], ...], BeforeValidator(_names)
-    ] = Field(
+    webhook_secret: Secrets = Field(
         (),
         repr=False,
         description="Secret that signs webhooks: `whsec_` and 24 to 64 bytes in base64. During a rotation: "
@@ -248,13 +165,13 @@ class Settings(BaseModel):
     max_object_bytes: Bytes = Field(
         67_108_864, description="Maximum size of an object that is stored or read."
     )
-    durability: Annotated[Literal["process", "power"], BeforeValidator(_lower)] = Field(
+    durability: Annotated[Literal["process", "power"], IN_LOWER_CASE] = Field(
         "process", description="Stored data survives the end of a process, or also a power failure (slower)."
     )
-    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
+    log_format: Annotated[Literal["text", "json"], IN_LOWER_CASE] = Field(
         "text", description="Format of log lines."
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], IN_LOWER_CASE] = Field(
         "info", description="The lowest level that is logged."
     )
     clock_shift_seconds: float = Field(
