@@ -154,13 +154,11 @@ def is_sidecar(key: str) -> bool:
     return key.endswith(SIDECAR_SUFFIX)
 
 
-def is_marker(key: str) -> bool:
-    """Whether a key is a folder marker, an empty object that consoles of object stores create."""
-    return key.endswith("/")
-
-
 def is_aside(key: str) -> bool:
-    """Whether a key is not an object of a stage: a sidecar or a folder marker."""
+    """Whether a key is not an object of a stage.
+
+    It is a sidecar, or a folder marker: an empty object that consoles of object stores create.
+    """
     return key.endswith(_ASIDE)
 
 

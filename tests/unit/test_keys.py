@@ -123,8 +123,8 @@ def test_a_key_is_execution_stage_and_path_and_its_sidecar_is_next_to_it():
 
 
 def test_a_key_that_ends_in_a_slash_is_a_folder_marker():
-    assert keys.is_marker(f"{E}/stage/")
-    assert not keys.is_marker(f"{E}/stage/x")
+    assert keys.is_aside(f"{E}/stage/")
+    assert not keys.is_aside(f"{E}/stage/x")
 
 
 def test_a_key_of_playhead_is_split_into_its_execution_and_the_rest():

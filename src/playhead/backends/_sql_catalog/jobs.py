@@ -71,7 +71,6 @@ class JobsPart(RunsPart):
                 default_stage=stage,
                 cursor=cursor,
                 checked=checked,
-                listed=listing_state != "open",
                 is_decided=is_bulk is not None,
                 page=Plan.decode(since, plan).page if plan else None,
                 has_references=bool(has_references),

@@ -82,7 +82,6 @@ class LeasedJob:
         default_stage: the stage that was asked for.
         cursor: the last key that the listing looked at; "" at the start.
         checked: the last key that was compared with the plan; "" at the start.
-        listed: the listing is finished; only publishing remains.
         page: how many inputs one page records at most, if the run takes over results; else None.
         state: `checking`: compare the plan with the store first; else `publishing`.
         selection: which of the listed objects are replayed; None: all.
@@ -101,7 +100,6 @@ class LeasedJob:
     stages: tuple[str, ...]
     default_stage: str
     cursor: str
-    listed: bool
     checked: str = ""
     is_decided: bool = True
     page: int | None = None
