@@ -99,7 +99,7 @@ class Crew:
             try:
                 self._members.append(self._start())
             except OSError as exc:
-                events.emit(events.LOOP_FAILED, logging.ERROR, detail=f"cannot start a worker: {exc}")
+                events.emit(events.LOOP_FAILED, detail=f"cannot start a worker: {exc}")
                 return started
         return count
 

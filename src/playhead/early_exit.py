@@ -7,7 +7,6 @@ way, with `exit` of C for example, needs `isolation: process`.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -50,4 +49,4 @@ def reported(report: Callable[[str], None]) -> Iterator[None]:
 def log(call: str) -> None:
     """Log the end of a worker process."""
     detail = f"{call} ended this worker; a step with `isolation: process` ends only its own process"
-    events.emit(events.STEP_EXITED, logging.ERROR, detail=detail)
+    events.emit(events.STEP_EXITED, detail=detail)

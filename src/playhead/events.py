@@ -16,7 +16,7 @@ class Event(NamedTuple):
     """The description of one kind of log line.
 
     Attributes:
-        levels: the levels that it may have.
+        levels: the levels that it may have. The first one is used unless the caller gives another one.
         fields: the fields that it may have in addition to time, level, event and message; ids first.
         meaning: one or two sentences for the reference.
     """
@@ -31,11 +31,13 @@ _MESSAGE = ("correlation_id", "execution_id", "config", "route", "attempt", "tra
 _BACKEND = ("backend", "queue", "link", "execution_id", "code", "detail")
 
 EVENTS: Final[list[Event]] = []
+_LEVELS: Final[dict[str, int]] = {}
 
 
 def _event(name: str, levels: tuple[str, ...], fields: tuple[str, ...], meaning: str) -> str:
     """Add an event to the table, and return its name."""
     EVENTS.append(Event(name, levels, fields, meaning))
+    _LEVELS[name] = getattr(logging, levels[0].upper())
     return name
 
 
@@ -337,8 +339,12 @@ LOOP_FAILED = _event(
 )
 
 
-def emit(event: str, level: int = logging.INFO, /, exc_info: bool | Exception = False, **fields: Any) -> None:
-    """Log one outcome: the event's name as the message, and its fields as `extra` for the formatters."""
+def emit(event: str, level: int | None = None, /, exc_info: bool | Exception = False, **fields: Any) -> None:
+    """Log one outcome: the event's name as the message, and its fields as `extra` for the formatters.
+
+    Without a `level`, the first level of the event applies.
+    """
+    level = level or _LEVELS[event]
     if LOG.isEnabledFor(level):
         LOG.log(level, event, extra={"event": event, "fields": fields}, exc_info=exc_info)
 

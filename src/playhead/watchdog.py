@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import logging
 import os
 import select
 import signal
@@ -131,7 +130,7 @@ class _Watch:
             self._keep_alive(state)
 
     def _end(self, seconds: float) -> None:
-        events.emit(events.WORKER_FROZEN, logging.ERROR, pid=self._watched, seconds=seconds)
+        events.emit(events.WORKER_FROZEN, pid=self._watched, seconds=seconds)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._watched, _DUMP_SIGNAL)
             time.sleep(_DUMP_SECONDS)

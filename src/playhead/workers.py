@@ -117,7 +117,7 @@ def run_reloading(settings: Settings, run: Callable[[Reload], int], *arguments: 
     try:
         load_adapters(settings)
     except CannotStart as exc:
-        events.emit(events.CODE_INVALID, logging.ERROR, detail=exc.detail)
+        events.emit(events.CODE_INVALID, detail=exc.detail)
         asyncio.run(_until_changed(reload))
     else:
         code = run(reload)
@@ -254,7 +254,7 @@ async def _warn_of_unknown(rt: Runtime, routes: Sequence[str]) -> bool:
     for route in unknown:
         near = difflib.get_close_matches(route, known, n=3)
         detail = f"did you mean {' or '.join(near)}?" if near else "`playhead queues` lists the routes"
-        events.emit(events.ROUTE_UNKNOWN, logging.WARNING, route=route, detail=detail)
+        events.emit(events.ROUTE_UNKNOWN, route=route, detail=detail)
     return bool(unknown)
 
 
@@ -267,7 +267,7 @@ async def _warn_of_versions(rt: Runtime) -> None:
     """Log adapters whose source has changed since they ran, but whose version has not."""
     with contextlib.suppress(Unavailable):  # the worker logs that
         for warning in await rt.services.workers.unversioned():
-            events.emit(events.VERSION_UNCHANGED, logging.WARNING, detail=warning_text(warning))
+            events.emit(events.VERSION_UNCHANGED, detail=warning_text(warning))
 
 
 async def _stop_with_parent(stop: asyncio.Event) -> None:

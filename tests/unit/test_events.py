@@ -53,7 +53,7 @@ def test_no_line_has_a_field_that_is_not_in_the_table():
 
 def line(formatter: logging.Formatter, caplog: pytest.LogCaptureFixture, **fields: object) -> str:
     with caplog.at_level(logging.INFO, logger="playhead"):
-        events.emit(events.MESSAGE_DEAD, logging.ERROR, **fields)  # type: ignore[arg-type]
+        events.emit(events.MESSAGE_DEAD, **fields)  # type: ignore[arg-type]
     return formatter.format(caplog.records[-1])
 
 

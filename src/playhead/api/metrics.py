@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -229,7 +228,6 @@ class Measured:
             self._requests.answer(method, route, status or _GONE, took if status and not streams else None)
             events.emit(
                 events.REQUEST_ANSWERED,
-                logging.DEBUG,
                 correlation_id=correlation_id(scope),
                 method=method,
                 route=route,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -27,7 +26,7 @@ async def reconnect(
         failed: called with the reason of each failed attempt.
         names: fields of the log lines, which name the connection.
     """
-    events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, **names, detail=lost_because)
+    events.emit(events.BACKEND_UNAVAILABLE, **names, detail=lost_because)
     delay = _FIRST_DELAY_SECONDS
     while True:
         # Random, because all processes of the deployment reconnect when a server is available again.
@@ -41,7 +40,7 @@ async def reconnect(
         except Exception as exc:
             # Retried, because no other task would replace the connection.
             failed(f"{type(exc).__name__}: {exc}")
-            events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=f"reconnecting {names}")
+            events.emit(events.LOOP_FAILED, exc_info=True, detail=f"reconnecting {names}")
     events.emit(events.BACKEND_BACK, **names)
     return connection
 

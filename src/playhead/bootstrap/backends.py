@@ -6,7 +6,6 @@ A backend that needs an optional library is imported only if an address names it
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -221,7 +220,7 @@ async def open_or_retry(
     try:
         await open_backend()
     except Unavailable as exc:
-        events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=exc.code, detail=exc.detail)
+        events.emit(events.BACKEND_UNAVAILABLE, code=exc.code, detail=exc.detail)
         later = asyncio.create_task(_open_later(open_backend, retry_seconds))
         stack.callback(later.cancel)
 
@@ -237,7 +236,7 @@ async def _open_later(open_backend: Callable[[], Awaitable[None]], retry_seconds
         except Exception as exc:
             # Retry, so that no restart is needed after an operator has fixed the cause (a schema, a file).
             detail = f"cannot open a backend, will retry: {type(exc).__name__}: {exc}"
-            events.emit(events.LOOP_FAILED, logging.ERROR, detail=detail)
+            events.emit(events.LOOP_FAILED, detail=detail)
             continue
         events.emit(events.BACKEND_BACK)
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +38,7 @@ class ProcessCode:
         """Check whether the files have changed since they were loaded, and log each change once."""
         changed = await asyncio.to_thread(self._watch.changed)
         for source in sorted(changed.difference(self.loaded.changed)):
-            events.emit(events.CODE_CHANGED, logging.WARNING, source=source)
+            events.emit(events.CODE_CHANGED, source=source)
         self.loaded = replace(self.loaded, changed=tuple(sorted(changed)))
 
 

@@ -221,7 +221,7 @@ class Runtime:
             try:
                 await once()
             except Unavailable as exc:
-                events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=exc.code, detail=exc.detail)
+                events.emit(events.BACKEND_UNAVAILABLE, code=exc.code, detail=exc.detail)
             except (Exception, asyncio.CancelledError) as exc:
                 task = asyncio.current_task()
                 if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
@@ -230,7 +230,7 @@ class Runtime:
                 # leave messages unprocessed forever. A library may also raise a CancelledError although
                 # this task was not cancelled.
                 detail = f"{once.__name__.strip('_')}: {type(exc).__name__}: {exc}"
-                events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
+                events.emit(events.LOOP_FAILED, exc_info=True, detail=detail)
 
     async def _beat(self) -> None:
         assert self.process

@@ -56,7 +56,7 @@ def _start(process: str) -> OtelTracer | None:
 
 
 def _log_off(why: str) -> None:
-    events.emit(events.TRACES_OFF, logging.WARNING, detail=f"tracing is configured (OTEL_*) but off: {why}")
+    events.emit(events.TRACES_OFF, detail=f"tracing is configured (OTEL_*) but off: {why}")
 
 
 class _TraceIds(logging.Filter):

@@ -5,7 +5,6 @@ Nothing is recorded meanwhile, except how far the check is. After a `kill -9`, t
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Protocol
 
@@ -42,6 +41,6 @@ async def check_plan(catalog: CheckCatalog, store: Store, lease: Lease) -> bool:
     if not await catalog.refuse_plan(lease.job, difference):
         raise Lost
     job = lease.job.job
-    events.emit(events.PLAN_CHANGED, logging.WARNING, execution_id=str(job), detail=difference.text)
+    events.emit(events.PLAN_CHANGED, execution_id=str(job), detail=difference.text)
     await ending.end_executions(catalog, [job])
     return False

@@ -109,12 +109,7 @@ class Drive:
                     return
                 except Unavailable as exc:
                     # All state is in rows, so the job can start over.
-                    events.emit(
-                        events.BACKEND_UNAVAILABLE,
-                        logging.WARNING,
-                        execution_id=str(leased.job),
-                        detail=exc.detail,
-                    )
+                    events.emit(events.BACKEND_UNAVAILABLE, execution_id=str(leased.job), detail=exc.detail)
                     self.lease.report(exc.detail, "broker" if exc.code.startswith("broker") else "store")
                     await self.lease.wait_longer()
                 except PlayheadError as exc:
@@ -128,7 +123,7 @@ class Drive:
                 if await self._catalog.close_job(leased):
                     await self._report.log_end()
                     return
-            events.emit(events.JOB_LOST, logging.INFO, execution_id=str(leased.job), epoch=leased.epoch)
+            events.emit(events.JOB_LOST, execution_id=str(leased.job), epoch=leased.epoch)
             await self.lease.release()  # if only an answer was lost, this process still has it
 
     async def _fail_listing(self, why: PlayheadError) -> bool:

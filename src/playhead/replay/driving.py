@@ -6,7 +6,6 @@ takes the oldest first. So a new replay does not overtake one that waits.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
@@ -125,9 +124,7 @@ class Drives:
             try:
                 leased = await self._catalog.acquire(job, owner=self._env.process, lease=self._lease)
             except Unavailable as exc:
-                events.emit(
-                    events.BACKEND_UNAVAILABLE, logging.WARNING, execution_id=str(job), detail=exc.detail
-                )
+                events.emit(events.BACKEND_UNAVAILABLE, execution_id=str(job), detail=exc.detail)
                 return
             if leased is not None:
                 events.emit(events.JOB_TAKEN, execution_id=str(job), epoch=leased.epoch)

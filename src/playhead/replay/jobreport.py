@@ -46,7 +46,6 @@ class JobReport:
             self._of_route.replay_failed += len(invalid)
         events.emit(
             events.KEYS_REFUSED,
-            logging.ERROR,
             execution_id=str(self._job),
             count=len(invalid),
             first_key=invalid[0].key,

@@ -7,7 +7,6 @@ cannot drift. The work done is the sum of what processes count and write with th
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -153,7 +152,7 @@ class _Question(Generic[T]):
             return None
         except Exception as exc:
             # A bug in Playhead: the scrape continues without this answer.
-            events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=f"metrics: {exc}")
+            events.emit(events.LOOP_FAILED, exc_info=True, detail=f"metrics: {exc}")
             return None
         now = time.monotonic()
         self._answer, self._took = (now, answer), now - began

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -142,13 +141,7 @@ class PlanService:
         try:
             ended.append(await self._build(plan, request, found, verify))
         except PlayheadError as exc:
-            events.emit(
-                events.PLAN_FAILED,
-                logging.WARNING,
-                plan_id=str(plan.plan_id),
-                code=exc.code,
-                detail=exc.detail,
-            )
+            events.emit(events.PLAN_FAILED, plan_id=str(plan.plan_id), code=exc.code, detail=exc.detail)
             ended.append(exc)
             self._env.spawn(self._fail(plan.plan_id, exc.detail))
         except Exception as exc:

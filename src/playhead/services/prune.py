@@ -26,7 +26,6 @@ so. Each page is one transaction, so after a kill the next process deletes the o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Final, Protocol
@@ -241,7 +240,7 @@ class PruneService:
         try:
             await self._delete_all(prunings)
         except Unavailable as exc:  # the reconciler's process continues
-            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=exc.code, detail=exc.detail)
+            events.emit(events.BACKEND_UNAVAILABLE, code=exc.code, detail=exc.detail)
 
     async def _delete_all(
         self,

@@ -7,7 +7,6 @@ duplicate dispatch, nothing more.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
@@ -160,7 +159,7 @@ class ReconcileService:
         for queue in queues:
             while dispatches := await self._catalog.redeliver_lost(self._publisher, queue, limit=self._page):
                 lost += len(dispatches)
-                events.emit(events.RECALLED, logging.WARNING, queue=queue, count=len(dispatches))
+                events.emit(events.RECALLED, queue=queue, count=len(dispatches))
         if lost:
             await self._publish_all(self._catalog.due)
             await self._publish_all(self._catalog.orphans)

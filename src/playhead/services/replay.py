@@ -8,7 +8,6 @@ is a job.
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
@@ -325,7 +324,7 @@ class ReplayService:
                 batch, "this server shuts down; the replay continues in another process, or after a restart"
             )
         if now.state == "stalled":
-            events.emit(events.JOB_STALLED, logging.ERROR, execution_id=str(now.execution_id))
+            events.emit(events.JOB_STALLED, execution_id=str(now.execution_id))
             raise ReplayContinues(batch, f"{STALLED}, then run `playhead replays resume {batch}`")
         return None
 

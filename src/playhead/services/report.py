@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from array import array
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -182,7 +181,7 @@ class ReportService:
             return
         except PlayheadError as exc:
             # Only the report fails. If the catalog is unavailable, this raises, and the lease expires.
-            events.emit(events.REPORT_DELAYED, logging.WARNING, **about, detail=exc.detail)
+            events.emit(events.REPORT_DELAYED, **about, detail=exc.detail)
             seconds = _FIRST_DELAY_SECONDS * 2 ** _repetition(held)
             await self._catalog.delay_report(held, seconds=seconds, error=exc.detail)
             return

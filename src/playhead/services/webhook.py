@@ -8,7 +8,6 @@ once, and ignores an id that it knows.
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -107,7 +106,7 @@ class WebhookService:
         try:
             await self._catalog.delivered(claimed, status=status, error=error, retry=retry)
         except Unavailable as exc:  # the claim expires, and the delivery is sent again
-            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=exc.code, detail=exc.detail)
+            events.emit(events.BACKEND_UNAVAILABLE, code=exc.code, detail=exc.detail)
             return
         faults.reach("webhook.noted")
         about: dict[str, Any] = {
@@ -116,6 +115,6 @@ class WebhookService:
             "status": status,
         }
         if error:
-            events.emit(events.WEBHOOK_FAILED, logging.WARNING, **about, detail=error)
+            events.emit(events.WEBHOOK_FAILED, **about, detail=error)
         else:
             events.emit(events.WEBHOOK_SENT, **about)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
@@ -137,10 +136,10 @@ class WorkerService:
         raise_task_failure([expire, *(consumer.task for consumer in consumers)])
         await self._find_hung(consumers)
         if self.hung:
-            events.emit(events.ADAPTER_HANGS, logging.ERROR, adapter=self.hung)
+            events.emit(events.ADAPTER_HANGS, adapter=self.hung)
             return 1
         for queue, why in left.items():
-            events.emit(events.WORK_LEFT, logging.ERROR, queue=queue, detail=why)
+            events.emit(events.WORK_LEFT, queue=queue, detail=why)
         return 1 if left else 0
 
     async def _consume(
@@ -209,7 +208,7 @@ class WorkerService:
                 else:
                     self._consumers[queue] = self._consumer(subscription, route)
         except Unavailable as exc:
-            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
+            events.emit(events.BACKEND_UNAVAILABLE, detail=exc.detail)
             return
         for queue in self._consumers.keys() - wanted.keys():
             consumer = self._consumers.pop(queue)
@@ -321,16 +320,12 @@ class WorkerService:
         if not self._cool_down_here(request.key, request.seconds):
             return
         events.emit(
-            events.COOLDOWN_STARTED,
-            logging.WARNING,
-            key=request.key,
-            seconds=round(request.seconds, 3),
-            detail=request.reason,
+            events.COOLDOWN_STARTED, key=request.key, seconds=round(request.seconds, 3), detail=request.reason
         )
         try:
             await self._catalog.cool_down(*request)
         except Unavailable as exc:
-            events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
+            events.emit(events.BACKEND_UNAVAILABLE, detail=exc.detail)
 
     async def show_wait(self, config: str, route: str, seconds: float, reason: str) -> None:
         """Record in readable words why this worker cannot run a route, and when it tries again."""

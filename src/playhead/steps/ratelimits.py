@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -91,12 +90,12 @@ class CallLimits:
             try:
                 reserved = await self._catalog.reserve_calls(self._limits[key], len(waiting))
             except Unavailable as exc:
-                events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
+                events.emit(events.BACKEND_UNAVAILABLE, detail=exc.detail)
                 await self._sleep(_LOOK_SECONDS)
                 continue
             except Exception as exc:  # its callers would wait forever
                 detail = f"rate limit {key}: {type(exc).__name__}: {exc}"
-                events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
+                events.emit(events.LOOP_FAILED, exc_info=True, detail=detail)
                 await self._sleep(_LOOK_SECONDS)
                 continue
             now = self._clock()

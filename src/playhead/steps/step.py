@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -222,13 +221,7 @@ class ReadyStep:
             self._report_close()
 
     def _report_close(self) -> None:
-        events.emit(
-            events.ADAPTER_CLOSE_FAILED,
-            logging.ERROR,
-            exc_info=True,
-            adapter=self.spec.name,
-            route=self._route,
-        )
+        events.emit(events.ADAPTER_CLOSE_FAILED, exc_info=True, adapter=self.spec.name, route=self._route)
 
     def _ready(self) -> _Call:
         """Return what this thread calls for an item. The first call constructs a class adapter."""

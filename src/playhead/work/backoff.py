@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -62,7 +61,7 @@ class Backoff:
             is_ending: something must still be ended, so that a consumer that stops waits as well.
             delay: seconds before the first check; each further delay is twice as long.
         """
-        events.emit(events.ROUTE_WAITS, logging.WARNING, queue=self._queue, code=exc.code, detail=exc.detail)
+        events.emit(events.ROUTE_WAITS, queue=self._queue, code=exc.code, detail=exc.detail)
         while is_ending or not self._is_stopping():
             await self._env.sleep(delay)
             delay = min(delay * 2, max(delay, _LONGEST_DELAY_SECONDS))
@@ -126,5 +125,5 @@ async def examine_store(store: Store, results: Sequence[object]) -> tuple[Unavai
     except Unavailable:
         return first, UNAVAILABLE_DELAY_SECONDS
     for reason in list(reasons.values())[:_MOST_LOGGED]:
-        events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=reason.detail)
+        events.emit(events.BACKEND_UNAVAILABLE, detail=reason.detail)
     return None, REFUSED_DELAY_SECONDS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
 from uuid import UUID
@@ -97,7 +96,6 @@ class IdleCheck:
                 reasons.append(f"other processes may still store or list inputs: {others or 'unknown'}")
             events.emit(
                 events.EXECUTIONS_OPEN,
-                logging.WARNING,
                 execution_id=str(running[0]),
                 count=len(running),
                 detail="; ".join(reasons),

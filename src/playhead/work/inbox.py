@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Collection
 from typing import Final
 
@@ -70,4 +69,4 @@ class Inbox:
                 try:
                     await self._broker.extend(held)
                 except Unavailable as exc:
-                    events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, detail=exc.detail)
+                    events.emit(events.BACKEND_UNAVAILABLE, detail=exc.detail)

@@ -15,7 +15,6 @@ The order of steps, and why each is right if the process is killed (`kill -9`) a
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -162,12 +161,7 @@ class Intake:
             del self._unknown[next(iter(self._unknown))]
         for held in again:
             delivery = held.delivery
-            events.emit(
-                events.UNKNOWN_MESSAGE,
-                logging.WARNING,
-                queue=delivery.queue,
-                message_id=delivery.message_id,
-            )
+            events.emit(events.UNKNOWN_MESSAGE, queue=delivery.queue, message_id=delivery.message_id)
         return again
 
     async def _ack(self, to_ack: Sequence[HeldDelivery], refusals: Sequence[Refusal]) -> Unavailable | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -41,9 +40,7 @@ class Readiness:
         self.is_wait_due, self._reason = True, why.detail
         if why.detail not in self._reported:
             self._reported.add(why.detail)
-            events.emit(
-                events.ROUTE_WAITS, logging.WARNING, queue=self._queue, code=why.code, detail=why.detail
-            )
+            events.emit(events.ROUTE_WAITS, queue=self._queue, code=why.code, detail=why.detail)
 
     def note(self, ended: Iterable[AttemptOutcome]) -> None:
         """Note whether the steps of attempts ran."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -55,7 +54,6 @@ async def publish(broker: Publisher, dispatches: Sequence[Dispatch]) -> Publishe
     if published.uncertain:
         events.emit(
             events.NOT_TAKEN,
-            logging.WARNING,
             queue=", ".join(sorted({dispatch.headers.queue for dispatch in published.uncertain})),
             count=len(published.uncertain),
             detail=published.why,
@@ -65,7 +63,7 @@ async def publish(broker: Publisher, dispatches: Sequence[Dispatch]) -> Publishe
 
 def log_unavailable(why: Unavailable) -> None:
     """Log that a backend cannot be reached, where no caller does."""
-    events.emit(events.BACKEND_UNAVAILABLE, logging.WARNING, code=why.code, detail=why.detail)
+    events.emit(events.BACKEND_UNAVAILABLE, code=why.code, detail=why.detail)
 
 
 def report_marked(published: Published, counters: Counters) -> None:
@@ -81,7 +79,6 @@ def report_marked(published: Published, counters: Counters) -> None:
         counters.count_dead(headers.config, headers.route)
         events.emit(
             events.MESSAGE_DEAD,
-            logging.ERROR,
             correlation_id=dispatch.correlation_id,
             execution_id=str(headers.execution_id),
             config=headers.config,

@@ -59,7 +59,6 @@ def report_lost(refusal: Refusal, counters: Counters) -> None:
     counters.count_dead(refusal.config, refusal.route)
     events.emit(
         events.MESSAGE_DEAD,
-        logging.ERROR,
         correlation_id=str(refusal.correlation_id),
         execution_id=str(refusal.execution_id),
         config=refusal.config,
@@ -71,7 +70,7 @@ def report_lost(refusal: Refusal, counters: Counters) -> None:
 def report_fenced(outcome: AttemptOutcome) -> None:
     """Report an attempt whose token was no longer valid."""
     _end_span(outcome, "fenced")
-    events.emit(events.MESSAGE_FENCED, logging.WARNING, **_ids(outcome))
+    events.emit(events.MESSAGE_FENCED, **_ids(outcome))
 
 
 def report_cancelled(outcome: AttemptOutcome) -> None:
@@ -109,7 +108,7 @@ def _report_outcome(outcome: AttemptOutcome, result: Result, counters: Counters,
         _end_span(outcome, "dead" if is_dead else "retry", f"{result.code}: {result.error}")
         about = _ids(outcome) | {"code": result.code, "error": result.error}
         if is_dead:
-            events.emit(events.MESSAGE_DEAD, logging.ERROR, **about)
+            events.emit(events.MESSAGE_DEAD, **about)
         else:
             about |= {"count": alike} if alike > 1 else {}
             level = logging.WARNING if alike else logging.DEBUG
@@ -122,16 +121,12 @@ def _report_outcome(outcome: AttemptOutcome, result: Result, counters: Counters,
         events.emit(events.MESSAGE_RELEASED, level, **_ids(outcome))
     elif result.skip:
         _end_span(outcome, "skipped")
-        events.emit(events.MESSAGE_SKIPPED, logging.DEBUG, **_ids(outcome), reason=result.skip.reason)
+        events.emit(events.MESSAGE_SKIPPED, **_ids(outcome), reason=result.skip.reason)
     else:
         _end_span(outcome, "completed")
         if events.LOG.isEnabledFor(logging.DEBUG):
             events.emit(
-                events.MESSAGE_COMPLETED,
-                logging.DEBUG,
-                **_ids(outcome),
-                outputs=len(result.keys),
-                seconds=outcome.seconds,
+                events.MESSAGE_COMPLETED, **_ids(outcome), outputs=len(result.keys), seconds=outcome.seconds
             )
 
 

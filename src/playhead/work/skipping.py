@@ -10,7 +10,6 @@ between, the row is claimed again, and the claim closes it.
 
 from __future__ import annotations
 
-import logging
 from uuid import UUID
 
 from playhead import events
@@ -42,7 +41,6 @@ class Skipping:
             self._recorded = found
             events.emit(
                 events.ROUTE_SKIPPED,
-                logging.WARNING,
                 execution_id=str(claim.execution_id),
                 config=claim.config,
                 route=claim.route,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -272,9 +271,7 @@ class NatsBroker:
             return Depth(0, 0)
         if error_of(kept):
             said = str(kept["error"].get("description"))
-            events.emit(
-                events.BACKEND_UNAVAILABLE, logging.WARNING, backend=self.name, queue=queue, detail=said
-            )
+            events.emit(events.BACKEND_UNAVAILABLE, backend=self.name, queue=queue, detail=said)
             return Depth(0, 1)
         # A work queue contains exactly the unacknowledged messages. The count of the consumer is not used: it
         # includes a message only a moment after its confirmation.

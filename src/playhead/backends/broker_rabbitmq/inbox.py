@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -198,7 +197,7 @@ class Inbox:
                     # Logged with its traceback, and retried: without its inbox a queue would look empty
                     # forever.
                     detail = f"inbox {self._level}: {type(exc).__name__}: {exc}"
-                    events.emit(events.LOOP_FAILED, logging.ERROR, exc_info=True, detail=detail)
+                    events.emit(events.LOOP_FAILED, exc_info=True, detail=detail)
                 why = self._link.unavailable(exc)
                 if isinstance(exc, TimeoutError) and await self._link.is_answering():
                     why = self._queues.stuck(self._name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Final
 
@@ -62,9 +61,7 @@ class Mark:
                 await channel.basic_consume(name, _nothing, no_ack=True, timeout=MARK_SECONDS)
         except (Unavailable, *LOST) as exc:
             why = exc.detail if isinstance(exc, Unavailable) else described(exc)
-            events.emit(
-                events.BACKEND_UNAVAILABLE, logging.WARNING, backend="rabbitmq", queue=name, detail=why
-            )
+            events.emit(events.BACKEND_UNAVAILABLE, backend="rabbitmq", queue=name, detail=why)
             self._failed_until = time.monotonic() + _UNMARKED_SECONDS
             if channel is not None:
                 in_background(close_channel(channel))

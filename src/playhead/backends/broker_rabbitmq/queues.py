@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -105,9 +104,7 @@ class Queues:
     def stuck(self, name: str) -> QueueStuck:
         """Log that a queue did not answer, and send it no request for a while. Returns the error."""
         exc = self._no_answer(name)
-        events.emit(
-            events.BACKEND_UNAVAILABLE, logging.WARNING, backend="rabbitmq", queue=name, detail=exc.detail
-        )
+        events.emit(events.BACKEND_UNAVAILABLE, backend="rabbitmq", queue=name, detail=exc.detail)
         self._stuck[name] = time.monotonic() + _STUCK_SECONDS
         return exc
 
@@ -187,7 +184,7 @@ class Queues:
                 await channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS)
         except ChannelPreconditionFailed as exc:
             # Another program or an operator created it. A route may publish to such a queue.
-            events.emit(events.QUEUE_DIFFERS, logging.WARNING, queue=name, detail=described(exc))
+            events.emit(events.QUEUE_DIFFERS, queue=name, detail=described(exc))
 
     async def declare_held(self, queue: str) -> None:
         """Declare the queue that marks `queue` as held. Raises `Unavailable`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from bisect import bisect_right
@@ -132,7 +131,7 @@ def _names(folder: int, base: str) -> list[str]:
             elif entry.is_file(follow_symlinks=False):
                 names.append(name)
     if left_out:
-        events.emit(events.NAMES_LEFT_OUT, logging.WARNING, folder=base, names=left_out, why="not UTF-8")
+        events.emit(events.NAMES_LEFT_OUT, folder=base, names=left_out, why="not UTF-8")
     # Code points sort as their UTF-8 does.
     names.sort()
     return names
