@@ -100,7 +100,7 @@ class Web:
         self.url = f"http{'s' if tls else ''}://{self.host}"
 
     def __enter__(self) -> Web:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *args: object) -> None:
