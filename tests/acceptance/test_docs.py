@@ -97,21 +97,25 @@ def changed(before: dict[Path, bytes], folder: Path) -> list[Path]:
     return [path for path, data in before.items() if now.get(path) != data]
 
 
-def typed() -> list[str]:
-    """Return the pages whose commands run from top to bottom."""
-    return [path for path in pages.documents() if path not in BY_OTHERS and pages.read(path).commands]
+def typed(*, howto: bool) -> list[str]:
+    """Return the pages whose commands run from top to bottom: the how-to guides, or the other ones."""
+    found = [path for path in pages.documents() if path not in BY_OTHERS and pages.read(path).commands]
+    return [path for path in found if path.startswith("docs/howto/") == howto]
+
+
+def check_commands(path: str, folder: Path) -> None:
+    """Check that the commands of a page work, print what it shows, and change no tracked file."""
+    if not path.startswith("docs/howto/") or path in NEED_A_CLONE:
+        folder = pages.clone(folder)
+    tracked = contents(folder)
+    pages.type_page(pages.read(path), folder, DONE_ELSEWHERE, installed=path in FIRST_READ)
+    assert changed(tracked, folder) == [], f"{path} changes tracked files: copy them to scratch/ first"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", typed())
+@pytest.mark.parametrize("path", typed(howto=False))
 def test_the_commands_of_a_page_work_print_what_it_shows_and_change_no_tracked_file(path, tmp_path):
-    page = pages.read(path)
-    folder = (
-        tmp_path if path.startswith("docs/howto/") and path not in NEED_A_CLONE else pages.clone(tmp_path)
-    )
-    tracked = contents(folder)
-    pages.type_page(page, folder, DONE_ELSEWHERE, installed=path in FIRST_READ)
-    assert changed(tracked, folder) == [], f"{path} changes tracked files: copy them to scratch/ first"
+    check_commands(path, tmp_path)
 
 
 #: How-to guides that are about a clone: they build images, or run the demo.

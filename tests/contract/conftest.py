@@ -57,3 +57,8 @@ async def lab(catalog: Catalog, clock: Clock) -> Lab:
     lab = Lab(catalog, clock)
     await lab.beat("w1", "w2")
     return lab
+
+
+@pytest.fixture
+def queue() -> str:
+    return "docs.convert"
