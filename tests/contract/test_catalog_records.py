@@ -8,11 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from playhead.errors import Conflict
-from playhead.model import PruneFilter
+from playhead.errors import Conflict, NotFound
+from playhead.model import PruneFilter, Selection
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.prune import Candidate, Pruning
 from playhead.ports.catalog.work import Done
+from playhead.replay.selection import selector_of
 from tests.contract.test_catalog_prune import DAY, done, failed, finish, prune, two
 from tests.contract.test_catalog_takeover import ALL, finished, since, under
 
@@ -155,6 +157,31 @@ async def test_a_replay_keeps_its_numbers(catalog: Catalog, lab: Lab):
     with pytest.raises(Conflict) as refused:
         await catalog.retry_replay(batch)
     assert refused.value.code == "execution_pruned"
+
+
+async def test_no_object_is_unfinished_because_records_are_deleted_while_a_replay_selects_by_them(
+    catalog: Catalog, lab: Lab
+):
+    source = await done(lab, "a", "b", config=two(lab))
+    replay = await lab.replayed(source, "input", "convert", config=two(lab))
+    held = await lab.hold(replay.execution_id)
+    dispatches = await lab.list_all(held, *(f"{source}/input/{path}" for path in ("a", "b")))
+    assert await catalog.mark(held, 2)
+    assert await catalog.close_job(held)
+    for message, path in zip(lab.ids(dispatches), ("a", "b"), strict=True):
+        await lab.work(message, lab.output(path, "text"))
+    await catalog.end_executions([replay.execution_id])
+    await prune(catalog, replay.execution_id)
+    unfinished = Selection(only="unfinished", in_replay=replay.replay_batch_id)
+    selector = await selector_of(catalog, unfinished, source=source, stage="input", target="docs/convert")
+    objects = [Reference(f"{source}/input/{path}", "", 1, 0.0) for path in ("a", "b")]
+    assert await selector.select(objects) == []
+
+    await delete(catalog, await begin(catalog, replay.execution_id))
+
+    with pytest.raises(NotFound, match="records of execution") as refused:
+        await selector.select(objects)
+    assert refused.value.code == "records_deleted"
 
 
 async def test_an_output_stays_until_the_last_reference_to_it_is_deleted(catalog: Catalog, lab: Lab):

@@ -116,6 +116,9 @@ class Rows:
         self.queries.append(("unfinished" if unfinished else "failed", len(keys)))
         return (self.open if unfinished else self.failed) & set(keys)
 
+    async def records_deleted(self, executions: Sequence[UUID]) -> dict[UUID, str]:
+        return {}
+
 
 KINDS = {"a.md": "text/html; charset=utf-8", "b.md": "text/markdown", "c/d.md": "image/png"}
 MADE: Mapping[str, Mapping[str, Any]] = {

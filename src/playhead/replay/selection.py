@@ -21,7 +21,7 @@ from playhead.model import Replay, Selection
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Entry
-from playhead.reading.lookup import check_records
+from playhead.reading.lookup import check_records, no_records
 from playhead.steps.conditions import same_json
 from playhead.times import fixed_times
 
@@ -41,6 +41,8 @@ class SelectionCatalog(Protocol):
     async def failed_below(
         self, keys: Sequence[str], execution: UUID, route: str, *, unfinished: bool
     ) -> set[str]: ...
+
+    async def records_deleted(self, executions: Sequence[UUID]) -> dict[UUID, str]: ...
 
 
 def resolve_selection(selection: Selection, now: float) -> Selection:
@@ -142,7 +144,7 @@ class Selector:
     async def select(self, listed: Sequence[E], sources: Mapping[str, Source] | None = None) -> list[E]:
         """Return the selected ones of some objects of one listing, in their order.
 
-        `sources` are their rows, if the caller has read them.
+        `sources` are their rows, if the caller has read them. Raises `NotFound` (`records_deleted`).
         """
         found = list(listed)
         if self._paths or self._include or self._exclude or self.needs_times:
@@ -193,6 +195,10 @@ class Selector:
         aborted = 0
         if self._explain and others and not unfinished:
             aborted = len(await self._unfinished(others))
+        # Read after the messages: they are deleted later than this is recorded. Without them, all objects would
+        # be unfinished.
+        for execution, when in (await self._catalog.records_deleted(self.executions)).items():
+            raise no_records(execution, when)
         self.left_out["aborted_not_selected"] += aborted
         self.left_out["not_failed"] += len(others) - aborted
         return found
