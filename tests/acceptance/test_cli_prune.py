@@ -224,3 +224,21 @@ def test_records_are_counted_deleted_and_missed(shell: Shell, run: str):
     code, _, err = shell("prune", "--older-than", "0s", "--records", "--stage", "shouted", "--yes")
     assert code == 2
     assert "--records: are deleted for whole executions" in err
+
+
+def test_a_replay_without_records_keeps_its_numbers(shell: Shell, run: str):
+    replay = shell.json("replay", "latest", "shouted", "split", "--path", "a.txt")
+    assert shell("worker", "--until-idle")[0] == 0
+    execution, batch = replay["execution_id"], replay["replay_batch_id"]
+    for more in ((), ("--records",)):
+        assert shell("prune", execution, *more, "--yes")[0] == 0
+
+    _, out, _ = shell("replays", "show", batch)
+
+    assert "  published  1 of 1 to " in out
+    assert "  records    deleted on 20" in out
+    assert "report     " not in out
+    code, _, err = shell("replays", "report", batch)
+    assert (code, f"the records of execution {execution} were deleted on" in err) == (4, True)
+    code, _, err = shell("replay", run, "shouted", "split", "--only", "failed", "--in-replay", batch)
+    assert (code, f"the records of execution {execution} were deleted on" in err) == (4, True)

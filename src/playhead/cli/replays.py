@@ -270,6 +270,7 @@ def _details(r: Replay) -> list[tuple[str, str]]:
         ("effects", ", ".join(f"{route}: {policy}" for route, policy in r.effects.items())),
         ("reason", r.reason or ""),
         ("report", "" if r.report == "none" else r.report),
+        ("records", f"deleted on {when(r.records_deleted_at)}" if r.records_deleted_at else ""),
     ]
     if r.selection:
         chosen = {name: value for name, value in output.plain(r.selection).items() if value is not None}
