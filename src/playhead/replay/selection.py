@@ -195,8 +195,8 @@ class Selector:
         aborted = 0
         if self._explain and others and not unfinished:
             aborted = len(await self._unfinished(others))
-        # Read after the messages: they are deleted later than this is recorded. Without them, all objects would
-        # be unfinished.
+        # Read after the messages, which are deleted after this is recorded. Without them, all objects are
+        # unfinished.
         for execution, when in (await self._catalog.records_deleted(self.executions)).items():
             raise no_records(execution, when)
         self.left_out["aborted_not_selected"] += aborted
