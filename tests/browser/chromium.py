@@ -198,9 +198,10 @@ class Visitor:
         return page
 
     def check(self) -> None:
-        """Fail if anything went wrong in a page."""
+        """Fail if anything went wrong in a page since the last check."""
         self._context.cookies()  # the answer comes after all events until now
-        assert not self.faults, "\n".join(self.faults)
+        faults, self.faults = self.faults, []
+        assert not faults, "\n".join(faults)
 
     def close(self) -> None:
         self._context.close()

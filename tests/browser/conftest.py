@@ -13,9 +13,10 @@ from tests.browser.demo import Demo, open_demo
 from tests.servers import Missing, absent
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 Visit = Callable[..., Visitor]
+Goto = Callable[..., "Page"]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,35 @@ def visit(browser: Browser) -> Iterator[Visit]:
     finally:
         for visitor in opened:
             visitor.close()
+
+
+@pytest.fixture(scope="module")
+def _tabs(_opened: Browser | Missing) -> Iterator[dict[str, tuple[Visitor, Page]]]:
+    tabs: dict[str, tuple[Visitor, Page]] = {}
+    yield tabs
+    for visitor, _ in tabs.values():
+        visitor.close()
+
+
+@pytest.fixture
+def goto(browser: Browser, demo: Demo, _tabs: dict[str, tuple[Visitor, Page]]) -> Iterator[Goto]:
+    """Return a function that opens a page of the demo data in the tab for some options of a profile.
+
+    All tests of a file share these tabs, because a new profile takes four times as long as a page.
+    """
+
+    def open_page(path: str, **options: Any) -> Page:
+        key = repr(options)
+        if key not in _tabs:
+            visitor = Visitor(browser, demo.deployment.url, **options)
+            _tabs[key] = visitor, visitor.context.new_page()
+        _, page = _tabs[key]
+        page.goto(demo.url(path))
+        return page
+
+    yield open_page
+    for visitor, _ in _tabs.values():
+        visitor.check()
 
 
 @pytest.fixture

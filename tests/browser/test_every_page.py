@@ -11,8 +11,8 @@ import pytest
 from playhead.web.app import PAGES
 from tests.acceptance.processes import client
 from tests.browser.accessibility import violations
-from tests.browser.chromium import NARROW, PHONE, Visitor, expect
-from tests.browser.conftest import Visit
+from tests.browser.chromium import NARROW, PHONE, expect
+from tests.browser.conftest import Goto
 from tests.browser.demo import Demo
 from tests.browser.examples import EXAMPLES, URLS
 
@@ -71,10 +71,9 @@ def test_every_page_has_an_example():
 
 
 @every_page
-def test_01_every_page_reads_whole_without_javascript(demo: Demo, visitor: Visitor, visit: Visit, path: str):
+def test_01_every_page_reads_whole_without_javascript(goto: Goto, path: str):
     """The same headings, rows and links, and nothing that only a script can fill or open."""
-    full = visitor.open(demo.url(path))
-    bare = visit(visitor.origin, java_script_enabled=False).open(demo.url(path))
+    full, bare = goto(path), goto(path, java_script_enabled=False)
 
     def parts(page: Page) -> list[int]:
         return [
@@ -94,9 +93,9 @@ def test_01_every_page_reads_whole_without_javascript(demo: Demo, visitor: Visit
 
 @every_url
 def test_02_the_twin_of_a_page_has_its_numbers_and_its_calls_of_the_api_work(
-    demo: Demo, visitor: Visitor, path: str
+    demo: Demo, goto: Goto, path: str
 ):
-    page = visitor.open(demo.url(path))
+    page = goto(path)
     with client(demo.deployment.url) as http:
         href = page.get_by_role("link", name="JSON of this page").get_attribute("href") or ""
         twin = http.get(href).json()
@@ -124,14 +123,12 @@ def numbers(value: Any) -> Iterator[int]:
 
 
 @every_url
-def test_37_no_page_violates_the_policy_and_38_each_fits_320_pixels_and_a_phone(
-    demo: Demo, visit: Visit, path: str
-):
-    """The visitor fails the test on a violation, an error of a script, or a request to another server.
+def test_37_no_page_violates_the_policy_and_38_each_fits_320_pixels_and_a_phone(goto: Goto, path: str):
+    """`goto` fails the test on a violation, an error of a script, or a request to another server.
 
     A phone shows the whole menu and the whole rows of tables.
     """
-    page = visit(demo.deployment.url, viewport=NARROW, reduced_motion="reduce").open(demo.url(path))
+    page = goto(path, viewport=NARROW, reduced_motion="reduce")
 
     page.set_viewport_size(PHONE)
     assert page.evaluate(CUT_ON_A_PHONE) == []
@@ -146,17 +143,18 @@ def test_37_no_page_violates_the_policy_and_38_each_fits_320_pixels_and_a_phone(
 @pytest.mark.parametrize("viewport", [NARROW, PHONE], ids=["narrow", "phone"])
 @pytest.mark.parametrize("name", ["home", "executions", "replays", "execution"])
 def test_a_phone_wraps_long_states_and_keeps_counts_on_one_line(
-    demo: Demo, visit: Visit, name: str, viewport: dict[str, int]
+    goto: Goto, name: str, viewport: dict[str, int]
 ):
-    page = visit(demo.deployment.url, viewport=viewport).open(demo.url(URLS[name]))
+    page = goto(URLS[name], viewport=viewport)
 
     assert page.evaluate(UNTIDY_ON_A_PHONE) == []
 
 
 @every_page
-def test_38_axe_finds_no_violation_in_both_themes(demo: Demo, visit: Visit, path: str):
-    page = visit(demo.deployment.url, color_scheme="light", reduced_motion="reduce").open(demo.url(path))
+def test_38_axe_finds_no_violation_in_both_themes(goto: Goto, path: str):
+    page = goto(path, color_scheme="light", reduced_motion="reduce")
 
+    page.emulate_media(color_scheme="light")
     assert violations(page) == []
     page.emulate_media(color_scheme="dark")
     assert violations(page, only="color-contrast") == []
