@@ -78,7 +78,7 @@ DONE_ELSEWHERE: Final = {
     "make plain": "tests/unit/test_plain.py",
     "make dist": ".ci/run",
     "make docs": "tests/acceptance/test_docs_site.py",
-    "make screenshots": "tests/browser/test_screenshots.py",
+    "make screenshots": "tests/browser/test_pages_in_browser.py",
     ".ci/run": ".ci/run",
     'export PATH="$PWD/.venv/bin:$PATH"': "tests/acceptance/pages.py",
     "make demo": "tests/acceptance/test_demo.py",

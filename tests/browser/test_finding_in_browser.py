@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.browser.chromium import PHONE, Visitor, expect, wait_until
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Goto, Visit
 from tests.browser.demo import Demo
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Asker:
     """A person with a question, on the first page. Counts clicks; a text that is pasted into Find is one."""
 
-    def __init__(self, demo: Demo, visitor: Visitor) -> None:
+    def __init__(self, demo: Demo, page: Page) -> None:
         self.demo = demo
-        self.page: Page = visitor.open("/")
+        self.page = page
         self.clicks = 0
 
     def click(self, what: Any) -> None:
@@ -139,9 +139,9 @@ QUESTIONS: list[tuple[Callable[[Asker], None], int]] = [
 
 @pytest.mark.parametrize(("question", "clicks"), QUESTIONS, ids=lambda one: getattr(one, "__name__", ""))
 def test_03_twelve_questions_are_answered_within_their_clicks(
-    demo: Demo, visitor: Visitor, question: Callable[[Asker], None], clicks: int
+    demo: Demo, goto: Goto, question: Callable[[Asker], None], clicks: int
 ):
-    ask = Asker(demo, visitor)
+    ask = Asker(demo, goto("/"))
 
     question(ask)
 

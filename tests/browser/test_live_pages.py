@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.chromium import PHONE, WIDE, Streams, Visitor, expect, hide, wait_until
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Goto, Visit
 from tests.browser.demo import Demo
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def test_35_live_numbers_move_nothing_and_reset_nothing(demo: Demo, visitor: Vis
 
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
 @pytest.mark.parametrize("path", ["/", "/executions", "/executions/{paced}", "/replays", LIVE])
-def test_35_counts_that_grow_move_nothing(demo: Demo, visit: Visit, path: str, viewport: dict[str, int]):
-    page = visit(demo.deployment.url, viewport=viewport).open(demo.url(path))
+def test_35_counts_that_grow_move_nothing(goto: Goto, path: str, viewport: dict[str, int]):
+    page = goto(path, viewport=viewport)
     expect(state(page)).to_have_text("Live")
     page.evaluate(WATCH_SHIFTS)
 

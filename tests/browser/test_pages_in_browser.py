@@ -6,6 +6,7 @@ What no browser is needed for is tested in `tests/ui`.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,8 @@ from tests.browser.chromium import NARROW, PHONE, Trap, Visitor, expect
 from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
 from tests.browser.examples import URLS
+from tests.browser.screenshots import DOCS, write
+from tests.browser.screenshots import PHONE as ON_A_PHONE
 from tests.ui.hostile import OBJECTS
 
 if TYPE_CHECKING:
@@ -246,3 +249,16 @@ def test_30_no_script_of_100_hostile_objects_runs_and_no_request_leaves(
             assert not tab.evaluate("'owned' in window"), one.path
     assert dialogs == []
     assert trap.connections == 0
+
+
+# -- pictures (`make screenshots`) ----
+
+
+def test_a_page_is_written_as_a_picture(demo: Demo, visitor: Visitor, tmp_path: Path):
+    write(visitor, demo, ["home"], "light", tmp_path)
+
+    assert (tmp_path / "home-light.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_pictures_of_the_documentation_are_of_pages():
+    assert {*DOCS, *ON_A_PHONE} <= set(URLS)
