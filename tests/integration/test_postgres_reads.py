@@ -89,7 +89,7 @@ async def reads(url: str) -> AsyncIterator[Reads]:
         "INSERT INTO messages (id, execution, lane, object_key, stage, ordinal, state, error_code, ended_at, "
         "failure_group) "
         "SELECT (lpad(to_hex(g), 12, '0') || '70008000' || repeat('0', 12))::uuid, m.execution, m.lane, "
-        "'k/in/' || g, 'in', 1 + g, CASE g % 2 WHEN 0 THEN 0 ELSE 5 END, "
+        "split_part(m.object_key, '/', 1) || '/in/' || g, 'in', 1 + g, CASE g % 2 WHEN 0 THEN 0 ELSE 5 END, "
         "CASE g % 2 WHEN 0 THEN NULL ELSE 'adapter_error' END, 1.0, CASE g % 2 WHEN 0 THEN NULL ELSE 7 END "
         f"FROM generate_series(1, {2 * ROWS}) g CROSS JOIN messages m WHERE m.id = $1",
         run.ids[0],
@@ -140,7 +140,7 @@ async def test_a_page_of_a_list_reads_few_rows(reads: Reads):
 
 @pytest.mark.parametrize("unfinished", [False, True])
 async def test_the_outcomes_of_a_page_of_objects_read_few_rows(reads: Reads, unfinished: bool):
-    keys = [f"k/in/{n}" for n in range(1, PAGE + 1)]
+    keys = [f"{reads.execution}/in/{n}" for n in range(1, PAGE + 1)]
 
     def ask(catalog: PostgresCatalog) -> Awaitable[object]:
         return catalog.failed_below(keys, reads.execution, "docs/convert", unfinished=unfinished)
@@ -151,7 +151,7 @@ async def test_the_outcomes_of_a_page_of_objects_read_few_rows(reads: Reads, unf
 
 async def test_the_lineage_of_a_page_of_outputs_reads_few_rows(reads: Reads):
     execution = reads.execution
-    keys = [f"k/in/{n}" for n in range(1, PAGE + 1)]
+    keys = [f"{execution}/in/{n}" for n in range(1, PAGE + 1)]
 
     assert await reads.by(lambda c: c.sent_by(execution, keys)) < MOST
     assert await reads.by(lambda c: c.inputs_of([f"{execution}/pages/1.md", *keys])) < MOST
