@@ -28,7 +28,6 @@ from playhead.model import (
     Warning,
 )
 from playhead.ports.store import Blob, Entry
-from playhead.replay import manifest
 from playhead.replay.survey import Survey
 from playhead.services.plan import PlanService
 from playhead.services.replay import ReplayService
@@ -323,13 +322,6 @@ async def test_a_plan_fails_if_the_store_cannot_be_read(site: Site):
     assert raised.value.code == "plan_not_ready"
 
 
-async def test_a_plan_that_is_made_in_the_background_becomes_ready(site: Site):
-    plan = await site.plans.begin(site.request())
-    await asyncio.gather(*site.tasks)
-
-    assert (await site.plans.get(plan.plan_id)).state == "ready"
-
-
 # -- the replay of a plan --------------------------------------------------------------------------
 
 
@@ -579,10 +571,6 @@ async def test_the_objects_of_a_plan_are_not_kept_after_its_replay_has_listed_th
     with pytest.raises(Conflict) as raised:
         await site.objects(plan)
     assert raised.value.code == "plan_expired"
-
-
-def test_the_pages_of_a_plan_have_10_000_objects():
-    assert manifest.PAGE == 10_000
 
 
 async def test_the_config_of_a_planned_route_is_decided_by_the_plan():
