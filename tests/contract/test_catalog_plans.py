@@ -450,6 +450,23 @@ async def test_a_check_that_makes_progress_is_continued_however_often_it_is_take
     assert (await lab.hold(opened.replay.execution_id)).cursor == ""
 
 
+@pytest.mark.parametrize("is_passed", [False, True])
+async def test_a_resumed_replay_repeats_the_check_as_objects_may_have_changed_since_the_pause(
+    catalog: Catalog, lab: Lab, is_passed: bool
+):
+    _, opened, held = await checking(lab)
+    assert await catalog.keep_check(held, "a")
+    if is_passed:
+        assert await catalog.pass_check(held)
+    await catalog.pause(opened.replay.replay_batch_id)
+    await catalog.resume(opened.replay.replay_batch_id)
+    await catalog.admit(per_queue=0)
+
+    again = await lab.hold(opened.replay.execution_id)
+
+    assert (again.state, again.checked) == ("checking", "")
+
+
 async def test_a_takeover_after_the_check_does_not_repeat_it(catalog: Catalog, lab: Lab):
     plan, opened, held = await checking(lab)
     await catalog.pass_check(held)

@@ -59,8 +59,8 @@ UPDATE jobs SET state = 'paused', paused_by = :by, pause_reason = :reason, epoch
 
 -- name: queue_job
 -- The job waits until fewer replays publish to its queue. `paid` stays: rows up to it may have been sent, and the next
--- pause must name them.
-UPDATE jobs SET state = 'queued', paused_by = NULL, epoch = epoch + 1, owner = NULL, idle_takeovers = 0,
+-- pause must name them. Its plan is compared from the first object on: the pause may have lasted for days.
+UPDATE jobs SET state = 'queued', paused_by = NULL, epoch = epoch + 1, owner = NULL, idle_takeovers = 0, checked = '',
   ended_at = NULL WHERE execution = :execution
 
 -- name: cancel_publishing
