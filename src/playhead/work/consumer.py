@@ -193,9 +193,8 @@ class Consumer:
         await self._recorder.release(await self._claimed_unanswered(), delay=0)
         while self.deliveries:  # running chains finish; a hanging one ends by its time-out
             self._changed.clear()
-            await self._inbox.release(
-                self.deliveries.unclaimed()
-            )  # held again, because their calls were rejected
+            # They are held again, because their calls were rejected.
+            await self._inbox.release(self.deliveries.unclaimed())
             if self.deliveries:
                 await self._changed.wait()
 
