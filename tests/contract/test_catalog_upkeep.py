@@ -741,8 +741,9 @@ async def test_a_dead_letter_with_an_invalid_key_cannot_be_resent(catalog: Catal
     source = (await catalog.adopt(lab.unknown())).execution_id
     replay = await lab.replayed(source, "scans")
     held = await lab.hold(replay.execution_id)
-    objects = [Listed("a", "scans"), Listed("b\\", "scans", "holds a backslash")]
-    dispatches = await lab.record(held, objects, cursor="b\\", last=True)
+    good, bad_key = f"{source}/scans/a", f"{source}/scans/b\\"
+    objects = [Listed(good, "scans"), Listed(bad_key, "scans", "holds a backslash")]
+    dispatches = await lab.record(held, objects, cursor=bad_key, last=True)
     assert dispatches is not None
     await lab.publish_all(held, dispatches)
     await lab.kill(lab.ids(dispatches)[0])
