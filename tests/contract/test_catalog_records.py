@@ -16,7 +16,7 @@ from playhead.ports.catalog.prune import Candidate, Pruning
 from playhead.ports.catalog.work import Done
 from playhead.replay.selection import selector_of
 from tests.contract.test_catalog_prune import DAY, done, failed, finish, prune, two
-from tests.contract.test_catalog_takeover import ALL, finished, since, under
+from tests.contract.test_catalog_takeover import ALL, SAME, bound, finished, since, under, work
 
 if TYPE_CHECKING:
     from tests.contract.backends import Factory
@@ -310,3 +310,28 @@ async def test_an_outdated_attempt_of_a_deleted_message_stores_nothing(catalog: 
     assert await catalog.finish("w1", [Done(identity, late.attempt, [])]) == [None]
     assert (await lab.refusal(identity)).reason == "unknown"
     assert await records_of(catalog, started.execution) == 0
+
+
+# -- what other executions need --------------------------------------------------------------------
+
+
+async def test_a_run_takes_over_nothing_if_a_replay_of_the_earlier_run_has_no_records(
+    catalog: Catalog, lab: Lab
+):
+    source = (await finished(lab, "a")).execution
+    replay = await lab.started_replay(source, f"{source}/input/a")
+    await work(lab, replay.ids[0], lab.output("a", "page"))
+    await catalog.cancel(replay.execution)
+    await prune(catalog, replay.execution)
+    replays = {replay.execution: SAME}
+    run, _ = await bound(lab, source, lab.input("a"), replays=replays)
+    assert await candidates(catalog) == {replay.execution: "replayed"}
+    assert await catalog.begin_prune([Candidate(replay.execution, (), None, records=True)]) == []
+    await catalog.cancel(run)
+
+    await delete(catalog, await begin(catalog, replay.execution))
+
+    with pytest.raises(NotFound) as refused:
+        await bound(lab, source, lab.input("a"), replays=replays)
+    assert refused.value.code == "records_deleted"
+    assert str(replay.execution) in refused.value.detail

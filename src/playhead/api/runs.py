@@ -63,7 +63,7 @@ _body: dict[str, Any] = {
     responses=responses(
         *("invalid_path", "invalid_body", "selection_empty", "config_not_found", "config_inactive"),
         *("execution_ended", "code_differs", "unsupported_media_type", *BODY_CODES),
-        *("not_comparable", "execution_pruned", *NO_EXECUTION),
+        *("not_comparable", "execution_pruned", "records_deleted", *NO_EXECUTION),
         *("store_unavailable", "store_full"),
     )
     | {202: {"headers": WARNINGS}},

@@ -107,7 +107,7 @@ class SubmitService:
         results are not taken over.
 
         Raises:
-            NotFound: `config_not_found`, `execution_not_found`.
+            NotFound: `config_not_found`, `execution_not_found`, `records_deleted`.
             Conflict: `config_inactive`, `code_differs`, `execution_pruned` for `changed_since`, or
                 `execution_ended` if it was cancelled meanwhile.
             BadRequest: `invalid_path`, `not_comparable`, `selection_empty` if there is no input.

@@ -111,8 +111,10 @@ class PrunePart(ReplaysPart):
     async def _with_records(self, db: Session, numbers: Sequence[int]) -> list[tuple[int, Candidate]]:
         """Return candidates for those of these executions that have records, by number."""
         found = []
-        for n, identity, kind, is_pruned, is_due in await db.rows(SQL.records_states, numbers=numbers):
-            kept: Kept | None = "reported" if is_due else None
+        for n, identity, kind, is_pruned, is_due, is_source in await db.rows(
+            SQL.records_states, numbers=numbers
+        ):
+            kept: Kept | None = "reported" if is_due else "replayed" if is_source else None
             if not is_pruned:
                 kept = "adopted" if kind == "adopted" else "stored"
             found.append((n, Candidate(as_uuid(identity), (), kept, records=True)))

@@ -37,7 +37,7 @@ from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE
 from playhead.model import AdapterCode
 from playhead.ports.catalog.browse import Reference
-from playhead.ports.catalog.prune import check_not_all_pruned
+from playhead.ports.catalog.prune import check_not_all_pruned, check_replays_recorded
 from playhead.ports.catalog.runs import ReusableRoutes, Since
 
 _MOST_ROWS: Final = 2_000
@@ -149,6 +149,7 @@ class TakeOverPart(Part):
         all_pruned = await self._pruned(db, numbers)
         pruned = all_pruned[source]
         check_not_all_pruned(since.execution, pruned)
+        check_replays_recorded(since.execution, await self._records_deleted(db, since.replays))
         ours = await self._lanes_of(db, version)
         lanes = {}
         for number, their_version, routes in sources:

@@ -67,24 +67,27 @@ ORDER BY e.n LIMIT :limit
 UPDATE executions SET retained = :retention
 WHERE n IN (SELECT n FROM executions WHERE n = ANY(:numbers::bigint[]) ORDER BY n FOR NO KEY UPDATE)
 
--- name: prune_states
--- What decides whether the objects of executions may be deleted. A replay reads the objects of its source until it has
--- settled: it may still list them, or have a message whose input is one of them. Until a run has settled, it takes over
--- those of its earlier run, and of replays of it.
-SELECT e.n, e.id, e.kind, e.settled, e.pinned, e.config_version, e.status, c.name,
-  EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution
+-- fragment: is_source
+-- Another execution needs the execution `e`. A replay reads the objects of its source until it has settled: it may still
+-- list them, or have a message whose input is one of them. Until a run has settled, it takes over results of its earlier
+-- run, and of replays of it.
+(EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution
     WHERE j.source = e.id AND r.n <> e.n AND NOT r.settled)
-  OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since IN (e.id, e.parent) AND NOT r.settled)
+  OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since IN (e.id, e.parent) AND NOT r.settled))
+
+-- name: prune_states
+-- What decides whether the objects of executions may be deleted.
+SELECT e.n, e.id, e.kind, e.settled, e.pinned, e.config_version, e.status, c.name, {is_source}
 FROM executions e LEFT JOIN config_versions c ON c.id = e.config_version
 WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n
 
 -- name: records_states
--- What decides whether the records of executions may be deleted: whether all objects are gone, and whether a report or a
--- webhook is due.
+-- What decides whether the records of executions may be deleted: whether all objects are gone, whether a report or a
+-- webhook is due, and whether a run takes over its results: those of a route without a stage need no object.
 SELECT e.n, e.id, e.kind, e.settled
     AND EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n AND p.stage = '' AND p.deleted_at IS NOT NULL),
   EXISTS (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.report = 1)
-    OR EXISTS (SELECT 1 FROM deliveries d WHERE d.execution = e.n AND d.state = 'due')
+    OR EXISTS (SELECT 1 FROM deliveries d WHERE d.execution = e.n AND d.state = 'due'), {is_source}
 FROM executions e WHERE e.n = ANY(:numbers::bigint[]) AND e.records_deleted_at IS NULL ORDER BY e.n
 
 -- name: first_kept

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from playhead.errors import Conflict
+from playhead.errors import Conflict, NotFound
 from playhead.model import Execution, Kept, PrunedStage, PruneFilter, Retention
 
 
@@ -235,3 +235,21 @@ def check_not_all_pruned(execution: UUID, pruned: Sequence[PrunedStage]) -> None
                 f"cannot take over results of execution {execution}: its objects were pruned on "
                 f"{one.pruned_at}. Name another run, or run without --changed-since",
             )
+
+
+def check_replays_recorded(execution: UUID, deleted: Mapping[UUID, str]) -> None:
+    """Check that it is known what replays of a run did whose results are taken over.
+
+    Args:
+        deleted: when the records of replays of the run were deleted.
+
+    Raises:
+        NotFound: `records_deleted`.
+    """
+    for replay, when in deleted.items():
+        raise NotFound(
+            "records_deleted",
+            f"cannot take over results of execution {execution}: the records of {replay}, a replay of it, "
+            f"were deleted on {when}, and what it did would be repeated. Name another run, or run without "
+            "--changed-since",
+        )
