@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from playhead.environment import Environment
+from playhead.errors import NotFound
+from playhead.services.diff import DiffService
+from playhead.services.lineage import LineageService
+from playhead.services.why import WhyService
 from tests.inprocess import Playhead
 from tests.integration.test_prune import CONFIG, FILES, prune, pruned, until_deleted
 from tests.integration.test_prune import ph as ph  # the fixture
+from tests.lab import Wrapper
 from tests.waiting import until
 
 
@@ -143,6 +151,42 @@ async def test_records_are_deleted_for_whole_executions(ph: Playhead, more: dict
     body = {"config": "docs", "records": True} | more
     [problem] = (await ph.post("prune", body, 422))["detail"]
     assert "leave out stages and keep_last" in problem["msg"]
+
+
+class Late(Wrapper):
+    """A catalog in which the records of an execution are deleted while a reader reads them."""
+
+    def __init__(self, ph: Playhead, execution: str, during: str) -> None:
+        super().__init__(ph.rt.catalog)
+
+        async def read(*args: Any, **given: Any) -> Any:
+            if not await ph.rt.catalog.records_deleted([UUID(execution)]):
+                await deleted(ph, execution)
+            return await getattr(self.wrapped, during)(*args, **given)
+
+        setattr(self, during, read)
+
+
+async def test_readers_say_so_if_records_are_deleted_while_they_read(ph: Playhead):
+    def lineage(one: str, other: str) -> Awaitable[object]:
+        return LineageService(Late(ph, one, "lineage_list"), ph.rt.store).list(execution=UUID(one))
+
+    def diff(one: str, other: str) -> Awaitable[object]:
+        catalog = Late(ph, one, "recorded")
+        return DiffService(catalog, ph.rt.store, Environment("reader")).summary(UUID(other), UUID(one))
+
+    def objects(one: str, other: str) -> Awaitable[object]:
+        catalog = Late(ph, one, "recorded")
+        return DiffService(catalog, ph.rt.store, Environment("reader")).objects(UUID(other), UUID(one))
+
+    def why(one: str, other: str) -> Awaitable[object]:
+        return WhyService(Late(ph, one, "takers"), ph.rt.store).explain(UUID(one), "a.txt")
+
+    for reader in (lineage, diff, objects, why):
+        one, other = await ph.run(FILES), await ph.run(FILES)
+        with pytest.raises(NotFound) as refused:
+            await reader(one, other)
+        assert refused.value.code == "records_deleted", reader
 
 
 async def test_retention_deletes_records_after_their_objects(ph: Playhead):

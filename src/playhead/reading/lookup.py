@@ -94,6 +94,16 @@ def no_records(execution: UUID, when: str) -> NotFound:
     )
 
 
+async def check_recorded(catalog: DeletedRecords, executions: Sequence[UUID]) -> None:
+    """Check that executions have their records. Call it after reading these: some may be deleted meanwhile.
+
+    Raises:
+        NotFound: `records_deleted`.
+    """
+    for execution, when in (await catalog.records_deleted(executions)).items():
+        raise no_records(execution, when)
+
+
 async def missing_object(catalog: PrunedObjects, key: str) -> NotFound:
     """Return the error for an object that cannot be read.
 

@@ -21,7 +21,7 @@ from playhead.model import Replay, Selection
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Entry
-from playhead.reading.lookup import check_records, no_records
+from playhead.reading.lookup import check_recorded, check_records
 from playhead.steps.conditions import same_json
 from playhead.times import fixed_times
 
@@ -195,10 +195,7 @@ class Selector:
         aborted = 0
         if self._explain and others and not unfinished:
             aborted = len(await self._unfinished(others))
-        # Read after the messages, which are deleted after this is recorded. Without them, all objects are
-        # unfinished.
-        for execution, when in (await self._catalog.records_deleted(self.executions)).items():
-            raise no_records(execution, when)
+        await check_recorded(self._catalog, self.executions)  # without them, all objects would be unfinished
         self.left_out["aborted_not_selected"] += aborted
         self.left_out["not_failed"] += len(others) - aborted
         return found

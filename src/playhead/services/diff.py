@@ -33,7 +33,7 @@ from playhead.ports.store import Store
 from playhead.reading.background import Background, Steps
 from playhead.reading.joining import PAGE, Range, Records, join, ranges, rest_of
 from playhead.reading.listing import Listing
-from playhead.reading.lookup import check_records, find_execution
+from playhead.reading.lookup import check_recorded, check_records, find_execution
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 from playhead.replay import effects
 
@@ -148,6 +148,7 @@ class DiffService:
                     count[name] += sum(
                         one.size for rest, one in records.items() if states[rest] != "not_produced"
                     )
+        await check_recorded(self._catalog, [a, b])
         total = sum(counts.values(), Counter())
         return Diff(
             a,
@@ -187,6 +188,22 @@ class DiffService:
         of = list_of("diff", a, b, stage, state, path)
         after = decode_cursor(cursor, str, of) or ""
         pair = await self._pair(a, b)
+        page = await self._page(pair, stage, state, path, of, after, limit, budget)
+        await check_recorded(self._catalog, [a, b])
+        return page
+
+    async def _page(
+        self,
+        pair: _Pair,
+        stage: str | None,
+        state: DiffFilter | tuple[DiffState, ...] | None,
+        path: str | None,
+        of: str,
+        after: str,
+        limit: int,
+        budget: int | None,
+    ) -> Page[DiffObject]:
+        a, b = pair.a.id, pair.b.id
         stages, path = _within(pair, stage, path)
         asked = _STATES if state is None else _DIFFERENT if state == "different" else state
         wanted = (asked,) if isinstance(asked, str) else asked

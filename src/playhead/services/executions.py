@@ -108,8 +108,9 @@ class ExecutionService:
         Raises:
             NotFound: `execution_not_found`, `records_deleted`.
         """
+        found = await self._catalog.code_of(execution)
         check_records(await self.get(execution))
-        return await self._catalog.code_of(execution)
+        return found
 
     async def stages(self, execution: UUID) -> list[StageSummary]:
         """Return the stages: `input`, then those of the config, then those that other programs created.

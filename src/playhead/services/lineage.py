@@ -223,16 +223,15 @@ class LineageService:
         """
         of = list_of("lineage", execution, batch, route, status)
         before = decode_cursor(cursor, int, of)
+        found = await self._catalog.lineage_list(
+            execution=execution, batch=batch, route=route, status=status, before=before, limit=limit
+        )
+        # Looked up after the messages, which may be deleted meanwhile.
         if execution is not None:
             check_records(await find_execution(self._catalog, self._listing, execution))
         if batch is not None:
             check_records(await find_replay(self._catalog, batch))
-        return page_before(
-            await self._catalog.lineage_list(
-                execution=execution, batch=batch, route=route, status=status, before=before, limit=limit
-            ),
-            of,
-        )
+        return page_before(found, of)
 
 
 def _no_message(correlation_id: UUID) -> NotFound:

@@ -104,14 +104,11 @@ class QueueService:
         """
         of = list_of("dead letters", execution, route, code, group)
         before = decode_cursor(cursor, int, of)
-        if execution is not None:
-            check_records(await find_execution(self._catalog, self._listing, execution))
-        return page_before(
-            await self._catalog.dead_letters(
-                execution=execution, route=route, code=code, group=group, before=before, limit=limit
-            ),
-            of,
+        found = await self._catalog.dead_letters(
+            execution=execution, route=route, code=code, group=group, before=before, limit=limit
         )
+        await self._check(execution)
+        return page_before(found, of)
 
     async def dead_letter_groups(
         self,
@@ -131,14 +128,16 @@ class QueueService:
         """
         of = list_of("groups of dead letters", execution, config, route)
         before = decode_cursor(cursor, int, of)
+        found = await self._catalog.dead_letter_groups(
+            execution=execution, config=config, route=route, before=before, limit=limit
+        )
+        await self._check(execution)
+        return page_before(found, of)
+
+    async def _check(self, execution: UUID | None) -> None:
+        """Raise if an execution does not exist, or has no records any more after they were read."""
         if execution is not None:
             check_records(await find_execution(self._catalog, self._listing, execution))
-        return page_before(
-            await self._catalog.dead_letter_groups(
-                execution=execution, config=config, route=route, before=before, limit=limit
-            ),
-            of,
-        )
 
     async def dead_letter(self, correlation_id: UUID) -> DeadLetterDetail:
         """Return one dead letter with its traceback.

@@ -21,7 +21,7 @@ from playhead.ports.catalog.trace import Descendant, Trace
 from playhead.ports.store import Store
 from playhead.reading.journey import ORDER, Group, Visited, Walk, explain, groups
 from playhead.reading.listing import Listing
-from playhead.reading.lookup import PrunedObjects, check_records, find_execution
+from playhead.reading.lookup import PrunedObjects, check_recorded, check_records, find_execution
 from playhead.work.routelimits import wait_of_route
 
 MOST_MESSAGES: Final = 10_000
@@ -78,6 +78,7 @@ class WhyService:
             is_complete = is_complete and walk.is_complete
             before = walk
         gone = await self._catalog.pruned_object(key)
+        await check_recorded(self._catalog, [one.id for one in line])
         found = _verdict(line[0], key, routes, total, is_complete, gone)
         return replace(found, records_deleted_at=deleted.records_deleted_at) if deleted else found
 
