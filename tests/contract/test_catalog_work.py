@@ -1044,3 +1044,15 @@ async def test_unpublished_dispatches_are_released_to_any_publisher(catalog: Cat
     assert [c.message_id for c in await catalog.orphans("w2", limit=10)] == [third.message_id]
     await catalog.mark_published([], left=[third])
     assert [c.message_id for c in await catalog.orphans("w1", limit=10)] == [third.message_id]
+
+
+async def test_a_held_message_is_claimed_again_although_the_clock_was_set_back(catalog: Catalog, lab: Lab):
+    """Its claim was refused as too early, and the only dispatch of the message was acked."""
+    run = await lab.started("a.md")
+    claim = await lab.claim(run.ids[0])
+    await catalog.finish("w1", [Released(claim.correlation_id, claim.attempt, None)])
+    lab.clock.advance(-1)
+
+    (again,) = await catalog.claim("w1", run.ids)
+
+    assert isinstance(again, Claim)

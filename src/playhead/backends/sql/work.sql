@@ -125,7 +125,8 @@ WHERE e.id = :execution::uuid FOR NO KEY UPDATE OF j
 
 -- name: end_failed
 -- End attempts that failed or were released. A released attempt keeps the error of the attempt before, and so does a
--- failed one whose message is cancelled: the failure did not end it. `held` rows keep their dispatch: it is not acked.
+-- failed one whose message is cancelled: the failure did not end it. `held` rows keep their dispatch: it is not acked, and
+-- no claim is too early, because a claim that is refused is acked.
 WITH r (n, state, released, called, held, delay, code, error, traceback, ran, failure_group) AS (
   SELECT * FROM unnest(:rows::bigint[], :states::smallint[], :released::boolean[], :called::boolean[],
     :held::boolean[], :delays::float8[], :codes::text[], :errors::text[], :tracebacks::text[], :ran::bigint[], :groups::bigint[])
@@ -138,7 +139,7 @@ UPDATE messages AS m SET state = r.state, worker = NULL, consecutive_crashes = 0
   error = CASE WHEN r.released OR r.state = {CANCELLED} THEN m.error ELSE r.error END,
   traceback = CASE WHEN r.released OR r.state = {CANCELLED} THEN m.traceback ELSE r.traceback END,
   ended_at = CASE WHEN r.state = {RETRY} THEN m.ended_at ELSE playhead_now() END,
-  not_before = CASE WHEN r.state = {RETRY} THEN playhead_now() + r.delay ELSE m.not_before END,
+  not_before = CASE WHEN r.held THEN NULL WHEN r.state = {RETRY} THEN playhead_now() + r.delay ELSE m.not_before END,
   published = CASE WHEN r.state = {RETRY} AND NOT r.held THEN {UNPUBLISHED} ELSE m.published END,
   publisher = CASE WHEN r.state = {RETRY} THEN NULL ELSE m.publisher END,
   generation = m.generation + (r.state = {RETRY} AND NOT r.held)::int
