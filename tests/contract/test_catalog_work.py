@@ -1058,6 +1058,20 @@ async def test_a_held_message_is_claimed_again_although_the_clock_was_set_back(c
     assert isinstance(again, Claim)
 
 
+async def test_a_retry_that_was_dispatched_is_claimed_although_the_clock_was_set_back(
+    catalog: Catalog, lab: Lab
+):
+    run = await lab.started("a.md")
+    await lab.fail(await lab.claim(run.ids[0]), delay=2)
+    lab.clock.advance(3)
+    await catalog.mark_published(await catalog.due("w1", limit=10))
+    lab.clock.advance(-2)
+
+    (again,) = await catalog.claim("w1", run.ids)
+
+    assert isinstance(again, Claim)
+
+
 async def test_a_held_message_is_due_if_another_dispatch_of_it_was_refused(catalog: Catalog, lab: Lab):
     """A refused dispatch is acked. It may have been the only one, if the other delivery had expired."""
     run = await lab.started("a.md")

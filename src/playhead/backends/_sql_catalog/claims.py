@@ -59,7 +59,7 @@ def decide_claim(
     """Decide whether `worker` may claim a row.
 
     Args:
-        early: the row's `not_before` is in the future.
+        early: the row's `not_before` is in the future, and no dispatch of this retry was published.
         holder: the process that holds a `running` row.
         running: the execution is running.
         skipped: the execution is a replay that skips the route of the row.

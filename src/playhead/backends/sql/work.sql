@@ -16,9 +16,10 @@ LEFT JOIN jobs j ON j.execution = e.n AND e.batch IS NOT NULL
 WHERE e.n = ANY(:numbers::bigint[])
 
 -- name: claimable
--- Rows to claim, with what the catalog knows of their objects.
+-- Rows to claim, with what the catalog knows of their objects. A published retry was due: if the clock was set back since,
+-- it is not too early, because a refused dispatch is acked, and no other one would follow.
 SELECT m.id, m.n, m.execution, e.status, m.lane, m.state, m.attempt, m.uncounted_attempts, m.worker,
-  m.consecutive_crashes, coalesce(m.not_before > playhead_now(), false), m.object_key, m.stage,
+  m.consecutive_crashes, coalesce(m.not_before > playhead_now(), false) AND m.published = {UNPUBLISHED}, m.object_key, m.stage,
   o.content_type, o.attributes, o.size, o.sha256, o.pruned_at, o.location
 FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN outputs o ON o.key = m.object_key
 WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
@@ -133,8 +134,7 @@ WHERE e.id = :execution::uuid FOR NO KEY UPDATE OF j
 
 -- name: end_failed
 -- End attempts that failed or were released. A released attempt keeps the error of the attempt before, and so does a
--- failed one whose message is cancelled: the failure did not end it. `held` rows keep their dispatch: it is not acked, and
--- no claim is too early, because a claim that is refused is acked.
+-- failed one whose message is cancelled: the failure did not end it. `held` rows keep their dispatch: it is not acked.
 WITH r (n, state, released, called, held, delay, code, error, traceback, ran, failure_group) AS (
   SELECT * FROM unnest(:rows::bigint[], :states::smallint[], :released::boolean[], :called::boolean[],
     :held::boolean[], :delays::float8[], :codes::text[], :errors::text[], :tracebacks::text[], :ran::bigint[], :groups::bigint[])
@@ -147,8 +147,7 @@ UPDATE messages AS m SET state = r.state, worker = NULL, consecutive_crashes = 0
   error = CASE WHEN r.released OR r.state = {CANCELLED} THEN m.error ELSE r.error END,
   traceback = CASE WHEN r.released OR r.state = {CANCELLED} THEN m.traceback ELSE r.traceback END,
   ended_at = CASE WHEN r.state = {RETRY} THEN m.ended_at ELSE playhead_now() END,
-  not_before = CASE WHEN {keeps_dispatch} THEN NULL WHEN r.state = {RETRY} THEN playhead_now() + r.delay
-    ELSE m.not_before END,
+  not_before = CASE WHEN r.state = {RETRY} THEN playhead_now() + r.delay ELSE m.not_before END,
   published = CASE WHEN r.state = {RETRY} AND NOT {keeps_dispatch} THEN {UNPUBLISHED} ELSE m.published END,
   publisher = CASE WHEN r.state = {RETRY} THEN NULL ELSE m.publisher END,
   generation = m.generation + (r.state = {RETRY} AND NOT {keeps_dispatch})::int
