@@ -119,7 +119,8 @@ async def test_a_repeated_end_is_counted_once_and_does_not_release_an_attempt_th
     new = await worker.claim()
     await worker.steps.completion.end([outcome], stored)
 
-    assert set(worker.steps.processing) == {new.claim.correlation_id}
+    (here,) = worker.steps.processing.values()
+    assert here.dispatch_id == new.held.dispatch_id
     assert (claimed.held.state, new.held.state) == (State.SETTLED, State.CLAIMED)
     assert worker.env.counters.numbers() == {("docs", "convert"): {"retried": [1]}}
     assert [r.message for r in caplog.records if r.message.startswith("message_")] == ["message_retried"]

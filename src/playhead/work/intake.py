@@ -28,7 +28,7 @@ from playhead.keys import owner_of, sidecar_key
 from playhead.ports.catalog import Work
 from playhead.ports.catalog.work import Claim, Failed, Refusal, Released
 from playhead.work import ending, sidecar
-from playhead.work.attempt import ClaimedMessage
+from playhead.work.attempt import ClaimedMessage, Processing
 from playhead.work.backoff import examine_store
 from playhead.work.children import Children
 from playhead.work.deliveries import Deliveries, HeldDelivery, State
@@ -62,8 +62,7 @@ class Intake:
 
     Args:
         deliveries: those of the consumer; the intake moves them.
-        processing: the executions of the messages that this process works on, by message. All consumers of
-            the process share it.
+        processing: the messages that this process works on. All consumers of the process share it.
         max_object_bytes: a larger input makes its message a dead letter (`object_too_large`).
     """
 
@@ -74,7 +73,7 @@ class Intake:
         deliveries: Deliveries,
         children: Children,
         *,
-        processing: dict[UUID, UUID],
+        processing: dict[UUID, Processing],
         max_object_bytes: int,
     ) -> None:
         self._catalog, self._broker, self._store = backends
@@ -125,7 +124,7 @@ class Intake:
         for (held, message), answer in zip(asked, answers, strict=True):
             if isinstance(answer, Claim):
                 self._deliveries.move(held, State.CLAIMED)
-                self._processing[message] = answer.execution_id
+                self._processing[message] = Processing(held.dispatch_id, answer.execution_id)
                 claims.append((held, answer))
             elif answer.reason == "unknown":
                 unknown.append(held)
