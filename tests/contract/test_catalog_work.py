@@ -1070,16 +1070,3 @@ async def test_a_retry_that_was_dispatched_is_claimed_although_the_clock_was_set
     (again,) = await catalog.claim("w1", run.ids)
 
     assert isinstance(again, Claim)
-
-
-async def test_a_held_message_is_due_if_another_dispatch_of_it_was_refused(catalog: Catalog, lab: Lab):
-    """A refused dispatch is acked. It may have been the only one, if the other delivery had expired."""
-    run = await lab.started("a.md")
-    (identity,) = run.ids
-    claim = await lab.claim(identity)
-    assert (await lab.refusal(identity, "w2")).reason == "held"
-    await catalog.finish("w1", [Released(identity, claim.attempt, None)])
-
-    (again,) = await catalog.due("w2", limit=10)
-
-    assert again.message_id == f"{identity}.1"

@@ -21,7 +21,7 @@ from playhead.work.dispatch import RouteRuntime
 from playhead.work.routelimits import RouteLimits
 from tests.attempts import OneConsumer, ended
 from tests.broker_memory import MemoryBroker
-from tests.lab import VISIBILITY, Clock, MemoryDeployment
+from tests.lab import MemoryDeployment
 from tests.waiting import SECONDS, until
 
 
@@ -39,9 +39,8 @@ class Limited(OneConsumer):
     """A consumer over a route with limits. Its step waits until `go_on` is set."""
 
     def __init__(self, *, hold: bool = False, **route: Any) -> None:
-        clock = Clock()
-        self.broker_counted = Counted(clock=clock)
-        super().__init__(self.step, concurrency=2, broker=self.broker_counted, clock=clock)
+        self.broker_counted = Counted()
+        super().__init__(self.step, concurrency=2, broker=self.broker_counted)
         self.route = replace(self.route, **route)
         self.go_on = threading.Event()
         if not hold:
@@ -233,31 +232,6 @@ async def test_a_consumer_that_stops_returns_a_message_whose_call_is_rejected_me
 
     assert await world.lab.state(identity) == "retry"
     assert await world.broker.depth("docs.convert") == (1, 0)
-
-
-@pytest.mark.parametrize("is_received_here", [True, False])
-async def test_a_held_message_is_not_lost_if_its_delivery_had_expired(is_received_here: bool):
-    """Its second delivery was acked, as its message ran. So no dispatch was left when it was held."""
-    world = Rejecting(1, after=0.05, hold=True)
-    (identity,) = (await world.started("a.md")).ids
-    world.running = world.consumer()
-    await until(lambda: world.paths)
-    if is_received_here:
-        world.clock.advance(VISIBILITY + 1)
-        await world.lab.beat("w1", "w2")
-        await asyncio.sleep(0.1)
-    else:
-        await world.catalog.claim("w2", [identity])  # refused, and then acked
-        (expired,) = [held.delivery for held in world.running.deliveries]
-        await world.broker.ack([expired])
-    world.running.stop(departing=True)
-    await asyncio.sleep(0.05)
-    world.go_on.set()
-    await ended(world.running)
-
-    assert await world.lab.state(identity) == "retry"
-    is_due = await world.catalog.due("w2", limit=1)
-    assert is_due or await world.broker.depth("docs.convert") == (1, 0)
 
 
 async def test_messages_that_wait_for_long_are_returned_and_received_again():

@@ -105,12 +105,13 @@ class Intake:
             message = correlation_of(held.delivery.message_id, held.delivery.headers)
             if message is None:
                 unknown.append(held)
-            elif message not in self._processing:
+            elif (here := self._processing.get(message)) is None:
                 asked.append((held, message))
+            elif here.dispatch_id == held.dispatch_id:
+                to_ack.append(held)  # the broker handed out the dispatch that is processed a second time
             else:
-                # It is claimed after the attempt that runs here. If it is the same dispatch again, the first
-                # delivery has expired; if it is a new one, the row was taken from the attempt, and no other
-                # dispatch will follow.
+                # A new dispatch: the row was taken from the attempt that runs here, and no other dispatch
+                # will follow.
                 self._deliveries.move(held, State.DEFERRED)
         answers = await self._catalog.claim(
             self._env.process,

@@ -443,7 +443,7 @@ def test_every_code_of_a_wrong_request_has_a_row():
     """Except the codes of unavailable backends, of internal errors, and of states that other tests create."""
     elsewhere = {"invalid_request", "host_not_allowed", "cross_origin", "too_many_connections", "queue_taken"}
     elsewhere |= {"body_too_slow", "server_busy", "catalog_damaged", "id_ambiguous"}
-    elsewhere |= {"code_differs", "stage_pruned", "object_pruned", "execution_pruned"}
+    elsewhere |= {"code_differs", "stage_pruned", "object_pruned", "execution_pruned", "records_deleted"}
     elsewhere |= {"internal", "store_full", "replay_continues", "route_ambiguous", "execution_ended"}
     elsewhere |= {"plan_expired", "plan_not_ready", "too_many_objects"}
     elsewhere |= {"report_not_found", "delivery_not_found"}

@@ -137,7 +137,6 @@ class ClaimsPart(LimitsPart):
             lost: dict[int, tuple[int, Lane]] = {}
             skipped: list[int] = []
             unanswered: list[int] = []
-            acked: list[int] = []
             seen: dict[int, Literal["held", "closed"]] = {}
             for cid, key in zip(ids, keys, strict=True):
                 row = rows.get(key)
@@ -147,7 +146,6 @@ class ClaimsPart(LimitsPart):
                 _, n, execution, status, lane_id, state, attempt, uncounted, holder, crashes, early = row[:11]
                 origin, lane = origins[execution], lanes[lane_id]
                 if n in seen:  # the same id twice
-                    acked += [n] if seen[n] == "held" else []
                     answers.append(Refusal(cid, seen[n], (), origin.id))
                     continue
                 decision = decide_claim(
@@ -188,7 +186,6 @@ class ClaimsPart(LimitsPart):
                     lost[n] = decision.spent - 1, lane
                     answers.append(Refusal(cid, "lost", (), origin.id, lane.config, lane.route))
                 else:
-                    acked += [n] if verdict == "held" else []
                     answers.append(Refusal(cid, verdict, (), origin.id))
             for (crashes, uncounted), claimed in updates.items():
                 await db.run(
@@ -199,8 +196,6 @@ class ClaimsPart(LimitsPart):
                     worker=worker,
                     beat=self._beat,
                 )
-            if acked:
-                await db.run(SQL.forget_dispatches, rows=acked)
             if updates:
                 await db.run(SQL.beat_with_claim, worker=worker, beat=self._beat)
             if lost:

@@ -24,10 +24,6 @@ SELECT m.id, m.n, m.execution, e.status, m.lane, m.state, m.attempt, m.uncounted
 FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN outputs o ON o.key = m.object_key
 WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
 
--- name: forget_dispatches
--- Dispatches of these rows are acked while an attempt runs. So none may be left when it has ended.
-UPDATE messages SET published = {UNPUBLISHED} WHERE n = ANY(:rows::bigint[])
-
 -- fragment: beat_with_claim
 -- A claim is also a heartbeat, in the same commit.
 UPDATE processes SET heartbeat_at = playhead_now() WHERE id = :worker AND heartbeat_at < playhead_now() - :beat::float8
@@ -128,13 +124,10 @@ VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, 
 SELECT j.execution, j.effects FROM executions e JOIN jobs j ON j.execution = e.n
 WHERE e.id = :execution::uuid FOR NO KEY UPDATE OF j
 
--- fragment: keeps_dispatch
--- The row `m`, whose attempt `r` ends, is held, and a dispatch of it is left.
-(r.held AND m.published IS DISTINCT FROM {UNPUBLISHED})
-
 -- name: end_failed
 -- End attempts that failed or were released. A released attempt keeps the error of the attempt before, and so does a
--- failed one whose message is cancelled: the failure did not end it. `held` rows keep their dispatch: it is not acked.
+-- failed one whose message is cancelled: the failure did not end it. `held` rows keep their dispatch: it is not acked, and
+-- no claim is too early, because a claim that is refused is acked.
 WITH r (n, state, released, called, held, delay, code, error, traceback, ran, failure_group) AS (
   SELECT * FROM unnest(:rows::bigint[], :states::smallint[], :released::boolean[], :called::boolean[],
     :held::boolean[], :delays::float8[], :codes::text[], :errors::text[], :tracebacks::text[], :ran::bigint[], :groups::bigint[])
@@ -147,10 +140,10 @@ UPDATE messages AS m SET state = r.state, worker = NULL, consecutive_crashes = 0
   error = CASE WHEN r.released OR r.state = {CANCELLED} THEN m.error ELSE r.error END,
   traceback = CASE WHEN r.released OR r.state = {CANCELLED} THEN m.traceback ELSE r.traceback END,
   ended_at = CASE WHEN r.state = {RETRY} THEN m.ended_at ELSE playhead_now() END,
-  not_before = CASE WHEN r.state = {RETRY} THEN playhead_now() + r.delay ELSE m.not_before END,
-  published = CASE WHEN r.state = {RETRY} AND NOT {keeps_dispatch} THEN {UNPUBLISHED} ELSE m.published END,
+  not_before = CASE WHEN r.held THEN NULL WHEN r.state = {RETRY} THEN playhead_now() + r.delay ELSE m.not_before END,
+  published = CASE WHEN r.state = {RETRY} AND NOT r.held THEN {UNPUBLISHED} ELSE m.published END,
   publisher = CASE WHEN r.state = {RETRY} THEN NULL ELSE m.publisher END,
-  generation = m.generation + (r.state = {RETRY} AND NOT {keeps_dispatch})::int
+  generation = m.generation + (r.state = {RETRY} AND NOT r.held)::int
 FROM r WHERE m.n = r.n
 
 -- name: done_before

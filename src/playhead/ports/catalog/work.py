@@ -193,8 +193,7 @@ class Released:
 
     Attributes:
         delay: seconds until the message is due again, with a new dispatch. None: it is due now and waits for
-            a claim, as before this attempt. Its dispatch is not acked, so the broker still has it. If a claim
-            was refused during the attempt, it gets a new dispatch all the same: the refused one is acked.
+            a claim, as before this attempt. Its dispatch is not acked, so the broker still has it.
         called: whether a step was called. An attempt without a call is not one of the message's `attempts`.
     """
 
