@@ -368,9 +368,10 @@ async def test_steps_without_batches_run_as_often_at_once_as_the_concurrency_all
 
     spec = spec_of(slow)
     assert spec
-    steps = Steps(upper, batch=10)
-    route = Route("r", "q", (Step("slow"), Step("plain")), stage="s", concurrency=2, timeout_seconds=0.5)
-    chain = Chain(route, {"slow": spec, "plain": steps.spec})
+    # Not in a thread, where a call could last for two steps of the clock.
+    steps = Steps(upper, batch=10, is_async=True)
+    route = Route("r", "q", (Step("slow"), Step("async")), stage="s", concurrency=2, timeout_seconds=0.5)
+    chain = Chain(route, {"slow": spec, "async": steps.spec})
     slots: Slots[int] = Slots(20, clock=ActiveClock(clock))
     for n, item in enumerate(items(20)):
         slots.submit(Job(n, partial(chain.run_async, item, CTX), 0.5, "async", is_async=True))
