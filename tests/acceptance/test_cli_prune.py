@@ -164,6 +164,7 @@ def test_a_pinned_execution_is_kept_and_the_exit_code_says_so(shell: Shell, run:
     ("arguments", "code", "said"),
     [
         (["--older-than", "a week", "--dry-run"], 2, "30d, 12h or 90m"),
+        (["--older-than", "999999999d", "--dry-run"], 2, "--older-than in seconds"),
         (["--dry-run"], 2, "selection_empty"),
         (["--stage", "words", "--yes"], 2, "selection_empty"),
         (["0190a7d0-1111-7000-8000-000000000000", "--yes"], 4, "execution_not_found"),

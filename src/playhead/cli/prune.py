@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _MOST_SHOWN: Final = 10
+_OPTIONS: Final = {
+    "execution_ids": "EXECUTION",
+    "older_than_seconds": "--older-than in seconds",
+    "stages": "--stage",
+}
+"""How an error names the fields of a prune, where their option has another name."""
 
 
 @command("prune", example="playhead prune --older-than 30d --keep-last 5 --dry-run")
@@ -101,7 +107,7 @@ async def prune(
         named = None
         if executions:
             named = [await rt.services.resolve.execution(one) for one in executions]
-        with limits_of(keep_last="--keep-last", stages="--stage"):
+        with limits_of(**_OPTIONS):
             where = PruneFilter(named, config, tag, seconds, keep_last, stage or None, records)
         found = await rt.services.prune.plan(where)
         kept = found.kept_executions
