@@ -1,6 +1,6 @@
 """After a `kill -9` at any point of a prune, its objects are gone in the end, and nothing else is.
 
-In between, nothing can be replayed from the pruned execution, whoever was killed.
+In between, nothing can be replayed from the pruned execution, whichever process was killed.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ BEAT, LEASE, VISIBILITY = 1.0, 6.0, 5.0
 
 
 def schedules(one_in: int = 1) -> int:
-    """Return how many schedules of a kind to run: all that are asked for, or one in so many of them."""
+    """Return the number of schedules of a kind to run: all that are asked for, or a share of them."""
     return _WANTED // one_in if _WANTED else min(_QUICK, 300 // one_in)
 
 

@@ -248,7 +248,7 @@ async def test_lists_show_the_dead_letters_of_a_replay(site: Site):
 
 
 async def cancelled(site: Site, source: str, found: int, published: int = 0, **more: Any) -> tuple[str, int]:
-    """Cancel a replay when it has found and published some objects. Return its batch, and what is left."""
+    """Cancel a replay after some objects. Return its batch, and the number of those that are left."""
     batch = (await replayed(site, source, **{**SLOW, **more}))["replay_batch_id"]
     for _ in range(200):
         now = await site.get(f"replays/{batch}")

@@ -18,19 +18,9 @@ router = APIRouter(prefix="/api/v1/lineage", tags=["lineage"])
 Direction = Literal["up", "down", "both"]
 ObjectKey = Annotated[str, key_query("object_key")]
 
-_no_object = responses(
-    "invalid_path", *NO_EXECUTION, "object_not_found", "records_deleted", "store_unavailable"
-)
-_no_object_or_cursor = responses(
-    *(
-        "invalid_path",
-        *NO_EXECUTION,
-        "invalid_cursor",
-        "object_not_found",
-        "records_deleted",
-        "store_unavailable",
-    )
-)
+_NO_OBJECT = ("invalid_path", *NO_EXECUTION, "object_not_found", "records_deleted", "store_unavailable")
+_no_object = responses(*_NO_OBJECT)
+_no_object_or_cursor = responses(*_NO_OBJECT, "invalid_cursor")
 
 
 @router.get("", responses=_no_object_or_cursor)

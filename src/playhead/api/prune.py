@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/v1", tags=["executions"], route_class=JsonRoute)
     ),
 )
 async def prune_objects(body: PruneRequest, asked: Asked) -> Pruned:
-    """Delete the objects of executions that have ended, and keep their records; or delete these later.
+    """Delete the objects of executions that have ended; with `records`, the records of pruned executions.
 
     The selected executions meet all given conditions. After the response, their objects can be neither read
     nor replayed. They are deleted in the background; if the server ends before, another process continues.

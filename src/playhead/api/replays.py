@@ -41,14 +41,8 @@ _REPLAYED: Final[dict[str, Any]] = {
         *("execution_not_found", "stage_not_found", "route_not_found", "config_not_found"),
         *("replay_not_found", "object_not_found", "no_objects", "plan_not_found"),
         *("plan_mismatch", "plan_changed", "plan_expired", "plan_not_ready"),
-        *(
-            "records_deleted",
-            "config_inactive",
-            "stage_pruned",
-            "effects_refused",
-            "code_differs",
-            "idempotency_key_reused",
-        ),
+        *("records_deleted", "config_inactive", "stage_pruned", "effects_refused", "code_differs"),
+        "idempotency_key_reused",
         *("unsupported_media_type", *BODY_CODES),
         *("store_unavailable", "broker_unavailable", "replay_continues"),
     )

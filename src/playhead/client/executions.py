@@ -209,12 +209,12 @@ class ExecutionMethods(Connection):
         named = [executions] if isinstance(executions, str | UUID) else executions
         where = PruneFilter(
             [await self._execution(name) for name in named] or None,
-            config,
-            tag,
-            older_than_seconds,
-            keep_last,
-            list(stages) or None,
-            records,
+            config=config,
+            tag=tag,
+            older_than_seconds=older_than_seconds,
+            keep_last=keep_last,
+            stages=list(stages) or None,
+            records=records,
         )
         service = self._services.prune
         return await (service.plan(where) if dry_run else service.prune(where))

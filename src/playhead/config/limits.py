@@ -19,7 +19,7 @@ _KEY: Final = Pattern(
 
 
 def read_rate_limit(spot: Spot | None, default_key: str) -> RateLimit | None:
-    """Read a `rate_limit`; None if there is none."""
+    """Return the `rate_limit` of a route or a step; None without one."""
     if spot is None:
         return None
     table = Table(spot, declared.names(declared.RATE_LIMIT), declared.required(declared.RATE_LIMIT))

@@ -1,8 +1,7 @@
 """Receiving the two levels of a queue: each is a queue of the server, with an inbox of its own.
 
-The two priorities of a quorum queue are not used, because a message that returns to a quorum queue loses its
-priority: RabbitMQ 4.0 puts it behind all others, also when a consumer that was about to get it is cancelled.
-From 4.3 on, the higher priority may also delay the lower one without an end.
+The two priorities of a quorum queue are not used, because a message that returns to its queue loses its
+priority: RabbitMQ 4.0.5 puts it behind all messages of the lower one.
 
 Both inboxes are asked for as many dispatches as a receiver takes. What its share does not include stays in
 this process for the next receiver, so no request has to be repeated when one of the levels runs empty.
