@@ -17,7 +17,7 @@ from playhead.ports.catalog.work import Claim, Failed
 from playhead.ports.store import Store
 from playhead.steps.chain import Chain
 from playhead.steps.outputs import Product
-from playhead.work.attempt import AttemptOutcome, ClaimedMessage, CooldownRequest, Processing
+from playhead.work.attempt import AttemptOutcome, ClaimedMessage, CooldownRequest
 from playhead.work.binding import Binder
 from playhead.work.children import Children
 from playhead.work.completion import Completion
@@ -44,7 +44,7 @@ class Steps:
         max_object_bytes: int = 100,
     ) -> None:
         backends = Backends(catalog, broker, store)
-        self.processing: dict[UUID, Processing] = {}
+        self.processing: dict[UUID, UUID] = {}
         self.deliveries = Deliveries()
         children = Children(backends, env, may_wait=lambda: True)
         self.intake = Intake(
@@ -112,7 +112,7 @@ class OneConsumer(MemoryDeployment):
 
     def __init__(self, step: Callable[[Item], Any], *, concurrency: int = 4, **backends: Any) -> None:
         super().__init__(**backends)
-        self.processing: dict[UUID, Processing] = {}
+        self.processing: dict[UUID, UUID] = {}
         self.slept: list[float] = []
 
         @adapter("step")

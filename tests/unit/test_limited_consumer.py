@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from playhead import Item, RateLimited
+from playhead.environment import Environment
 from playhead.model import RateLimit
 from playhead.ports.broker import Delivery
 from playhead.ports.catalog.work import Claim
@@ -19,9 +20,9 @@ from playhead.work.attempt import CooldownRequest
 from playhead.work.deliveries import State
 from playhead.work.dispatch import RouteRuntime
 from playhead.work.routelimits import RouteLimits
-from tests.attempts import OneConsumer, ended
+from tests.attempts import OneConsumer, Steps, ended
 from tests.broker_memory import MemoryBroker
-from tests.lab import MemoryDeployment
+from tests.lab import VISIBILITY, Clock, MemoryDeployment
 from tests.waiting import SECONDS, until
 
 
@@ -39,8 +40,9 @@ class Limited(OneConsumer):
     """A consumer over a route with limits. Its step waits until `go_on` is set."""
 
     def __init__(self, *, hold: bool = False, **route: Any) -> None:
-        self.broker_counted = Counted()
-        super().__init__(self.step, concurrency=2, broker=self.broker_counted)
+        clock = Clock()
+        self.broker_counted = Counted(clock=clock, visibility=VISIBILITY)
+        super().__init__(self.step, concurrency=2, broker=self.broker_counted, clock=clock)
         self.route = replace(self.route, **route)
         self.go_on = threading.Event()
         if not hold:
@@ -231,6 +233,31 @@ async def test_a_consumer_that_stops_returns_a_message_whose_call_is_rejected_me
     await ended(world.running)
 
     assert await world.lab.state(identity) == "retry"
+    assert await world.broker.depth("docs.convert") == (1, 0)
+
+
+@pytest.mark.parametrize("is_received_here", [True, False])
+async def test_a_held_message_is_not_lost_if_its_delivery_had_expired(is_received_here: bool):
+    """An ack of its second delivery while its call ran would leave it without a dispatch when it is held."""
+    world = Rejecting(1, after=0.05, hold=True)
+    (identity,) = (await world.started("a.md")).ids
+    world.running = world.consumer()
+    await until(lambda: world.paths)
+    world.clock.advance(VISIBILITY + 1)
+    again = [] if is_received_here else await world.broker.receive("docs.convert", 10)
+    await world.lab.beat("w1", "w2")
+    if is_received_here:
+        await until(lambda: world.running.deliveries.has(State.DEFERRED))
+    else:
+        other = Steps(world.catalog, world.broker, world.store, Environment("w2"))
+        await other.intake.take(other.deliveries.receive(again))
+    world.running.stop(departing=True)
+    await asyncio.sleep(0.05)
+    world.go_on.set()
+    await ended(world.running)
+
+    assert await world.lab.state(identity) == "retry"
+    world.clock.advance(VISIBILITY + 1)
     assert await world.broker.depth("docs.convert") == (1, 0)
 
 

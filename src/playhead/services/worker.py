@@ -23,7 +23,7 @@ from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 from playhead.steps.ratelimits import CallLimits
 from playhead.steps.slots import HANG_SECONDS
-from playhead.work.attempt import CooldownRequest, Processing
+from playhead.work.attempt import CooldownRequest
 from playhead.work.backoff import Checked
 from playhead.work.consumer import Consumer
 from playhead.work.deliveries import HeldDelivery
@@ -49,7 +49,7 @@ class WorkerService:
         waiting: those of them that only wait, for example for a queue that is full.
 
     Attributes:
-        processing: the messages that this process works on.
+        processing: the messages that this process works on, with their executions.
         hung: the adapter that hangs in half of a route's slots, or that blocks the event loop of a route;
             None as long as none does.
         completed: how many attempts were made.
@@ -90,7 +90,7 @@ class WorkerService:
         self._call_limits: CallLimits | None = None
         self._only: frozenset[str] = frozenset()
         self._suspect: HeldDelivery | None = None
-        self.processing: dict[UUID, Processing] = {}
+        self.processing: dict[UUID, UUID] = {}
         self.hung: str | None = None
         self.completed = 0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-from uuid import UUID
 
 from playhead.model import Skip
 from playhead.ports.catalog.work import Claim, Failed, Released
@@ -13,17 +12,6 @@ from playhead.ports.tracer import Span
 from playhead.steps.outputs import Product
 from playhead.work.deliveries import HeldDelivery
 from playhead.work.sidecar import NOTHING, SidecarInfo
-
-
-class Processing(NamedTuple):
-    """What a process keeps of a message while it works on it.
-
-    Attributes:
-        dispatch_id: the dispatch that brought the message.
-    """
-
-    dispatch_id: str
-    execution_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from playhead.envelope import Dispatch
 from playhead.environment import Backends, Environment
 from playhead.ports.catalog.work import Failed, Released, Result
 from playhead.work import ending
-from playhead.work.attempt import AttemptOutcome, Processing
+from playhead.work.attempt import AttemptOutcome
 from playhead.work.binding import StoredOutcome
 from playhead.work.children import Children
 from playhead.work.deliveries import Deliveries, HeldDelivery, State
@@ -68,7 +68,7 @@ class Completion:
         deliveries: Deliveries,
         children: Children,
         *,
-        processing: dict[UUID, Processing],
+        processing: dict[UUID, UUID],
     ) -> None:
         self._catalog, self._broker, _ = backends
         self._env = env
@@ -137,5 +137,4 @@ class Completion:
 
     def _may_have_ended(self, batch: Sequence[AttemptOutcome]) -> list[UUID]:
         """Return the executions of these attempts of which this process holds no further message."""
-        held = {one.execution_id for one in self._processing.values()}
-        return sorted({one.claim.execution_id for one in batch} - held)
+        return sorted({one.claim.execution_id for one in batch} - set(self._processing.values()))

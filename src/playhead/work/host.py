@@ -6,7 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from playhead.ports.catalog.work import Claim
-from playhead.work.attempt import CooldownRequest, Processing
+from playhead.work.attempt import CooldownRequest
 from playhead.work.deliveries import HeldDelivery
 from playhead.work.dispatch import RouteRuntime
 
@@ -15,11 +15,11 @@ class Host(Protocol):
     """The worker of a consumer.
 
     Attributes:
-        processing: the messages that the process works on.
+        processing: the messages that the process works on, with their executions.
     """
 
     @property
-    def processing(self) -> dict[UUID, Processing]: ...
+    def processing(self) -> dict[UUID, UUID]: ...
 
     @property
     def may_start_suspect(self) -> bool:

@@ -6,7 +6,8 @@ The order of steps, and why each is right if the process is killed (`kill -9`) a
    the reconciler.
 2. *Ack what the catalog refuses*: it needs nothing more from that delivery, and dispatches the message
    again when it is due. Unpublished children of a completed row are published first. A crash in between
-   leaves the delivery unacked, so this is repeated.
+   leaves the delivery unacked, so this is repeated. A message that another delivery is processed for is
+   not acked: that delivery may have expired, and its attempt may end without a new dispatch.
 3. *Read* the inputs of what was claimed. Nothing is changed by that.
 
 `work.completion` continues with the attempts.
@@ -28,7 +29,7 @@ from playhead.keys import owner_of, sidecar_key
 from playhead.ports.catalog import Work
 from playhead.ports.catalog.work import Claim, Failed, Refusal, Released
 from playhead.work import ending, sidecar
-from playhead.work.attempt import ClaimedMessage, Processing
+from playhead.work.attempt import ClaimedMessage
 from playhead.work.backoff import examine_store
 from playhead.work.children import Children
 from playhead.work.deliveries import Deliveries, HeldDelivery, State
@@ -62,7 +63,8 @@ class Intake:
 
     Args:
         deliveries: those of the consumer; the intake moves them.
-        processing: the messages that this process works on. All consumers of the process share it.
+        processing: the messages that this process works on, with their executions; shared by its
+            consumers.
         max_object_bytes: a larger input makes its message a dead letter (`object_too_large`).
     """
 
@@ -73,7 +75,7 @@ class Intake:
         deliveries: Deliveries,
         children: Children,
         *,
-        processing: dict[UUID, Processing],
+        processing: dict[UUID, UUID],
         max_object_bytes: int,
     ) -> None:
         self._catalog, self._broker, self._store = backends
@@ -105,14 +107,10 @@ class Intake:
             message = correlation_of(held.delivery.message_id, held.delivery.headers)
             if message is None:
                 unknown.append(held)
-            elif (here := self._processing.get(message)) is None:
-                asked.append((held, message))
-            elif here.dispatch_id == held.dispatch_id:
-                to_ack.append(held)  # the broker handed out the dispatch that is processed a second time
-            else:
-                # A new dispatch: the row was taken from the attempt that runs here, and no other dispatch
-                # will follow.
+            elif message in self._processing:
                 self._deliveries.move(held, State.DEFERRED)
+            else:
+                asked.append((held, message))
         answers = await self._catalog.claim(
             self._env.process,
             [message for _, message in asked],
@@ -125,10 +123,13 @@ class Intake:
         for (held, message), answer in zip(asked, answers, strict=True):
             if isinstance(answer, Claim):
                 self._deliveries.move(held, State.CLAIMED)
-                self._processing[message] = Processing(held.dispatch_id, answer.execution_id)
+                self._processing[message] = answer.execution_id
                 claims.append((held, answer))
             elif answer.reason == "unknown":
                 unknown.append(held)
+            elif answer.reason == "held":
+                is_here = message in self._processing  # received twice at once
+                self._deliveries.move(held, State.DEFERRED if is_here else State.SETTLED)
             elif answer.reason == "suspect":
                 self._deliveries.move(held, State.SUSPECTED)
             elif answer.reason == "full":

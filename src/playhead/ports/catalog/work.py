@@ -93,12 +93,11 @@ class Refusal:
     """Why a delivery must not be processed. The catalog dispatches its message again when the message is due.
 
     Attributes:
-        reason: `unknown` (no row), `closed`, `held` (by a live worker), `early` (a retry that is not due),
-            `ended` (the execution is not running), `lost` (just closed as dead: `worker_lost`), `skipped`
-            (just
-            closed as skipped: the execution is a replay that skips the route),
-            `suspect` (see `Work.claim`): do not ack this one; claim it again with `alone`. `full`: as many
-            messages of the queue run as may run; do not ack this one either, but claim it again later.
+        reason: `unknown` (no row), `closed`, `early` (a retry that is not due), `ended` (the execution is not
+            running), `lost` (just closed as dead: `worker_lost`), `skipped` (just closed as skipped: the
+            execution is a replay that skips the route). Do not ack these: `held` (by a live worker): its
+            attempt may end without a new dispatch; `suspect` (see `Work.claim`): claim it again with
+            `alone`; `full` (as many messages of the queue run as may run): claim it again later.
         children: unpublished dispatches of a completed row; publish them before the ack.
         execution_id: None without a row.
         config: that of a `lost` message, like `route`.
