@@ -193,7 +193,7 @@ def test_27_the_drawing_is_usable_by_keyboard_alone(demo: Demo, visitor: Visitor
 def test_what_is_wider_than_the_window_begins_at_what_is_chosen(demo: Demo, visit: Visit, path: str):
     page = visit(demo.deployment.url, viewport=PHONE).open(demo.url(path))
 
-    for one in page.locator(".graph [aria-current], .lin rect.here, .tabs [aria-current]").all():
+    for one in page.locator(".graph [aria-current], .lin [aria-current], .tabs [aria-current]").all():
         box = one.bounding_box()
         assert box
         assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"]
@@ -205,7 +205,7 @@ def test_a_lineage_map_keeps_the_names_of_its_rows_beside_what_is_chosen(
 ):
     page = visit(demo.deployment.url, viewport=viewport).open(demo.url(URLS["object"]))
 
-    title, name = page.locator(".lin .l-t.here").bounding_box(), page.locator(".l-names").bounding_box()
+    title, name = page.locator(".lin .g-sel .g-name").bounding_box(), page.locator(".l-names").bounding_box()
 
     assert title
     assert name

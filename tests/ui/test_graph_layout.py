@@ -12,8 +12,8 @@ from playhead.web.layout import Edges, Layout, Point, Sizes, curve, place
 from tests.slowness import slowness
 
 
-def boxes(names: str) -> Sizes:
-    return tuple((name, 200.0, 100.0) for name in names.split())
+def boxes(names: str, height: float = 100.0) -> Sizes:
+    return tuple((name, 200.0, height) for name in names.split())
 
 
 def edges(text: str) -> Edges:
@@ -77,6 +77,16 @@ def test_an_edge_runs_between_the_boxes_of_the_layers_that_it_passes():
     for point, name in zip(passed, "bc", strict=True):
         box = layout.boxes[name]
         assert not box.y < point.y < box.y + box.height
+
+
+def test_an_edge_of_a_grid_runs_below_the_boxes_of_the_columns_that_it_passes():
+    layout = place(boxes("a b c below", 50.0), edges("a>b b>c a>c b>below"), ((0, 0), (1, 0), (2, 0), (0, 1)))
+    [passed] = layout.edges["a", "c"]
+    above, below = layout.boxes["b"], layout.boxes["below"]
+    assert above.y == layout.boxes["a"].y == layout.boxes["c"].y
+    assert above.x < passed.x < above.x + above.width
+    assert above.y + above.height < passed.y < below.y
+    assert below.x == layout.boxes["a"].x
 
 
 def test_a_second_source_is_next_to_the_box_that_it_feeds():

@@ -64,16 +64,17 @@ async def test_a_map_crosses_three_replays(site: Site):
 
     view = (await site.twin(url("/objects", key=key)))["view"]
 
-    boxes = view["ancestry"]["map"]["boxes"]
-    assert {box["node"]["row"] for box in boxes} == {execution, *replays}
-    assert sum(curve["is_replay"] for curve in view["ancestry"]["map"]["curves"]) == 3
-    [here] = [box["node"] for box in boxes if box["node"]["side"] == "self"]
+    nodes = view["ancestry"]["nodes"]
+    assert {node["row"] for node in nodes} == {execution, *replays}
+    assert sum("rp" in edge["css"] for edge in view["ancestry"]["map"]["edges"]) == 3
+    assert [name for name, _ in view["ancestry"]["map"]["columns"]] == ["input", "shouted", "split/words"]
+    [here] = [node for node in nodes if node["side"] == "self"]
     assert (here["title"], here["sub"]) == ("a/0002.txt", "this, 1 of 3; split, split 1")
     assert [step["kind"] for step in view["ancestry"]["steps"]] == [
         *("object", "message", "replay", "object", "message", "object"),
     ]
     page = await site.page(url("/objects", key=key))
-    assert page.count('class="l-edge up rp"') == 1
+    assert page.count('class="g-edge hot rp"') == 1
     assert "3 objects" in await site.page(url("/objects", key=key, lineage="list"))
 
 
@@ -83,7 +84,7 @@ async def test_a_fan_out_of_thousands_is_one_box(site: Site):
     view = (await site.twin(url("/objects", key=f"{execution}/input/a.md")))["view"]
 
     boxes = view["ancestry"]["map"]["boxes"]
-    assert [box["node"]["title"] for box in boxes] == ["a.md", "a.md", "2,000 objects"]
+    assert [box["content"]["name"] for box in boxes] == ["a.md", "a.md", "2,000 objects"]
 
 
 async def test_an_object_of_a_replay_is_compared_with_that_of_its_source(site: Site):

@@ -11,7 +11,9 @@ from uuid import UUID
 from playhead import keys
 from playhead.model import ChainGroup, ChainLink, ChainSummary, Execution, Lineage
 from playhead.services import Services
-from playhead.web.lineagemap import Edge, Map, Node, Row, Side, draw, ordered
+from playhead.web import folding
+from playhead.web.drawing import Drawing, Row
+from playhead.web.lineagemap import Node, Side, draw
 from playhead.web.page import url
 
 _MOST_STEPS: Final = 50
@@ -80,7 +82,7 @@ class Ancestry:
     is_whole: bool
     made: Sequence[Lineage]
     made_count: int
-    map: Map
+    map: Drawing
     rows: Sequence[Row]
     nodes: Sequence[Node]
     is_complete: bool
@@ -211,18 +213,20 @@ class _Drawing:
         row = Row(str(execution), kind, created_at, sub, url(f"/executions/{execution}"))
         self._rows.setdefault(row.id, row)
 
-    def draw(self, more: str) -> tuple[Map, list[Row], list[Node]]:
+    def draw(self, more: str) -> tuple[Drawing, list[Row], list[Node]]:
         nodes = {place: self._node(place) for place in dict.fromkeys((*self._way, *self._groups))}
         edges = self._edges(nodes)
         of = {node.id: node.column for node in nodes.values()}
         names = [name for name in dict.fromkeys(of.values()) if name != _NOTHING]
-        pairs = [(of[edge.source], of[edge.target]) for edge in edges]
+        pairs = tuple((of[start], of[end]) for start, end in edges if of[start] != of[end])
+        # Stages of pairs that contradict each other have no order.
+        order = folding.shape(self._stage, tuple(names), pairs).routes
         # First the stages on the way of the object and below it: the others may not fit the window.
         near = {nodes[place].column for place in self._way}
         below = {self._stage}
         for _ in names:
             below |= {b for a, b in pairs if a in below}
-        columns = sorted(ordered(names, pairs), key=lambda name: name not in near | below)
+        columns = sorted(dict.fromkeys((*order, *names)), key=lambda name: name not in near | below)
         if _NOTHING in of.values():
             columns.append(_NOTHING)
         rows = sorted(self._rows.values(), key=lambda row: (row.created_at or "", row.id))
@@ -239,10 +243,10 @@ class _Drawing:
         outputs = sum(group.outputs for group in groups)
         on_way = self._way.get(place)
         one = on_way or (groups[0].key if outputs == 1 else None)
-        href: str | None = url(f"/executions/{execution}", stage=stage if stage != _NOTHING else None)
+        href = url(f"/executions/{execution}", stage=stage if stage != _NOTHING else None)
         if one:
             title = one[len(execution) + len(stage) + 2 :]
-            href = url("/objects", key=one) if one != self._key else None
+            href = url("/objects", key=one)
         elif outputs:
             title = f"{outputs:,} objects"
         else:
@@ -280,11 +284,11 @@ class _Drawing:
         said += [f"{states[state]:,} {word}" for state, word in _SAID.items() if states[state]]
         return "; ".join(said)
 
-    def _edges(self, nodes: Mapping[_Place, Node]) -> list[Edge]:
+    def _edges(self, nodes: Mapping[_Place, Node]) -> list[tuple[str, str]]:
         groups = self._summary.groups
         ids = [nodes[str(group.execution_id), group.stage or _NOTHING].id for group in groups]
-        edges = [Edge(ids[one.from_group], ids[one.to_group]) for one in self._summary.edges]
+        edges = [(ids[one.from_group], ids[one.to_group]) for one in self._summary.edges]
         reached = {one.to_group for one in self._summary.edges}
         top = nodes[self._top].id
-        edges += [Edge(top, one) for n, one in enumerate(ids) if n not in reached]
-        return [edge for edge in dict.fromkeys(edges) if edge.source != edge.target]
+        edges += [(top, one) for n, one in enumerate(ids) if n not in reached]
+        return [(start, end) for start, end in dict.fromkeys(edges) if start != end]

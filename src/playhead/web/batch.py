@@ -22,8 +22,8 @@ from playhead.replay.effects import is_carried
 from playhead.services import Services
 from playhead.web import pipelines
 from playhead.web.bars import Bar, bars_of, to_go
-from playhead.web.drawing import Choice, draw
-from playhead.web.graph import INPUT, Drawing, Links, PipelineMap, StageSize
+from playhead.web.drawing import Drawing
+from playhead.web.graph import INPUT, Links, PipelineMap, StageSize
 from playhead.web.outcomes import outcome_of
 from playhead.web.page import (
     Action,
@@ -38,6 +38,7 @@ from playhead.web.page import (
     or_missing,
     status_of,
 )
+from playhead.web.pipelinemap import Choice, draw
 from playhead.web.pipelines import Known
 from playhead.web.render import counted, duration
 from playhead.web.replayform import ReplayForm

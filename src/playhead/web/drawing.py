@@ -1,352 +1,272 @@
-"""Draws a pipeline: which boxes are shown, where they are, and what is written in them."""
+"""A drawing of boxes and edges: what it consists of, and where all of it is.
+
+`pipelinemap` and `lineagemap` choose what is written in the boxes of a pipeline and of a lineage map.
+`lay_out` places the boxes, and the template `graph.svg.html` writes the SVG.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
-from typing import Final
+from typing import Final, Literal
 
-from playhead.web import folding
-from playhead.web.folding import Fold
-from playhead.web.graph import (
-    INPUT,
-    Bar,
-    Box,
-    Content,
-    Drawing,
-    Edge,
-    Links,
-    Needle,
-    Part,
-    PipelineMap,
-    RouteNode,
-    StageBox,
-    StageSize,
-    Tally,
-)
-from playhead.web.layout import Layout, Point, curve, place
-from playhead.web.render import counted, number, size
+from playhead.web.layout import ROW_PITCH, Cells, Place, Point, curve, place
 
 BOX_WIDTH: Final = 208.0
 ROUTE_HEIGHT: Final = 66.0
 STAGE_HEIGHT: Final = 42.0
-_INPUT_SIZE: Final = (132.0, 52.0)
-_BAR_WIDTH: Final = BOX_WIDTH - 26
-_THINNEST_BAR: Final = 3.0
+_SIZES: Final = {"input": (132.0, 52.0), "object": (184.0, 50.0)}
 _MARGIN: Final = 30.0
 _HEAD: Final = 22.0
 """Room above the boxes for the head of the playhead."""
+_HEAD_WIDTH: Final = 78.0
 _NEEDLE_GAP: Final = 18.0
-_TITLE_LENGTH: Final = 22
-_SUBTITLE_LENGTH: Final = 30
-_PARTS_LENGTH: Final = 27
-"""Characters of counts that fit in a box with their words."""
+_ROW_NAMES: Final = 178.0
+_COLUMN_NAMES: Final = 36.0
+_GRID_WIDTH: Final = 1340.0
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What a drawing shows, as the address of the page says.
+class Part:
+    """A number in a box, with its word.
 
     Attributes:
-        stage: chosen stage; None: no playhead.
-        focus: only routes around this one are drawn one by one; None: those that need attention.
-        depth: steps from the focus to the last of these.
+        state: `done`, `failed`, `open` or `cancelled`.
+        count: the number.
+        word: the name of the state; empty where the box has no room for it.
+        live: name of the live number; None if it does not change.
     """
 
-    stage: str | None = None
-    focus: str | None = None
-    depth: int = 2
+    state: str
+    count: int
+    word: str
+    live: str | None
 
 
-def draw(of: PipelineMap, links: Links, choice: Choice) -> Drawing:
-    """Return the drawing of a pipeline. It has at most 40 boxes in addition to that of the inputs."""
-    return _Draw(of, links, choice).drawing()
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A piece of the bar of a box. Each is drawn over the one before, from the left edge.
+
+    Attributes:
+        state: `done`, `failed` or `open`.
+        width: in pixels, with that of the pieces drawn over it.
+        live: name of the live width, or None.
+    """
+
+    state: str
+    width: float
+    live: str | None = None
 
 
-def shown(of: PipelineMap, choice: Choice) -> folding.Selection:
-    """Return which routes have their own boxes. A small pipeline is drawn whole."""
-    shape = of.shape
-    if of.is_small:
-        return folding.Selection(frozenset(shape.routes), ())
-    if choice.focus in shape.into:
-        return folding.select(shape, tuple(shape.near(str(choice.focus), choice.depth)))
-    tallies = [(route.name, route.tally or Tally()) for route in of.routes if route.name in shape.into]
-    failing = sorted((one for one in tallies if one[1].failed), key=lambda one: -one[1].failed)
-    busy = sorted((one for one in tallies if one[1].open), key=lambda one: -one[1].open)
-    names = [[name for name, _ in group] for group in (failing, busy)]
-    wanted = folding.attention(shape, names[0], names[1], of.owner(choice.stage))
-    return folding.select(shape, wanted, fill=not failing and not busy)
+@dataclass(frozen=True, slots=True)
+class StageBox:
+    """The lower half of a box.
+
+    Attributes:
+        title: name of the stage, shortened.
+        size: number and size of its objects, as text; empty if it is not known.
+        label: accessible name.
+        href: address that chooses the stage.
+        is_chosen: whether the playhead is at it.
+        live: name of the live text of `size`; None if it does not change.
+    """
+
+    title: str
+    size: str
+    label: str
+    href: str
+    is_chosen: bool
+    live: str | None
 
 
-class _Draw:
-    """One drawing. Boxes are known by the name of their first route."""
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is written in a box.
 
-    def __init__(self, of: PipelineMap, links: Links, choice: Choice) -> None:
-        self._of = of
-        self._links = links
-        self._choice = choice
-        self._shape = of.shape
-        self._routes = {route.name: route for route in of.routes}
-        selection = shown(of, choice)
-        self._folds = {fold.routes[0]: fold for fold in selection.folds if len(fold.routes) > 1}
-        firsts = {*selection.keep, *(fold.routes[0] for fold in selection.folds)}
-        self._names = [name for name in self._shape.routes if name in firsts]
-        self._box_of = {name: name for name in self._names}
-        for first, fold in self._folds.items():
-            self._box_of.update(dict.fromkeys(fold.routes, first))
-        self._owner = of.owner(choice.stage)
-        self._reached: set[str] | None = None
-        if self._owner is not None:
-            is_input = self._owner == INPUT
-            self._reached = {*self._shape.routes} if is_input else self._shape.after(self._owner)
+    Attributes:
+        kind: `input`, `route`, `fold` for several routes, or `object` in a lineage map.
+        name: first line, shortened.
+        subtitle: second line, shortened.
+        label: accessible name.
+        href: address of the link.
+        css: names of CSS classes.
+        note: third line of a box without counts.
+        parts: counts.
+        bars: pieces of the bar.
+        stage: lower half; None: nothing is stored.
+        has_effects: whether it changes something outside of Playhead.
+        routes: names of the routes that it shows.
+    """
 
-    def drawing(self) -> Drawing:
-        edges = self._edges()
-        sizes = ((INPUT, *_INPUT_SIZE), *((name, BOX_WIDTH, self._height(name)) for name in self._names))
-        layout = place(sizes, edges)
-        order = sorted(layout.boxes, key=lambda name: (layout.boxes[name].layer, layout.boxes[name].y))
-        keys = {name: f"box-{index}" for index, name in enumerate(order)}
-        before: defaultdict[str, list[str]] = defaultdict(list)
-        after: defaultdict[str, list[str]] = defaultdict(list)
-        for start, end in edges:
-            before[end].append(keys[start])
-            after[start].append(keys[end])
+    kind: Literal["input", "route", "fold", "object"]
+    name: str
+    subtitle: str
+    label: str
+    href: str
+    css: str
+    note: str = ""
+    parts: tuple[Part, ...] = ()
+    bars: tuple[Bar, ...] = ()
+    stage: StageBox | None = None
+    has_effects: bool = False
+    routes: tuple[str, ...] = ()
 
-        def box(name: str) -> Box:
-            ends = (" ".join(before[name]), " ".join(after[name]))
-            return Box(keys[name], layout.boxes[name], self._content(name), *ends)
-
-        return Drawing(
-            title=self._of.title,
-            left=-_MARGIN,
-            top=-_MARGIN - _HEAD,
-            width=layout.width + 2 * _MARGIN,
-            height=layout.height + 2 * _MARGIN + _HEAD,
-            boxes=tuple(box(name) for name in order),
-            edges=tuple(self._edge(start, end, layout) for start, end in edges),
-            needle=self._needle(layout),
-            drawn=len(self._names) - len(self._folds),
-            routes=len(self._routes),
-        )
-
-    def _edges(self) -> tuple[tuple[str, str], ...]:
-        """Return the edges between boxes. That of the inputs is the first one."""
-        found = {(INPUT, self._box_of[self._of.entry]): None} if self._of.entry in self._box_of else {}
-        for start in self._shape.routes:
-            for end in self._shape.out[start]:
-                if self._box_of[start] != self._box_of[end]:
-                    found[self._box_of[start], self._box_of[end]] = None
-        return tuple(found)
-
-    def _stage_of(self, name: str) -> str | None:
-        """Return the stage in the lower half of a box."""
-        return None if name == INPUT or name in self._folds else self._routes[name].stage
-
-    def _height(self, name: str) -> float:
-        return ROUTE_HEIGHT + (STAGE_HEIGHT if self._stage_of(name) else 0)
-
-    def _content(self, name: str) -> Content:
-        if name == INPUT:
-            return self._inputs()
-        return self._several(name) if name in self._folds else self._one(self._routes[name])
-
-    def _inputs(self) -> Content:
-        size_of = self._of.inputs
-        return Content(
-            kind="input",
-            name=INPUT,
-            subtitle=short_size(size_of).replace(" objects", "") if size_of else "",
-            label=_stage_label(INPUT, size_of),
-            href=self._links(stage=INPUT, route=None),
-            css="g-sel" if self._owner == INPUT else "",
-        )
-
-    def _one(self, route: RouteNode) -> Content:
-        tally = route.tally
-        stage = None
-        if route.stage:
-            label = _stage_label(route.stage, route.size if tally else None)
-            is_chosen = route.name == self._owner
-            href = self._links(stage=route.stage, route=None)
-            cell = live_name("stage", route.stage, "size") if self._of.is_open else None
-            stage = StageBox(
-                cut(route.stage, _TITLE_LENGTH),
-                short_size(route.size) if tally else "",
-                label,
-                href,
-                is_chosen,
-                cell,
-            )
-        said = f"{route.name}: {_words(tally)}" if tally else route.name
-        flags = {
-            "g-ext": route.is_external,
-            "g-sel": stage is not None and stage.is_chosen,
-            **self._states([route.name], tally),
-        }
-        return Content(
-            kind="route",
-            name=cut(route.name, _TITLE_LENGTH),
-            subtitle=cut(route.adapters, _SUBTITLE_LENGTH),
-            label=f"{said}; {stage.label}" if stage else said,
-            href=self._links(route=route.name),
-            css=" ".join(name for name, is_set in flags.items() if is_set),
-            note=self._note(tally),
-            parts=self._parts(tally, route.name) if tally else (),
-            bars=bars_of(tally, route.name if self._of.is_open else None) if tally else (),
-            stage=stage,
-            has_effects=route.has_effects,
-            routes=(route.name,),
-        )
-
-    def _several(self, name: str) -> Content:
-        fold = self._folds[name]
-        tally = self._tally(name)
-        title = counted(len(fold.routes), "route")
-        if fold.branches > 1:
-            title = f"{counted(fold.branches, 'branch', 'branches')}: {title}"
-        firsts = folding.branches(self._shape, fold.routes)
-        ends = ", ".join(firsts) if fold.branches > 1 else f"{fold.routes[0]} … {fold.routes[-1]}"
-        said = f"{title}, folded" + (f": {_words(tally)}" if tally else "")
-        return Content(
-            kind="fold",
-            name=title,
-            subtitle=cut(ends, _SUBTITLE_LENGTH),
-            label=said,
-            href=self._opening(fold),
-            css=" ".join(
-                ["g-grp", *(css for css, is_set in self._states(fold.routes, tally).items() if is_set)]
-            ),
-            note=self._note(tally),
-            parts=self._parts(tally, None) if tally else (),
-            bars=bars_of(tally, None) if tally else (),
-            routes=fold.routes,
-        )
-
-    def _tally(self, name: str) -> Tally | None:
-        """Return the messages of the routes in a box; None if they are not known, or for the inputs."""
-        routes = self._folds[name].routes if name in self._folds else () if name == INPUT else (name,)
-        tallies = [tally for route in routes if (tally := self._routes[route].tally)]
-        return reduce(add, tallies) if tallies else None
-
-    def _opening(self, fold: Fold) -> str:
-        """Return the address that shows the branches of a fold, or else the routes around its first one."""
-        first = fold.routes[0]
-        before = self._shape.into[first][:1] if fold.branches > 1 else ()
-        if before and (before[0], 1) != (self._choice.focus, self._choice.depth):
-            return self._links(view="around", focus=before[0], depth=1)
-        return self._links(view="around", focus=first, depth=None)
-
-    def _states(self, routes: Sequence[str], tally: Tally | None) -> dict[str, bool]:
-        """Return CSS classes, and whether each applies to a box of these routes."""
-        far = self._reached is not None and not {*routes} & {*self._reached, self._owner}
-        return {
-            "g-fail": tally is not None and tally.failed > 0,
-            "g-run": tally is not None and tally.open > 0,
-            "g-dim": tally is not None and not tally.total,
-            "g-far": far,
-        }
-
-    def _note(self, tally: Tally | None) -> str:
-        if tally is None or tally.total:
-            return ""
-        return "nothing yet" if self._of.is_open else "not reached"
-
-    def _parts(self, tally: Tally, route: str | None) -> tuple[Part, ...]:
-        found = [(state, count, word) for state, count, word in _counts(tally) if count]
-        long = sum(len(f"{number(count)} {word}") + 2 for _, count, word in found) > _PARTS_LENGTH
-        return tuple(
-            Part(
-                state,
-                count,
-                "" if long and state != "done" else word,
-                live_name("route", route, state) if route and self._of.is_open else None,
-            )
-            for state, count, word in found
-        )
-
-    def _edge(self, start: str, end: str, layout: Layout) -> Edge:
-        out, into = self._leaving(start, layout), layout.boxes[end]
-        to = Point(into.x, into.y + ROUTE_HEIGHT / 2)
-        line = curve([out, *layout.edges[start, end], Point(to.x - 6, to.y)])
-        is_hot = self._reached is not None and (
-            start == INPUT or start in self._reached or start == self._owner
-        )
-        is_hot = is_hot and end in (self._reached or ()) and (start != INPUT or self._owner == INPUT)
-        # A route that a replay starts with has messages, but none of the route before it.
-        is_unused = any(tally is not None and not tally.total for tally in map(self._tally, (start, end)))
-        css = "hot" if is_hot else "cold" if is_unused else ""
-        conditions = {
-            pipe.condition
-            for pipe in self._of.pipes
-            if pipe.condition and (pipe.start, pipe.end) == (start, end)
-        }
-        return Edge(line, f"M{to.x - 7:.1f} {to.y - 4:.1f}l7 4-7 4z", css, "; ".join(sorted(conditions)))
-
-    def _leaving(self, name: str, layout: Layout) -> Point:
-        """Return where edges leave a box: the middle of its stage, or else of its route."""
-        box = layout.boxes[name]
-        high = STAGE_HEIGHT if self._stage_of(name) else box.height
-        return Point(box.x + box.width, box.y + box.height - high / 2)
-
-    def _needle(self, layout: Layout) -> Needle | None:
-        if self._owner is None:
-            return None
-        box = INPUT if self._owner == INPUT else self._box_of[self._owner]
-        label = "playhead"
-        x = self._leaving(box, layout).x + _NEEDLE_GAP
-        width = 7.0 * len(label) + 22
-        most = layout.width + _MARGIN - width - 4
-        return Needle(x, min(max(x - width / 2, 4 - _MARGIN), most), width, label)
+    @property
+    def size(self) -> tuple[float, float]:
+        """Return width and height of the box."""
+        return _SIZES.get(self.kind, (BOX_WIDTH, ROUTE_HEIGHT + (STAGE_HEIGHT if self.stage else 0)))
 
 
-def live_name(*parts: str) -> str:
-    """Return the name of a live number, the same in the drawing and in the tables."""
-    return ":".join(parts)
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An execution, which is a row of a lineage map.
+
+    Attributes:
+        id: of the execution.
+        kind: `run`, `replay` or `adopted`; `execution` if its records are deleted.
+        created_at: when it began; RFC 3339 in UTC; None if the row is not one execution.
+        sub: its config and version.
+        href: its page.
+    """
+
+    id: str
+    kind: str
+    created_at: str | None
+    sub: str
+    href: str | None = None
 
 
-def cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box of the drawing.
+
+    Attributes:
+        key: id of its link, unique within the drawing.
+        place: position and size.
+        content: what is written in it.
+        before: keys of the boxes that feed it, separated by spaces.
+        after: keys of the boxes that it feeds, separated by spaces.
+    """
+
+    key: str
+    place: Place
+    content: Content
+    before: str
+    after: str
 
 
-def _counts(tally: Tally) -> tuple[tuple[str, int, str], ...]:
-    return (
-        ("done", tally.done, "done"),
-        ("failed", tally.failed, "failed"),
-        ("open", tally.open, "to go"),
-        ("cancelled", tally.cancelled, "cancelled"),
-    )
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A line between two boxes.
+
+    Attributes:
+        path: of the line, as SVG.
+        tip: of its arrow, as SVG; empty in a grid.
+        css: `hot` if a replay from the chosen stage passes it, or if it is above the object of the page;
+            `cold` if it carried no message; `rp` if it is a replay.
+        title: the condition; empty without one.
+    """
+
+    path: str
+    tip: str
+    css: str
+    title: str
 
 
-def _words(tally: Tally) -> str:
-    found = [f"{number(count)} {word}" for _, count, word in _counts(tally) if count]
-    return ", ".join(found) or "no messages"
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A drawing.
+
+    Attributes:
+        title: accessible name.
+        left: of the view box.
+        top: of the view box.
+        width: of the view box.
+        height: of the view box.
+        boxes: column by column.
+        edges: lines between them.
+        needle: x of the playhead, and the left edge of its head; None: no stage is chosen.
+        columns: names of the columns of a grid, and their left edges.
+        rows: rows of a grid, and their tops.
+    """
+
+    title: str
+    left: float
+    top: float
+    width: float
+    height: float
+    boxes: tuple[Box, ...]
+    edges: tuple[Edge, ...]
+    needle: tuple[float, float] | None
+    columns: tuple[tuple[str, float], ...]
+    rows: tuple[tuple[Row, float], ...]
 
 
-def short_size(of: StageSize) -> str:
-    """Return `1,201 objects · 9.8 MB`; empty if it is not known."""
-    return f"{counted(of.objects, 'object')} · {size(of.bytes)}" if of.objects is not None else ""
-
-
-def _stage_label(stage: str, of: StageSize | None) -> str:
-    known = f", {counted(of.objects, 'object')}, {size(of.bytes)}" if of and of.objects is not None else ""
-    return f"stage {stage}{known}"
-
-
-def bars_of(tally: Tally, route: str | None) -> tuple[Bar, ...]:
-    """Return the pieces of the bar: open, failed and done messages. Few failures are still visible.
+def lay_out(
+    title: str,
+    contents: Mapping[str, Content],
+    lines: Mapping[tuple[str, str], tuple[str, str]],
+    *,
+    needle: str | None = None,
+    cells: Cells = (),
+    columns: Sequence[str] = (),
+    rows: Sequence[Row] = (),
+) -> Drawing:
+    """Return the drawing of boxes and of the edges between them.
 
     Args:
-        route: name of the route if its widths are live; else None.
+        title: accessible name of the drawing.
+        contents: of the boxes, by name.
+        lines: CSS class and title of each edge, by the names of its boxes.
+        needle: the box at whose right the playhead is.
+        cells: column and row of each box; empty: the layout chooses its place.
+        columns: names of the columns of the cells.
+        rows: rows of the cells.
     """
-    scale = _BAR_WIDTH / max(tally.total, 1)
-    failed = max(scale * tally.failed, _THINNEST_BAR if tally.failed else 0)
-    done = max(scale * (tally.done + tally.failed) - failed, 0)
-    widths = {"open": done + failed + scale * tally.open, "failed": done + failed, "done": done}
-    return tuple(
-        Bar(state, width, live_name("route", route, "bar", state) if route else None)
-        for state, width in widths.items()
-        if route or width
+    layout = place(tuple((name, *content.size) for name, content in contents.items()), tuple(lines), cells)
+    boxes = layout.boxes
+    order = sorted(boxes, key=lambda name: (boxes[name].layer, boxes[name].y))
+    keys = {name: f"box-{index}" for index, name in enumerate(order)}
+    before: defaultdict[str, list[str]] = defaultdict(list)
+    after: defaultdict[str, list[str]] = defaultdict(list)
+    for start, end in lines:
+        before[end].append(keys[start])
+        after[start].append(keys[end])
+
+    def leaving(name: str) -> Point:
+        """Return where edges leave a box: the middle of its stage, or else of the box."""
+        box = boxes[name]
+        high = STAGE_HEIGHT if contents[name].stage else box.height
+        return Point(box.x + box.width, box.y + box.height - high / 2)
+
+    def edge(start: str, end: str) -> Edge:
+        into = boxes[end]
+        high = ROUTE_HEIGHT if contents[end].stage else into.height
+        to = Point(into.x, into.y + high / 2)
+        tip = "" if cells else f"M{to.x - 7:.1f} {to.y - 4:.1f}l7 4-7 4z"
+        line = [leaving(start), *layout.edges[start, end], Point(to.x - 6 if tip else to.x, to.y)]
+        return Edge(curve(line), tip, *lines[start, end])
+
+    left, top = (_ROW_NAMES, _COLUMN_NAMES) if cells else (_MARGIN, _MARGIN + _HEAD)
+    xs = {box.layer: box.x for box in boxes.values()}
+    return Drawing(
+        title=title,
+        left=-left,
+        top=-top,
+        width=max(_GRID_WIDTH, left + layout.width + 1) if cells else layout.width + 2 * _MARGIN,
+        height=top + (len(rows) * ROW_PITCH if cells else layout.height + _MARGIN),
+        boxes=tuple(
+            Box(keys[name], boxes[name], contents[name], " ".join(before[name]), " ".join(after[name]))
+            for name in order
+        ),
+        edges=tuple(edge(start, end) for start, end in lines),
+        needle=_needle(leaving(needle).x + _NEEDLE_GAP, layout.width) if needle else None,
+        columns=tuple((name, xs[layer]) for layer, name in enumerate(columns)),
+        rows=tuple((row, index * ROW_PITCH) for index, row in enumerate(rows)),
     )
+
+
+def _needle(x: float, width: float) -> tuple[float, float]:
+    """Return the playhead at a place. Its head stays within a drawing of this width."""
+    return x, min(max(x - _HEAD_WIDTH / 2, 4 - _MARGIN), width + _MARGIN - _HEAD_WIDTH - 4)

@@ -1,8 +1,9 @@
-"""A layered drawing of an acyclic graph: the positions of boxes, and the points through which edges run.
+"""A layered drawing of a graph: the positions of boxes, and the points through which edges run.
 
-Layers are longest paths from the sources. An edge that passes a layer gets an invisible node there, so that
-it runs between the boxes. The order within a layer is the best of several median sweeps, by crossings.
+An edge that passes a layer gets an invisible node there, so that it runs between the boxes. Layers are
+longest paths from the sources. The order within a layer is the best of several median sweeps, by crossings.
 Heights are least squares towards the neighbours with the order kept, by pooling adjacent violators.
+In a grid, the caller chooses the layer and the row of each box, and edges run between the rows.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from typing import Final, NamedTuple
 
 COLUMN_GAP: Final = 72.0
 ROW_GAP: Final = 22.0
+ROW_HEIGHT: Final = 74.0
+ROW_PITCH: Final = 88.0
+_GRID_GAP: Final = 56.0
+"""Between the columns of a grid."""
 _ORDER_SWEEPS: Final = 12
 _HEIGHT_SWEEPS: Final = 10
 _PASSING_HEIGHT: Final = 6.0
@@ -61,23 +66,34 @@ class Layout:
 
 Sizes = tuple[tuple[str, float, float], ...]
 Edges = tuple[tuple[str, str], ...]
+Cells = tuple[tuple[int, int], ...]
 _Neighbours = Mapping[str, Sequence[str]]
 
 
 @lru_cache(maxsize=256)
-def place(sizes: Sizes, edges: Edges) -> Layout:
+def place(sizes: Sizes, edges: Edges, cells: Cells = ()) -> Layout:
     """Return the layout of boxes (name, width, height) and of edges between their names.
 
     The result is cached: a config version never changes, so each of its views is laid out once.
 
+    Args:
+        cells: column and row of each box in a grid, at most one box in each.
+
     Raises:
-        ValueError: the edges form a cycle.
+        ValueError: the edges form a cycle, and no cells are given.
     """
-    layers = _layers([name for name, _, _ in sizes], edges)
-    graph = _Graph(layers, sizes, edges)
-    rows, crossings = graph.ordered()
-    middles = graph.heights(rows)
-    lefts, width = graph.columns(rows)
+    names = [name for name, _, _ in sizes]
+    if cells:
+        layers = {name: column for name, (column, _) in zip(names, cells, strict=True)}
+        graph = _Graph(layers, sizes, edges)
+        crossings = 0
+        middles = graph.grid({name: row for name, (_, row) in zip(names, cells, strict=True)})
+    else:
+        layers = _layers(names, edges)
+        graph = _Graph(layers, sizes, edges)
+        rows, crossings = graph.ordered()
+        middles = graph.heights(rows)
+    lefts, width = graph.columns(_GRID_GAP if cells else COLUMN_GAP)
     boxes = {
         name: Place(lefts[name], middles[name] - high / 2, wide, high, layers[name])
         for name, wide, high in sizes
@@ -212,16 +228,25 @@ class _Graph:
             found.append(found[-1] + (self._high[above] + self._high[below]) / 2 + gap)
         return found
 
-    def columns(self, rows: Sequence[Sequence[str]]) -> tuple[dict[str, float], float]:
+    def grid(self, rows: Mapping[str, int]) -> dict[str, float]:
+        """Return the middle of each node in a grid. Edges that pass a column are below their row."""
+        found = {node: row * ROW_PITCH + ROW_HEIGHT / 2 for node, row in rows.items()}
+        for index, ((start, _), chain) in enumerate(self.chains.items()):
+            lane = (rows[start] + 1) * ROW_PITCH - (ROW_PITCH - ROW_HEIGHT) - index % 4 * 3
+            found |= dict.fromkeys(chain[1:-1], lane)
+        return found
+
+    def columns(self, gap: float) -> tuple[dict[str, float], float]:
         """Return the left edge of each node, and the width of the drawing."""
-        lefts: dict[str, float] = {}
-        x = 0.0
-        for row in rows:
-            widest = max(self._wide[node] for node in row)
-            for node in row:
-                lefts[node] = x + (widest / 2 if node in self._passing else 0)
-            x += widest + COLUMN_GAP
-        return lefts, max(x - COLUMN_GAP, 0.0)
+        widest: defaultdict[int, float] = defaultdict(float)
+        for node, layer in self._layer_of.items():
+            widest[layer] = max(widest[layer], self._wide[node])
+        left = {layer: sum(widest[one] + gap for one in range(layer)) for layer in widest}
+        lefts = {
+            node: left[layer] + (widest[layer] / 2 if node in self._passing else 0)
+            for node, layer in self._layer_of.items()
+        }
+        return lefts, max((left[layer] + widest[layer] for layer in widest), default=0.0)
 
 
 def _median(values: Iterable[float], otherwise: float) -> float:

@@ -7,20 +7,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from playhead.model import Counts, OnReplay, Pipeline, PipelineRoute, PrunedStage, RouteWait, StageTotals
-from playhead.web.drawing import Choice, bars_of, draw, live_name, short_size
+from playhead.web.drawing import Drawing
 from playhead.web.folding import MOST_ROUTES, Shape
-from playhead.web.graph import (
-    INPUT,
-    VIEWS,
-    Drawing,
-    Links,
-    Pipe,
-    PipelineMap,
-    RouteNode,
-    StageSize,
-    Tally,
-)
+from playhead.web.graph import INPUT, VIEWS, Links, Pipe, PipelineMap, RouteNode, StageSize, Tally
 from playhead.web.page import Ask
+from playhead.web.pipelinemap import Choice, bars_of, draw, live_name, short_size
 from playhead.web.render import counted, number, size
 
 ORDERS: Final = ("pipeline", "failed", "name")

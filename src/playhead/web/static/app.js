@@ -159,7 +159,7 @@ addEventListener("pageshow", (event) => { if (event.persisted) begin(); });
 
 // -- what is wider than the window begins at what is chosen
 for (const one of all(".graph, .lin, .tabs")) {
-  const box = one.querySelector("[aria-current], .here")?.getBoundingClientRect(), view = one.getBoundingClientRect();
+  const box = one.querySelector("[aria-current]")?.getBoundingClientRect(), view = one.getBoundingClientRect();
   // The names of the rows of a lineage map are at its left, so it is scrolled as little as possible.
   if (box && box.right > view.right - 8) one.scrollLeft += one.matches(".lin") ? box.right - view.right + 8 : box.left - view.left - 16;
 }
