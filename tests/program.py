@@ -121,14 +121,16 @@ def start(
     *,
     cwd: Path,
     env: Mapping[str, str],
+    stdin: int | IO[Any] = DEVNULL,
     stdout: int | IO[Any] = PIPE,
     stderr: int | IO[Any] = PIPE,
     text: bool = True,
     namespaces: Sequence[str] = (),
 ) -> Program:
-    """Start `playhead ARGUMENTS…` with an empty stdin.
+    """Start `playhead ARGUMENTS…`.
 
     Args:
+        stdin: empty by default.
         namespaces: files of /proc; the process enters them in this order.
     """
     request = {
@@ -143,8 +145,8 @@ def start(
         closing.callback(os.close, of_child)
         null = closing.enter_context(open(os.devnull, "r+b", buffering=0)).fileno()
         ours: list[IO[Any] | None] = []
-        streams = [null]
-        for given in (stdout, stderr):
+        streams = []
+        for given in (stdin, stdout, stderr):
             if given == PIPE:
                 end, other = os.pipe()
                 closing.callback(os.close, other)
@@ -158,7 +160,7 @@ def start(
             socket.send_fds(channel, [len(body).to_bytes(_LENGTH, "big")], [*streams, of_child])
             channel.sendall(body)
     pid = int.from_bytes(os.read(status, _LENGTH), "big")
-    return Program(pid, status, *ours)
+    return Program(pid, status, *ours[1:])
 
 
 def run(

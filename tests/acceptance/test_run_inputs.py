@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -33,16 +32,11 @@ def shell(tmp_path: Path) -> Shell:
 
 
 def piped(shell: Shell, text: bytes, *arguments: str) -> tuple[int, str, str]:
-    ended = subprocess.run(
-        [sys.executable, "-m", "playhead", *arguments],
-        cwd=shell.folder,
-        env=shell.env,
-        input=text,
-        capture_output=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
-    return ended.returncode, ended.stdout.decode(), ended.stderr.decode()
+    (shell.folder / "stdin").write_bytes(text)
+    with (shell.folder / "stdin").open("rb") as stdin:
+        ended = shell.start(*arguments, stdin=stdin)
+    out, err = ended.communicate(timeout=DEADLINE_SECONDS)
+    return ended.returncode, out, err
 
 
 def contents(shell: Shell, execution: str, stage: str, *server: str) -> dict[str, str]:
@@ -123,18 +117,13 @@ def test_standard_input_above_the_limit_is_refused(shell: Shell):
 
 
 def test_ctrl_c_ends_a_run_that_waits_for_standard_input(shell: Shell):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "playhead", "run", "copy.yaml", "-", "--name", "x"],
-        cwd=shell.folder,
-        env=shell.env,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    pipe = process.stdin
-    assert pipe is not None
-    pipe.write(b"x" * (1 << 17))  # more than the pipe holds, so when it returns the process reads
-    pipe.flush()
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=DEADLINE_SECONDS)
-    assert (process.returncode, b"no run was started" in err) == (130, True), err
+    stdin, pipe = os.pipe()
+    process = shell.start("run", "copy.yaml", "-", "--name", "x", stdin=stdin)
+    os.close(stdin)
+    with open(pipe, "wb") as writer:
+        writer.write(b"x" * (1 << 17))  # more than the pipe holds, so when it returns the process reads
+        writer.flush()
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=DEADLINE_SECONDS)
+    assert (process.returncode, "no run was started" in err) == (130, True), err
