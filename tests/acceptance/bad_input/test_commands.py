@@ -57,6 +57,7 @@ def _paths() -> Iterator[Row]:
     words = {path: why for path, why in BAD_PATHS.items() if "\0" not in path}  # no word can hold it
     for path, why in [*words.items(), (BYTES, "UTF-8")]:
         yield bad("ls RUN shouted", path, code="invalid_path", expected=(why,))
+    for path, why in (("../x", words["../x"]), (BYTES, "UTF-8")):
         yield bad("ls RUN", path, code="invalid_path", expected=(why,))
         yield bad("cat", f"RUN/shouted/{path}", code="invalid_path", expected=("shouted/",))
         yield bad("lineage", f"RUN/shouted/{path}", code="invalid_path", expected=("shouted/",))
@@ -70,12 +71,13 @@ def _paths() -> Iterator[Row]:
 
 def _names() -> Iterator[Row]:
     for execution in ("UNKNOWN", "NIL", "tag:none", "nonsense", "RUN0", LONG):
-        for line in (
-            *("show {}", "stages {}", "cancel {}", "replays {}", "ls {} shouted", "replay {} shouted theirs"),
-            *("dead-letters list --execution {}", "dead-letters resend --execution {}"),
-        ):
-            expected = execution.removeprefix("tag:")[:40]
-            yield missing(line.format(execution), "execution_not_found", expected)
+        yield missing(f"show {execution}", "execution_not_found", execution.removeprefix("tag:")[:40])
+    for line in (
+        *("stages UNKNOWN", "cancel UNKNOWN", "replays UNKNOWN", "ls UNKNOWN shouted"),
+        *("replay UNKNOWN shouted theirs", "dead-letters list --execution UNKNOWN"),
+        "dead-letters resend --execution UNKNOWN",
+    ):
+        yield missing(line, "execution_not_found", "UNKNOWN")
     yield missing("replay RUN shout theirs", "stage_not_found", "shout", "input, shouted")
     yield missing("ls RUN nowhere", "stage_not_found", "nowhere", "input, shouted")
     yield missing("replay RUN shouted theirz", "route_not_found", "theirz", "'theirs'")
@@ -115,10 +117,12 @@ def _names() -> Iterator[Row]:
 
 def _words() -> Iterator[Row]:
     for line in ("executions", "config list", "replays", "dead-letters list", "queues", "ls RUN shouted"):
-        for cursor in ("!", "x" * 5000, "bnVsbA"):
-            yield bad(f"{line} --cursor", cursor, code="invalid_cursor", expected=("next_cursor",))
-        for limit in ("0", "-1", "x"):
-            yield usage(f"{line} --limit {limit}", "--limit")
+        yield bad(f"{line} --cursor", "!", code="invalid_cursor", expected=("next_cursor",))
+        yield usage(f"{line} --limit 0", "--limit")
+    for cursor in ("x" * 5000, "bnVsbA"):
+        yield bad("executions --cursor", cursor, code="invalid_cursor", expected=("next_cursor",))
+    for limit in ("-1", "x"):
+        yield usage(f"executions --limit {limit}", "--limit")
     for line in (
         *("run docs pages --tag", "executions --tag", "executions --config", "config show"),
         *("dead-letters list --route", "dead-letters resend --route", "queues", "queues docs.both --cursor"),
