@@ -92,7 +92,6 @@ def find_no_secret(what: str, text: str | bytes) -> None:
 
 def _search_all(deployment: Deployment) -> None:
     """Look through what a server says while it runs, where it does, and through what it leaves."""
-    deployment.before = ("env",)  # a process whose arguments are listed as those of an operator's server
     server = deployment.start("serve", "--port", "0", "--workers", "1")
     # A server without its catalog exits; without another backend it serves.
     deployment.until(lambda: "listening on " in server.said or server.code is not None, "the server")
@@ -105,7 +104,8 @@ def _search_all(deployment: Deployment) -> None:
         told = subprocess.run(
             ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
         ).stdout
-        own = [line for line in told.splitlines() if str(server.popen.pid) in line.split()[:2]]
+        # The arguments of the server are known, so look at those of the processes that it starts.
+        own = [line for line in told.splitlines() if str(server.popen.pid) in line.split()[1:2]]
         assert own
         find_no_secret("the list of processes", "\n".join(own))
         server.stop()
