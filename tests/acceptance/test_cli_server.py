@@ -107,6 +107,7 @@ def run(both: Both, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtur
 LOOKS = [
     *("executions", "executions --limit 1", "executions --limit 1 --cursor CURSOR"),
     *("executions --status failed --config docs", "executions --tag first", "executions --until=-24h"),
+    "executions --since yesterday",
     *("executions --since -24h --limit 1", "executions --since -24h --limit 1 --cursor CURSOR"),
     *(
         "executions --kind replay --parent GOOD",
