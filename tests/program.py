@@ -2,7 +2,7 @@
 
 The first call starts a process that imports Playhead and forks for each command. The child gets the
 environment, the folder and the streams of the command, and then runs as `python -m playhead ARGUMENTS…` does.
-The README, the quickstart and the demo are tested with the installed program instead.
+The wheel and the demo are tested with the installed program instead.
 """
 
 from __future__ import annotations

@@ -134,28 +134,19 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def environment(*, installed: bool = False, **more: str) -> dict[str, str]:
-    """Return the environment of a user who has installed Playhead and set nothing.
-
-    Args:
-        installed: `playhead` is the installed program, and not the faster one of `tests.program`.
-    """
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a user who has installed Playhead and set nothing."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PLAYHEAD_", "OTEL_", "PYTEST_"))}
-    folders = [Path(sys.executable).parent, os.environ["PATH"]]
-    if not installed:
-        folders.insert(0, program.folder())
+    folders = [program.folder(), Path(sys.executable).parent, os.environ["PATH"]]
     return {**inherited, "PATH": ":".join(map(str, folders)), **more}
 
 
-def type_page(
-    page: Page, folder: Path, without: Mapping[str, str], *, installed: bool = False, **settings: str
-) -> dict[int, str]:
+def type_page(page: Page, folder: Path, without: Mapping[str, str], **settings: str) -> dict[int, str]:
     """Run a page from top to bottom. Fail if a command fails, or if its output differs from the page.
 
     Args:
         folder: where the shell starts.
         without: lines to skip.
-        installed: run the installed program.
         settings: environment variables of the shell.
 
     Returns:
@@ -175,7 +166,7 @@ def type_page(
             if part.kind != "output"
         ),
     ]
-    given = environment(installed=installed, PLAYHEAD_PORT=ports["8080"], **settings)
+    given = environment(PLAYHEAD_PORT=ports["8080"], **settings)
     code, said = _run("\n".join(script), folder, given)
     pieces = dict(_pieces(said))
     last = max(pieces, default=0)

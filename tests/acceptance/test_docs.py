@@ -64,10 +64,7 @@ BY_OTHERS: Final = {
     "docs/howto/remote.md": "tests/acceptance/test_cli_server.py",
     "docs/reference/api.md": "tests/acceptance/test_reference_commands.py",
     "docs/reference/cli.md": "tests/acceptance/test_reference_commands.py",
-    "examples/03-embeddings/README.md": "tests/acceptance/test_wheel.py",
 }
-#: Pages that are tested with the installed program, as a new user has it.
-FIRST_READ: Final = frozenset({"README.md", "docs/quickstart.md"})
 #: Commands that are slow or come before the tests, and the file that runs them instead.
 DONE_ELSEWHERE: Final = {
     "make setup": ".ci/run",
@@ -108,7 +105,7 @@ def check_commands(path: str, folder: Path) -> None:
     if not path.startswith("docs/howto/") or path in NEED_A_CLONE:
         folder = pages.clone(folder)
     tracked = contents(folder)
-    pages.type_page(pages.read(path), folder, DONE_ELSEWHERE, installed=path in FIRST_READ)
+    pages.type_page(pages.read(path), folder, DONE_ELSEWHERE)
     assert changed(tracked, folder) == [], f"{path} changes tracked files: copy them to scratch/ first"
 
 

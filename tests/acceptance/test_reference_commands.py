@@ -54,7 +54,7 @@ def test_every_operation_of_the_api_page_answers_as_it_says(tmp_path: Path):
     page = pages.read("docs/reference/api.md")
     # Log lines of the server would otherwise appear in the middle of an answer.
     quiet = {"PATH": f"{wrapped.parent}:{path}", "PLAYHEAD_LOG_LEVEL": "error"}
-    said = pages.type_page(page, pages.clone(tmp_path), {}, installed=False, **quiet)
+    said = pages.type_page(page, pages.clone(tmp_path), {}, **quiet)
     typed = {part.text.strip(): said[number] for number, part in enumerate(page.parts) if number in said}
     for operation in api.operations():
         answer = typed[api.example(operation)]

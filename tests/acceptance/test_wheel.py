@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance import pages
-
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -113,8 +111,3 @@ def test_the_printed_next_commands_of_each_command_work(installation: Installati
         done = installation(step, tmp_path)
         assert done.returncode == 0, done.stderr
     assert "3 done, 0 failed, 0 to go" in done.stdout
-
-
-def test_the_example_of_a_vector_index_needs_only_the_wheel(installation: Installation, tmp_path: Path):
-    page = pages.read("examples/03-embeddings/README.md")
-    pages.type_page(page, pages.clone(tmp_path), {}, PATH=installation.path)
