@@ -18,7 +18,7 @@ from playhead.keys import is_aside
 from playhead.model import Selection
 from playhead.ports.catalog.work import Claim, Failed
 from playhead.reading.listing import PAGE
-from playhead.replay.selection import resolve_selection, selector_of
+from playhead.replay.selection import selector_of
 
 _STAGE: Final = "input"
 _TARGET: Final = "bench/first"
@@ -97,7 +97,7 @@ async def _list(rt: Runtime, execution: UUID, selection: Selection | None) -> tu
     if selection:
         selector = await selector_of(
             rt.catalog,
-            resolve_selection(selection, now()),
+            selection.fixed(now()),
             source=execution,
             stage=_STAGE,
             target=_TARGET,

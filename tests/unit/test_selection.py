@@ -17,7 +17,7 @@ from playhead.model import Selection
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Entry
-from playhead.replay.selection import Selector, resolve_selection, selector_of
+from playhead.replay.selection import Selector, selector_of
 from playhead.times import fixed_time
 from tests.lab import Clock, Lab, MemoryDeployment
 
@@ -77,7 +77,7 @@ def test_a_resolved_selection_has_fixed_times_and_is_otherwise_as_given():
     given = Selection(
         include=["*.md"], content_type=["text/*"], only="failed", modified_after="-24h", limit=3
     )
-    fixed = resolve_selection(given, NOW)
+    fixed = given.fixed(NOW)
     assert fixed == Selection(
         include=["*.md"],
         content_type=["text/*"],
@@ -85,7 +85,7 @@ def test_a_resolved_selection_has_fixed_times_and_is_otherwise_as_given():
         modified_after="2026-02-28T12:00:00.250000Z",
         limit=3,
     )
-    assert resolve_selection(fixed, NOW + 1000) == fixed
+    assert fixed.fixed(NOW + 1000) == fixed
 
 
 # -- objects ---------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class Chosen:
         self.rows = Rows(sources, [f"{PREFIX}/b.md"], [f"{PREFIX}/c/d.md"])
         self.selector = Selector(
             self.rows,
-            resolve_selection(Selection(**fields), NOW),
+            Selection(**fields).fixed(NOW),
             prefix=PREFIX,
             executions=[SOURCE],
             target="docs/split",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from playhead.form import read
 from playhead.globs import compile_glob
 from playhead.ids import now
 from playhead.limits import InvalidValue, Limited, Meets, NoNul, check
-from playhead.times import fixed_time
+from playhead.times import fixed_time, fixed_times
 
 ReplayState = Literal[
     "queued",
@@ -166,6 +166,11 @@ class Selection(Limited):
         if self.in_replay is not None and self.only is None:
             raise InvalidValue("in_replay", "needs `only`, which it is about; send both, or leave it out")
 
+    def fixed(self, now: float) -> Selection:
+        """Return the selection with fixed times."""
+        times = {name: getattr(self, name) for name in ("modified_after", "modified_before")}
+        return replace(self, **fixed_times(now, **times))
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest(Limited):
@@ -219,6 +224,11 @@ class ReplayRequest(Limited):
 
     def __post_init__(self) -> None:
         check(self, leave_out=_REQUIRED if self.plan_id else ())
+
+    @property
+    def effects_by_route(self) -> dict[str, OnReplay]:
+        """`effects`; a value for all routes is that of `OTHER_ROUTES`."""
+        return {OTHER_ROUTES: self.effects} if isinstance(self.effects, str) else dict(self.effects or {})
 
     @classmethod
     def of_plan(cls, plan_id: UUID) -> ReplayRequest:

@@ -48,7 +48,7 @@ async def find_execution(catalog: Executions, listing: Listing, execution: UUID)
     if found is None:
         raise NotFound(
             "execution_not_found",
-            f"there is no execution {execution}: neither the catalog nor the store contains this id",
+            f"execution {execution} is neither in the catalog nor in the store. Run: playhead executions",
         )
     return found
 

@@ -57,7 +57,7 @@ async def resolve(
     Raises:
         NotFound: `route_not_found`; the request names a route that the config does not have.
     """
-    asked = by_route(request.effects)
+    asked = request.effects_by_route
     unknown = [name for name in asked if name != OTHER_ROUTES and name not in config.routes]
     if unknown:
         raise NotFound(
@@ -141,13 +141,6 @@ def _reason(config: Config, name: str, value: OnReplay, request: ReplayRequest, 
     else:
         source = f"effects: {value} of the replay that it replays, unless the request has another value"
     return f"{name} ({source}{', and it is the target' if is_target else ''})"
-
-
-def by_route(requested: OnReplay | Mapping[str, OnReplay] | None) -> dict[str, OnReplay]:
-    """Return what a request asks for, by route."""
-    if requested is None:
-        return {}
-    return {OTHER_ROUTES: requested} if isinstance(requested, str) else dict(requested)
 
 
 async def _inherited(catalog: EffectsCatalog, batch: UUID, config: Config) -> dict[str, OnReplay]:

@@ -13,7 +13,6 @@ from playhead.model import SELECTED, Plan, PlanDifference, ReplayRequest
 from playhead.ports.catalog.jobs import LeasedJob, LeasedPlan
 from playhead.ports.catalog.plans import PlanPage
 from playhead.ports.store import Store
-from playhead.replay import effects
 from playhead.replay.manifest import Item, compare, unpack
 from playhead.replay.survey import Survey, SurveyCatalog
 
@@ -84,7 +83,7 @@ def request_of(plan: Plan, request: ReplayRequest) -> ReplayRequest:
     for name in sorted(PLANNED & given.keys()):
         asked, in_plan = given[name], plan.request.get(name)
         if name == "effects":
-            asked = effects.by_route(request.effects)
+            asked = request.effects_by_route
             in_plan = {route: (in_plan or {}).get(route, "run") for route in asked}
         if asked not in (in_plan, ""):
             raise BadRequest(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
@@ -23,7 +22,6 @@ from playhead.ports.catalog.work import Source
 from playhead.ports.store import Entry
 from playhead.reading.lookup import check_recorded, check_records
 from playhead.steps.conditions import same_json
-from playhead.times import fixed_times
 
 _KEYS_AT_ONCE: Final = 50
 """Paths that are matched before other tasks get their turn: many long globs can take 10 ms for each path."""
@@ -43,12 +41,6 @@ class SelectionCatalog(Protocol):
     ) -> set[str]: ...
 
     async def records_deleted(self, executions: Sequence[UUID]) -> dict[UUID, str]: ...
-
-
-def resolve_selection(selection: Selection, now: float) -> Selection:
-    """Return a selection with fixed times."""
-    times = {name: getattr(selection, name) for name in ("modified_after", "modified_before")}
-    return replace(selection, **fixed_times(now, **times))
 
 
 # -- the objects of a listing ----------------------------------------------------------------------

@@ -36,7 +36,7 @@ from playhead.ports.store import Store
 from playhead.reading.codecheck import CodeCheck
 from playhead.reading.listing import Listing
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
-from playhead.replay import effects, plandetails
+from playhead.replay import effects, objects, plandetails
 from playhead.replay import request as request_checks
 from playhead.replay.manifest import Digest, Item, pages_of, unpack
 from playhead.replay.request import Resolved
@@ -111,7 +111,7 @@ class PlanService:
 
     async def _open(self, request: ReplayRequest) -> tuple[Resolved, Plan]:
         found = await request_checks.resolve(self._catalog, self._listing, request)
-        await request_checks.check_objects(self._catalog, self._listing, request, found)
+        await objects.check(self._catalog, self._listing, request, found)
         identity = uuid7()
         try:
             plan = await self._catalog.open_plan(

@@ -27,7 +27,7 @@ from playhead.ports.catalog.plans import check_usable
 from playhead.ports.webhook import Webhooks, check_webhook
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
 from playhead.reading.listing import PAGE, Listing
-from playhead.replay import planned
+from playhead.replay import effects, objects, planned
 from playhead.replay import request as request_checks
 from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
 from playhead.replay.sinks import warnings_of
@@ -144,9 +144,9 @@ class ReplayService:
                 return Opened(await self._get(plan.replay_batch_id), fresh=False)
         found = await request_checks.resolve(self._catalog, self._listing, request, to_config=to_config)
         source, loaded, route = found.source, found.loaded, found.route
-        request_checks.check_effects(request, found)
+        effects.check(loaded.config, route, found.effects, request)
         if not request.plan_id:  # the objects of a plan are compared with the store later
-            await request_checks.check_objects(self._catalog, self._listing, request, found)
+            await objects.check(self._catalog, self._listing, request, found)
         if self._code:
             rules = {"required": request.require_code, "allow_old": request.allow_old_code}
             for warning in await self._code.check(loaded.config, route, **rules):
