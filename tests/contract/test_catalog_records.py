@@ -69,6 +69,9 @@ async def test_records_are_deleted_only_after_all_objects(catalog: Catalog, lab:
     named = await candidates(catalog, execution_ids=[stored, partly, begun, gone])
     assert named == {stored: "stored", partly: "stored", begun: "stored", gone: None}
     assert await catalog.begin_prune([Candidate(stored, (), None, records=True)]) == []
+    mixed = [Candidate(stored, (), None), Candidate(gone, (), None, records=True)]
+    begun_now = await catalog.begin_prune(mixed)
+    assert {(one.execution, one.records) for one in begun_now} == {(stored, False), (gone, True)}
 
 
 async def test_conditions_select_the_executions_whose_records_are_deleted(catalog: Catalog, lab: Lab):

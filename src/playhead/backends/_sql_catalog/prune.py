@@ -200,20 +200,17 @@ class PrunePart(ReplaysPart):
 
     async def begin_prune(self, candidates: Sequence[Candidate]) -> list[Pruning]:
         async def begin(db: Session) -> list[Pruning]:
-            numbers = {
-                await db.value(SQL.execution_number, id=one.execution): one.stages for one in candidates
-            }
-            numbers.pop(None, None)
-            await self._exclude(db, numbers)
+            chosen = {await db.value(SQL.execution_number, id=one.execution): one for one in candidates}
+            chosen.pop(None, None)
+            await self._exclude(db, chosen)
             # Read after the lock is held: a replay may have been opened while it was awaited.
             begun: list[Pruning] = []
-            with_records = [one.execution for one in candidates if one.records]
-            for n, one in await self._with_records(db, sorted(numbers)) if with_records else ():
-                if one.execution in with_records and not one.kept:
+            with_records = {n for n, one in chosen.items() if one.records}
+            for n, one in await self._with_records(db, sorted(with_records)) if with_records else ():
+                if not one.kept:
                     begun.append(await self._begin_records(db, n, one.execution))
-                del numbers[n]
-            for row in await self._states(db, list(numbers)):
-                for n, one in await self._candidates(db, [row], numbers[row[0]]):
+            for row in await self._states(db, list(chosen.keys() - with_records)):
+                for n, one in await self._candidates(db, [row], chosen[row[0]].stages):
                     for stage in () if one.kept else one.stages or ("",):
                         number = await db.value(SQL.begin_pruning, execution=n, stage=stage)
                         if number is not None:
