@@ -15,12 +15,14 @@ from subprocess import DEVNULL
 
 import pytest
 
+import playhead
 from playhead.bootstrap.isolation import starter
 from playhead.errors import Unavailable
 from playhead.settings import Settings
 from playhead.steps.isolation import ChildStep
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
+from tests.waiting import eventually
 
 STEPS = """
 import gc, os, re, signal, subprocess, time
@@ -128,7 +130,7 @@ entry: work
 routes:
   work:
     timeout_seconds: {timeout}
-    inbound: {{concurrency: 2}}
+    inbound: {{concurrency: {at_once}}}
     adapters:
       - type: {step}
         isolation: process
@@ -138,14 +140,28 @@ error_handling: {{max_attempts: 1}}
 """
 
 
-def shell(folder: Path, *names: str, step: str = "work", config: str = "{}", timeout: float = 60) -> Shell:
+def shell(
+    folder: Path,
+    *names: str,
+    step: str = "work",
+    config: str = "{}",
+    timeout: float = 60,
+    at_once: int = 1,
+) -> Shell:
+    """A folder with an input for each name. `at_once`: of a worker, each in a child of its own."""
     files = {f"in/{name}.txt": name for name in names}
-    text = CONFIG.format(step=step, config=config, timeout=timeout)
+    text = CONFIG.format(step=step, config=config, timeout=timeout, at_once=at_once)
     return Shell(folder, files | {"steps.py": STEPS, "iso.yaml": text})
 
 
 def dead(ph: Shell) -> dict[str, dict[str, str]]:
     return {one["input_key"].rpartition("/")[2]: one for one in ph.json("dead-letters", "list")["items"]}
+
+
+def outputs(ph: Shell) -> dict[str, str]:
+    """Return the objects of the only run, by name."""
+    found = (ph.folder / "home/objects").glob("*/done/*.txt")
+    return {file.stem: file.read_text() for file in found}
 
 
 def alive(pid: int) -> bool:
@@ -156,10 +172,7 @@ def alive(pid: int) -> bool:
 
 
 def pid_in(file: Path) -> int:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (file.exists() and file.read_text()):
-        assert time.monotonic() < deadline, f"no {file.name}"
-        time.sleep(0.05)
+    eventually(lambda: file.exists() and file.read_text(), f"{file.name} to be written")
     return int(file.read_text())
 
 
@@ -173,10 +186,7 @@ def no_open_files() -> Iterator[None]:
 
 
 def until_gone(pid: int) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while alive(pid):
-        assert time.monotonic() < deadline, "the child is still alive"
-        time.sleep(0.05)
+    eventually(lambda: not alive(pid), "the child to end")
 
 
 WRONG = {
@@ -188,31 +198,40 @@ WRONG = {
     "wrong": ("bad_output", "returned dict"),
     "odd": ("adapter_error", "Odd: (the error's text cannot be read: SystemExit)"),
     "unsendable": ("bad_output", "cannot be sent to its worker"),
+    "hang": ("adapter_timeout", "within 3 s"),
+    "program": ("adapter_timeout", "within 3 s"),
 }
 
 
-def test_a_step_that_goes_wrong_harms_only_its_message(tmp_path: Path):
-    ph = shell(tmp_path, "a", "b", *WRONG)
-    assert ph("run", "iso.yaml", "in")[0] == 1
+FINE = ("a", "b", "start")
+"""`start` starts a program and terminates it."""
 
-    letters = {path.removesuffix(".txt"): letter for path, letter in dead(ph).items()}
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A run in which a step went wrong in each way, and succeeded for other inputs."""
+    ph = shell(tmp_path_factory.mktemp("failed"), *FINE, *WRONG, timeout=3, at_once=2)
+    assert ph("run", "iso.yaml", "in")[0] == 1
+    return ph
+
+
+def test_a_step_that_goes_wrong_harms_only_its_message(failed: Shell):
+    letters = {path.removesuffix(".txt"): letter for path, letter in dead(failed).items()}
     assert letters.keys() == WRONG.keys()
     for name, (code, words) in WRONG.items():
         assert (letters[name]["error_code"], words in letters[name]["error"]) == (code, True), letters[name]
-    assert ph.json("show", "latest")["counts"]["completed"] == 2
-    trace = ph("dead-letters", "show", letters["raise"]["correlation_id"])[1]
+    assert failed.json("show", "latest")["counts"]["completed"] == len(FINE)
+    trace = failed("dead-letters", "show", letters["raise"]["correlation_id"])[1]
     assert 'steps.py", line' in trace
     assert "isolation.py" not in trace
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-def test_a_step_that_never_releases_the_interpreter_is_killed_by_its_time_out(tmp_path: Path):
-    ph = shell(tmp_path, "a", "b", "hang", timeout=2)
-    assert ph("run", "iso.yaml", "in")[0] == 1
-
-    assert {path: one["error_code"] for path, one in dead(ph).items()} == {"hang.txt": "adapter_timeout"}
-    assert ph.json("show", "latest")["counts"]["completed"] == 2
-    until_gone(int((tmp_path / "hanging").read_text()))
+@pytest.mark.parametrize("name", ["hanging", "program"])
+def test_the_time_out_ends_a_step_that_never_releases_the_interpreter_and_its_programs(
+    failed: Shell, name: str
+):
+    until_gone(pid_in(failed.folder / name))
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
@@ -243,15 +262,6 @@ def test_a_step_does_not_time_out_while_its_processes_are_suspended(tmp_path: Pa
     assert ph.json("show", "latest")["counts"]["completed"] == 1
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-def test_the_time_out_also_ends_programs_that_the_step_has_started(tmp_path: Path):
-    ph = shell(tmp_path, "program", timeout=2)
-    assert ph("run", "iso.yaml", "in")[0] == 1
-
-    assert dead(ph)["program.txt"]["error_code"] == "adapter_timeout"
-    until_gone(pid_in(tmp_path / "program"))
-
-
 def test_a_lack_of_open_files_is_no_fault_of_the_message(no_open_files: None):
     with pytest.raises(Unavailable, match="no process for step 'work'"):
         starter(Settings())(ChildStep("work", {}, "work", 0, ""))
@@ -263,7 +273,7 @@ def test_a_process_that_a_step_forks_may_return_from_the_call_and_changes_no_out
     ph = shell(tmp_path, *names, step="fork")
     assert ph("run", "iso.yaml", "in")[0] == 0
 
-    assert {name: ph("cat", f"latest/done/{name}.txt")[1] for name in names} == {name: name for name in names}
+    assert outputs(ph) == {name: name for name in names}
     forked = (tmp_path / "pids").read_text().split()
     assert len(forked) == 9
     for pid in forked:
@@ -278,15 +288,12 @@ def test_a_reply_to_another_call_is_not_taken(tmp_path: Path):
     assert ["replied to another call" in one for one in errors] == [True, True], errors
 
 
-def test_programs_that_a_step_starts_can_be_terminated(tmp_path: Path):
-    assert shell(tmp_path, "start")("run", "iso.yaml", "in")[0] == 0
-
-
 def test_an_async_class_is_created_once_per_child_and_closed(tmp_path: Path):
-    ph = shell(tmp_path, *"abcdef", step="greet", config="{greeting: hi}")
+    ph = shell(tmp_path, *"abcdef", step="greet", config="{greeting: hi}", at_once=2)
     assert ph("run", "iso.yaml", "in")[0] == 0
 
-    texts = [ph("cat", f"latest/done/{name}.txt")[1].split() for name in "abcdef"]
+    texts = [text.split() for text in outputs(ph).values()]
+    assert len(texts) == 6
     pids = {pid for _, pid, _ in texts}
     assert {greeting for greeting, _, _ in texts} == {"hi"}
     assert 1 <= len(pids) <= 2
@@ -295,11 +302,11 @@ def test_an_async_class_is_created_once_per_child_and_closed(tmp_path: Path):
 
 
 def test_a_batch_whose_process_ends_is_split(tmp_path: Path):
-    ph = shell(tmp_path, "a", "b", "c", "d", "crash", step="many")
+    ph = shell(tmp_path, "a", "b", "crash", step="many")
     assert ph("run", "iso.yaml", "in")[0] == 1
 
     assert set(dead(ph)) == {"crash.txt"}
-    assert ph.json("show", "latest")["counts"]["completed"] == 4
+    assert ph.json("show", "latest")["counts"]["completed"] == 2
 
 
 def test_a_signal_to_the_process_group_does_not_end_running_steps(tmp_path: Path):
@@ -313,9 +320,8 @@ def test_a_signal_to_the_process_group_does_not_end_running_steps(tmp_path: Path
         stderr=DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not ph.json("show", "latest")["counts"]["completed"]:
-        assert time.monotonic() < deadline
+    with playhead.connect(ph.env["PLAYHEAD_HOME"]) as client:
+        eventually(lambda: client.execution().counts.completed, "a message to be completed")
     os.killpg(worker.pid, signal.SIGTERM)
     worker.wait(DEADLINE_SECONDS)
     ph("worker", "--until-idle")
@@ -325,18 +331,17 @@ def test_a_signal_to_the_process_group_does_not_end_running_steps(tmp_path: Path
 
 
 def test_a_step_with_changed_code_waits_for_a_new_worker_and_says_why(tmp_path: Path):
-    ph = shell(tmp_path, *(f"n{n}" for n in range(20)))
+    ph = shell(tmp_path, *(f"n{n}" for n in range(3)))
     ph("config", "apply", "iso.yaml")
     with (tmp_path / "log").open("w") as log:
         worker = ph.start("worker", stdout=DEVNULL, stderr=log)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not ph.json("queues")["items"][0]["workers"]:
-        assert time.monotonic() < deadline
-    (tmp_path / "steps.py").write_text(STEPS + "\n# changed\n")
-    ph("run", "iso", "in", "--detach")
-    while not (wait := ph.json("queues")["items"][0]["wait"]):
-        assert time.monotonic() < deadline
-    time.sleep(6)  # it tries again
+    with playhead.connect(ph.env["PLAYHEAD_HOME"]) as client:
+        eventually(lambda: client.workers(), "the worker to start")
+        (tmp_path / "steps.py").write_text(STEPS + "\n# changed\n")
+        ph("run", "iso", "in", "--detach")
+        eventually(lambda: client.queues()[0].wait, "the route to wait")
+    wait = ph.json("queues")["items"][0]["wait"]
+    time.sleep(3)  # it tries again after two seconds
     counts = ph.json("show", "latest")["counts"]
     shown = ph("show", "latest")[1]
     worker.terminate()
@@ -350,25 +355,11 @@ def test_a_step_with_changed_code_waits_for_a_new_worker_and_says_why(tmp_path: 
     assert "restart the worker" in shown
     assert sum("route_waits" in line and "code=code_changed" in line for line in lines) == 1
     assert sum("message_released" in line for line in lines) == 0
-    assert ph.json("show", "latest")["counts"]["completed"] == 20
-
-
-def test_a_step_that_ends_its_worker_harms_no_other_message(tmp_path: Path):
-    ph = shell(tmp_path, *(f"n{n:02}" for n in range(30)), "exit")
-    config = tmp_path / "iso.yaml"
-    text = config.read_text().replace("isolation: process", "").replace("concurrency: 2", "concurrency: 8")
-    config.write_text(text)
-    for name, seconds in (("HEARTBEAT", 1), ("LEASE", 3), ("VISIBILITY", 5)):  # time until the dead are found
-        ph.env[f"PLAYHEAD_{name}_SECONDS"] = str(seconds)
-    ph("run", "iso.yaml", "in", "--detach")
-    assert ph("worker", "--until-idle", "--processes", "2")[0] == 1
-
-    assert {path: one["error_code"] for path, one in dead(ph).items()} == {"exit.txt": "worker_lost"}
-    assert ph.json("show", "latest")["counts"]["completed"] == 30
+    assert ph.json("show", "latest")["counts"]["completed"] == 3
 
 
 def test_a_run_may_use_several_processes(tmp_path: Path):
-    ph = shell(tmp_path, *(f"n{n:02}" for n in range(20)))
+    ph = shell(tmp_path, *(f"n{n:02}" for n in range(20)), at_once=2)
     config = tmp_path / "iso.yaml"
     config.write_text(
         config.read_text().replace("isolation: process", "").replace("type: work", "type: meet")
@@ -377,17 +368,15 @@ def test_a_run_may_use_several_processes(tmp_path: Path):
     code, _, err = ph("run", "iso.yaml", "in", "--processes", "3")
     assert code == 0, err
 
-    pids = {ph("cat", f"latest/done/n{n:02}.txt")[1] for n in range(20)}
-    assert 2 <= len(pids) <= 3
+    assert 2 <= len({*outputs(ph).values()}) <= 3
     assert ph("run", "iso.yaml", "in", "--processes", "2", "--detach")[0] == 2
 
 
-def exiting(folder: Path, most: int = 1) -> Shell:
+def exiting(folder: Path) -> Shell:
     """Return a shell in which a step without isolation calls `os._exit(0)` for one of three inputs."""
     ph = shell(folder, "a", "b", "exit")
     config = folder / "iso.yaml"
-    text = config.read_text().replace("isolation: process", "")
-    config.write_text(text.replace("max_attempts: 1", f"max_attempts: {most}"))
+    config.write_text(config.read_text().replace("isolation: process", ""))
     (folder / "steps.py").write_text(STEPS.replace("os._exit(3)", "os._exit(0)"))
     for name, seconds in (("HEARTBEAT", 1), ("LEASE", 3), ("VISIBILITY", 5)):  # time until the dead are found
         ph.env[f"PLAYHEAD_{name}_SECONDS"] = str(seconds)
@@ -411,7 +400,7 @@ def test_a_run_whose_step_ends_its_process_fails_and_names_the_step(tmp_path: Pa
 
 
 def test_a_run_with_several_processes_survives_a_step_that_ends_its_process(tmp_path: Path):
-    ph = exiting(tmp_path, most=2)
+    ph = exiting(tmp_path)
 
     assert ph("run", "iso.yaml", "in", "--processes", "2")[0] == 1
 
