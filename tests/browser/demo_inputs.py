@@ -87,23 +87,22 @@ routes:
     adapters: [{type: transcribe}]
     outbound: {stage: texts}
 """
-BRANCHES: Final = 10
-"""Branches of the wide config; each has a failing route, and as many others as are needed for 200."""
-WIDE_ROUTES: Final = 200
+BRANCHES: Final = 6
+SHOPS: Final = 11
+WIDE_ROUTES: Final = 1 + BRANCHES * (1 + SHOPS)
+"""More than a drawing shows at once. Each route takes time of the worker, which polls its queue."""
 
 
 def wide() -> str:
-    """Return a config of 200 routes: ten branches, each with two levels."""
+    """Return a config of many routes in two levels below the first. One of them fails."""
     branches = range(1, BRANCHES + 1)
     lines = [
         'version: "1.0"\nname: warehouse\nentry: take\nerror_handling: {max_attempts: 1}\nroutes:',
         "  take:\n    adapters: [{type: passthrough}]\n    outbound:",
         f"      {{stage: taken, to: [{', '.join(f'region_{branch:02}' for branch in branches)}]}}",
     ]
-    left = WIDE_ROUTES - 1 - BRANCHES
     for branch in branches:
-        count = left // BRANCHES + (branch <= left % BRANCHES)
-        shops = [f"shop_{branch:02}_{shop:02}" for shop in range(1, count + 1)]
+        shops = [f"shop_{branch:02}_{shop:02}" for shop in range(1, SHOPS + 1)]
         name = f"region_{branch:02}"
         lines.append(f"  {name}:\n    adapters: [{{type: passthrough}}]\n    outbound:")
         lines.append(f"      {{stage: {name}, to: [{', '.join(shops)}]}}")
