@@ -37,11 +37,12 @@ POINTS = (
 def deployment() -> Iterator[Deployment]:
     """Of the inputs of a run, the first two cannot be converted. No process is running."""
     with open_deployment(HEARTBEAT_SECONDS="0.2", LEASE_SECONDS="1") as deployment:
-        server = deployment.serve("--workers", "1")
+        deployment.serve()
+        deployment.worker()
         deployment.apply(CONFIG)
         inputs = {f"{n:02}.{'pdf' if n < BAD else 'html'}": PAGE for n in range(COUNT)}
         deployment.ended(deployment.run("docs", inputs))
-        server.stop()
+        deployment.close()
         yield deployment
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import httpx
@@ -52,7 +53,10 @@ class Both:
         raw = shell.json("run", "slow.yaml", "bytes.bin")
         index = shell.json("run", "indexed.yaml", "pages/a.txt")
         with (folder / "server.log").open("w") as log:
-            self.server = shell.start("serve", "--port", "0", "--workers", "1", stderr=log)
+            self.processes = [
+                shell.start("serve", "--port", "0", stdout=DEVNULL, stderr=log),
+                shell.start("worker", stdout=DEVNULL, stderr=DEVNULL),
+            ]
         told = folder / "server.log"
         eventually(lambda: "\n" in told.read_text())
         self.url = told.read_text().splitlines()[0].rpartition(" ")[2]
@@ -77,8 +81,9 @@ class Both:
         eventually(lambda: all(q["workers"] == 1 for q in shell.json("queues")["items"] if q["adapters"]))
 
     def close(self) -> None:
-        self.server.send_signal(signal.SIGTERM)
-        self.server.wait(DEADLINE_SECONDS)
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+            process.wait(DEADLINE_SECONDS)
 
     def words(self, text: str) -> list[str]:
         return [re.sub("[A-Z]{3,}", lambda m: self.names.get(m[0], m[0]), word) for word in text.split()]
@@ -394,7 +399,8 @@ def test_a_waiting_command_survives_a_restart_of_the_server(tmp_path: Path):
         until_it_waits(deployment.url, 0)
         server.kill()
         deployment.until(lambda: "waiting: cannot reach the server" in sent.said, "the command to say so")
-        deployment.serve("--workers", "1", *port)
+        deployment.serve(*port)
+        deployment.worker()
         out, _ = sent.popen.communicate(timeout=DEADLINE_SECONDS)
         assert sent.code == 0, sent.said
         assert json.loads(out)["status"] == "completed"
@@ -412,7 +418,7 @@ def test_the_commands_on_the_page_about_servers_work(tmp_path: Path):
             ("serve", "--port", "0", "--workers", "1"),
             cwd=example.folder,
             env=example.environment,
-            stdout=subprocess.DEVNULL,
+            stdout=DEVNULL,
             stderr=sink,
         )
     try:

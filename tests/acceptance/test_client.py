@@ -39,7 +39,8 @@ PAGES = {"a.html": b"<p>one two", "b/c.html": b"<p>three", "bad.html": b"\xff\xf
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
     with open_deployment() as made:
-        made.serve("--workers", "1")
+        made.serve()
+        made.worker()
         made.apply(CONFIG)
         made.ended(made.run("docs", PAGES, tag="nightly"))
         yield made
@@ -209,7 +210,8 @@ async def test_an_async_client_has_the_methods_of_the_blocking_one(deployment: D
 @pytest.mark.parametrize("at", ["home", "server"])
 def test_a_config_is_applied_and_run_and_its_stage_replayed_as_planned(at: str):
     with open_deployment() as made:
-        made.serve("--workers", "1")
+        made.serve()
+        made.worker()
         where: dict[str, Any] = {"home": made.home} if at == "home" else {"server": made.url}
         with playhead.connect(**where) as client:
             applied = client.apply(CONFIG)

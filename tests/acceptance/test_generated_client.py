@@ -89,7 +89,8 @@ def _no_hooks(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
     with open_deployment(adapters=STEPS, **STEADY) as made:
-        made.serve("--workers", "1")
+        made.serve()
+        made.worker()
         yield made
 
 

@@ -31,7 +31,8 @@ pytestmark = pytest.mark.slow
 def deployment() -> Iterator[Deployment]:
     """A server with a worker in it, and a finished run of two texts."""
     with open_deployment() as deployment:
-        deployment.serve("--workers", "1")
+        deployment.serve()
+        deployment.worker()
         for name in ("docs", "other"):
             deployment.apply(_CONFIG.format(name=name))
         texts = deployment.folder / "texts"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.exactness import lay_out
 from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, Process, open_deployment
 from tests.servers.process import free_port
 
@@ -32,10 +33,9 @@ COUNT = 6
 def deployment() -> Iterator[Deployment]:
     """A run has ended, and no process is running."""
     with open_deployment() as deployment:
-        server = deployment.serve("--workers", "1")
-        deployment.apply(CONFIG)
-        deployment.ended(deployment.run("docs", {f"{n}.txt": b"text" for n in range(COUNT)}))
-        server.stop()
+        (deployment.folder / "docs.yaml").write_text(CONFIG)
+        lay_out(deployment, {f"{n}.txt": b"text" for n in range(COUNT)})
+        deployment.cli("run", "docs.yaml", "pages")
         yield deployment
 
 
@@ -78,7 +78,8 @@ def test_a_command_whose_answer_is_lost_gets_it_from_the_next_server(deployment:
     server = deployment.serve(*port)
     command = started(deployment, "--rate", "1", "--server", deployment.url)
     server.kill()
-    deployment.serve("--workers", "1", *port)
+    deployment.serve(*port)
+    deployment.worker()
     code, answer = ended(command)
     assert (code, answer["status"], answer["objects_published"]) == (0, "publishing_complete", COUNT)
     assert [one["replay_batch_id"] for one in deployment.items("/replays")] == [answer["replay_batch_id"]]

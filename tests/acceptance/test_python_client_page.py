@@ -26,7 +26,8 @@ THERE = "http://127.0.0.1:8080"
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
     with open_deployment() as made:
-        made.serve("--workers", "1")
+        made.serve()
+        made.worker()
         yield made
 
 

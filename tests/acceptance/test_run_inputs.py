@@ -66,7 +66,8 @@ def test_standard_input_is_an_input_next_to_files(shell: Shell):
 
 def test_standard_input_and_lines_are_sent_to_a_server(shell: Shell):
     with open_deployment() as deployment:
-        server = "--server", str(deployment.serve("--workers", "1").url)
+        server = "--server", str(deployment.serve().url)
+        deployment.worker()
         lines = b'{"id": "x"}\n{"id": "y"}'
         code, out, err = piped(
             shell,

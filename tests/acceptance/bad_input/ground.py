@@ -112,7 +112,8 @@ class Ground:
         sources = {"docs": _DOCS, "other": _NAMED.format(name="other"), "idle": _NAMED.format(name="idle")}
         for name, source in sources.items():
             (folder / f"{name}.yaml").write_text(source)
-        deployment.serve("--workers", "1")
+        deployment.serve()
+        deployment.worker()
         for source in sources.values():
             deployment.apply(source)
         deployment.post("/configs/idle/deactivate")

@@ -87,7 +87,8 @@ def no_temporary_files(deployment: DiskDeployment) -> None:
 
 def test_inputs_that_have_no_room_are_refused_and_the_next_are_taken():
     with open_disk_deployment("home/objects", "2m") as deployment:
-        deployment.serve("--workers", "1")
+        deployment.serve()
+        deployment.worker()
         deployment.apply(DOCS)
         kept = deployment.run("docs", inputs(3))
         deployment.ended(kept)
@@ -238,7 +239,8 @@ def test_work_and_a_replay_that_meet_a_full_catalog_in_the_middle_end_exact():
 
 def test_an_index_that_has_no_room_says_so_and_holds_each_text_once_when_it_was_sent_again():
     with open_disk_deployment("home/data", "1m") as deployment:
-        server = deployment.serve("--workers", "1")
+        server = deployment.serve()
+        deployment.worker()
         deployment.apply(INDEX)
         first = deployment.run("indexed", inputs(3))
         deployment.ended(first)
