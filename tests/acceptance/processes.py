@@ -376,7 +376,7 @@ class Deployment:
             if waited > seconds:
                 raise self.failed(f"waited {seconds:g} s in vain for {what}")
             # Each check takes processor time from the processes under test.
-            time.sleep(min(max(waited / 20, 0.01), 0.05))
+            time.sleep(min(max(waited / 10, 0.01), 0.2))
 
     def ended(self, execution: str, *, seconds: float = DEADLINE_SECONDS) -> Any:
         """Wait until an execution has ended and return it, as the API shows it."""

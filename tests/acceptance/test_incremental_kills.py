@@ -38,8 +38,8 @@ routes:
 """
 _NEW_SHOUT: Final = "{type: shout, condition: {field: content_type, operator: exists}}"
 """Another declaration of the step, with the same outputs."""
-_INPUTS: Final = 60
-_TWO_PAGES: Final = 250
+_INPUTS: Final = 30
+_TWO_PAGES: Final = 210
 """Inputs that are more than one page of what is taken over."""
 _CHANGED: Final = 5
 _OPEN_PRUNINGS: Final = "SELECT 1 FROM prunings WHERE deleted_at IS NULL"
@@ -47,7 +47,7 @@ _OPEN_PRUNINGS: Final = "SELECT 1 FROM prunings WHERE deleted_at IS NULL"
 POINTS: Final = tuple(point for point in sorted(faults.POINTS) if not point.startswith(ELSEWHERE))
 LATER: Final = {
     **{f"replay.{point}": 2 for point in ("recorded", "published", "marked")},
-    **{f"worker.{point}": 100 for point in ("claimed", "bound", "object", "committed", "marked")},
+    **{f"worker.{point}": 50 for point in ("claimed", "bound", "object", "committed", "marked")},
 }
 CASES: Final = [(point, LATER.get(point, 1)) for point in POINTS if point != "replay.created"]
 
