@@ -223,10 +223,10 @@ class Controlled(Replaying):
             self.operate("retry")
 
     def can_retry(self) -> bool:
-        """Whether messages were refused, or the listing was abandoned."""
+        """Whether messages of the replay were refused, or its listing was abandoned."""
         ((listing, refused),) = self.catalog.con.execute(
             "SELECT j.listing_state, (SELECT count(*) FROM messages m WHERE m.execution = j.execution "
-            "AND m.error_code = 'publish_refused') "
+            "AND m.ordinal IS NOT NULL AND m.error_code = 'publish_refused') "
             "FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.id = ?",
             [self.job.bytes],
         )
