@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import cast
 from uuid import UUID
 
 import pytest
@@ -35,6 +34,8 @@ class World:
         version, _ = at_once(self.catalog.save_config(CONFIG, source="", digest=""))
         self.version: int = version.version
         self.replays: list[Replay] = []
+        self.read_at = -1  # the number of changes of the catalog at the last read
+        self.read: dict[UUID, Replay] = {}
         self.resumed = set[UUID]()
         self.overtaken = Counter[UUID]()
         self.bad: list[str] = []
@@ -115,7 +116,11 @@ class World:
         return replay.state == "queued"  # as it was opened
 
     def _now(self, replay: Replay) -> Replay:
-        return cast(Replay, at_once(self.catalog.replay(replay.replay_batch_id, work=False)))
+        if self.read_at != self.catalog.con.total_changes:
+            self.read_at = self.catalog.con.total_changes
+            found, _ = at_once(self.catalog.replays())
+            self.read = {one.replay_batch_id: one for one in found}
+        return self.read[replay.replay_batch_id]
 
     def _in(self, *states: str) -> list[Replay]:
         return [replay for replay in self.replays if self._now(replay).state in states]
