@@ -148,9 +148,9 @@ class Keyed(Replaying):
         for client in self.clients:
             if self.begins[client] == self.turn:
                 self.start("client", partial(self.client, client=client))
-        if self.quiet:
+        if self.quiet and self.rng.random() < 0.05:
             for replay in self.all_replays():
-                if replay.state in ("paused", "stalled") and self.rng.random() < 0.05:
+                if replay.state in ("paused", "stalled"):
                     at_once(self.catalog.resume(replay.replay_batch_id))
 
     def fault(self) -> bool:

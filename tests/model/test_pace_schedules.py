@@ -109,12 +109,20 @@ class Paced(Replaying):
 
 
 class Rated(Paced):
-    """One replay with a rate, in a time in which its processes could publish faster."""
+    """One replay with a rate, in a time in which its processes could publish faster.
+
+    In the calm phase time sometimes jumps, so that leases and visibilities expire.
+    """
 
     def managed(self) -> Given:
         self.rate = self.rng.choice([2.0, 20.0, 40.0])
         self.ticks = [seconds / 5 / self.rate for seconds in self.ticks]
         return {"pace": RatePace(self.rate)}
+
+    def tend(self) -> None:
+        super().tend()
+        if self.quiet and self.rng.random() < 0.01:
+            self.now += 1
 
     def audit(self) -> list[str]:
         burst = max(1.0, self.rate / 10)
@@ -148,7 +156,7 @@ class Deep(Paced):
 
     def tend(self) -> None:
         super().tend()
-        self.depth = max(self.depth, len(self.broker.sent.keys() - self.claimed))
+        self.depth = max(self.depth, len(self.broker.sent) - len(self.claimed))
 
     def audit(self) -> list[str]:
         bad = super().audit()
