@@ -22,7 +22,7 @@ from playhead.bootstrap.process import Runtime, watchdog_of
 from playhead.bootstrap.reload import Reload, restart
 from playhead.crew import Crew
 from playhead.errors import CannotStart, Unavailable
-from playhead.services.executions import ExecutionService
+from playhead.services import Services
 from playhead.watchdog import FROZEN_SECONDS, Watchdog
 from playhead.wording import warning_text
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from playhead.settings import Settings
 
-Watching = Callable[[ExecutionService], Coroutine[Any, Any, None]]
+Watching = Callable[[Services], Coroutine[Any, Any, None]]
 
 _PARENT_CHECK_SECONDS = 0.5
 _ROUTES_SECONDS = 1.5
@@ -170,7 +170,7 @@ def work(
             with background(reload.watch(stop)) if reload else contextlib.nullcontext():
                 return await members.tend(stop)
         async with open_runtime(settings) as rt:
-            with background(watching(rt.services.executions)):
+            with background(watching(rt.services)):
                 return await members.tend(stop)
 
     return asyncio.run(tend())
@@ -218,7 +218,7 @@ async def _work(
                     return NO_ROUTE
             elif routes:
                 rt.tasks.spawn(_warn_later(rt, routes))
-            with background(watching(rt.services.executions)) if watching else contextlib.nullcontext():
+            with background(watching(rt.services)) if watching else contextlib.nullcontext():
                 code = await rt.work(routes=routes, until_idle=until_idle, until=until, stop=stop)
             if until_idle:
                 await rt.finish_outcome()

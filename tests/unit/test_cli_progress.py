@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -12,7 +13,8 @@ from playhead import wording
 from playhead.cli import output, progress
 from playhead.errors import PlayheadError, catalog_unavailable
 from playhead.ids import uuid7
-from playhead.model import Counts, DepthPace, Execution, Page, RatePace, Replay, ReplayWork
+from playhead.model import Counts, DepthPace, Execution, Page, RatePace, Replay, ReplayWork, RouteCounts
+from playhead.services.watch import WatchService
 
 RUNNING = Execution(
     execution_id=uuid7(),
@@ -57,29 +59,40 @@ PROCESSED = replace(PUBLISHED, work=ReplayWork(completed=4))
 
 
 class Told:
-    """Executions as a service would answer, one look after the other; an error is raised."""
+    """Services whose executions and replays are these, one read after the other; an error is raised.
 
-    def __init__(self, *answers: Execution | PlayheadError) -> None:
+    At an event, the last answer is repeated until it is set.
+    """
+
+    def __init__(self, *answers: Execution | Replay | PlayheadError | asyncio.Event) -> None:
         self.answers = list(answers)
+        self.last: Execution | Replay = DONE
+        self.executions: Any = self
+        self.watch = WatchService(self, every=0.001)
 
-    async def get(self, execution: object) -> Execution:
-        answer = self.answers.pop(0)
+    async def get(self, execution: UUID) -> Execution:
+        found = await self._next()
+        assert isinstance(found, Execution)
+        return found
+
+    async def replay(self, batch: UUID) -> Replay:
+        found = await self._next()
+        assert isinstance(found, Replay)
+        return found
+
+    async def routes_of(self, found: Execution) -> list[RouteCounts]:
+        return []
+
+    async def _next(self) -> Execution | Replay:
+        if isinstance(event := self.answers[0], asyncio.Event):
+            if not event.is_set():
+                return self.last
+            self.answers.pop(0)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, PlayheadError):
             raise answer
-        return answer
-
-
-class ToldOfReplays(Told):
-    """Replays, one look after the other."""
-
-    def __init__(self, *replays: Replay | PlayheadError, executions: Sequence[Execution] = (DONE,)) -> None:
-        super().__init__(*executions)
-        self.replays = list(replays)
-
-    async def replay(self, batch: object) -> Replay:
-        answer = self.replays.pop(0)
-        if isinstance(answer, PlayheadError):
-            raise answer
+        assert not isinstance(answer, asyncio.Event)
+        self.last = answer
         return answer
 
 
@@ -100,33 +113,44 @@ class Seen:
         self.done.append(counts.completed)
 
 
+async def follow(told: Any, seen: Seen, stalled: Any = None) -> Execution:
+    return await progress.watch(told, DONE.execution_id, seen, stalled, after=0.05)
+
+
+async def publish(told: Any, seen: Seen, stalled: Any = None) -> None:
+    await progress.watch_publishing(told, REPLAY.replay_batch_id, seen, stalled, after=0.05)
+
+
 async def test_an_execution_is_followed_until_it_has_ended():
     seen = Seen()
-    assert await progress.watch(Told(RUNNING, RUNNING, DONE), DONE.execution_id, seen) == DONE
-    assert seen.done == [1, 1, 4]
+    assert await follow(Told(RUNNING, RUNNING, DONE), seen) == DONE
+    assert list(dict.fromkeys(seen.done)) == [1, 4]
 
 
 async def test_an_unavailable_backend_is_waited_for_and_reported_once(capsys):
     away = catalog_unavailable("the catalog is locked")
-    assert await progress.watch(Told(RUNNING, away, away, DONE), DONE.execution_id, Seen()) == DONE
-    assert capsys.readouterr().err == "waiting: the catalog is locked\n"
+    assert await follow(Told(RUNNING, away, away, DONE), Seen()) == DONE
+    assert await follow(Told(away, away, DONE), Seen()) == DONE
+    assert capsys.readouterr().err == "waiting: the catalog is locked\n" * 2
 
 
 async def test_a_permanent_error_is_raised():
     with pytest.raises(PlayheadError, match="gone"):
-        await progress.watch(Told(RUNNING, PlayheadError("x", "gone")), DONE.execution_id, Seen())
+        await follow(Told(RUNNING, PlayheadError("x", "gone")), Seen())
 
 
 async def test_an_execution_without_progress_is_reported_once_until_its_next_change():
     further = replace(RUNNING, counts=Counts(pending=2, completed=2, total=4))
+    events = {1: asyncio.Event(), 2: asyncio.Event()}
     told = []
 
     async def stalled(execution: Execution) -> None:
         told.append(execution.counts.completed)
+        events[execution.counts.completed].set()
 
-    looks = Told(RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, further, further, further, further, DONE)
-    clock = iter([0.0, 1.0, 2.9, 3.0, 9.0, 9.0, 12.0, 12.1, 12.2])
-    await progress.watch(looks, DONE.execution_id, Seen(), stalled, clock=lambda: next(clock, 20.0))
+    await follow(
+        Told(RUNNING, RUNNING, events[1], RUNNING, further, events[2], further, DONE), Seen(), stalled
+    )
     assert told == [1, 2]
 
 
@@ -173,38 +197,30 @@ def test_byte_counts_are_shown_in_round_units():
 # -- replays ---------------------------------------------------------------------------------------
 
 
-async def test_a_replay_is_followed_through_a_pause_until_its_messages_have_ended():
+async def test_a_replay_is_followed_through_a_pause_until_its_publishing_has_ended():
     seen = Seen()
     paused = replace(REPLAY, state="paused", objects_published=2)
-    looks = ToldOfReplays(REPLAY, paused, paused, PUBLISHED, PROCESSED, executions=[RUNNING, DONE])
-    found = await progress.watch_replay(looks, REPLAY.replay_batch_id, seen)
-    assert found == (PROCESSED, DONE)
-    assert seen.done == [1, 2, 2, 4, 4]
+    await publish(Told(REPLAY, paused, paused, PUBLISHED), seen)
+    assert list(dict.fromkeys(seen.done)) == [1, 2, 4]
 
 
 async def test_a_watched_replay_waits_for_an_unavailable_backend_and_reports_it_once(capsys):
     away = catalog_unavailable("the catalog is locked")
-    looks = ToldOfReplays(REPLAY, away, away, PROCESSED)
-    assert await progress.watch_replay(looks, REPLAY.replay_batch_id, Seen()) == (PROCESSED, DONE)
+    await publish(Told(REPLAY, away, away, PUBLISHED), Seen())
     assert capsys.readouterr().err == "waiting: the catalog is locked\n"
 
 
 async def test_a_replay_without_progress_is_reported_once_until_its_next_change():
+    events = {1: asyncio.Event(), 2: asyncio.Event()}
     told = []
 
     async def stalled(replay: Replay) -> None:
         told.append(replay.objects_published)
+        events[replay.objects_published].set()
 
     slower = replace(REPLAY, rate=0.5)  # a falling rate is no progress
-    looks = ToldOfReplays(
-        *[REPLAY] * 2, *[slower] * 3, *[replace(REPLAY, objects_published=2)] * 3, PROCESSED
-    )
-    times = [0.0, 1.0, 2.9, 3.0, 9.0, 9.0, 12.0, 12.1, 12.2]
-
-    def clock() -> float:
-        return times[len(times) - len(looks.replays) - 1]
-
-    await progress.watch_replay(looks, REPLAY.replay_batch_id, Seen(), stalled, clock=clock)
+    further = replace(REPLAY, objects_published=2)
+    await publish(Told(REPLAY, slower, events[1], slower, further, events[2], PUBLISHED), Seen(), stalled)
     assert told == [1, 2]
 
 

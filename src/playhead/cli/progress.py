@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
+from dataclasses import fields
+from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from playhead.cli import output
@@ -18,32 +19,17 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from playhead.model import Counts, Execution, Page, Replay
-    from playhead.ports.catalog.browse import ExecutionFilter
+    from playhead.model import Counts, Execution, Replay
+    from playhead.remote import RemoteServices
+    from playhead.services import Services
+    from playhead.services.watch import States
 
 T = TypeVar("T")
 
 LINE_SECONDS: Final = 5.0
-LOOK_SECONDS: Final = 1.0
 STALL_SECONDS: Final = 3.0
 """Without a change for so long, the workers may be missing."""
 _MOST_WATCHED: Final = 100
-
-
-_SHARE: Final = 5
-"""Reads take at most one in `_SHARE` seconds: they count messages."""
-
-
-class Looking(Protocol):
-    """What `watch` needs of a service."""
-
-    async def get(self, execution: UUID) -> Execution: ...
-
-
-class LookingAtReplays(Looking, Protocol):
-    """What `watch_replay` needs of a service."""
-
-    async def replay(self, batch: UUID) -> Replay: ...
 
 
 class Display(Protocol):
@@ -174,134 +160,88 @@ def _published(replay: Replay) -> list[str]:
     return [*parts, *filter(None, (rate_of(replay), pace_text(replay)))]
 
 
-async def watch_replay(
-    executions: LookingAtReplays,
+async def watch_publishing(
+    services: Services | RemoteServices,
     batch: UUID,
     shown: Display,
     stalled: Callable[[Replay], Awaitable[None]] | None = None,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-) -> tuple[Replay, Execution]:
-    """Show a replay until its messages have ended, and return it with its execution.
-
-    It continues through pauses. For the parameters, see `watch`.
-    """
-
-    def show(now: Replay) -> bool:
-        shown.replaying(now)
-        return now.status is not None and not (now.work and now.work.pending)
-
-    def without_rate(now: Replay) -> Replay:
-        return replace(now, rate=None, eta_seconds=None)
-
-    found = await _follow(lambda: executions.replay(batch), show, without_rate, stalled, clock)
-    # Its last message has ended; so its execution ends at once.
-    return found, await _follow(
-        lambda: executions.get(found.execution_id), lambda made: made.status != "running"
-    )
-
-
-async def show_publishing(executions: LookingAtReplays, batch: UUID, shown: Display) -> None:
-    """Show a replay until this is cancelled."""
-    import asyncio
-
-    while True:
-        began = time.monotonic()
-        with suppress(Unavailable):
-            shown.replaying(await executions.replay(batch))
-        await asyncio.sleep(max(LOOK_SECONDS / 2, (_SHARE - 1) * (time.monotonic() - began)))
+    after: float = STALL_SECONDS,
+) -> None:
+    """Show a replay until its publishing has ended, also through pauses. For the arguments, see `watch`."""
+    await _follow(services.watch.replay(batch), shown.replaying, stalled, after)
 
 
 async def watch(
-    executions: Looking,
+    services: Services | RemoteServices,
     execution: UUID,
     shown: Display,
     stalled: Callable[[Execution], Awaitable[None]] | None = None,
-    *,
-    clock: Callable[[], float] = time.monotonic,
+    after: float = STALL_SECONDS,
 ) -> Execution:
     """Show an execution until it has ended, and return it. Waits for an unavailable backend.
 
     Args:
-        executions: reads the execution.
+        services: watches the execution.
         execution: its id.
         shown: shows its progress.
-        stalled: called when no message has ended for some seconds, once until the next change.
-        clock: monotonic seconds.
+        stalled: called when nothing has changed for some time, once until the next change.
+        after: seconds until it is called.
     """
-
-    def show(now: Execution) -> bool:
-        shown.working(now.counts)
-        return now.status != "running"
-
-    return await _follow(lambda: executions.get(execution), show, lambda now: now.counts, stalled, clock)
+    await _follow(services.watch.execution(execution), lambda now: shown.working(now.counts), stalled, after)
+    return await services.executions.get(execution)
 
 
 async def _follow(
-    look: Callable[[], Awaitable[T]],
-    show: Callable[[T], bool],
-    progress: Callable[[T], object] = lambda now: now,
+    watch: Awaitable[States[T]],
+    show: Callable[[T], None],
     stalled: Callable[[T], Awaitable[None]] | None = None,
-    clock: Callable[[], float] = time.monotonic,
-) -> T:
-    """Look again and again until `show` returns true. Waits for an unavailable backend.
-
-    `progress` returns what changes if there is progress. For the other parameters, see `watch`.
-    """
+    after: float = STALL_SECONDS,
+) -> None:
+    """Show each state to the last one, and again while it stays the same. For the arguments, see `watch`."""
     import asyncio
 
-    delay = 0.05
-    unavailable = ""
-    seen: object = None
-    due: float | None = None
-    while True:
-        began = time.monotonic()
-        try:
-            now = await look()
-        except Unavailable as exc:
-            if exc.detail != unavailable:
-                output.note(f"waiting: {exc.detail}")
-            unavailable = exc.detail
-        else:
-            unavailable = ""
-            if show(now):
-                return now
-            if progress(now) != seen:
-                seen, due = progress(now), clock() + STALL_SECONDS
-            elif stalled and due is not None and clock() >= due:
-                due = None
-                await stalled(now)
-        # The first looks follow quickly, so that a short execution is reported at once.
-        await asyncio.sleep(max(delay, (_SHARE - 1) * (time.monotonic() - began)))
-        delay = min(delay * 1.5, LOOK_SECONDS)
+    state: T
+
+    async def idle() -> None:
+        for n in count():
+            await asyncio.sleep(after)
+            show(state)
+            if stalled and not n:
+                with suppress(Unavailable):
+                    await stalled(state)
+
+    seen, idling = "", asyncio.create_task(asyncio.sleep(0))
+    try:
+        async for event in (await watch).tell(None):
+            if isinstance(event, Unavailable):
+                output.note(f"waiting: {event.detail}")
+                continue
+            state = event.state
+            show(state)
+            if event.id != seen:  # the rate is not part of it
+                seen = event.id
+                idling.cancel()
+                idling = asyncio.create_task(idle())
+    finally:
+        idling.cancel()
 
 
-class Listing(Protocol):
-    """What `watch_all` needs of a service."""
-
-    async def get(self, execution: UUID) -> Execution: ...
-
-    async def list(self, where: ExecutionFilter, cursor: str | None, limit: int) -> Page[Execution]: ...
-
-
-async def watch_all(executions: Listing) -> None:
+async def watch_all(services: Services) -> None:
     """Show the messages of all running executions until this is cancelled."""
-    import asyncio
-
     from playhead.ports.catalog.browse import ExecutionFilter
 
-    where = ExecutionFilter(status="running")
     known: dict[UUID, Execution] = {}
+
+    async def read() -> tuple[Counts, bool]:
+        running = await services.executions.list(ExecutionFilter(status="running"), None, _MOST_WATCHED)
+        # Those that have ended since the last look, too.
+        for execution in [one for one in known.values() if one.status == "running"]:
+            known[execution.execution_id] = await services.executions.get(execution.execution_id)
+        known.update((one.execution_id, one) for one in running.items)
+        return _total([one.counts for one in known.values()]), False
+
     with display() as shown:
-        while True:
-            with suppress(Unavailable):
-                running = (await executions.list(where, None, _MOST_WATCHED)).items
-                # Those that have ended since the last look, too.
-                for execution in [one for one in known.values() if one.status == "running"]:
-                    known[execution.execution_id] = await executions.get(execution.execution_id)
-                known |= {one.execution_id: one for one in running}
-                shown.working(_total([one.counts for one in known.values()]))
-            await asyncio.sleep(LOOK_SECONDS / 2)
+        await _follow(services.watch.view("running executions", read), shown.working)
 
 
 def _total(parts: Sequence[Counts]) -> Counts:

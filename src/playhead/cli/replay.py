@@ -248,7 +248,7 @@ async def _publish(
                 f"playhead replays watch {batch}"
             )
             _tell_if_repeated(opened)
-            look = progress.show_publishing(rt.services.executions, batch, shown)
+            look = progress.watch_publishing(rt.services, batch, shown)
             watching.append(asyncio.create_task(look))
 
         try:
@@ -272,7 +272,7 @@ async def _publish(
             stalled = partial(workers.tell_if_stalled, rt)
             try:
                 async with asyncio.timeout(timeout):
-                    made = await progress.watch(rt.services.executions, done.execution_id, shown, stalled)
+                    made = await progress.watch(rt.services, done.execution_id, shown, stalled)
             except TimeoutError:
                 made = await rt.services.executions.get(done.execution_id)
     if made is not None:

@@ -105,9 +105,13 @@ async def watch(s: Session, batch: BatchRef = "latest:replay") -> int:
         identity = await rt.services.resolve.replay(batch)
         s.interrupted = f"stopped watching; replay {identity} continues"
         with progress.display() as shown:
-            found, made = await progress.watch_replay(
-                rt.services.executions, identity, shown, partial(_tell_if_stalled, rt)
-            )
+            publisher = partial(_tell_if_not_driven, rt)
+            await progress.watch_publishing(rt.services, identity, shown, publisher)
+            replay = await rt.services.executions.replay(identity)
+            stalled = partial(workers.tell_if_stalled, rt)
+            made = await progress.watch(rt.services, replay.execution_id, shown, stalled)
+            found = await rt.services.executions.replay(identity)
+            shown.replaying(found)
     if s.json:
         output.emit(output.plain(found) | {"execution": made})
     else:
@@ -217,14 +221,6 @@ def _tell(s: Session, found: Replay, *steps: str) -> None:
         return
     describe(found)
     executions.suggest(s, list(steps))
-
-
-async def _tell_if_stalled(rt: Deployment, replay: Replay) -> None:
-    """Report on stderr why a watched replay makes no progress, if a process is missing."""
-    if replay.status is None:
-        await _tell_if_not_driven(rt, replay)
-    else:
-        await workers.tell_if_stalled(rt, await rt.services.executions.get(replay.execution_id))
 
 
 async def _tell_if_not_driven(rt: Deployment, replay: Replay) -> None:

@@ -204,7 +204,7 @@ async def _run(
                     code, execution = await _work(s, rt.here, execution, shown, processes)
                 else:
                     stalled = partial(workers.tell_if_stalled, rt)
-                    execution = await progress.watch(rt.services.executions, identity, shown, stalled)
+                    execution = await progress.watch(rt.services, identity, shown, stalled)
         if s.json:
             steps = []
         elif detach:
@@ -322,7 +322,7 @@ async def _work(
     identity = execution.execution_id
     with _interruptible(s) as stop:
         watchers = [
-            asyncio.create_task(progress.watch(rt.services.executions, identity, shown)),
+            asyncio.create_task(progress.watch(rt.services, identity, shown)),
             asyncio.create_task(_stop_if_damaged(rt, stop)),
         ]
         try:

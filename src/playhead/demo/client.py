@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,16 @@ class Client:
             if page["next_cursor"] is None:
                 return
             cursor = {"cursor": page["next_cursor"]}
+
+    def events(self, path: str) -> Iterator[Any]:
+        """Yield the data of each event of a stream; None for a comment, which is sent between rare events."""
+        try:
+            with self._http.stream("GET", path) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith(("data: ", ": ")):
+                        yield json.loads(line[6:]) if line[0] == "d" else None
+        except httpx.HTTPError as exc:
+            raise DemoFailed(f"GET {path} got no answer: {exc!r}") from exc
 
     def close(self) -> None:
         self._http.close()

@@ -192,11 +192,11 @@ class Tour:
             TimeElapsedColumn(),
         )
         bars: dict[str, TaskID] = {}
-        done, moved = -1, time.monotonic()
+        done, moved, state = -1, time.monotonic(), self.api.get(f"/executions/{execution}")
         with Progress(*columns, console=Console(stderr=True)) as progress:
-            while True:
-                state = self.api.get(f"/executions/{execution}")
-                for row in self.api.get(f"/executions/{execution}/routes")["items"]:
+            for event in self.api.events(f"/executions/{execution}/events"):
+                state = event or state
+                for row in event["routes"] if event else ():
                     total = row["counts"]["total"]
                     if row["route"] not in bars:
                         if not total:
@@ -205,8 +205,6 @@ class Tour:
                     progress.update(
                         bars[row["route"]], total=total, completed=total - row["counts"]["pending"]
                     )
-                if state["status"] != "running":
-                    break
                 ended = state["counts"]["total"] - state["counts"]["pending"]
                 if ended != done:
                     done, moved = ended, time.monotonic()
@@ -215,7 +213,6 @@ class Tour:
                         f"execution {execution} made no progress for {_NO_PROGRESS_SECONDS:.0f} s"
                     )
                 self.at.check()
-                time.sleep(0.2)
         if state["status"] != "completed":
             raise DemoFailed(
                 f"execution {execution} {state['status']} with {state['counts']['failed']} dead letters: "

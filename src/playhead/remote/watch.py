@@ -6,33 +6,42 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Final, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Final, TypeVar
 from uuid import UUID
 
 from playhead.errors import Unavailable
 from playhead.form import read
 from playhead.model import Replay, WatchedExecution
 from playhead.remote.client import Client
+from playhead.services.watch import StateEvent, States
 
 T = TypeVar("T")
 _RECONNECT_SECONDS: Final = 0.5
 
 
-class RemoteStates(NamedTuple, Generic[T]):
-    """One stream. `states` as in `services.watch.Watch`; a lost connection is opened again."""
+@dataclass(frozen=True, slots=True)
+class RemoteStates(States[T]):
+    """One stream. A lost connection is opened again."""
 
     client: Client
     path: str
     form: type[T]
 
-    async def states(self) -> AsyncIterator[T]:
-        last: str | None = None
+    async def tell(self, last: str | None) -> AsyncIterator[StateEvent[T] | Unavailable]:
+        unavailable = False
         while True:
-            async for event in _events(self.client, self.path, last):
-                last = event.get("id", "")
-                yield read(self.form, json.loads(event["data"]))
-                if event.get("event") == "end":
-                    return
+            try:
+                async for event in _events(self.client, self.path, last):
+                    last, unavailable = event.get("id", ""), False
+                    is_end = event.get("event") == "end"
+                    yield StateEvent(last, read(self.form, json.loads(event["data"])), is_end)
+                    if is_end:
+                        return
+            except Unavailable as exc:
+                if not unavailable:
+                    yield exc
+                unavailable = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
 

@@ -27,6 +27,7 @@ from playhead.ports.catalog.plans import check_usable
 from playhead.ports.webhook import Webhooks, check_webhook
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
 from playhead.reading.listing import PAGE, Listing
+from playhead.reading.looking import Looks
 from playhead.replay import effects, objects, planned
 from playhead.replay import request as request_checks
 from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
@@ -267,24 +268,38 @@ class ReplayService:
         batch, job = created.replay_batch_id, created.execution_id
         clock = self._env.clock
         seen: tuple[int, ...] = ()
-        began = since = asked = clock()
-        while True:
+        since = asked = clock()
+        last: tuple[Replay, bool, bool] | None = None
+        read_at = since
+
+        async def look() -> tuple[Replay, bool, bool]:
+            """Return the replay, whether progress is overdue, and whether its listing has ended."""
+            nonlocal last, read_at
+            overdue = clock() - since > self._settle
+            # While this process drives the job, it has not ended.
+            is_driven = job in self.drives.driving and clock() - read_at < _CHECK_SECONDS
+            if last is None or overdue or not is_driven:
+                # Read before the numbers: if the listing has ended, the numbers include every object.
+                is_listed = overdue and await self._catalog.is_listed(job)
+                now = await self._catalog.replay(batch, work=False, trouble=self.drives.trouble(job))
+                if now is None:
+                    raise NotFound("replay_not_found", f"replay {batch} is no longer in the catalog")
+                last, read_at = (now, overdue, is_listed), clock()
+            return last
+
+        looks = Looks(
+            look, first=_FIRST_CHECK_SECONDS, every=_CHECK_SECONDS, clock=clock, sleep=self._env.sleep
+        )
+        async for found in looks.all():
             if gone and clock() - asked > _GONE_SECONDS:
                 asked = clock()
                 if await gone():
                     raise ReplayContinues(batch, "the client has disconnected; the replay continues")
-            overdue = clock() - since > self._settle
-            try:
-                # Read before the numbers: if the listing has ended, the numbers include every object.
-                is_listed = overdue and await self._catalog.is_listed(job)
-                now = await self._catalog.replay(batch, work=False, trouble=self.drives.trouble(job))
-            except Unavailable as exc:
+            if isinstance(found, Unavailable):
                 if clock() - since > self._settle:
-                    raise ReplayContinues(batch, f"{exc.detail}; the replay continues") from exc
-                await self._env.sleep(_CHECK_SECONDS)
+                    raise ReplayContinues(batch, f"{found.detail}; the replay continues") from found
                 continue
-            if now is None:
-                raise NotFound("replay_not_found", f"replay {batch} is no longer in the catalog")
+            now, overdue, is_listed = found
             if answer := await self._answer(now):
                 return answer
             numbers = (now.objects_found, now.objects_published, now.objects_failed)
@@ -294,13 +309,7 @@ class ReplayService:
                 since = clock()
             elif overdue:  # compared after the read: this process may have been suspended
                 return self._unsettled(now, is_listed=is_listed)
-            read_at = clock()
-            while True:
-                # The answer comes at most a twentieth of the total time after the end of publishing.
-                await self._env.sleep(min(max(_FIRST_CHECK_SECONDS, (clock() - began) / 20), _CHECK_SECONDS))
-                # While this process drives the job, it has not ended.
-                if job not in self.drives.driving or clock() - read_at >= _CHECK_SECONDS:
-                    break
+        raise AssertionError("the reads have no end")
 
     async def _answer(self, now: Replay) -> Replay | None:
         """Return the answer for a replay that has ended or is paused; None while it is published.

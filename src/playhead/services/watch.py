@@ -2,16 +2,14 @@
 
 The server keeps no state for a watcher. The id of an event is a hash of the reported state. So a watcher
 that reconnects, to this process or another, receives only what changed since its last event.
-
-All watchers of one object share its reads: the first watcher whose next read is due reads for all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
@@ -20,12 +18,12 @@ from weakref import WeakValueDictionary
 
 from playhead.errors import NotFound, Unavailable
 from playhead.model import Execution, Replay, RouteCounts, WatchedExecution
+from playhead.reading.looking import Looks
 
 T = TypeVar("T")
 
 LOOK_SECONDS: Final = 0.5
-_SHARE: Final = 5
-"""Reads take at most one in `_SHARE` seconds: counting a million rows is slow."""
+_FIRST_SECONDS: Final = 0.02
 
 
 class Looking(Protocol):
@@ -67,83 +65,17 @@ class StateEvent(Generic[T]):
     is_end: bool
 
 
-class _Watched(Generic[T]):
-    """One watched object, shared by all its watchers.
+class States(Generic[T]):
+    """The events for one watcher."""
 
-    Attributes:
-        due: the time of the next read, on the service's clock.
-    """
-
-    def __init__(
-        self, look: Callable[[], Awaitable[Sight[T]]], every: float, clock: Callable[[], float]
-    ) -> None:
-        self._look = look
-        self._every = every
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._seen: Sight[T] | Unavailable | None = None
-        self.due = clock()
-
-    async def seen(self) -> Sight[T] | Unavailable:
-        """Return the state, or the error if it cannot be read now. Reads only when the next read is due.
-
-        Raises `NotFound`.
-        """
-        async with self._lock:
-            # Callers that waited for the lock use the result of the read that held it.
-            if self._seen is None or self._clock() >= self.due:
-                began = self._clock()
-                try:
-                    self._seen = await self._look()
-                except Unavailable as exc:
-                    self._seen = exc
-                now = self._clock()
-                self.due = now + max(self._every, (_SHARE - 1) * (now - began))
-            return self._seen
-
-
-class Watch(Generic[T]):
-    """The events for one watcher, from its first read on. Created by `WatchService`."""
-
-    def __init__(
-        self, watched: _Watched[T], first: Sight[T], rest: Callable[[float], Awaitable[bool]]
-    ) -> None:
-        self._watched = watched
-        self._first = first
-        self._sleep = rest
-
-    def was_told_all(self, last: str | None) -> bool:
-        """Whether `last` is the id of the end event, so that no event follows it."""
-        return self._first.ended and last == self._first.end_id
-
-    async def tell(self, last: str | None) -> AsyncIterator[StateEvent[T] | Unavailable]:
+    def tell(self, last: str | None) -> AsyncIterator[StateEvent[T] | Unavailable]:
         """Yield the current state unless its id is `last`, then each change, then the end event.
 
         If a backend becomes unavailable, the error is yielded once, and the events continue when the backend
         is available again. The iterator stops without an end event if this process shuts down or the watched
         object no longer exists.
         """
-        seen: Sight[T] | Unavailable = self._first
-        known, shown, unavailable = last, self._first.state, False
-        while True:
-            if isinstance(seen, Unavailable):
-                if not unavailable:
-                    yield seen
-                unavailable = True
-            else:
-                # The rate is not part of the id, and may change alone: it falls to 0 when publishing stalls.
-                if seen.id != known or seen.state != shown:
-                    yield StateEvent(seen.id, seen.state, False)
-                known, shown, unavailable = seen.id, seen.state, False
-                if seen.ended:
-                    yield StateEvent(seen.end_id, seen.state, True)
-                    return
-            if await self._sleep(self._watched.due):
-                return
-            try:
-                seen = await self._watched.seen()
-            except NotFound:
-                return  # a watcher that reconnects gets the error
+        raise NotImplementedError
 
     async def states(self) -> AsyncIterator[T]:
         """Yield the current state and each change, and the final state once more. Raises `Unavailable`."""
@@ -153,12 +85,48 @@ class Watch(Generic[T]):
             yield event.state
 
 
+class Watch(States[T]):
+    """The events for one watcher, from its first read on. Created by `WatchService`."""
+
+    def __init__(self, looks: Looks[Sight[T]], first: Sight[T] | Unavailable) -> None:
+        self._looks = looks
+        self._first = first
+
+    def was_told_all(self, last: str | None) -> bool:
+        """Whether `last` is the id of the end event, so that no event follows it.
+
+        Raises:
+            Unavailable: the state could not be read.
+        """
+        if isinstance(self._first, Unavailable):
+            raise self._first
+        return self._first.ended and last == self._first.end_id
+
+    async def tell(self, last: str | None) -> AsyncIterator[StateEvent[T] | Unavailable]:
+        known, unavailable = last, False
+        shown = None if isinstance(self._first, Unavailable) else self._first.state
+        with suppress(NotFound):  # a watcher that reconnects gets the error
+            async for seen in self._looks.all():
+                if isinstance(seen, Unavailable):
+                    if not unavailable:
+                        yield seen
+                    unavailable = True
+                    continue
+                # The rate is not part of the id, and may change alone: it falls to 0 when publishing stalls.
+                if seen.id != known or seen.state != shown:
+                    yield StateEvent(seen.id, seen.state, False)
+                known, shown, unavailable = seen.id, seen.state, False
+                if seen.ended:
+                    yield StateEvent(seen.end_id, seen.state, True)
+                    return
+
+
 class WatchService:
     """Watches executions and replays.
 
     Args:
         looking: reads their state.
-        every: minimum seconds between two reads of one object.
+        every: seconds between two reads of one object; the first ones follow sooner.
         clock: monotonic seconds.
     """
 
@@ -174,7 +142,7 @@ class WatchService:
         self._clock = clock
         self._stopping = asyncio.Event()
         # Weak, so that an object is dropped with its last watcher.
-        self._watched: WeakValueDictionary[tuple[str, UUID | str], _Watched[Any]] = WeakValueDictionary()
+        self._watched: WeakValueDictionary[tuple[str, UUID | str], Looks[Any]] = WeakValueDictionary()
 
     def stop(self) -> None:
         """End the event streams of all watchers now, because this process shuts down."""
@@ -185,7 +153,6 @@ class WatchService:
 
         Raises:
             NotFound: `execution_not_found`.
-            Unavailable: the execution cannot be read now.
         """
 
         last: Sight[WatchedExecution] | None = None
@@ -208,7 +175,6 @@ class WatchService:
 
         Raises:
             NotFound: `replay_not_found`.
-            Unavailable: the replay cannot be read now.
         """
 
         async def look() -> Sight[Replay]:
@@ -226,7 +192,6 @@ class WatchService:
 
         Raises:
             NotFound: raised by `read`.
-            Unavailable: it cannot be read now.
         """
 
         async def look() -> Sight[T]:
@@ -238,18 +203,17 @@ class WatchService:
         return await self._watch("view", name, look)
 
     async def _watch(self, kind: str, which: UUID | str, look: Callable[[], Awaitable[Sight[T]]]) -> Watch[T]:
-        watched = cast("_Watched[T] | None", self._watched.get((kind, which)))
-        if watched is None:
-            watched = self._watched[kind, which] = _Watched(look, self._every, self._clock)
-        seen = await watched.seen()
-        if isinstance(seen, Unavailable):
-            raise seen
-        return Watch(watched, seen, self._sleep)
+        looks = cast("Looks[Sight[T]] | None", self._watched.get((kind, which)))
+        if looks is None:
+            looks = self._watched[kind, which] = Looks(
+                look, first=_FIRST_SECONDS, every=self._every, clock=self._clock, sleep=self._sleep
+            )
+        return Watch(looks, await looks.seen())
 
-    async def _sleep(self, until: float) -> bool:
-        """Sleep until `until`, or return True as soon as this process shuts down."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(until - self._clock(), 0)):
+    async def _sleep(self, seconds: float) -> bool:
+        """Sleep, or return True as soon as this process shuts down."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
                 await self._stopping.wait()
         return self._stopping.is_set()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -29,7 +30,6 @@ _COUNT_SECONDS: Final = 1.5
 """How long a page waits for a plan; after that, it shows how far the plan is."""
 _CHECK_SECONDS: Final = 5.0
 """How long the answer to "Replay" waits for the comparison of the plan with the store."""
-_LOOK_SECONDS: Final = 0.02
 _MOST_RECENT: Final = 20
 
 
@@ -106,11 +106,12 @@ async def _check(services: Services, opened: Replay) -> None:
 
     A long comparison continues without this page; the page of the replay shows its result.
     """
-    until = time.monotonic() + _CHECK_SECONDS
     now = opened
-    while now.state in ("queued", "checking") and time.monotonic() < until:
-        await asyncio.sleep(_LOOK_SECONDS)
-        now = await services.executions.replay(opened.replay_batch_id)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CHECK_SECONDS):
+            async for now in (await services.watch.replay(opened.replay_batch_id)).states():
+                if now.state not in ("queued", "checking"):
+                    break
     if now.state == "refused" and now.plan_id:
         difference = await services.plan.difference(now.plan_id) or PlanDifference()
         raise PlanChanged(f"nothing was replayed: {difference.text}", difference)
@@ -156,11 +157,17 @@ async def _count(services: Services, form: ReplayForm, source: Execution, *, is_
         plan = await _fresh(services, replace(form, in_replay=str(in_replay or "")), only_listing=is_new)
     if plan is None:
         plan = await services.plan.begin(request)
-    until = time.monotonic() + _COUNT_SECONDS
-    while plan.state == "listing" and time.monotonic() < until:
-        await asyncio.sleep(_LOOK_SECONDS)
-        plan = await services.plan.get(plan.plan_id)
-    return plan
+    identity, found = plan.plan_id, plan
+
+    async def read() -> tuple[Plan, bool]:
+        now = await services.plan.get(identity)
+        return now, now.state != "listing"
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_COUNT_SECONDS):
+            async for now in (await services.watch.view(f"plan {identity}", read)).states():
+                found = now
+    return found
 
 
 async def _fresh(services: Services, form: ReplayForm, *, only_listing: bool) -> Plan | None:
