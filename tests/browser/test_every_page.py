@@ -71,9 +71,12 @@ def test_every_page_has_an_example():
 
 
 @every_page
-def test_01_every_page_reads_whole_without_javascript(goto: Goto, path: str):
+def test_01_a_page_reads_whole_without_javascript_and_38_axe_finds_no_violation_in_both_themes(
+    goto: Goto, path: str
+):
     """The same headings, rows and links, and nothing that only a script can fill or open."""
-    full, bare = goto(path), goto(path, java_script_enabled=False)
+    full = goto(path, color_scheme="light", reduced_motion="reduce")
+    bare = goto(path, java_script_enabled=False)
 
     def parts(page: Page) -> list[int]:
         return [
@@ -90,23 +93,10 @@ def test_01_every_page_reads_whole_without_javascript(goto: Goto, path: str):
     expect(bare.locator(".needs-js:visible")).to_have_count(0)
     expect(bare.get_by_text("loading", exact=False).and_(bare.locator(":visible"))).to_have_count(0)
 
-
-@every_url
-def test_02_the_twin_of_a_page_has_its_numbers_and_its_calls_of_the_api_work(
-    demo: Demo, goto: Goto, path: str
-):
-    page = goto(path)
-    with client(demo.deployment.url) as http:
-        href = page.get_by_role("link", name="JSON of this page").get_attribute("href") or ""
-        twin = http.get(href).json()
-        for call in twin["api"]:
-            if call["method"] == "GET":
-                assert http.get(call["path"]).status_code in (200, 503), call["path"]
-
-    assert twin["title"] in page.title()
-    cells = page.locator("main td.n:not([data-live]):not(:has([data-live]))").all_inner_texts()
-    shown = {int(text.replace(",", "")) for text in cells if text.replace(",", "").isdecimal()}
-    assert shown - {0} <= set(numbers(twin["view"]))
+    full.emulate_media(color_scheme="light")
+    assert violations(full) == []
+    full.emulate_media(color_scheme="dark")
+    assert violations(full, only="color-contrast") == []
 
 
 def numbers(value: Any) -> Iterator[int]:
@@ -123,41 +113,37 @@ def numbers(value: Any) -> Iterator[int]:
 
 
 @every_url
-def test_37_no_page_violates_the_policy_and_38_each_fits_320_pixels_and_a_phone(goto: Goto, path: str):
+def test_02_the_twin_of_a_page_has_its_numbers_37_it_violates_no_policy_and_38_it_fits_a_phone(
+    demo: Demo, goto: Goto, path: str
+):
     """`goto` fails the test on a violation, an error of a script, or a request to another server.
 
-    A phone shows the whole menu and the whole rows of tables.
+    The calls of the API that the twin names work. A phone shows the whole menu and the whole rows of tables.
     """
     page = goto(path, viewport=NARROW, reduced_motion="reduce")
+
+    with client(demo.deployment.url) as http:
+        href = page.get_by_role("link", name="JSON of this page").get_attribute("href") or ""
+        twin = http.get(href).json()
+        for call in twin["api"]:
+            if call["method"] == "GET":
+                assert http.get(call["path"]).status_code in (200, 503), call["path"]
+    assert twin["title"] in page.title()
+    cells = page.locator("main td.n:not([data-live]):not(:has([data-live]))").all_inner_texts()
+    shown = {int(text.replace(",", "")) for text in cells if text.replace(",", "").isdecimal()}
+    assert shown - {0} <= set(numbers(twin["view"]))
 
     page.set_viewport_size(PHONE)
     assert page.evaluate(CUT_ON_A_PHONE) == []
     page.set_viewport_size(NARROW)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     page.mouse.wheel(0, 10_000)
-
     assert page.evaluate(TOO_WIDE, NARROW["width"]) == []
     assert page.evaluate("document.getAnimations().filter(one => one.playState === 'running').length") == 0
 
-
-@pytest.mark.parametrize("viewport", [NARROW, PHONE], ids=["narrow", "phone"])
-@pytest.mark.parametrize("name", ["home", "executions", "replays", "execution"])
-def test_a_phone_wraps_long_states_and_keeps_counts_on_one_line(
-    goto: Goto, name: str, viewport: dict[str, int]
-):
-    page = goto(URLS[name], viewport=viewport)
-
-    assert page.evaluate(UNTIDY_ON_A_PHONE) == []
-
-
-@every_page
-def test_38_axe_finds_no_violation_in_both_themes(goto: Goto, path: str):
-    page = goto(path, color_scheme="light", reduced_motion="reduce")
-
-    page.emulate_media(color_scheme="light")
-    assert violations(page) == []
-    page.emulate_media(color_scheme="dark")
-    assert violations(page, only="color-contrast") == []
+    for viewport in (NARROW, PHONE):
+        page.set_viewport_size(viewport)
+        assert page.evaluate(UNTIDY_ON_A_PHONE) == []
 
 
 @every_page
