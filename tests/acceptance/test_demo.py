@@ -1,43 +1,27 @@
-"""`playhead demo` as a stranger starts it, and what it claims: a replay runs nothing before its stage."""
+"""`playhead demo` as a new user starts it, and what it prints."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import json
 import os
-import re
-import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from playhead.demo.pages import write
-from playhead.demo.processes import DemoFailed, Playground, playground
+from playhead.demo.processes import Child, DemoFailed, Playground, playground
 from playhead.demo.tour import Tour
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.test_security_secrets import NOWHERE, PLAIN, find_no_secret
-from tests.servers.schema import schema
 from tests.waiting import eventually
 
-PAGES = ["abc", "calendar", "csv", "difflib", "filecmp", "json"]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "01-docs"
-
-BROKEN_LIBRARY = '''
-"""Stands before the real one on the path of a worker: it can be imported, and converts nothing."""
-class ConversionOptions:
-    def __init__(self, **options): ...
-
-def convert(html, options=None):
-    raise RuntimeError("broken after the first run")
-'''
 
 
 def demo(folder: Path, **environment: str) -> subprocess.Popen[str]:
@@ -59,12 +43,6 @@ def left_behind(folder: Path) -> list[str]:
         with contextlib.suppress(OSError):
             lines.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
     return [line for line in lines if f"--home {folder}/home" in line]
-
-
-@pytest.fixture
-def pages(tmp_path: Path) -> list[Path]:
-    write(tmp_path / "pages", PAGES)
-    return sorted((tmp_path / "pages").iterdir())
 
 
 @pytest.mark.slow
@@ -110,80 +88,29 @@ def test_stopping_the_demo_stops_its_server_and_its_worker(tmp_path, number):
     assert left_behind(tmp_path / "demo") == []
 
 
-@pytest.fixture
-def broken(tmp_path: Path) -> dict[str, str]:
-    """An environment in which `html_to_markdown` fails on every page."""
-    library = tmp_path / "broken" / "html_to_markdown"
-    library.mkdir(parents=True)
-    (library / "__init__.py").write_text(BROKEN_LIBRARY, encoding="utf-8")
-    return {"PYTHONPATH": str(library.parent)}
-
-
-def quiet(folder: Path, at: Playground) -> Tour:
-    return Tour(folder, at, Console(file=io.StringIO()))
-
-
-@pytest.mark.slow
-def test_a_replay_succeeds_though_the_adapter_before_its_stage_is_broken_now(tmp_path, pages, broken):
-    folder = tmp_path / "demo"
-    with playground(folder) as at:
-        first = quiet(folder, at).first_run(pages)
-
-    with playground(folder, environment=broken) as at:
-        tour = quiet(folder, at)
-        answer = tour.replay(first)
-        again = answer["execution_id"]
-        assert answer["objects_published"] == len(pages)
-        assert tour.conversions(first, again) == 0
-        assert tour.stored(again, "segments") > tour.stored(first, "segments") > 0
-        chain = tour.trace(tour.ask(again)["key"])
-        assert [link["via"] for link in chain] == ["self", "replay"]
-        assert chain[-1]["input_key"] == f"{first}/input/difflib.html"
-
-        # And broken it is: the same page, from its input on, fails.
-        request = {"from_execution_id": first, "from_stage": "input", "from_path": "csv.html"}
-        failing = tour.api.post("/replay", json={**request, "to_route": "convert"})["execution_id"]
-
-        def states() -> Iterator[str]:
-            return (row["status"] for row in tour.api.items(f"/executions/{failing}/lineage"))
-
-        eventually(lambda: list(states()) == ["retry"])
-        tour.api.post(f"/executions/{failing}/cancel")
-
-
-@pytest.mark.slow
-async def test_the_next_commands_of_a_demo_on_other_backends_read_the_same_catalog(tmp_path, pages):
+def test_the_next_commands_of_a_demo_on_other_backends_read_the_same_catalog(tmp_path):
     """After a demo on PostgreSQL, they read the home, which had no execution."""
     text = io.StringIO()
-    async with schema() as catalog:
-        with playground(tmp_path / "demo", environment={"PLAYHEAD_CATALOG": catalog}) as at:
-            tour = Tour(tmp_path / "demo", at, Console(file=text, soft_wrap=True))
-            execution = tour.first_run(pages)
-            tour.next_steps(execution, {"replay_batch_id": "none"})
-        commands = text.getvalue().partition("Next ")[2]
-        exported = re.search(r"export PLAYHEAD_CATALOG=(\S+)  # with its user and password$", commands, re.M)
-        assert exported
-        typed = commands.replace(exported[1], shlex.quote(catalog))  # as the comment asks
-        _, _, typed = typed.partition("\n")
-        shown = await asyncio.to_thread(
-            subprocess.run,
-            ["bash", "-euc", typed.partition(" show latest")[0] + " show latest --json"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert shown.returncode == 0, shown.stderr
-    assert json.loads(shown.stdout)["execution_id"] == execution
+    environment = {"PLAYHEAD_CATALOG": "postgresql://user:secret@db/one", "PATH": "/bin"}
+    at = Playground("http://127.0.0.1:1", tmp_path / "home", [], environment)
+
+    Tour(tmp_path, at, Console(file=text, soft_wrap=True)).next_steps("none", {"replay_batch_id": "none"})
+
+    lines = [line.strip() for line in text.getvalue().splitlines()]
+    exported, shown = (next(line for line in lines if words in line) for words in ("export ", " show latest"))
+    assert exported == "export PLAYHEAD_CATALOG=postgresql://db/one  # with its user and password"
+    assert lines.index(exported) < lines.index(shown)
+    assert f"--home {tmp_path / 'home'}" in shown
 
 
-@pytest.mark.slow
-def test_a_dead_worker_is_reported_with_its_last_log_lines(tmp_path):
-    with pytest.raises(DemoFailed, match="worker ended with code -9"), playground(tmp_path / "demo") as at:  # noqa: PT012
-        worker = next(child for child in at.children if child.name == "worker")
-        worker.process.kill()
-        worker.process.wait()
-        at.check()
-    assert left_behind(tmp_path / "demo") == []
+def test_a_dead_process_is_reported_with_its_last_log_lines(tmp_path):
+    log = tmp_path / "worker.log"
+    with log.open("w") as sink:
+        process = subprocess.Popen(["sh", "-c", "echo no such step >&2; kill -9 $$"], stderr=sink)
+    process.wait()
+
+    with pytest.raises(DemoFailed, match=r"(?s)worker ended with code -9.*\n  no such step"):
+        Child("worker", process, log).check()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

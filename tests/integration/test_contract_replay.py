@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from playhead import Context, Item
 from playhead.ids import uuid7
 from playhead.ports.broker import PublishResult
 from playhead.ports.store import Blob
@@ -317,6 +318,24 @@ async def test_a_refused_replay_adopts_nothing(ph: Playhead):
     await ph.replay(execution, "pages", "nowhere", status=404)
     await ph.replay(execution, "pages", "split", "gone", status=404)
     assert len(await ph.items("executions")) == known
+
+
+async def test_a_replay_succeeds_though_the_step_before_its_stage_is_broken_now(ph: Playhead, source: str):
+    def broken(item: Item, ctx: Context) -> None:
+        if ctx.route == "shout":
+            raise RuntimeError("broken after the first run")
+
+    ph.steps.doing = broken
+    await ph.apply(DOCS.replace('type: stamp, config: {text: "!"}', "type: do"))
+
+    again = (await ph.replay(source, "shouted", "split"))["execution_id"]
+    await ph.work(again)
+    failing = (await ph.replay(source, "input", "shout"))["execution_id"]
+    await ph.work(failing)
+
+    assert (await ph.execution(again))["status"] == "completed"
+    assert {row["route"] for row in await ph.messages(again)} == {"split", "index"}
+    assert (await ph.execution(failing))["status"] == "failed"
 
 
 # -- replays of replays ----------------------------------------------------------------------------
