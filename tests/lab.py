@@ -440,8 +440,10 @@ def drive_over(
         lease=rt.settings.lease_seconds,
         settle=rt.settings.settle_seconds if settle is None else settle,
     )
+    replays.drives.own = rt.services.replay.drives.own
     rt.services = replace(rt.services, replay=replays)
-    rt.jobs.drives = replays.drives
+    if rt.process:
+        rt.services.submit._sealed, rt.services.control._drive = replays.drives.begin, replays.drives.offer
 
 
 class MemoryDeployment:

@@ -342,6 +342,22 @@ def test_waiting_ends_after_the_time_out(tmp_path: Path):
     assert gc.get_threshold() == thresholds
 
 
+def test_a_client_is_one_process_from_its_first_plan_or_replay_until_it_is_closed(tmp_path: Path):
+    shell = Shell(tmp_path, {"docs.yaml": CONFIG, "pages/a.html": "<p>a"})
+    del shell.env["PLAYHEAD_ADAPTERS"]
+    shell.json("run", "docs.yaml", "pages", "--detach")
+    with playhead.connect(tmp_path / "home") as client:
+        left = client.replay("latest", "input", "check", detach=True)
+        assert client.workers() == []
+        plan = client.plan("latest", "input", "check")
+        for replay in (client.replay_plan(plan), client.replay("latest", "input", "check")):
+            assert replay.status == "publishing_complete"
+        assert [one.kind for one in client.workers()] == ["client"]
+        assert client.replay_state(left).status is None, "others publish a detached replay"
+    with playhead.connect(tmp_path / "home") as client:
+        assert client.workers() == []
+
+
 def test_the_home_is_found_as_by_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shell = Shell(tmp_path, {"docs.yaml": CONFIG, "pages/a.html": "<p>a"})
     del shell.env["PLAYHEAD_HOME"], shell.env["PLAYHEAD_ADAPTERS"]

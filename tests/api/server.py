@@ -187,7 +187,7 @@ class Playhead(Api):
         self.code_here: dict[tuple[str, str], tuple[CodeNote, str]] = {}
         self.webhooks = HttpWebhooks(["hooks.example"], [], ["whsec_" + "A" * 32])
         settings = Settings(home=Path(data_dir), max_object_bytes=MAX_UPLOAD, max_replay_objects=1_000)
-        services, _ = build(
+        services = build(
             settings,
             Opened(cast(Any, self.store), cast(Any, self.broker), self.catalog),
             self._env,

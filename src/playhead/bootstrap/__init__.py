@@ -167,10 +167,10 @@ async def open_runtime(
     """Open the backends that the settings name, yield a running process, and close the backends.
 
     Args:
-        kind: `serve`, `worker`, `run`, `replay` or `plan` for a process that processes messages, drives jobs
-            or makes a plan. It sends heartbeats, may become the reconciler, and takes over abandoned jobs
-            (`run` only its own job, `plan` no job). None for a short command, such as one that reads, or one
-            that starts a detached run.
+        kind: `serve`, `worker`, `run`, `replay`, `plan` or `client` for a process that processes messages,
+            drives jobs or makes plans. It sends heartbeats, may become the reconciler, and takes over
+            abandoned jobs (`run` and `client` only their own, `plan` none). None for a short command, such as
+            one that reads, or one that starts a detached run.
         checks_configs: whether to import the operator's adapters, which check the configs of steps. A
             process that runs steps or serves the API always imports them.
         creates_home: whether a missing home is created; otherwise it is an error (`home_missing`).
@@ -188,7 +188,8 @@ async def open_runtime(
     faults.arm(settings.fault)
     if kind:
         ids.shift_clock(settings.clock_shift_seconds)
-        collect_seldom()
+        if kind != "client":  # the garbage collector is that of another program
+            collect_seldom()
     identity = f"{kind or 'cli'}-{ids.uuid7()}"
     async with contextlib.AsyncExitStack() as stack:
         # Opened first, so that it is closed last and exports the spans of the shutdown.
@@ -205,7 +206,7 @@ async def open_runtime(
             isolate=starter(settings),
         )
         loaded = loaded_code(adapters)
-        services, jobs = build(
+        services = build(
             settings,
             opened,
             environment,
@@ -231,7 +232,6 @@ async def open_runtime(
             code=ProcessCode(loaded) if kind and imports else None,
             environment=environment,
             tasks=tasks,
-            jobs=jobs,
             watchdog=watchdog,
         )
         try:

@@ -23,7 +23,6 @@ from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.errors import Unavailable
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
-from playhead.replay.driving import Drives
 from playhead.services import Services
 from playhead.services.reconcile import ReconcileService
 from playhead.services.worker import WorkerService
@@ -69,32 +68,6 @@ class Tasks:
             events.LOG.debug("traceback of the job", exc_info=fault)
 
 
-class Jobs:
-    """The jobs that this process drives. A short command drives none: it leaves them to other processes.
-
-    Attributes:
-        drives: what drives them.
-        own: those that a process of kind `run` has begun.
-    """
-
-    def __init__(self, drives: Drives, kind: str | None) -> None:
-        self.drives = drives
-        self._kind = kind
-        self.own: set[UUID] = set()
-
-    def begin(self, job: UUID) -> None:
-        """Drive a job from now on, however many are driven here."""
-        if self._kind == "run":
-            self.own.add(job)
-        if self._kind:
-            self.drives.begin(job)
-
-    def offer(self, job: UUID) -> None:
-        """Drive a job if there is room."""
-        if self._kind:
-            self.drives.offer(job)
-
-
 @dataclass
 class Runtime:
     """A process with its backends open.
@@ -105,7 +78,6 @@ class Runtime:
         code: what it has loaded; None if it has not imported the operator's adapters.
         environment: what it provides to its services and its worker.
         tasks: what its services have started.
-        jobs: what it drives.
         cancel_seconds: at the shutdown, until the cancellation of a task is repeated.
         goodbye_seconds: at the shutdown, for the deregistration of the process.
     """
@@ -122,7 +94,6 @@ class Runtime:
     code: ProcessCode | None
     environment: Environment
     tasks: Tasks
-    jobs: Jobs
     watchdog: Watchdog | None = None
     worker: WorkerService | None = None
     cancel_seconds: float = 1.0
@@ -269,19 +240,16 @@ class Runtime:
     async def _take_over(self) -> None:
         """Drive jobs that no live process drives.
 
-        A process of kind `run` takes over only its own job. It may have failed to acquire that job because
-        the catalog was unavailable, and there may be no other process to drive it. A process of kind `plan`
-        takes over none: a plan publishes nothing.
+        A process of kind `run` or `client` takes over only its own jobs. It may have failed to acquire one
+        because the catalog was unavailable, and there may be no other process to drive it. A process of kind
+        `plan` takes over none: a plan publishes nothing.
         """
         assert self.process
         if self.process.kind == "plan":
             return
-        if self.process.kind == "run":
-            jobs = [job for job in await self.catalog.abandoned_jobs() if job in self.jobs.own]
-        else:
+        if self.process.kind != "run":
             await self.catalog.admit(per_queue=self.settings.replays_per_queue)
-            jobs = await self.catalog.abandoned_jobs()
-        self.services.replay.drives.take(jobs)
+        self.services.replay.drives.take(await self.catalog.abandoned_jobs())
 
 
 def watchdog_of(settings: Settings, frozen_seconds: float = FROZEN_SECONDS) -> Watchdog:

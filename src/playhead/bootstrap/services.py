@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from playhead.bootstrap.backends import Backends
-from playhead.bootstrap.process import Jobs
 from playhead.clock import ElapsedClock
 from playhead.environment import Backends as Given
 from playhead.environment import Environment
@@ -55,8 +55,8 @@ def build(
     parse: ParseConfig,
     search: SearchService,
     webhooks: Webhooks | None,
-) -> tuple[Services, Jobs]:
-    """Return the services of a process, and the jobs that it drives.
+) -> Services:
+    """Return the services of a process.
 
     Args:
         kind: as for `open_runtime`.
@@ -81,8 +81,14 @@ def build(
         webhooks=webhooks,
         sinks=sinks,
     )
-    jobs = Jobs(replay.drives, kind)
-    services = Services(
+
+    def leave(job: UUID) -> None:
+        """Leave a job to other processes, as a short command does."""
+
+    if kind in ("run", "client"):
+        replay.drives.own = set()
+    begin, offer = (replay.drives.begin, replay.drives.offer) if kind else (leave, leave)
+    return Services(
         configs=ConfigService(catalog, parse, code),
         pipelines=PipelineService(catalog, store, adapters),
         submit=SubmitService(
@@ -91,7 +97,7 @@ def build(
             environment,
             lease=lease,
             max_object_bytes=settings.max_object_bytes,
-            sealed=jobs.begin,
+            sealed=begin,
             code=code,
             adapters=adapters,
         ),
@@ -104,7 +110,7 @@ def build(
             code=code,
             sinks=sinks,
         ),
-        control=ControlService(catalog, drive=jobs.offer, per_queue=settings.replays_per_queue),
+        control=ControlService(catalog, drive=offer, per_queue=settings.replays_per_queue),
         reports=ReportService(catalog, store, environment, lease=lease),
         webhooks=WebhookService(catalog, webhooks, environment, lease=lease),
         resolve=names,
@@ -125,4 +131,3 @@ def build(
         watch=WatchService(executions),
         metrics=MetricsService(catalog, broker, store),
     )
-    return services, jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ from playhead.model import Page, Replay, StoredObject, Warning
 from playhead.wording import warning_text
 
 if TYPE_CHECKING:
+    from playhead.bootstrap.process import Runtime
     from playhead.remote import RemoteServices
     from playhead.services import Services
     from playhead.settings import Settings
@@ -44,6 +46,8 @@ class Connection:
         self._settings = settings
         self._stack = AsyncExitStack()
         self._opened: Services | RemoteServices | None = None
+        self._runtime: Runtime | None = None
+        self._opening = asyncio.Lock()
 
     async def open(self) -> None:
         """Open the backends, or the connection to the server."""
@@ -58,7 +62,27 @@ class Connection:
 
             assert self._settings
             runtime = open_runtime(self._settings, creates_home=False)
-            self._opened = (await self._stack.enter_async_context(runtime)).services
+            self._runtime = await self._stack.enter_async_context(runtime)
+            self._opened = self._runtime.services
+
+    async def _process(self) -> Services:
+        """Return services of a process with a heartbeat, so that no other one takes over what it publishes.
+
+        The first call starts its loops. They end when the client is closed.
+        """
+        from playhead.bootstrap import open_runtime
+        from playhead.bootstrap.backends import Backends
+
+        assert self._settings
+        assert self._runtime
+        async with self._opening:
+            here = self._runtime
+            if not here.process:
+                backends = Backends(here.store, here.broker, here.catalog, [*here.upkeep])
+                runtime = open_runtime(self._settings, kind="client", creates_home=False, backends=backends)
+                self._runtime = await self._stack.enter_async_context(runtime)
+                self._opened = self._runtime.services
+        return self._runtime.services
 
     async def close(self) -> None:
         """Close the connections. May be called twice."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from playhead.client.connection import Connection, Name, ReplayName, warn
@@ -27,9 +24,6 @@ from playhead.model import (
 )
 from playhead.remote.services import RemoteServices
 from playhead.wording import worded
-
-if TYPE_CHECKING:
-    from playhead.services import Services
 
 
 class ReplayMethods(Connection):
@@ -128,8 +122,7 @@ class ReplayMethods(Connection):
         )
         if isinstance(self._services, RemoteServices):
             return worded(await self._services.plan.create(request, verify=verify))
-        async with self._process("plan") as here:
-            return worded(await here.plan.create(request, verify=verify))
+        return worded(await (await self._process()).plan.create(request, verify=verify))
 
     async def replay_plan(
         self,
@@ -182,23 +175,7 @@ class ReplayMethods(Connection):
             return await services.executions.replay(answer.replay_batch_id)
         if detach:
             return (await services.replay.create(request, warn)).replay
-        async with self._process("replay") as here:
-            return await here.replay.execute(request, warn)
-
-    @asynccontextmanager
-    async def _process(self, kind: str) -> AsyncIterator[Services]:
-        """Open a process with a heartbeat, so that no other one takes over its replay or fails its plan."""
-        from playhead.bootstrap import open_runtime
-
-        assert self._settings
-        thresholds = gc.get_threshold()
-        try:
-            async with open_runtime(self._settings, kind=kind, creates_home=False) as runtime:
-                yield runtime.services
-        finally:
-            # The runtime adjusts the garbage collector for a process of Playhead, which this one is not.
-            gc.set_threshold(*thresholds)
-            gc.unfreeze()
+        return await (await self._process()).replay.execute(request, warn)
 
     async def replays(
         self, source: Name | None = None, *, is_open: bool = False, limit: int | None = None

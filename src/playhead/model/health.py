@@ -74,7 +74,7 @@ class WorkerInfo:
 
     Attributes:
         worker_id: unique id; begins with `kind`.
-        kind: command that started it: `worker`, `serve`, `run`, `replay` or `plan`.
+        kind: command that started it: `worker`, `serve`, `run`, `replay` or `plan`; or `client`, in Python.
         host: name of its machine.
         pid: its process id on that machine.
         queues: queues that it consumes; empty for a process that does not process messages.

@@ -36,6 +36,7 @@ class Drives:
         most_held: how many jobs are driven at most, with those that wait, for example for a full queue. Each
             job has a page in memory and renews a lease.
         spans: of replays that were created here and are not driven yet.
+        own: the jobs that this process was asked to drive, if it takes over no others; None: it does.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Drives:
         self._max_objects = max_objects
         self.most_held = max(_MOST_HELD, most)
         self.spans: dict[UUID, Span] = {}
+        self.own: set[UUID] | None = None
         self._begun: set[UUID] = set()
         self._drives: set[Drive] = set()
         self._is_behind = False
@@ -79,12 +81,14 @@ class Drives:
 
     def begin(self, job: UUID) -> None:
         """Drive a job from now on, however many are driven here."""
+        self._keep(job)
         if job not in self._begun:
             self._begun.add(job)
             self._env.spawn(self._run(job))
 
     def offer(self, job: UUID) -> None:
         """Drive a job if there is room, and no older one waits for it. `take` is called for it later."""
+        self._keep(job)
         if self._is_behind or not self._has_room():
             with self.spans.pop(job, NO_SPAN):
                 return
@@ -96,12 +100,16 @@ class Drives:
         Args:
             jobs: all that no process drives, oldest first.
         """
-        for job in jobs:
+        for job in jobs if self.own is None else [job for job in jobs if job in self.own]:
             self._is_behind = not self._has_room()
             if self._is_behind:
                 return
             self.begin(job)
         self._is_behind = False
+
+    def _keep(self, job: UUID) -> None:
+        if self.own is not None:
+            self.own.add(job)
 
     def _has_room(self) -> bool:
         # Waiting jobs have a separate limit: a queue may be full for days, and must not block other jobs.
