@@ -180,7 +180,7 @@ def test_a_run_is_warned_about_a_changed_source_with_an_unchanged_version(projec
     assert "Warning" not in project.shell("run", "docs.yaml", "in")[2]
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.full)])
 def test_a_worker_with_reload_runs_the_new_code_also_after_a_syntax_error(project: Project, processes: str):
     count = int(processes)
     assert project.shell("run", "docs.yaml", "in")[0] == 0
