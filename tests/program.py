@@ -7,11 +7,11 @@ The wheel and the demo are tested with the installed program instead.
 
 from __future__ import annotations
 
+import ast
 import atexit
 import ctypes
 import gc
 import importlib
-import json
 import os
 import pkgutil
 import runpy
@@ -139,7 +139,7 @@ def start(
         "env": dict(env),
         "namespaces": list(namespaces),
     }
-    body = json.dumps(request).encode()
+    body = repr(request).encode()
     status, of_child = os.pipe()
     with ExitStack() as closing:
         closing.callback(os.close, of_child)
@@ -189,23 +189,28 @@ def folder() -> Path:
 
 _SCRIPT: Final = """\
 #!{python} -IS
-import json, os, signal, socket, sys
+import _signal, _socket, os, sys
 status, of_child = os.pipe()
 request = dict(arguments=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ))
-body = json.dumps(request).encode()
-with socket.socket(socket.AF_UNIX) as channel:
-    channel.connect({address!r})
-    socket.send_fds(channel, [len(body).to_bytes({length}, "big")], [0, 1, 2, of_child])
-    channel.sendall(body)
+body = repr(request).encode()
+streams = b"".join(one.to_bytes(4, sys.byteorder) for one in (0, 1, 2, of_child))
+channel = _socket.socket(_socket.AF_UNIX)
+channel.connect({address!r})
+channel.sendmsg(
+    [len(body).to_bytes({length}, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)]
+)
+channel.sendall(body)
+channel.close()
 os.close(of_child)
 pid = int.from_bytes(os.read(status, {length}), "big")
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda number, _: os.kill(pid, number))
+for number in (_signal.SIGINT, _signal.SIGTERM):
+    _signal.signal(number, lambda number, _: os.kill(pid, number))
 code = int(os.read(status, 64))
 if code < 0:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), _signal.SIGKILL)
 sys.exit(code)
 """
+"""Imports few modules, because that takes longer than the rest."""
 
 
 def _address() -> Path:
@@ -266,7 +271,7 @@ def _fork_for_each(listener: socket.socket, alive: int) -> dict[str, Any]:
             os.close(alive)
             *streams, status = descriptors
             _fork_and_watch(streams, status)
-            return dict(json.loads(body))
+            return dict(ast.literal_eval(body.decode()))
         for descriptor in descriptors:
             os.close(descriptor)
 
