@@ -90,7 +90,7 @@ def test_a_worker_until_idle_after_messages_died_is_exit_code_1(shell: Shell, pr
     code, _, err = shell("worker", "--until-idle", "--processes", processes)
     assert code == 1
     assert "dead=1" in err
-    assert shell("worker", "--until-idle", "--processes", processes)[0] == 0
+    assert shell("worker", "--until-idle")[0] == 0
 
 
 def test_the_progress_of_a_replay_is_shown_on_a_terminal(shell: Shell):
