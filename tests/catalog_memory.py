@@ -100,7 +100,6 @@ class MemoryCatalog(SqlCatalog):
         committed: Callable[[], None] | None = None,
     ) -> None:
         transactions = MemoryTransactions(clock, pause, committed)
-        super().__init__(transactions, heartbeat_seconds=heartbeat_seconds)
-        self.con = transactions.con
         # No process was silent itself, however slow the machine is.
-        self._liveness = Liveness(heartbeat_seconds, lambda: 0.0)
+        super().__init__(transactions, Liveness(heartbeat_seconds, lambda: 0.0))
+        self.con = transactions.con

@@ -28,13 +28,13 @@ class Liveness:
     on its own machine and are gone.
 
     Args:
-        beat: seconds between two heartbeats.
+        beat: seconds between two heartbeats; also an attribute.
         clock: elapsed seconds. It is not the catalog's clock, which cannot be read while the catalog is
             unavailable.
     """
 
     def __init__(self, beat: float, clock: Clock | None = None) -> None:
-        self._beat = beat
+        self.beat = beat
         self._clock = clock or ElapsedClock()
         self._last_beat: float | None = None
         self._silent_since = 0.0
@@ -62,20 +62,21 @@ class Liveness:
         """The greatest age of the heartbeat of a process that counts as alive."""
         now = self._clock()
         if self._last_beat is not None and self._is_long(now - self._last_beat):
-            return self._most + now - self._silence_began()
+            return self.five_beats + now - self._silence_began()
         if self._waits_for_others(now):
-            return self._most + now - self._silent_since
-        return self._most
+            return self.five_beats + now - self._silent_since
+        return self.five_beats
 
     @property
-    def _most(self) -> float:
-        return MISSED_BEATS * self._beat
+    def five_beats(self) -> float:
+        """What `seconds` is, in a process that was never silent."""
+        return MISSED_BEATS * self.beat
 
     def _is_long(self, seconds: float) -> bool:
-        return seconds > _SILENT_BEATS * self._beat
+        return seconds > _SILENT_BEATS * self.beat
 
     def _waits_for_others(self, now: float) -> bool:
-        return self._back is not None and now - self._back <= self._most
+        return self._back is not None and now - self._back <= self.five_beats
 
     def _silence_began(self) -> float:
         """When the silence that ends now began.

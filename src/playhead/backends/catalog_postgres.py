@@ -5,6 +5,7 @@ from __future__ import annotations
 from playhead.backends._postgres import Postgres, PostgresTransactions
 from playhead.backends._sql_catalog import SqlCatalog
 from playhead.errors import catalog_unavailable
+from playhead.liveness import Liveness
 
 
 class PostgresCatalog(SqlCatalog):
@@ -19,5 +20,5 @@ class PostgresCatalog(SqlCatalog):
 
     def __init__(self, db: Postgres, *, heartbeat_seconds: float = 1.0) -> None:
         transactions = PostgresTransactions(db, "catalog", catalog_unavailable)
-        super().__init__(transactions, heartbeat_seconds=heartbeat_seconds)
+        super().__init__(transactions, Liveness(heartbeat_seconds))
         self.open = transactions.open

@@ -5,6 +5,7 @@ from __future__ import annotations
 from playhead.backends._sql_catalog import SqlCatalog
 from playhead.backends._sqlite import Database, SqliteTransactions
 from playhead.errors import CatalogDamaged, Unavailable, catalog_unavailable
+from playhead.liveness import Liveness
 
 
 class SqliteCatalog(SqlCatalog):
@@ -21,7 +22,7 @@ class SqliteCatalog(SqlCatalog):
         def unavailable(detail: str) -> Unavailable:
             return CatalogDamaged(detail) if db.damage else catalog_unavailable(detail)
 
-        super().__init__(SqliteTransactions(db, "catalog", unavailable), heartbeat_seconds=heartbeat_seconds)
+        super().__init__(SqliteTransactions(db, "catalog", unavailable), Liveness(heartbeat_seconds))
         self._file = db
 
     async def check(self) -> str:

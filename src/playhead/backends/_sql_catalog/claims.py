@@ -194,10 +194,10 @@ class ClaimsPart(LimitsPart):
                     uncounted=uncounted,
                     crashes=crashes,
                     worker=worker,
-                    beat=self._beat,
+                    beat=self._liveness.beat,
                 )
             if updates:
-                await db.run(SQL.beat_with_claim, worker=worker, beat=self._beat)
+                await db.run(SQL.beat_with_claim, worker=worker, beat=self._liveness.beat)
             if lost:
                 await self._close_lost(db, lost)
             if skipped:

@@ -12,7 +12,6 @@ from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
-from playhead.liveness import MISSED_BEATS
 from playhead.model import AdapterCode, LoadedAdapter, LoadedCode, RanCode, RouteCode, Worker, WorkerAdapter
 
 
@@ -69,7 +68,7 @@ class CodePart(Part):
         return await self._db.read(find)
 
     async def worker_code(self) -> list[Worker]:
-        seconds = MISSED_BEATS * self._beat
+        seconds = self._liveness.five_beats
         rows = await self._db.read(lambda db: db.rows(SQL.worker_code, seconds=seconds))
         return [
             Worker(

@@ -69,7 +69,7 @@ class Part:
 
     Args:
         transactions: over an open database, which is not closed with the catalog.
-        heartbeat_seconds: the time between heartbeats; a process is dead after five missed ones.
+        liveness: which processes are dead.
     """
 
     step_rows: int = 2_000
@@ -77,10 +77,9 @@ class Part:
     window: int = WINDOW
     """Rows of a job that may be on their way to the broker at once."""
 
-    def __init__(self, transactions: Transactions, *, heartbeat_seconds: float = 1.0) -> None:
+    def __init__(self, transactions: Transactions, liveness: Liveness) -> None:
         self._db = transactions
-        self._beat = heartbeat_seconds
-        self._liveness = Liveness(heartbeat_seconds)
+        self._liveness = liveness
         self._losses = 0
         self._lanes: dict[int, Lane] = {}
         self._feeds: dict[tuple[int, str], int] = {}

@@ -20,7 +20,7 @@ from playhead.backends.sql.statements import SQL, Statement
 from playhead.counters import Numbers, decode, encode, total
 from playhead.envelope import Dispatch
 from playhead.ids import moment
-from playhead.liveness import MISSED_BEATS, may_live
+from playhead.liveness import may_live
 from playhead.model import DAY, LoadedCode, WorkerInfo
 from playhead.ports.catalog.upkeep import Process, Subscription
 
@@ -88,7 +88,7 @@ class UpkeepPart(ResendPart):
         return total(decode(counters) for (counters,) in rows)
 
     async def workers(self) -> list[WorkerInfo]:
-        seconds = MISSED_BEATS * self._beat
+        seconds = self._liveness.five_beats
         rows = await self._db.read(lambda db: db.rows(SQL.living_processes, seconds=seconds))
         return [
             WorkerInfo(process, kind, host, pid, json.loads(queues), moment(began), moment(beat))
@@ -240,7 +240,7 @@ class UpkeepPart(ResendPart):
         one. The leases of its jobs move by the same time. Retries are due now, those of webhooks too, and
         cooldowns end.
         """
-        seconds = MISSED_BEATS * self._beat
+        seconds = self._liveness.five_beats
         await db.run(SQL.move_job_leases, seconds=seconds)
         await db.run(SQL.move_heartbeats, seconds=seconds)
         await db.run(SQL.end_cooldowns, seconds=seconds)
