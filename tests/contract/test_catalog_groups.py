@@ -198,7 +198,7 @@ async def test_a_large_group_is_resent_in_steps(catalog: Catalog, lab: Lab):
     run = await lab.started(*(f"{n}.md" for n in range(7)))
     await fail(lab, run, *(f"torn {n}" for n in range(7)))
     (group,) = await groups(catalog)
-    catalog.step_rows = 2  # type: ignore[attr-defined]
+    catalog.sizes.step_rows = 2  # type: ignore[attr-defined]
 
     assert await catalog.resend(group=group.group) == run.ids
     assert await groups(catalog) == []

@@ -16,10 +16,12 @@ from uuid import UUID
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
-from playhead.backends._postgres import Postgres
+from playhead.backends._postgres import Postgres, PostgresTransactions
+from playhead.backends._sql_catalog import SqlCatalog
 from playhead.backends.catalog_postgres import PostgresCatalog
-from playhead.errors import Conflict
+from playhead.errors import Conflict, catalog_unavailable
 from playhead.ids import uuid7
+from playhead.liveness import Liveness
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.work import Claim, Done, Refusal
 from tests.lab import Clock, Lab, Started, Wrapper
@@ -169,7 +171,7 @@ async def test_a_resend_during_the_end_of_an_execution_reopens_it(place: Place):
 async def many(place: Place) -> Started:
     """A run with five dead letters, more than one step resends."""
     assert isinstance(place.lab.catalog, PostgresCatalog)
-    place.lab.catalog.step_rows = STEP_ROWS
+    place.lab.catalog.sizes.step_rows = STEP_ROWS
     run = await place.lab.started(*(f"{n}.md" for n in range(5)))
     for cid in run.ids:
         await place.lab.kill(cid)
@@ -192,14 +194,13 @@ class Interrupted(Wrapper):
         return done
 
 
-class InterruptedCatalog(PostgresCatalog):
+class InterruptedCatalog(SqlCatalog):
     """A catalog that calls a function between two steps of a resend or a cancel."""
 
-    step_rows = STEP_ROWS
-
     def __init__(self, db: Postgres, step: Callable[[], Awaitable[Any]]) -> None:
-        super().__init__(db, heartbeat_seconds=60)
-        self._db = cast(Any, Interrupted(self._db, step))
+        transactions = PostgresTransactions(db, "catalog", catalog_unavailable)
+        super().__init__(cast(Any, Interrupted(transactions, step)), Liveness(60))
+        self.sizes.step_rows = STEP_ROWS
 
 
 @pytest.mark.parametrize("which", ["execution", "route"])
@@ -278,7 +279,7 @@ async def test_a_cancel_waits_for_a_parent_that_is_inserting_its_children(place:
 
 async def test_claims_pass_while_a_cancel_waits_for_one_of_many_rows(place: Place):
     assert isinstance(place.lab.catalog, PostgresCatalog)
-    place.lab.catalog.step_rows = STEP_ROWS
+    place.lab.catalog.sizes.step_rows = STEP_ROWS
     run, other = await place.lab.started(*(f"{n}.md" for n in range(5))), await place.lab.started("a.md")
     worker = await place.process()
 

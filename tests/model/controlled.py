@@ -135,8 +135,8 @@ class Controlled(Replaying):
     def prepare(self) -> None:
         choice = self.rng.choice
         self.page = choice([1, 1, 2, 2, 3, 1000])
-        self.catalog.window = max(self.page, choice([1, 2, 3]))
-        self.catalog.step_rows = choice([1, 2, 1000])
+        self.catalog.sizes.window = max(self.page, choice([1, 2, 3]))
+        self.catalog.sizes.step_rows = choice([1, 2, 1000])
         paths = [f"k{n}" for n in range(choice([2, 6, 9]))] + choice([[], [], [BAD_PATH]])
         limit = choice([None, None, None, 4])
         self.objects = set(sorted(paths)[:limit])
@@ -255,7 +255,7 @@ class Controlled(Replaying):
             "FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.batch = ?",
             [self.batch.bytes],
         )
-        window = range(watermark + 1, watermark + self.catalog.window + 1)
+        window = range(watermark + 1, watermark + self.catalog.sizes.window + 1)
         roots = Roots(set(), set(), set(), set(), set())
         for raw, ordinal, row_state, published, code in con.execute(
             "SELECT id, ordinal, state, published, error_code FROM messages "

@@ -114,7 +114,7 @@ class Wide(Controlled):
 
     def prepare(self) -> None:
         super().prepare()
-        self.page, self.catalog.window = 3, 1
+        self.page, self.catalog.sizes.window = 3, 1
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class Paced(Replaying):
 
     def prepare(self) -> None:
         self.page = self.rng.choice([1, 2, 5, 1000])
-        self.catalog.window = max(self.page, 5)
+        self.catalog.sizes.window = max(self.page, 5)
         managed = self.managed()
         source = self.put([f"k{n:02}" for n in range(self.objects_each)])
         self.batches = [self.open(source, managed, route="second").replay_batch_id for _ in range(self.jobs)]

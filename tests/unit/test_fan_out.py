@@ -52,10 +52,10 @@ async def test_the_event_loop_runs_while_a_large_fan_out_is_stored():
 class TooSlow(MemoryCatalog):
     """Does not end more than two attempts in its time limit."""
 
-    sizes: list[int]
+    batches: list[int]
 
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
-        self.sizes.append(len(results))
+        self.batches.append(len(results))
         if len(results) > 2:
             raise catalog_unavailable("it did not answer in time")
         return await super().finish(publisher, results)
@@ -64,7 +64,7 @@ class TooSlow(MemoryCatalog):
 async def test_a_batch_that_takes_too_long_is_recorded_in_halves():
     """The same batch was tried again and again: 128 messages with 3,000 outputs each never ended."""
     catalog = TooSlow(clock=Clock())
-    catalog.sizes = []
+    catalog.batches = []
     world = OneConsumer(lambda item: text_of(item), catalog=catalog, concurrency=8)
     paths = [f"{n}.md" for n in range(8)]
     ids: list[UUID] = (await world.started(*paths)).ids

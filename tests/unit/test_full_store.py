@@ -152,11 +152,11 @@ class TooSlow(MemoryCatalog):
 
     def __init__(self) -> None:
         super().__init__(clock=Clock())
-        self.sizes: list[int] = []
+        self.batches: list[int] = []
 
     async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
-        self.sizes.append(len(bindings))
-        if self.sizes.count(2) > 1 and len(bindings) == 2:
+        self.batches.append(len(bindings))
+        if self.batches.count(2) > 1 and len(bindings) == 2:
             self.store.is_full = False
             raise catalog_unavailable("statement timeout")
         return await super().bind(bindings)
@@ -181,7 +181,7 @@ async def test_a_consumer_receives_again_after_a_full_store_when_its_batch_was_h
         await world.started(later)
         await until(lambda: later in world.runs)  # noqa: B023
 
-    assert 2 in catalog.sizes
+    assert 2 in catalog.batches
     assert [await world.lab.state(each) for each in run.ids] == ["completed"] * 3
     consumer.stop(departing=True)
     await ended(consumer)

@@ -85,10 +85,10 @@ class ControlPart(JobsPart):
                 await self._check_open(db, batch, job)
                 # The publisher may have sent rows of its window, and rows that are uncertain. They are closed
                 # in this transaction, so that no worker claims them after it. No other unmarked row was sent.
-                await self._cancel_unsent(db, job.n, job.watermark, job.watermark + self.window)
+                await self._cancel_unsent(db, job.n, job.watermark, job.watermark + self.sizes.window)
                 held = await db.rows(SQL.lock_uncertain, execution=job.n)
                 await self._cancel(db, [n for (n,) in held])
-                await db.run(SQL.cancel_publishing, window=self.window, execution=job.n)
+                await db.run(SQL.cancel_publishing, window=self.sizes.window, execution=job.n)
                 await self._record_event(db, job.n, "replay.cancelled")
             return job.n, await self._find_replay(db, batch)
 
@@ -162,7 +162,7 @@ class ControlPart(JobsPart):
             paid = job.paid
             if pace and paid is None:
                 # The holder may have sent its window without paying. It stops at its next write.
-                paid = min(job.watermark + self.window, job.ordinals)
+                paid = min(job.watermark + self.sizes.window, job.ordinals)
                 await db.run(SQL.fence_job, execution=job.n)
             elif pace is None and job.hold_at is None:
                 paid = None
@@ -221,7 +221,7 @@ class ControlPart(JobsPart):
         executions = [n for (n,) in await db.rows(SQL.processed_by_queue, queue=queue)]
         given = {"executions": executions, "queue": queue, "limit": limit + 1}
         waiting = await db.value(SQL.count_waiting, **given) if executions else 0
-        paid = await db.value(SQL.count_paid, window=self.window, queue=queue)
+        paid = await db.value(SQL.count_paid, window=self.sizes.window, queue=queue)
         return int(waiting) + int(paid)
 
     # -- places ------------------------------------------------------------------------------------

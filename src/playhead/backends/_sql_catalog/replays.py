@@ -37,7 +37,7 @@ class ReplaysPart(Part):
     async def _find_replay(
         self, db: Session, batch: UUID, *, work: bool = False, trouble: str = ""
     ) -> Replay | None:
-        rows = await db.rows(SQL.replay_of_batch, window=self.window, batch=batch)
+        rows = await db.rows(SQL.replay_of_batch, window=self.sizes.window, batch=batch)
         return (await self._replays(db, rows, work=work, trouble=trouble))[0] if rows else None
 
     async def replays(
@@ -51,7 +51,7 @@ class ReplaysPart(Part):
         async def find(db: Session) -> tuple[list[Replay], int | None]:
             rows = await db.rows(
                 SQL.newest_replays,
-                window=self.window,
+                window=self.sizes.window,
                 source=source,
                 open=is_open or None,
                 before=before,
@@ -157,7 +157,7 @@ class ReplaysPart(Part):
 
     async def _keep_numbers(self, db: Session, n: int) -> None:
         """Record what is counted in the rows of a replay, which are about to be deleted."""
-        for row in await db.rows(SQL.replay_of_execution, window=self.window, execution=n):
+        for row in await db.rows(SQL.replay_of_execution, window=self.sizes.window, execution=n):
             await db.run(SQL.keep_numbers, numbers=_Row._make(row).counted(), execution=n)
 
     async def _errors(

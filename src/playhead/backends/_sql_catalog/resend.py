@@ -67,7 +67,9 @@ class ResendPart(Part):
             named = await db.rows(SQL.messages_named, ids=list(ids))
             sent = await self._send(db, named, where, bulk=bulk, refuse_cancelled=True, refuse_bad_keys=True)
             return sent, None
-        page, then = await self._newest(db, [DEAD], **where._asdict(), before=before, limit=self.step_rows)
+        page, then = await self._newest(
+            db, [DEAD], **where._asdict(), before=before, limit=self.sizes.step_rows
+        )
         rows = await db.rows(SQL.executions_of, rows=page)
         sent = await self._send(db, rows, where, bulk=bulk, refuse_cancelled=where.execution is not None)
         return sent, then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -35,6 +36,19 @@ LONG_SECONDS = 600.0
 
 WAITING = (PENDING, RETRY)
 """States of rows that no worker runs, and that may still be claimed."""
+
+
+@dataclass
+class Sizes:
+    """How many rows are changed or sent together.
+
+    Attributes:
+        step_rows: rows that one transaction resends or cancels.
+        window: rows of a job that may be on their way to the broker at once.
+    """
+
+    step_rows: int = 2_000
+    window: int = WINDOW
 
 
 def page_of(newest: Sequence[Row], limit: int) -> tuple[list[int], int | None]:
@@ -72,14 +86,10 @@ class Part:
         liveness: which processes are dead.
     """
 
-    step_rows: int = 2_000
-    """Rows that one transaction resends or cancels."""
-    window: int = WINDOW
-    """Rows of a job that may be on their way to the broker at once."""
-
     def __init__(self, transactions: Transactions, liveness: Liveness) -> None:
         self._db = transactions
         self._liveness = liveness
+        self.sizes = Sizes()
         self._losses = 0
         self._lanes: dict[int, Lane] = {}
         self._feeds: dict[tuple[int, str], int] = {}
@@ -297,14 +307,14 @@ class Part:
         """Cancel one step of the rows below `before`; return their number, and the `before` of the next step,
         if there is one."""
         found, then = await self._newest(
-            db, WAITING, execution=execution, before=before, limit=self.step_rows
+            db, WAITING, execution=execution, before=before, limit=self.sizes.step_rows
         )
         held = await db.rows(SQL.lock_waiting_rows, rows=found)
         return await self._cancel(db, [n for (n,) in held]), then
 
     async def _cancel(self, db: Session, rows: Sequence[int]) -> int:
         """Cancel locked rows."""
-        return await db.run(SQL.cancel_rows, rows=rows, window=self.window)
+        return await db.run(SQL.cancel_rows, rows=rows, window=self.sizes.window)
 
     async def _settle_cancelled(self, n: int) -> None:
         """Settle a cancelled execution if no row of it is open: then none changes any more."""
@@ -325,10 +335,12 @@ class Part:
         Until the last step the listing counts as open, so the execution cannot end. If this process dies
         between two steps, the reconciler continues.
         """
-        found = await self._db.read(lambda db: db.rows(SQL.cancelling_jobs, window=self.window, execution=n))
+        found = await self._db.read(
+            lambda db: db.rows(SQL.cancelling_jobs, window=self.sizes.window, execution=n)
+        )
         for job, first, last in found:
-            for after in range(first, last, self.step_rows):
-                upto = after + self.step_rows
+            for after in range(first, last, self.sizes.step_rows):
+                upto = after + self.sizes.step_rows
                 await self._db.write(partial(self._cancel_unsent, n=job, after=after, upto=upto))
             await self._db.write(partial(_end_cancelling, n=job))
 
