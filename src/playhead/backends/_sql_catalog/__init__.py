@@ -30,6 +30,7 @@ from playhead.backends._sql_catalog.code import CodePart
 from playhead.backends._sql_catalog.configs import ConfigsPart
 from playhead.backends._sql_catalog.control import ControlPart
 from playhead.backends._sql_catalog.find import FindPart
+from playhead.backends._sql_catalog.limits import LimitsPart
 from playhead.backends._sql_catalog.outputs import OutputsPart
 from playhead.backends._sql_catalog.prune import PrunePart
 from playhead.backends._sql_catalog.selection import SelectionPart
@@ -57,6 +58,7 @@ class SqlCatalog(
     CodePart,
     PrunePart,
     FindPart,
+    LimitsPart,
 ):
     """All parts of the port. See `rows.Part` for the arguments."""
 

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
 from playhead.backends._sql_catalog.code import codes_of
-from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
-from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, page_of
+from playhead.backends._sql_catalog.executions import records_deleted_at
+from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, lanes_of, moment_or_none
+from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, newest_messages, page_of
 from playhead.backends.sql import DEAD, SKIPPED, TAKEN_OVER
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
@@ -47,7 +48,7 @@ class BrowsePart(Part):
         return await self._db.read(find)
 
     async def records_deleted(self, executions: Sequence[UUID]) -> dict[UUID, str]:
-        return await self._db.read(lambda db: self._records_deleted(db, executions))
+        return await self._db.read(lambda db: records_deleted_at(db, executions))
 
     async def executions(
         self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
@@ -101,7 +102,7 @@ class BrowsePart(Part):
                 return []
             n, version, stored = row
             by_lane = counts.decode(stored) if stored else (await self._count_rows(db, [n]))[n]
-            return counts.counts_by_route(await self._lanes_of(db, version), by_lane)
+            return counts.counts_by_route(await lanes_of(db, version), by_lane)
 
         return await self._db.read(count)
 
@@ -133,7 +134,7 @@ class BrowsePart(Part):
                 outputs[message].append(key)
         codes = await codes_of(db, [row[13] for row in rows])
         # Only roots received objects of another execution.
-        gone = await self._records_deleted(db, {owner_of(row[8]) for row in rows if row[2] is None})
+        gone = await records_deleted_at(db, {owner_of(row[8]) for row in rows if row[2] is None})
         return [
             _lineage_of(row, lanes[row[5]], outputs[row[0]], counted[row[0]])
             | {
@@ -176,7 +177,7 @@ class BrowsePart(Part):
         limit: int = 100,
     ) -> tuple[list[Lineage], int | None]:
         async def find(db: Session) -> tuple[list[Lineage], int | None]:
-            numbers, then = await self._newest(
+            numbers, then = await newest_messages(
                 db,
                 [n for n, state in enumerate(ROW_STATES) if status in (None, state)],
                 execution=execution,
@@ -208,7 +209,7 @@ class BrowsePart(Part):
         limit: int = 100,
     ) -> tuple[list[DeadLetter], int | None]:
         async def find(db: Session) -> tuple[list[DeadLetter], int | None]:
-            numbers, then = await self._newest(
+            numbers, then = await newest_messages(
                 *(db, [DEAD]),
                 execution=execution,
                 route=route,

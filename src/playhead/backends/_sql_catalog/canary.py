@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.jobs import JobsPart
+from playhead.backends._sql_catalog.locks import exclude
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.model import Canary
@@ -42,7 +43,7 @@ class CanaryPart(JobsPart):
             # An execution that ends closes its job. All objects behind the canary may be dead: then it ends
             # either before this transaction, which finds no job, or after it.
             n = await db.value(SQL.execution_number, id=held.job)
-            await self._exclude(db, [n])
+            await exclude(db, [n])
             job = await self._held(db, held, lock=True)
             if job is None or await db.value(SQL.canary_is_open, **job.rows):
                 return None

@@ -9,9 +9,9 @@ from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
-from playhead.backends._sql_catalog.limits import LimitsPart
+from playhead.backends._sql_catalog.locks import share_of_messages
 from playhead.backends._sql_catalog.requests import decode_effects
-from playhead.backends._sql_catalog.rows import Origin
+from playhead.backends._sql_catalog.rows import Origin, Part
 from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL
@@ -88,16 +88,7 @@ def decide_claim(
     return Decision("claim", spent, int(again), crashes)
 
 
-class ClaimsPart(LimitsPart):
-    async def _share_of(self, db: Session, ids: Sequence[Any]) -> set[int] | None:
-        """Lock the executions of messages until the transaction ends; other workers may share the lock.
-
-        Returns their numbers; None where a transaction that writes is alone anyway.
-        """
-        if not db.row_locks:
-            return None
-        return {n for (n,) in await db.rows(SQL.share_executions_of, ids=ids)}
-
+class ClaimsPart(Part):
     async def _origins_of(self, db: Session, executions: set[int]) -> dict[int, Origin]:
         """Make sure that the origins of these executions are known; return all that are."""
         known = self._origins
@@ -116,7 +107,7 @@ class ClaimsPart(LimitsPart):
     ) -> list[Claim | Refusal]:
         async def claim_rows(db: Session) -> list[Claim | Refusal]:
             keys = natives(db, ids)
-            shared = await self._share_of(db, keys)
+            shared = await share_of_messages(db, keys)
             # A row whose execution is not locked was committed just now, so it has no published dispatch.
             rows = {
                 row[0]: row
@@ -207,6 +198,18 @@ class ClaimsPart(LimitsPart):
             return answers
 
         return await self._db.write(claim_rows)
+
+    async def _alive(self, db: Session) -> set[str]:
+        """Return the processes that are not dead, as far as this process can judge."""
+        rows = await db.rows(SQL.alive_processes, seconds=self._liveness.seconds)
+        return {process for (process,) in rows}
+
+    async def _room(self, db: Session, queue: str, most_running: int) -> int:
+        """Return how many more messages of a queue may run. The answer holds until the transaction ends."""
+        await db.rows(SQL.lock_queue, queue=queue)
+        # A new statement: the lock may have waited for another claim.
+        running: int = await db.value(SQL.count_running, queue=queue)
+        return most_running - running
 
     async def _unpublished_children(self, db: Session, parents: Sequence[int]) -> dict[str, list[Dispatch]]:
         """Return dispatches of children that no process has published, by the id of their parent."""

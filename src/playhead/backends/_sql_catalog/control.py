@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
+from playhead.backends._sql_catalog.executions import prunings_of
 from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.locks import exclude
 from playhead.backends._sql_catalog.rates import burst, saved
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql.session import Session
@@ -106,14 +108,14 @@ class ControlPart(JobsPart):
                 return await self._find_replay(db, batch)
             if job.state in ("cancelled", "refused") or job.status == "cancelled":
                 raise await self._ended(db, batch, job)
-            if gone := (await self._pruned(db, [job.n]))[job.n]:
+            if gone := (await prunings_of(db, [job.n]))[job.n]:
                 raise Conflict(
                     "execution_pruned",
                     f"objects of replay {batch} were pruned on {gone[0].pruned_at}, so it cannot be "
                     "continued; start a new replay",
                 )
             if job.source_n is not None:
-                pruned = await self._pruned(db, [job.source_n])
+                pruned = await prunings_of(db, [job.source_n])
                 check_unpruned(job.source, job.stage, pruned[job.source_n])
             again = await db.run(SQL.retry_refused, execution=job.n)
             if again + await db.run(SQL.reopen_listing, execution=job.n):
@@ -133,7 +135,7 @@ class ControlPart(JobsPart):
         if found is None:
             return None
         n, source = found
-        statuses = await self._exclude(db, {n, source} - {None} if with_source else {n})
+        statuses = await exclude(db, {n, source} - {None} if with_source else {n})
         row = await db.row(SQL.lock_job, execution=n)
         assert row, "a batch has a job"
         job = _Job(n, statuses[n], source, *row)

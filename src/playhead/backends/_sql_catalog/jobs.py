@@ -15,7 +15,7 @@ from uuid import UUID
 from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
 from playhead.backends._sql_catalog.rates import saved
-from playhead.backends._sql_catalog.rows import LONG_SECONDS
+from playhead.backends._sql_catalog.rows import LONG_SECONDS, refuse_dispatches
 from playhead.backends._sql_catalog.runs import RunsPart, input_range
 from playhead.backends._sql_catalog.takeover import Plan
 from playhead.backends.sql.session import Session
@@ -249,7 +249,7 @@ class JobsPart(RunsPart):
                     ids=[dispatch.correlation_id for dispatch in uncertain],
                     watermark=job.watermark,
                 )
-            await self._refuse(db, refused)
+            await refuse_dispatches(db, refused)
             if held.external and upto > job.watermark:
                 await db.run(SQL.complete_external, execution=job.n, watermark=job.watermark, upto=upto)
             await db.run(SQL.move_watermark, upto=upto, execution=job.n)
@@ -269,7 +269,7 @@ class JobsPart(RunsPart):
             if confirmed:
                 ids = [dispatch.correlation_id for dispatch in confirmed]
                 await db.run(SQL.settle_confirmed, ids=ids, external=held.external)
-            await self._refuse(db, refused)
+            await refuse_dispatches(db, refused)
             if confirmed or refused:
                 await db.run(SQL.move_watermark, upto=job.watermark, execution=job.n)
             if held.paced:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from playhead.backends.sql.session import Row
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import moment, text
 from playhead.model import Retention
@@ -106,3 +107,8 @@ class DispatchMaker:
             above = as_text(parent) if parent else None
             made.append(Dispatch(headers, as_text(cid), generation, above, key, external, ordinal))
         return made
+
+
+async def lanes_of(db: Session, config_version: int) -> list[Lane]:
+    """Return the lanes of a config version, in the order of the config."""
+    return [Lane.of(row) for row in await db.rows(SQL.lanes_of_version, version=config_version)]

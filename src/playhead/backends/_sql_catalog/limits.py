@@ -42,10 +42,3 @@ class LimitsPart(Part):
     async def running(self, queue: str) -> int:
         count: int = await self._db.read(lambda db: db.value(SQL.count_running, queue=queue))
         return count
-
-    async def _room(self, db: Session, queue: str, most_running: int) -> int:
-        """Return how many more messages of a queue may run. The answer holds until the transaction ends."""
-        await db.rows(SQL.lock_queue, queue=queue)
-        # A new statement: the lock may have waited for another claim.
-        running: int = await db.value(SQL.count_running, queue=queue)
-        return most_running - running

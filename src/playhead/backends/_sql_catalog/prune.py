@@ -17,7 +17,9 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from playhead.backends._sql_catalog.lanes import as_retention, as_uuid, as_uuid_or_none
+from playhead.backends._sql_catalog.executions import prunings_of, records_deleted_at
+from playhead.backends._sql_catalog.lanes import as_retention, as_uuid, as_uuid_or_none, lanes_of
+from playhead.backends._sql_catalog.locks import exclude
 from playhead.backends._sql_catalog.replays import ReplaysPart
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
@@ -36,8 +38,8 @@ class PrunePart(ReplaysPart):
             n = await db.value(SQL.execution_number, id=execution)
             if n is None:
                 return None
-            await self._exclude(db, [n])
-            gone = [one for one in (await self._pruned(db, [n]))[n] if one.stage is None]
+            await exclude(db, [n])
+            gone = [one for one in (await prunings_of(db, [n]))[n] if one.stage is None]
             if pinned and gone:
                 raise Conflict(
                     "execution_pruned",
@@ -156,7 +158,7 @@ class PrunePart(ReplaysPart):
         self, db: Session, states: Sequence[Row], stages: Sequence[str]
     ) -> list[tuple[int, Candidate]]:
         """Return candidates for rows of `prune_states` that have something to prune, by number."""
-        pruned = await self._pruned(db, [row[0] for row in states])
+        pruned = await prunings_of(db, [row[0] for row in states])
         found = []
         for n, identity, kind, settled, pinned, version, _, _, is_source in states:
             gone = {one.stage for one in pruned[n]}
@@ -177,7 +179,7 @@ class PrunePart(ReplaysPart):
         """Return the stages of an execution that have objects of Playhead."""
         if version is None:
             return []
-        lanes = await self._lanes_of(db, version)
+        lanes = await lanes_of(db, version)
         return [INPUT_STAGE] * (kind == "run") + [lane.stage for lane in lanes if lane.stage]
 
     async def count_records(self, candidate: Candidate) -> int:
@@ -202,7 +204,7 @@ class PrunePart(ReplaysPart):
         async def begin(db: Session) -> list[Pruning]:
             chosen = {await db.value(SQL.execution_number, id=one.execution): one for one in candidates}
             chosen.pop(None, None)
-            await self._exclude(db, chosen)
+            await exclude(db, chosen)
             # Read after the lock is held: a replay may have been opened while it was awaited.
             begun: list[Pruning] = []
             with_records = {n for n, one in chosen.items() if one.records}
@@ -265,7 +267,7 @@ class PrunePart(ReplaysPart):
 
     async def delete_records(self, pruning: Pruning, *, after: str = "", limit: int) -> RecordsPage | None:
         async def delete(db: Session) -> RecordsPage | None:
-            await self._exclude(db, [pruning.n])
+            await exclude(db, [pruning.n])
             first, last = _range(pruning)
             rows = await db.rows(
                 SQL.output_records, first=max(first, after, key=str.encode), last=last, limit=limit
@@ -295,7 +297,7 @@ class PrunePart(ReplaysPart):
         """Return those of these outputs that only references have kept, and to which none refers now."""
         needed = {key for (key,) in await db.rows(SQL.referred_among, keys=locations)}
         owners = {key: owner_of(key) for key in locations if key not in needed}
-        gone = await self._records_deleted(db, set(owners.values()))
+        gone = await records_deleted_at(db, set(owners.values()))
         return [key for key, owner in owners.items() if owner in gone]
 
     async def late_among(self, keys: Sequence[str]) -> set[str]:
@@ -317,7 +319,7 @@ class PrunePart(ReplaysPart):
             if not pruning.records:
                 await db.run(SQL.end_pruning, pruning=pruning.n)
                 return
-            await self._exclude(db, [pruning.n])
+            await exclude(db, [pruning.n])
             for statement in (SQL.delete_reports, SQL.delete_deliveries, SQL.end_records):
                 await db.run(statement, execution=pruning.n)
 

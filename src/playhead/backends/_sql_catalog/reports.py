@@ -14,7 +14,9 @@ from typing import Final, Literal
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts, requests
+from playhead.backends._sql_catalog.executions import prunings_of
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none, storable
+from playhead.backends._sql_catalog.locks import share
 from playhead.backends._sql_catalog.replays import ReplaysPart
 from playhead.backends._sql_catalog.rows import ABOVE_ALL
 from playhead.backends.sql import CANCELLED, DEAD, SKIPPED, UNCERTAIN
@@ -87,7 +89,7 @@ class ReportsPart(ReplaysPart):
 
         async def claim(db: Session) -> ClaimedReport | None:
             n = await db.value(SQL.execution_number, id=execution)
-            await self._share(db, [n])
+            await share(db, [n])
             revision = await db.value(SQL.reportable, execution=n)
             if revision is None:
                 return None
@@ -165,7 +167,7 @@ class ReportsPart(ReplaysPart):
     async def _holds(self, db: Session, held: ClaimedReport) -> bool:
         """Whether a report is held, and its execution is still ended and not pruned, until this transaction
         ends. If not, its parts are superseded."""
-        await self._share(db, [held.n])
+        await share(db, [held.n])
         is_held = await db.value(SQL.lock_held_report, **_token(held)) is not None
         if is_held and not await self._pruned_at(db, held.n):
             return True
@@ -175,7 +177,7 @@ class ReportsPart(ReplaysPart):
 
     async def _pruned_at(self, db: Session, n: int) -> str | None:
         """Return when a prune of an execution began that deletes reports, too; None without one."""
-        pruned = (await self._pruned(db, [n]))[n]
+        pruned = (await prunings_of(db, [n]))[n]
         return next((one.pruned_at for one in pruned if one.overlaps(REPLAY_STAGE)), None)
 
     async def _end_report(
@@ -199,7 +201,7 @@ class ReportsPart(ReplaysPart):
             if row is None:
                 return False
             n, revision, _ = row
-            await self._share(db, [n])
+            await share(db, [n])
             if not await db.run(SQL.ask_report_again, execution=n, revision=revision):
                 return False
             await db.run(SQL.report_is_due, execution=n)

@@ -12,8 +12,10 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
+from playhead.backends._sql_catalog.executions import prunings_of
 from playhead.backends._sql_catalog.lanes import as_uuid
-from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part
+from playhead.backends._sql_catalog.locks import exclude
+from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, newest_messages
 from playhead.backends.sql import DEAD
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
@@ -67,7 +69,7 @@ class ResendPart(Part):
             named = await db.rows(SQL.messages_named, ids=list(ids))
             sent = await self._send(db, named, where, bulk=bulk, refuse_cancelled=True, refuse_bad_keys=True)
             return sent, None
-        page, then = await self._newest(
+        page, then = await newest_messages(
             db, [DEAD], **where._asdict(), before=before, limit=self.sizes.step_rows
         )
         rows = await db.rows(SQL.executions_of, rows=page)
@@ -94,7 +96,7 @@ class ResendPart(Part):
         own = {execution for _, execution in found}
         above = await db.rows(SQL.sources_of, executions=sorted(own))
         sources = {n: (source, stage) for n, source, stage in above}
-        statuses = await self._exclude(db, own | {source for source, _ in sources.values()})
+        statuses = await exclude(db, own | {source for source, _ in sources.values()})
         await db.rows(SQL.lock_jobs, executions=sorted(own))  # a refused message is left to an open job
         rows = await db.rows(
             SQL.dead_letters_among,
@@ -104,7 +106,7 @@ class ResendPart(Part):
         )
         # What was pruned is gone for good: an execution that could write outputs again might write next to a
         # process that still deletes them.
-        pruned = await self._pruned(db, list(statuses))
+        pruned = await prunings_of(db, list(statuses))
         sent: dict[int, UUID] = {}
         reopened: set[int] = set()
         for n, cid, execution_n, execution, code, state, parent in rows:

@@ -10,12 +10,14 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
 from playhead.backends._sql_catalog.counts import ByLane, Known
+from playhead.backends._sql_catalog.executions import prunings_of
 from playhead.backends._sql_catalog.lanes import (
     DispatchMaker,
     Lane,
     as_retention,
     as_uuid,
     as_uuid_or_none,
+    lanes_of,
     moment_or_none,
     storable,
 )
@@ -26,7 +28,7 @@ from playhead.envelope import Dispatch
 from playhead.failures import group_number, group_of
 from playhead.ids import moment
 from playhead.liveness import Liveness
-from playhead.model import Execution, OnReplay, Problem, PrunedStage, StageTotals, replayable_until
+from playhead.model import Execution, OnReplay, Problem, StageTotals, replayable_until
 from playhead.ports.catalog.jobs import WINDOW
 
 ABOVE_ALL = (1 << 63) - 1
@@ -59,6 +61,52 @@ def page_of(newest: Sequence[Row], limit: int) -> tuple[list[int], int | None]:
     """
     numbers = [n for (n,) in newest]
     return numbers[:limit], numbers[limit - 1] if len(numbers) > limit else None
+
+
+async def newest_messages(
+    db: Session,
+    states: Sequence[int],
+    *,
+    execution: UUID | None,
+    batch: UUID | None = None,
+    route: str | None = None,
+    code: str | None = None,
+    group: str | None = None,
+    ended_before: float | None = None,
+    before: int | None,
+    limit: int,
+) -> tuple[list[int], int | None]:
+    """Return a page of the messages in these states (see `page_of`), newest first.
+
+    Args:
+        group: of dead letters.
+    """
+    bounds: dict[str, Any] = {"route": route, "code": code, "ended_before": ended_before}
+    bounds |= {"before": before or ABOVE_ALL, "limit": limit + 1}
+    if group is not None:
+        newest = await db.rows(
+            SQL.newest_of_group, failure_group=group_number(group), execution=execution, **bounds
+        )
+    elif list(states) == [DEAD] and execution is None and batch is None:
+        newest = await db.rows(SQL.newest_dead_letters, **bounds)
+    else:
+        newest = await db.rows(SQL.newest_messages, states=states, execution=execution, batch=batch, **bounds)
+    return page_of(newest, limit)
+
+
+async def refuse_dispatches(db: Session, refused: Sequence[tuple[Dispatch, str]]) -> None:
+    """Close rows whose message the broker will never accept."""
+    if refused:
+        await db.run(
+            SQL.refuse_dispatches,
+            ids=[dispatch.correlation_id for dispatch, _ in refused],
+            generations=[dispatch.generation for dispatch, _ in refused],
+            reasons=[storable(why) for _, why in refused],
+            groups=[
+                group_of(dispatch.headers.config, dispatch.headers.route, "publish_refused", why)
+                for dispatch, why in refused
+            ],
+        )
 
 
 class Origin(NamedTuple):
@@ -120,51 +168,13 @@ class Part:
         self._forget_if_lost()
         known = self._feeds
         if (config_version, route) not in known:
-            lanes = await self._lanes_of(db, config_version)
+            lanes = await lanes_of(db, config_version)
             known |= {(config_version, lane.route): lane.id for lane in lanes}
         return known[config_version, route]
-
-    async def _lanes_of(self, db: Session, config_version: int) -> list[Lane]:
-        """Return the lanes of a config version, in the order of the config."""
-        return [Lane.of(row) for row in await db.rows(SQL.lanes_of_version, version=config_version)]
-
-    async def _alive(self, db: Session) -> set[str]:
-        """Return the processes that are not dead, as far as this process can judge."""
-        rows = await db.rows(SQL.alive_processes, seconds=self._liveness.seconds)
-        return {process for (process,) in rows}
 
     async def _dispatches(self, db: Session, rows: Sequence[Row]) -> list[Dispatch]:
         """Return a dispatch for each row with the columns of the fragment `dispatch`."""
         return DispatchMaker(await self._learn(db, {row[6] for row in rows})).dispatches(rows)
-
-    async def _refuse(self, db: Session, refused: Sequence[tuple[Dispatch, str]]) -> None:
-        """Close rows whose message the broker will never accept."""
-        if refused:
-            await db.run(
-                SQL.refuse_dispatches,
-                ids=[dispatch.correlation_id for dispatch, _ in refused],
-                generations=[dispatch.generation for dispatch, _ in refused],
-                reasons=[storable(why) for _, why in refused],
-                groups=[
-                    group_of(dispatch.headers.config, dispatch.headers.route, "publish_refused", why)
-                    for dispatch, why in refused
-                ],
-            )
-
-    # -- locks -------------------------------------------------------------------------------------
-
-    async def _share(self, db: Session, executions: Iterable[int]) -> dict[int, str]:
-        """Lock executions (by number) against cancel, resend and completion; return their statuses, which
-        hold until the transaction ends. Call it before reading their rows, and never before `_exclude` in the
-        same transaction: two transactions that did would wait for each other."""
-        rows = await db.rows(SQL.share_executions, numbers=sorted(set(executions)))
-        return dict(map(tuple, rows))
-
-    async def _exclude(self, db: Session, executions: Iterable[int]) -> dict[int, str]:
-        """Lock executions (by number) for this transaction alone; return their statuses. Read their rows in a
-        later statement: this one may have begun before another transaction committed."""
-        rows = await db.rows(SQL.lock_executions, numbers=sorted(set(executions)))
-        return dict(map(tuple, rows))
 
     # -- executions --------------------------------------------------------------------------------
 
@@ -186,7 +196,7 @@ class Part:
         tags: dict[int, list[str]] = {row[0]: [] for row in rows}
         for n, tag in await db.rows(SQL.tags_of, executions=list(tags)):
             tags[n].append(tag)
-        pruned = await self._pruned(db, list(tags))
+        pruned = await prunings_of(db, list(tags))
         by_lane = {row[0]: counts.decode(row[11]) for row in rows if row[11]}
         by_lane |= await self._count_rows(db, [row[0] for row in rows if not row[11]])
         made = []
@@ -222,20 +232,6 @@ class Part:
             )
         return made
 
-    async def _pruned(self, db: Session, executions: Sequence[int]) -> dict[int, list[PrunedStage]]:
-        """Return what was pruned of executions, by number."""
-        found: dict[int, list[PrunedStage]] = {n: [] for n in executions}
-        for n, stage, pruned, deleted in await db.rows(SQL.prunings_of, executions=list(executions)):
-            found[n].append(PrunedStage(stage or None, moment(pruned), moment_or_none(deleted)))
-        return found
-
-    async def _records_deleted(self, db: Session, executions: Iterable[UUID]) -> dict[UUID, str]:
-        """Return when the records of those of these executions were deleted that have none any more."""
-        if not (ids := list(executions)):
-            return {}
-        rows = await db.rows(SQL.records_deleted, executions=ids)
-        return {as_uuid(identity): moment(when) for identity, when in rows}
-
     async def _find_execution(self, db: Session, execution: UUID) -> Execution | None:
         rows = await db.rows(SQL.executions_by_id, ids=[execution])
         return (await self._executions(db, rows))[0] if rows else None
@@ -245,44 +241,6 @@ class Part:
         counted = await self._count_rows(db, [n], fresh=True)
         await db.run(SQL.settle_execution, counts=counts.encode(counted[n]), n=n)
         self._counts.forget(n)
-
-    async def _newest(
-        self,
-        db: Session,
-        states: Sequence[int],
-        *,
-        execution: UUID | None,
-        batch: UUID | None = None,
-        route: str | None = None,
-        code: str | None = None,
-        group: str | None = None,
-        ended_before: float | None = None,
-        before: int | None,
-        limit: int,
-    ) -> tuple[list[int], int | None]:
-        """Return a page of the messages in these states (see `page_of`), newest first.
-
-        Args:
-            group: of dead letters.
-        """
-        bounds: dict[str, Any] = {
-            "route": route,
-            "code": code,
-            "before": before or ABOVE_ALL,
-            "limit": limit + 1,
-        }
-        bounds["ended_before"] = ended_before
-        if group is not None:
-            newest = await db.rows(
-                SQL.newest_of_group, failure_group=group_number(group), execution=execution, **bounds
-            )
-        elif list(states) == [DEAD] and execution is None and batch is None:
-            newest = await db.rows(SQL.newest_dead_letters, **bounds)
-        else:
-            newest = await db.rows(
-                SQL.newest_messages, states=states, execution=execution, batch=batch, **bounds
-            )
-        return page_of(newest, limit)
 
     async def _cancel_waiting(self, execution: UUID, *, steps: int | None = None) -> int:
         """Cancel the rows of a cancelled execution that no worker runs; return their number.
@@ -306,7 +264,7 @@ class Part:
     async def _cancel_some(self, db: Session, *, execution: UUID, before: int) -> tuple[int, int | None]:
         """Cancel one step of the rows below `before`; return their number, and the `before` of the next step,
         if there is one."""
-        found, then = await self._newest(
+        found, then = await newest_messages(
             db, WAITING, execution=execution, before=before, limit=self.sizes.step_rows
         )
         held = await db.rows(SQL.lock_waiting_rows, rows=found)

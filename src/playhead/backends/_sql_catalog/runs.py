@@ -8,7 +8,9 @@ from types import MappingProxyType
 from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
+from playhead.backends._sql_catalog.executions import prunings_of
 from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.locks import exclude, share
 from playhead.backends._sql_catalog.plans import PlansPart
 from playhead.backends._sql_catalog.reports import ReportsPart
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
@@ -96,8 +98,8 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
         async def bind(db: Session) -> set[str]:
             # A prune takes the exclusive lock: it either finds these rows, or its record is found here.
             n = await db.value(SQL.execution_number, id=execution)
-            await self._share(db, [n])
-            if any(one.overlaps(INPUT_STAGE) for one in (await self._pruned(db, [n]))[n]):
+            await share(db, [n])
+            if any(one.overlaps(INPUT_STAGE) for one in (await prunings_of(db, [n]))[n]):
                 raise Conflict("execution_ended", f"inputs of execution {execution} were pruned")
             if takes_over:
                 await self._refer_inputs(db, execution, [(key, i.sha256) for key, i in given])
@@ -157,8 +159,8 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
             # refused, or it waits, and then finds this replay.
             above = await db.value(SQL.execution_number, id=source)
             if above is not None:
-                await self._share(db, [above])
-                check_unpruned(source, stage, (await self._pruned(db, [above]))[above])
+                await share(db, [above])
+                check_unpruned(source, stage, (await prunings_of(db, [above]))[above])
             n = await db.value(
                 SQL.insert_execution,
                 id=uuid7(),
@@ -266,7 +268,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
             n: int | None = await db.value(SQL.execution_number, id=execution)
             if n is None:
                 return None
-            status = (await self._exclude(db, [n]))[n]
+            status = (await exclude(db, [n]))[n]
             if status in ("completed", "failed"):
                 raise Conflict(
                     "execution_ended", f"execution {execution} is {status}; there is nothing to cancel"

@@ -28,7 +28,9 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.code import number_of_chain
-from playhead.backends._sql_catalog.lanes import as_text, as_uuid
+from playhead.backends._sql_catalog.executions import prunings_of, records_deleted_at
+from playhead.backends._sql_catalog.lanes import as_text, as_uuid, lanes_of
+from playhead.backends._sql_catalog.locks import share
 from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql import COMPLETED, PENDING, SKIPPED, STORED, TAKEN_OVER, WRITING
 from playhead.backends.sql.session import Session
@@ -145,15 +147,15 @@ class TakeOverPart(Part):
             assert row, "the caller has found the execution"
             sources.append((row[0], row[1], routes))
         source, *_ = numbers = [number for number, *_ in sources]
-        await self._share(db, numbers)
-        all_pruned = await self._pruned(db, numbers)
+        await share(db, numbers)
+        all_pruned = await prunings_of(db, numbers)
         pruned = all_pruned[source]
         check_not_all_pruned(since.execution, pruned)
-        check_replays_recorded(since.execution, await self._records_deleted(db, since.replays))
-        ours = await self._lanes_of(db, version)
+        check_replays_recorded(since.execution, await records_deleted_at(db, since.replays))
+        ours = await lanes_of(db, version)
         lanes = {}
         for number, their_version, routes in sources:
-            theirs = {lane.route: lane.id for lane in await self._lanes_of(db, their_version)}
+            theirs = {lane.route: lane.id for lane in await lanes_of(db, their_version)}
             for lane in ours:
                 is_kept = not (lane.stage and any(one.overlaps(lane.stage) for one in all_pruned[number]))
                 if lane.route in routes and is_kept:

@@ -24,6 +24,8 @@ import json
 from typing import Any
 from uuid import UUID
 
+from playhead.backends._sql_catalog.executions import prunings_of
+from playhead.backends._sql_catalog.lanes import lanes_of
 from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
@@ -42,7 +44,7 @@ class TotalsPart(Part):
             if not settled and (known := self._totals.get(execution)):
                 return known, None
             counted = json.loads(recorded) if recorded else await self._count(db, execution, version)
-            gone = (await self._pruned(db, [n]))[n]
+            gone = (await prunings_of(db, [n]))[n]
             stages = [
                 StageTotal(stage, *([0, 0] if any(one.overlaps(stage) for one in gone) else sizes))
                 for stage, *sizes in counted
@@ -65,7 +67,7 @@ class TotalsPart(Part):
     async def _count(self, db: Session, execution: UUID, version: int) -> list[Row]:
         """Return the stages with their objects and bytes."""
         counted: list[Row] = []
-        for stage in [INPUT_STAGE, *(lane.stage for lane in await self._lanes_of(db, version) if lane.stage)]:
+        for stage in [INPUT_STAGE, *(lane.stage for lane in await lanes_of(db, version) if lane.stage)]:
             prefix = f"{execution}/{stage}"
             [sizes] = await db.rows(
                 SQL.count_outputs, first=f"{prefix}/", last=f"{prefix}0"

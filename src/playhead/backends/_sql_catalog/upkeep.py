@@ -14,6 +14,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.code import insert_loaded
 from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.locks import exclude, share
 from playhead.backends._sql_catalog.resend import ResendPart
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL, Statement
@@ -154,7 +155,7 @@ class UpkeepPart(ResendPart):
 
         async def recall(db: Session) -> int:
             found = await db.rows(SQL.abandoned_rows, seconds=seconds, limit=limit)
-            statuses = await self._share(db, {execution for _, execution in found})
+            statuses = await share(db, {execution for _, execution in found})
             held = await db.rows(SQL.lock_still_running, rows=[n for n, _ in found])
             return await db.run(
                 SQL.recall,
@@ -179,7 +180,7 @@ class UpkeepPart(ResendPart):
     async def redeliver_lost(self, owner: str, queue: str, *, limit: int) -> list[Dispatch]:
         async def redeliver(db: Session) -> list[Dispatch]:
             running = await db.rows(SQL.processed_by_queue, queue=queue)
-            statuses = await self._share(db, [n for (n,) in running])
+            statuses = await share(db, [n for (n,) in running])
             found = await db.rows(SQL.waiting_rows, limit=limit, executions=list(statuses), queue=queue)
             rows = [n for (n,) in await db.rows(SQL.lock_waiting, rows=[n for (n,) in found])]
             await db.run(SQL.publish_again, rows=rows, owner=owner)
@@ -205,7 +206,7 @@ class UpkeepPart(ResendPart):
 
         async def fail(db: Session) -> list[UUID]:
             found = await db.rows(SQL.unsealed_runs, seconds=seconds)
-            await self._exclude(db, [n for n, _ in found])
+            await exclude(db, [n for n, _ in found])
             lost = await db.rows(SQL.lock_unsealed_runs, seconds=seconds)
             for n, _ in lost:
                 await db.run(SQL.fail_upload, execution=n, error=_UNSEALED)

@@ -10,9 +10,10 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog.bindings import BindPart
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
+from playhead.backends._sql_catalog.locks import exclude, share_of_messages
 from playhead.backends._sql_catalog.reports import ReportsPart
 from playhead.backends._sql_catalog.requests import decode_effects
-from playhead.backends._sql_catalog.rows import LONG_SECONDS, Origin
+from playhead.backends._sql_catalog.rows import LONG_SECONDS, Origin, refuse_dispatches
 from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL, Statement
@@ -41,7 +42,7 @@ class WorkPart(BindPart, ReportsPart):
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
         async def end(db: Session) -> list[Finished | None]:
             keys = natives(db, [r.correlation_id for r in results])
-            await self._share_of(db, keys)
+            await share_of_messages(db, keys)
             held = {
                 (row[0], row[1]): _Held._make(row[3:])
                 for row in await db.rows(SQL.lock_running, ids=keys)
@@ -258,7 +259,7 @@ class WorkPart(BindPart, ReportsPart):
                 await db.rows(SQL.lock_messages, ids=[d.correlation_id for d in dispatches])
             for (statement, generation), ids in changes.items():
                 await db.run(statement, ids=ids, generation=generation)
-            await self._refuse(db, refused)
+            await refuse_dispatches(db, refused)
 
         await self._db.write(mark)
 
@@ -272,7 +273,7 @@ class WorkPart(BindPart, ReportsPart):
 
         async def end(db: Session) -> list[UUID]:
             held = await self._completable(db, list(maybe.values()))
-            await self._exclude(db, held)
+            await exclude(db, held)
             # A new statement: the lock may have waited for transactions that inserted or woke rows.
             ended = await self._completable(db, list(held.values()))
             for n in ended:
