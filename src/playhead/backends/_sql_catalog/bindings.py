@@ -154,8 +154,8 @@ class BindPart(ClaimsPart):
             rows = await db.rows(SQL.lock_bindable, ids=keys)
             now = rows[0][6] if rows else 0.0
             held = {(row[0], row[1]): row for row in rows if row[2] == RUNNING}
-            lanes = await self._learn(db, {row[4] for row in rows})
-            origins = await self._origins_of(db, {row[5] for row in rows})
+            lanes = await self._lanes.learn(db, {row[4] for row in rows})
+            origins = await self._origins.learn(db, {row[5] for row in rows})
             todo: list[Todo | None] = []
             for key, binding, attributes in zip(keys, bindings, encoded, strict=True):
                 row = held.get((key, binding.attempt))

@@ -38,12 +38,12 @@ class BrowsePart(Part):
     # -- executions --------------------------------------------------------------------------------
 
     async def execution(self, execution: UUID) -> Execution | None:
-        return await self._db.read(lambda db: self._find_execution(db, execution))
+        return await self._db.read(lambda db: self._executions.find(db, execution))
 
     async def executions_named(self, executions: Sequence[UUID]) -> list[Execution]:
         async def find(db: Session) -> list[Execution]:
             rows = await db.rows(SQL.executions_by_id, ids=list(executions))
-            return await self._executions(db, rows)
+            return await self._executions.of_rows(db, rows)
 
         return await self._db.read(find)
 
@@ -72,7 +72,7 @@ class BrowsePart(Part):
             newest = await db.rows(select, **given)
             numbers, then = page_of(newest, limit)
             rows = await db.rows(SQL.executions_by_number, numbers=numbers)
-            return await self._executions(db, rows), then
+            return await self._executions.of_rows(db, rows), then
 
         return await self._db.read(find)
 
@@ -101,7 +101,7 @@ class BrowsePart(Part):
             if row is None or row[1] is None:
                 return []
             n, version, stored = row
-            by_lane = counts.decode(stored) if stored else (await self._count_rows(db, [n]))[n]
+            by_lane = counts.decode(stored) if stored else (await self._counts.count(db, [n]))[n]
             return counts.counts_by_route(await lanes_of(db, version), by_lane)
 
         return await self._db.read(count)
@@ -124,7 +124,7 @@ class BrowsePart(Part):
 
     async def _lineages(self, db: Session, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return the fields of a `Lineage` for each row with the columns of the fragment `lineage`."""
-        lanes = await self._learn(db, {row[5] for row in rows})
+        lanes = await self._lanes.learn(db, {row[5] for row in rows})
         outputs: dict[int, list[str]] = {row[0]: [] for row in rows}
         counted: dict[int, int] = {}
         found = await db.rows(SQL.first_outputs, messages=list(outputs), limit=MOST_OUTPUT_KEYS)
@@ -195,7 +195,7 @@ class BrowsePart(Part):
 
     async def _letters(self, db: Session, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return the fields of a `DeadLetter` for each row with the columns of the fragment `dead_letter`."""
-        lanes = await self._learn(db, {row[3] for row in rows})
+        lanes = await self._lanes.learn(db, {row[3] for row in rows})
         return [_letter_of(row, lanes[row[3]]) for row in rows]
 
     async def dead_letters(
@@ -262,7 +262,7 @@ class BrowsePart(Part):
     async def open_by_route(self) -> dict[tuple[str, str, RowState], int]:
         async def count(db: Session) -> dict[tuple[str, str, RowState], int]:
             rows = await db.rows(SQL.open_by_lane)
-            lanes = await self._learn(db, {row[0] for row in rows})
+            lanes = await self._lanes.learn(db, {row[0] for row in rows})
             return counts.sum_by_route((lanes[lane], state, number) for lane, state, number in rows)
 
         return await self._db.read(count)

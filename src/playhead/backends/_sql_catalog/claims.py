@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
+from playhead.backends._sql_catalog.lanes import Lane, moment_or_none
 from playhead.backends._sql_catalog.locks import share_of_messages
-from playhead.backends._sql_catalog.requests import decode_effects
-from playhead.backends._sql_catalog.rows import Origin, Part
+from playhead.backends._sql_catalog.origins import Origin
+from playhead.backends._sql_catalog.rows import Part
 from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL
-from playhead.envelope import Dispatch
 from playhead.failures import group_of
 from playhead.model import EFFECTS_SKIPPED, is_skipped, skips_effects
 from playhead.ports.catalog.work import Claim, Refusal, Source, is_used_up, runs_alone
-
-_MAX_ORIGINS: Final = 10_000
 
 Verdict = Literal["claim", "closed", "ended", "cancel", "held", "early", "skipped", "lost", "suspect"]
 """`claim`, a reason of `Refusal`, or `cancel`: `ended`, and the row is to be cancelled."""
@@ -89,19 +86,6 @@ def decide_claim(
 
 
 class ClaimsPart(Part):
-    async def _origins_of(self, db: Session, executions: set[int]) -> dict[int, Origin]:
-        """Make sure that the origins of these executions are known; return all that are."""
-        known = self._origins
-        if not executions <= known.keys():
-            if len(known) > _MAX_ORIGINS:
-                known = self._origins = {}
-            rows = await db.rows(SQL.executions_named, numbers=list(executions - known.keys()))
-            for n, cid, batch, trace, is_bulk, effects in rows:
-                known[n] = Origin(
-                    as_uuid(cid), as_uuid_or_none(batch), trace, bool(is_bulk), decode_effects(effects)
-                )
-        return known
-
     async def claim(
         self, worker: str, ids: Sequence[UUID], *, alone: bool = False, most_running: int | None = None
     ) -> list[Claim | Refusal]:
@@ -115,11 +99,11 @@ class ClaimsPart(Part):
                 if shared is None or row[2] in shared
             }
             completed = [row[1] for row in rows.values() if row[5] == COMPLETED]
-            children = await self._unpublished_children(db, completed) if completed else {}
+            children = await self._lanes.unpublished_children(db, completed) if completed else {}
             held = any(row[5] == RUNNING and row[8] != worker for row in rows.values())
             alive = await self._alive(db) if held else set()
-            lanes = await self._learn(db, {row[4] for row in rows.values()})
-            origins = await self._origins_of(db, {row[2] for row in rows.values()})
+            lanes = await self._lanes.learn(db, {row[4] for row in rows.values()})
+            origins = await self._origins.learn(db, {row[2] for row in rows.values()})
             room = len(ids)
             if most_running is not None and rows:  # of one queue
                 room = await self._room(db, lanes[next(iter(rows.values()))[4]].queue, most_running)
@@ -210,15 +194,6 @@ class ClaimsPart(Part):
         # A new statement: the lock may have waited for another claim.
         running: int = await db.value(SQL.count_running, queue=queue)
         return most_running - running
-
-    async def _unpublished_children(self, db: Session, parents: Sequence[int]) -> dict[str, list[Dispatch]]:
-        """Return dispatches of children that no process has published, by the id of their parent."""
-        found: dict[str, list[Dispatch]] = defaultdict(list)
-        if parents:
-            rows = await db.rows(SQL.unpublished_children, parents=parents)
-            for dispatch in await self._dispatches(db, rows):
-                found[dispatch.parent or ""].append(dispatch)
-        return found
 
     async def _close_skipped(self, db: Session, rows: Sequence[int]) -> None:
         """Close rows in routes that their replay skips. They may have outputs of an attempt that began before

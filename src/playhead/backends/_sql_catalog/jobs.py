@@ -57,7 +57,7 @@ class JobsPart(RunsPart):
             await db.run(SQL.acquire_job, owner=owner, lease=lease, execution=n)
             if paid is not None:
                 await self._limit_saved(db, n)  # the former owner may have sent rows just before it died
-            maker = DispatchMaker(await self._learn(db, (lane,)))
+            maker = DispatchMaker(await self._lanes.learn(db, (lane,)))
             headers, external = maker.headers(n, lane, job, batch, traceparent, bool(is_bulk))
             stages = [stage for (stage,) in await db.rows(SQL.declared_stages, execution=source)]
             return LeasedJob(
@@ -217,7 +217,7 @@ class JobsPart(RunsPart):
             if end <= job.watermark:
                 return Window([], 0)
             rows = await db.rows(SQL.unpublished_rows, execution=job.n, watermark=job.watermark, upto=end)
-            return Window(await self._dispatches(db, rows), end)
+            return Window(await self._lanes.dispatches(db, rows), end)
 
         return await self._db.read(find)
 
@@ -227,7 +227,7 @@ class JobsPart(RunsPart):
             if job is None:
                 return []
             rows = await db.rows(SQL.uncertain_rows, execution=job.n, limit=limit)
-            return await self._dispatches(db, rows)
+            return await self._lanes.dispatches(db, rows)
 
         return await self._db.read(find)
 

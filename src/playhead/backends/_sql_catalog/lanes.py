@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.session import Row, Session, Transactions
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import moment, text
@@ -112,3 +113,55 @@ class DispatchMaker:
 async def lanes_of(db: Session, config_version: int) -> list[Lane]:
     """Return the lanes of a config version, in the order of the config."""
     return [Lane.of(row) for row in await db.rows(SQL.lanes_of_version, version=config_version)]
+
+
+class Lanes:
+    """The lanes that this process has read, and dispatches of rows on them.
+
+    Args:
+        transactions: if one of their connections is lost, the lanes are read again: a standby that took over
+            may number them differently.
+    """
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._db = transactions
+        self._losses = 0
+        self._known: dict[int, Lane] = {}
+        self._feeds: dict[tuple[int, str], int] = {}
+
+    async def learn(self, db: Session, lane_ids: Iterable[int]) -> dict[int, Lane]:
+        """Make sure that these lanes are known; return all known lanes. Most calls read nothing."""
+        self._forget_if_lost()
+        known = self._known
+        missing = set(lane_ids) - known.keys()
+        if missing:
+            rows = await db.rows(SQL.lanes_by_id, ids=list(missing))
+            known |= {row[0]: Lane.of(row) for row in rows}
+        return known
+
+    async def feed(self, db: Session, config_version: int, route: str) -> int:
+        """Return the lane of a route of a config version."""
+        self._forget_if_lost()
+        known = self._feeds
+        if (config_version, route) not in known:
+            lanes = await lanes_of(db, config_version)
+            known |= {(config_version, lane.route): lane.id for lane in lanes}
+        return known[config_version, route]
+
+    def _forget_if_lost(self) -> None:
+        if self._losses != self._db.losses:
+            self._losses = self._db.losses
+            self._known, self._feeds = {}, {}  # another task may still read the old ones
+
+    async def dispatches(self, db: Session, rows: Sequence[Row]) -> list[Dispatch]:
+        """Return a dispatch for each row with the columns of the fragment `dispatch`."""
+        return DispatchMaker(await self.learn(db, {row[6] for row in rows})).dispatches(rows)
+
+    async def unpublished_children(self, db: Session, parents: Sequence[int]) -> dict[str, list[Dispatch]]:
+        """Return dispatches of children that no process has published, by the id of their parent."""
+        found: dict[str, list[Dispatch]] = defaultdict(list)
+        if parents:
+            rows = await db.rows(SQL.unpublished_children, parents=parents)
+            for dispatch in await self.dispatches(db, rows):
+                found[dispatch.parent or ""].append(dispatch)
+        return found

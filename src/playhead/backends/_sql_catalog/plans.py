@@ -85,7 +85,7 @@ class PlansPart(ReplaysPart):
                 request=text,
                 request_sha256=sha256(text.encode()).digest(),
                 source=source,
-                lane=await self._feed(db, number, route),
+                lane=await self._lanes.feed(db, number, route),
                 seconds=seconds,
             )
             found = await self._find_plan(db, plan)
@@ -163,7 +163,7 @@ class PlansPart(ReplaysPart):
     async def _plans(self, db: Session, rows: Sequence[Row]) -> list[Plan]:
         """From rows with the columns of the fragment `plan`."""
         found = [_Row._make(row) for row in rows]
-        lanes = await self._learn(db, {row.lane for row in found})
+        lanes = await self._lanes.learn(db, {row.lane for row in found})
         return [_plan_of(row, lanes[row.lane]) for row in found]
 
     # -- the replay that uses a plan ---------------------------------------------------------------

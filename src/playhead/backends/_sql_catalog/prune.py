@@ -46,7 +46,7 @@ class PrunePart(ReplaysPart):
                     f"cannot pin execution {execution}: its objects were pruned on {gone[0].pruned_at}",
                 )
             await db.run(SQL.set_pinned, execution=n, pinned=pinned)
-            return await self._find_execution(db, execution)
+            return await self._executions.find(db, execution)
 
         return await self._db.write(set_it)
 

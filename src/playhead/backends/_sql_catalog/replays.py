@@ -69,8 +69,8 @@ class ReplaysPart(Part):
         found = [_Row._make(row).as_counted() for row in rows]
         by_lane = {row.n: counts.decode(row.counts) for row in found if row.counts}
         if work and (open_ones := [row.n for row in found if not row.counts]):
-            by_lane |= await self._count_rows(db, open_ones)
-        lanes = await self._learn(
+            by_lane |= await self._counts.count(db, open_ones)
+        lanes = await self._lanes.learn(
             db, {row.lane for row in found} | {lane for one in by_lane.values() for lane, _ in one}
         )
         return [await self._replay(db, row, lanes, by_lane.get(row.n), trouble) for row in found]

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from playhead.backends._sql_catalog import counts
-from playhead.backends._sql_catalog.counts import ByLane, Known
-from playhead.backends._sql_catalog.executions import prunings_of
+from playhead.backends._sql_catalog.counts import Known, RowCounts
+from playhead.backends._sql_catalog.executions import Executions
 from playhead.backends._sql_catalog.lanes import (
-    DispatchMaker,
-    Lane,
-    as_retention,
-    as_uuid,
-    as_uuid_or_none,
-    lanes_of,
-    moment_or_none,
+    Lanes,
     storable,
 )
+from playhead.backends._sql_catalog.origins import Origins
 from playhead.backends.sql import DEAD, PENDING, RETRY
 from playhead.backends.sql.session import Row, Session, Transactions
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
 from playhead.failures import group_number, group_of
-from playhead.ids import moment
 from playhead.liveness import Liveness
-from playhead.model import Execution, OnReplay, Problem, StageTotals, replayable_until
+from playhead.model import StageTotals
 from playhead.ports.catalog.jobs import WINDOW
 
 ABOVE_ALL = (1 << 63) - 1
@@ -109,23 +102,6 @@ async def refuse_dispatches(db: Session, refused: Sequence[tuple[Dispatch, str]]
         )
 
 
-class Origin(NamedTuple):
-    """What messages of an execution carry with them, which processes remember.
-
-    Attributes:
-        is_bulk: the level of messages that have none of their own. It is decided before the first message is
-            published, so it never changes afterwards.
-        effects: what a replay does in its routes; empty: all of them run. Of this, another process may add
-            routes (`skip_route`). Then this process closes their messages when it finds their effects too.
-    """
-
-    id: UUID
-    batch: UUID | None
-    traceparent: str | None
-    is_bulk: bool
-    effects: Mapping[str, OnReplay]
-
-
 class Part:
     """The common ground of the parts.
 
@@ -138,109 +114,11 @@ class Part:
         self._db = transactions
         self._liveness = liveness
         self.sizes = Sizes()
-        self._losses = 0
-        self._lanes: dict[int, Lane] = {}
-        self._feeds: dict[tuple[int, str], int] = {}
-        self._origins: dict[int, Origin] = {}
-        self._counts = Known[int, ByLane](1.0)
+        self._lanes = Lanes(transactions)
+        self._origins = Origins(transactions)
+        self._counts = RowCounts()
+        self._executions = Executions(self._counts)
         self._totals = Known[UUID, StageTotals](5.0)  # a count of a million outputs takes a tenth of it
-
-    # -- lanes and liveness ------------------------------------------------------------------------
-
-    async def _learn(self, db: Session, lane_ids: Iterable[int]) -> dict[int, Lane]:
-        """Make sure that these lanes are known; return all known lanes. Most calls read nothing."""
-        self._forget_if_lost()
-        known = self._lanes
-        missing = set(lane_ids) - known.keys()
-        if missing:
-            rows = await db.rows(SQL.lanes_by_id, ids=list(missing))
-            known |= {row[0]: Lane.of(row) for row in rows}
-        return known
-
-    def _forget_if_lost(self) -> None:
-        """Forget rows when a connection was lost: a standby that took over may number them differently."""
-        if self._losses != self._db.losses:
-            self._losses = self._db.losses
-            self._lanes, self._feeds, self._origins = {}, {}, {}  # another task may still read the old ones
-
-    async def _feed(self, db: Session, config_version: int, route: str) -> int:
-        """Return the lane of a route of a config version."""
-        self._forget_if_lost()
-        known = self._feeds
-        if (config_version, route) not in known:
-            lanes = await lanes_of(db, config_version)
-            known |= {(config_version, lane.route): lane.id for lane in lanes}
-        return known[config_version, route]
-
-    async def _dispatches(self, db: Session, rows: Sequence[Row]) -> list[Dispatch]:
-        """Return a dispatch for each row with the columns of the fragment `dispatch`."""
-        return DispatchMaker(await self._learn(db, {row[6] for row in rows})).dispatches(rows)
-
-    # -- executions --------------------------------------------------------------------------------
-
-    async def _count_rows(
-        self, db: Session, executions: Sequence[int], *, fresh: bool = False
-    ) -> dict[int, ByLane]:
-        """Return numbers of rows by (lane, state) of each execution, at most a second old unless `fresh`."""
-        known = {} if fresh else {n: found for n in executions if (found := self._counts.get(n)) is not None}
-        counted: dict[int, dict[tuple[int, int], int]] = {n: {} for n in executions if n not in known}
-        if counted:
-            for n, lane, state, count in await db.rows(SQL.count_messages, executions=list(counted)):
-                counted[n][lane, state] = count
-        for n, by_lane in counted.items():
-            self._counts.keep(n, by_lane, sum(by_lane.values()))
-        return {**known, **counted}
-
-    async def _executions(self, db: Session, rows: Sequence[Row]) -> list[Execution]:
-        """From rows with the columns of the fragment `execution`."""
-        tags: dict[int, list[str]] = {row[0]: [] for row in rows}
-        for n, tag in await db.rows(SQL.tags_of, executions=list(tags)):
-            tags[n].append(tag)
-        pruned = await prunings_of(db, list(tags))
-        by_lane = {row[0]: counts.decode(row[11]) for row in rows if row[11]}
-        by_lane |= await self._count_rows(db, [row[0] for row in rows if not row[11]])
-        made = []
-        for row in rows:
-            n, identity, kind, status, config, version, digest, parent, batch = row[:9]
-            created, ended, _, code, error, pinned, retention, since, records = row[9:]
-            made.append(
-                Execution(
-                    execution_id=as_uuid(identity),
-                    kind=kind,
-                    status=status,
-                    config=config,
-                    config_version=version,
-                    config_hash=digest,
-                    parent_execution_id=as_uuid_or_none(parent),
-                    replay_batch_id=as_uuid_or_none(batch),
-                    tags=tags[n],
-                    created_at=moment(created),
-                    ended_at=moment_or_none(ended),
-                    error=Problem(code, error) if code else None,
-                    counts=counts.add_up(by_lane[n]),
-                    pinned=bool(pinned),
-                    pruned=pruned[n],
-                    replayable_until=replayable_until(
-                        as_retention(retention) if retention else None,
-                        ended,
-                        pruned[n],
-                        pinned=bool(pinned),
-                    ),
-                    changed_since=as_uuid_or_none(since),
-                    records_deleted_at=moment_or_none(records),
-                )
-            )
-        return made
-
-    async def _find_execution(self, db: Session, execution: UUID) -> Execution | None:
-        rows = await db.rows(SQL.executions_by_id, ids=[execution])
-        return (await self._executions(db, rows))[0] if rows else None
-
-    async def _settle_execution(self, db: Session, n: int) -> None:
-        """Store the final counts of an execution that has ended and has no open row."""
-        counted = await self._count_rows(db, [n], fresh=True)
-        await db.run(SQL.settle_execution, counts=counts.encode(counted[n]), n=n)
-        self._counts.forget(n)
 
     async def _cancel_waiting(self, execution: UUID, *, steps: int | None = None) -> int:
         """Cancel the rows of a cancelled execution that no worker runs; return their number.
@@ -279,7 +157,7 @@ class Part:
 
         async def settle(db: Session) -> None:
             if not await db.value(SQL.has_open_row, n=n):
-                await self._settle_execution(db, n)
+                await self._counts.settle(db, n)
 
         await self._db.write(settle, seconds=LONG_SECONDS)
 

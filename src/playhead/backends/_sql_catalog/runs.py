@@ -66,7 +66,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
                 path=None,
                 prefix=f"{execution}/{INPUT_STAGE}",
                 to_route=entry,
-                lane=await self._feed(db, number, entry),
+                lane=await self._lanes.feed(db, number, entry),
                 bulk=False,
                 state="uploading",
                 owner=owner,
@@ -85,7 +85,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
         return row[0], row[1]
 
     async def _existing(self, db: Session, execution: UUID) -> Execution:
-        found = await self._find_execution(db, execution)
+        found = await self._executions.find(db, execution)
         assert found
         return found
 
@@ -154,7 +154,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
                         await db.run(SQL.move_key, scope=key.scope, key=key.key, batch=user)
                     return Opened(await self._existing_replay(db, user), fresh=False)
             number, _ = await self._version(db, config, version)
-            lane = await self._feed(db, number, route)
+            lane = await self._lanes.feed(db, number, route)
             # A prune of the source takes the exclusive lock: it either comes before, and this replay is
             # refused, or it waits, and then finds this replay.
             above = await db.value(SQL.execution_number, id=source)
@@ -193,7 +193,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
 
     async def _level(self, db: Session, lane: int, priority: Priority | None) -> bool | None:
         """Return whether the messages of a replay are bulk; None: the listing decides."""
-        if (await self._learn(db, {lane}))[lane].external:
+        if (await self._lanes.learn(db, {lane}))[lane].external:
             return False  # other programs consume its queue, which has one level
         return None if priority is None else priority == "bulk"
 
@@ -258,7 +258,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
         async def adopt_it(db: Session) -> Execution:
             n = await db.value(SQL.insert_adopted, id=execution)
             if n is not None:
-                await self._settle_execution(db, n)
+                await self._counts.settle(db, n)
             return await self._existing(db, execution)
 
         return await self._db.write(adopt_it)
@@ -287,4 +287,4 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
             return None
         await self._cancel_waiting(execution)
         await self._settle_cancelled(n)
-        return await self._db.read(lambda db: self._find_execution(db, execution))
+        return await self._db.read(lambda db: self._executions.find(db, execution))

@@ -263,9 +263,9 @@ class TakeOverPart(Part):
     ) -> list[_Pair]:
         """Insert the children of rows that are taken over (with their outputs); return those that can have
         results."""
-        lanes = await self._learn(db, {one.lane for one in above})
+        lanes = await self._lanes.learn(db, {one.lane for one in above})
         feeds = {
-            lane: [await self._feed(db, lanes[lane].config_version, to) for to in lanes[lane].feeds]
+            lane: [await self._lanes.feed(db, lanes[lane].config_version, to) for to in lanes[lane].feeds]
             for lane in {one.lane for one in above}
         }
         family = [

@@ -143,7 +143,7 @@ class TracePart(BrowsePart):
         self, db: Session, numbers: Sequence[int], distances: dict[int, int]
     ) -> list[Descendant]:
         rows = {row[0]: row for row in await db.rows(SQL.descendants, rows=numbers, length=LONGEST_TEXT)}
-        lanes = await self._learn(db, {row[3] for row in rows.values()})
+        lanes = await self._lanes.learn(db, {row[3] for row in rows.values()})
         found = []
         for number in numbers:
             _, cid, execution, lane_id, key, state, attempt, code, text, due, pruned = rows[number]
@@ -200,7 +200,7 @@ class TracePart(BrowsePart):
     async def _relatives(self, db: Session, walked: dict[int, tuple[_Link, int | None]]) -> list[Relative]:
         rows = {row[0]: row for row in await db.rows(SQL.relatives, rows=list(walked))}
         counted = {row[0]: row[1:] for row in await db.rows(SQL.outputs_counted, rows=list(walked))}
-        lanes = await self._learn(db, {row[3] for row in rows.values()})
+        lanes = await self._lanes.learn(db, {row[3] for row in rows.values()})
         places = {n: place for place, n in enumerate(walked)}
         found = []
         for n, (link, neighbour) in walked.items():

@@ -148,7 +148,7 @@ class UpkeepPart(ResendPart):
         """Return dispatches of rows, in the order given."""
         found = await db.rows(SQL.dispatches_of, rows=rows)
         place = {n: at for at, n in enumerate(rows)}
-        return await self._dispatches(db, sorted(found, key=lambda row: place[row[-1]]))
+        return await self._lanes.dispatches(db, sorted(found, key=lambda row: place[row[-1]]))
 
     async def recall_abandoned(self, *, limit: int) -> int:
         seconds = self._liveness.seconds
@@ -211,7 +211,7 @@ class UpkeepPart(ResendPart):
             for n, _ in lost:
                 await db.run(SQL.fail_upload, execution=n, error=_UNSEALED)
                 await db.run(SQL.close_execution, execution=n, status="failed")
-                await self._settle_execution(db, n)
+                await self._counts.settle(db, n)
             return [as_uuid(identity) for _, identity in lost]
 
         if not await self._db.read(lambda db: db.row(SQL.unsealed_runs, seconds=seconds)):

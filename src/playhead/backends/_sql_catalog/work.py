@@ -11,9 +11,10 @@ from uuid import UUID
 from playhead.backends._sql_catalog.bindings import BindPart
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
 from playhead.backends._sql_catalog.locks import exclude, share_of_messages
+from playhead.backends._sql_catalog.origins import Origin
 from playhead.backends._sql_catalog.reports import ReportsPart
 from playhead.backends._sql_catalog.requests import decode_effects
-from playhead.backends._sql_catalog.rows import LONG_SECONDS, Origin, refuse_dispatches
+from playhead.backends._sql_catalog.rows import LONG_SECONDS, refuse_dispatches
 from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL, Statement
@@ -108,7 +109,7 @@ class WorkPart(BindPart, ReportsPart):
             ids=[r.correlation_id for r in results],
             attempts=[r.attempt for r in results],
         )
-        children = await self._unpublished_children(db, [n for _, _, n in rows])
+        children = await self._lanes.unpublished_children(db, [n for _, _, n in rows])
         ended = [(as_uuid(cid), attempt) for cid, attempt, _ in rows]
         return {token: Finished(children.get(str(token[0]), [])) for token in ended}
 
@@ -123,19 +124,21 @@ class WorkPart(BindPart, ReportsPart):
         cancel finds these rows, or these rows find the cancel.
         """
         family: list[_Child] = []
-        lanes = await self._learn(db, {row.lane for _, row in done})
+        lanes = await self._lanes.learn(db, {row.lane for _, row in done})
         feeds: dict[int, list[int]] = {}
         for result, row in done:
             lane = lanes[row.lane]
             if lane.feeds and result.keys:
                 if row.lane not in feeds:
-                    feeds[row.lane] = [await self._feed(db, lane.config_version, to) for to in lane.feeds]
+                    feeds[row.lane] = [
+                        await self._lanes.feed(db, lane.config_version, to) for to in lane.feeds
+                    ]
                 parent, stage = str(result.correlation_id), lane.stage or ""
                 family += [(row, parent, key, stage, feed) for key in result.keys for feed in feeds[row.lane]]
         if not family:
             return {}
         executions = {row.execution for _, row in done}
-        origins = await self._origins_of(db, executions)
+        origins = await self._origins.learn(db, executions)
         if any(origins[n].effects for n in executions):
             family = await self._insert_skipped(db, family, origins)
         raw = mint(len(family))
@@ -151,7 +154,7 @@ class WorkPart(BindPart, ReportsPart):
                 for cid, (row, _, key, stage, feed) in zip(raw if db.raw_ids else ids, family, strict=True)
             ],
         )
-        maker = DispatchMaker(await self._learn(db, {feed for *_, feed in family}))
+        maker = DispatchMaker(await self._lanes.learn(db, {feed for *_, feed in family}))
         found: dict[int, list[Dispatch]] = defaultdict(list)
         for cid, (row, parent, key, _, feed) in zip(ids, family, strict=True):
             if row.status == "running":
@@ -169,7 +172,7 @@ class WorkPart(BindPart, ReportsPart):
         Their parent is completed in the same transaction, and no later one makes them pending: whichever
         process dies, there is nothing that could be published.
         """
-        lanes = await self._learn(db, {feed for *_, feed in family})
+        lanes = await self._lanes.learn(db, {feed for *_, feed in family})
         kept: list[_Child] = []
         skipped: list[_Child] = []
         for child in family:
@@ -200,13 +203,13 @@ class WorkPart(BindPart, ReportsPart):
             return n
 
         n = await self._db.write(skip)
-        self._origins.pop(n, None)
+        self._origins.forget(n)
 
     async def _end_not_done(self, db: Session, not_done: Sequence[tuple[Failed | Released, _Held]]) -> None:
         if not not_done:
             return
         ends = []
-        lanes = await self._learn(db, {row.lane for _, row in not_done})
+        lanes = await self._lanes.learn(db, {row.lane for _, row in not_done})
         for result, row in not_done:
             released = isinstance(result, Released)
             held = released and result.delay is None
@@ -279,7 +282,7 @@ class WorkPart(BindPart, ReportsPart):
             for n in ended:
                 await db.run(SQL.end_execution, n=n)
                 await db.run(SQL.close_ended_job, execution=n)
-                await self._settle_execution(db, n)
+                await self._counts.settle(db, n)
                 await self._record_end(db, n)
             return list(ended.values())
 
