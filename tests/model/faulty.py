@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
+from playhead.backends._sql_catalog.replays import Replays
+from playhead.backends._sql_catalog.rows import Rows
+from playhead.backends._sqlite import SqliteSession
+from playhead.backends.sql.session import Session
 from playhead.envelope import Dispatch
 from playhead.errors import Unavailable, broker_unavailable, catalog_unavailable
 from playhead.ports.broker import CONFIRMED, PublishResult
@@ -55,6 +60,12 @@ async def until_answered(work: Callable[[], Awaitable[T]]) -> T:
             await step()
 
 
+def connection(db: Session) -> Connection:
+    """Return the connection of a transaction of the catalog in memory."""
+    assert isinstance(db, SqliteSession)
+    return db._con
+
+
 class Broker(MemoryBroker):
     """Sometimes refuses a dispatch, does not answer in time, does not take it, or is unavailable.
 
@@ -100,10 +111,17 @@ class Broker(MemoryBroker):
 class Catalog(MemoryCatalog):
     """Records what the invariants need: completed attempts, and claims after a cancel was answered.
 
-    Sometimes an answer is lost.
+    Sometimes an answer is lost. A catalog without a rule may have other `Rows` or `Replays`.
     """
 
     world: World
+    rows_type: type[Rows] = Rows
+    replays_type: type[Replays] = Replays
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._rows = self.rows_type(self._db, self._executions, self.sizes)
+        self._replays = self.replays_type(self._lanes, self._executions, self.sizes)
 
     async def claim(self, worker: str, ids: Sequence[UUID], **options: Any) -> list[Claim | Refusal]:
         answers = await super().claim(worker, ids, **options)

@@ -11,11 +11,15 @@ from uuid import UUID
 
 import pytest
 
+from playhead.backends._sql_catalog.replays import Replays
+from playhead.backends._sql_catalog.rows import JobRow, Rows
 from playhead.backends.sql import CANCELLED, PENDING, UNANSWERED, UNCERTAIN, UNPUBLISHED
 from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.model import Replay, ReplayEvent
 from playhead.ports.catalog.jobs import LeasedJob
 from tests.model.controlled import Catalog, Controlled, IntoExternal
+from tests.model.faulty import connection
 from tests.model.world import run_schedules, schedules
 
 
@@ -28,74 +32,102 @@ def test_no_schedule_of_faults_breaks_a_guarantee_of_control(kind: type[Controll
 # -- the test can fail: without a rule, schedules find violations -------------------------------------
 
 
+class StatelessRows(Rows):
+    async def leased(self, db: Session, held: LeasedJob, look: Statement = SQL.lock_leased) -> JobRow | None:
+        con = connection(db)
+        (state,) = con.execute("SELECT state FROM jobs").fetchone()
+        con.execute("UPDATE jobs SET state = 'publishing'")
+        try:
+            return await super().leased(db, held, look)
+        finally:
+            con.execute("UPDATE jobs SET state = ?", [state])
+
+
+class OldEpoch(Replays):
+    async def record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
+        if event in ("replay.paused", "replay.cancelled"):
+            connection(db).execute("UPDATE jobs SET epoch = epoch - 1")
+        await super().record_event(db, execution_n, event)
+
+
 class Stateless(Catalog):
     """The fence is the epoch alone, and pause and cancel do not raise it."""
 
-    async def _leased(self, db: Session, held: LeasedJob, *, lock: bool = True) -> Any:
-        (state,) = self.con.execute("SELECT state FROM jobs").fetchone()
-        self.con.execute("UPDATE jobs SET state = 'publishing'")
-        try:
-            return await super()._leased(db, held, lock=lock)
-        finally:
-            self.con.execute("UPDATE jobs SET state = ?", [state])
+    rows_type, replays_type = StatelessRows, OldEpoch
 
-    async def _record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
-        if event in ("replay.paused", "replay.cancelled"):
-            self.con.execute("UPDATE jobs SET epoch = epoch - 1")
-        await super()._record_event(db, execution_n, event)
+
+class UncancelledRows(Rows):
+    async def cancel_unsent(self, db: Session, n: int, after: int, upto: int) -> None:
+        pass
 
 
 class Uncancelled(Catalog):
     """A cancel leaves the rows that are not sent."""
 
-    async def _cancel_unsent(self, db: Session, n: int, after: int, upto: int) -> None:
-        pass
+    rows_type = UncancelledRows
+
+
+class UncertainReplays(Replays):
+    async def record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
+        if event == "replay.cancelled":
+            text = "UPDATE messages SET state = ? WHERE state = ? AND published = ?"
+            connection(db).execute(text, [PENDING, CANCELLED, UNANSWERED])
+        await super().record_event(db, execution_n, event)
 
 
 class StillUncertain(Catalog):
     """A cancel leaves the uncertain rows."""
 
-    async def _record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
-        if event == "replay.cancelled":
-            text = "UPDATE messages SET state = ? WHERE state = ? AND published = ?"
-            self.con.execute(text, [PENDING, CANCELLED, UNANSWERED])
-        await super()._record_event(db, execution_n, event)
+    replays_type = UncertainReplays
+
+
+class UnsentRows(Rows):
+    async def cancel_rows(self, db: Session, rows: Sequence[int]) -> int:
+        count = await super().cancel_rows(db, rows)
+        connection(db).execute("UPDATE messages SET state = ? WHERE state = ?", [CANCELLED, UNCERTAIN])
+        return count
 
 
 class NeverSent(Catalog):
     """A cancel counts no message as uncertain, whatever was sent to another program."""
 
-    async def _cancel(self, db: Session, rows: Sequence[int]) -> int:
-        count = await super()._cancel(db, rows)
-        self.con.execute("UPDATE messages SET state = ? WHERE state = ?", [CANCELLED, UNCERTAIN])
-        return count
+    rows_type = UnsentRows
+
+
+class ListingReplays(Replays):
+    async def record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
+        if event == "replay.cancelled":
+            text = "UPDATE jobs SET listing_state = 'open' WHERE listing_state = 'cancelled'"
+            connection(db).execute(text)
+        await super().record_event(db, execution_n, event)
 
 
 class StillListing(Catalog):
     """A cancel leaves the root open."""
 
-    async def _record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
-        if event == "replay.cancelled":
-            text = "UPDATE jobs SET listing_state = 'open' WHERE listing_state = 'cancelled'"
-            self.con.execute(text)
-        await super()._record_event(db, execution_n, event)
+    replays_type = ListingReplays
+
+
+class PausedReplays(Replays):
+    paused: Sequence[tuple[int, int, int]] = ()
+
+    async def record_end(self, db: Session, execution_n: int) -> None:
+        for n, epoch, watermark in self.paused:
+            text = "UPDATE jobs SET state = 'paused', epoch = ?, watermark = ? WHERE execution = ?"
+            connection(db).execute(text, [epoch, watermark, n])
+        await super().record_end(db, execution_n)
 
 
 class StillPaused(Catalog):
     """An execution that ends leaves its paused job as it is."""
 
-    paused: Sequence[tuple[int, int, int]] = ()
+    replays_type = PausedReplays
 
     async def _completable(self, db: Session, executions: Sequence[UUID] | None) -> dict[int, UUID]:
         text = "SELECT execution, epoch, watermark FROM jobs WHERE state = 'paused'"
-        self.paused = self.con.execute(text).fetchall()
+        assert isinstance(self._replays, PausedReplays)
+        self._replays.paused = self.con.execute(text).fetchall()
         return await super()._completable(db, executions)
-
-    async def _record_end(self, db: Session, execution_n: int) -> None:
-        for n, epoch, watermark in self.paused:
-            text = "UPDATE jobs SET state = 'paused', epoch = ?, watermark = ? WHERE execution = ?"
-            self.con.execute(text, [epoch, watermark, n])
-        await super()._record_end(db, execution_n)
 
 
 class LeftToReconciler(Catalog):

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
 
+from playhead.backends._sql_catalog.rows import JobRow, Rows
 from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch
 from playhead.errors import Conflict
 from playhead.model import OPEN_REPLAY_STATES, DepthPace, RatePace, Replay
@@ -21,7 +23,7 @@ from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.work import Claim
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import Given
-from tests.model.faulty import at_once, step
+from tests.model.faulty import at_once, connection, step
 from tests.model.replaying import Catalog, Replaying
 from tests.model.world import run_schedules, schedules
 
@@ -180,26 +182,31 @@ class FullBucket(Catalog):
         return await super().acquire(job, owner=owner, lease=lease)
 
 
+class PaidRows(Rows):
+    paying = False
+
+    async def leased(self, db: Session, held: LeasedJob, look: Statement = SQL.lock_leased) -> JobRow | None:
+        job = await super().leased(db, held, look)
+        if job is None or not self.paying:
+            return job
+        ((paid,),) = connection(db).execute("SELECT paid FROM jobs")
+        return job._replace(watermark=max(job.watermark, paid or 0))
+
+
 class Ahead(Catalog):
     """More is paid for although what was paid for is not marked."""
 
-    async def _leased(self, db: Session, held: LeasedJob, *, lock: bool = True) -> Any:
-        job = await super()._leased(db, held, lock=lock)
-        return (job and self.paying and job._replace(watermark=max(job.watermark, self.paid()))) or job
-
-    paying = False
-
-    def paid(self) -> int:
-        return self.con.execute("SELECT paid FROM jobs").fetchone()[0] or 0
+    rows_type = PaidRows
 
     async def allow(self, held: LeasedJob, *, want: int, depth: int | None = None) -> Allowance | None:
         await step()
-        self.paying = True
+        assert isinstance(self._rows, PaidRows)
+        self._rows.paying = True
         try:
             allowed: Allowance | None = at_once(super().allow(held, want=want, depth=depth))
             return allowed
         finally:
-            self.paying = False
+            self._rows.paying = False
 
 
 class UnsettledFirst(Catalog):

@@ -13,8 +13,10 @@ from uuid import UUID
 
 import pytest
 
+from playhead.backends._sql_catalog.rows import JobRow, Rows
 from playhead.backends.sql import RUNNING
 from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.model import Config, ErrorHandling, Lineage, Route
@@ -24,7 +26,7 @@ from playhead.ports.catalog.work import Binding, Bound, Done, Finished, Result, 
 from playhead.ports.store import Blob
 from playhead.work.attempt import AttemptOutcome, ClaimedMessage
 from tests.lab import asked
-from tests.model.faulty import Catalog, at_once, step
+from tests.model.faulty import Catalog, at_once, connection, step
 from tests.model.world import World, part, run_schedules, schedules
 
 OBJECTS = ("k0", "k1", "k2")
@@ -288,13 +290,20 @@ class Bindless(Catalog):
         return blind
 
 
+class FencelessRows(Rows):
+    async def leased(self, db: Session, held: LeasedJob, look: Statement = SQL.lock_leased) -> JobRow | None:
+        connection(db).execute(
+            "UPDATE jobs SET epoch = ?, cursor = '' "
+            "WHERE execution = (SELECT n FROM executions WHERE id = ?)",
+            (held.epoch, held.job.bytes),
+        )
+        return await super().leased(db, held, look)
+
+
 class Fenceless(Catalog):
     """Without rule 7: a page is recorded whatever its epoch and cursor are."""
 
-    async def _leased(self, db: Session, held: LeasedJob, *, lock: bool = True) -> Any:
-        of = "execution = (SELECT n FROM executions WHERE id = ?)"
-        self.con.execute(f"UPDATE jobs SET epoch = ?, cursor = '' WHERE {of}", (held.epoch, held.job.bytes))
-        return await super()._leased(db, held, lock=lock)
+    rows_type = FencelessRows
 
 
 class Contentless(Catalog):

@@ -25,15 +25,21 @@ after the other.
 
 from __future__ import annotations
 
-from playhead.backends._sql_catalog.canary import CanaryPart
+from playhead.backends._sql_catalog.bindings import BindPart
+from playhead.backends._sql_catalog.browse import BrowsePart
+from playhead.backends._sql_catalog.claims import ClaimsPart
 from playhead.backends._sql_catalog.code import CodePart
 from playhead.backends._sql_catalog.configs import ConfigsPart
 from playhead.backends._sql_catalog.control import ControlPart
 from playhead.backends._sql_catalog.find import FindPart
+from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.limits import LimitsPart
 from playhead.backends._sql_catalog.outputs import OutputsPart
+from playhead.backends._sql_catalog.plans import PlansPart
 from playhead.backends._sql_catalog.prune import PrunePart
-from playhead.backends._sql_catalog.selection import SelectionPart
+from playhead.backends._sql_catalog.reports import ReportsPart
+from playhead.backends._sql_catalog.resend import ResendPart
+from playhead.backends._sql_catalog.runs import RunsPart
 from playhead.backends._sql_catalog.totals import TotalsPart
 from playhead.backends._sql_catalog.trace import TracePart
 from playhead.backends._sql_catalog.upkeep import UpkeepPart
@@ -48,16 +54,22 @@ from playhead.ports.diagnosis import Finding
 class SqlCatalog(
     ConfigsPart,
     ControlPart,
-    CanaryPart,
     WorkPart,
     UpkeepPart,
     TracePart,
     TotalsPart,
     OutputsPart,
-    SelectionPart,
     CodePart,
     PrunePart,
     FindPart,
+    JobsPart,
+    RunsPart,
+    PlansPart,
+    BrowsePart,
+    ResendPart,
+    ReportsPart,
+    ClaimsPart,
+    BindPart,
     LimitsPart,
 ):
     """All parts of the port. See `rows.Part` for the arguments."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from playhead.backends._sql_catalog.claims import ClaimsPart
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql import RUNNING, SUPERSEDED, WRITING
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL
@@ -143,7 +143,7 @@ _Answer = list[Bound] | Unbound
 """Answers are kept by the `id` of their `Todo`."""
 
 
-class BindPart(ClaimsPart):
+class BindPart(Part):
     async def bind(self, bindings: Sequence[Binding]) -> list[list[Bound] | Unbound | None]:
         # In ASCII: attributes of adapters may hold lone surrogates, which PostgreSQL rejects.
         encoded = [[json.dumps(o.attributes) for o in b.outputs] for b in bindings]

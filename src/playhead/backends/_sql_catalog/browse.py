@@ -8,26 +8,25 @@ from typing import Any
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
-from playhead.backends._sql_catalog.code import codes_of
 from playhead.backends._sql_catalog.executions import records_deleted_at
-from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, lanes_of, moment_or_none
-from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, newest_messages, page_of
-from playhead.backends.sql import DEAD, SKIPPED, TAKEN_OVER
+from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, lanes_of
+from playhead.backends._sql_catalog.lineages import lineages
+from playhead.backends._sql_catalog.part import Part
+from playhead.backends._sql_catalog.rows import ABOVE_ALL, newest_messages, page_of
+from playhead.backends.sql import DEAD
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.failures import group_number, group_text, pattern_of
-from playhead.ids import created_at, moment, parse_uuid, seconds
-from playhead.keys import owner_of
+from playhead.ids import moment, parse_uuid, seconds
 from playhead.model import (
     MOST_COUNTED,
-    MOST_OUTPUT_KEYS,
     ROW_STATES,
     DeadLetter,
     DeadLetterDetail,
     DeadLetterGroup,
     Execution,
     Lineage,
-    Problem,
+    Replay,
     RouteCounts,
     RowState,
 )
@@ -101,7 +100,7 @@ class BrowsePart(Part):
             if row is None or row[1] is None:
                 return []
             n, version, stored = row
-            by_lane = counts.decode(stored) if stored else (await self._counts.count(db, [n]))[n]
+            by_lane = counts.decode(stored) if stored else (await self._executions.count(db, [n]))[n]
             return counts.counts_by_route(await lanes_of(db, version), by_lane)
 
         return await self._db.read(count)
@@ -120,34 +119,39 @@ class BrowsePart(Part):
 
         return await self._db.read(find)
 
-    # -- lineage -----------------------------------------------------------------------------------
+    # -- replays ----------------------------------------------------------------------------------
 
-    async def _lineages(self, db: Session, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Return the fields of a `Lineage` for each row with the columns of the fragment `lineage`."""
-        lanes = await self._lanes.learn(db, {row[5] for row in rows})
-        outputs: dict[int, list[str]] = {row[0]: [] for row in rows}
-        counted: dict[int, int] = {}
-        found = await db.rows(SQL.first_outputs, messages=list(outputs), limit=MOST_OUTPUT_KEYS)
-        for message, count, key in found:
-            counted[message] = count
-            if key is not None:
-                outputs[message].append(key)
-        codes = await codes_of(db, [row[13] for row in rows])
-        # Only roots received objects of another execution.
-        gone = await records_deleted_at(db, {owner_of(row[8]) for row in rows if row[2] is None})
-        return [
-            _lineage_of(row, lanes[row[5]], outputs[row[0]], counted[row[0]])
-            | {
-                "adapters": codes.get(row[13], []),
-                "input_records_deleted_at": gone.get(owner_of(row[8])),
-            }
-            for row in rows
-        ]
+    async def replay(self, batch: UUID, *, work: bool = True, trouble: str = "") -> Replay | None:
+        return await self._db.read(lambda db: self._replays.find(db, batch, work=work, trouble=trouble))
+
+    async def replays(
+        self,
+        *,
+        source: UUID | None = None,
+        is_open: bool = False,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[list[Replay], int | None]:
+        async def find(db: Session) -> tuple[list[Replay], int | None]:
+            rows = await db.rows(
+                SQL.newest_replays,
+                window=self.sizes.window,
+                source=source,
+                open=is_open or None,
+                before=before,
+                limit=limit + 1,
+            )
+            page = await self._replays.of_rows(db, rows[:limit], work=False)
+            return page, rows[limit - 1][0] if len(rows) > limit else None
+
+        return await self._db.read(find)
+
+    # -- lineage -----------------------------------------------------------------------------------
 
     async def lineage(self, correlation_id: UUID) -> Lineage | None:
         async def find(db: Session) -> Lineage | None:
             rows = await db.rows(SQL.lineage_of_message, id=correlation_id)
-            return Lineage(**(await self._lineages(db, rows))[0]) if rows else None
+            return Lineage(**(await lineages(db, self._lanes, rows))[0]) if rows else None
 
         return await self._db.read(find)
 
@@ -162,7 +166,7 @@ class BrowsePart(Part):
                 rows = await db.rows(SQL.lineages, rows=[producer])
             else:
                 rows = await db.rows(SQL.lineage_of_consumers, key=key)
-            return [Lineage(**one) for one in await self._lineages(db, rows)]
+            return [Lineage(**one) for one in await lineages(db, self._lanes, rows)]
 
         return await self._db.read(find)
 
@@ -187,7 +191,7 @@ class BrowsePart(Part):
                 limit=limit,
             )
             rows = await db.rows(SQL.lineages, rows=numbers)
-            return [Lineage(**one) for one in await self._lineages(db, rows)], then
+            return [Lineage(**one) for one in await lineages(db, self._lanes, rows)], then
 
         return await self._db.read(find)
 
@@ -274,36 +278,6 @@ class BrowsePart(Part):
     async def dead_by_route(self) -> dict[tuple[str, str], int]:
         rows = await self._db.read(lambda db: db.rows(SQL.dead_by_route))
         return {(config, route): count for config, route, count in rows}
-
-
-def _lineage_of(row: Row, lane: Lane, outputs: list[str], output_count: int) -> dict[str, Any]:
-    _, cid, parent, execution, batch, _, state, attempt, key, code, error, started, ended = row[:13]
-    identity = as_uuid(cid)
-    is_skipped = state in (SKIPPED, TAKEN_OVER)
-    return {
-        "correlation_id": identity,
-        "parent_correlation_id": as_uuid_or_none(parent),
-        "execution_id": as_uuid(execution),
-        "replay_batch_id": as_uuid_or_none(batch),
-        "config": lane.config,
-        "config_version": lane.version,
-        "route": lane.route,
-        "status": ROW_STATES[state],
-        "attempts": attempt,
-        "input_key": key,
-        "output_keys": outputs,
-        "output_count": output_count,
-        "skip_code": code if is_skipped else None,
-        "skip_reason": error if is_skipped else None,
-        "error": Problem(code, error or "") if code and not is_skipped else None,
-        "created_at": moment(created_at(identity)),
-        "started_at": moment_or_none(started),
-        "ended_at": moment_or_none(ended),
-        "duration_ms": round((ended - started) * 1000) if started and ended else None,
-        "input_pruned_at": moment_or_none(row[14]),
-        "outputs_pruned_at": moment_or_none(row[15]),
-        "taken_over_from": as_uuid_or_none(row[16]),
-    }
 
 
 def _letter_of(row: Row, lane: Lane) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog.lanes import Lane, moment_or_none
-from playhead.backends._sql_catalog.locks import share_of_messages
-from playhead.backends._sql_catalog.origins import Origin
-from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.executions import share_of_messages
+from playhead.backends._sql_catalog.lanes import Lane, Origin, moment_or_none
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL
@@ -178,7 +177,7 @@ class ClaimsPart(Part):
             if skipped:
                 await self._close_skipped(db, skipped)
             if unanswered:
-                await self._cancel(db, unanswered)
+                await self._rows.cancel_rows(db, unanswered)
             return answers
 
         return await self._db.write(claim_rows)

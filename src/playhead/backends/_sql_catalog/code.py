@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
-from playhead.backends._sql_catalog.lanes import storable
-from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.codes import as_rows, codes_of, number_of
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
-from playhead.model import AdapterCode, LoadedAdapter, LoadedCode, RanCode, RouteCode, Worker, WorkerAdapter
-
-
-def number_of(adapters: str) -> int:
-    """Return the number of a row of `codes`. It follows from the content, so all databases agree on it."""
-    return int.from_bytes(hashlib.sha256(adapters.encode()).digest()[:8]) >> 1
-
-
-def number_of_chain(adapters: Sequence[AdapterCode]) -> int:
-    """Return the number that `record_code` gives a chain."""
-    return number_of(json.dumps(_rows(adapters)))
-
-
-def _rows(adapters: Sequence[AdapterCode]) -> list[tuple[str, str | None, str | None]]:
-    return [(one.type, storable(one.version), storable(one.code)) for one in adapters]
-
-
-async def insert_loaded(db: Session, loaded: LoadedCode) -> int:
-    """Record what a process has loaded; return its number."""
-    adapters = json.dumps([[one.type, one.version, one.code, one.source] for one in loaded.adapters])
-    number = number_of(adapters)
-    await db.run(SQL.insert_code, id=number, adapters=adapters)
-    return number
+from playhead.model import AdapterCode, LoadedAdapter, RanCode, RouteCode, Worker, WorkerAdapter
 
 
 class CodePart(Part):
     async def record_code(self, adapters: Sequence[AdapterCode]) -> int:
-        rows = _rows(adapters)
+        rows = as_rows(adapters)
         listed = json.dumps(rows)
         number = number_of(listed)
 
@@ -87,10 +64,3 @@ def _loaded(rows: Sequence[Sequence[str]], changed: Sequence[str]) -> list[Worke
         )
         for one in found
     ]
-
-
-async def codes_of(db: Session, numbers: Iterable[int | None]) -> dict[int | None, list[AdapterCode]]:
-    """Return the adapters that ran, by the numbers of their codes."""
-    wanted = list({number for number in numbers if number is not None})
-    rows = await db.rows(SQL.codes_named, ids=wanted) if wanted else []
-    return {number: [AdapterCode(*one) for one in json.loads(adapters)] for number, adapters in rows}

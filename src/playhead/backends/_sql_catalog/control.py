@@ -7,17 +7,16 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
-from playhead.backends._sql_catalog.executions import prunings_of
-from playhead.backends._sql_catalog.jobs import JobsPart
+from playhead.backends._sql_catalog.executions import exclude, prunings_of
 from playhead.backends._sql_catalog.lanes import as_uuid
-from playhead.backends._sql_catalog.locks import exclude
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rates import burst, saved
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql.session import Session
-from playhead.backends.sql.statements import SQL
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.errors import Conflict
-from playhead.model import OPEN_REPLAY_STATES, Pace, Replay
-from playhead.ports.catalog.control import Allowance
+from playhead.model import OPEN_REPLAY_STATES, Canary, Pace, Replay
+from playhead.ports.catalog.control import Allowance, Verdict
 from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.prune import check_unpruned
 from playhead.wording import ended_text
@@ -51,7 +50,21 @@ class _Job(NamedTuple):
         return self.state in OPEN_REPLAY_STATES and self.status == "running"
 
 
-class ControlPart(JobsPart):
+class _Held(NamedTuple):
+    """A job whose canary is not decided."""
+
+    n: int
+    lane: int
+    version: int
+    canary: Canary
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Parameters of the statements over the rows of the canary."""
+        return {"execution": self.n, "hold": self.canary.objects, "lane": self.lane, "version": self.version}
+
+
+class ControlPart(Part):
     # -- pause, resume, cancel, retry --------------------------------------------------------------
 
     async def pause(self, batch: UUID) -> Replay | None:
@@ -60,8 +73,8 @@ class ControlPart(JobsPart):
             if job and job.state != "paused":
                 await self._check_open(db, batch, job)
                 await db.run(SQL.pause_job, by="request", reason=None, execution=job.n)
-                await self._record_event(db, job.n, "replay.paused")
-            return await self._find_replay(db, batch)
+                await self._replays.record_event(db, job.n, "replay.paused")
+            return await self._replays.find(db, batch)
 
         return await self._db.write(pause_it)
 
@@ -73,8 +86,8 @@ class ControlPart(JobsPart):
             if job and job.state in ("paused", "stalled"):
                 await db.run(SQL.end_failed_canary, execution=job.n)
                 await db.run(SQL.queue_job, execution=job.n)
-                await self._record_event(db, job.n, "replay.resumed")
-            return await self._find_replay(db, batch)
+                await self._replays.record_event(db, job.n, "replay.resumed")
+            return await self._replays.find(db, batch)
 
         return await self._db.write(resume_it)
 
@@ -87,25 +100,25 @@ class ControlPart(JobsPart):
                 await self._check_open(db, batch, job)
                 # The publisher may have sent rows of its window, and rows that are uncertain. They are closed
                 # in this transaction, so that no worker claims them after it. No other unmarked row was sent.
-                await self._cancel_unsent(db, job.n, job.watermark, job.watermark + self.sizes.window)
+                await self._rows.cancel_unsent(db, job.n, job.watermark, job.watermark + self.sizes.window)
                 held = await db.rows(SQL.lock_uncertain, execution=job.n)
-                await self._cancel(db, [n for (n,) in held])
+                await self._rows.cancel_rows(db, [n for (n,) in held])
                 await db.run(SQL.cancel_publishing, window=self.sizes.window, execution=job.n)
-                await self._record_event(db, job.n, "replay.cancelled")
-            return job.n, await self._find_replay(db, batch)
+                await self._replays.record_event(db, job.n, "replay.cancelled")
+            return job.n, await self._replays.find(db, batch)
 
         cancelled = await self._db.write(cancel_it, seconds=LONG_SECONDS)
         if cancelled is None:
             return None
         n, replay = cancelled
-        await self._cancel_rest(n)
+        await self._rows.cancel_rest(n)
         return replay
 
     async def retry_replay(self, batch: UUID) -> Replay | None:
         async def retry_it(db: Session) -> Replay | None:
             job = await self._controlled(db, batch, with_source=True)
             if job is None or job.is_open:
-                return await self._find_replay(db, batch)
+                return await self._replays.find(db, batch)
             if job.state in ("cancelled", "refused") or job.status == "cancelled":
                 raise await self._ended(db, batch, job)
             if gone := (await prunings_of(db, [job.n]))[job.n]:
@@ -121,8 +134,8 @@ class ControlPart(JobsPart):
             if again + await db.run(SQL.reopen_listing, execution=job.n):
                 await db.run(SQL.queue_job, execution=job.n)
                 await db.run(SQL.reopen_executions, executions=[job.n])
-                self._counts.forget(job.n)
-            return await self._find_replay(db, batch)
+                self._executions.forget_counts(job.n)
+            return await self._replays.find(db, batch)
 
         return await self._db.write(retry_it, seconds=LONG_SECONDS)
 
@@ -146,9 +159,7 @@ class ControlPart(JobsPart):
             raise await self._ended(db, batch, job)
 
     async def _ended(self, db: Session, batch: UUID, job: _Job) -> Conflict:
-        replay = await self._find_replay(db, batch)
-        assert replay, "its job was locked"
-        return Conflict("replay_ended", ended_text(replay, job.status))
+        return Conflict("replay_ended", ended_text(await self._replays.get(db, batch), job.status))
 
     # -- pace --------------------------------------------------------------------------------------
 
@@ -171,13 +182,13 @@ class ControlPart(JobsPart):
             if rate is not None:
                 tokens = min(tokens, burst(rate))
             await db.run(SQL.set_pace, rate=rate, depth=depth, paid=paid, tokens=tokens, execution=job.n)
-            return await self._find_replay(db, batch)
+            return await self._replays.find(db, batch)
 
         return await self._db.write(set_it)
 
     async def allow(self, held: LeasedJob, *, want: int, depth: int | None = None) -> Allowance | None:
         async def pay(db: Session) -> Allowance | None:
-            job = await self._leased(db, held)
+            job = await self._rows.leased(db, held)
             if job is None:
                 return None
             row = await db.row(SQL.pace_of_job, execution=job.n)
@@ -226,6 +237,49 @@ class ControlPart(JobsPart):
         paid = await db.value(SQL.count_paid, window=self.sizes.window, queue=queue)
         return int(waiting) + int(paid)
 
+    # -- canary ------------------------------------------------------------------------------------
+
+    async def decide(self, held: LeasedJob) -> Verdict | None:
+        # Without a lock first: this is asked twice a second, and workers share the execution.
+        if not await self._db.read(lambda db: self._is_closed(db, held)):
+            return None
+
+        async def decide_it(db: Session) -> Verdict | None:
+            # An execution that ends closes its job. All objects behind the canary may be dead: then it ends
+            # either before this transaction, which finds no job, or after it.
+            n = await db.value(SQL.execution_number, id=held.job)
+            await exclude(db, [n])
+            job = await self._held(db, held, SQL.lock_leased)
+            if job is None or await db.value(SQL.canary_is_open, **job.rows):
+                return None
+            objects, most = job.canary.objects, job.canary.max_failed
+            failed = int(await db.value(SQL.failed_canary_objects, **job.rows))
+            passed = failed <= most if most >= 1 else failed / objects <= most
+            if passed:
+                await db.run(SQL.lift_hold, execution=n)
+            else:
+                reason = f"{failed} of {objects} canary objects failed"
+                await db.run(SQL.pause_job, by="canary", reason=reason, execution=n)
+                await self._replays.record_event(db, n, "replay.paused")
+            return Verdict(objects, failed, passed)
+
+        return await self._db.write(decide_it)
+
+    async def _is_closed(self, db: Session, held: LeasedJob) -> bool:
+        job = await self._held(db, held, SQL.find_leased)
+        return job is not None and not await db.value(SQL.canary_is_open, **job.rows)
+
+    async def _held(self, db: Session, held: LeasedJob, look: Statement) -> _Held | None:
+        """Return the job if its epoch is current and it has a canary."""
+        job = await self._rows.leased(db, held, look)
+        if job is None:
+            return None
+        row = await db.row(SQL.canary_of_job, execution=job.n)
+        assert row
+        hold_at, request, version = row
+        canary = requests.decode(request).canary if hold_at is not None else None
+        return _Held(job.n, job.lane, version, canary) if canary else None
+
     # -- places ------------------------------------------------------------------------------------
 
     async def admit(self, *, per_queue: int) -> list[UUID]:
@@ -245,5 +299,5 @@ class ControlPart(JobsPart):
         found = await db.rows(SQL.lock_queued, queue=queue, limit=room)
         for n, _ in found:
             await db.run(SQL.admit_job, execution=n)
-            await self._record_start(db, n)
+            await self._replays.record_start(db, n)
         return [as_uuid(job) for _, job in found]

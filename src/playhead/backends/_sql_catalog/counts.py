@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
 from playhead.backends._sql_catalog.lanes import Lane
-from playhead.backends.sql.session import Session
-from playhead.backends.sql.statements import SQL
 from playhead.model import ROW_STATES, Counts, RouteCounts, RowState
 
 K = TypeVar("K")
@@ -78,32 +76,3 @@ class Known(Generic[K, T]):
 
     def forget(self, key: K) -> None:
         self._known.pop(key, None)
-
-
-class RowCounts:
-    """Numbers of message rows of executions. Those of large executions may be a second old."""
-
-    def __init__(self) -> None:
-        self._known = Known[int, ByLane](1.0)
-
-    async def count(
-        self, db: Session, executions: Sequence[int], *, fresh: bool = False
-    ) -> dict[int, ByLane]:
-        """Return the numbers of rows of each execution; `fresh`: as this transaction sees them."""
-        known = {} if fresh else {n: found for n in executions if (found := self._known.get(n)) is not None}
-        counted: dict[int, dict[tuple[int, int], int]] = {n: {} for n in executions if n not in known}
-        if counted:
-            for n, lane, state, count in await db.rows(SQL.count_messages, executions=list(counted)):
-                counted[n][lane, state] = count
-        for n, by_lane in counted.items():
-            self._known.keep(n, by_lane, sum(by_lane.values()))
-        return {**known, **counted}
-
-    async def settle(self, db: Session, n: int) -> None:
-        """Store the final counts of an execution that has ended and has no open row."""
-        counted = await self.count(db, [n], fresh=True)
-        await db.run(SQL.settle_execution, counts=encode(counted[n]), n=n)
-        self.forget(n)
-
-    def forget(self, n: int) -> None:
-        self._known.forget(n)

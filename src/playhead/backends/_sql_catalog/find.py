@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid, as_uuid_or_none
-from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql import DEAD
 from playhead.backends.sql.session import Row
 from playhead.backends.sql.statements import SQL, Statement

@@ -1,47 +1,37 @@
 """Jobs: lease one, record the pages of its listing, publish and mark its rows.
 
-Each write of a job first locks the job's row (`_leased`), so writes and changes of the epoch come one after
-the other: what was read under an epoch holds until the transaction ends. A transaction that also locks the
-execution (cancel) locks the execution first.
+Each write of a job first locks the job's row (`Rows.leased`), so writes and changes of the epoch come one
+after the other: what was read under an epoch holds until the transaction ends. A transaction that also locks
+the execution (cancel) locks the execution first.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
-from playhead.backends._sql_catalog.lanes import DispatchMaker, storable
+from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, below, storable
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rates import saved
 from playhead.backends._sql_catalog.rows import LONG_SECONDS, refuse_dispatches
-from playhead.backends._sql_catalog.runs import RunsPart, input_range
 from playhead.backends._sql_catalog.takeover import Plan
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
 from playhead.failures import group_of
 from playhead.ids import mint, text
-from playhead.ports.catalog.jobs import MOST_NORMAL, LeasedJob, Listed, Window
+from playhead.keys import INPUT_STAGE
+from playhead.ports.catalog.jobs import MOST_NORMAL, LeasedJob, LeasedPlan, Listed, Window
 
 MAX_IDLE_TAKEOVERS: Final = 5
 """A job is stalled when this many processes in a row have died without progress while they listed it."""
 
 
-class _Job(NamedTuple):
-    """The row of a leased job; `n` is the number of its execution."""
-
-    n: int
-    lane: int
-    cursor: str
-    ordinals: int
-    watermark: int
-    listing_state: str
-    is_bulk: bool | None
-
-
-class JobsPart(RunsPart):
+class JobsPart(Part):
     # -- lease and fence ---------------------------------------------------------------------------
 
     async def acquire(self, job: UUID, *, owner: str, lease: float) -> LeasedJob | None:
@@ -77,7 +67,7 @@ class JobsPart(RunsPart):
                 state=state,
                 selection=requests.decode_selection(request, paths) if request else None,
                 paced=paid is not None,
-                plan=await self._planned(db, planned) if planned is not None else None,
+                plan=await _planned(db, planned) if planned is not None else None,
             )
 
         return await self._db.write(take)
@@ -94,29 +84,16 @@ class JobsPart(RunsPart):
     async def release(self, held: LeasedJob) -> None:
         await self._db.write(lambda db: db.run(SQL.release_lease, job=held.job, epoch=held.epoch))
 
-    async def _leased(self, db: Session, held: LeasedJob, *, lock: bool = True) -> _Job | None:
-        """Return the job's row if its epoch is current; locked, so that it stays current."""
-        statement = SQL.lock_leased if lock else SQL.find_leased
-        row = await db.row(statement, job=held.job, epoch=held.epoch)
-        return _Job(*row) if row else None
-
     # -- listing -----------------------------------------------------------------------------------
 
     async def inputs(self, execution: UUID, *, after: str, limit: int) -> list[str]:
-        first, last = input_range(execution)
-        rows = await self._db.read(
-            lambda db: db.rows(SQL.stored_between, first=max(after, first), last=last, limit=limit)
-        )
+        keys = below(f"{execution}/{INPUT_STAGE}")
+        keys["first"] = max(after, keys["first"])
+        rows = await self._db.read(lambda db: db.rows(SQL.stored_between, **keys, limit=limit))
         return [key for (key,) in rows]
 
     async def record(
-        self,
-        held: LeasedJob,
-        objects: Sequence[Listed],
-        *,
-        cursor: str,
-        last: bool,
-        most: int | None = None,
+        self, held: LeasedJob, objects: Sequence[Listed], *, cursor: str, last: bool, most: int | None = None
     ) -> Window | None:
         limit = held.selection.limit if held.selection else None
         if limit is not None and most is not None and limit <= most:
@@ -126,7 +103,7 @@ class JobsPart(RunsPart):
         ids = [text(cid) for cid in raw]
 
         async def record_page(db: Session) -> Window | None:
-            job = await self._leased(db, held)
+            job = await self._rows.leased(db, held)
             if job is None or job.listing_state != "open":
                 return None
             # An empty last page only records that nothing follows the cursor.
@@ -152,7 +129,7 @@ class JobsPart(RunsPart):
             taken = set[str]()
             if held.page is not None and kept:
                 roots = {o.key: cid for cid, o in zip(ids, kept, strict=False)}
-                taken = await self._take_results(db, job.n, held.job, job.lane, roots)
+                taken = await self._take_over.take_results(db, job.n, held.job, job.lane, roots)
             bad = [(cid, f"the key {o.problem}") for cid, o in zip(ids, kept, strict=False) if o.problem]
             if bad:
                 at = held.headers.config, held.headers.route
@@ -197,8 +174,7 @@ class JobsPart(RunsPart):
 
     async def fail_listing(self, held: LeasedJob, why: str, *, code: str = "listing_failed") -> bool:
         async def fail(db: Session) -> bool:
-            row = await db.row(SQL.lock_listing, job=held.job, epoch=held.epoch)
-            job = _Job(*row) if row else None
+            job = await self._rows.leased(db, held, SQL.lock_listing)
             if job is None or job.listing_state != "open":
                 return False
             await db.run(SQL.fail_listing, code=code, error=storable(why), execution=job.n)
@@ -210,7 +186,7 @@ class JobsPart(RunsPart):
 
     async def unpublished(self, held: LeasedJob, *, limit: int, upto: int | None = None) -> Window | None:
         async def find(db: Session) -> Window | None:
-            job = await self._leased(db, held, lock=False)
+            job = await self._rows.leased(db, held, SQL.find_leased)
             if job is None:
                 return None
             end = min(job.watermark + limit, job.ordinals if upto is None else upto)
@@ -223,7 +199,7 @@ class JobsPart(RunsPart):
 
     async def unsettled(self, held: LeasedJob, *, limit: int) -> list[Dispatch]:
         async def find(db: Session) -> list[Dispatch]:
-            job = await self._leased(db, held, lock=False)
+            job = await self._rows.leased(db, held, SQL.find_leased)
             if job is None:
                 return []
             rows = await db.rows(SQL.uncertain_rows, execution=job.n, limit=limit)
@@ -240,7 +216,7 @@ class JobsPart(RunsPart):
         refused: Sequence[tuple[Dispatch, str]] = (),
     ) -> bool:
         async def mark_rows(db: Session) -> bool:
-            job = await self._leased(db, held)
+            job = await self._rows.leased(db, held)
             if job is None:
                 return False
             if uncertain:
@@ -263,7 +239,7 @@ class JobsPart(RunsPart):
         self, held: LeasedJob, confirmed: Sequence[Dispatch], refused: Sequence[tuple[Dispatch, str]]
     ) -> bool:
         async def settle_rows(db: Session) -> bool:
-            job = await self._leased(db, held)
+            job = await self._rows.leased(db, held)
             if job is None:
                 return False
             if confirmed:
@@ -290,7 +266,7 @@ class JobsPart(RunsPart):
 
     async def close_job(self, held: LeasedJob) -> bool:
         async def close(db: Session) -> bool:
-            job = await self._leased(db, held)
+            job = await self._rows.leased(db, held)
             if job is None:
                 return bool(await db.value(SQL.is_closed, job=held.job, epoch=held.epoch))
             if job.listing_state == "open":
@@ -304,3 +280,9 @@ class JobsPart(RunsPart):
             return True
 
         return await self._db.write(close)
+
+
+async def _planned(db: Session, plan: int) -> LeasedPlan:
+    found = await db.row(SQL.plan_of_number, plan=plan)
+    assert found, "a plan stays as long as its replay"
+    return LeasedPlan(as_uuid(found[0]), json.loads(found[1])["last_key"])

@@ -1,18 +1,21 @@
-"""Lanes, ids and times as rows hold them, and dispatches built from rows."""
+"""Lanes, origins, ids and times as rows hold them, and dispatches built from rows."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from playhead.backends._sql_catalog.requests import decode_effects
 from playhead.backends.sql.session import Row, Session, Transactions
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch, Headers
 from playhead.ids import moment, text
-from playhead.model import Retention
+from playhead.model import OnReplay, Retention
+
+_MOST_ORIGINS: Final = 10_000
 
 
 def as_uuid(value: UUID | bytes) -> UUID:
@@ -36,6 +39,11 @@ def as_retention(text: str) -> Retention:
     """A retention as a row holds it."""
     fields = json.loads(text)
     return Retention(**{**fields, "stages": tuple(fields["stages"])})
+
+
+def below(prefix: str) -> dict[str, str]:
+    """Return two texts between which all keys below a prefix are, and no other keys: `0` follows `/`."""
+    return {"first": f"{prefix}/", "last": f"{prefix}0"}
 
 
 def storable(text: str | None) -> str | None:
@@ -120,12 +128,12 @@ class Lanes:
 
     Args:
         transactions: if one of their connections is lost, the lanes are read again: a standby that took over
-            may number them differently.
+            may number them differently. `losses` of them are known.
     """
 
     def __init__(self, transactions: Transactions) -> None:
         self._db = transactions
-        self._losses = 0
+        self.losses = 0
         self._known: dict[int, Lane] = {}
         self._feeds: dict[tuple[int, str], int] = {}
 
@@ -149,8 +157,8 @@ class Lanes:
         return known[config_version, route]
 
     def _forget_if_lost(self) -> None:
-        if self._losses != self._db.losses:
-            self._losses = self._db.losses
+        if self.losses != self._db.losses:
+            self.losses = self._db.losses
             self._known, self._feeds = {}, {}  # another task may still read the old ones
 
     async def dispatches(self, db: Session, rows: Sequence[Row]) -> list[Dispatch]:
@@ -165,3 +173,47 @@ class Lanes:
             for dispatch in await self.dispatches(db, rows):
                 found[dispatch.parent or ""].append(dispatch)
         return found
+
+
+class Origin(NamedTuple):
+    """What messages of an execution carry with them.
+
+    Attributes:
+        is_bulk: the level of messages that have none of their own. It is decided before the first message is
+            published, so it never changes afterwards.
+        effects: what a replay does in its routes; empty: all of them run. Of this, another process may add
+            routes (`skip_route`). Then this process closes their messages when it finds their effects too.
+    """
+
+    id: UUID
+    batch: UUID | None
+    traceparent: str | None
+    is_bulk: bool
+    effects: Mapping[str, OnReplay]
+
+
+class Origins:
+    """The origins that this process has read. They are forgotten with the lanes, so learn those first."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._losses = 0
+        self._known: dict[int, Origin] = {}
+
+    async def learn(self, db: Session, executions: set[int]) -> dict[int, Origin]:
+        """Make sure that the origins of these executions are known; return all that are."""
+        if self._losses != self._lanes.losses:
+            self._losses, self._known = self._lanes.losses, {}  # another task may still read the old ones
+        known = self._known
+        if not executions <= known.keys():
+            if len(known) > _MOST_ORIGINS:
+                known = self._known = {}
+            rows = await db.rows(SQL.executions_named, numbers=list(executions - known.keys()))
+            for n, cid, batch, trace, is_bulk, effects in rows:
+                known[n] = Origin(
+                    as_uuid(cid), as_uuid_or_none(batch), trace, bool(is_bulk), decode_effects(effects)
+                )
+        return known
+
+    def forget(self, execution: int) -> None:
+        self._known.pop(execution, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from playhead.backends._sql_catalog.lanes import storable
-from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.model import RateLimit

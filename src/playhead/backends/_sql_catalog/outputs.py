@@ -1,13 +1,18 @@
-"""Recorded outputs: what executions have stored, and which objects it was made from."""
+"""What is recorded of objects: where they are stored, what they were made from, and what happened to them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.lanes import below
+from playhead.backends._sql_catalog.part import Part
+from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
+from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.outputs import InputOf, RecordedOutput
+from playhead.ports.catalog.work import Source
 
 
 class OutputsPart(Part):
@@ -22,3 +27,34 @@ class OutputsPart(Part):
     async def sent_by(self, execution: UUID, keys: Sequence[str]) -> set[str]:
         rows = await self._db.read(lambda db: db.rows(SQL.sent_by, execution=execution, keys=list(keys)))
         return {key for (key,) in rows}
+
+    async def sources(self, keys: Sequence[str]) -> dict[str, Source]:
+        rows = await self._db.read(lambda db: db.rows(SQL.sources, keys=list(keys)))
+        return {
+            key: Source(kind, json.loads(attributes), size, bytes(sha256), None, location)
+            for key, kind, attributes, size, sha256, location in rows
+        }
+
+    async def failed_below(
+        self, keys: Sequence[str], execution: UUID, route: str, *, unfinished: bool
+    ) -> set[str]:
+        async def find(db: Session) -> set[str]:
+            has_failed = bool(await db.value(SQL.has_failed, execution=execution))
+            if not keys or not (has_failed or unfinished):
+                return set()
+            rows = await db.rows(
+                SQL.failed_below,
+                keys=list(keys),
+                execution=execution,
+                route=route,
+                unfinished=unfinished,
+                has_failed=has_failed,
+            )
+            return {key for (key,) in rows}
+
+        return await self._db.read(find)
+
+    async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
+        given = {"prefix": prefix, **below(prefix), "after": after, "limit": limit}
+        rows = await self._db.read(lambda db: db.rows(SQL.stored_references, **given))
+        return [Reference(*row) for row in rows]

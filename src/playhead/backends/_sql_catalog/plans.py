@@ -3,65 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
-from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, storable
-from playhead.backends._sql_catalog.replays import ReplaysPart
+from playhead.backends._sql_catalog.lanes import storable
+from playhead.backends._sql_catalog.part import Part
+from playhead.backends._sql_catalog.plan_rows import encode
 from playhead.backends._sql_catalog.rows import ABOVE_ALL
-from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
-from playhead.ids import moment
-from playhead.model import (
-    ChangedObject,
-    LeftOut,
-    ObjectState,
-    Plan,
-    PlanDifference,
-    PlannedRoute,
-    PlanProblems,
-    Warning,
-    Worker,
-    WorkerAdapter,
-)
-from playhead.ports.catalog.jobs import LeasedJob, LeasedPlan
-from playhead.ports.catalog.plans import PlanPage, check_usable
+from playhead.model import ChangedObject, ObjectState, Plan, PlanDifference
+from playhead.ports.catalog.jobs import LeasedJob
+from playhead.ports.catalog.plans import PlanPage
 
 _LOST: Final = "the process that made it has ended. Make a new plan"
 _NEWEST: Final = 20
 """Replays of which the largest provides the rate of an estimate."""
 _DIFFERENCE: Final = "difference"
 """In `found`: why the replay of the plan was refused."""
-_COLUMNS: Final = frozenset(
-    {
-        *("plan_id", "state", "digest", "request", "to_config", "to_config_version", "to_queue"),
-        *("replay_batch_id", "error", "created_at", "expires_at"),
-    }
-)
-"""Fields of a plan that follow from columns; `found` has the others."""
 
 
-class _Row(NamedTuple):
-    """The columns of the fragment `plan`. `listed`: objects so far of a plan that is being made."""
-
-    n: int
-    identity: UUID
-    state: Any
-    digest: str | None
-    request: str
-    lane: int
-    found: str
-    batch: UUID | None
-    error: str | None
-    created_at: float
-    expires_at: float
-    listed: int | None
-
-
-class PlansPart(ReplaysPart):
+class PlansPart(Part):
     async def open_plan(
         self,
         plan: UUID,
@@ -88,7 +53,7 @@ class PlansPart(ReplaysPart):
                 lane=await self._lanes.feed(db, number, route),
                 seconds=seconds,
             )
-            found = await self._find_plan(db, plan)
+            found = await self._plans.find(db, plan)
             assert found
             return found
 
@@ -108,8 +73,8 @@ class PlansPart(ReplaysPart):
         async def finish(db: Session) -> Plan | None:
             n = await db.value(SQL.lock_plan, id=plan.plan_id, state="listing")
             if n is not None:
-                await db.run(SQL.finish_plan, digest=plan.digest, found=_encode(plan), plan=n)
-            found = await self._find_plan(db, plan.plan_id)
+                await db.run(SQL.finish_plan, digest=plan.digest, found=encode(plan), plan=n)
+            found = await self._plans.find(db, plan.plan_id)
             return found if found and found.state != "failed" else None
 
         return await self._db.write(finish)
@@ -133,12 +98,14 @@ class PlansPart(ReplaysPart):
         return await self._db.write(clean)
 
     async def plan(self, plan: UUID) -> Plan | None:
-        return await self._db.read(lambda db: self._find_plan(db, plan))
+        return await self._db.read(lambda db: self._plans.find(db, plan))
 
     async def plans(self, *, before: int | None = None, limit: int = 100) -> tuple[list[Plan], int | None]:
         async def find(db: Session) -> tuple[list[Plan], int | None]:
             rows = await db.rows(SQL.newest_plans, before=before or ABOVE_ALL, limit=limit + 1)
-            return await self._plans(db, rows[:limit]), rows[limit - 1][0] if len(rows) > limit else None
+            return await self._plans.of_rows(db, rows[:limit]), rows[limit - 1][0] if len(
+                rows
+            ) > limit else None
 
         return await self._db.read(find)
 
@@ -156,36 +123,7 @@ class PlansPart(ReplaysPart):
         largest = max(rows, key=lambda row: row[0], default=None)
         return largest[0] / largest[1] if largest else None
 
-    async def _find_plan(self, db: Session, plan: UUID) -> Plan | None:
-        rows = await db.rows(SQL.plan_of_id, id=plan)
-        return (await self._plans(db, rows))[0] if rows else None
-
-    async def _plans(self, db: Session, rows: Sequence[Row]) -> list[Plan]:
-        """From rows with the columns of the fragment `plan`."""
-        found = [_Row._make(row) for row in rows]
-        lanes = await self._lanes.learn(db, {row.lane for row in found})
-        return [_plan_of(row, lanes[row.lane]) for row in found]
-
     # -- the replay that uses a plan ---------------------------------------------------------------
-
-    async def _use_plan(self, db: Session, plan: UUID, batch: UUID) -> tuple[int | None, UUID]:
-        """Use a plan for a replay, in the transaction that creates the replay.
-
-        Returns the number of the plan, and the batch of the replay that uses it: of the first request for it.
-        """
-        n = await db.value(SQL.use_plan, id=plan, batch=batch)
-        if n is not None:
-            return n, batch
-        found = await self._find_plan(db, plan)
-        check_usable(plan, found)
-        assert found
-        assert found.replay_batch_id, "a plan that can be used is used by another request"
-        return None, found.replay_batch_id
-
-    async def _planned(self, db: Session, plan: int) -> LeasedPlan:
-        found = await db.row(SQL.plan_of_number, plan=plan)
-        assert found, "a plan stays as long as its replay"
-        return LeasedPlan(as_uuid(found[0]), json.loads(found[1])["last_key"])
 
     async def keep_check(self, held: LeasedJob, checked: str) -> bool:
         given = {"job": held.job, "epoch": held.epoch, "checked": checked}
@@ -219,47 +157,6 @@ class PlansPart(ReplaysPart):
         text = await self._db.read(lambda db: db.value(SQL.found_by_plan, id=plan))
         found = json.loads(text or "{}").get(_DIFFERENCE)
         return _difference(found) if found else None
-
-
-def _plan_of(row: _Row, lane: Lane) -> Plan:
-    found = _decode(row.found)
-    if row.listed is not None:
-        found["objects"] = row.listed
-    return Plan(
-        plan_id=as_uuid(row.identity),
-        state=row.state,
-        digest=row.digest,
-        request=json.loads(row.request),
-        to_config=lane.config,
-        to_config_version=lane.version,
-        to_queue=lane.queue,
-        replay_batch_id=as_uuid_or_none(row.batch),
-        error=row.error,
-        created_at=moment(row.created_at),
-        expires_at=moment(row.expires_at),
-        **found,
-    )
-
-
-def _encode(plan: Plan) -> str:
-    return json.dumps(
-        {name: value for name, value in asdict(plan).items() if name not in _COLUMNS}, default=str
-    )
-
-
-def _decode(text: str) -> dict[str, Any]:
-    known = {one.name for one in fields(Plan)} - _COLUMNS
-    found = {name: value for name, value in json.loads(text).items() if name in known}
-    if found:
-        found["left_out"] = LeftOut(**found["left_out"])
-        found["problems"] = PlanProblems(**found["problems"])
-        found["routes"] = [PlannedRoute(**one) for one in found["routes"]]
-        found["warnings"] = [Warning(**one) for one in found["warnings"]]
-        found["workers"] = [
-            Worker(**one | {"adapters": [WorkerAdapter(**adapter) for adapter in one["adapters"]]})
-            for one in found["workers"]
-        ]
-    return found
 
 
 def _difference(found: Mapping[str, Any]) -> PlanDifference:

@@ -17,10 +17,9 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from playhead.backends._sql_catalog.executions import prunings_of, records_deleted_at
-from playhead.backends._sql_catalog.lanes import as_retention, as_uuid, as_uuid_or_none, lanes_of
-from playhead.backends._sql_catalog.locks import exclude
-from playhead.backends._sql_catalog.replays import ReplaysPart
+from playhead.backends._sql_catalog.executions import exclude, prunings_of, records_deleted_at
+from playhead.backends._sql_catalog.lanes import as_retention, as_uuid, as_uuid_or_none, below, lanes_of
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
@@ -32,7 +31,7 @@ ALL_PRUNED: Final = "[]"
 """What `retained` is after a retention has pruned all stages."""
 
 
-class PrunePart(ReplaysPart):
+class PrunePart(Part):
     async def pin(self, execution: UUID, pinned: bool) -> Execution | None:
         async def set_it(db: Session) -> Execution | None:
             n = await db.value(SQL.execution_number, id=execution)
@@ -185,8 +184,8 @@ class PrunePart(ReplaysPart):
     async def count_records(self, candidate: Candidate) -> int:
         async def count(db: Session) -> int:
             n = await db.value(SQL.execution_number, id=candidate.execution)
-            first, last = _range(Pruning(n, candidate.execution, None))
-            found: int = await db.value(SQL.count_records, execution=n, first=first, last=last)
+            keys = below(Pruning(n, candidate.execution, None).prefix)
+            found: int = await db.value(SQL.count_records, execution=n, **keys)
             return found
 
         return await self._db.read(count)
@@ -194,8 +193,7 @@ class PrunePart(ReplaysPart):
     async def count_prunable(self, candidate: Candidate) -> tuple[int, int]:
         objects = size = 0
         for stage in candidate.stages or (None,):
-            first, last = _range(Pruning(0, candidate.execution, stage))
-            count = partial(_count, first=first, last=last)
+            count = partial(_count, keys=below(Pruning(0, candidate.execution, stage).prefix))
             some = await self._db.read(count)
             objects, size = objects + some[0], size + some[1]
         return objects, size
@@ -222,7 +220,7 @@ class PrunePart(ReplaysPart):
         return await self._db.write(begin)
 
     async def _begin_records(self, db: Session, n: int, execution: UUID) -> Pruning:
-        await self._keep_numbers(db, n)
+        await self._replays.keep_numbers(db, n)
         await db.run(SQL.begin_records, execution=n)
         return Pruning(n, execution, None, records=True)
 
@@ -247,10 +245,9 @@ class PrunePart(ReplaysPart):
             cursor = max(row[0], deleted or "", key=str.encode)
             if cursor != row[0]:
                 await db.run(SQL.move_prune_cursor, pruning=pruning.n, cursor=cursor)
-            first, last = _range(pruning)
-            rows = await db.rows(
-                SQL.prune_keys, first=max(first, cursor, key=str.encode), last=last, limit=limit
-            )
+            left = below(pruning.prefix)
+            left["first"] = max(left["first"], cursor, key=str.encode)
+            rows = await db.rows(SQL.prune_keys, **left, limit=limit)
             if not rows:
                 return None
             keys = [key for key, *_ in rows]
@@ -268,10 +265,9 @@ class PrunePart(ReplaysPart):
     async def delete_records(self, pruning: Pruning, *, after: str = "", limit: int) -> RecordsPage | None:
         async def delete(db: Session) -> RecordsPage | None:
             await exclude(db, [pruning.n])
-            first, last = _range(pruning)
-            rows = await db.rows(
-                SQL.output_records, first=max(first, after, key=str.encode), last=last, limit=limit
-            )
+            left = below(pruning.prefix)
+            left["first"] = max(left["first"], after, key=str.encode)
+            rows = await db.rows(SQL.output_records, **left, limit=limit)
             if rows:
                 return await self._delete_outputs(db, rows)
             # Their outputs first: no output has the number of a message that is deleted.
@@ -348,11 +344,6 @@ def _why_kept(kind: str, *, settled: bool, pinned: bool, is_source: bool) -> Kep
     return "replayed" if is_source else None
 
 
-async def _count(db: Session, *, first: str, last: str) -> Row:
-    [row] = await db.rows(SQL.count_disposable, first=first, last=last)
+async def _count(db: Session, *, keys: dict[str, str]) -> Row:
+    [row] = await db.rows(SQL.count_disposable, **keys)
     return row
-
-
-def _range(pruning: Pruning) -> tuple[str, str]:
-    """Return two texts between which the keys of a pruning are, and no other keys: `0` follows `/`."""
-    return f"{pruning.prefix}/", f"{pruning.prefix}0"

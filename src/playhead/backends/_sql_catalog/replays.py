@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts, requests
 from playhead.backends._sql_catalog.counts import ByLane
-from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, moment_or_none
-from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.executions import Executions
+from playhead.backends._sql_catalog.lanes import Lane, Lanes, as_uuid, as_uuid_or_none, moment_or_none
+from playhead.backends._sql_catalog.rows import Sizes
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
-from playhead.ids import moment
+from playhead.ids import moment, uuid7
 from playhead.model import (
     MAY_BE_SENT,
     MOST_ERRORS,
@@ -22,6 +23,7 @@ from playhead.model import (
     ROW_STATES,
     UNCERTAIN,
     Replay,
+    ReplayEvent,
     ReplayWork,
     RowState,
     WaitsFor,
@@ -29,47 +31,39 @@ from playhead.model import (
 )
 from playhead.wording import stopped_text
 
+_END_EVENTS: Final[dict[str, ReplayEvent]] = {
+    "completed": "replay.completed",
+    "failed": "replay.failed",
+    "cancelled": "replay.cancelled",
+}
 
-class ReplaysPart(Part):
-    async def replay(self, batch: UUID, *, work: bool = True, trouble: str = "") -> Replay | None:
-        return await self._db.read(lambda db: self._find_replay(db, batch, work=work, trouble=trouble))
 
-    async def _find_replay(
-        self, db: Session, batch: UUID, *, work: bool = False, trouble: str = ""
-    ) -> Replay | None:
-        rows = await db.rows(SQL.replay_of_batch, window=self.sizes.window, batch=batch)
-        return (await self._replays(db, rows, work=work, trouble=trouble))[0] if rows else None
+class Replays:
+    """Reads replays, and records their events for webhooks."""
 
-    async def replays(
-        self,
-        *,
-        source: UUID | None = None,
-        is_open: bool = False,
-        before: int | None = None,
-        limit: int = 100,
-    ) -> tuple[list[Replay], int | None]:
-        async def find(db: Session) -> tuple[list[Replay], int | None]:
-            rows = await db.rows(
-                SQL.newest_replays,
-                window=self.sizes.window,
-                source=source,
-                open=is_open or None,
-                before=before,
-                limit=limit + 1,
-            )
-            page = await self._replays(db, rows[:limit], work=False)
-            return page, rows[limit - 1][0] if len(rows) > limit else None
+    def __init__(self, lanes: Lanes, executions: Executions, sizes: Sizes) -> None:
+        self._lanes = lanes
+        self._executions = executions
+        self._sizes = sizes
 
-        return await self._db.read(find)
+    async def find(self, db: Session, batch: UUID, *, work: bool = False, trouble: str = "") -> Replay | None:
+        rows = await db.rows(SQL.replay_of_batch, window=self._sizes.window, batch=batch)
+        return (await self.of_rows(db, rows, work=work, trouble=trouble))[0] if rows else None
 
-    async def _replays(
+    async def get(self, db: Session, batch: UUID) -> Replay:
+        """Return a replay that exists."""
+        found = await self.find(db, batch)
+        assert found, f"there is a replay {batch}"
+        return found
+
+    async def of_rows(
         self, db: Session, rows: Sequence[Row], *, work: bool, trouble: str = ""
     ) -> list[Replay]:
         """From rows with the columns of the fragment `replay`."""
         found = [_Row._make(row).as_counted() for row in rows]
         by_lane = {row.n: counts.decode(row.counts) for row in found if row.counts}
         if work and (open_ones := [row.n for row in found if not row.counts]):
-            by_lane |= await self._counts.count(db, open_ones)
+            by_lane |= await self._executions.count(db, open_ones)
         lanes = await self._lanes.learn(
             db, {row.lane for row in found} | {lane for one in by_lane.values() for lane, _ in one}
         )
@@ -155,9 +149,9 @@ class ReplaysPart(Part):
             return replay
         return replace(replay, errors=await self._errors(db, row.n, replay, given_up, trouble))
 
-    async def _keep_numbers(self, db: Session, n: int) -> None:
+    async def keep_numbers(self, db: Session, n: int) -> None:
         """Record what is counted in the rows of a replay, which are about to be deleted."""
-        for row in await db.rows(SQL.replay_of_execution, window=self.sizes.window, execution=n):
+        for row in await db.rows(SQL.replay_of_execution, window=self._sizes.window, execution=n):
             await db.run(SQL.keep_numbers, numbers=_Row._make(row).counted(), execution=n)
 
     async def _errors(
@@ -179,6 +173,46 @@ class ReplaysPart(Part):
             total = await db.value(SQL.count_errors, execution=n) + len(lines) - len(rows)
             lines[MOST_ERRORS - 1 :] = [f"and {total - MOST_ERRORS + 1} more"]
         return lines or None
+
+    # -- events ------------------------------------------------------------------------------------
+
+    async def record_end(self, db: Session, execution_n: int) -> None:
+        """Record that an execution has ended, in the transaction that ends it: a report is due, and an event
+        of a webhook."""
+        row = await db.row(SQL.record_end, execution=execution_n)
+        if row is None:
+            return
+        state, status, has_webhook = row
+        if has_webhook:
+            event = "replay.refused" if state == "refused" else _END_EVENTS[status]
+            await self.record_event(db, execution_n, event)
+
+    async def record_start(self, db: Session, execution_n: int) -> None:
+        """Record that a replay got its place for the first time, in the transaction that gives it."""
+        if await db.value(SQL.is_start_recorded, execution=execution_n) is None:
+            await self.record_event(db, execution_n, "replay.started")
+
+    async def record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
+        """Record an event for the webhook of a replay, if it has one, in the transaction of the change.
+
+        So the webhook receives each event that was committed, and no other. Call it after the change: the
+        body shows the replay as this transaction leaves it.
+        """
+        row = await db.row(SQL.replay_with_webhook, execution=execution_n)
+        if row is None:
+            return
+        batch, revision, request, now = row
+        replay = await self.get(db, as_uuid(batch))
+        body = {"type": event, "timestamp": moment(now), "data": asdict(replay)}
+        await db.run(
+            SQL.insert_delivery,
+            id=uuid7(),
+            execution=execution_n,
+            revision=revision,
+            event=event,
+            url=requests.decode(request).webhook,
+            body=json.dumps(body, default=str),
+        )
 
 
 class _Row(NamedTuple):

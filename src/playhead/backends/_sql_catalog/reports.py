@@ -8,74 +8,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Final, Literal
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts, requests
-from playhead.backends._sql_catalog.executions import prunings_of
-from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none, storable
-from playhead.backends._sql_catalog.locks import share
-from playhead.backends._sql_catalog.replays import ReplaysPart
+from playhead.backends._sql_catalog.executions import prunings_of, share
+from playhead.backends._sql_catalog.lanes import as_uuid, below, moment_or_none, storable
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rows import ABOVE_ALL
 from playhead.backends.sql import CANCELLED, DEAD, SKIPPED, UNCERTAIN
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
-from playhead.ids import moment, uuid7
+from playhead.ids import moment
 from playhead.keys import REPLAY_STAGE, content_type_of
-from playhead.model import Problem, ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
+from playhead.model import Problem, Report, ReportLine, ReportPart, WebhookDelivery
 from playhead.ports.catalog.reports import Below, ClaimedDelivery, ClaimedReport, WrittenPart
 
 _NOT_PUBLISHED: Final = ("publish_refused", "invalid_key")
-_END_EVENTS: Final[dict[str, ReplayEvent]] = {
-    "completed": "replay.completed",
-    "failed": "replay.failed",
-    "cancelled": "replay.cancelled",
-}
 _LOST: Final = "the processes that tried it ended before they had an answer"
 
 
-class ReportsPart(ReplaysPart):
-    async def _record_end(self, db: Session, execution_n: int) -> None:
-        """Record that an execution has ended, in the transaction that ends it: a report is due, and an event
-        of a webhook."""
-        row = await db.row(SQL.record_end, execution=execution_n)
-        if row is None:
-            return
-        state, status, has_webhook = row
-        if has_webhook:
-            event = "replay.refused" if state == "refused" else _END_EVENTS[status]
-            await self._record_event(db, execution_n, event)
-
-    async def _record_start(self, db: Session, execution_n: int) -> None:
-        """Record that a replay got its place for the first time, in the transaction that gives it."""
-        if await db.value(SQL.is_start_recorded, execution=execution_n) is None:
-            await self._record_event(db, execution_n, "replay.started")
-
-    async def _record_event(self, db: Session, execution_n: int, event: ReplayEvent) -> None:
-        """Record an event for the webhook of a replay, if it has one, in the transaction of the change.
-
-        So the webhook receives each event that was committed, and no other. Call it after the change: the
-        body shows the replay as this transaction leaves it.
-        """
-        row = await db.row(SQL.replay_with_webhook, execution=execution_n)
-        if row is None:
-            return
-        batch, revision, request, now = row
-        replay = await self._find_replay(db, as_uuid(batch))
-        assert replay, "an execution with a webhook is a replay"
-        body = {"type": event, "timestamp": moment(now), "data": asdict(replay)}
-        await db.run(
-            SQL.insert_delivery,
-            id=uuid7(),
-            execution=execution_n,
-            revision=revision,
-            event=event,
-            url=requests.decode(request).webhook,
-            body=json.dumps(body, default=str),
-        )
-
+class ReportsPart(Part):
     # -- reports -----------------------------------------------------------------------------------
 
     async def reports_due(self, *, lease: float, limit: int) -> list[UUID]:
@@ -99,7 +53,7 @@ class ReportsPart(ReplaysPart):
                 return None
             epoch, claims, _, error = row
             await db.run(SQL.supersede_reports, execution=n, revision=revision)
-            await db.run(SQL.supersede_parts, **_below(folder))
+            await db.run(SQL.supersede_parts, **below(folder))
             gone = await self._pruned_at(db, n)
             if gone:
                 error = f"objects of the execution were pruned on {gone}"
@@ -172,7 +126,7 @@ class ReportsPart(ReplaysPart):
         if is_held and not await self._pruned_at(db, held.n):
             return True
         await db.run(SQL.supersede_report, **_token(held))
-        await db.run(SQL.supersede_parts, **_below(held.prefix))
+        await db.run(SQL.supersede_parts, **below(held.prefix))
         return False
 
     async def _pruned_at(self, db: Session, n: int) -> str | None:
@@ -282,11 +236,6 @@ class ReportsPart(ReplaysPart):
 
 def _token(held: ClaimedReport) -> dict[str, int]:
     return {"execution": held.n, "revision": held.revision, "epoch": held.epoch}
-
-
-def _below(folder: str) -> dict[str, str]:
-    """Return two texts between which all keys below a folder are, and no other keys: `0` follows `/`."""
-    return {"first": f"{folder}/", "last": f"{folder}0"}
 
 
 async def _page_below(given: Mapping[str, int], db: Session) -> list[Row]:

@@ -12,10 +12,10 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog.executions import prunings_of
+from playhead.backends._sql_catalog.executions import exclude, prunings_of
 from playhead.backends._sql_catalog.lanes import as_uuid
-from playhead.backends._sql_catalog.locks import exclude
-from playhead.backends._sql_catalog.rows import ABOVE_ALL, Part, newest_messages
+from playhead.backends._sql_catalog.part import Part
+from playhead.backends._sql_catalog.rows import ABOVE_ALL, newest_messages
 from playhead.backends.sql import DEAD
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
@@ -147,7 +147,7 @@ class ResendPart(Part):
         await db.run(SQL.resend, rows=list(sent), bulk=bulk)
         await db.run(SQL.reopen_executions, executions=list(reopened))
         for execution_n in reopened:
-            self._counts.forget(execution_n)
+            self._executions.forget_counts(execution_n)
         return sent
 
 

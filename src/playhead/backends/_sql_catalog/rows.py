@@ -1,35 +1,27 @@
-"""What all parts of the catalog use: lanes, liveness, locks on executions, and how executions are read."""
+"""Rows of messages: pages of them, and how they are refused or cancelled; and the rows of leased jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog.counts import Known, RowCounts
 from playhead.backends._sql_catalog.executions import Executions
-from playhead.backends._sql_catalog.lanes import (
-    Lanes,
-    storable,
-)
-from playhead.backends._sql_catalog.origins import Origins
+from playhead.backends._sql_catalog.lanes import storable
 from playhead.backends.sql import DEAD, PENDING, RETRY
 from playhead.backends.sql.session import Row, Session, Transactions
-from playhead.backends.sql.statements import SQL
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch
 from playhead.failures import group_number, group_of
-from playhead.liveness import Liveness
-from playhead.model import StageTotals
-from playhead.ports.catalog.jobs import WINDOW
+from playhead.ports.catalog.jobs import WINDOW, LeasedJob
 
 ABOVE_ALL = (1 << 63) - 1
 """Greater than the number of any row."""
 LONG_SECONDS = 600.0
 """For a transaction over all rows of an execution, of which there may be millions."""
-
-WAITING = (PENDING, RETRY)
+_WAITING = (PENDING, RETRY)
 """States of rows that no worker runs, and that may still be claimed."""
 
 
@@ -102,25 +94,32 @@ async def refuse_dispatches(db: Session, refused: Sequence[tuple[Dispatch, str]]
         )
 
 
-class Part:
-    """The common ground of the parts.
+class JobRow(NamedTuple):
+    """The row of a leased job; `n` is the number of its execution."""
 
-    Args:
-        transactions: over an open database, which is not closed with the catalog.
-        liveness: which processes are dead.
-    """
+    n: int
+    lane: int
+    cursor: str
+    ordinals: int
+    watermark: int
+    listing_state: str
+    is_bulk: bool | None
 
-    def __init__(self, transactions: Transactions, liveness: Liveness) -> None:
+
+class Rows:
+    """Locks, cancels and settles rows, for several parts."""
+
+    def __init__(self, transactions: Transactions, executions: Executions, sizes: Sizes) -> None:
         self._db = transactions
-        self._liveness = liveness
-        self.sizes = Sizes()
-        self._lanes = Lanes(transactions)
-        self._origins = Origins(transactions)
-        self._counts = RowCounts()
-        self._executions = Executions(self._counts)
-        self._totals = Known[UUID, StageTotals](5.0)  # a count of a million outputs takes a tenth of it
+        self._executions = executions
+        self._sizes = sizes
 
-    async def _cancel_waiting(self, execution: UUID, *, steps: int | None = None) -> int:
+    async def leased(self, db: Session, held: LeasedJob, look: Statement = SQL.lock_leased) -> JobRow | None:
+        """Return the job's row if its epoch is current. It stays current, unless `look` takes no lock."""
+        row = await db.row(look, job=held.job, epoch=held.epoch)
+        return JobRow(*row) if row else None
+
+    async def cancel_waiting(self, execution: UUID, *, steps: int | None = None) -> int:
         """Cancel the rows of a cancelled execution that no worker runs; return their number.
 
         There may be a million, so they are cancelled in steps, and without a lock on the execution: a claim
@@ -143,41 +142,41 @@ class Part:
         """Cancel one step of the rows below `before`; return their number, and the `before` of the next step,
         if there is one."""
         found, then = await newest_messages(
-            db, WAITING, execution=execution, before=before, limit=self.sizes.step_rows
+            db, _WAITING, execution=execution, before=before, limit=self._sizes.step_rows
         )
         held = await db.rows(SQL.lock_waiting_rows, rows=found)
-        return await self._cancel(db, [n for (n,) in held]), then
+        return await self.cancel_rows(db, [n for (n,) in held]), then
 
-    async def _cancel(self, db: Session, rows: Sequence[int]) -> int:
+    async def cancel_rows(self, db: Session, rows: Sequence[int]) -> int:
         """Cancel locked rows."""
-        return await db.run(SQL.cancel_rows, rows=rows, window=self.sizes.window)
+        return await db.run(SQL.cancel_rows, rows=rows, window=self._sizes.window)
 
-    async def _settle_cancelled(self, n: int) -> None:
+    async def settle(self, n: int) -> None:
         """Settle a cancelled execution if no row of it is open: then none changes any more."""
 
-        async def settle(db: Session) -> None:
+        async def settle_it(db: Session) -> None:
             if not await db.value(SQL.has_open_row, n=n):
-                await self._counts.settle(db, n)
+                await self._executions.settle(db, n)
 
-        await self._db.write(settle, seconds=LONG_SECONDS)
+        await self._db.write(settle_it, seconds=LONG_SECONDS)
 
-    async def _cancel_unsent(self, db: Session, n: int, after: int, upto: int) -> None:
+    async def cancel_unsent(self, db: Session, n: int, after: int, upto: int) -> None:
         rows = await db.rows(SQL.lock_unsent, execution=n, after=after, upto=upto)
-        await self._cancel(db, [n for (n,) in rows])
+        await self.cancel_rows(db, [n for (n,) in rows])
 
-    async def _cancel_rest(self, n: int | None = None) -> None:
+    async def cancel_rest(self, n: int | None = None) -> None:
         """Cancel the rows behind the windows of cancelled replays, in steps that no claim waits for long.
 
         Until the last step the listing counts as open, so the execution cannot end. If this process dies
         between two steps, the reconciler continues.
         """
         found = await self._db.read(
-            lambda db: db.rows(SQL.cancelling_jobs, window=self.sizes.window, execution=n)
+            lambda db: db.rows(SQL.cancelling_jobs, window=self._sizes.window, execution=n)
         )
         for job, first, last in found:
-            for after in range(first, last, self.sizes.step_rows):
-                upto = after + self.sizes.step_rows
-                await self._db.write(partial(self._cancel_unsent, n=job, after=after, upto=upto))
+            for after in range(first, last, self._sizes.step_rows):
+                upto = after + self._sizes.step_rows
+                await self._db.write(partial(self.cancel_unsent, n=job, after=after, upto=upto))
             await self._db.write(partial(_end_cancelling, n=job))
 
 

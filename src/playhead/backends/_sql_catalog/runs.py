@@ -8,31 +8,22 @@ from types import MappingProxyType
 from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
-from playhead.backends._sql_catalog.executions import prunings_of
-from playhead.backends._sql_catalog.lanes import as_uuid
-from playhead.backends._sql_catalog.locks import exclude, share
-from playhead.backends._sql_catalog.plans import PlansPart
-from playhead.backends._sql_catalog.reports import ReportsPart
+from playhead.backends._sql_catalog.executions import exclude, prunings_of, share
+from playhead.backends._sql_catalog.lanes import as_uuid, below
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
-from playhead.backends._sql_catalog.takeover import TakeOverPart
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
-from playhead.model import Execution, OnReplay, Priority, Replay, ReplayRequest
+from playhead.model import Execution, OnReplay, Priority, ReplayRequest
 from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.prune import check_unpruned
 from playhead.ports.catalog.runs import Input, Since
 
 
-def input_range(execution: UUID) -> tuple[str, str]:
-    """Return two texts between which all input keys of a run are, and no other keys: `0` follows `/`."""
-    prefix = f"{execution}/{INPUT_STAGE}"
-    return f"{prefix}/", f"{prefix}0"
-
-
-class RunsPart(ReportsPart, PlansPart, TakeOverPart):
+class RunsPart(Part):
     async def open_run(
         self,
         execution: UUID,
@@ -73,7 +64,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
                 lease=lease,
             )
             if since:
-                await self._set_plan(db, n, number, since)
+                await self._take_over.set_plan(db, n, number, since)
             return await self._existing(db, execution)
 
         return await self._db.write(open_it, seconds=LONG_SECONDS if since else 30.0)
@@ -102,7 +93,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
             if any(one.overlaps(INPUT_STAGE) for one in (await prunings_of(db, [n]))[n]):
                 raise Conflict("execution_ended", f"inputs of execution {execution} were pruned")
             if takes_over:
-                await self._refer_inputs(db, execution, [(key, i.sha256) for key, i in given])
+                await self._take_over.refer_inputs(db, execution, [(key, i.sha256) for key, i in given])
             bound = await db.insert(
                 SQL.bind_inputs, [(key, i.size, i.sha256, i.sha256, i.content_type) for key, i in given]
             )
@@ -122,8 +113,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
             if not await db.run(SQL.seal_job, execution=execution):
                 # Sealed by an earlier call whose answer was lost, or it waits for no inputs.
                 return bool(await db.value(SQL.is_sealed, execution=execution))
-            first, last = input_range(execution)
-            await db.run(SQL.store_inputs, first=first, last=last)
+            await db.run(SQL.store_inputs, **below(f"{execution}/{INPUT_STAGE}"))
             return True
 
         return await self._db.write(seal_it, seconds=LONG_SECONDS)
@@ -145,14 +135,14 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
 
         async def open_it(db: Session) -> Opened:
             if key and (first := await self._keep_key(db, key, batch)) != batch:
-                return Opened(await self._existing_replay(db, first), fresh=False)
+                return Opened(await self._replays.get(db, first), fresh=False)
             plan: int | None = None
             if request.plan_id:
-                plan, user = await self._use_plan(db, request.plan_id, batch)
+                plan, user = await self._plans.use(db, request.plan_id, batch)
                 if user != batch:
                     if key:
                         await db.run(SQL.move_key, scope=key.scope, key=key.key, batch=user)
-                    return Opened(await self._existing_replay(db, user), fresh=False)
+                    return Opened(await self._replays.get(db, user), fresh=False)
             number, _ = await self._version(db, config, version)
             lane = await self._lanes.feed(db, number, route)
             # A prune of the source takes the exclusive lock: it either comes before, and this replay is
@@ -187,7 +177,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
             await self._set_request(db, n, request, effects)
             if plan is not None:
                 await db.run(SQL.use_plan_in_job, plan=plan, execution=n)
-            return Opened(await self._existing_replay(db, batch), fresh=True)
+            return Opened(await self._replays.get(db, batch), fresh=True)
 
         return await self._db.write(open_it)
 
@@ -201,7 +191,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
         self, db: Session, n: int, request: ReplayRequest, effects: Mapping[str, OnReplay]
     ) -> None:
         stored = json.dumps(effects) if effects else None
-        plan = await self._find_plan(db, request.plan_id) if request.plan_id else None
+        plan = await self._plans.find(db, request.plan_id) if request.plan_id else None
         asked, paths = requests.encode(request, plan.request.get("selected_paths") if plan else None)
         await db.run(SQL.set_request, request=asked, paths=paths, effects=stored, execution=n)
         if not request.managed:
@@ -218,11 +208,6 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
             webhook=0 if request.webhook else None,
             execution=n,
         )
-
-    async def _existing_replay(self, db: Session, batch: UUID) -> Replay:
-        found = await self._find_replay(db, batch)
-        assert found
-        return found
 
     async def keyed(self, key: Key) -> UUID | None:
         return await self._db.read(lambda db: self._find_key(db, key))
@@ -258,7 +243,7 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
         async def adopt_it(db: Session) -> Execution:
             n = await db.value(SQL.insert_adopted, id=execution)
             if n is not None:
-                await self._counts.settle(db, n)
+                await self._executions.settle(db, n)
             return await self._existing(db, execution)
 
         return await self._db.write(adopt_it)
@@ -279,12 +264,12 @@ class RunsPart(ReportsPart, PlansPart, TakeOverPart):
                 # waits. If this process dies before all are cancelled, the reconciler cancels the others.
                 await db.run(SQL.cancel_job, execution=n)
                 await db.run(SQL.close_execution, execution=n, status="cancelled")
-                await self._record_end(db, n)
+                await self._replays.record_end(db, n)
             return n
 
         n = await self._db.write(cancel_it)
         if n is None:
             return None
-        await self._cancel_waiting(execution)
-        await self._settle_cancelled(n)
+        await self._rows.cancel_waiting(execution)
+        await self._rows.settle(n)
         return await self._db.read(lambda db: self._executions.find(db, execution))

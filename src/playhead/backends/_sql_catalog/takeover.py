@@ -27,18 +27,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog.code import number_of_chain
-from playhead.backends._sql_catalog.executions import prunings_of, records_deleted_at
-from playhead.backends._sql_catalog.lanes import as_text, as_uuid, lanes_of
-from playhead.backends._sql_catalog.locks import share
-from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.codes import number_of_chain
+from playhead.backends._sql_catalog.executions import prunings_of, records_deleted_at, share
+from playhead.backends._sql_catalog.lanes import Lanes, as_text, as_uuid, below, lanes_of
 from playhead.backends.sql import COMPLETED, PENDING, SKIPPED, STORED, TAKEN_OVER, WRITING
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE
 from playhead.model import AdapterCode
-from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.prune import check_not_all_pruned, check_replays_recorded
 from playhead.ports.catalog.runs import ReusableRoutes, Since
 
@@ -137,8 +134,13 @@ class _Child(NamedTuple):
     parent: _Pair
 
 
-class TakeOverPart(Part):
-    async def _set_plan(self, db: Session, n: int, version: int, since: Since) -> None:
+class TakeOver:
+    """Takes over results."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+
+    async def set_plan(self, db: Session, n: int, version: int, since: Since) -> None:
         """Decide what a run may take over. Locks the source, as `open_replay` does: a prune of it either
         comes before, or it waits, and then finds this run."""
         sources: list[tuple[int, int, ReusableRoutes]] = []
@@ -161,21 +163,15 @@ class TakeOverPart(Part):
                 if lane.route in routes and is_kept:
                     valid = _numbers(routes[lane.route])
                     lanes[number, lane.id] = [(theirs[lane.route], code) for code in valid]
-        below = f"{since.execution}/{INPUT_STAGE}"
-        row = await db.row(
-            SQL.count_inputs_and_outputs,
-            first_input=f"{below}/",
-            last_input=f"{below}0",
-            first=f"{since.execution}/",
-            last=f"{since.execution}0",
-        )
-        inputs, outputs = row or (0, 0)
+        first_input, last_input = below(f"{since.execution}/{INPUT_STAGE}").values()
+        given = {"first_input": first_input, "last_input": last_input, **below(f"{since.execution}")}
+        inputs, outputs = await db.row(SQL.count_inputs_and_outputs, **given) or (0, 0)
         page = max(1, min(_MOST_IN_A_PAGE, _MOST_ROWS * max(inputs, 1) // max(outputs, 1)))
         has_inputs = not any(one.overlaps(INPUT_STAGE) for one in pruned)
         plan = Plan(source, since.execution, lanes, has_inputs, page)
         await db.run(SQL.set_plan, since=since.execution, plan=plan.encode(), execution=n)
 
-    async def _refer_inputs(self, db: Session, execution: UUID, inputs: Sequence[tuple[str, bytes]]) -> None:
+    async def refer_inputs(self, db: Session, execution: UUID, inputs: Sequence[tuple[str, bytes]]) -> None:
         """Bind as references what the earlier run has stored, of inputs (key, sha256) that are not bound."""
         since, stored = await db.row(SQL.plan_of, execution=execution) or (None, None)
         if not stored or not (plan := Plan.decode(since, stored)).has_inputs:
@@ -189,7 +185,7 @@ class TakeOverPart(Part):
         if same:
             await db.insert(SQL.refer, sorted(same))
 
-    async def _take_results(
+    async def take_results(
         self, db: Session, execution: int, identity: UUID, lane: int, roots: Mapping[str, str]
     ) -> set[str]:
         """Take over the results of new roots, and of all that follows; return the ids of roots that need no
@@ -302,19 +298,6 @@ class TakeOverPart(Part):
         if wanted:
             same |= plan.best(wanted, await self._roots(db, wanted, plan.replays))
         return list((await self._pairs(db, same)).values())
-
-    async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
-        rows = await self._db.read(
-            lambda db: db.rows(
-                SQL.stored_references,
-                prefix=prefix,
-                first=f"{prefix}/",
-                last=f"{prefix}0",
-                after=after,
-                limit=limit,
-            )
-        )
-        return [Reference(*row) for row in rows]
 
 
 def _numbers(chains: Sequence[Sequence[AdapterCode]] | None) -> list[int | None]:

@@ -25,8 +25,8 @@ from typing import Any
 from uuid import UUID
 
 from playhead.backends._sql_catalog.executions import prunings_of
-from playhead.backends._sql_catalog.lanes import lanes_of
-from playhead.backends._sql_catalog.rows import Part
+from playhead.backends._sql_catalog.lanes import below, lanes_of
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
@@ -68,9 +68,6 @@ class TotalsPart(Part):
         """Return the stages with their objects and bytes."""
         counted: list[Row] = []
         for stage in [INPUT_STAGE, *(lane.stage for lane in await lanes_of(db, version) if lane.stage)]:
-            prefix = f"{execution}/{stage}"
-            [sizes] = await db.rows(
-                SQL.count_outputs, first=f"{prefix}/", last=f"{prefix}0"
-            )  # `0` follows `/`
+            [sizes] = await db.rows(SQL.count_outputs, **below(f"{execution}/{stage}"))
             counted.append((stage, *sizes))
         return counted

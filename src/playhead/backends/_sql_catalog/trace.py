@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, cast
 from uuid import UUID
 
-from playhead.backends._sql_catalog.browse import BrowsePart
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none
+from playhead.backends._sql_catalog.lineages import lineages
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql import RETRY
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
@@ -41,7 +42,7 @@ class _Start(NamedTuple):
     below: list[_Link] | None = None
 
 
-class TracePart(BrowsePart):
+class TracePart(Part):
     async def takers(self, key: str, *, execution: UUID | None = None, limit: int) -> list[UUID]:
         rows = await self._db.read(lambda db: db.rows(SQL.takers, key=key, execution=execution, limit=limit))
         return [as_uuid(cid) for _, _, cid in rows]
@@ -72,7 +73,7 @@ class TracePart(BrowsePart):
             page = walked[begin : begin + limit]
             rows = {row[0]: row for row in await db.rows(SQL.lineages, rows=[link.n for link in page])}
             order = sorted(page, key=lambda link: (link.distance, link.n))
-            lines = await self._lineages(db, [rows[link.n] for link in order])
+            lines = await lineages(db, self._lanes, [rows[link.n] for link in order])
             links = [
                 ChainLink(**line, distance=link.distance, via=link.via)
                 for link, line in zip(order, lines, strict=True)

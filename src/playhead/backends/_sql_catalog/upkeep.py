@@ -12,10 +12,10 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from playhead.backends._sql_catalog.code import insert_loaded
+from playhead.backends._sql_catalog.codes import insert_loaded
+from playhead.backends._sql_catalog.executions import exclude, share
 from playhead.backends._sql_catalog.lanes import as_uuid
-from playhead.backends._sql_catalog.locks import exclude, share
-from playhead.backends._sql_catalog.resend import ResendPart
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.counters import Numbers, decode, encode, total
@@ -34,7 +34,7 @@ _STRAGGLER_STEPS: Final = 10
 _UNSEALED: Final = "the process that stored the inputs ended before all of them were stored; run it again"
 
 
-class UpkeepPart(ResendPart):
+class UpkeepPart(Part):
     # -- processes and leases ----------------------------------------------------------------------
 
     async def heartbeat(
@@ -117,7 +117,7 @@ class UpkeepPart(ResendPart):
     async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         # Ids hold the time of the machine that minted them, so this compares them with a machine's clock.
         before = int((time.time() - UNHURRIED_SECONDS) * 1000).to_bytes(6, "big")
-        return await self._take_over(
+        return await self._publish_from_now(
             (SQL.has_orphan, SQL.orphans),
             owner,
             limit,
@@ -127,9 +127,11 @@ class UpkeepPart(ResendPart):
         )
 
     async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
-        return await self._take_over((SQL.has_due, SQL.due), owner, limit, without=list(without) or None)
+        return await self._publish_from_now(
+            (SQL.has_due, SQL.due), owner, limit, without=list(without) or None
+        )
 
-    async def _take_over(
+    async def _publish_from_now(
         self, look: tuple[Statement, Statement], owner: str, limit: int, **values: Any
     ) -> list[Dispatch]:
         """Make `owner` the publisher of the rows that a statement finds; return their dispatches."""
@@ -193,12 +195,12 @@ class UpkeepPart(ResendPart):
         return [as_uuid(identity) for (identity,) in rows]
 
     async def cancel_stragglers(self) -> int:
-        await self._cancel_rest()
+        await self._rows.cancel_rest()
         count = 0
         for n, identity in await self._db.read(lambda db: db.rows(SQL.unsettled_cancelled)):
             # Few steps: the reconciler has other work, and the process that cancels may still be running.
-            count += await self._cancel_waiting(as_uuid(identity), steps=_STRAGGLER_STEPS)
-            await self._settle_cancelled(n)
+            count += await self._rows.cancel_waiting(as_uuid(identity), steps=_STRAGGLER_STEPS)
+            await self._rows.settle(n)
         return count
 
     async def fail_unsealed(self) -> list[UUID]:
@@ -211,7 +213,7 @@ class UpkeepPart(ResendPart):
             for n, _ in lost:
                 await db.run(SQL.fail_upload, execution=n, error=_UNSEALED)
                 await db.run(SQL.close_execution, execution=n, status="failed")
-                await self._counts.settle(db, n)
+                await self._executions.settle(db, n)
             return [as_uuid(identity) for _, identity in lost]
 
         if not await self._db.read(lambda db: db.row(SQL.unsealed_runs, seconds=seconds)):

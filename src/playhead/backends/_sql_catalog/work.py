@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog.bindings import BindPart
-from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, storable
-from playhead.backends._sql_catalog.locks import exclude, share_of_messages
-from playhead.backends._sql_catalog.origins import Origin
-from playhead.backends._sql_catalog.reports import ReportsPart
+from playhead.backends._sql_catalog.executions import exclude, share_of_messages
+from playhead.backends._sql_catalog.lanes import DispatchMaker, Origin, as_uuid, storable
+from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.requests import decode_effects
 from playhead.backends._sql_catalog.rows import LONG_SECONDS, refuse_dispatches
 from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
@@ -39,7 +37,7 @@ _Child = tuple[_Held, str, str, str, int]
 """Parent, id of the parent, key, stage and lane."""
 
 
-class WorkPart(BindPart, ReportsPart):
+class WorkPart(Part):
     async def finish(self, publisher: str, results: Sequence[Result]) -> list[Finished | None]:
         async def end(db: Session) -> list[Finished | None]:
             keys = natives(db, [r.correlation_id for r in results])
@@ -105,9 +103,7 @@ class WorkPart(BindPart, ReportsPart):
         if not results:
             return {}
         rows = await db.rows(
-            SQL.done_before,
-            ids=[r.correlation_id for r in results],
-            attempts=[r.attempt for r in results],
+            SQL.done_before, ids=[r.correlation_id for r in results], attempts=[r.attempt for r in results]
         )
         children = await self._lanes.unpublished_children(db, [n for _, _, n in rows])
         ended = [(as_uuid(cid), attempt) for cid, attempt, _ in rows]
@@ -282,8 +278,8 @@ class WorkPart(BindPart, ReportsPart):
             for n in ended:
                 await db.run(SQL.end_execution, n=n)
                 await db.run(SQL.close_ended_job, execution=n)
-                await self._counts.settle(db, n)
-                await self._record_end(db, n)
+                await self._executions.settle(db, n)
+                await self._replays.record_end(db, n)
             return list(ended.values())
 
         return await self._db.write(end, seconds=LONG_SECONDS)

@@ -1,0 +1,38 @@
+"""What each part of the catalog works with."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from playhead.backends._sql_catalog.counts import Known
+from playhead.backends._sql_catalog.executions import Executions
+from playhead.backends._sql_catalog.lanes import Lanes, Origins
+from playhead.backends._sql_catalog.plan_rows import Plans
+from playhead.backends._sql_catalog.replays import Replays
+from playhead.backends._sql_catalog.rows import Rows, Sizes
+from playhead.backends._sql_catalog.takeover import TakeOver
+from playhead.backends.sql.session import Transactions
+from playhead.liveness import Liveness
+from playhead.model import StageTotals
+
+
+class Part:
+    """The common ground of the parts.
+
+    Args:
+        transactions: over an open database, which is not closed with the catalog.
+        liveness: which processes are dead.
+    """
+
+    def __init__(self, transactions: Transactions, liveness: Liveness) -> None:
+        self._db = transactions
+        self._liveness = liveness
+        self.sizes = Sizes()
+        self._lanes = Lanes(transactions)
+        self._origins = Origins(self._lanes)
+        self._executions = Executions()
+        self._rows = Rows(transactions, self._executions, self.sizes)
+        self._replays = Replays(self._lanes, self._executions, self.sizes)
+        self._plans = Plans(self._lanes)
+        self._take_over = TakeOver(self._lanes)
+        self._totals = Known[UUID, StageTotals](5.0)  # a count of a million outputs takes a tenth of it
