@@ -8,6 +8,11 @@ operation, write
 2. the statement, named and described, as PostgreSQL's SQL; SQLite's text is derived from it;
 3. the method here: a body that awaits `db.rows(SQL.name, …)`, `db.run(…)` or `db.insert(…)` of its `Session`,
    run by `self._db.write(body)` (one transaction, durable on return) or `self._db.read(body)` (one moment).
+   An operation with one statement needs no body: it awaits `self._db.rows(SQL.name, …)` or `self._db.run(…)`.
+
+No part inherits from another part or imports one, so each can be read alone. What several parts use is in
+modules without a part: functions that need only a session, and objects that need more (`Lanes`, `Executions`,
+`Replays`, …), which `Part` builds. Each object gets what it needs by its constructor.
 
 What differs between the databases is in two places. `Statement` renders placeholders, arrays, row locks,
 casts and index hints; a statement that cannot be derived has a text for each database. A `Session` in
@@ -44,7 +49,6 @@ from playhead.backends._sql_catalog.totals import TotalsPart
 from playhead.backends._sql_catalog.trace import TracePart
 from playhead.backends._sql_catalog.upkeep import UpkeepPart
 from playhead.backends._sql_catalog.work import WorkPart
-from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
 from playhead.model import DAY
@@ -52,27 +56,27 @@ from playhead.ports.diagnosis import Finding
 
 
 class SqlCatalog(
+    BindPart,
+    BrowsePart,
+    ClaimsPart,
+    CodePart,
     ConfigsPart,
     ControlPart,
-    WorkPart,
-    UpkeepPart,
-    TracePart,
-    TotalsPart,
-    OutputsPart,
-    CodePart,
-    PrunePart,
     FindPart,
     JobsPart,
-    RunsPart,
-    PlansPart,
-    BrowsePart,
-    ResendPart,
-    ReportsPart,
-    ClaimsPart,
-    BindPart,
     LimitsPart,
+    OutputsPart,
+    PlansPart,
+    PrunePart,
+    ReportsPart,
+    ResendPart,
+    RunsPart,
+    TotalsPart,
+    TracePart,
+    UpkeepPart,
+    WorkPart,
 ):
-    """All parts of the port. See `rows.Part` for the arguments."""
+    """All parts of the port. See `part.Part` for the arguments."""
 
     async def check(self) -> str:
         await self.open_executions()
@@ -85,19 +89,15 @@ class SqlCatalog(
         return found
 
     async def size(self) -> str:
-        return await self._db.read(_size)
+        ((size, first, now),) = await self._db.rows(SQL.catalog_size)
+        detail = f"{size / 1e6:,.1f} MB"
+        if first is not None and now - first >= DAY:
+            a_day = size / 1e6 / ((now - first) / DAY)
+            detail += f"; {a_day:,.1f} MB a day since {moment(first)[:10]}, on average"
+        return detail
 
     async def close(self) -> None:
         """Nothing to release: the owner of the database closes it."""
-
-
-async def _size(db: Session) -> str:
-    ((size, first, now),) = await db.rows(SQL.catalog_size)
-    detail = f"{size / 1e6:,.1f} MB"
-    if first is not None and now - first >= DAY:
-        a_day = size / 1e6 / ((now - first) / DAY)
-        detail += f"; {a_day:,.1f} MB a day since {moment(first)[:10]}, on average"
-    return detail
 
 
 __all__ = ["SqlCatalog"]

@@ -76,7 +76,7 @@ class BrowsePart(Part):
         return await self._db.read(find)
 
     async def newest_execution(self) -> UUID | None:
-        return as_uuid_or_none(await self._db.read(lambda db: db.value(SQL.newest_execution)))
+        return as_uuid_or_none(await self._db.value(SQL.newest_execution))
 
     async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]:
         tail = bytes.fromhex(digits[-4:])
@@ -156,7 +156,7 @@ class BrowsePart(Part):
         return await self._db.read(find)
 
     async def keys_of_messages(self, ids: Sequence[UUID]) -> dict[UUID, str]:
-        rows = await self._db.read(lambda db: db.rows(SQL.keys_of_messages, ids=list(ids)))
+        rows = await self._db.rows(SQL.keys_of_messages, ids=list(ids))
         return {as_uuid(identity): key for identity, key in rows}
 
     async def lineage_of_object(self, key: str) -> list[Lineage]:
@@ -272,11 +272,11 @@ class BrowsePart(Part):
         return await self._db.read(count)
 
     async def retries_by_route(self) -> dict[tuple[str, str], Retries]:
-        rows = await self._db.read(lambda db: db.rows(SQL.retries_by_route, limit=MOST_COUNTED))
+        rows = await self._db.rows(SQL.retries_by_route, limit=MOST_COUNTED)
         return {(config, route): Retries(count, max(due, 0.0)) for config, route, count, due in rows}
 
     async def dead_by_route(self) -> dict[tuple[str, str], int]:
-        rows = await self._db.read(lambda db: db.rows(SQL.dead_by_route))
+        rows = await self._db.rows(SQL.dead_by_route)
         return {(config, route): count for config, route, count in rows}
 
 

@@ -29,7 +29,7 @@ class CodePart(Part):
         return number
 
     async def recorded_code(self, types: Sequence[str]) -> set[AdapterCode]:
-        rows = await self._db.read(lambda db: db.rows(SQL.recorded_code, types=list(types)))
+        rows = await self._db.rows(SQL.recorded_code, types=list(types))
         return {AdapterCode(*row) for row in rows}
 
     async def code_of(self, execution: UUID) -> list[RouteCode]:
@@ -45,8 +45,7 @@ class CodePart(Part):
         return await self._db.read(find)
 
     async def worker_code(self) -> list[Worker]:
-        seconds = self._liveness.five_beats
-        rows = await self._db.read(lambda db: db.rows(SQL.worker_code, seconds=seconds))
+        rows = await self._db.rows(SQL.worker_code, seconds=self._liveness.five_beats)
         return [
             Worker(
                 *(process, kind, host, pid, json.loads(queues), moment(began), moment(beat)),

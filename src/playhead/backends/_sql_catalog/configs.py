@@ -83,15 +83,13 @@ class ConfigsPart(Part):
         return [Loaded(_version(row, config), config) for row, config in zip(rows, configs, strict=True)]
 
     async def configs(self, *, before: str | None = None, limit: int = 100) -> Sequence[ConfigVersion]:
-        rows = await self._db.read(lambda db: db.rows(SQL.newest_versions, before=before, limit=limit))
+        rows = await self._db.rows(SQL.newest_versions, before=before, limit=limit)
         return [_version(row, _config(row)) for row in rows]
 
     async def config_versions(
         self, name: str, *, before: int | None = None, limit: int = 100
     ) -> Sequence[ConfigVersion]:
-        rows = await self._db.read(
-            lambda db: db.rows(SQL.versions_of_config, name=name, before=before, limit=limit)
-        )
+        rows = await self._db.rows(SQL.versions_of_config, name=name, before=before, limit=limit)
         return [_version(row, _config(row)) for row in rows]
 
     async def set_active(self, name: str, active: bool) -> ConfigVersion | None:

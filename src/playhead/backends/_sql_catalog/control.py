@@ -283,7 +283,7 @@ class ControlPart(Part):
     # -- places ------------------------------------------------------------------------------------
 
     async def admit(self, *, per_queue: int) -> list[UUID]:
-        queues = await self._db.read(lambda db: db.rows(SQL.queued_queues))
+        queues = await self._db.rows(SQL.queued_queues)
         admitted: list[UUID] = []
         for (queue,) in queues:
             admitted += await self._db.write(partial(self._admit, queue=queue, per_queue=per_queue))

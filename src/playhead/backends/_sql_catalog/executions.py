@@ -16,9 +16,9 @@ from playhead.model import Execution, Problem, PrunedStage, replayable_until
 
 
 async def share(db: Session, executions: Iterable[int]) -> dict[int, str]:
-    """Lock executions (by number) against cancel, resend and completion; return their statuses, which
-    hold until the transaction ends. Call it before reading their rows, and never before `exclude` in the
-    same transaction: two transactions that did would wait for each other."""
+    """Lock executions (by number) against cancel, resend and completion; return their statuses, which hold
+    until the transaction ends. Call it before reading their rows, and never before `exclude` in the same
+    transaction: two transactions that did would wait for each other."""
     rows = await db.rows(SQL.share_executions, numbers=sorted(set(executions)))
     return dict(map(tuple, rows))
 
@@ -31,10 +31,8 @@ async def exclude(db: Session, executions: Iterable[int]) -> dict[int, str]:
 
 
 async def share_of_messages(db: Session, ids: Sequence[Any]) -> set[int] | None:
-    """Lock the executions of messages; other workers may share the lock.
-
-    Returns their numbers; None where a transaction that writes is alone anyway.
-    """
+    """Lock the executions of messages, and return their numbers; other workers may share the lock. Return
+    None where a transaction that writes is alone anyway."""
     if not db.row_locks:
         return None
     return {n for (n,) in await db.rows(SQL.share_executions_of, ids=ids)}
@@ -104,12 +102,10 @@ class Executions:
         rows = await db.rows(SQL.executions_by_id, ids=[execution])
         return (await self.of_rows(db, rows))[0] if rows else None
 
-    async def count(
-        self, db: Session, executions: Sequence[int], *, fresh: bool = False
-    ) -> dict[int, ByLane]:
+    async def count(self, db: Session, numbers: Sequence[int], *, fresh: bool = False) -> dict[int, ByLane]:
         """Return the numbers of rows of each execution; `fresh`: as this transaction sees them."""
-        known = {} if fresh else {n: found for n in executions if (found := self._counts.get(n)) is not None}
-        counted: dict[int, dict[tuple[int, int], int]] = {n: {} for n in executions if n not in known}
+        known = {} if fresh else {n: found for n in numbers if (found := self._counts.get(n)) is not None}
+        counted: dict[int, dict[tuple[int, int], int]] = {n: {} for n in numbers if n not in known}
         if counted:
             for n, lane, state, count in await db.rows(SQL.count_messages, executions=list(counted)):
                 counted[n][lane, state] = count

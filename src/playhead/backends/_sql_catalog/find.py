@@ -25,17 +25,15 @@ _LAST: Final = "\U0010ffff"
 
 class FindPart(Part):
     async def ids_between(self, kind: RowKind, first: UUID, last: UUID, *, limit: int) -> list[FoundRow]:
-        bounds = {"first": first, "last": last, "limit": limit}
-        rows = await self._db.read(lambda db: db.rows(_BETWEEN[kind], **bounds))
+        rows = await self._db.rows(_BETWEEN[kind], first=first, last=last, limit=limit)
         return [_message(row) if kind == "message" else _found(kind, row) for row in rows]
 
     async def tags_from(self, prefix: str, *, limit: int) -> list[tuple[str, FoundRow]]:
-        bounds = {"first": prefix, "last": prefix + _LAST, "limit": limit}
-        rows = await self._db.read(lambda db: db.rows(SQL.tags_from, **bounds))
+        rows = await self._db.rows(SQL.tags_from, first=prefix, last=prefix + _LAST, limit=limit)
         return [(row[0], _found("execution", row[1:])) for row in rows]
 
     async def route_names(self) -> list[RouteNames]:
-        rows = await self._db.read(lambda db: db.rows(SQL.route_names))
+        rows = await self._db.rows(SQL.route_names)
         return [RouteNames(*row) for row in rows]
 
 

@@ -76,20 +76,16 @@ class JobsPart(Part):
         self, held: LeasedJob, *, lease: float, waits_for: Literal["broker", "store"] | None = None
     ) -> bool:
         given = {"job": held.job, "epoch": held.epoch, "owner": held.owner}
-        changed = await self._db.write(
-            lambda db: db.run(SQL.renew_lease, lease=lease, waits_for=waits_for, **given)
-        )
-        return changed > 0
+        return await self._db.run(SQL.renew_lease, lease=lease, waits_for=waits_for, **given) > 0
 
     async def release(self, held: LeasedJob) -> None:
-        await self._db.write(lambda db: db.run(SQL.release_lease, job=held.job, epoch=held.epoch))
+        await self._db.run(SQL.release_lease, job=held.job, epoch=held.epoch)
 
     # -- listing -----------------------------------------------------------------------------------
 
     async def inputs(self, execution: UUID, *, after: str, limit: int) -> list[str]:
-        keys = below(f"{execution}/{INPUT_STAGE}")
-        keys["first"] = max(after, keys["first"])
-        rows = await self._db.read(lambda db: db.rows(SQL.stored_between, **keys, limit=limit))
+        inputs = f"{execution}/{INPUT_STAGE}"
+        rows = await self._db.rows(SQL.stored_between, **below(inputs, after), limit=limit)
         return [key for (key,) in rows]
 
     async def record(
@@ -170,7 +166,7 @@ class JobsPart(Part):
         return [o for o in objects if o.key not in hidden] if hidden else objects
 
     async def is_listed(self, job: UUID) -> bool:
-        return bool(await self._db.read(lambda db: db.value(SQL.is_listed, job=job)))
+        return bool(await self._db.value(SQL.is_listed, job=job))
 
     async def fail_listing(self, held: LeasedJob, why: str, *, code: str = "listing_failed") -> bool:
         async def fail(db: Session) -> bool:

@@ -41,9 +41,10 @@ def as_retention(text: str) -> Retention:
     return Retention(**{**fields, "stages": tuple(fields["stages"])})
 
 
-def below(prefix: str) -> dict[str, str]:
-    """Return two texts between which all keys below a prefix are, and no other keys: `0` follows `/`."""
-    return {"first": f"{prefix}/", "last": f"{prefix}0"}
+def below(prefix: str, after: str = "") -> dict[str, str]:
+    """Return two texts between which all keys below a prefix are, and no other keys: `0` follows `/`. Keys up
+    to `after` are left out."""
+    return {"first": max(f"{prefix}/", after), "last": f"{prefix}0"}
 
 
 def storable(text: str | None) -> str | None:

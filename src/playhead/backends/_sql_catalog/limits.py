@@ -32,13 +32,12 @@ class LimitsPart(Part):
         return await self._db.write(reserve)
 
     async def cool_down(self, key: str, seconds: float, reason: str) -> None:
-        values = {"key": key, "seconds": seconds, "reason": storable(reason)}
-        await self._db.write(lambda db: db.run(SQL.start_cooldown, **values))
+        await self._db.run(SQL.start_cooldown, key=key, seconds=seconds, reason=storable(reason))
 
     async def cooldowns(self) -> dict[str, Cooldown]:
-        rows = await self._db.read(lambda db: db.rows(SQL.cooldowns))
+        rows = await self._db.rows(SQL.cooldowns)
         return {key: Cooldown(seconds, reason) for key, seconds, reason in rows}
 
     async def running(self, queue: str) -> int:
-        count: int = await self._db.read(lambda db: db.value(SQL.count_running, queue=queue))
+        count: int = await self._db.value(SQL.count_running, queue=queue)
         return count

@@ -17,19 +17,19 @@ from playhead.ports.catalog.work import Source
 
 class OutputsPart(Part):
     async def recorded(self, first: str, last: str, *, limit: int) -> list[RecordedOutput]:
-        rows = await self._db.read(lambda db: db.rows(SQL.recorded, first=first, last=last, limit=limit))
+        rows = await self._db.rows(SQL.recorded, first=first, last=last, limit=limit)
         return [RecordedOutput._make(row) for row in rows]
 
     async def inputs_of(self, keys: Sequence[str]) -> dict[str, InputOf]:
-        rows = await self._db.read(lambda db: db.rows(SQL.inputs_of, keys=list(keys)))
+        rows = await self._db.rows(SQL.inputs_of, keys=list(keys))
         return {key: InputOf(object_key, stage) for key, object_key, stage in rows}
 
     async def sent_by(self, execution: UUID, keys: Sequence[str]) -> set[str]:
-        rows = await self._db.read(lambda db: db.rows(SQL.sent_by, execution=execution, keys=list(keys)))
+        rows = await self._db.rows(SQL.sent_by, execution=execution, keys=list(keys))
         return {key for (key,) in rows}
 
     async def sources(self, keys: Sequence[str]) -> dict[str, Source]:
-        rows = await self._db.read(lambda db: db.rows(SQL.sources, keys=list(keys)))
+        rows = await self._db.rows(SQL.sources, keys=list(keys))
         return {
             key: Source(kind, json.loads(attributes), size, bytes(sha256), None, location)
             for key, kind, attributes, size, sha256, location in rows
@@ -55,6 +55,6 @@ class OutputsPart(Part):
         return await self._db.read(find)
 
     async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
-        given = {"prefix": prefix, **below(prefix), "after": after, "limit": limit}
-        rows = await self._db.read(lambda db: db.rows(SQL.stored_references, **given))
+        given = {"prefix": prefix, "after": after, "limit": limit}
+        rows = await self._db.rows(SQL.stored_references, **given, **below(prefix))
         return [Reference(*row) for row in rows]

@@ -17,7 +17,7 @@ from playhead.model import StageTotals
 
 
 class Part:
-    """The common ground of the parts.
+    """The database, and the objects that parts share. A part calls no other part.
 
     Args:
         transactions: over an open database, which is not closed with the catalog.

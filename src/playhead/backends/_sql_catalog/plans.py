@@ -80,8 +80,7 @@ class PlansPart(Part):
         return await self._db.write(finish)
 
     async def fail_plan(self, plan: UUID, error: str) -> bool:
-        failed = await self._db.write(lambda db: db.run(SQL.fail_plan, id=plan, error=storable(error)))
-        return failed > 0
+        return await self._db.run(SQL.fail_plan, id=plan, error=storable(error)) > 0
 
     async def fail_lost_plans(self) -> int:
         seconds = self._liveness.seconds
@@ -93,7 +92,7 @@ class PlansPart(Part):
             await db.run(SQL.delete_forgotten_plans)
             return lost
 
-        if not await self._db.read(lambda db: db.row(SQL.has_plan_upkeep, seconds=seconds)):
+        if not await self._db.row(SQL.has_plan_upkeep, seconds=seconds):
             return 0
         return await self._db.write(clean)
 
@@ -110,24 +109,21 @@ class PlansPart(Part):
         return await self._db.read(find)
 
     async def plan_pages(self, plan: UUID, *, after: str = "", limit: int) -> list[PlanPage]:
-        rows = await self._db.read(lambda db: db.rows(SQL.plan_pages, id=plan, after=after, limit=limit))
+        rows = await self._db.rows(SQL.plan_pages, id=plan, after=after, limit=limit)
         return [
             PlanPage(no, first, last, objects, bytes(digest), bytes(data))
             for no, first, last, objects, digest, data in rows
         ]
 
     async def publishing_rate(self, config: str, route: str) -> float | None:
-        rows = await self._db.read(
-            lambda db: db.rows(SQL.publishing_rates, config=config, route=route, limit=_NEWEST)
-        )
+        rows = await self._db.rows(SQL.publishing_rates, config=config, route=route, limit=_NEWEST)
         largest = max(rows, key=lambda row: row[0], default=None)
         return largest[0] / largest[1] if largest else None
 
     # -- the replay that uses a plan ---------------------------------------------------------------
 
     async def keep_check(self, held: LeasedJob, checked: str) -> bool:
-        given = {"job": held.job, "epoch": held.epoch, "checked": checked}
-        return await self._db.write(lambda db: db.run(SQL.keep_check, **given)) > 0
+        return await self._db.run(SQL.keep_check, job=held.job, epoch=held.epoch, checked=checked) > 0
 
     async def pass_check(self, held: LeasedJob) -> bool:
         async def pass_it(db: Session) -> bool:
@@ -154,7 +150,7 @@ class PlansPart(Part):
         return await self._db.write(refuse)
 
     async def plan_difference(self, plan: UUID) -> PlanDifference | None:
-        text = await self._db.read(lambda db: db.value(SQL.found_by_plan, id=plan))
+        text = await self._db.value(SQL.found_by_plan, id=plan)
         found = json.loads(text or "{}").get(_DIFFERENCE)
         return _difference(found) if found else None
 

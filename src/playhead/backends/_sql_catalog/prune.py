@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -50,15 +49,15 @@ class PrunePart(Part):
         return await self._db.write(set_it)
 
     async def retentions(self) -> dict[str, Retention]:
-        rows = await self._db.read(lambda db: db.rows(SQL.newest_retentions))
+        rows = await self._db.rows(SQL.newest_retentions)
         return {name: as_retention(text) for name, text in rows}
 
     async def newest_tags(self, *, limit: int) -> list[str]:
-        rows = await self._db.read(lambda db: db.rows(SQL.newest_tags, limit=limit))
+        rows = await self._db.rows(SQL.newest_tags, limit=limit)
         return [tag for (tag,) in rows]
 
     async def stage_names(self, config: str | None) -> list[str]:
-        rows = await self._db.read(lambda db: db.rows(SQL.stage_names, config=config))
+        rows = await self._db.rows(SQL.stage_names, config=config)
         return [stage for (stage,) in rows]
 
     async def prune_candidates(
@@ -88,7 +87,7 @@ class PrunePart(Part):
         page = await self._db.read(find)
         if where.is_retention and done:
             # What was pruned stays pruned, so this holds although the rows were read without a lock.
-            await self._db.write(lambda db: db.run(SQL.mark_retained, numbers=done, retention=retention))
+            await self._db.run(SQL.mark_retained, numbers=done, retention=retention)
         return page
 
     async def _records_candidates(
@@ -193,8 +192,8 @@ class PrunePart(Part):
     async def count_prunable(self, candidate: Candidate) -> tuple[int, int]:
         objects = size = 0
         for stage in candidate.stages or (None,):
-            count = partial(_count, keys=below(Pruning(0, candidate.execution, stage).prefix))
-            some = await self._db.read(count)
+            keys = below(Pruning(0, candidate.execution, stage).prefix)
+            [some] = await self._db.rows(SQL.count_disposable, **keys)
             objects, size = objects + some[0], size + some[1]
         return objects, size
 
@@ -245,9 +244,7 @@ class PrunePart(Part):
             cursor = max(row[0], deleted or "", key=str.encode)
             if cursor != row[0]:
                 await db.run(SQL.move_prune_cursor, pruning=pruning.n, cursor=cursor)
-            left = below(pruning.prefix)
-            left["first"] = max(left["first"], cursor, key=str.encode)
-            rows = await db.rows(SQL.prune_keys, **left, limit=limit)
+            rows = await db.rows(SQL.prune_keys, **below(pruning.prefix, cursor), limit=limit)
             if not rows:
                 return None
             keys = [key for key, *_ in rows]
@@ -265,9 +262,7 @@ class PrunePart(Part):
     async def delete_records(self, pruning: Pruning, *, after: str = "", limit: int) -> RecordsPage | None:
         async def delete(db: Session) -> RecordsPage | None:
             await exclude(db, [pruning.n])
-            left = below(pruning.prefix)
-            left["first"] = max(left["first"], after, key=str.encode)
-            rows = await db.rows(SQL.output_records, **left, limit=limit)
+            rows = await db.rows(SQL.output_records, **below(pruning.prefix, after), limit=limit)
             if rows:
                 return await self._delete_outputs(db, rows)
             # Their outputs first: no output has the number of a message that is deleted.
@@ -297,11 +292,11 @@ class PrunePart(Part):
         return [key for key, owner in owners.items() if owner in gone]
 
     async def late_among(self, keys: Sequence[str]) -> set[str]:
-        rows = await self._db.read(lambda db: db.rows(SQL.late_among, keys=list(keys)))
+        rows = await self._db.rows(SQL.late_among, keys=list(keys))
         return {key for (key,) in rows}
 
     async def pruned_object(self, key: str) -> PrunedObject | None:
-        row = await self._db.read(lambda db: db.row(SQL.pruned_object, key=key))
+        row = await self._db.row(SQL.pruned_object, key=key)
         if row is None:
             return None
         content_type, attributes, size, sha256, created, pruned, message, attempt = row
@@ -342,8 +337,3 @@ def _why_kept(kind: str, *, settled: bool, pinned: bool, is_source: bool) -> Kep
     if pinned:
         return "pinned"
     return "replayed" if is_source else None
-
-
-async def _count(db: Session, *, keys: dict[str, str]) -> Row:
-    [row] = await db.rows(SQL.count_disposable, **keys)
-    return row

@@ -7,8 +7,7 @@ resume it, so a transaction that holds the shared lock finds it ended until it c
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, Literal
 from uuid import UUID
 
@@ -33,7 +32,7 @@ class ReportsPart(Part):
     # -- reports -----------------------------------------------------------------------------------
 
     async def reports_due(self, *, lease: float, limit: int) -> list[UUID]:
-        rows = await self._db.read(lambda db: db.rows(SQL.reports_due, lease=lease, limit=limit))
+        rows = await self._db.rows(SQL.reports_due, lease=lease, limit=limit)
         return [as_uuid(identity) for (identity,) in rows]
 
     async def claim_report(
@@ -67,26 +66,23 @@ class ReportsPart(Part):
         return await self._db.write(claim)
 
     async def renew_report(self, held: ClaimedReport, *, lease: float) -> bool:
-        return await self._db.write(lambda db: db.run(SQL.renew_report, lease=lease, **_token(held))) > 0
+        return await self._db.run(SQL.renew_report, lease=lease, **_token(held)) > 0
 
     async def delay_report(self, held: ClaimedReport, *, seconds: float, error: str) -> None:
-        given = {"seconds": seconds, "error": storable(error)}
-        await self._db.write(lambda db: db.run(SQL.delay_report, **given, **_token(held)))
+        await self._db.run(SQL.delay_report, seconds=seconds, error=storable(error), **_token(held))
 
     async def report_lines(self, held: ClaimedReport, *, after: int, limit: int) -> list[ReportLine]:
-        given = {"execution": held.n, "after": after, "limit": limit}
-        rows = await self._db.read(lambda db: db.rows(SQL.report_rows, **given))
+        rows = await self._db.rows(SQL.report_rows, execution=held.n, after=after, limit=limit)
         return [_report_line(row) for row in rows]
 
     async def failures_below(self, held: ClaimedReport, *, limit: int) -> AsyncIterator[list[Below]]:
         # From the dead and skipped rows upward: a large fan-out has few of them, and millions of others.
-        text = await self._db.read(lambda db: db.value(SQL.final_counts, execution=held.n))
+        text = await self._db.value(SQL.final_counts, execution=held.n)
         for lane, state in counts.decode(text) if text else {}:
             given = {"execution": held.n, "lane": lane, "state": state, "limit": limit}
             before: int | None = ABOVE_ALL if state in (DEAD, SKIPPED) else None
             while before is not None:
-                page = partial(_page_below, {**given, "before": before})
-                *roots, (_, count, last) = await self._db.read(page)
+                *roots, (_, count, last) = await self._db.rows(SQL.report_below, **given, before=before)
                 yield [
                     Below(ordinal, number, 0) if state == DEAD else Below(ordinal, 0, number)
                     for ordinal, number, _ in roots
@@ -198,7 +194,7 @@ class ReportsPart(Part):
             rows = await db.rows(SQL.claim_deliveries, limit=limit, lease=lease)
             return [ClaimedDelivery(as_uuid(one), *rest) for one, *rest in rows]
 
-        if not await self._db.read(lambda db: db.value(SQL.has_due_delivery)):
+        if not await self._db.value(SQL.has_due_delivery):
             return []
         return await self._db.write(claim)
 
@@ -236,10 +232,6 @@ class ReportsPart(Part):
 
 def _token(held: ClaimedReport) -> dict[str, int]:
     return {"execution": held.n, "revision": held.revision, "epoch": held.epoch}
-
-
-async def _page_below(given: Mapping[str, int], db: Session) -> list[Row]:
-    return await db.rows(SQL.report_below, **given)
 
 
 def _report_line(row: Row) -> ReportLine:

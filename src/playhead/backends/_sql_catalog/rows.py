@@ -170,15 +170,9 @@ class Rows:
         Until the last step the listing counts as open, so the execution cannot end. If this process dies
         between two steps, the reconciler continues.
         """
-        found = await self._db.read(
-            lambda db: db.rows(SQL.cancelling_jobs, window=self._sizes.window, execution=n)
-        )
+        found = await self._db.rows(SQL.cancelling_jobs, window=self._sizes.window, execution=n)
         for job, first, last in found:
             for after in range(first, last, self._sizes.step_rows):
                 upto = after + self._sizes.step_rows
                 await self._db.write(partial(self.cancel_unsent, n=job, after=after, upto=upto))
-            await self._db.write(partial(_end_cancelling, n=job))
-
-
-async def _end_cancelling(db: Session, *, n: int) -> None:
-    await db.run(SQL.end_cancelling, execution=n)
+            await self._db.run(SQL.end_cancelling, execution=job)

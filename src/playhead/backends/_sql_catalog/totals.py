@@ -61,7 +61,7 @@ class TotalsPart(Part):
             return None
         totals, record = seen
         if record:
-            await self._db.write(lambda db: db.run(SQL.record_totals, **record))
+            await self._db.run(SQL.record_totals, **record)
         return totals
 
     async def _count(self, db: Session, execution: UUID, version: int) -> list[Row]:

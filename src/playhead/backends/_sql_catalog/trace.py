@@ -44,7 +44,7 @@ class _Start(NamedTuple):
 
 class TracePart(Part):
     async def takers(self, key: str, *, execution: UUID | None = None, limit: int) -> list[UUID]:
-        rows = await self._db.read(lambda db: db.rows(SQL.takers, key=key, execution=execution, limit=limit))
+        rows = await self._db.rows(SQL.takers, key=key, execution=execution, limit=limit)
         return [as_uuid(cid) for _, _, cid in rows]
 
     async def replayed(self, messages: Sequence[UUID], *, execution: UUID, limit: int) -> list[UUID]:
@@ -228,17 +228,15 @@ class TracePart(Part):
         return found
 
     async def some_outputs(self, message: UUID, *, limit: int) -> list[str]:
-        rows = await self._db.read(lambda db: db.rows(SQL.some_outputs, id=message, limit=limit))
+        rows = await self._db.rows(SQL.some_outputs, id=message, limit=limit)
         return sorted(key for (key,) in rows)
 
     async def known_keys(self, keys: Sequence[str]) -> set[str]:
-        rows = await self._db.read(lambda db: db.rows(SQL.known_keys, keys=list(keys)))
+        rows = await self._db.rows(SQL.known_keys, keys=list(keys))
         return {key for (key,) in rows}
 
     async def stored_after(self, first: str, last: str, *, limit: int) -> list[str]:
-        rows = await self._db.read(
-            lambda db: db.rows(SQL.stored_between, first=first, last=last, limit=limit)
-        )
+        rows = await self._db.rows(SQL.stored_between, first=first, last=last, limit=limit)
         return [key for (key,) in rows]
 
 

@@ -85,12 +85,11 @@ class UpkeepPart(Part):
             await db.run(SQL.set_departed_counters, counters=encode(total([kept, *counters])))
 
     async def counters(self) -> Numbers:
-        rows = await self._db.read(lambda db: db.rows(SQL.all_counters))
+        rows = await self._db.rows(SQL.all_counters)
         return total(decode(counters) for (counters,) in rows)
 
     async def workers(self) -> list[WorkerInfo]:
-        seconds = self._liveness.five_beats
-        rows = await self._db.read(lambda db: db.rows(SQL.living_processes, seconds=seconds))
+        rows = await self._db.rows(SQL.living_processes, seconds=self._liveness.five_beats)
         return [
             WorkerInfo(process, kind, host, pid, json.loads(queues), moment(began), moment(beat))
             for process, kind, host, pid, queues, began, beat in rows
@@ -117,7 +116,7 @@ class UpkeepPart(Part):
     async def orphans(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
         # Ids hold the time of the machine that minted them, so this compares them with a machine's clock.
         before = int((time.time() - UNHURRIED_SECONDS) * 1000).to_bytes(6, "big")
-        return await self._publish_from_now(
+        return await self._become_publisher(
             (SQL.has_orphan, SQL.orphans),
             owner,
             limit,
@@ -127,11 +126,11 @@ class UpkeepPart(Part):
         )
 
     async def due(self, owner: str, *, limit: int, without: Collection[str] = ()) -> list[Dispatch]:
-        return await self._publish_from_now(
+        return await self._become_publisher(
             (SQL.has_due, SQL.due), owner, limit, without=list(without) or None
         )
 
-    async def _publish_from_now(
+    async def _become_publisher(
         self, look: tuple[Statement, Statement], owner: str, limit: int, **values: Any
     ) -> list[Dispatch]:
         """Make `owner` the publisher of the rows that a statement finds; return their dispatches."""
@@ -142,7 +141,7 @@ class UpkeepPart(Part):
             await db.run(SQL.take_over, owner=owner, rows=rows)
             return await self._dispatches_of(db, rows)
 
-        if not await self._db.read(lambda db: db.value(has_any, **values)):
+        if not await self._db.value(has_any, **values):
             return []
         return await self._db.write(take)
 
@@ -166,17 +165,17 @@ class UpkeepPart(Part):
                 running=[n for n, status in statuses.items() if status == "running"],
             )
 
-        if not await self._db.read(lambda db: db.row(SQL.abandoned_rows, seconds=seconds, limit=1)):
+        if not await self._db.row(SQL.abandoned_rows, seconds=seconds, limit=1):
             return 0
         return await self._db.write(recall)
 
     async def some_running(self, *, after: int, limit: int) -> tuple[list[UUID], int]:
-        rows = await self._db.read(lambda db: db.rows(SQL.some_running, after=after, limit=limit))
+        rows = await self._db.rows(SQL.some_running, after=after, limit=limit)
         return [as_uuid(identity) for _, identity in rows], rows[-1][0] if len(rows) == limit else 0
 
     async def waiting_queues(self, executions: Sequence[UUID] | None = None) -> list[str]:
         among = None if executions is None else list(executions)
-        rows = await self._db.read(lambda db: db.rows(SQL.waiting_queues, limit=1, executions=among))
+        rows = await self._db.rows(SQL.waiting_queues, limit=1, executions=among)
         return list(dict.fromkeys(queue for (queue,) in rows))
 
     async def redeliver_lost(self, owner: str, queue: str, *, limit: int) -> list[Dispatch]:
@@ -191,13 +190,13 @@ class UpkeepPart(Part):
         return await self._db.write(redeliver)
 
     async def open_executions(self) -> list[UUID]:
-        rows = await self._db.read(lambda db: db.rows(SQL.running_executions))
+        rows = await self._db.rows(SQL.running_executions)
         return [as_uuid(identity) for (identity,) in rows]
 
     async def cancel_stragglers(self) -> int:
         await self._rows.cancel_rest()
         count = 0
-        for n, identity in await self._db.read(lambda db: db.rows(SQL.unsettled_cancelled)):
+        for n, identity in await self._db.rows(SQL.unsettled_cancelled):
             # Few steps: the reconciler has other work, and the process that cancels may still be running.
             count += await self._rows.cancel_waiting(as_uuid(identity), steps=_STRAGGLER_STEPS)
             await self._rows.settle(n)
@@ -216,12 +215,12 @@ class UpkeepPart(Part):
                 await self._executions.settle(db, n)
             return [as_uuid(identity) for _, identity in lost]
 
-        if not await self._db.read(lambda db: db.row(SQL.unsealed_runs, seconds=seconds)):
+        if not await self._db.row(SQL.unsealed_runs, seconds=seconds):
             return []
         return await self._db.write(fail)
 
     async def abandoned_jobs(self) -> list[UUID]:
-        rows = await self._db.read(lambda db: db.rows(SQL.abandoned_jobs))
+        rows = await self._db.rows(SQL.abandoned_jobs)
         return [as_uuid(identity) for (identity,) in rows]
 
     async def maintain(self) -> None:

@@ -94,6 +94,22 @@ class Transactions(ABC):
     async def read(self, body: Body[T]) -> T:
         """Run a body in a transaction that sees one moment and cannot write."""
 
+    async def rows(self, statement: Statement, /, **values: Any) -> list[Row]:
+        """Return all rows of one statement that reads."""
+        return await self.read(lambda db: db.rows(statement, **values))
+
+    async def row(self, statement: Statement, /, **values: Any) -> Row | None:
+        """Return the first row of one statement that reads, or None."""
+        return await self.read(lambda db: db.row(statement, **values))
+
+    async def value(self, statement: Statement, /, **values: Any) -> Any:
+        """Return the first value of the first row of one statement that reads, or None."""
+        return await self.read(lambda db: db.value(statement, **values))
+
+    async def run(self, statement: Statement, /, **values: Any) -> int:
+        """Run one statement that writes, and return how many rows it changed."""
+        return await self.write(lambda db: db.run(statement, **values))
+
     async def maintain(self) -> None:  # noqa: B027
         """Do the database's own housekeeping. PostgreSQL needs none: autovacuum maintains its tables."""
 
