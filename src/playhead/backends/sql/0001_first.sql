@@ -197,7 +197,7 @@ CREATE TABLE plans (
   request_sha256 bytea NOT NULL,
   source         uuid NOT NULL,
   lane           bigint NOT NULL REFERENCES lanes (id),
-  found          text NOT NULL DEFAULT '{}',  -- JSON (_sql_catalog/plans.py)
+  found          text NOT NULL DEFAULT '{}',  -- JSON (_sql_catalog/plan_rows.py)
   digest         text,
   batch          uuid,                        -- the replay that was started from it
   error          text,                        -- why it failed
