@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
@@ -65,9 +66,10 @@ class StateEvent(Generic[T]):
     is_end: bool
 
 
-class States(Generic[T]):
+class States(ABC, Generic[T]):
     """The events for one watcher."""
 
+    @abstractmethod
     def tell(self, last: str | None) -> AsyncIterator[StateEvent[T] | Unavailable]:
         """Yield the current state unless its id is `last`, then each change, then the end event.
 
@@ -75,7 +77,6 @@ class States(Generic[T]):
         is available again. The iterator stops without an end event if this process shuts down or the watched
         object no longer exists.
         """
-        raise NotImplementedError
 
     async def states(self) -> AsyncIterator[T]:
         """Yield the current state and each change, and the final state once more. Raises `Unavailable`."""
