@@ -26,7 +26,7 @@ from playhead.ports.broker import CONFIRMED, Delivery, Depth
 from playhead.services.reconcile import ReconcileService
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import Clock, Lab, dispatches, ids, results
-from tests.servers import need, need_fresh
+from tests.servers import need_fresh
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitMq
 from tests.waiting import take, until_told
@@ -34,6 +34,12 @@ from tests.waiting import until as until_seen
 
 QUEUE = "docs.convert"
 HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "rabbitmq.md"
+ALARM = (
+    "vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1}),"
+    " Wait = fun Wait() -> rabbit_alarm:get_alarms() =:= [] andalso ok =:= timer:sleep(50) andalso Wait()"
+    " end, Wait()."
+)
+"""Sets off the alarm of the memory, and waits for it. The node checks its memory once a second."""
 OURS = {"x-queue-type": "quorum", "x-delivery-limit": -1}
 
 
@@ -65,17 +71,17 @@ def prefix() -> str:
     return f"{uuid7().hex}."
 
 
-@pytest.fixture
-def url() -> str:
-    return need("rabbitmq")
-
-
 @pytest.fixture(scope="module")
 def own() -> Iterator[RabbitMq]:
-    """A node for this file alone. Each test restores its state."""
+    """A node for this file alone, because each costs seconds. Each test restores what concerns others."""
     with need_fresh("rabbitmq") as node:
         assert isinstance(node, RabbitMq)
         yield node
+
+
+@pytest.fixture
+def url(own: RabbitMq) -> str:
+    return own.url
 
 
 # -- queues ----------------------------------------------------------------------------------------
@@ -175,7 +181,6 @@ async def test_dispatches_for_a_queue_that_must_not_be_created_are_uncertain_and
 
         assert [outcome.result for outcome in outcomes] == ["uncertain", "confirmed"]
         assert f"narrow.{QUEUE}" in outcomes[0].reason
-    own.control("delete_user", "narrow")
 
 
 async def test_a_waiting_receiver_survives_the_deletion_of_its_queue(url: str, prefix: str):
@@ -199,19 +204,16 @@ async def _consumes(channel: Any, name: str) -> bool:
 @pytest.mark.slow
 async def test_a_full_queue_that_rejects_makes_dispatches_uncertain(own: RabbitMq):
     own.control("set_policy", "full", "^full[.]", '{"max-length": 3, "overflow": "reject-publish"}')
-    try:
-        async with opened(own.url, prefix="full.") as broker:
-            await broker.publish(dispatches(1))
-            await until(lambda: _refuses(broker))
-            (outcome,) = await broker.publish(dispatches(1))
+    async with opened(own.url, prefix="full.") as broker:
+        await broker.publish(dispatches(1))
+        await until(lambda: _refuses(broker))
+        (outcome,) = await broker.publish(dispatches(1))
 
-            assert outcome.result == "uncertain"
-            assert "full" in outcome.reason
+        assert outcome.result == "uncertain"
+        assert "full" in outcome.reason
 
-            await broker.ack(await take(broker, (await broker.depth(QUEUE)).ready))
-            await until(lambda: _takes(broker))
-    finally:
-        own.control("clear_policy", "full")
+        await broker.ack(await take(broker, (await broker.depth(QUEUE)).ready))
+        await until(lambda: _takes(broker))
 
 
 async def _refuses(broker: RabbitBroker) -> bool:
@@ -584,11 +586,8 @@ async def test_an_alarm_makes_dispatches_uncertain_then_unavailable_while_acks_w
     async with opened(own.url, prefix="alarm.", visibility=600) as broker:
         await broker.publish(dispatches(2))
         taken = await take(broker, 2)
-        own.control("set_vm_memory_high_watermark", "absolute", "1")
         try:
-            await until(
-                lambda: asyncio.to_thread(_has_alarm, own)
-            )  # the node checks its memory once a second
+            await asyncio.to_thread(own.control, "eval", ALARM)
             # At once, because each waits ten seconds for an answer.
             outcomes, findings = await asyncio.gather(broker.publish(dispatches(1)), broker.diagnose())
             assert results(outcomes) == {"uncertain"}
@@ -604,10 +603,6 @@ async def test_an_alarm_makes_dispatches_uncertain_then_unavailable_while_acks_w
         finally:
             own.control("set_vm_memory_high_watermark", "0.6")
         await until(lambda: _takes(broker))
-
-
-def _has_alarm(node: RabbitMq) -> bool:
-    return "memory" in node.control("eval", "rabbit_alarm:get_alarms().")
 
 
 async def test_a_dispatch_over_the_servers_limit_is_refused_and_others_in_the_batch_are_not(own: RabbitMq):
@@ -629,8 +624,10 @@ async def test_a_dispatch_over_the_servers_limit_is_refused_and_others_in_the_ba
 
 
 async def test_a_server_without_a_frame_limit_accepts_dispatches(own: RabbitMq):
-    most = own.control("eval", "{ok, Most} = application:get_env(rabbit, frame_max), Most.").strip()
-    own.control("eval", "application:set_env(rabbit, frame_max, 0).")
+    setting = "rabbit, frame_max"
+    most = own.control(
+        "eval", f"{{ok, Most}} = application:get_env({setting}), application:set_env({setting}, 0), Most."
+    ).strip()
     try:
         async with opened(own.url, prefix="frame.") as broker:
             assert await broker.publish(dispatches(2)) == [CONFIRMED] * 2
@@ -722,7 +719,9 @@ async def test_a_too_old_server_is_refused_before_anything_is_sent(own: RabbitMq
         findings = await broker.diagnose()
 
     assert [(f.what, f.status) for f in findings][1] == ("version", "failed")
-    assert "old." not in own.control("list_queues", "name")
+    async with by_hand(own.url) as channel:
+        with pytest.raises(aiormq.exceptions.ChannelNotFoundEntity):
+            await channel.queue_declare(f"old.{QUEUE}", passive=True)
 
 
 async def test_any_of_the_named_nodes_is_sufficient(own: RabbitMq):
