@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.acceptance.processes import DEADLINE_SECONDS, STEADY, STEPS, Deployment, open_deployment
+from tests.acceptance.test_python_client_page import GENERATED, SHELL, THERE
 
 pytestmark = pytest.mark.slow
 
@@ -29,24 +30,24 @@ UNREADABLE = ("unreadable.html", b"<h1>\xff\xfe</h1>")
 
 
 class Generated:
-    """The generated package, and a client of it.
+    """The package that the page on Python makes, and a client of it.
 
     Attributes:
+        folder: where the package is.
         said: what the generator wrote while it worked.
         kinds: every class that was generated, by name.
     """
 
     def __init__(self, folder: Path, url: str) -> None:
-        description = folder / "openapi.json"
-        description.write_bytes(
-            httpx.get(f"{url}/openapi.json", timeout=DEADLINE_SECONDS).raise_for_status().content
-        )
-        self.described: dict[str, Any] = httpx.Response(200, content=description.read_bytes()).json()
+        answer = httpx.get(f"{url}/openapi.json", timeout=DEADLINE_SECONDS).raise_for_status()
+        self.described: dict[str, Any] = answer.json()
+        install, generate = SHELL.splitlines()
+        assert install.startswith("pip install ")
+        program, *arguments = generate.replace(THERE, url).split()
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none"),
-                *("--path", str(description), "--output-path", str(folder / PACKAGE)),
-                *("--config", str(_no_hooks(folder))),
+                *(sys.executable, "-m", program.replace("-", "_"), *arguments),
+                *("--config", str(_no_hooks(folder)), "--output-path", str(folder / "made")),
             ],
             capture_output=True,
             text=True,
@@ -55,8 +56,8 @@ class Generated:
         )
         self.said = done.stdout + done.stderr
         assert done.returncode == 0, self.said
-        sys.path.insert(0, str(folder))
-        self._folder = str(folder)
+        self.folder = folder / "made"
+        sys.path.insert(0, str(self.folder))
         self.kinds = importlib.import_module(f"{PACKAGE}.models")
         self.types = importlib.import_module(f"{PACKAGE}.types")
         self.client = importlib.import_module(f"{PACKAGE}.client").Client(
@@ -74,7 +75,7 @@ class Generated:
         return answer.parsed
 
     def close(self) -> None:
-        sys.path.remove(self._folder)
+        sys.path.remove(str(self.folder))
         for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
             del sys.modules[name]
 
@@ -110,6 +111,13 @@ def test_the_generator_leaves_nothing_out(made: Generated):
     ]
     assert "Unable to parse" not in made.said
     assert "ERROR" not in made.said
+
+
+def test_the_code_of_the_page_runs(made: Generated, deployment: Deployment):
+    deployment.apply(CONFIG.replace("name: docs", "name: of_the_page"))
+    execution = deployment.run("of_the_page", {"a.html": b"<p>a"}, tag="nightly")
+    command = [sys.executable, "-c", GENERATED.replace(THERE, deployment.url)]
+    assert execution in subprocess.check_output(command, cwd=made.folder, text=True)
 
 
 def test_every_operation_has_a_function_of_its_name(made: Generated):

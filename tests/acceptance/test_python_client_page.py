@@ -74,14 +74,3 @@ def test_what_is_wrong_is_said_and_ends_it(deployment: Deployment, tmp_path: Pat
     assert done.returncode == 1
     assert "config_invalid" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_generated_client_as_the_page_makes_it(deployment: Deployment, tmp_path: Path):
-    install, generate = SHELL.splitlines()
-    assert install.startswith("pip install ")
-    program, *arguments = generate.replace(THERE, deployment.url).split()
-    run(tmp_path, sys.executable, "-m", program.replace("-", "_"), *arguments)
-    [made] = tmp_path.iterdir()
-    deployment.apply((ROOT / "examples/01-docs/docs.yaml").read_text(encoding="utf-8"))
-    execution = deployment.run("docs", {"a.html": b"<p>a"}, tag="nightly")
-    assert execution in run(made, sys.executable, "-c", GENERATED.replace(THERE, deployment.url))
