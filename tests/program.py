@@ -126,18 +126,21 @@ def start(
     stderr: int | IO[Any] = PIPE,
     text: bool = True,
     namespaces: Sequence[str] = (),
+    user: int | None = None,
 ) -> Program:
     """Start `playhead ARGUMENTS…`.
 
     Args:
         stdin: empty by default.
         namespaces: files of /proc; the process enters them in this order.
+        user: its user and group, instead of those of the tests.
     """
     request = {
         "arguments": list(arguments),
         "cwd": str(cwd),
         "env": dict(env),
         "namespaces": list(namespaces),
+        "user": user,
     }
     body = repr(request).encode()
     status, of_child = os.pipe()
@@ -329,6 +332,10 @@ if __name__ == "__main__":
     request = _fork_for_each(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
     for namespace in request.get("namespaces", ()):
         _enter(namespace)
+    if (user := request.get("user")) is not None:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

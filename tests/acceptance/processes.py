@@ -14,7 +14,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -31,7 +30,6 @@ import httpx
 from tests import program
 
 T = TypeVar("T")
-Popen = subprocess.Popen[bytes] | program.Program
 
 STEPS = Path(__file__).with_name("faulty_steps.py")
 SETTINGS: Mapping[str, str] = {
@@ -66,7 +64,7 @@ class Process:
     """A process of a deployment. Its stderr goes to `log`; `url` is where a server listens."""
 
     name: str
-    popen: Popen
+    popen: program.Program
     log: Path
     fault: str = ""
     url: str = ""
@@ -132,16 +130,15 @@ class Deployment:
         folder: where the processes run and their logs are; the home is `folder/home`.
         environment: of every process.
         url: of the server that was started last.
-        before: a prefix of each command line, such as a command that drops privileges. Such processes take
-            longer to start.
         namespaces: files of /proc whose namespaces each process enters.
+        user: of each process, instead of the user of the tests.
     """
 
     folder: Path
     environment: Mapping[str, str]
     url: str = ""
-    before: Sequence[str] = ()
     namespaces: Sequence[str] = ()
+    user: int | None = None
     processes: list[Process] = field(default_factory=list)
     _started: int = 0
 
@@ -178,25 +175,15 @@ class Deployment:
         log = self.folder / "logs" / f"{name}.log"
         environment = {**self.environment, **variables({"FAULT": fault, **self.own(name), **settings})}
         with log.open("wb") as sink:
-            popen: Popen = (
-                subprocess.Popen(
-                    [*self.before, sys.executable, "-P", "-m", "playhead", *arguments],
-                    cwd=self.folder,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=stdout,
-                    stderr=sink,
-                )
-                if self.before
-                else program.start(
-                    arguments,
-                    cwd=self.folder,
-                    env=environment,
-                    stdout=stdout,
-                    stderr=sink,
-                    text=False,
-                    namespaces=self.namespaces,
-                )
+            popen = program.start(
+                arguments,
+                cwd=self.folder,
+                env=environment,
+                stdout=stdout,
+                stderr=sink,
+                text=False,
+                namespaces=self.namespaces,
+                user=self.user,
             )
         process = Process(name, popen, log, fault)
         self.processes.append(process)
