@@ -15,6 +15,7 @@ from typing import Final
 from playhead.model import Route
 from playhead.settings import Settings
 from playhead.settings.values import PREFIX
+from tests import program as started
 from tests.servers import Missing, absent
 
 ROOT: Final = Path(__file__).parents[2]
@@ -53,8 +54,7 @@ def is_setting(variable: str) -> bool:
 
 def parses(arguments: Sequence[str]) -> bool:
     """Return whether the command line accepts these arguments. Nothing is started."""
-    said = run(f"{sysconfig.get_path('scripts')}/playhead", *arguments, "--help")
-    return said.returncode == 0
+    return started.run([*arguments, "--help"], cwd=ROOT, env=os.environ).returncode == 0
 
 
 def status(port: int, path: str) -> int | None:
