@@ -96,18 +96,3 @@ def test_the_commands_of_the_readme_work_in_an_empty_folder(installation: Instal
     assert done.stdout.endswith("".join(filter(None, printed))), done.stdout
     first = installation.folder / "first"
     assert "status    completed" in installation("playhead show", first / "inputs").stdout
-
-
-def test_the_printed_next_commands_of_each_command_work(installation: Installation, tmp_path: Path):
-    """A user who only copies what is printed gets from `init` to a processed replay."""
-    assert installation("playhead init", tmp_path).returncode == 0
-    ran = installation("playhead run pipeline.yaml inputs/", tmp_path)
-    [replay] = [line for line in ran.stdout.splitlines() if line.startswith("  playhead replay ")]
-    said = installation(replay, tmp_path)
-    assert said.returncode == 0
-    steps = said.stdout.partition("Next:\n")[2].splitlines()
-    assert [step.split()[1] for step in steps] == ["worker", "show"]
-    for step in steps:
-        done = installation(step, tmp_path)
-        assert done.returncode == 0, done.stderr
-    assert "3 done, 0 failed, 0 to go" in done.stdout
