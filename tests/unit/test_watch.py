@@ -171,6 +171,14 @@ async def test_a_slow_query_is_sent_less_often(site: Site):
         assert site.looks == looks
 
 
+async def test_a_state_is_read_after_each_sleep_even_if_the_clock_has_not_reached_its_time(site: Site):
+    watching = service(site, clock=Clock())
+    telling = asyncio.create_task(all_of((await watching.execution(ONE)).tell(None)))
+    await until(lambda: site.looks >= 3)
+    site.end()
+    assert len(await telling) == 3
+
+
 async def test_the_id_of_an_event_depends_only_on_its_state(site: Site):
     async def ids() -> list[str]:
         telling = asyncio.create_task(all_of((await service(site).execution(ONE)).tell(None)))

@@ -86,9 +86,9 @@ async def watch_execution(
 
     The data of an event `execution` are the body of a `GET`, and `routes` with the counts of each route. The
     last event is `end`, with the same data.
-    Changes within half a second are combined. The id of an event is derived from the state, so a client may
-    reconnect to any server: with `Last-Event-ID`, the stream begins with the first newer state. After `end`
-    the response is 204. Without it, an `EventSource` would reconnect whenever the stream closes.
+    Changes within half a second may be combined. The id of an event is derived from the state, so a client
+    may reconnect to any server: with `Last-Event-ID`, the stream begins with the first newer state. After
+    `end` the response is 204. Without it, an `EventSource` would reconnect whenever the stream closes.
 
     After ten seconds without an event, the server sends a comment. It also sends a comment when the catalog
     is unavailable, and continues when the catalog is back. A stream that closes without `end` means that

@@ -70,5 +70,8 @@ class Looks(Generic[T]):
         """Yield what each read returns, or the error if the state cannot be read."""
         while True:
             yield await self.seen()
-            if await self._sleep(max(self.due - self._clock(), 0)):
+            due = self.due
+            if await self._sleep(max(due - self._clock(), 0)):
                 return
+            if self.due == due:  # not read meanwhile, and a sleep may be short of the clock
+                self.due = self._clock()
