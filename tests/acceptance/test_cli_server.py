@@ -167,10 +167,20 @@ LOOKS = [
 ]
 
 
+def name_of(command: str) -> str:
+    found = re.match(r"(replays|dead-letters|config) [a-z]+\b|\S+", command)
+    assert found
+    return found[0]
+
+
+# What is printed for people comes from the same values. So it is compared once per command.
+PRINTED = {name_of(command): command for command in reversed(LOOKS)}
+
+
 @pytest.mark.parametrize("command", LOOKS)
 def test_a_command_prints_the_same_on_a_server_as_on_its_home(both: Both, run: Command, command: str):
     words = both.words(command)
-    for form in (["--json"], []):
+    for form in (["--json"], [])[: 1 + (command in PRINTED.values())]:
         here = run(*words, *form)
         assert here[1] or not form
         there = run(*words, *form, "--server", both.url)
