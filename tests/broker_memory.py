@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from playhead.envelope import Dispatch, Message, decode_payload
 from playhead.ports.broker import CONFIRMED, Delivery, Depth, PublishResult
 
-_POLL_SECONDS = 0.005
+_FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.002, 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +43,8 @@ class MemoryBroker:
     Args:
         clock: seconds since the epoch.
         visibility: seconds for which a received dispatch is hidden from other receivers.
-        pause: awaited once at the start of every method; the rest of the method happens in one step.
+        pause: awaited once at the start of every method; the rest of the method happens in one step, unless
+            `receive` waits.
     """
 
     name: str = "memory"
@@ -73,14 +74,12 @@ class MemoryBroker:
 
     async def receive(self, queue: str, limit: int, *, wait: float = 0.0) -> list[Delivery]:
         await self._begin()
-        until = time.monotonic() + wait
-        while True:
-            received = self._receive(queue, limit)
-            # With a pause, the scheduler decides how long a receiver waits: an empty list is a result.
-            if received or self._pause or time.monotonic() >= until:
-                return received
+        until, poll = time.monotonic() + wait, _FIRST_POLL_SECONDS
+        while not (received := self._receive(queue, limit)) and time.monotonic() < until:
             # Polled, as no event says that a visibility has ended.
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(poll)
+            poll = min(2 * poll, _LONGEST_POLL_SECONDS)
+        return received
 
     def _receive(self, queue: str, limit: int) -> list[Delivery]:
         now = self._clock()
