@@ -8,9 +8,9 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,10 @@ from playhead.errors import CannotStart, Unavailable
 from playhead.ids import uuid7
 
 
-def _open(path: Path, start: float) -> None:
-    while time.time() < start:
-        pass
-    Database(path).migrate()
+def _open(paths: Sequence[Path], together: Barrier) -> None:
+    for path in paths:
+        together.wait()
+        Database(path).migrate()
 
 
 @pytest.mark.parametrize("other", [None, b"", "copy"])
@@ -53,15 +53,13 @@ async def test_a_file_that_is_moved_away_is_unavailable_until_it_is_back(tmp_pat
 @pytest.mark.slow
 def test_several_processes_can_open_a_new_file_at_the_same_time(tmp_path: Path):
     context = multiprocessing.get_context("spawn")
-    for attempt in range(3):
-        start = time.time() + 1.5
-        path = tmp_path / f"{attempt}.db"
-        openers = [context.Process(target=_open, args=(path, start)) for _ in range(4)]
-        for opener in openers:
-            opener.start()
-        for opener in openers:
-            opener.join()
-        assert [o.exitcode for o in openers] == [0] * 4
+    paths, together = [tmp_path / f"{attempt}.db" for attempt in range(10)], context.Barrier(4, timeout=60)
+    openers = [context.Process(target=_open, args=(paths, together)) for _ in range(4)]
+    for opener in openers:
+        opener.start()
+    for opener in openers:
+        opener.join()
+    assert [o.exitcode for o in openers] == [0] * 4
 
 
 async def test_a_failing_write_does_not_undo_other_writes(tmp_path: Path):

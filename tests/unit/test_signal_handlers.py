@@ -15,7 +15,7 @@ async def main():
     stop = asyncio.Event()
     on_signals(stop)
     loop = asyncio.get_running_loop()
-    for _ in range(300_000):  # each writes a byte to the pipe that wakes the loop
+    for _ in range(20_000):  # each writes a byte to the pipe that wakes the loop
         loop.call_soon_threadsafe(int)
     os.kill(os.getpid(), signal.{name})
     await asyncio.wait_for(stop.wait(), 20)

@@ -581,7 +581,7 @@ async def test_a_batch_over_many_folders_keeps_few_of_them_open(store, root):
         nonlocal most
         most = max(most, open_files(root))
 
-    keys = [f"e/s/{n}/a/x" for n in range(400)]
+    keys = [f"e/s/{n}/a/x" for n in range(150)]
     await store.write([[Blob(key, key.encode())] for key in keys], written=look)
     assert most - before < 100
     assert await store.read(keys) == [key.encode() for key in keys]
