@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead.errors import broker_unavailable
+from playhead.ids import uuid7
 from tests.api.test_watching import read, while_watching
 from tests.api.test_workers import starts
 
@@ -127,10 +128,8 @@ async def test_the_fields_of_a_managed_replay_are_shown(playhead: Playhead, sour
         *[("report", report) for report in ("perhaps", 7)],
     ],
 )
-async def test_an_invalid_field_is_refused_with_its_name(
-    playhead: Playhead, source: str, field: str, value: Any
-):
-    answer = await _post(playhead, _body(source, **{field: value}))
+async def test_an_invalid_field_is_refused_with_its_name(playhead: Playhead, field: str, value: Any):
+    answer = await _post(playhead, _body(str(uuid7()), **{field: value}))
     assert answer.status_code == 422
     assert {fault["loc"][1] for fault in answer.json()["detail"]} == {field}
 

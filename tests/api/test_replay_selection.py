@@ -167,10 +167,8 @@ async def test_a_selection_without_a_match_is_refused_and_nothing_is_recorded(
         ("config_version", 0, "greater than or equal to 1"),
     ],
 )
-async def test_an_invalid_value_is_named_with_its_field(
-    playhead: Playhead, source: str, field: str, value: Any, why: str
-):
-    answer = await _post(playhead, source, **{field: value})
+async def test_an_invalid_value_is_named_with_its_field(playhead: Playhead, field: str, value: Any, why: str):
+    answer = await _post(playhead, str(uuid7()), **{field: value})
     assert answer.status_code == 422
     [fault, *_] = answer.json()["detail"]
     assert fault["loc"][:2] == ["body", field] or "send both" in why
