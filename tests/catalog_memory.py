@@ -7,6 +7,7 @@ thread. No method touches an event loop, so a test may drive coroutines over it 
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 import time
 import weakref
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from playhead.backends._sql_catalog import SqlCatalog
-from playhead.backends._sqlite import SqliteSession, at_once, statements
+from playhead.backends._sqlite import Database, SqliteSession, at_once, statements
 from playhead.backends._sqlite.file import File
 from playhead.backends.sql import migrations
 from playhead.backends.sql.session import Body, Transactions
@@ -34,6 +35,22 @@ def _empty() -> sqlite3.Connection:
         for statement in statements(step.sql):
             con.execute(statement)
     return con
+
+
+@cache
+def _empty_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "playhead.db"
+        Database(path).migrate()
+        return path.read_bytes()
+
+
+def database(folder: Path, clock: Callable[[], float]) -> Database:
+    """The database file of a folder, with the schema and without rows if the folder had none."""
+    path = folder / "playhead.db"
+    if not path.exists():
+        path.write_bytes(_empty_file())
+    return Database(path, clock=clock)
 
 
 class MemoryTransactions(Transactions):

@@ -19,6 +19,7 @@ import pytest
 from playhead.ids import uuid7
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
+from tests.catalog_memory import database
 from tests.lab import HEARTBEAT, Clock
 from tests.servers.schema import emptied_schema
 
@@ -67,20 +68,18 @@ async def _memory_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Bro
 
 
 async def _sqlite_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Broker:
-    from playhead.backends._sqlite import Database
     from playhead.backends.broker_sqlite import SqliteBroker
 
-    db = Database(Path(place) / "playhead.db", clock=clock)
+    db = database(Path(place), clock)
     await db.open()
     stack.push_async_callback(db.close)
     return SqliteBroker(db, visibility=VISIBILITY)
 
 
 async def _sqlite_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Catalog:
-    from playhead.backends._sqlite import Database
     from playhead.backends.catalog_sqlite import SqliteCatalog
 
-    db = Database(Path(place) / "playhead.db", clock=clock)
+    db = database(Path(place), clock)
     await db.open()
     stack.push_async_callback(db.close)
     return SqliteCatalog(db, heartbeat_seconds=HEARTBEAT)
