@@ -106,7 +106,7 @@ class World:
     crew: Sequence[str] = ("server", "worker", "worker", "worker", "keeper", "keeper")
     restarted: Sequence[str] = ("worker", "keeper")
     calm: ClassVar[tuple[int, int]] = (100, 500)
-    turns: ClassVar[int] = 30_000
+    turns: ClassVar[int] = 15_000
     ticks: Sequence[float] = (0.05, 0.3, 1.0)
     skipped: Sequence[str] = ()
     job: UUID
