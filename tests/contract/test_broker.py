@@ -12,6 +12,8 @@ from uuid import UUID
 
 import pytest
 
+from playhead.backends.broker_nats import NatsBroker
+from playhead.backends.broker_nats.streams import BULK_CONSUMER, CONSUMER, ask, stream_of
 from playhead.envelope import Dispatch, Headers
 from playhead.errors import Unavailable
 from playhead.ids import uuid7
@@ -231,10 +233,26 @@ async def test_dispatches_of_one_level_are_delivered_in_the_order_of_publishing(
     assert ids(await take(broker, 10, limit=4)) == published
 
 
+async def until_known(broker: Broker, count: int) -> None:
+    """Wait until a receiver could get `count` dispatches of each level.
+
+    A consumer of a NATS cluster learns of them after they were confirmed.
+    """
+    if isinstance(broker, NatsBroker):
+        for consumer in (CONSUMER, BULK_CONSUMER):
+            subject = f"CONSUMER.INFO.{stream_of(broker._prefix + 'docs.convert')}.{consumer}"
+
+            async def is_known(subject: str = subject) -> bool:
+                return bool((await ask(broker._connected(), subject))["num_pending"] == count)
+
+            await until(is_known)
+
+
 @pytest.mark.parametrize("limit", [1, 4, 25])
 async def test_normal_dispatches_come_first_and_one_in_five_deliveries_is_bulk(broker: Broker, limit: int):
     bulk = await put(broker, 60, bulk=True)
     normal = await put(broker, 60)
+    await until_known(broker, 60)
 
     taken = ids(await take(broker, 50, limit=limit))
 
