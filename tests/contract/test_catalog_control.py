@@ -422,6 +422,7 @@ async def test_a_pace_of_an_unpaced_replay_stops_its_holder(catalog: Catalog, la
 
     assert changed
     assert changed.pace == RatePace(5)
+    assert await catalog.set_pace(replay.replay_batch_id, RatePace(5)) == changed, "an answer may be lost"
     assert not await catalog.mark(held, 3)
     again = await lab.hold(replay.execution_id)
     assert again.paced
