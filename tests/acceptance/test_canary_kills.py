@@ -52,15 +52,18 @@ def detach(deployment: Deployment, *options: str) -> str:
 
 
 def processed(deployment: Deployment) -> Any:
-    """Wait until all messages of the replay have ended, and return it."""
+    """Wait until the replay and all of its messages have ended, and return it.
+
+    After a kill, the messages may end before the next owner of the replay has marked them.
+    """
 
     def look() -> Any:
         if deployment.rows("SELECT 1 FROM messages WHERE state IN (0, 1, 2)"):
             return None  # a command takes longer than a read
         found = deployment.cli("replays", "show", "latest")
-        return None if found["work"]["pending"] else found
+        return found if found["status"] and not found["work"]["pending"] else None
 
-    return deployment.until(look, "the messages of the replay to end")
+    return deployment.until(look, "the replay and its messages to end")
 
 
 def check_order(deployment: Deployment, execution: str) -> None:
