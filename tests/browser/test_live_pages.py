@@ -34,6 +34,7 @@ CHANGE_STATES = """async ([word, sentence]) => {
 GROW = """async () => {
   const counts = document.querySelectorAll(":is(.tabs, .tally, .t .n) [data-live], .t .n[data-live]");
   for (const count of counts) count.textContent = "1,234";
+  for (const link of document.querySelectorAll(".newer [data-show]")) link.hidden = false;
   for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
   return counts.length;
 }"""
