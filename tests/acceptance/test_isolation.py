@@ -62,7 +62,7 @@ def work(item: Item, ctx: Context) -> str:
             return [MARK]
         case "sleep.txt":
             Path("sleeping").write_text(str(os.getpid()))
-            for _ in range(15):
+            while not Path("awake").exists():
                 time.sleep(0.1)
         case "fork.txt":
             if os.fork() == 0:
@@ -254,6 +254,7 @@ def test_a_step_does_not_time_out_while_its_processes_are_suspended(tmp_path: Pa
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     time.sleep(4)  # twice the time-out
+    (tmp_path / "awake").touch()
     for pid in reversed(pids):
         os.kill(pid, signal.SIGCONT)
     worker.wait(DEADLINE_SECONDS)
