@@ -24,7 +24,7 @@ WATCH_SHIFTS = """() => {
   const name = (one) => (one.node?.outerHTML ?? "?").slice(0, 100);
   new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) shifts.push(`${entry.value}: ${entry.sources.map(name)}`);
-  }).observe({ type: "layout-shift", buffered: true });
+  }).observe({ type: "layout-shift" });
 }"""
 CHANGE_STATES = """async ([word, sentence]) => {
   for (const one of document.querySelectorAll("td [data-part^='state.'] .st > span")) one.textContent = word;
