@@ -9,8 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import resources
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from rich.console import Console
@@ -111,6 +113,42 @@ def test_a_dead_process_is_reported_with_its_last_log_lines(tmp_path):
 
     with pytest.raises(DemoFailed, match=r"(?s)worker ended with code -9.*\n  no such step"):
         Child("worker", process, log).check()
+
+
+class Cut(BaseHTTPRequestHandler):
+    """Shows a running execution. The stream of its events is cut after the first one."""
+
+    def do_GET(self) -> None:
+        is_stream = self.path.endswith("/events")
+        state = json.dumps({"status": "running", "counts": {"total": 1, "pending": 1}, "routes": []})
+        body = f"data: {state}\n\n" if is_stream else state
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body) + is_stream))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("program", "said"), [("false", "server ended with code 1"), ("cat", "run the demo again")]
+)
+def test_a_server_that_cuts_the_stream_of_events_is_reported(tmp_path, program, said):
+    log = tmp_path / "server.log"
+    log.touch()
+    with (
+        HTTPServer(("127.0.0.1", 0), Cut) as server,
+        subprocess.Popen([program], stdin=subprocess.PIPE) as process,
+    ):
+        if program == "false":
+            process.wait()
+        Thread(target=server.serve_forever, daemon=True).start()
+        at = Playground(
+            f"http://127.0.0.1:{server.server_port}", tmp_path, [Child("server", process, log)], {}
+        )
+        with pytest.raises(DemoFailed, match=said):
+            Tour(tmp_path, at, Console(file=io.StringIO()))._watch("one")
+        server.shutdown()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -37,14 +38,14 @@ class Client:
             cursor = {"cursor": page["next_cursor"]}
 
     def events(self, path: str) -> Iterator[Any]:
-        """Yield the data of each event of a stream; None for a comment, which is sent between rare events."""
-        try:
-            with self._http.stream("GET", path) as answer:
-                for line in answer.iter_lines():
-                    if line.startswith(("data: ", ": ")):
-                        yield json.loads(line[6:]) if line[0] == "d" else None
-        except httpx.HTTPError as exc:
-            raise DemoFailed(f"GET {path} got no answer: {exc!r}") from exc
+        """Yield the data of each event of a stream; None for a comment, which is sent between rare events.
+
+        A lost connection ends the stream.
+        """
+        with suppress(httpx.HTTPError), self._http.stream("GET", path) as answer:
+            for line in answer.iter_lines():
+                if line.startswith(("data: ", ": ")):
+                    yield json.loads(line[6:]) if line[0] == "d" else None
 
     def close(self) -> None:
         self._http.close()

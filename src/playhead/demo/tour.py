@@ -213,6 +213,9 @@ class Tour:
                         f"execution {execution} made no progress for {_NO_PROGRESS_SECONDS:.0f} s"
                     )
                 self.at.check()
+        if state["status"] == "running":  # the connection was lost
+            self.at.check()
+            raise DemoFailed("the server ended the connection; run the demo again")
         if state["status"] != "completed":
             raise DemoFailed(
                 f"execution {execution} {state['status']} with {state['counts']['failed']} dead letters: "
