@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from playhead.cli import output
-from playhead.errors import Unavailable
+from playhead.errors import PlayheadError, Unavailable
 from playhead.wording import pace_text, rate_of, state_of, work_of
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ async def watch(
     stalled: Callable[[Execution], Awaitable[None]] | None = None,
     after: float = STALL_SECONDS,
 ) -> Execution:
-    """Show an execution until it has ended, and return it. Waits for an unavailable backend.
+    """Show an execution until it has ended, also through outages of the backends, and return it.
 
     Args:
         services: watches the execution.
@@ -207,10 +207,10 @@ async def _follow(
             await asyncio.sleep(after)
             show(state)
             if stalled and not n:
-                with suppress(Unavailable):
+                with suppress(PlayheadError):  # it is only advice
                     await stalled(state)
 
-    seen, idling = "", asyncio.create_task(asyncio.sleep(0))
+    seen, idling = "", None
     try:
         async for event in (await watch).tell(None):
             if isinstance(event, Unavailable):
@@ -220,10 +220,12 @@ async def _follow(
             show(state)
             if event.id != seen:  # the rate is not part of it
                 seen = event.id
-                idling.cancel()
+                if idling:
+                    idling.cancel()
                 idling = asyncio.create_task(idle())
     finally:
-        idling.cancel()
+        if idling:
+            idling.cancel()
 
 
 async def watch_all(services: Services) -> None:
