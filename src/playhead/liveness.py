@@ -28,9 +28,12 @@ class Liveness:
     on its own machine and are gone.
 
     Args:
-        beat: seconds between two heartbeats; also an attribute.
+        beat: seconds between two heartbeats.
         clock: elapsed seconds. It is not the catalog's clock, which cannot be read while the catalog is
             unavailable.
+
+    Attributes:
+        beat: as given.
     """
 
     def __init__(self, beat: float, clock: Clock | None = None) -> None:

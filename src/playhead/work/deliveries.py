@@ -35,7 +35,7 @@ class State(Enum):
     TO_ACK = "to be acked"
     """The catalog needs no further update for it, but the delivery is not acknowledged yet."""
     DEFERRED = "deferred"
-    """This process still runs its message for another delivery. It is claimed after that attempt."""
+    """This process still runs its message because of another delivery. It is claimed after that attempt."""
     LIMITED = "limited"
     """A cooldown or a limit of its route allows no further message now. It is not claimed."""
     SUSPECTED = "suspected"
@@ -79,7 +79,7 @@ class HeldDelivery:
 
     @property
     def dispatch_id(self) -> str:
-        """The broker's id of the dispatch; a redelivery has the same."""
+        """The broker's id of the dispatch. A redelivery has the same id."""
         return self.delivery.message_id
 
 

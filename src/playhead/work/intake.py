@@ -6,8 +6,9 @@ The order of steps, and why each is right if the process is killed (`kill -9`) a
    the reconciler.
 2. *Ack what the catalog refuses*: it needs nothing more from that delivery, and dispatches the message
    again when it is due. Unpublished children of a completed row are published first. A crash in between
-   leaves the delivery unacked, so this is repeated. A message that another delivery is processed for is
-   not acked: that delivery may have expired, and its attempt may end without a new dispatch.
+   leaves the delivery unacked, so this is repeated. If the message is being processed because of another
+   delivery, this one is not acked: the other one may have expired, and its attempt may end without a new
+   dispatch.
 3. *Read* the inputs of what was claimed. Nothing is changed by that.
 
 `work.completion` continues with the attempts.

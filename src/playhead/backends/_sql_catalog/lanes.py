@@ -129,7 +129,10 @@ class Lanes:
 
     Args:
         transactions: if one of their connections is lost, the lanes are read again: a standby that took over
-            may number them differently. `losses` of them are known.
+            may number them differently.
+
+    Attributes:
+        losses: how many connections had been lost when the lanes were read.
     """
 
     def __init__(self, transactions: Transactions) -> None:
