@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.asking import Asked, Cursor, Limit, operations
 from playhead.model import AdapterInfo, Page
 from playhead.reading.paging import list_of, page_of
 
-router = APIRouter(prefix="/api/v1/adapters", tags=["configs"])
+router = operations(prefix="/api/v1/adapters", tags=["configs"])
 
 
 @router.get("", responses={status: responses("invalid_cursor")[status] for status in (400, 500)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -33,9 +33,8 @@ from playhead.api import (
     system,
     workers,
 )
-from playhead.api.asking import known_words_only
 from playhead.api.callers import Callers, Hosts
-from playhead.api.description import DescribedApp, operation_id
+from playhead.api.description import DescribedApp
 from playhead.api.head import Head
 from playhead.api.limits import BodyLimit
 from playhead.api.middleware import Identity
@@ -86,14 +85,12 @@ def create_app(
         telemetry={
             "tracing": not tracer.on
         },  # the framework's own spans would duplicate them; older releases ignore this
-        generate_unique_id_function=operation_id,
+        routes=[route for router in ROUTERS for route in router.routes],
     )
     app.state.services = services
     app.state.requests = requests = metrics.Requests()
     app.state.process = metrics.process_figures()
     answers.install(app, _methods_of)
-    for router in ROUTERS:
-        app.include_router(router, dependencies=[Depends(known_words_only)])
     app.operations = tuple(_operations())
     app.mount(docs.ASSETS, docs.assets(), name="docs-assets")
     if pages:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,13 +18,14 @@ from playhead.api.asking import (
     Focus,
     Limit,
     VersionNumber,
+    operations,
     warner,
 )
 from playhead.api.bodies import JSON, is_json, media_type, read_model
 from playhead.api.schemas import ConfigSource, Validated
 from playhead.model import MAX_VERSION, ConfigVersion, Page, Pipeline
 
-router = APIRouter(prefix="/api/v1/configs", tags=["configs"])
+router = operations(prefix="/api/v1/configs", tags=["configs"])
 
 YAML: Final = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 
 from playhead.api.answers import BODY_CODES, responses
-from playhead.api.asking import Asked
+from playhead.api.asking import Asked, operations
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import BatchId
 from playhead.api.schemas.replays import CancelReplay, NewPace
 from playhead.model import Replay
 
-router = APIRouter(prefix="/api/v1/replays", tags=["replay"], route_class=JsonRoute)
+router = operations(prefix="/api/v1/replays", tags=["replay"], route_class=JsonRoute)
 
 _CODES: Final = ("id_ambiguous", "replay_not_found", "replay_ended")
 _DEFAULT: Final = CancelReplay()

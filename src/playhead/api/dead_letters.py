@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.exceptions import HTTPException
 
 from playhead.api.answers import BODY_CODES, responses
-from playhead.api.asking import Asked, Cursor, Filter, Limit
+from playhead.api.asking import Asked, Cursor, Filter, Limit, operations
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, DeadLetterId, OfExecution, find_dead_letter
 from playhead.api.schemas.dead_letters import Group, Resend, Resent
 from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page
 
 OfGroup = Annotated[Group | None, Query(description="List only those of this group.")]
-router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"], route_class=JsonRoute)
+router = operations(prefix="/api/v1/dead-letters", tags=["dead letters"], route_class=JsonRoute)
 
 
 @router.get("", responses=responses(*NO_EXECUTION, "records_deleted", "invalid_cursor", "store_unavailable"))

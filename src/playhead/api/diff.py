@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.asking import Asked, Cursor, Limit, operations
 from playhead.api.ids import NO_EXECUTION, ExecutionId, OtherExecutionId
 from playhead.model import Diff, DiffFilter, DiffObject, Page
 
-router = APIRouter(prefix="/api/v1/executions", tags=["executions"])
+router = operations(prefix="/api/v1/executions", tags=["executions"])
 
 Stage = Annotated[
     str | None,

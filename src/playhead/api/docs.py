@@ -8,15 +8,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from playhead.api.asking import operations
+
 ASSETS: Final = "/docs/assets"
 _SCRIPT: Final = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
-router = APIRouter(include_in_schema=False)
+router = operations(include_in_schema=False)
 
 
 def assets() -> StaticFiles:

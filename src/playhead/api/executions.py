@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Depth, Filter, Focus, Limit
+from playhead.api.asking import Asked, Cursor, Depth, Filter, Focus, Limit, operations
 from playhead.api.ids import NO_EXECUTION, ExecutionId, execution_query
 from playhead.api.schemas.replays import Time
 from playhead.api.streams import LastEventId, stream, stream_responses
@@ -32,7 +32,7 @@ from playhead.model import (
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.reading.paging import list_of, page_of
 
-router = APIRouter(prefix="/api/v1/executions", tags=["executions"])
+router = operations(prefix="/api/v1/executions", tags=["executions"])
 
 _missing = responses(*NO_EXECUTION, "store_unavailable")
 _missing_or_cursor = responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable")

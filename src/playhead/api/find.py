@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from playhead.api.answers import responses
-from playhead.api.asking import Asked
+from playhead.api.asking import Asked, operations
 from playhead.api.schemas import Word
 from playhead.model import Found, Page
 
-router = APIRouter(prefix="/api/v1/find", tags=["executions"])
+router = operations(prefix="/api/v1/find", tags=["executions"])
 
 
 @router.get("", responses=responses())

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
-
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Filter, Limit
+from playhead.api.asking import Asked, Cursor, Filter, Limit, operations
 from playhead.api.ids import NO_EXECUTION, BatchId, MessageId, key_query
 from playhead.model import ChainCounts, ChainLink, ChainSummary, Lineage, Page, RowState
 from playhead.reading.paging import list_of, page_of
 
-router = APIRouter(prefix="/api/v1/lineage", tags=["lineage"])
+router = operations(prefix="/api/v1/lineage", tags=["lineage"])
 
 
 Direction = Literal["up", "down", "both"]

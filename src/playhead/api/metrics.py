@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playhead import events
 from playhead.api.answers import correlation_id
-from playhead.api.asking import Asked
+from playhead.api.asking import Asked, operations
 from playhead.counters import AGE_BOUNDS, ATTEMPT_BOUNDS, Histogram
 from playhead.services.metrics import MOST_ROUTES, Figures
 
@@ -30,7 +30,7 @@ _STATES: Final = ("pending", "running", "retry", "dead")
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 
-router = APIRouter(tags=["system"])
+router = operations(tags=["system"])
 
 
 # -- declarations --------------------------------------------------------------------------------

@@ -6,18 +6,18 @@ from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from starlette.responses import Response
 
 from playhead.api.answers import BODY_CODES, responses
-from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.asking import Asked, Cursor, Limit, operations
 from playhead.api.bodies import JsonRoute
 from playhead.api.replay_headers import ACCEPTED, RESPOND_ASYNC, Prefer, prefers_async
 from playhead.api.schemas.replays import ReplayToPlan
 from playhead.model import Page, Plan, PlannedObject
 from playhead.wording import worded
 
-router = APIRouter(prefix="/api/v1/replay", tags=["replay"], route_class=JsonRoute)
+router = operations(prefix="/api/v1/replay", tags=["replay"], route_class=JsonRoute)
 
 PlanId = Annotated[UUID, Path(description="Id of the plan.")]
 

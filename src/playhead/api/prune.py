@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from playhead.api.answers import BODY_CODES, responses
-from playhead.api.asking import Asked
+from playhead.api.asking import Asked, operations
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, ExecutionId
 from playhead.api.schemas.prune import PruneRequest
@@ -13,7 +11,7 @@ from playhead.model import Execution, Pruned, PruneFilter
 
 _PIN_CODES = ("execution_pruned", "execution_ended", "store_unavailable")
 
-router = APIRouter(prefix="/api/v1", tags=["executions"], route_class=JsonRoute)
+router = operations(prefix="/api/v1", tags=["executions"], route_class=JsonRoute)
 
 
 @router.post(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 
 from playhead.api.answers import BODY_CODES, responses
-from playhead.api.asking import Asked, Limit
+from playhead.api.asking import Asked, Limit, operations
 from playhead.api.bodies import JsonRoute
 from playhead.api.schemas import Receipt, Removed, TakeLimit
 from playhead.envelope import Message
 from playhead.model import Page
 from playhead.services.take import HandOut
 
-router = APIRouter(prefix="/api/v1/queues", tags=["queues"], route_class=JsonRoute)
+router = operations(prefix="/api/v1/queues", tags=["queues"], route_class=JsonRoute)
 
 QueueName = Annotated[
     str,

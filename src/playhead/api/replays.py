@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.encoders import jsonable_encoder
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from playhead.api.answers import BODY_CODES, responses
-from playhead.api.asking import WARNINGS, AllowOldCode, Asked, Cursor, Limit, RequireCode, warner
+from playhead.api.asking import WARNINGS, AllowOldCode, Asked, Cursor, Limit, RequireCode, operations, warner
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, BatchId, execution_query
 from playhead.api.replay_headers import ACCEPTED, RESPOND_ASYNC, IdempotencyKey, Prefer, prefers_async
@@ -20,7 +20,7 @@ from playhead.api.schemas.replays import DetachedReplayRequest
 from playhead.api.streams import LastEventId, stream, stream_responses
 from playhead.model import Page, Replay
 
-router = APIRouter(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
+router = operations(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
 
 _REPLAYED: Final[dict[str, Any]] = {
     "Idempotent-Replayed": {

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from starlette.responses import Response, StreamingResponse
 
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.asking import Asked, Cursor, Limit, operations
 from playhead.api.ids import BatchId
 from playhead.keys import SUFFIX_TYPES
 from playhead.model import MAX_VERSION, Page, Report, ReportLine, WebhookDelivery
 
-router = APIRouter(prefix="/api/v1/replays", tags=["replay"])
+router = operations(prefix="/api/v1/replays", tags=["replay"])
 
 Revision = Annotated[
     int | None,

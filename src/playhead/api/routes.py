@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.asking import Asked, Cursor, Limit, operations
 from playhead.model import Page, RouteStatus
 
-router = APIRouter(prefix="/api/v1/routes", tags=["routes"])
+router = operations(prefix="/api/v1/routes", tags=["routes"])
 
 
 @router.get("", responses=responses("invalid_cursor", "broker_unavailable"))

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from playhead import keys
 from playhead.api.answers import BODY_CODES, UnsupportedMediaType, responses
-from playhead.api.asking import WARNINGS, Asked, ConfigName, RequireCode, warner
+from playhead.api.asking import WARNINGS, Asked, ConfigName, RequireCode, operations, warner
 from playhead.api.bodies import JSON, check_model, is_json, media_type, read_model
 from playhead.api.ids import NO_EXECUTION
 from playhead.api.schemas import RunForm, RunPayload
@@ -22,7 +21,7 @@ from playhead.model import Execution
 from playhead.services import Services
 from playhead.services.submit import MAX_UPLOAD_FILES
 
-router = APIRouter(prefix="/api/v1/configs", tags=["configs"])
+router = operations(prefix="/api/v1/configs", tags=["configs"])
 
 _form = RunForm.model_json_schema()
 _form["properties"] = {

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Limit
+from playhead.api.asking import Asked, Limit, operations
 from playhead.api.ids import NO_EXECUTION, execution_query
 from playhead.api.schemas import Word
 from playhead.model import Page, SearchHit
 
-router = APIRouter(prefix="/api/v1/search", tags=["lineage"])
+router = operations(prefix="/api/v1/search", tags=["lineage"])
 
 
 @router.get("", responses=responses("invalid_path", *NO_EXECUTION, "index_not_found", "index_unavailable"))

@@ -6,17 +6,17 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response, StreamingResponse
 
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.asking import Asked, Cursor, Limit, operations
 from playhead.api.ids import NO_EXECUTION, execution_query, key_query
 from playhead.keys import sidecar_key
 from playhead.model import ObjectVersion, Page, StoredObject
 from playhead.reading.paging import list_of, page_of
 
-router = APIRouter(prefix="/api/v1/storage/objects", tags=["storage"])
+router = operations(prefix="/api/v1/storage/objects", tags=["storage"])
 
 _MOST_PREVIEWED: Final = 1_048_576
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.asking import Asked, Cursor, Limit, operations
 from playhead.api.errors import ERRORS, ErrorCode
 from playhead.api.schemas import Liveness, Readiness
 from playhead.model import Examination, Health, Page
 from playhead.reading.paging import list_of, page_of
 
-router = APIRouter(tags=["system"])
+router = operations(tags=["system"])
 
 _not_ready: dict[int | str, dict[str, Any]] = {
     503: {"model": Readiness, "description": "A backend is unavailable."}

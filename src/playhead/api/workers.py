@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Limit
+from playhead.api.asking import Asked, Cursor, Limit, operations
 from playhead.model import Page, Worker
 
-router = APIRouter(prefix="/api/v1/workers", tags=["system"])
+router = operations(prefix="/api/v1/workers", tags=["system"])
 
 
 @router.get("", responses=responses("invalid_cursor"))
