@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 import playhead
 from tests import servers
@@ -75,6 +76,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("full")]
         items[:] = [item for item in items if not item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left_out)
+
+
+class _Units(LoadFileScheduling):  # type: ignore[misc]
+    """Each process takes the tests of a whole file, or those of the browser, which share a deployment."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return _TOGETHER if file.startswith(_TOGETHER) else file
+
+
+_TOGETHER = "tests/browser/"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Units:
+    return _Units(config, log)
 
 
 # Reports of the worker processes of pytest-xdist, or of this process without it.

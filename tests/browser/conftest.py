@@ -1,4 +1,4 @@
-"""The fixtures of the tests in a browser: one deployment and one browser per file, a visitor per test."""
+"""The fixtures of the tests in a browser: one deployment and one browser for all, a visitor per test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Visit = Callable[..., Visitor]
 Goto = Callable[..., "Page"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def trap() -> Iterator[Trap]:
     """The host that hostile objects try to contact."""
     opened = Trap()
@@ -27,7 +27,7 @@ def trap() -> Iterator[Trap]:
     opened.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def _opened(trap: Trap) -> Iterator[Browser | Missing]:
     with ExitStack() as stack:
         try:
@@ -45,7 +45,7 @@ def browser(_opened: Browser | Missing) -> Browser:
     return _opened
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def _demo() -> Iterator[Demo]:
     with open_demo() as demo:
         yield demo
@@ -76,7 +76,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
             visitor.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def _tabs(_opened: Browser | Missing) -> Iterator[dict[str, tuple[Visitor, Page]]]:
     tabs: dict[str, tuple[Visitor, Page]] = {}
     yield tabs
@@ -88,7 +88,7 @@ def _tabs(_opened: Browser | Missing) -> Iterator[dict[str, tuple[Visitor, Page]
 def goto(browser: Browser, demo: Demo, _tabs: dict[str, tuple[Visitor, Page]]) -> Iterator[Goto]:
     """Return a function that opens a page of the demo data in the tab for some options of a profile.
 
-    All tests of a file share these tabs, because a new profile takes four times as long as a page.
+    All tests share these tabs, because a new profile takes four times as long as a page.
     """
 
     def open_page(path: str, **options: Any) -> Page:
