@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -19,22 +20,35 @@ Visit = Callable[..., Visitor]
 Goto = Callable[..., "Page"]
 
 
-@pytest.fixture(scope="package")
-def trap() -> Iterator[Trap]:
+_open: Final = ExitStack()
+_HERE: Final = Path(__file__).parent
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    """Close after the last of these tests what they share. The end of the session would be too late: while a
+    browser is open, no test can run an event loop."""
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or not nextitem.path.is_relative_to(_HERE):
+            _open.close()
+
+
+@pytest.fixture(scope="session")
+def trap() -> Trap:
     """The host that hostile objects try to contact."""
     opened = Trap()
-    yield opened
-    opened.close()
+    _open.callback(opened.close)
+    return opened
 
 
-@pytest.fixture(scope="package")
-def _opened(trap: Trap) -> Iterator[Browser | Missing]:
-    with ExitStack() as stack:
-        try:
-            found: Browser | Missing = stack.enter_context(open_browser(trap))
-        except Missing as missing:
-            found = missing
-        yield found
+@pytest.fixture(scope="session")
+def _opened(trap: Trap) -> Browser | Missing:
+    try:
+        return _open.enter_context(open_browser(trap))
+    except Missing as missing:
+        return missing
 
 
 @pytest.fixture
@@ -45,10 +59,9 @@ def browser(_opened: Browser | Missing) -> Browser:
     return _opened
 
 
-@pytest.fixture(scope="package")
-def _demo() -> Iterator[Demo]:
-    with open_demo() as demo:
-        yield demo
+@pytest.fixture(scope="session")
+def _demo() -> Demo:
+    return _open.enter_context(open_demo())
 
 
 @pytest.fixture
@@ -76,12 +89,16 @@ def visit(browser: Browser) -> Iterator[Visit]:
             visitor.close()
 
 
-@pytest.fixture(scope="package")
-def _tabs(_opened: Browser | Missing) -> Iterator[dict[str, tuple[Visitor, Page]]]:
+@pytest.fixture(scope="session")
+def _tabs(_opened: Browser | Missing) -> dict[str, tuple[Visitor, Page]]:
     tabs: dict[str, tuple[Visitor, Page]] = {}
-    yield tabs
-    for visitor, _ in tabs.values():
-        visitor.close()
+
+    @_open.callback
+    def close() -> None:
+        for visitor, _ in tabs.values():
+            visitor.close()
+
+    return tabs
 
 
 @pytest.fixture

@@ -184,7 +184,8 @@ def _fill(demo: Demo) -> None:
     pages = {f"pages/{Path(path).name}": data for path, data in list(inputs.items())[:4]}
     demo.ids["adopted"] = demo.store(pages)
 
-    slow: dict[str, Any] = {"pace": {"rate": 0.2}, "wait": False}
+    # So slow that it publishes only a few messages while the tests run.
+    slow: dict[str, Any] = {"pace": {"rate": 0.02}, "wait": False}
     demo.replay("paced", "run", "input", "convert", reason="after the move to the new server", **slow)
     demo.replay("paused", "earlier", "input", "convert", reason="wait for the service", **slow)
     deployment.post(f"/replays/{demo.ids['paused_batch']}/pause")
