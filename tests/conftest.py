@@ -71,22 +71,40 @@ _MEMORY_BYTES = 4 << 30
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests marked `full`, unless `--full` is given."""
+    """Leave out the tests marked `full`, unless `--full` is given, and mix the others."""
     if not config.getoption("--full"):
         left_out = [item for item in items if item.get_closest_marker("full")]
         items[:] = [item for item in items if not item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left_out)
+    _mix(items)
 
 
-class _Units(LoadFileScheduling):  # type: ignore[misc]
-    """Each process takes the tests of a whole file, or those of the browser, which share a deployment."""
+def _mix(items: list[pytest.Item]) -> None:
+    """Let units that mostly wait, for servers and processes, alternate with those that compute.
 
-    def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return _TOGETHER if file.startswith(_TOGETHER) else file
+    Several processes then use the whole machine from the first to the last minute.
+    """
+    units = sorted({_unit(item.nodeid) for item in items}, key=lambda unit: (unit != _TOGETHER, unit))
+    waiting = [unit for unit in units if unit.startswith(_WAITING)]
+    computing = [unit for unit in units if not unit.startswith(_WAITING)]
+    when = {unit: n / len(some) for some in (waiting, computing) for n, unit in enumerate(some)}
+    items.sort(key=lambda item: when[_unit(item.nodeid)])
 
 
 _TOGETHER = "tests/browser/"
+_WAITING = tuple(
+    f"tests/{folder}/" for folder in ("acceptance", "browser", "deploy", "integration", "servers")
+)
+
+
+def _unit(nodeid: str) -> str:
+    """Return what one process runs as a whole: a file, or all tests in a browser, which share a deployment."""
+    return _TOGETHER if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
+
+
+class _Units(LoadFileScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        return _unit(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
