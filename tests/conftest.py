@@ -98,7 +98,7 @@ _WAITING = tuple(
 
 
 def _unit(nodeid: str) -> str:
-    """Return what one process runs as a whole: a file, or all tests in a browser, which share a deployment."""
+    """Return what one process runs as a whole: a file, or all tests in a browser: they share a deployment."""
     return _TOGETHER if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
 
 
