@@ -80,26 +80,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _mix(items: list[pytest.Item]) -> None:
-    """Let units that mostly wait, for servers and processes, alternate with those that compute.
+    """Spread the units of each folder over the whole run.
 
-    Several processes then use the whole machine from the first to the last minute.
+    Some folders mostly compute, and others mostly wait for servers or processes. Neither alone would use the
+    whole machine.
     """
-    units = sorted({_unit(item.nodeid) for item in items}, key=lambda unit: (unit != _TOGETHER, unit))
-    waiting = [unit for unit in units if unit.startswith(_WAITING)]
-    computing = [unit for unit in units if not unit.startswith(_WAITING)]
-    when = {unit: n / len(some) for some in (waiting, computing) for n, unit in enumerate(some)}
+    folders: dict[Path, list[str]] = {}
+    for unit in dict.fromkeys(_unit(item.nodeid) for item in items):
+        folders.setdefault(Path(unit).parent, []).append(unit)
+    when = {unit: n / len(units) for units in folders.values() for n, unit in enumerate(units)}
     items.sort(key=lambda item: when[_unit(item.nodeid)])
 
 
-_TOGETHER = "tests/browser/"
-_WAITING = tuple(
-    f"tests/{folder}/" for folder in ("acceptance", "browser", "deploy", "integration", "servers")
-)
+_TOGETHER = "tests/browser"
 
 
 def _unit(nodeid: str) -> str:
     """Return what one process runs as a whole: a file, or all tests in a browser: they share a deployment."""
-    return _TOGETHER if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
+    return _TOGETHER if nodeid.startswith(f"{_TOGETHER}/") else nodeid.partition("::")[0]
 
 
 class _Units(LoadFileScheduling):  # type: ignore[misc]

@@ -22,9 +22,9 @@ from tests.lab import MemoryDeployment
 from tests.store_memory import MemoryStore
 
 LONG = 30
-READINGS = 300
-"""Far more readings of the clock than an idle worker needs before it ends."""
 FEWEST_READINGS = QUIET_SECONDS / LONGEST_GAP_SECONDS
+READINGS = 10 * FEWEST_READINGS
+"""Far more readings of the clock than an idle worker needs before it ends."""
 
 
 class Observed(MemoryBroker):
