@@ -105,10 +105,12 @@ def _tabs(_opened: Browser | Missing) -> dict[str, tuple[Visitor, Page]]:
 def goto(browser: Browser, demo: Demo, _tabs: dict[str, tuple[Visitor, Page]]) -> Iterator[Goto]:
     """Return a function that opens a page of the demo data in the tab for some options of a profile.
 
-    All tests share these tabs, because a new profile takes four times as long as a page.
+    All tests share these tabs, because a new profile takes four times as long as a page. Nothing moves in
+    them: a tab with the icon of a running execution takes 5 % of a processor.
     """
 
     def open_page(path: str, **options: Any) -> Page:
+        options = {"reduced_motion": "reduce"} | options
         key = repr(options)
         if key not in _tabs:
             visitor = Visitor(browser, demo.deployment.url, **options)

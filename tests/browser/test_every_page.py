@@ -75,7 +75,7 @@ def test_01_a_page_reads_whole_without_javascript_and_38_axe_finds_no_violation_
     goto: Goto, path: str
 ):
     """The same headings, rows and links, and nothing that only a script can fill or open."""
-    full = goto(path, color_scheme="light", reduced_motion="reduce")
+    full = goto(path, color_scheme="light")
     bare = goto(path, java_script_enabled=False)
 
     def parts(page: Page) -> list[int]:
@@ -120,7 +120,7 @@ def test_02_the_twin_of_a_page_has_its_numbers_37_it_violates_no_policy_and_38_i
 
     The calls of the API that the twin names work. A phone shows the whole menu and the whole rows of tables.
     """
-    page = goto(path, viewport=NARROW, reduced_motion="reduce")
+    page = goto(path, viewport=NARROW)
 
     with client(demo.deployment.url) as http:
         href = page.get_by_role("link", name="JSON of this page").get_attribute("href") or ""
