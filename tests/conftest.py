@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +94,35 @@ def _mix(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: when[_unit(item.nodeid)])
 
 
-_TOGETHER = "tests/browser"
+_TOGETHER = ("tests/acceptance/bad_input", "tests/browser")
+"""Folders whose tests share a deployment."""
 
 
 def _unit(nodeid: str) -> str:
-    """Return what one process runs as a whole: a file, or all tests in a browser: they share a deployment."""
-    return _TOGETHER if nodeid.startswith(f"{_TOGETHER}/") else nodeid.partition("::")[0]
+    """Return what one process runs as a whole: a file, or a folder whose tests share a deployment."""
+    return next((one for one in _TOGETHER if nodeid.startswith(f"{one}/")), nodeid.partition("::")[0])
+
+
+_after_unit = ExitStack()
+
+
+@pytest.fixture(scope="session")
+def after_unit() -> ExitStack:
+    """What is closed after the last test of a file, or of a folder whose tests share it.
+
+    The end of the session would be too late: what is open takes time from the other tests, and while a
+    browser is open, no test can run an event loop. pytest knows the end of a folder only if it is a package.
+    """
+    return _after_unit
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or _unit(nextitem.nodeid) != _unit(item.nodeid):
+            _after_unit.close()
 
 
 class _Units(LoadFileScheduling):  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """Chromium, driven by Playwright, and one visitor of the pages per test.
 
 Playwright is imported only here, because a system may have no wheel of it. Its event loop runs in the thread
-of the tests until the browser is closed. Other tests run their own loops, so each file closes its browser.
+of the tests until the browser is closed. Other tests run their own loops, so it is closed before those.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,33 +19,18 @@ Visit = Callable[..., Visitor]
 Goto = Callable[..., "Page"]
 
 
-_open: Final = ExitStack()
-_HERE: Final = Path(__file__).parent
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
-    """Close after the last of these tests what they share. The end of the session would be too late: while a
-    browser is open, no test can run an event loop."""
-    try:
-        return (yield)
-    finally:
-        if nextitem is None or not nextitem.path.is_relative_to(_HERE):
-            _open.close()
-
-
 @pytest.fixture(scope="session")
-def trap() -> Trap:
+def trap(after_unit: ExitStack) -> Trap:
     """The host that hostile objects try to contact."""
     opened = Trap()
-    _open.callback(opened.close)
+    after_unit.callback(opened.close)
     return opened
 
 
 @pytest.fixture(scope="session")
-def _opened(trap: Trap) -> Browser | Missing:
+def _opened(trap: Trap, after_unit: ExitStack) -> Browser | Missing:
     try:
-        return _open.enter_context(open_browser(trap))
+        return after_unit.enter_context(open_browser(trap))
     except Missing as missing:
         return missing
 
@@ -60,8 +44,8 @@ def browser(_opened: Browser | Missing) -> Browser:
 
 
 @pytest.fixture(scope="session")
-def _demo() -> Demo:
-    return _open.enter_context(open_demo())
+def _demo(after_unit: ExitStack) -> Demo:
+    return after_unit.enter_context(open_demo())
 
 
 @pytest.fixture
@@ -90,10 +74,10 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
 
 @pytest.fixture(scope="session")
-def _tabs(_opened: Browser | Missing) -> dict[str, tuple[Visitor, Page]]:
+def _tabs(_opened: Browser | Missing, after_unit: ExitStack) -> dict[str, tuple[Visitor, Page]]:
     tabs: dict[str, tuple[Visitor, Page]] = {}
 
-    @_open.callback
+    @after_unit.callback
     def close() -> None:
         for visitor, _ in tabs.values():
             visitor.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,8 +19,8 @@ from tests.acceptance.shell import Command, commands_here
 from tests.unit import test_config_faults
 
 
-@pytest.fixture(scope="package")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory, after_unit: ExitStack) -> Ground:
     steps = tmp_path_factory.mktemp("ground") / "steps.py"
     steps.write_text(STEPS)
     settings = {
@@ -29,10 +30,9 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         "MAX_UPLOAD_BYTES": str(MAX_UPLOAD),
         "MAX_OBJECT_BYTES": str(MAX_OBJECT),
     }
-    with open_deployment(adapters=steps, **settings) as deployment:
-        made = Ground(deployment)
-        yield made
-        made.close()
+    made = Ground(after_unit.enter_context(open_deployment(adapters=steps, **settings)))
+    after_unit.callback(made.close)
+    return made
 
 
 @pytest.fixture

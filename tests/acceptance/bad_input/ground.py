@@ -11,9 +11,8 @@ import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 
@@ -67,8 +66,7 @@ _IDLE = ("processes", "leases", "codes", "adapter_codes")
 """Tables in which living processes write all the time, or when they start."""
 
 
-@dataclass(frozen=True)
-class Census:
+class Census(NamedTuple):
     """All that is there: rows by table, and states of executions; files with their sizes."""
 
     rows: Mapping[str, int]
@@ -170,7 +168,13 @@ class Ground:
     def nothing_was_left(self) -> None:
         """Fail when anything is there that was not, or the other way round."""
         before, self.before = self.before, census(self.deployment.home)
-        assert self.before == before
+        changed = [
+            f"{kind} {name}: {was.get(name)} became {now.get(name)}"
+            for kind, was, now in zip(Census._fields, before, self.before, strict=True)
+            for name in sorted({*was, *now})
+            if was.get(name) != now.get(name)
+        ]
+        assert not changed, "\n".join(changed)
 
 
 def filled(value: Any, ground: Ground) -> Any:
