@@ -148,11 +148,12 @@ class Ground:
         self.before = census(deployment.home)
 
     def _settled(self) -> None:
-        """Wait until the last ack is in, and the last job closed."""
+        """Wait until the last ack is in, the last job closed, and the last report stored."""
         held = "SELECT 1 FROM dispatches d JOIN queues q ON q.id = d.queue WHERE q.name = 'docs.shout'"
         open_jobs = "SELECT 1 FROM jobs WHERE state IN ('uploading', 'checking', 'publishing')"
         used = "SELECT 1 FROM plan_pages g JOIN plans p ON p.n = g.plan WHERE p.state = 'used'"
-        left = (held, open_jobs, "SELECT 1 FROM executions WHERE NOT settled", used)
+        reports = "SELECT 1 FROM jobs WHERE report = 1"
+        left = (held, open_jobs, "SELECT 1 FROM executions WHERE NOT settled", used, reports)
         self.deployment.until(lambda: not any(map(self.deployment.rows, left)), "all to be done")
 
     def said(self, text: str) -> str:
