@@ -95,12 +95,19 @@ class Stand:
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+def whole_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     tls, certificate = self_signed(Path(tmp_path_factory.mktemp("tls")))
     with pytest.MonkeyPatch.context() as environment, Web(lambda asked: Answer(204), tls) as web:
         environment.setenv("SSL_CERT_FILE", str(certificate))
         with open_deployment(**SETTINGS, WEBHOOK_HOSTS=f"localhost:{web.port}") as deployment:
             yield Stand(deployment, web)
+
+
+@pytest.fixture
+def stand(whole_stand: Stand) -> Iterator[Stand]:
+    yield whole_stand
+    whole_stand.deployment.close()
+    whole_stand.deployment.forget()
 
 
 @pytest.mark.slow
@@ -164,8 +171,6 @@ def test_the_report_is_complete_and_each_event_arrives_under_one_id(
         assert asked.headers["webhook-signature"] == f"v1,{expected}"
     logs = "".join(process.said for process in deployment.processes)
     assert SETTINGS["WEBHOOK_SECRET"][6:] not in logs
-    deployment.close()
-    deployment.forget()
 
 
 def _batch_of(stand: Stand, who: str) -> str:
