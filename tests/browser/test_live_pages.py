@@ -157,6 +157,16 @@ def test_35_counts_that_grow_move_nothing(goto: Goto, path: str, viewport: dict[
     assert page.evaluate("shifts") == []
 
 
+def test_35_states_and_sentences_that_change_move_nothing(goto: Goto):
+    """The sentence of a queue that waits for an adapter has several lines. Its own page shows all of them."""
+    page = goto(LIVE, viewport=WIDE)
+    page.evaluate(WATCH_SHIFTS)
+
+    for state_and_sentence in STATES:
+        page.evaluate(CHANGE_STATES, state_and_sentence)
+        assert page.evaluate("shifts") == [], state_and_sentence
+
+
 def test_35_a_panel_and_an_input_survive_a_change_of_the_state(demo: Demo, visitor: Visitor):
     demo.ids["typing_source"] = demo.store({f"pages/{n}.txt": b"text" for n in range(9)})
     demo.replay("typing", "typing_source", "pages", "library/keep", pace={"rate": 0.2}, wait=False)
