@@ -167,6 +167,15 @@ def test_35_states_and_sentences_that_change_move_nothing(goto: Goto):
         assert page.evaluate("shifts") == [], state_and_sentence
 
 
+@pytest.mark.parametrize("path", ["/", "/executions"])
+def test_a_link_that_appears_gets_its_text(goto: Goto, path: str):
+    """A live value either shows an element or is its text. So the text is in an element within the link."""
+    page = goto(path)
+
+    assert page.locator("main a[data-show]").count() > 0
+    assert page.locator("main a[data-show]:not(:has([data-live]))").count() == 0
+
+
 def test_35_a_panel_and_an_input_survive_a_change_of_the_state(demo: Demo, visitor: Visitor):
     demo.ids["typing_source"] = demo.store({f"pages/{n}.txt": b"text" for n in range(9)})
     demo.replay("typing", "typing_source", "pages", "library/keep", pace={"rate": 0.2}, wait=False)
