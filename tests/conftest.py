@@ -85,7 +85,7 @@ def _mix(items: list[pytest.Item]) -> None:
     """Spread the units of each folder over the whole run.
 
     Some folders mostly compute, and others mostly wait for servers or processes. Neither alone would use the
-    whole machine. Folders with few files have long ones, so these begin earlier: the last files are short.
+    whole machine. Files of small folders take long, so these begin earlier, and short files come last.
     """
     folders: dict[Path, list[str]] = {}
     for unit in dict.fromkeys(_unit(item.nodeid) for item in items):
@@ -125,7 +125,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
             _after_unit.close()
 
 
-class _Units(LoadFileScheduling):  # type: ignore[misc]
+class _Units(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         return _unit(nodeid)
 

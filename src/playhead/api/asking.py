@@ -1,4 +1,4 @@
-"""Parameters that several operations share."""
+"""Parameters that several operations share, and the routers of all operations."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def known_words_only(request: Request) -> None:
     parts = list(_parts(route.dependant))
     if 422 not in route.responses and not any(_has_parameters(one) for one in parts):
         return  # a probe: it has no parameters, and some programs add their own
-    # Not read from the description: it takes half a second to build, and other requests would wait.
+    # Not read from the API's description: it takes half a second to build, and delays all other requests.
     known = [field.alias for one in parts for field in one.query_params]
     there = f"known parameters: {', '.join(known)}" if known else "the operation has no parameters"
     faults = [
@@ -57,7 +57,7 @@ async def known_words_only(request: Request) -> None:
 
 
 def _parts(dependant: Dependant) -> Iterator[Dependant]:
-    """Yield the parameters of an operation, and those of all its dependencies."""
+    """Yield what an operation takes from a request, and what each of its dependencies takes."""
     yield dependant
     for one in dependant.dependencies:
         yield from _parts(one)
@@ -70,8 +70,8 @@ def _has_parameters(part: Dependant) -> bool:
 def operations(prefix: str = "", **options: Any) -> APIRouter:
     """Return a router for operations.
 
-    The app takes over its routes as they are. `include_router` would build each of them a second time, which
-    takes the first request of every server a quarter of a second.
+    The app takes over its routes as they are. `include_router` would build each of them a second time, during
+    the first request to a server, which would wait for a quarter of a second.
     """
     return APIRouter(
         prefix=prefix,
