@@ -85,6 +85,7 @@ def test_the_config_of_the_reference_is_valid_and_shows_every_key():
     convert, partner = document["routes"]["convert"], document["routes"]["partner"]
     assert set(document) == set(declared.names(declared.CONFIG))
     assert set(convert) | set(partner) == set(declared.names(declared.ROUTE))
+    assert set(document["datasets"]["docs"]) == set(declared.names(declared.DATASET))
     assert set(convert["inbound"]) == set(declared.names(declared.INBOUND))
     assert set(convert["rate_limit"]) == set(declared.names(declared.RATE_LIMIT))
     assert set(convert["outbound"]) == set(declared.names(declared.OUTBOUND))

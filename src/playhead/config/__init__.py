@@ -53,15 +53,18 @@ def parse(
     text, root = read_source(source, found)
     if root is None:
         return Parsed(None, None, text, found.in_order())
-    digest = None if found.failed else digest_of(_without_on_replay(root.value))
+    digest = None if found.failed else digest_of(_as_processed(root.value))
     known = Adapters(adapters, allowed, resolve)
     config = read_config(Spot(root, "", root.at, found), known, taken or {}, previous)
     return Parsed(None if found.failed else config, digest, text, found.in_order())
 
 
-def _without_on_replay(document: Any) -> Any:
-    """Return a document without the key of its routes that does not change what they produce."""
-    routes = document.get("routes") if isinstance(document, dict) else None
+def _as_processed(document: Any) -> Any:
+    """Return a document without the keys that do not change what its routes produce."""
+    if not isinstance(document, dict):
+        return document
+    document = {key: value for key, value in document.items() if key != "datasets"}
+    routes = document.get("routes")
     if not isinstance(routes, dict):
         return document
     kept = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from playhead.config.fields import NAME, QUEUE
-from playhead.model import ErrorHandling, OnReplay, Operator
+from playhead.model import ErrorHandling, OnFailure, OnReplay, Operator
 
 VERSION: Final = "1.0"
 
@@ -277,6 +277,57 @@ RETENTION: Final = (
     ),
     RECORDS,
 )
+MAX_FAILED: Final = Real(
+    name="max_failed",
+    otherwise=0,
+    low=0,
+    high=1e9,
+    about="Documents that may have failed in an automatic publication: a number, or a share below 1.",
+)
+MAX_REMOVED: Final = Real(
+    name="max_removed",
+    otherwise=0.2,
+    low=0,
+    high=1,
+    about="Share of the inputs that a publication may remove.",
+)
+KEEP: Final = Whole(
+    name="keep",
+    otherwise=5,
+    low=0,
+    high=1_000,
+    about="Publications that are kept, besides the current one and pinned ones.",
+)
+DATASET: Final = (
+    Key(
+        "routes",
+        "list of routes",
+        "Routes whose results readers use. A route belongs to at most one dataset.",
+        "all with a stage or a sink",
+    ),
+    Key(
+        "publish",
+        "`manual` `automatic`",
+        "`automatic`: publish each run of the config when it has settled.",
+        "`manual`",
+    ),
+    Key(
+        "on_failure",
+        " ".join(f"`{word}`" for word in get_args(OnFailure)),
+        "What happens to a document whose processing failed: its earlier results are kept, it is left out, "
+        "or the publication is refused.",
+        "`keep_last`",
+    ),
+    MAX_FAILED,
+    MAX_REMOVED,
+    Key(
+        "runs",
+        "`complete` `partial`",
+        "`complete`: each run has all inputs, so others are removed. `partial`: a run adds inputs.",
+        "`complete`",
+    ),
+    KEEP,
+)
 CONFIG: Final = (
     Key("version", "text", f'The version of this format: `"{VERSION}"`, quoted.', required=True),
     Key("name", "text", f"The name of the config: {NAME.meaning}.", required=True),
@@ -289,6 +340,12 @@ CONFIG: Final = (
         "When the objects of ended executions are deleted. The newest version of the config decides.",
         "they are kept",
     ),
+    Key(
+        "datasets",
+        "mapping",
+        "What readers use, by name. The newest version of the config decides.",
+        "none",
+    ),
     Key("routes", "mapping", "At least one route, by name. Names follow the rules of `name`.", required=True),
 )
 
@@ -296,6 +353,7 @@ TABLES: Final[Sequence[tuple[str, Sequence[Key]]]] = (
     ("", CONFIG),
     ("error_handling", ERRORS),
     ("retention", RETENTION),
+    ("datasets.<dataset>", DATASET),
     ("routes.<route>", ROUTE),
     ("routes.<route>.inbound", INBOUND),
     ("routes.<route>.rate_limit", RATE_LIMIT),

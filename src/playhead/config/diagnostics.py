@@ -39,12 +39,15 @@ CODES: Final = {
     "E312": "The last adapter always returns an output, and the route has no outbound.",
     "E313": "`retention` names a stage that no route has.",
     "E314": "`retention` has `records` and `stages`: records are deleted only after all objects.",
+    "E315": "A dataset names a route that does not exist, or that belongs to another dataset.",
     "W101": "No path leads from `entry` to the route; only a replay reaches it.",
     "W102": "`prefetch` is below `concurrency` (times the size of batches) and was raised to it.",
     "W103": "An adapter with external effects may run more than once for one message.",
     "W104": "The new version lacks a route or a stage of the previous one.",
     "W105": "The process that checks the config cannot read a secret.",
     "W106": "A route has an adapter with external effects, and no `on_replay`.",
+    "W107": "A route of a dataset has neither a stage nor a sink: what it writes is visible at once.",
+    "W108": "A dataset is published automatically, and a run of one file would remove all others.",
 }
 """The meaning of each code. An E0 fault ends the check; all others are found in one pass."""
 

@@ -9,6 +9,7 @@ from typing import Final, cast, get_args
 
 from playhead import keys
 from playhead.config import declared, graph
+from playhead.config.datasets import read_datasets
 from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import NAME, QUEUE, Spot, Table
 from playhead.config.graph import Lane
@@ -58,6 +59,8 @@ def read_config(
     config = replace(config, retention=retention)
     if not routes or lanes is None:
         return None
+    sinks = [name for name, lane in lanes.items() if lane.is_sink]
+    config = replace(config, datasets=read_datasets(doc.get("datasets"), lanes, sinks))
     entry_known = entry in lanes
     if (spot := doc.get("entry")) and isinstance(spot.node.value, str) and not entry_known:
         near = spot.found.nearest(entry, lanes)
@@ -169,7 +172,8 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
         effects="external" if external or _with_effects(specs) else "none",
     )
     limits = [(limit, limit_spot), *step_limits] if limit and limit_spot else step_limits
-    return Lane(route, spot, queue, stage, to, whole and table.is_mapping, limits)
+    is_sink = bool(specs) and len(specs) == len(steps) and specs[-1].is_sink
+    return Lane(route, spot, queue, stage, to, whole and table.is_mapping, limits, is_sink)
 
 
 def _read_inbound(spot: Spot | None, batch: int) -> tuple[Spot | None, int, int | None, int | None]:

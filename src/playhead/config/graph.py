@@ -24,6 +24,7 @@ class Lane:
         to: the routes it feeds, as written and each once; what could not be read is left out.
         limits: the rate limits of the route and its steps, with their places.
         whole: whether nothing was left out of `to`.
+        is_sink: its last adapter is a sink.
     """
 
     route: Route
@@ -33,6 +34,7 @@ class Lane:
     to: Sequence[tuple[str, Spot]]
     whole: bool
     limits: Sequence[tuple[RateLimit, Spot]] = ()
+    is_sink: bool = False
 
 
 def check_targets(lanes: Mapping[str, Lane]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from playhead.model.datasets import DatasetConfig, relevant_routes
 from playhead.model.replays import OnReplay
 from playhead.model.retention import Retention
 
@@ -150,6 +151,18 @@ class Config:
     routes: Mapping[str, Route]
     description: str = ""
     retention: Retention | None = None
+    datasets: Mapping[str, DatasetConfig] = field(default_factory=dict)
+
+    def edges(self, dataset: str) -> list[tuple[str, str]]:
+        """Return which stages feed which routes of a dataset, and of the ways from the entry to them."""
+        declared = self.datasets.get(dataset)
+        feeds = {route.name: route.to for route in self.routes.values()}
+        relevant = relevant_routes(self.entry, feeds, declared.routes if declared else ())
+        found = [("input", self.entry)] if self.entry in relevant else []
+        for route in self.routes.values():
+            if route.name in relevant and route.stage:
+                found += [(route.stage, target) for target in route.to if target in relevant]
+        return found
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -202,7 +215,11 @@ class Config:
         routes = {name: route(r) for name, r in doc["routes"].items()}
         kept = doc["retention"]
         retention = Retention(**{**kept, "stages": tuple(kept["stages"])}) if kept else None
-        return cls(doc["name"], doc["entry"], routes, doc["description"], retention)
+        datasets = {
+            name: DatasetConfig(**{**given, "routes": tuple(given["routes"])})
+            for name, given in doc.get("datasets", {}).items()
+        }
+        return cls(doc["name"], doc["entry"], routes, doc["description"], retention, datasets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +253,7 @@ class ConfigVersion:
         name: name of the config, the same for all its versions.
         version: version number, counted from 1.
         hash: `sha256:` and the hash of the parsed document in hex; equal for equivalent texts, and for texts
-            that differ only in `on_replay`.
+            that differ only in `on_replay` or `datasets`.
         active: whether the config (all its versions) accepts new runs and replays.
         created_at: time at which this version was stored; RFC 3339 in UTC.
         entry: route that receives the inputs of a run.

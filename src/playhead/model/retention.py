@@ -14,14 +14,16 @@ from playhead.limits import InvalidValue, Limited, NoNul, check
 
 DAY: Final = 86_400.0
 
-Kept = Literal["running", "pinned", "replayed", "adopted", "stored", "reported"]
+Kept = Literal["running", "pinned", "in_draft", "replayed", "adopted", "stored", "reported", "published"]
 KEPT: Final[dict[Kept, str]] = {
     "running": "It is running, or a message of it is open.",
     "pinned": "It is pinned.",
+    "in_draft": "A publication that is being prepared takes results from it.",
     "replayed": "A replay of it, or a run that takes over its results, is running.",
     "adopted": "Another program stored its objects; delete them with that program.",
     "stored": "Its objects are not deleted: prune it first.",
     "reported": "A report or a webhook of it is due.",
+    "published": "A kept publication has results of it.",
 }
 """Why the objects or the records of an execution are kept although a prune selects it."""
 
@@ -122,9 +124,11 @@ class KeptExecution:
 
     Attributes:
         execution_id: the execution.
-        reason: `running`: it has not ended, or a message of it is open; `pinned`; `replayed`: a replay of it,
-            or a run that takes over its results, runs; `adopted`: another program stored its objects. Of
-            records: `stored`: its objects are not deleted; `reported`: a report or a webhook of it is due.
+        reason: `running`: it has not ended, or a message of it is open; `pinned`; `in_draft`: a publication
+            that is being prepared takes results from it; `replayed`: a replay of it, or a run that takes over
+            its results, runs; `adopted`: another program stored its objects. Of records: `stored`: its
+            objects are not deleted; `reported`: a report or a webhook of it is due; `published`: a kept
+            publication has results of it.
     """
 
     execution_id: UUID

@@ -11,7 +11,7 @@ from playhead.model.code import AdapterCode
 from playhead.model.queues import RouteWait
 from playhead.model.retention import PrunedStage
 
-Kind = Literal["run", "replay", "adopted"]
+Kind = Literal["run", "replay", "adopted", "publication"]
 Status = Literal["running", "completed", "failed", "cancelled"]
 RowState = Literal[
     "pending", "running", "retry", "completed", "skipped", "dead", "cancelled", "taken_over", "uncertain"

@@ -15,8 +15,8 @@ class Parsed:
 
     Attributes:
         config: None if any diagnostic is an error.
-        digest: `sha256:` and the hash of the parsed document as JSON, without defaults and without
-            `on_replay`. None if the source cannot be represented as JSON (errors E0xx, or YAML values
+        digest: `sha256:` and the hash of the parsed document as JSON, without defaults, `datasets`
+            and `on_replay`. None if the source cannot be represented as JSON (errors E0xx, or YAML values
             without a JSON equivalent).
         source: the text of the source, without a byte order mark. Bytes that are not UTF-8 are replaced.
         diagnostics: all errors and warnings, ordered by line and column.

@@ -21,7 +21,7 @@ class ConfigsPart(Part):
         async def save(db: Session) -> tuple[ConfigVersion, bool]:
             await db.run(SQL.lock_configs)
             newest = await self._version_of(db, config.name)
-            if newest and newest.version.hash == digest and newest.config.on_replay == config.on_replay:
+            if newest and newest.version.hash == digest and _is_same(newest.config, config):
                 await self._update_effects(db, newest, config)
                 return newest.version, False
             if newest is None or newest.version.active:
@@ -47,6 +47,8 @@ class ConfigsPart(Part):
                     for r in config.routes.values()
                 ],
             )
+            for dataset in config.datasets:
+                await db.run(SQL.insert_dataset, config=config.name, name=dataset)
             saved = await self._version_of(db, config.name)
             assert saved
             return saved.version, True
@@ -130,6 +132,11 @@ class ConfigsPart(Part):
                 f"queue {queue!r} belongs to route {owner}/{route}; a queue belongs to one route of one "
                 f"active config: name another queue, or deactivate {owner}",
             )
+
+
+def _is_same(one: Config, other: Config) -> bool:
+    """Whether two configs of equal digests are equal in what the digest leaves out."""
+    return one.on_replay == other.on_replay and one.datasets == other.datasets
 
 
 def _config(row: Row) -> Config:

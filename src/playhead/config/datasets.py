@@ -1,0 +1,124 @@
+"""The datasets of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, get_args
+
+from playhead.config import declared
+from playhead.config.diagnostics import listed, shown
+from playhead.config.fields import NAME, Spot, Table
+from playhead.config.graph import Lane
+from playhead.model import DatasetConfig, OnFailure
+
+
+def read_datasets(
+    spot: Spot | None, lanes: Mapping[str, Lane], sinks: Collection[str]
+) -> dict[str, DatasetConfig]:
+    """Read `datasets`.
+
+    Args:
+        lanes: the routes.
+        sinks: those whose last adapter is a sink.
+    """
+    if spot is None or not spot.mapping():
+        return {}
+    found: dict[str, DatasetConfig] = {}
+    owners: dict[str, str] = {}
+    for name, dataset in spot.children():
+        if not NAME.regex.fullmatch(name):
+            dataset.fault(
+                "E104",
+                f"the dataset name {shown(name)} must be {NAME.meaning}",
+                NAME.suggestion(name),
+                at_key=True,
+            )
+        found[name] = _read_dataset(dataset, name, lanes, sinks, owners)
+    return found
+
+
+def _read_dataset(
+    spot: Spot, name: str, lanes: Mapping[str, Lane], sinks: Collection[str], owners: dict[str, str]
+) -> DatasetConfig:
+    # `docs:` without a value has all defaults.
+    is_empty = spot.node.value is None
+    table = Table(spot, declared.names(declared.DATASET)) if not is_empty else None
+    given: dict[str, Any] = {}
+    routes = table.get("routes") if table else None
+    chosen = _read_routes(routes, name, lanes, sinks, owners)
+    if routes is None:
+        for route in chosen:
+            _claim(spot, route, name, owners)
+    for key, words in (
+        ("publish", ("manual", "automatic")),
+        ("on_failure", get_args(OnFailure)),
+        ("runs", ("complete", "partial")),
+    ):
+        if (where := table.get(key) if table else None) and (word := where.choice(words)):
+            given[key] = word
+    if table:
+        failed, removed, keep = declared.MAX_FAILED, declared.MAX_REMOVED, declared.KEEP
+        given["max_failed"] = _count_or_share(table, failed)
+        given["max_removed"] = table.number(removed.name, removed.otherwise, removed.low, removed.high)
+        given["keep"] = table.integer(keep.name, keep.otherwise, keep.low, keep.high)
+    made = DatasetConfig(name, tuple(chosen), **given)
+    if made.publish == "automatic" and made.runs == "complete" and made.max_removed == 1:
+        spot.fault(
+            "W108",
+            f"dataset {name!r} is published automatically, and a publication may remove all inputs: a run "
+            "of one file would remove all others",
+            "max_removed: 0.2",
+            at_key=True,
+        )
+    return made
+
+
+def _count_or_share(table: Table, key: declared.Real) -> float:
+    number = table.number(key.name, key.otherwise, key.low, key.high)
+    where = table.get(key.name)
+    if where and number >= 1 and not float(number).is_integer():
+        why = f"{shown(number)} is neither a whole number nor a share below 1"
+        where.fault("E104", why, str(int(number)))
+        return key.otherwise
+    return number
+
+
+def _read_routes(
+    spot: Spot | None, name: str, lanes: Mapping[str, Lane], sinks: Collection[str], owners: dict[str, str]
+) -> list[str]:
+    """Return the routes of a dataset. By default, those with a stage or a sink."""
+    if spot is None:
+        return [
+            route
+            for route, lane in lanes.items()
+            if not lane.route.external and (lane.route.stage or route in sinks)
+        ]
+    found: dict[str, None] = {}
+    items = spot.items("routes")
+    if items == []:
+        spot.fault("E104", "a dataset has at least one route")
+    for item in items or ():
+        route = item.text()
+        if route is None:
+            continue
+        if route not in lanes:
+            near = spot.found.nearest(route, lanes)
+            item.fault("E315", f"there is no route {shown(route)}; routes: {listed(lanes)}", near)
+            continue
+        found[route] = None
+        _claim(item, route, name, owners)
+        lane = lanes[route].route
+        if not lane.stage and route not in sinks:
+            item.fault(
+                "W107",
+                f"route {route!r} stores nothing in a stage, and its last adapter is not a sink: what it "
+                "writes is visible at once, and no rollback changes it",
+            )
+    return list(found)
+
+
+def _claim(spot: Spot, route: str, name: str, owners: dict[str, str]) -> None:
+    """E315: a route belongs to at most one dataset."""
+    owner = owners.setdefault(route, name)
+    if owner != name:
+        spot.fault("E315", f"route {route!r} already belongs to dataset {owner!r}")
