@@ -36,6 +36,8 @@ from playhead.backends._sql_catalog.claims import ClaimsPart
 from playhead.backends._sql_catalog.code import CodePart
 from playhead.backends._sql_catalog.configs import ConfigsPart
 from playhead.backends._sql_catalog.control import ControlPart
+from playhead.backends._sql_catalog.datasets import DatasetsPart
+from playhead.backends._sql_catalog.drafts import DraftsPart
 from playhead.backends._sql_catalog.find import FindPart
 from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.limits import LimitsPart
@@ -44,6 +46,7 @@ from playhead.backends._sql_catalog.plans import PlansPart
 from playhead.backends._sql_catalog.prune import PrunePart
 from playhead.backends._sql_catalog.reports import ReportsPart
 from playhead.backends._sql_catalog.resend import ResendPart
+from playhead.backends._sql_catalog.resolution import ResolutionPart
 from playhead.backends._sql_catalog.runs import RunsPart
 from playhead.backends._sql_catalog.totals import TotalsPart
 from playhead.backends._sql_catalog.trace import TracePart
@@ -62,6 +65,8 @@ class SqlCatalog(
     CodePart,
     ConfigsPart,
     ControlPart,
+    DatasetsPart,
+    DraftsPart,
     FindPart,
     JobsPart,
     LimitsPart,
@@ -70,6 +75,7 @@ class SqlCatalog(
     PrunePart,
     ReportsPart,
     ResendPart,
+    ResolutionPart,
     RunsPart,
     TotalsPart,
     TracePart,

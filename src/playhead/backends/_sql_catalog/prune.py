@@ -111,10 +111,12 @@ class PrunePart(Part):
     async def _with_records(self, db: Session, numbers: Sequence[int]) -> list[tuple[int, Candidate]]:
         """Return candidates for those of these executions that have records, by number."""
         found = []
-        for n, identity, kind, is_pruned, is_due, is_source in await db.rows(
+        for n, identity, kind, is_pruned, is_due, is_source, is_published in await db.rows(
             SQL.records_states, numbers=numbers
         ):
             kept: Kept | None = "reported" if is_due else "replayed" if is_source else None
+            if is_published:
+                kept = "published"
             if not is_pruned:
                 kept = "adopted" if kind == "adopted" else "stored"
             found.append((n, Candidate(as_uuid(identity), (), kept, records=True)))
@@ -144,7 +146,7 @@ class PrunePart(Part):
 
         left = []
         for row in states:
-            n, _, kind, _, _, _, status, config, _ = row
+            n, _, kind, _, _, _, status, config, *_ = row
             if config is None or (
                 n < await first(config, kind, None)
                 and (status != "completed" or n < await first(config, kind, status))
@@ -158,7 +160,7 @@ class PrunePart(Part):
         """Return candidates for rows of `prune_states` that have something to prune, by number."""
         pruned = await prunings_of(db, [row[0] for row in states])
         found = []
-        for n, identity, kind, settled, pinned, version, _, _, is_source in states:
+        for n, identity, kind, settled, pinned, version, _, _, is_source, in_draft in states:
             gone = {one.stage for one in pruned[n]}
             if None in gone:
                 continue
@@ -169,7 +171,7 @@ class PrunePart(Part):
                 ]
                 if not missing:
                     continue
-            kept = _why_kept(kind, settled=settled, pinned=pinned, is_source=is_source)
+            kept = _why_kept(kind, settled=settled, pinned=pinned, is_source=is_source, in_draft=in_draft)
             found.append((n, Candidate(as_uuid(identity), tuple(missing), kept)))
         return found
 
@@ -248,9 +250,11 @@ class PrunePart(Part):
             if not rows:
                 return None
             keys = [key for key, *_ in rows]
-            if locations := [location for *_, location in rows if location is not None]:
-                await db.rows(SQL.lock_outputs, keys=locations)
             new = {key: size for key, size, is_new, _ in rows if is_new}
+            locations = [location for *_, location in rows if location is not None]
+            # A draft that names one of these objects holds its row: one of the two sees what the other did.
+            if locations or db.row_locks:
+                await db.rows(SQL.lock_outputs, keys=[*new, *locations])
             await db.run(SQL.mark_pruned, keys=list(new), pruned_at=row[1])
             # In a new statement, which sees what the locks have waited for.
             free = dict(map(tuple, await db.rows(SQL.disposable_among, keys=keys)))
@@ -329,11 +333,15 @@ def _conditions(where: PruneFilter, after: int, limit: int) -> dict[str, Any]:
     }
 
 
-def _why_kept(kind: str, *, settled: bool, pinned: bool, is_source: bool) -> Kept | None:
+def _why_kept(kind: str, *, settled: bool, pinned: bool, is_source: bool, in_draft: bool) -> Kept | None:
     if kind == "adopted":
         return "adopted"
+    if kind == "publication":
+        return "published"
     if not settled:
         return "running"
     if pinned:
         return "pinned"
+    if in_draft:
+        return "in_draft"
     return "replayed" if is_source else None

@@ -151,6 +151,9 @@ class RunsPart(Part):
             if above is not None:
                 await share(db, [above])
                 check_unpruned(source, stage, (await prunings_of(db, [above]))[above])
+                row = await db.row(SQL.publication_state, execution=above)
+                if row and row[0] == "dropped":
+                    raise Conflict("publication_dropped", f"publication {row[1]} of {row[2]} was dropped")
             n = await db.value(
                 SQL.insert_execution,
                 id=uuid7(),

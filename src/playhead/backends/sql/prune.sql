@@ -75,19 +75,26 @@ WHERE n IN (SELECT n FROM executions WHERE n = ANY(:numbers::bigint[]) ORDER BY 
     WHERE j.source = e.id AND r.n <> e.n AND NOT r.settled)
   OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since IN (e.id, e.parent) AND NOT r.settled))
 
+-- fragment: in_draft
+-- A draft takes results of the execution `e`.
+EXISTS (SELECT 1 FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n
+  WHERE t.execution = e.n AND p.state IN ('resolving', 'staging', 'checking', 'prepared'))
+
 -- name: prune_states
 -- What decides whether the objects of executions may be deleted.
-SELECT e.n, e.id, e.kind, e.settled, e.pinned, e.config_version, e.status, c.name, {is_source}
+SELECT e.n, e.id, e.kind, e.settled, e.pinned, e.config_version, e.status, c.name, {is_source}, {in_draft}
 FROM executions e LEFT JOIN config_versions c ON c.id = e.config_version
 WHERE e.n = ANY(:numbers::bigint[]) ORDER BY e.n
 
 -- name: records_states
 -- What decides whether the records of executions may be deleted: whether all objects are gone, whether a report or a
--- webhook is due, and whether a run takes over its results: those of a route without a stage need no object.
+-- webhook is due, whether a run takes over its results (those of a route without a stage need no object), and whether a
+-- publication names them.
 SELECT e.n, e.id, e.kind, e.settled
     AND EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n AND p.stage = '' AND p.deleted_at IS NOT NULL),
   EXISTS (SELECT 1 FROM jobs j WHERE j.execution = e.n AND j.report = 1)
-    OR EXISTS (SELECT 1 FROM deliveries d WHERE d.execution = e.n AND d.state = 'due'), {is_source}
+    OR EXISTS (SELECT 1 FROM deliveries d WHERE d.execution = e.n AND d.state = 'due'), {is_source},
+  {in_draft} OR EXISTS (SELECT 1 FROM published_executions x WHERE x.execution = e.n)
 FROM executions e WHERE e.n = ANY(:numbers::bigint[]) AND e.records_deleted_at IS NULL ORDER BY e.n
 
 -- name: first_kept
@@ -103,11 +110,12 @@ SELECT min(x.n), count(*) FROM (SELECT e.n FROM executions e WHERE e.kind = :kin
 -- fragment: disposable
 -- The bytes of the output `o` may be deleted once `o` is pruned: every other output with the same bytes is pruned, and so
 -- is the one that they are stored under. Each statement that chooses objects to delete has this condition, and no other
--- part of Playhead deletes objects of executions. The newest reference is looked at first: after a year of nightly runs,
+-- part of Playhead deletes objects of executions. No entry of a publication names `o`. The newest reference is looked at first: after a year of nightly runs,
 -- an object has hundreds of pruned ones. With NOT EXISTS, PostgreSQL would drop the order.
 (SELECT u.n FROM outputs u /* INDEXED BY outputs_by_location */
   WHERE u.location = coalesce(o.location, o.key) AND u.pruned_at IS NULL AND u.n <> o.n ORDER BY u.n DESC LIMIT 1) IS NULL
 AND (o.location IS NULL OR EXISTS (SELECT 1 FROM outputs u WHERE u.key = o.location AND u.pruned_at IS NOT NULL))
+AND NOT EXISTS (SELECT 1 FROM published x WHERE x.output = o.n)
 
 -- name: count_disposable
 -- How many objects a pruning deletes, and their bytes.
@@ -164,8 +172,9 @@ SELECT o.key FROM outputs o WHERE o.key = ANY(:keys::text[]) AND (o.state <> {ST
   AND {disposable}
 
 -- name: mark_pruned
--- No listing shows these objects any more.
+-- No listing shows these objects any more. Those that a publication names stay.
 UPDATE outputs SET pruned_at = :pruned_at WHERE key = ANY(:keys::text[]) AND pruned_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM published x WHERE x.output = outputs.n)
 
 -- name: move_prune_cursor
 -- The objects up to this key are deleted.

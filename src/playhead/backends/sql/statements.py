@@ -53,6 +53,7 @@ FILES: Final = (
         "outputs.sql",
         "code.sql",
         "prune.sql",
+        "publications.sql",
         "find.sql",
         "broker.sql",
     ),

@@ -22,6 +22,7 @@ from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.outputs import Outputs
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.prune import Prune
+from playhead.ports.catalog.publications import Publications
 from playhead.ports.catalog.reports import Reports
 from playhead.ports.catalog.runs import Runs
 from playhead.ports.catalog.totals import Totals
@@ -45,6 +46,7 @@ class Catalog(
     Outputs,
     Code,
     Prune,
+    Publications,
     Reports,
     Find,
     Protocol,
@@ -79,6 +81,7 @@ __all__ = [
     "Outputs",
     "Plans",
     "Prune",
+    "Publications",
     "Reports",
     "Runs",
     "Totals",

@@ -1,0 +1,265 @@
+"""Datasets and publications as people see them, and what happens to publications after their decision.
+
+A rollback changes one row and adds another, whatever the size of the publications. A drop deletes entries in
+pages; each page repeats without effect, and leaves more than is needed if the process dies, never less.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+from playhead.backends._sql_catalog import publishing
+from playhead.backends._sql_catalog.executions import exclude
+from playhead.backends._sql_catalog.lanes import as_uuid, as_uuid_or_none
+from playhead.backends._sql_catalog.part import Part
+from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import SQL
+from playhead.errors import Conflict, NotFound
+from playhead.ids import moment
+from playhead.keys import owner_of
+from playhead.model import (
+    Config,
+    Dataset,
+    NoteKind,
+    Publication,
+    PublicationNote,
+    Switch,
+)
+from playhead.ports.catalog.publications import Changed, Dropping, Place, PublishedObject
+
+_MOST_SWITCHES = 1_000
+
+
+class DatasetsPart(Part):
+    async def datasets(self, name: str | None = None, *, config: str | None = None) -> list[Dataset]:
+        async def find(db: Session) -> list[Dataset]:
+            rows = await db.rows(SQL.datasets, name=name, config=config)
+            found = [await publishing.dataset_of(db, row) for row in rows]
+            return [one for one in found if one.routes or one.current]
+
+        return await self._db.read(find)
+
+    async def dataset_number(self, config: str, name: str) -> int:
+        return await self._db.read(lambda db: publishing.find_dataset(db, config, name))
+
+    async def publication(self, dataset: int, n: int) -> Publication | None:
+        return await self._db.read(lambda db: publishing.publication(db, dataset, n))
+
+    async def publication_of(self, execution: UUID) -> Publication | None:
+        async def find(db: Session) -> Publication | None:
+            rows = await db.rows(SQL.publication_of_execution, execution=execution)
+            return (await publishing.publications_of(db, rows))[0] if rows else None
+
+        return await self._db.read(find)
+
+    async def publications(
+        self, dataset: int, *, before: int | None = None, every: bool = False, limit: int = 100
+    ) -> list[Publication]:
+        async def find(db: Session) -> list[Publication]:
+            given = {"before": before, "kept": None if every else True, "limit": limit}
+            rows = await db.rows(SQL.newest_publications, dataset=dataset, **given)
+            return await publishing.publications_of(db, rows)
+
+        return await self._db.read(find)
+
+    async def switches(self, dataset: int, *, before: int | None = None, limit: int = 100) -> list[Switch]:
+        rows = await self._db.rows(SQL.newest_switches, dataset=dataset, before=before, limit=limit)
+        return [Switch(seq, n, kind, reason, moment(at)) for seq, n, kind, reason, at in rows]
+
+    async def notes(
+        self, dataset: int, n: int, *, kind: NoteKind | None = None, after: int = 0, limit: int
+    ) -> tuple[list[PublicationNote], int | None]:
+        given = {"dataset": dataset, "n": n, "kind": kind, "after": after, "limit": limit}
+        rows = await self._db.rows(SQL.notes_of, **given)
+        found = [
+            PublicationNote(what, stage, path, as_uuid(execution), as_uuid_or_none(message), detail)
+            for _, what, stage, path, execution, message, detail in rows
+        ]
+        return found, rows[-1][0] if len(rows) == limit else None
+
+    async def published(
+        self, dataset: int, n: int, *, stage: str, first: str = "", last: str | None = None, limit: int
+    ) -> list[PublishedObject]:
+        given = {"dataset": dataset, "n": n, "stage": stage, "first": first, "last": last, "limit": limit}
+        rows = await self._db.rows(SQL.published_objects, **given)
+        return [PublishedObject._make(row) for row in rows]
+
+    async def published_at(self, dataset: int, n: int, places: Sequence[Place]) -> list[PublishedObject]:
+        rows = await self._db.rows(SQL.published_at, dataset=dataset, n=n, **_columns(places))
+        return [PublishedObject._make(row) for row in rows]
+
+    async def changes(
+        self, dataset: int, since: int, until: int, *, stage: str | None, after: Place | None, limit: int
+    ) -> list[Changed]:
+        low, high = sorted((since, until))
+        start = after or Place("", "")
+
+        async def find(db: Session) -> list[Changed]:
+            found: list[Changed] = []
+            at = start
+            while len(found) < limit:
+                rows = await db.rows(
+                    SQL.changed_between,
+                    dataset=dataset,
+                    low=low,
+                    high=high,
+                    limit=limit,
+                    only=stage,
+                    stage=at.stage,
+                    path=at.path,
+                )
+                places = [Place(*row) for row in rows]
+                if not places:
+                    break
+                at = places[-1]
+                sides = []
+                for n in (since, until):
+                    some = await db.rows(SQL.published_at, dataset=dataset, n=n, **_columns(places))
+                    made = map(PublishedObject._make, some)
+                    sides.append({Place(one.stage, one.path): one for one in made})
+                found += [one for place in places if (one := _change(place, *map(_at(place), sides)))]
+                if len(places) < limit:
+                    break
+            return found[:limit]
+
+        return await self._db.read(find)
+
+    # -- afterwards --------------------------------------------------------------------------------
+
+    async def roll_back(
+        self, dataset: int, *, to: int | None, expect_seq: int | None, reason: str | None
+    ) -> int:
+        async def switch(db: Session) -> int:
+            _, config, name, seq, current, *_ = await publishing.lock_dataset(db, dataset)
+            if expect_seq not in (None, seq):
+                raise publishing.moved(config, name, seq, expect_seq or 0, current)
+            n = to if to is not None else await self._before(db, dataset, name, current)
+            found = await publishing.publication(db, dataset, n)
+            kept = [
+                one for (one,) in await db.rows(SQL.newest_published, dataset=dataset, limit=_MOST_SWITCHES)
+            ]
+            if found is None:
+                newest = f"The newest is {kept[0]}" if kept else "None is published"
+                raise NotFound("publication_not_found", f"dataset {name} has no publication {n}. {newest}")
+            if found.state == "dropped":
+                raise Conflict(
+                    "publication_dropped",
+                    f"publication {n} of {name} was dropped on {found.dropped_at}; these are kept: "
+                    f"{', '.join(map(str, sorted(kept)))}",
+                )
+            if found.state != "published":
+                raise Conflict(
+                    "publication_not_found",
+                    f"publication {n} of {name} is {found.state}: readers have never seen it",
+                )
+            if n != current:
+                await db.run(
+                    SQL.insert_switch, dataset=dataset, seq=seq + 1, n=n, kind="rollback", reason=reason
+                )
+                await db.run(SQL.set_current, dataset=dataset, seq=seq + 1, n=n, held=True)
+            return n
+
+        return await self._db.write(switch)
+
+    async def _before(self, db: Session, dataset: int, name: str, current: int | None) -> int:
+        """Return the kept publication that was current before the present one."""
+        if current is None:
+            raise Conflict(
+                "nothing_published",
+                f"dataset {name} has no current publication. Run: playhead publish {name} latest",
+            )
+        kept = {one for (one,) in await db.rows(SQL.newest_published, dataset=dataset, limit=_MOST_SWITCHES)}
+        for (n,) in await db.rows(SQL.before_current, dataset=dataset, limit=_MOST_SWITCHES):
+            if n < current and n in kept:
+                return int(n)
+        raise Conflict(
+            "nothing_published",
+            f"dataset {name} has no publication before {current}. To list those that are kept, run: "
+            f"playhead publications {name}",
+        )
+
+    async def release_dataset(self, dataset: int) -> None:
+        await self._db.run(SQL.release_dataset, dataset=dataset)
+
+    async def pin_publication(self, dataset: int, n: int, pinned: bool) -> bool:
+        async def pin(db: Session) -> bool:
+            await publishing.lock_dataset(db, dataset)
+            return await db.run(SQL.pin_publication, dataset=dataset, n=n, pinned=pinned) > 0
+
+        return await self._db.write(pin)
+
+    async def mark_dropped(self) -> list[Dropping]:
+        numbers = [row[0] for row in await self._db.rows(SQL.datasets, name=None, config=None)]
+        for dataset in numbers:
+            if await self._db.read(lambda db, dataset=dataset: self._excess(db, dataset)):  # type: ignore[misc]
+                await self._db.write(lambda db, dataset=dataset: self._drop(db, dataset))  # type: ignore[misc]
+        unswept: dict[int, list[int]] = {}
+        for dataset, n in await self._db.rows(SQL.unswept):
+            unswept.setdefault(dataset, []).append(n)
+        return [Dropping(dataset, found) for dataset, found in unswept.items()]
+
+    async def _excess(self, db: Session, dataset: int) -> list[int]:
+        """Return the publications that a dataset need not keep."""
+        row = await db.row(SQL.dataset_declaration, dataset=dataset)
+        assert row
+        name, document = row
+        declared = Config.from_document(json.loads(document)).datasets.get(name)
+        keep = declared.keep if declared else 0
+        kept = {n for (n,) in await db.rows(SQL.newest_published, dataset=dataset, limit=keep + 1)}
+        return [n for (n,) in await db.rows(SQL.droppable, dataset=dataset) if n not in kept]
+
+    async def _drop(self, db: Session, dataset: int) -> None:
+        # A replay of a publication shares the lock of its execution while it begins: one of the two waits.
+        await publishing.lock_dataset(db, dataset)
+        numbers = await self._excess(db, dataset)
+        rows = await db.rows(SQL.executions_of_publications, dataset=dataset, numbers=numbers)
+        await exclude(db, [execution for (execution,) in rows])
+        free = set(await self._excess(db, dataset))
+        if numbers := [n for n in numbers if n in free]:
+            await db.run(SQL.drop_publications, dataset=dataset, numbers=numbers)
+
+    async def drop_page(self, dropping: Dropping, *, after: int, limit: int) -> int | None:
+        async def delete(db: Session) -> int | None:
+            given = {"dataset": dropping.dataset, "low": min(dropping.numbers), "after": after}
+            rows = await db.rows(SQL.droppable_entries, **given, limit=limit)
+            if not rows:
+                return None
+            await db.run(SQL.delete_entries, rows=[n for n, _, _ in rows])
+            await publishing.count_entries(db, dropping.dataset, (), [execution for _, execution, _ in rows])
+            outputs = list({output for *_, output in rows if output is not None})
+            free = await db.rows(SQL.unnamed_outputs, outputs=outputs) if outputs else []
+            if owners := list({owner_of(key) for _, key in free}):
+                found = await db.rows(SQL.executions_by_ids, ids=owners)
+                await db.run(SQL.reopen_prunings, executions=[n for (n,) in found])
+            return int(rows[-1][0]) if len(rows) == limit else None
+
+        return await self._db.write(delete)
+
+    async def end_drop(self, dropping: Dropping) -> None:
+        await self._db.run(SQL.swept, dataset=dropping.dataset, numbers=list(dropping.numbers))
+
+    async def publications_with(self, executions: Sequence[UUID]) -> dict[UUID, list[tuple[str, str]]]:
+        found: dict[UUID, list[tuple[str, str]]] = {}
+        for identity, config, name in await self._db.rows(SQL.current_with, executions=list(executions)):
+            found.setdefault(as_uuid(identity), []).append((config, name))
+        return found
+
+
+def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
+    return {"stages": [one.stage for one in places], "paths": [one.path for one in places]}
+
+
+def _at(place: Place) -> Callable[[Mapping[Place, PublishedObject]], PublishedObject | None]:
+    return lambda side: side.get(place)
+
+
+def _change(place: Place, before: PublishedObject | None, after: PublishedObject | None) -> Changed | None:
+    if after is None:
+        return Changed(*place, "removed", None, None, before.sha256) if before else None
+    if before is None:
+        return Changed(*place, "added", after.key, after.sha256, None)
+    if (before.sha256, before.content_type) == (after.sha256, after.content_type):
+        return None
+    return Changed(*place, "changed", after.key, after.sha256, before.sha256)

@@ -1,0 +1,383 @@
+"""Drafts: how one begins, which process holds it, and how it ends.
+
+`begin` and each decision lock the dataset, then the executions, so no two transactions wait for each other.
+What a decision depends on is read after the locks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+from uuid import UUID
+
+from playhead.backends._sql_catalog import publishing
+from playhead.backends._sql_catalog.executions import prunings_of, share
+from playhead.backends._sql_catalog.lanes import as_uuid, as_uuid_or_none
+from playhead.backends._sql_catalog.part import Part
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import SQL
+from playhead.errors import Conflict, NotFound
+from playhead.ids import moment, uuid7
+from playhead.keys import INPUT_STAGE
+from playhead.model import Config, DatasetConfig, PartRole, Publication, PublishRequest
+from playhead.ports.catalog.publications import Draft, DraftPart, Edge
+
+
+class _Candidate(NamedTuple):
+    """An execution that a request names, with the columns of `executions_for_parts`."""
+
+    n: int
+    id: UUID
+    kind: str
+    status: str
+    settled: bool
+    config: int | None
+    config_version: int
+    revision: int
+    source: UUID | None
+    stage: str
+    route: str
+    ordinals: int | None
+    counts: str | None
+    listing_state: str
+    error_code: str
+    version: int
+    records_deleted_at: float | None
+    path: str | None
+    has_selection: bool
+
+    @property
+    def is_run(self) -> bool:
+        return self.kind == "run"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
+
+
+class _Prepared(NamedTuple):
+    """What a draft will be: its parts with their roles, its config version, and its edges."""
+
+    parts: Sequence[tuple[_Candidate, PartRole]]
+    config_version: int
+    edges: Sequence[tuple[str, str]]
+    has_other_edges: bool
+    base: int
+    base_run: int | None
+    seq: int
+    declared: DatasetConfig
+
+
+class DraftsPart(Part):
+    async def begin_publication(
+        self, config: str, name: str, request: PublishRequest, *, owner: str, lease: float
+    ) -> Draft:
+        identity = uuid7()
+
+        async def begin(db: Session) -> Draft:
+            dataset = await publishing.find_dataset(db, config, name)
+            row = await publishing.lock_dataset(db, dataset)
+            await self._check_free(db, row, request)
+            made = await self._prepare(db, row, request)
+            n = await db.value(SQL.newest_number, dataset=dataset) + 1
+            execution = await db.value(
+                SQL.insert_publication_execution,
+                id=identity,
+                config=made.parts[0][0].config,
+                version=made.config_version,
+                parent=None,
+            )
+            await db.run(
+                SQL.insert_publication,
+                dataset=dataset,
+                n=n,
+                execution=execution,
+                version=made.config_version,
+                base=made.base,
+                base_run=made.base_run,
+                seq=made.seq,
+                request=publishing.encode_request(request),
+                edges=json.dumps(made.edges),
+                other_edges=made.has_other_edges,
+                owner=owner,
+                lease=lease,
+            )
+            await db.insert(
+                SQL.insert_parts,
+                [
+                    (dataset, n, place, part.n, role, part.revision)
+                    for place, (part, role) in enumerate(made.parts)
+                ],
+            )
+            await db.run(SQL.set_draft, dataset=dataset, n=n)
+            return await self._draft(db, dataset, (config, name), n, 1, made, request, "")
+
+        return await self._db.write(begin)
+
+    async def preview_publication(self, config: str, name: str, request: PublishRequest) -> Draft:
+        async def look(db: Session) -> Draft:
+            dataset = await publishing.find_dataset(db, config, name)
+            row = (await db.rows(SQL.datasets, name=name, config=config))[0]
+            made = await self._prepare(db, row, request)
+            return await self._draft(db, dataset, (config, name), 0, 0, made, request, "")
+
+        return await self._db.read(look)
+
+    async def _check_free(self, db: Session, row: Row, request: PublishRequest) -> None:
+        dataset, _, name, seq, current, _, draft, *_ = row
+        if draft is not None:
+            found = await publishing.publication(db, dataset, draft)
+            assert found
+            raise Conflict(
+                "publication_in_progress",
+                f"publication {draft} of {name} is {found.state}. Wait for its end, or run: "
+                f"playhead publications cancel {name}",
+            )
+        if request.expect_seq not in (None, seq):
+            raise publishing.moved(row[1], name, seq, request.expect_seq or 0, current)
+
+    # -- what a draft will be ----------------------------------------------------------------------
+
+    async def _prepare(self, db: Session, row: Row, request: PublishRequest) -> _Prepared:
+        dataset, config, name, seq, current, *_, document = row
+        newest = Config.from_document(json.loads(document))
+        declared = newest.datasets.get(name)
+        if declared is None:
+            raise NotFound(
+                "dataset_not_found",
+                f"the newest version of config {config} does not declare the dataset {name!r} any more",
+            )
+        found = await _candidates(db, request.parts)
+        if missing := set(request.parts) - {one.id for one in found}:
+            raise NotFound(
+                "execution_not_found",
+                f"execution {min(missing)} is not in the catalog. Run: playhead executions",
+            )
+        await share(db, [one.n for one in found])
+        number = await db.value(SQL.config_number, name=config)
+        for one in found:
+            await self._check_part(db, one, config, number)
+        before = await db.row(SQL.base_of_draft, dataset=dataset, n=current or 0)
+        parts = self._roles(found, request, declared, name, is_first=before is None)
+        base_run = before[0] if before else None
+        base = next((one for one, role in parts if role == "base"), None)
+        if base and base_run is not None and base.n < base_run and "older" not in request.allow:
+            raise Conflict(
+                "older_results",
+                f"{base} is older than the run that dataset {name} shows now. To publish it all the same: "
+                "--allow-older",
+            )
+        versions = {one.config_version: one.version for one in found}
+        if before:
+            versions[before[1]] = before[2]
+        version = max(versions, key=lambda one: versions[one])
+        shapes = {}
+        for number in versions:
+            of = Config.from_document(json.loads(await db.value(SQL.version_document, id=number)))
+            shapes[number] = replace(of, datasets={name: declared}).edges(name)
+        edges = shapes[version]
+        others = list(shapes.values())
+        if before:
+            others.append([tuple(edge) for edge in json.loads(before[3])])
+        return _Prepared(
+            parts=parts,
+            config_version=version,
+            edges=edges,
+            has_other_edges=any(set(one) != set(edges) for one in others),
+            base=current or 0,
+            base_run=base.n if base else base_run,
+            seq=seq,
+            declared=declared,
+        )
+
+    async def _check_part(self, db: Session, one: _Candidate, config: str, number: int) -> None:
+        if one.kind not in ("run", "replay"):
+            what = "another program stored its objects" if one.kind == "adopted" else "it is a publication"
+            raise Conflict("not_a_base", f"execution {one.id} cannot be published: {what}")
+        if one.config != number:
+            raise Conflict("not_a_base", f"{one} belongs to another config than {config}")
+        if not one.settled:
+            state = "is running" if one.status == "running" else "has open messages"
+            raise Conflict("execution_running", f"{one} {state}. Wait for its end, resume it, or cancel it")
+        if one.records_deleted_at is not None:
+            raise NotFound(
+                "records_deleted",
+                f"the records of {one} were deleted on {moment(one.records_deleted_at)}, so its results "
+                "are not known",
+            )
+        if gone := (await prunings_of(db, [one.n]))[one.n]:
+            raise Conflict(
+                "execution_pruned",
+                f"objects of {one} were pruned on {gone[0].pruned_at}, so it cannot be published",
+            )
+
+    def _roles(
+        self,
+        found: Sequence[_Candidate],
+        request: PublishRequest,
+        declared: DatasetConfig,
+        name: str,
+        *,
+        is_first: bool,
+    ) -> list[tuple[_Candidate, PartRole]]:
+        """Return the parts in the order in which they are applied: the base, then the layers by their age."""
+        bases = [
+            one for one in found if one.is_run and one.id not in request.add and declared.runs == "complete"
+        ]
+        if request.base is not None:
+            bases = [one for one in found if one.id == request.base]
+        if len(bases) > 1:
+            raise Conflict(
+                "not_a_base",
+                f"{len(bases)} runs are named, and one defines the inputs: name it with --base, and the "
+                "others with --add",
+            )
+        base = bases[0] if bases else None
+        if base is None and is_first and declared.runs == "complete":
+            runs = [one for one in found if one.is_run]
+            if not runs:
+                raise Conflict(
+                    "nothing_published",
+                    f"dataset {name} has no current publication, and {found[0]} replaces only a part of one. "
+                    f"Publish its source with it: playhead publish {name} {found[0].source} {found[0].id}",
+                )
+        if base and (not base.is_run or base.listing_state != "completed" or base.error_code):
+            why = "its inputs are not known" if base.is_run else "it does not define the inputs"
+            raise Conflict("not_a_base", f"{base} cannot be the base of {name}: {why}")
+        layers = [(one, "layer") for one in found if one is not base]
+        return [*([(base, "base")] if base else []), *layers]  # type: ignore[list-item]
+
+    # -- which process holds it --------------------------------------------------------------------
+
+    async def _draft(
+        self,
+        db: Session,
+        dataset: int,
+        names: tuple[str, str],
+        n: int,
+        epoch: int,
+        made: _Prepared,
+        request: PublishRequest,
+        cursor: str,
+    ) -> Draft:
+        before = await db.row(SQL.stage_counts_of, dataset=dataset, n=made.base)
+        counts = json.loads(before[0]) if before else {}
+        return Draft(
+            dataset=dataset,
+            config=names[0],
+            name=names[1],
+            n=n,
+            epoch=epoch,
+            base=made.base,
+            parts=[await self._part(db, *one) for one in made.parts],
+            edges=frozenset(Edge(*edge) for edge in made.edges),
+            has_other_edges=made.has_other_edges,
+            request=request,
+            on_failure=request.on_failure or made.declared.on_failure,
+            max_removed=made.declared.max_removed,
+            cursor=cursor,
+            counts={stage: one["total"] for stage, one in counts.items()},
+            digest=int(before[1] or "0", 16) if before else 0,
+        )
+
+    async def _part(self, db: Session, one: _Candidate, role: PartRole) -> DraftPart:
+        messages = sum(count for _, _, count in json.loads(one.counts or "[]"))
+        publication = None
+        if not one.is_run:
+            row = await db.row(SQL.publication_source, source=one.source)
+            publication = (row[0], row[1]) if row else None
+        return DraftPart(
+            execution=one.n,
+            id=one.id,
+            role=role,
+            is_run=one.is_run,
+            route=one.route,
+            stage=INPUT_STAGE if one.is_run else one.stage,
+            source=one.source or one.id,
+            publication=publication,
+            size=max(messages / one.ordinals, 1.0) if one.ordinals else 1.0,
+        )
+
+    async def open_drafts(self) -> list[tuple[int, int]]:
+        return [(dataset, n) for dataset, n in await self._db.rows(SQL.free_drafts)]
+
+    async def acquire_draft(self, dataset: int, n: int, *, owner: str, lease: float) -> Draft | None:
+        async def acquire(db: Session) -> Draft | None:
+            if not await db.run(SQL.acquire_draft, dataset=dataset, n=n, owner=owner, lease=lease):
+                return None
+            row = await db.row(SQL.draft_row, dataset=dataset, n=n)
+            assert row
+            _, name, config, _, epoch, base, edges, stored, cursor, has_other, version, document = row
+            request = publishing.decode_request(stored)
+            declared = Config.from_document(json.loads(document)).datasets.get(name)
+            ids = await db.rows(SQL.part_rows, dataset=dataset, n=n)
+            found = {one.n: one for one in await _candidates(db, [as_uuid(one) for _, one, _ in ids])}
+            made = _Prepared(
+                parts=[(found[number], role) for number, _, role in ids],
+                config_version=version,
+                edges=[tuple(edge) for edge in json.loads(edges)],
+                has_other_edges=bool(has_other),
+                base=base,
+                base_run=None,
+                seq=0,
+                declared=declared or DatasetConfig(name, ()),
+            )
+            return await self._draft(db, dataset, (config, name), n, epoch, made, request, cursor)
+
+        return await self._db.write(acquire)
+
+    async def renew_draft(self, draft: Draft, *, lease: float) -> bool:
+        given = {"dataset": draft.dataset, "n": draft.n, "epoch": draft.epoch}
+        return await self._db.run(SQL.renew_draft, lease=lease, **given) > 0
+
+    async def release_draft(self, draft: Draft) -> None:
+        await self._db.run(SQL.release_draft, dataset=draft.dataset, n=draft.n, epoch=draft.epoch)
+
+    # -- how it ends -------------------------------------------------------------------------------
+
+    async def decide_draft(self, draft: Draft) -> Publication:
+        moved: list[Conflict] = []
+
+        async def switch(db: Session) -> Publication:
+            moved.clear()
+            _, _, name, seq, current, *_ = await publishing.lock_dataset(db, draft.dataset)
+            row = await db.row(SQL.decision_row, dataset=draft.dataset, n=draft.n)
+            assert row
+            state, expected = row
+            if state == "prepared" and seq != expected:
+                why = Conflict(
+                    "publication_moved",
+                    f"publication {current} of {name} became current while {draft.n} was prepared on "
+                    f"{draft.base or 'nothing'}. Publish again",
+                )
+                await publishing.abandon(db, draft.dataset, draft.n, why.code, why.detail)
+                moved.append(why)
+            elif state == "prepared":
+                reason = draft.request.reason
+                given = {"dataset": draft.dataset, "n": draft.n, "seq": seq + 1}
+                await db.run(SQL.insert_switch, kind="publish", reason=reason, **given)
+                await db.run(SQL.set_current, held=False, **given)
+                await db.run(SQL.set_published, dataset=draft.dataset, n=draft.n)
+                await db.run(
+                    SQL.end_publication_execution, dataset=draft.dataset, n=draft.n, status="completed"
+                )
+            found = await publishing.publication(db, draft.dataset, draft.n)
+            assert found
+            return found
+
+        decided = await self._db.write(switch)
+        if moved:
+            raise moved[0]
+        return decided
+
+    async def abandon_draft(
+        self, dataset: int, n: int, *, code: str | None = None, detail: str | None = None
+    ) -> None:
+        await self._db.write(lambda db: publishing.abandon(db, dataset, n, code, detail))
+
+
+async def _candidates(db: Session, executions: Sequence[UUID]) -> list[_Candidate]:
+    rows = await db.rows(SQL.executions_for_parts, ids=list(executions))
+    found = [_Candidate._make(row) for row in rows]
+    return [one._replace(id=as_uuid(one.id), source=as_uuid_or_none(one.source)) for one in found]

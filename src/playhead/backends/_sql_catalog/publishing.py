@@ -1,0 +1,137 @@
+"""Publications and datasets as rows have them, for the parts that prepare, decide and read them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import SQL
+from playhead.errors import Conflict, NotFound
+from playhead.form import read
+from playhead.ids import moment
+from playhead.model import (
+    Config,
+    Dataset,
+    Publication,
+    PublicationPart,
+    PublishRequest,
+    Refusal,
+    StageChanges,
+    UnitCounts,
+)
+
+
+def encode_request(request: PublishRequest) -> str:
+    return json.dumps(asdict(request), default=str)
+
+
+def decode_request(stored: str) -> PublishRequest:
+    return read(PublishRequest, json.loads(stored))
+
+
+async def publications_of(db: Session, rows: Sequence[Row]) -> list[Publication]:
+    """Return publications from rows with the columns of the fragment `publication`."""
+    parts: dict[int, list[PublicationPart]] = {row[1]: [] for row in rows}
+    for dataset in {row[0] for row in rows}:
+        found = await db.rows(SQL.parts_of, dataset=dataset, numbers=list(parts))
+        for n, identity, role, revision in found:
+            parts[n].append(PublicationPart(as_uuid(identity), role, revision))
+    made = []
+    for row in rows:
+        _, n, identity, name, config, version, state, base, counts, units, digest, *rest = row
+        code, detail, request, pinned, created, published, dropped = rest
+        made.append(
+            Publication(
+                dataset=name,
+                config=config,
+                n=n,
+                execution_id=as_uuid(identity),
+                state=state,
+                base=base or None,
+                parts=parts[n],
+                config_version=version,
+                counts={stage: StageChanges(**one) for stage, one in json.loads(counts).items()},
+                units=UnitCounts(**json.loads(units)),
+                digest=digest,
+                refusal=Refusal(code, detail) if code else None,
+                reason=json.loads(request)["reason"],
+                is_pinned=bool(pinned),
+                created_at=moment(created),
+                published_at=moment_or_none(published),
+                dropped_at=moment_or_none(dropped),
+            )
+        )
+    return made
+
+
+async def publication(db: Session, dataset: int, n: int) -> Publication | None:
+    rows = await db.rows(SQL.publication, dataset=dataset, n=n)
+    return (await publications_of(db, rows))[0] if rows else None
+
+
+async def dataset_of(db: Session, row: Row) -> Dataset:
+    """Return a dataset from a row with the columns of the fragment `dataset`."""
+    number, config, name, seq, current, decided, draft, held, since, document = row
+    declared = Config.from_document(json.loads(document)).datasets.get(name)
+    rows = await db.rows(SQL.unpublished_executions, dataset=number, config=config, limit=10)
+    return Dataset(
+        name=name,
+        config=config,
+        current=current,
+        since=moment_or_none(since),
+        seq=seq,
+        decided=decided or None,
+        draft=await publication(db, number, draft) if draft else None,
+        held=bool(held),
+        publish=declared.publish if declared else "manual",
+        routes=list(declared.routes) if declared else [],
+        unpublished=[as_uuid(one) for (one,) in rows],
+    )
+
+
+async def lock_dataset(db: Session, dataset: int) -> Any:
+    """Return a dataset, locked against other drafts, decisions and rollbacks until the transaction ends."""
+    row = await db.row(SQL.lock_dataset, dataset=dataset)
+    assert row, "a dataset is never deleted"
+    return row
+
+
+async def find_dataset(db: Session, config: str, name: str) -> int:
+    """Return the number of a dataset. Raises `NotFound` (`dataset_not_found`)."""
+    number: int | None = await db.value(SQL.dataset_number, config=config, name=name)
+    if number is None:
+        raise NotFound("dataset_not_found", f"config {config} has no dataset {name!r}")
+    return number
+
+
+async def abandon(db: Session, dataset: int, n: int, code: str | None, detail: str | None) -> None:
+    """Lock the dataset and end a draft. No effect if it has ended."""
+    await lock_dataset(db, dataset)
+    if await db.run(SQL.abandon_draft, dataset=dataset, n=n, code=code, detail=detail):
+        await db.run(SQL.clear_draft, dataset=dataset, n=n)
+        await db.run(SQL.end_publication_execution, dataset=dataset, n=n, status="cancelled")
+
+
+async def count_entries(db: Session, dataset: int, added: Iterable[int], deleted: Iterable[int]) -> None:
+    """Record how many entries have results of executions, by number."""
+    change = Counter(added)
+    change.subtract(deleted)
+    rows = [(execution, dataset, number) for execution, number in sorted(change.items()) if number]
+    if rows:
+        await db.insert(SQL.count_entries, rows)
+        await db.run(SQL.forget_counts, dataset=dataset)
+
+
+def moved(config: str, name: str, seq: int, expected: int, current: int | None) -> Conflict:
+    """Return the error for a change that expected another switch."""
+    now = f"publication {current}" if current else "no publication"
+    return Conflict(
+        "publication_moved",
+        f"switch {seq} of dataset {name} made {now} current, but the request expects switch {expected}. "
+        f"Look again: playhead publications {name}",
+    )

@@ -1,0 +1,341 @@
+"""The pages in which the content of a draft is read and written.
+
+Each page that writes holds the shared locks of the parts, and checks that none of them has run again and that
+the caller still holds the draft. So all pages see the parts as they were when the draft began. Readers see
+decided numbers only. A page that is repeated finds its changes made, and has no effect.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from playhead.backends._sql_catalog import publishing
+from playhead.backends._sql_catalog.executions import share
+from playhead.backends._sql_catalog.part import Part
+from playhead.backends.sql import CANCELLED, COMPLETED, SKIPPED, TAKEN_OVER
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import SQL, Statement
+from playhead.errors import Conflict
+from playhead.keys import object_key
+from playhead.model import EFFECTS_SKIPPED, ROW_STATES
+from playhead.ports.catalog.publications import (
+    Difference,
+    Draft,
+    DraftLost,
+    DraftPart,
+    Entry,
+    Identity,
+    Made,
+    Node,
+    Note,
+    Place,
+    Root,
+    Slot,
+)
+
+T = TypeVar("T")
+
+_LONGEST_DETAIL = 300
+
+
+class ResolutionPart(Part):
+    # -- pages that only write ---------------------------------------------------------------------
+
+    async def undo_abandoned(self, draft: Draft, *, limit: int) -> int:
+        async def undo(db: Session) -> int:
+            await self._hold(db, draft)
+            decided = await db.value(SQL.decided_of, dataset=draft.dataset)
+            given = {"dataset": draft.dataset, "decided": decided, "draft": draft.n, "limit": limit}
+            added = await db.rows(SQL.undo_added, **given)
+            await self._delete(db, draft, added)
+            closed = [n for (n,) in await db.rows(SQL.undo_closed, **given)]
+            await db.run(SQL.open_entries, rows=closed)
+            return len(added) + len(closed)
+
+        return await self._write(draft, undo)
+
+    async def rewind(self, draft: Draft, *, limit: int) -> int:
+        async def rewind(db: Session) -> int:
+            await self._hold(db, draft)
+            given = {"dataset": draft.dataset, "base": draft.base, "limit": limit}
+            newer = [n for (n,) in await db.rows(SQL.rewind_newer, **given)]
+            await self._close(db, draft, newer)
+            older = await db.rows(SQL.rewind_older, **given)
+            await db.run(SQL.open_entries, rows=[n for n, last in older if last == draft.n])
+            copied = [n for n, last in older if last != draft.n]
+            if copied:
+                await db.run(SQL.copy_entries, rows=copied, draft=draft.n)
+                executions = await db.rows(SQL.executions_of_entries, rows=copied)
+                await publishing.count_entries(db, draft.dataset, [one for _, one in executions], ())
+            return len(newer) + len(older)
+
+        return await self._write(draft, rewind)
+
+    async def _write(self, draft: Draft, body: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        """Run a page, or abandon the draft if a part has changed."""
+        try:
+            return await self._db.write(body)
+        except Conflict as exc:  # in a new transaction: the dataset is locked before its draft
+            given = draft.dataset, draft.n, exc.code, exc.detail
+            await self._db.write(lambda db: publishing.abandon(db, *given))
+            raise
+
+    async def _hold(self, db: Session, draft: Draft) -> str:
+        """Lock a draft that this process holds, and its parts; return its cursor.
+
+        Raises `DraftLost`, and `Conflict` (`execution_changed`).
+        """
+        numbers = [n for (n,) in await db.rows(SQL.part_numbers, dataset=draft.dataset, n=draft.n)]
+        await share(db, numbers)
+        row = await db.row(SQL.lock_draft, dataset=draft.dataset, n=draft.n, epoch=draft.epoch)
+        if row is None:
+            raise DraftLost
+        changed = await db.rows(SQL.changed_parts, dataset=draft.dataset, n=draft.n)
+        if changed:
+            part = next(one for one in draft.parts if one.execution == changed[0][0])
+            raise Conflict(
+                "execution_changed",
+                f"execution {part.id} has run again while publication {draft.n} of {draft.name} was "
+                "prepared. Publish again when it has settled",
+            )
+        return str(row[0])
+
+    async def _close(self, db: Session, draft: Draft, numbers: Sequence[int]) -> None:
+        """Close open entries; those that the draft itself has added are deleted."""
+        if not numbers:
+            return
+        rows = await db.rows(SQL.first_of_entries, rows=list(numbers))
+        await self._delete(db, draft, [(n, execution) for n, first, execution in rows if first == draft.n])
+        await db.run(SQL.close_entries, rows=[n for n, first, _ in rows if first != draft.n], draft=draft.n)
+
+    async def _delete(self, db: Session, draft: Draft, rows: Sequence[Row]) -> None:
+        if rows:
+            await db.run(SQL.delete_entries, rows=[n for n, _ in rows])
+            await publishing.count_entries(db, draft.dataset, (), [execution for _, execution in rows])
+
+    async def write_entries(
+        self,
+        draft: Draft,
+        *,
+        close: Sequence[Entry] = (),
+        add: Sequence[Entry] = (),
+        notes: Sequence[Note] = (),
+        cursor: str,
+    ) -> bool:
+        async def write(db: Session) -> bool:
+            await self._hold(db, draft)
+            outputs = {entry.output for entry in add if entry.output is not None}
+            if outputs:
+                there = await db.rows(SQL.lock_unpruned, outputs=sorted(outputs))
+                if len(there) < len(outputs):
+                    return False
+            await self._close(db, draft, [entry.n for entry in close if entry.n is not None])
+            await self._add(db, draft, add)
+            await db.insert(
+                SQL.insert_notes,
+                [
+                    (draft.dataset, draft.n, one.kind, *one.place, one.execution, one.message, one.detail)
+                    for one in notes
+                ],
+            )
+            await db.run(SQL.move_draft, dataset=draft.dataset, n=draft.n, cursor=cursor)
+            return True
+
+        return await self._write(draft, write)
+
+    async def _add(self, db: Session, draft: Draft, add: Sequence[Entry]) -> None:
+        if not add:
+            return
+        known = await db.rows(
+            SQL.entries_closed_by,
+            dataset=draft.dataset,
+            draft=draft.n,
+            **_columns([Place(*one[:2]) for one in add]),
+        )
+        there = {Identity(*row[1:5]): row for row in known}
+        again = [there[one.identity] for one in add if one.identity in there]
+        await db.run(SQL.open_entries, rows=[row[0] for row in again if row[5] is not None])
+        new = [one for one in add if one.identity not in there]
+        await db.insert(
+            SQL.insert_entries,
+            [
+                (
+                    draft.dataset,
+                    one.stage,
+                    one.path,
+                    one.up,
+                    one.message,
+                    one.attempt,
+                    one.execution,
+                    one.output,
+                    draft.n,
+                )
+                for one in new
+            ],
+        )
+        await publishing.count_entries(db, draft.dataset, [one.execution for one in new], ())
+
+    async def finish_draft(
+        self, draft: Draft, *, counts: Mapping[str, Mapping[str, int]], units: Mapping[str, int], digest: str
+    ) -> None:
+        async def finish(db: Session) -> None:
+            await self._hold(db, draft)
+            given = {"counts": json.dumps(counts), "units": json.dumps(units), "digest": digest}
+            await db.run(SQL.finish_draft, dataset=draft.dataset, n=draft.n, epoch=draft.epoch, **given)
+
+        await self._write(draft, finish)
+
+    # -- messages of the parts ---------------------------------------------------------------------
+
+    async def units(
+        self, draft: Draft, part: DraftPart, *, after: int, limit: int
+    ) -> tuple[list[Root], list[Node]]:
+        async def find(db: Session) -> tuple[list[Root], list[Node]]:
+            rows = await db.rows(SQL.unit_roots, execution=part.execution, after=after, limit=limit)
+            return await self._trees(db, draft, rows)
+
+        return await self._db.read(find)
+
+    async def roots_at(
+        self, draft: Draft, part: DraftPart, places: Sequence[Place]
+    ) -> tuple[list[Root], list[Node]]:
+        async def find(db: Session) -> tuple[list[Root], list[Node]]:
+            keys = list(await self._keys(db, part, places))
+            rows = await db.rows(SQL.roots_with, keys=keys, execution=part.execution) if keys else []
+            return await self._trees(db, draft, rows)
+
+        return await self._db.read(find)
+
+    async def _keys(self, db: Session, part: DraftPart, places: Sequence[Place]) -> dict[str, Place]:
+        """Return the keys that objects at these places have in the source of a part."""
+        if part.publication is None:
+            return {object_key(part.source, *place): place for place in places}
+        dataset, n = part.publication
+        rows = await db.rows(SQL.keys_at, dataset=dataset, n=n, **_columns(places))
+        return {key: Place(stage, path) for key, stage, path in rows}
+
+    async def listed(self, part: DraftPart, places: Sequence[Place]) -> set[Place]:
+        async def find(db: Session) -> set[Place]:
+            keys = await self._keys(db, part, places)
+            rows = await db.rows(SQL.listed_keys, keys=list(keys), execution=part.execution)
+            return {keys[key] for (key,) in rows}
+
+        return await self._db.read(find) if places else set()
+
+    async def _trees(self, db: Session, draft: Draft, rows: Sequence[Row]) -> tuple[list[Root], list[Node]]:
+        """Return roots from rows of the fragment `node`, and all relevant messages at and below them."""
+        every: list[Row] = []
+        level = list(rows)
+        routes = draft.routes
+        while level:
+            lanes = await self._lanes.learn(db, {row[2] for row in level})
+            level = [row for row in level if lanes[row[2]].route in routes]
+            every += level
+            parents = [row[0] for row in level]
+            level = await db.rows(SQL.unit_children, parents=parents) if parents else []
+        lanes = await self._lanes.learn(db, {row[2] for row in every})
+        made: dict[int, list[Made]] = {row[0]: [] for row in every}
+        with_outputs = [row[0] for row in every if row[5] in (COMPLETED, TAKEN_OVER) and lanes[row[2]].stage]
+        if with_outputs:
+            stages = {row[0]: lanes[row[2]].stage or "" for row in every}
+            for message, key, output, fingerprint in await db.rows(
+                SQL.objects_of_messages, rows=with_outputs
+            ):
+                made[message].append(Made(_place(key, stages[message]), output, bytes(fingerprint)))
+        nodes = [_node(row, lanes[row[2]].route, made[row[0]]) for row in every]
+        by_number = {node.n: node for node in nodes}
+        roots = [(by_number[row[0]], row) for row in rows if row[0] in by_number]
+        objects = await self._objects(db, [row[4] for _, row in roots])
+        return [Root(node, row[8], objects.get(node.key)) for node, row in roots], nodes
+
+    async def _objects(self, db: Session, keys: Sequence[str]) -> dict[str, Made]:
+        rows = await db.rows(SQL.objects_with, keys=list(set(keys))) if keys else []
+        return {key: Made(Place("", ""), output, bytes(fingerprint)) for key, output, fingerprint in rows}
+
+    async def fingerprints(self, keys: Sequence[str]) -> dict[str, bytes]:
+        found = await self._db.read(lambda db: self._objects(db, keys))
+        return {key: one.fingerprint for key, one in found.items()}
+
+    # -- entries -----------------------------------------------------------------------------------
+
+    async def entries_at(self, draft: Draft, places: Sequence[Place]) -> list[Entry]:
+        given = {"dataset": draft.dataset, "at": _at(draft), **_columns(places)}
+        return await self._entries(SQL.entries_at, **given) if places else []
+
+    async def entries_below(self, draft: Draft, ups: Sequence[int]) -> list[Entry]:
+        given = {"dataset": draft.dataset, "at": _at(draft), "ups": list(ups)}
+        return await self._entries(SQL.entries_below, **given) if ups else []
+
+    async def scan(self, draft: Draft, *, stage: str | None, after: Place, limit: int) -> list[Entry]:
+        given = {"dataset": draft.dataset, "at": _at(draft), "stage": stage, "limit": limit}
+        return await self._entries(SQL.scan_entries, after_stage=after.stage, after_path=after.path, **given)
+
+    async def _entries(self, statement: Statement, **values: object) -> list[Entry]:
+        async def find(db: Session) -> list[Entry]:
+            rows = await db.rows(statement, **values)
+            lanes = await self._lanes.learn(db, {row[9] for row in rows if row[9] is not None})
+            found = []
+            for n, stage, path, up, message, attempt, execution, output, fingerprint, *slot in rows:
+                lane, its_stage, key = slot
+                received = Slot(lanes[lane].route, *_place(key, its_stage)) if key else None
+                of = None if fingerprint is None else bytes(fingerprint)
+                found.append(Entry(stage, path, up, message, attempt, execution, output, of, received, n))
+            return found
+
+        return await self._db.read(find)
+
+    async def duplicates(self, draft: Draft, *, after: int, limit: int) -> tuple[list[Place], int | None]:
+        given = {"dataset": draft.dataset, "base": draft.base, "after": after, "limit": limit}
+        rows = await self._db.rows(SQL.duplicates, **given)
+        found = [Place(stage, path) for _, stage, path, count in rows if count > 1]
+        return found, rows[-1][0] if len(rows) == limit else None
+
+    async def differences(
+        self, draft: Draft, side: Literal["added", "closed"], *, after: int, limit: int
+    ) -> list[Difference]:
+        statement = SQL.added_entries if side == "added" else SQL.closed_entries
+        given = {"dataset": draft.dataset, "draft": draft.n, "base": draft.base, "after": after}
+        found = []
+        for n, stage, path, before, after_it in await self._db.rows(statement, limit=limit, **given):
+            found.append(Difference(n, Place(stage, path), _bytes(before), _bytes(after_it)))
+        return found
+
+
+def _at(draft: Draft) -> int | None:
+    """The publication whose entries are read; None: the open ones."""
+    return None if draft.n else draft.base
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    """Return a fingerprint. SQLite has an empty one as text."""
+    return None if value is None else bytes(value or b"")  # type: ignore[arg-type]
+
+
+def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
+    return {"stages": [one.stage for one in places], "paths": [one.path for one in places]}
+
+
+def _place(key: str, stage: str) -> Place:
+    """Return the place of an object, by its key and its stage."""
+    return Place(stage, key[key.index("/") + len(stage) + 2 :])
+
+
+def _node(row: Row, route: str, outputs: Sequence[Made]) -> Node:
+    n, parent, _, stage, key, state, code, error, _, message, attempt, execution = row
+    is_good = state in (COMPLETED, TAKEN_OVER) or (state == SKIPPED and code != EFFECTS_SKIPPED.code)
+    what = f"{code}: {error}" if code else ROW_STATES[state]
+    return Node(
+        n=n,
+        parent=parent,
+        slot=Slot(route, *_place(key, stage)),
+        key=key,
+        is_good=is_good,
+        is_cancelled=state == CANCELLED,
+        message=message,
+        attempt=attempt,
+        execution=execution,
+        detail=None if is_good else what[:_LONGEST_DETAIL],
+        outputs=outputs,
+    )

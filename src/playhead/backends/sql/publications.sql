@@ -1,0 +1,513 @@
+-- Datasets, publications and their entries.
+--
+-- Rows are found by one indexed column, and joined by keys or in Python: with other joins, PostgreSQL's planner, whose
+-- statistics are late, may read whole tables for each page.
+
+-- fragment: open_draft
+-- A publication that may still be decided. The index is used only if its condition is repeated word for word.
+state IN ('resolving', 'staging', 'checking', 'prepared')
+
+-- name: insert_dataset
+-- A dataset that a config declares.
+INSERT INTO datasets (config, name) SELECT c.n, :name FROM configs c WHERE c.name = :config
+ON CONFLICT DO NOTHING
+
+-- fragment: dataset
+-- The columns that a `Dataset` is built from.
+SELECT d.n, c.name, d.name, d.seq, d.current, d.decided, d.draft, d.held,
+  (SELECT s.at FROM switches s WHERE s.dataset = d.n AND s.seq = d.seq),
+  (SELECT v.document FROM config_versions v WHERE v.name = c.name ORDER BY v.version DESC LIMIT 1)
+FROM datasets d JOIN configs c ON c.n = d.config
+
+-- name: datasets
+-- Datasets of all configs.
+{dataset} WHERE true
+AND d.name = :name -- if given
+AND c.name = :config -- if given
+ORDER BY c.name, d.name
+
+-- name: dataset_declaration
+-- The newest version of the config that declares a dataset.
+SELECT d.name, (SELECT v.document FROM config_versions v WHERE v.name = c.name ORDER BY v.version DESC LIMIT 1)
+FROM datasets d JOIN configs c ON c.n = d.config WHERE d.n = :dataset
+
+-- name: unpublished_executions
+-- Newest settled runs and replays of a config that are not a part of a published publication.
+SELECT e.id FROM executions e WHERE e.config = (SELECT c.n FROM configs c WHERE c.name = :config) AND e.settled
+  AND e.kind IN ('run', 'replay') AND e.status IN ('completed', 'failed')
+  AND e.n > coalesce((SELECT min(x.n) FROM executions x JOIN publications p ON p.execution = x.n
+    JOIN datasets d ON d.n = p.dataset AND d.current = p.n WHERE d.n = :dataset), 0)
+  AND NOT EXISTS (SELECT 1 FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n
+    WHERE t.execution = e.n AND t.dataset = :dataset AND p.state = 'published')
+ORDER BY e.n DESC LIMIT :limit
+
+-- name: executions_by_ids
+-- The numbers of executions.
+SELECT n FROM executions WHERE id = ANY(:ids::uuid[]) ORDER BY n
+
+-- name: lock_dataset
+-- One dataset, locked against other drafts, decisions and rollbacks.
+{dataset} WHERE d.n = :dataset FOR NO KEY UPDATE OF d
+
+-- name: dataset_number
+-- The number of a dataset.
+SELECT d.n FROM datasets d JOIN configs c ON c.n = d.config WHERE c.name = :config AND d.name = :name
+
+-- fragment: publication
+-- The columns that a `Publication` is built from.
+SELECT p.dataset, p.n, e.id, d.name, c.name, v.version, p.state, p.base, p.counts, p.units, p.digest, p.refusal_code, p.refusal,
+  p.request, p.pinned, p.created_at, p.published_at, p.dropped_at
+FROM publications p JOIN executions e ON e.n = p.execution JOIN datasets d ON d.n = p.dataset
+JOIN configs c ON c.n = d.config JOIN config_versions v ON v.id = p.config_version
+
+-- name: publication
+-- One publication.
+{publication} WHERE p.dataset = :dataset AND p.n = :n
+
+-- name: publication_of_execution
+-- The publication with an execution id.
+{publication} WHERE p.execution = (SELECT x.n FROM executions x WHERE x.id = :execution::uuid)
+
+-- name: newest_publications
+-- Publications, newest first.
+{publication} WHERE p.dataset = :dataset
+AND p.n < :before -- if given
+AND p.state IN ('published', 'resolving', 'staging', 'checking', 'prepared') AND :kept::boolean -- if given
+ORDER BY p.n DESC LIMIT :limit
+
+-- name: parts_of
+-- The parts of publications, in order.
+SELECT t.n, e.id, t.role, t.revision FROM publication_parts t JOIN executions e ON e.n = t.execution
+WHERE t.dataset = :dataset AND t.n = ANY(:numbers::bigint[]) ORDER BY t.n, t.place
+
+-- name: newest_switches
+-- Switches, newest first.
+SELECT seq, n, kind, reason, at FROM switches WHERE dataset = :dataset
+AND seq < :before -- if given
+ORDER BY seq DESC LIMIT :limit
+
+-- name: notes_of
+-- Notes of a publication.
+SELECT x.n, x.kind, x.stage, x.path, e.id, m.id, x.detail FROM publication_notes x
+JOIN executions e ON e.n = x.execution LEFT JOIN messages m ON m.n = x.message
+WHERE x.dataset = :dataset AND x.publication = :n AND x.n > :after
+AND x.kind = :kind -- if given
+ORDER BY x.n LIMIT :limit
+
+-- fragment: published_object
+-- The columns that a `PublishedObject` is built from.
+SELECT p.stage, p.path, o.key, o.size, o.sha256, o.content_type, o.created_at
+FROM published p JOIN outputs o ON o.n = p.output
+
+-- name: published_objects
+-- Objects of a publication in a range of paths.
+{published_object} WHERE p.dataset = :dataset AND p.stage = :stage AND p.path > :first AND p.first <= :n
+AND (p.last IS NULL OR p.last > :n)
+AND p.path < :last -- if given
+ORDER BY p.path LIMIT :limit
+
+-- name: published_at
+-- Objects of a publication by their places.
+WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
+{published_object} JOIN given g ON g.stage = p.stage AND g.path = p.path
+WHERE p.dataset = :dataset AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+
+-- name: changed_between
+-- Places whose entries differ between two numbers, in order. An entry differs if exactly one of them contains it.
+SELECT DISTINCT x.stage, x.path FROM (
+  SELECT p.stage, p.path FROM published p WHERE p.dataset = :dataset AND p.output IS NOT NULL AND p.first > :low AND p.first <= :high
+    AND (p.last IS NULL OR p.last > :high)
+  UNION ALL
+  SELECT p.stage, p.path FROM published p WHERE p.dataset = :dataset AND p.output IS NOT NULL AND p.last > :low AND p.last <= :high
+    AND p.first <= :low) x
+WHERE (x.stage, x.path) > (:stage, :path)
+AND x.stage = :only -- if given
+ORDER BY x.stage, x.path LIMIT :limit
+
+-- name: stage_counts_of
+-- The counts of a publication.
+SELECT counts, digest FROM publications WHERE dataset = :dataset AND n = :n
+
+-- -- a draft -------------------------------------------------------------------------------------
+
+-- name: executions_for_parts
+-- Executions that a draft names.
+SELECT e.n, e.id, e.kind, e.status, e.settled, e.config, e.config_version, e.revision, j.source, j.stage, l.route, j.ordinals,
+  e.counts, j.listing_state, coalesce(j.error_code, ''), v.version, e.records_deleted_at, j.path, j.paths IS NOT NULL
+FROM executions e LEFT JOIN jobs j ON j.execution = e.n LEFT JOIN lanes l ON l.id = j.lane
+LEFT JOIN config_versions v ON v.id = e.config_version
+WHERE e.id = ANY(:ids::uuid[]) ORDER BY e.n
+
+-- name: config_number
+-- The number of a config.
+SELECT n FROM configs WHERE name = :name
+
+-- name: version_document
+-- The content of a config version.
+SELECT document FROM config_versions WHERE id = :id
+
+-- name: base_of_draft
+-- The publication that a draft is prepared on: its inputs, its config version and its edges.
+SELECT p.base_run, p.config_version, v.version, p.edges FROM publications p JOIN config_versions v ON v.id = p.config_version
+WHERE p.dataset = :dataset AND p.n = :n
+
+-- name: newest_number
+-- The last number that was given to a draft.
+SELECT newest FROM datasets WHERE n = :dataset
+
+-- name: part_rows
+-- The parts of a draft, in order.
+SELECT t.execution, e.id, t.role FROM publication_parts t JOIN executions e ON e.n = t.execution
+WHERE t.dataset = :dataset AND t.n = :n ORDER BY t.place
+
+-- name: publication_source
+-- Dataset and number of a publication that is the source of a replay.
+SELECT p.dataset, p.n FROM publications p JOIN executions e ON e.n = p.execution WHERE e.id = :source::uuid
+
+-- name: insert_publication_execution
+-- A publication can be read like an execution.
+INSERT INTO executions (id, kind, status, config, config_version, parent, created_at)
+VALUES (:id::uuid, 'publication', 'running', :config, :version, :parent::uuid, playhead_now()) RETURNING n
+
+-- name: insert_publication
+-- A new draft.
+INSERT INTO publications (dataset, n, execution, config_version, state, base, base_run, expected_seq, request, edges, other_edges,
+  epoch, owner, lease_until, created_at)
+VALUES (:dataset, :n, :execution, :version, 'resolving', :base, :base_run::bigint, :seq, :request, :edges, :other_edges::boolean, 1, :owner,
+  playhead_now() + :lease::float8, playhead_now())
+
+-- name: insert_parts
+-- The parts of a draft.
+INSERT INTO publication_parts (dataset, n, place, execution, role, revision)
+VALUES (:dataset::bigint, :n::bigint, :place::int, :execution::bigint, :role::text, :revision::int)
+
+-- name: set_draft
+-- The draft of a dataset, which has the newest number.
+UPDATE datasets SET draft = :n, newest = :n WHERE n = :dataset
+
+-- name: draft_row
+-- A draft, with what its parts are.
+SELECT d.n, d.name, c.name, p.n, p.epoch, p.base, p.edges, p.request, p.cursor, p.other_edges, p.config_version,
+  (SELECT v.document FROM config_versions v WHERE v.name = c.name ORDER BY v.version DESC LIMIT 1)
+FROM publications p JOIN datasets d ON d.n = p.dataset JOIN configs c ON c.n = d.config
+WHERE p.dataset = :dataset AND p.n = :n
+
+-- name: acquire_draft
+-- Take the lease and raise the epoch, which fences the previous holder.
+UPDATE publications SET epoch = epoch + 1, owner = :owner, lease_until = playhead_now() + :lease::float8
+WHERE dataset = :dataset AND n = :n AND {open_draft}
+  AND (owner IS NULL OR owner = :owner OR lease_until <= playhead_now())
+
+-- name: renew_draft
+-- Extend the lease.
+UPDATE publications SET lease_until = playhead_now() + :lease::float8
+WHERE dataset = :dataset AND n = :n AND epoch = :epoch AND {open_draft}
+
+-- name: release_draft
+-- Another process can continue at once.
+UPDATE publications SET owner = NULL, lease_until = 0 WHERE dataset = :dataset AND n = :n AND epoch = :epoch
+
+-- name: free_drafts
+-- Drafts that a process can acquire.
+SELECT dataset, n FROM publications WHERE {open_draft} AND (owner IS NULL OR lease_until <= playhead_now()) ORDER BY dataset
+
+-- name: lock_draft
+-- A draft that this process holds.
+SELECT cursor FROM publications WHERE dataset = :dataset AND n = :n AND epoch = :epoch AND {open_draft} FOR NO KEY UPDATE
+
+-- name: changed_parts
+-- Parts of a draft that have run again, with a lock that keeps the others as they are. Read in a later statement.
+SELECT e.n FROM publication_parts t JOIN executions e ON e.n = t.execution
+WHERE t.dataset = :dataset AND t.n = :n AND NOT (e.settled AND e.revision = t.revision)
+
+-- name: part_numbers
+-- Executions of the parts of a draft.
+SELECT execution FROM publication_parts WHERE dataset = :dataset AND n = :n
+
+-- name: move_draft
+-- How far a draft is resolved.
+UPDATE publications SET cursor = :cursor WHERE dataset = :dataset AND n = :n
+
+-- name: decided_of
+-- The highest decided number of a dataset.
+SELECT decided FROM datasets WHERE n = :dataset
+
+-- name: undo_added
+-- What abandoned drafts have added.
+SELECT n, execution FROM published WHERE dataset = :dataset AND first > :decided AND first < :draft ORDER BY n LIMIT :limit
+
+-- name: undo_closed
+-- What abandoned drafts have closed.
+SELECT n FROM published WHERE dataset = :dataset AND last > :decided AND last < :draft ORDER BY n LIMIT :limit
+
+-- name: open_entries
+-- Open entries again.
+UPDATE published SET last = NULL WHERE n = ANY(:rows::bigint[])
+
+-- name: close_entries
+-- Close entries.
+UPDATE published SET last = :draft WHERE n = ANY(:rows::bigint[])
+
+-- name: delete_entries
+-- Delete entries, which the caller has counted.
+DELETE FROM published WHERE n = ANY(:rows::bigint[])
+
+-- name: count_entries
+-- Entries of an execution that were added or deleted.
+INSERT INTO published_executions (execution, dataset, entries) VALUES (:execution::bigint, :dataset::bigint, :entries::bigint)
+ON CONFLICT (execution, dataset) DO UPDATE SET entries = published_executions.entries + excluded.entries
+
+-- name: forget_counts
+-- Executions without entries.
+DELETE FROM published_executions WHERE dataset = :dataset AND entries <= 0
+
+-- name: rewind_newer
+-- Open entries that are newer than a publication and not in it.
+SELECT p.n FROM published p WHERE p.dataset = :dataset AND p.first > :base AND p.last IS NULL
+  AND NOT EXISTS (SELECT 1 FROM published b WHERE b.dataset = p.dataset AND b.stage = p.stage AND b.path = p.path
+    AND b.first <= :base AND b.last > :base AND b.up IS NOT DISTINCT FROM p.up AND coalesce(b.message, -b.output) = coalesce(p.message, -p.output))
+ORDER BY p.n LIMIT :limit
+
+-- name: rewind_older
+-- Entries of a publication that were closed later and are not open again. Those that the draft itself has closed are opened by
+-- the caller.
+SELECT p.n, p.last FROM published p WHERE p.dataset = :dataset AND p.last > :base AND p.first <= :base
+  AND NOT EXISTS (SELECT 1 FROM published b WHERE b.dataset = p.dataset AND b.stage = p.stage AND b.path = p.path
+    AND b.last IS NULL AND b.up IS NOT DISTINCT FROM p.up AND coalesce(b.message, -b.output) = coalesce(p.message, -p.output))
+ORDER BY p.n LIMIT :limit
+
+-- name: copy_entries
+-- The same entries, open from the draft on.
+INSERT INTO published (dataset, stage, path, up, message, attempt, execution, output, first)
+SELECT dataset, stage, path, up, message, attempt, execution, output, :draft FROM published WHERE n = ANY(:rows::bigint[])
+
+-- name: executions_of_entries
+-- The executions of entries.
+SELECT n, execution FROM published WHERE n = ANY(:rows::bigint[])
+
+-- fragment: node
+-- The columns that a `Node` is built from. A message that was taken over has the result of the one that was processed.
+SELECT m.n, m.parent, m.lane, m.stage, m.object_key, m.state, m.error_code, m.error, m.ordinal,
+  coalesce(p.n, m.n), coalesce(p.attempt, m.attempt), coalesce(p.execution, m.execution)
+FROM messages m LEFT JOIN messages p ON p.n = m.original
+
+-- name: unit_roots
+-- The next roots of a part.
+{node} WHERE m.execution = :execution AND m.ordinal > :after ORDER BY m.ordinal LIMIT :limit
+
+-- name: roots_with
+-- Roots of a part by their objects. The sum keeps the planner from an index of executions.
+{node} WHERE m.object_key = ANY(:keys::text[]) AND m.parent IS NULL AND m.execution + 0 = :execution
+
+-- name: listed_keys
+-- Those of these objects that a part has received.
+SELECT m.object_key FROM messages m
+WHERE m.object_key = ANY(:keys::text[]) AND m.parent IS NULL AND m.execution + 0 = :execution
+
+-- name: unit_children
+-- All messages directly below others.
+{node} WHERE m.parent = ANY(:parents::bigint[])
+
+-- fragment: object_row
+-- An object as an entry names it: the row of the execution that stored the bytes, or if that was pruned, the reference.
+o.key, CASE WHEN b.n IS NULL OR b.pruned_at IS NOT NULL THEN o.n ELSE b.n END, o.fingerprint
+FROM outputs o LEFT JOIN outputs b ON b.key = o.location
+
+-- name: objects_of_messages
+-- The objects that messages have produced.
+SELECT o.message, {object_row} WHERE o.message = ANY(:rows::bigint[]) AND o.state = {STORED}
+
+-- name: objects_with
+-- Objects by their keys.
+SELECT {object_row} WHERE o.key = ANY(:keys::text[]) AND o.state = {STORED}
+
+-- name: keys_at
+-- The keys of objects of a publication.
+WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
+SELECT o.key, p.stage, p.path FROM given g JOIN published p ON p.stage = g.stage AND p.path = g.path
+JOIN outputs o ON o.n = p.output
+WHERE p.dataset = :dataset AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+
+-- fragment: entry
+-- The columns that an `Entry` is built from.
+SELECT p.n, p.stage, p.path, p.up, p.message, p.attempt, p.execution, p.output, o.fingerprint, m.lane, m.stage, m.object_key
+FROM published p LEFT JOIN outputs o ON o.n = p.output LEFT JOIN messages m ON m.n = p.message
+
+-- fragment: is_in
+-- An entry is open; or, if a number is given, in that publication.
+(CASE WHEN :at::bigint IS NULL THEN p.last IS NULL ELSE p.first <= :at::bigint AND (p.last IS NULL OR p.last > :at::bigint) END)
+
+-- name: entries_at
+-- Entries by their places.
+WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
+{entry} JOIN given g ON g.stage = p.stage AND g.path = p.path WHERE p.dataset = :dataset AND {is_in}
+
+-- name: entries_below
+-- Entries directly below results.
+{entry} WHERE p.up = ANY(:ups::bigint[]) AND p.dataset = :dataset AND {is_in}
+
+-- name: scan_entries
+-- Entries in order.
+{entry} WHERE p.dataset = :dataset AND (p.stage, p.path) > (:after_stage, :after_path) AND {is_in}
+AND p.stage = :stage -- if given
+ORDER BY p.stage, p.path LIMIT :limit
+
+-- name: lock_unpruned
+-- Those of these outputs that are not pruned. A prune that marks one of them waits, and then finds the entry.
+SELECT n FROM outputs WHERE n = ANY(:outputs::bigint[]) AND pruned_at IS NULL ORDER BY key FOR SHARE
+
+-- name: entries_closed_by
+-- Entries at these places that are open, or that a draft has closed.
+WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
+SELECT p.n, p.stage, p.path, p.up, coalesce(p.message, -p.output), p.last FROM published p JOIN given g ON g.stage = p.stage AND g.path = p.path
+WHERE p.dataset = :dataset AND (p.last IS NULL OR p.last = :draft)
+
+-- name: first_of_entries
+-- The first publication that contains each of these entries.
+SELECT n, first, execution FROM published WHERE n = ANY(:rows::bigint[]) AND last IS NULL
+
+-- name: insert_entries
+-- New entries.
+INSERT INTO published (dataset, stage, path, up, message, attempt, execution, output, first)
+VALUES (:dataset::bigint, :stage::text, :path::text, :up::bigint, :message::bigint, :attempt::int, :execution::bigint,
+  :output::bigint, :first::bigint)
+
+-- name: insert_notes
+-- New notes.
+INSERT INTO publication_notes (dataset, publication, kind, stage, path, execution, message, detail)
+VALUES (:dataset::bigint, :publication::bigint, :kind::text, :stage::text, :path::text, :execution::bigint, :message::bigint,
+  :detail::text)
+
+-- name: duplicates
+-- Entries of a draft, newer than its base publication, with the number of open entries at their place. Results without
+-- objects have their slots as places.
+SELECT p.n, p.stage, p.path, (SELECT count(*) FROM published q WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path
+  AND q.last IS NULL) FROM published p
+WHERE p.dataset = :dataset AND p.first > :base AND p.n > :after AND p.last IS NULL ORDER BY p.n LIMIT :limit
+
+-- fragment: entry_of_base
+-- The entry `q` is at the same place as `p` in the publication that the draft is prepared on.
+q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path AND q.first <= :base AND (q.last IS NULL OR q.last > :base)
+
+-- name: added_entries
+-- Entries of a draft that its base publication does not have, each with the fingerprint of the one that it has at the same
+-- place; of a result without objects, an empty one. Some were added by later publications, and opened again.
+SELECT p.n, p.stage, p.path, (SELECT coalesce(oq.fingerprint, ''::bytea) FROM published q LEFT JOIN outputs oq ON oq.n = q.output
+  WHERE {entry_of_base} LIMIT 1), coalesce(o.fingerprint, ''::bytea)
+FROM published p LEFT JOIN outputs o ON o.n = p.output
+WHERE p.dataset = :dataset AND p.first > :base AND p.n > :after AND p.last IS NULL
+  AND NOT EXISTS (SELECT 1 FROM published q WHERE {entry_of_base} AND q.up IS NOT DISTINCT FROM p.up
+    AND coalesce(q.message, -q.output) = coalesce(p.message, -p.output))
+ORDER BY p.n LIMIT :limit
+
+-- name: closed_entries
+-- The same of entries of the base publication that are not open any more. Places with a new entry are among the added ones, too.
+SELECT p.n, p.stage, p.path, coalesce(o.fingerprint, ''::bytea), (SELECT coalesce(oq.fingerprint, ''::bytea) FROM published q
+  LEFT JOIN outputs oq ON oq.n = q.output WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path AND q.last IS NULL LIMIT 1)
+FROM published p LEFT JOIN outputs o ON o.n = p.output
+WHERE p.dataset = :dataset AND p.last > :base AND p.last <= :draft AND p.first <= :base AND p.n > :after ORDER BY p.n LIMIT :limit
+
+-- name: finish_draft
+-- The content of a draft is complete.
+UPDATE publications SET state = 'prepared', counts = :counts, units = :units, digest = :digest
+WHERE dataset = :dataset AND n = :n AND epoch = :epoch AND state = 'resolving'
+
+-- name: decision_row
+-- What a decision compares.
+SELECT state, expected_seq FROM publications WHERE dataset = :dataset AND n = :n
+
+-- name: insert_switch
+-- A switch.
+INSERT INTO switches (dataset, seq, n, kind, reason, at) VALUES (:dataset, :seq, :n, :kind, :reason, playhead_now())
+
+-- name: set_current
+-- The newest switch names a publication.
+UPDATE datasets SET seq = :seq, current = :n, held = :held,
+  decided = CASE WHEN decided < :n THEN :n ELSE decided END, draft = CASE WHEN draft = :n THEN NULL ELSE draft END
+WHERE n = :dataset
+
+-- name: set_published
+-- A draft is decided.
+UPDATE publications SET state = 'published', published_at = playhead_now(), owner = NULL WHERE dataset = :dataset AND n = :n
+
+-- name: abandon_draft
+-- A draft will never be current. The epoch fences its holder.
+UPDATE publications SET state = 'abandoned', epoch = epoch + 1, owner = NULL, refusal_code = :code, refusal = :detail
+WHERE dataset = :dataset AND n = :n AND {open_draft}
+
+-- name: clear_draft
+-- The dataset has no draft.
+UPDATE datasets SET draft = NULL WHERE n = :dataset AND draft = :n
+
+-- name: end_publication_execution
+-- A publication that was decided or abandoned runs no more.
+UPDATE executions SET status = :status, settled = true, counts = '[]', ended_at = playhead_now(), revision = revision + 1
+WHERE n = (SELECT execution FROM publications WHERE dataset = :dataset AND n = :n)
+
+-- -- afterwards -----------------------------------------------------------------------------------
+
+-- name: before_current
+-- The publications that were current, newest first.
+SELECT n FROM switches WHERE dataset = :dataset ORDER BY seq DESC LIMIT :limit
+
+-- name: release_dataset
+-- Automatic publication goes on.
+UPDATE datasets SET held = false WHERE n = :dataset
+
+-- name: pin_publication
+-- Keep a publication, or no longer.
+UPDATE publications SET pinned = :pinned WHERE dataset = :dataset AND n = :n AND state = 'published'
+
+-- name: droppable
+-- Publications that are neither current nor pinned, nor the source of an open replay, newest first.
+SELECT p.n FROM publications p JOIN datasets d ON d.n = p.dataset JOIN executions e ON e.n = p.execution
+WHERE p.dataset = :dataset AND p.state = 'published' AND NOT p.pinned AND p.n <> d.current
+  AND NOT EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.source = e.id AND NOT r.settled)
+ORDER BY p.n DESC
+
+-- name: newest_published
+-- The newest publications, which are kept.
+SELECT n FROM publications WHERE dataset = :dataset AND state = 'published' ORDER BY n DESC LIMIT :limit
+
+-- name: executions_of_publications
+-- The executions of publications.
+SELECT execution FROM publications WHERE dataset = :dataset AND n = ANY(:numbers::bigint[])
+
+-- name: publication_state
+-- Whether an execution is a publication, and its state.
+SELECT p.state, p.n, d.name FROM publications p JOIN datasets d ON d.n = p.dataset WHERE p.execution = :execution
+
+-- name: drop_publications
+-- Dropped for ever.
+UPDATE publications SET state = 'dropped', dropped_at = playhead_now() WHERE dataset = :dataset AND n = ANY(:numbers::bigint[])
+
+-- name: unswept
+-- Dropped publications whose entries exist.
+SELECT dataset, n FROM publications WHERE state = 'dropped' AND NOT swept ORDER BY dataset, n
+
+-- name: droppable_entries
+-- Closed entries that no kept publication contains, and that no draft has closed.
+SELECT p.n, p.execution, p.output FROM published p WHERE p.dataset = :dataset AND p.last > :low AND p.n > :after
+  AND p.last <= (SELECT d.decided FROM datasets d WHERE d.n = p.dataset)
+  AND NOT EXISTS (SELECT 1 FROM publications k WHERE k.dataset = p.dataset AND k.state = 'published'
+    AND k.n >= p.first AND k.n < p.last)
+ORDER BY p.n LIMIT :limit
+
+-- name: unnamed_outputs
+-- Those of these outputs that no entry names, with their keys.
+SELECT o.n, o.key FROM outputs o WHERE o.n = ANY(:outputs::bigint[])
+  AND NOT EXISTS (SELECT 1 FROM published p WHERE p.output = o.n)
+
+-- name: reopen_prunings
+-- Prunings of executions that have left these objects because an entry named them.
+UPDATE prunings SET deleted_at = NULL, cursor = '' WHERE execution = ANY(:executions::bigint[]) AND deleted_at IS NOT NULL
+
+-- name: swept
+-- The entries of dropped publications are deleted.
+UPDATE publications SET swept = true WHERE dataset = :dataset AND n = ANY(:numbers::bigint[])
+
+-- name: current_with
+-- Executions that have entries in datasets.
+SELECT e.id, c.name, d.name FROM published_executions x JOIN executions e ON e.n = x.execution
+JOIN datasets d ON d.n = x.dataset JOIN configs c ON c.n = d.config
+WHERE e.id = ANY(:executions::uuid[]) AND x.entries > 0

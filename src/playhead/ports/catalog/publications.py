@@ -1,0 +1,507 @@
+"""Datasets and their publications: what readers see, and how the next publication is prepared.
+
+A publication is a set of *entries*. An entry is one object of a result, or a result without objects, and the
+numbers from `first` to before `last` that contain it. So a publication costs as much as its changes.
+
+A draft is prepared in pages, each one transaction that is conditional on the epoch of the draft. Any process
+can continue it. Readers see decided numbers only, so they never see a part of a draft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, Protocol
+from uuid import UUID
+
+from playhead.model import (
+    ChangeKind,
+    Dataset,
+    NoteKind,
+    OnFailure,
+    PartRole,
+    Publication,
+    PublicationNote,
+    PublishRequest,
+    Switch,
+)
+
+SINK: Final = ":"
+"""The stage of results without objects is this and the name of their route; no stage begins with it."""
+
+
+class Place(NamedTuple):
+    """A stage and a path."""
+
+    stage: str
+    path: str
+
+
+class Slot(NamedTuple):
+    """A route, and the stage and path of the object that it received."""
+
+    route: str
+    stage: str
+    path: str
+
+
+class Identity(NamedTuple):
+    """What makes two entries the same: the place, and the results that are there and above.
+
+    Attributes:
+        up: what `Entry.above` is of the result whose object this one received; None for an input.
+        above: the same of this one.
+    """
+
+    stage: str
+    path: str
+    up: int | None
+    above: int
+
+
+class Entry(NamedTuple):
+    """An entry, as it is read and written.
+
+    Attributes:
+        attempt: attempt that completed the message; None for an input.
+        execution: number of the execution of the message, or of the input.
+        output: number of the outputs row that has the object; None for a result without objects.
+        fingerprint: of the object: its SHA-256, content type and attributes.
+        slot: what the message received; None for an input.
+        n: number of the row; None if it is not stored yet.
+    """
+
+    stage: str
+    path: str
+    up: int | None
+    message: int | None
+    attempt: int | None
+    execution: int
+    output: int | None
+    fingerprint: bytes | None
+    slot: Slot | None
+    n: int | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.stage, self.path, self.up, self.above)
+
+    @property
+    def above(self) -> int:
+        """What `up` is of the results below this one: the message, or for an input the negative `output`."""
+        return self.message if self.message is not None else -(self.output or 0)
+
+
+class Made(NamedTuple):
+    """An object that a message produced, as an entry names it."""
+
+    place: Place
+    output: int
+    fingerprint: bytes
+
+
+class Node(NamedTuple):
+    """A message of a part.
+
+    Attributes:
+        n, parent: numbers of the message, and of the one above; None for a root.
+        slot: its route, and the object that it received.
+        key: key of that object.
+        is_good: it has a result: it is completed, was taken over, or was skipped by a condition or for lack
+            of output.
+        is_cancelled: it was cancelled.
+        message, attempt, execution: of the message that was processed: another one if it was taken over.
+        detail: its error.
+        outputs: its objects.
+    """
+
+    n: int
+    parent: int | None
+    slot: Slot
+    key: str
+    is_good: bool
+    is_cancelled: bool
+    message: int
+    attempt: int
+    execution: int
+    detail: str | None
+    outputs: Sequence[Made]
+
+
+class Root(NamedTuple):
+    """The root of a unit.
+
+    Attributes:
+        node: its message.
+        ordinal: its place in the listing of its execution.
+        object: outputs row and fingerprint of the object that it received; None if there is no record of it.
+    """
+
+    node: Node
+    ordinal: int
+    object: Made | None
+
+
+class DraftPart(NamedTuple):
+    """A part of a draft.
+
+    Attributes:
+        execution: its number.
+        id: its id.
+        is_run: it is a run; otherwise it is a replay into `route`.
+        stage: stage of its roots' objects.
+        source: execution whose objects it received: itself, or the source of the replay.
+        publication: dataset and number of the publication that is its source; None if it is none.
+        units: messages that one root has on average, itself included.
+    """
+
+    execution: int
+    id: UUID
+    role: PartRole
+    is_run: bool
+    route: str
+    stage: str
+    source: UUID
+    publication: tuple[int, int] | None
+    size: float
+
+
+class Edge(NamedTuple):
+    """Objects of a stage go into a route."""
+
+    stage: str
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A draft that a process holds.
+
+    Attributes:
+        dataset: number of the dataset; `name` and `config` are its names.
+        n: number of the publication.
+        epoch: fencing token; every write is conditional on it.
+        base: publication on which it is prepared; 0: none.
+        parts: in the order in which they are applied.
+        edges: relevant edges of its config version.
+        has_other_edges: the publication on which it is prepared, or a part, has other ones.
+        request: what was asked for.
+        on_failure: what happens to units that are not good.
+        max_removed: share of the inputs that may be removed.
+        cursor: how far it is resolved, as JSON; empty at the start.
+        counts: entries of the publication on which it is prepared, by stage; `digest` is its digest.
+    """
+
+    dataset: int
+    name: str
+    config: str
+    n: int
+    epoch: int
+    base: int
+    parts: Sequence[DraftPart]
+    edges: frozenset[Edge]
+    has_other_edges: bool
+    request: PublishRequest
+    on_failure: OnFailure
+    max_removed: float
+    cursor: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    digest: int = 0
+
+    @property
+    def routes(self) -> frozenset[str]:
+        return frozenset(edge.route for edge in self.edges)
+
+
+class Note(NamedTuple):
+    """A note, as it is written."""
+
+    kind: NoteKind
+    place: Place
+    execution: int
+    message: int | None
+    detail: str | None
+
+
+class Difference(NamedTuple):
+    """A place at which a draft adds or closes an entry, with the fingerprints of both; b"" without an object.
+
+    Attributes:
+        n: number of the entry.
+        before, after: None: the place has no entry before, or after.
+    """
+
+    n: int
+    place: Place
+    before: bytes | None
+    after: bytes | None
+
+
+class DraftLost(Exception):
+    """Another process holds the draft, or it has ended."""
+
+
+class PublishedObject(NamedTuple):
+    """An object of a publication.
+
+    Attributes:
+        key: key under which an execution stored it.
+        created_at: seconds since the epoch.
+    """
+
+    stage: str
+    path: str
+    key: str
+    size: int
+    sha256: bytes
+    content_type: str
+    created_at: float
+
+
+class Changed(NamedTuple):
+    """See `playhead.model.DatasetChange`."""
+
+    stage: str
+    path: str
+    change: ChangeKind
+    key: str | None
+    sha256: bytes | None
+    was: bytes | None
+
+
+class Dropping(NamedTuple):
+    """A dataset with dropped publications whose entries still exist."""
+
+    dataset: int
+    numbers: Sequence[int]
+
+
+class Publications(Protocol):
+    """Every method that names a dataset takes its number.
+
+    Methods that write a draft raise `DraftLost` if the caller no longer holds it. They raise `Conflict`
+    (`execution_changed`), and abandon the draft, if a part has run again since the draft began.
+    """
+
+    # -- what there is -----------------------------------------------------------------------------
+
+    async def datasets(self, name: str | None = None, *, config: str | None = None) -> list[Dataset]:
+        """Return the datasets of all configs, ordered by config and name; only those with a name, if given.
+
+        A dataset that its config no longer declares is returned as long as something of it is published.
+        """
+        ...
+
+    async def dataset_number(self, config: str, name: str) -> int:
+        """Return the number of an existing dataset."""
+        ...
+
+    async def publication(self, dataset: int, n: int) -> Publication | None: ...
+
+    async def publication_of(self, execution: UUID) -> Publication | None:
+        """Return the publication with this execution id; None if it is not one."""
+        ...
+
+    async def publications(
+        self, dataset: int, *, before: int | None = None, every: bool = False, limit: int = 100
+    ) -> list[Publication]:
+        """Return publications, newest first.
+
+        Args:
+            every: also those that were abandoned or dropped.
+        """
+        ...
+
+    async def switches(self, dataset: int, *, before: int | None = None, limit: int = 100) -> list[Switch]:
+        """Return switches, newest first."""
+        ...
+
+    async def notes(
+        self, dataset: int, n: int, *, kind: NoteKind | None = None, after: int = 0, limit: int
+    ) -> tuple[list[PublicationNote], int | None]:
+        """Return notes in the order in which they were written, and the `after` of the next page."""
+        ...
+
+    async def published(
+        self, dataset: int, n: int, *, stage: str, first: str = "", last: str | None = None, limit: int
+    ) -> list[PublishedObject]:
+        """Return objects of a stage with paths after `first` and before `last`, in byte order."""
+        ...
+
+    async def published_at(self, dataset: int, n: int, places: Sequence[Place]) -> list[PublishedObject]:
+        """Return the objects at these places."""
+        ...
+
+    async def changes(
+        self, dataset: int, since: int, until: int, *, stage: str | None, after: Place | None, limit: int
+    ) -> list[Changed]:
+        """Return the objects that differ between two publications, in byte order of stage and path.
+
+        `since` may be later than `until`, and 0 is the empty publication before the first one. Objects with
+        the same SHA-256, content type and attributes are the same.
+        """
+        ...
+
+    # -- a draft -----------------------------------------------------------------------------------
+
+    async def begin_publication(
+        self, config: str, name: str, request: PublishRequest, *, owner: str, lease: float
+    ) -> Draft:
+        """Give a number to a new draft, and record its parts. Raises `Conflict` and `NotFound`.
+
+        From then on, no prune takes objects of a part, and no other draft of the dataset can begin, until the
+        draft is decided or abandoned. `owner` holds it.
+        """
+        ...
+
+    async def preview_publication(self, config: str, name: str, request: PublishRequest) -> Draft:
+        """Return what `begin_publication` would return, with the number 0 and the epoch 0; store nothing."""
+        ...
+
+    async def open_drafts(self) -> list[tuple[int, int]]:
+        """Return dataset and number of drafts that no live process holds."""
+        ...
+
+    async def acquire_draft(self, dataset: int, n: int, *, owner: str, lease: float) -> Draft | None:
+        """Hold a draft whose lease is free, expired or one of `owner`; raise its epoch. None if it is not."""
+        ...
+
+    async def renew_draft(self, draft: Draft, *, lease: float) -> bool:
+        """Extend the lease. False if another process holds the draft, or if it ended."""
+        ...
+
+    async def release_draft(self, draft: Draft) -> None:
+        """Release the lease, so that another process can continue at once."""
+        ...
+
+    async def undo_abandoned(self, draft: Draft, *, limit: int) -> int:
+        """Remove what abandoned drafts have left, up to `limit` entries. Returns how many were changed.
+
+        Entries with a `first` after the highest decided number are deleted; entries that were closed after it
+        are opened.
+        """
+        ...
+
+    async def rewind(self, draft: Draft, *, limit: int) -> int:
+        """Make the open entries equal to those of the base publication, up to `limit` changes.
+
+        Returns how many entries were changed. Entries that are in it and open already are not touched.
+        """
+        ...
+
+    async def units(
+        self, draft: Draft, part: DraftPart, *, after: int, limit: int
+    ) -> tuple[list[Root], list[Node]]:
+        """Return the next roots of a part, and the messages at and below them in relevant routes."""
+        ...
+
+    async def roots_at(
+        self, draft: Draft, part: DraftPart, places: Sequence[Place]
+    ) -> tuple[list[Root], list[Node]]:
+        """Return the roots of a part that received the objects at these places, and the messages below."""
+        ...
+
+    async def listed(self, part: DraftPart, places: Sequence[Place]) -> set[Place]:
+        """Return those of these places whose objects the part has received."""
+        ...
+
+    async def fingerprints(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return the fingerprints of recorded objects."""
+        ...
+
+    async def entries_at(self, draft: Draft, places: Sequence[Place]) -> list[Entry]:
+        """Return the open entries at these places; of a preview, those of its base publication."""
+        ...
+
+    async def entries_below(self, draft: Draft, ups: Sequence[int]) -> list[Entry]:
+        """Return the open entries directly below these results."""
+        ...
+
+    async def scan(self, draft: Draft, *, stage: str | None, after: Place, limit: int) -> list[Entry]:
+        """Return open entries in byte order of stage and path."""
+        ...
+
+    async def write_entries(
+        self,
+        draft: Draft,
+        *,
+        close: Sequence[Entry] = (),
+        add: Sequence[Entry] = (),
+        notes: Sequence[Note] = (),
+        cursor: str,
+    ) -> bool:
+        """Close and add entries, and move the cursor, in one transaction.
+
+        An entry that the draft itself has added is deleted instead of closed; one that it has closed is
+        opened again instead of added. Returns False, and writes nothing, if an object that an added entry
+        names was pruned since it was read.
+        """
+        ...
+
+    async def duplicates(self, draft: Draft, *, after: int, limit: int) -> tuple[list[Place], int | None]:
+        """Return places at which an entry of the draft and another one are open; and where to continue."""
+        ...
+
+    async def differences(
+        self, draft: Draft, side: Literal["added", "closed"], *, after: int, limit: int
+    ) -> list[Difference]:
+        """Return entries that the draft has added or closed, by their numbers."""
+        ...
+
+    async def finish_draft(
+        self, draft: Draft, *, counts: Mapping[str, Mapping[str, int]], units: Mapping[str, int], digest: str
+    ) -> None:
+        """Record that the content of a draft is complete."""
+        ...
+
+    async def decide_draft(self, draft: Draft) -> Publication:
+        """Make a prepared draft current, in one transaction. Decides once; a repeated call has no effect.
+
+        Raises `Conflict`: `publication_moved` if another switch came first; the draft is abandoned then.
+        """
+        ...
+
+    async def abandon_draft(
+        self, dataset: int, n: int, *, code: str | None = None, detail: str | None = None
+    ) -> None:
+        """End a draft that was not decided. No effect if it has ended."""
+        ...
+
+    # -- afterwards --------------------------------------------------------------------------------
+
+    async def roll_back(
+        self, dataset: int, *, to: int | None, expect_seq: int | None, reason: str | None
+    ) -> int:
+        """Make an earlier publication current again; return its number. None: the one that was before.
+
+        Automatic publication is held from then on. Raises `Conflict` (`publication_moved`,
+        `nothing_published`, `publication_dropped`) and `NotFound` (`publication_not_found`).
+        """
+        ...
+
+    async def release_dataset(self, dataset: int) -> None:
+        """End the hold of automatic publication."""
+        ...
+
+    async def pin_publication(self, dataset: int, n: int, pinned: bool) -> bool:
+        """Keep a publication until it is unpinned. False if it is not published."""
+        ...
+
+    async def mark_dropped(self) -> list[Dropping]:
+        """Drop publications that are no longer kept; return datasets with entries to delete."""
+        ...
+
+    async def drop_page(self, dropping: Dropping, *, after: int, limit: int) -> int | None:
+        """Delete entries of dropped publications only; return the `after` of the next page, None at the end.
+
+        If an output is named by no entry any more, and its stage was pruned, that pruning opens again.
+        """
+        ...
+
+    async def end_drop(self, dropping: Dropping) -> None:
+        """Record that the entries of dropped publications are deleted."""
+        ...
+
+    async def publications_with(self, executions: Sequence[UUID]) -> dict[UUID, list[tuple[str, str]]]:
+        """Return (config, dataset) of the current publications that have results of these executions."""
+        ...
