@@ -163,6 +163,30 @@ PRUNED = _event(
     "The objects of an ended execution, or of one of its stages, were deleted by `playhead prune` or by "
     "the retention of its config. The numbers are of this process.",
 )
+PUBLICATION_DECIDED = _event(
+    "publication_decided",
+    ("info",),
+    ("dataset", "publication"),
+    "Readers of a dataset see a new publication.",
+)
+PUBLICATION_REFUSED = _event(
+    "publication_refused",
+    ("warning",),
+    ("dataset", "publication", "detail"),
+    "A publication was refused while it was prepared. Readers see the one before.",
+)
+PUBLICATION_ROLLED_BACK = _event(
+    "publication_rolled_back",
+    ("info",),
+    ("dataset", "publication"),
+    "Readers of a dataset see an earlier publication again.",
+)
+PUBLICATION_DROPPED = _event(
+    "publication_dropped",
+    ("info",),
+    ("count",),
+    "Publications that were no longer kept were dropped, and their entries deleted.",
+)
 RECORDS_DELETED = _event(
     "records_deleted",
     ("info",),

@@ -17,6 +17,9 @@ POINTS = frozenset(
     | {f"prune.{x}" for x in ("begun", "marked", "deleted", "emptied", "records")}
     | {f"report.{x}" for x in ("bound", "written", "stored")}
     | {f"webhook.{x}" for x in ("sent", "noted")}
+    | {f"publication.{x}" for x in ("begun", "undone", "rewound", "written")}
+    | {f"publication.{x}" for x in ("resolved", "finished", "decided")}
+    | {f"drop.{x}" for x in ("marked", "page")}
     | {f"replay.{x}" for x in ("created", "listed", "recorded", "published", "marked", "closed")}
     | {"replay.admitted", "replay.allowed", "replay.decided", "replay.checked", "replay.compared"}
     | {

@@ -144,6 +144,7 @@ class Runtime:
             (self.reconciler.find_lost, _RECONCILE_SECONDS),
             (self._renew, self.settings.lease_seconds / 3),
             (self._take_over, _JOBS_SECONDS),
+            (self._publish, _JOBS_SECONDS),
             (self._retain, _LEASES_PER_RETENTION * self.settings.lease_seconds),
             (self.services.reports.write_due, _OUTCOME_SECONDS),
             (self.services.reports.renew, self.settings.lease_seconds / 3),
@@ -233,6 +234,15 @@ class Runtime:
                 interrupted_seconds=_LEASES_PER_RETENTION * self.settings.lease_seconds,
                 goes_on=lambda: self.reconciler.has_lease,
             )
+
+    async def _publish(self) -> None:
+        """Prepare drafts that no live process holds, and drop publications that are no longer kept."""
+        assert self.process
+        if self.process.kind in ("run", "client", "plan"):
+            return
+        await self.services.publish.drive_due()
+        if self.reconciler.has_lease:
+            await self.services.publish.drop_due()
 
     async def _renew(self) -> None:
         await self.services.replay.drives.renew()

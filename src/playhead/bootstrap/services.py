@@ -26,6 +26,7 @@ from playhead.services.objects import ObjectService
 from playhead.services.pipelines import PipelineService
 from playhead.services.plan import PlanService
 from playhead.services.prune import PruneService
+from playhead.services.publish import PublishService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
@@ -125,6 +126,7 @@ def build(
         workers=WorkersService(code),
         recover=RecoverService(catalog, store),
         prune=PruneService(catalog, store, environment),
+        publish=PublishService(catalog, environment, lease=lease),
         take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
         search=search,
         doctor=backends.doctor(),

@@ -16,6 +16,7 @@ from playhead.services.objects import ObjectService
 from playhead.services.pipelines import PipelineService
 from playhead.services.plan import PlanService
 from playhead.services.prune import PruneService
+from playhead.services.publish import PublishService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
@@ -53,6 +54,7 @@ class Services:
     queues: QueueService
     recover: RecoverService
     prune: PruneService
+    publish: PublishService
     take: TakeService
     search: SearchService
     system: SystemService

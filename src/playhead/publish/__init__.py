@@ -1,0 +1,1 @@
+"""From the parts of a draft to its content: which results readers will see."""

@@ -1,0 +1,435 @@
+"""Publish: make the results of runs and replays what readers see, and go back.
+
+A publication is prepared as a draft, page by page, and nothing of it is visible before one transaction
+decides it. Why the order is right if the process is killed (`kill -9`):
+
+- before `begin` has committed: there is no draft;
+- after `begin`: another process acquires the draft once its lease has expired, and continues at its cursor;
+- after a page: the cursor has moved in the same transaction; a page that is repeated has no effect;
+- after `finish`, before `decide`: the next holder decides;
+- after `decide`: readers see the publication.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from playhead import events, faults
+from playhead.environment import Environment
+from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
+from playhead.model import (
+    Dataset,
+    DatasetChange,
+    NoteKind,
+    Page,
+    Publication,
+    PublicationNote,
+    PublicationPreview,
+    PublishRequest,
+    StageChanges,
+    Switch,
+    UnitCounts,
+)
+from playhead.ports.catalog import Publications
+from playhead.ports.catalog.publications import Draft, DraftLost, Note, Place
+from playhead.publish.content import PAGE, Overlay, Stored
+from playhead.publish.resolution import Resolution, Resolved
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+
+_RETRY_SECONDS: Final = 1.0
+_MOST_NOTES: Final = 100
+_WAIT_SECONDS: Final = 0.2
+
+
+class PublishCatalog(Publications, Protocol): ...
+
+
+class PublishService:
+    """Publishes, rolls back, and lists publications.
+
+    A dataset is named `NAME`, or `CONFIG/NAME` if several configs have the name. Every method raises
+    `Unavailable` if the catalog is unavailable, `NotFound` (`dataset_not_found`), and `BadRequest`
+    (`dataset_ambiguous`).
+
+    Args:
+        lease: seconds; a draft whose process has died is continued after this time.
+    """
+
+    def __init__(self, catalog: PublishCatalog, env: Environment, *, lease: float) -> None:
+        self._catalog = catalog
+        self._env = env
+        self._lease = lease
+        self._driving = set[tuple[int, int]]()
+
+    # -- what there is -----------------------------------------------------------------------------
+
+    async def datasets(self) -> list[Dataset]:
+        """Return all datasets, ordered by config and name."""
+        return await self._catalog.datasets()
+
+    async def dataset(self, name: str) -> Dataset:
+        config, slash, of_config = name.rpartition("/")
+        found = await self._catalog.datasets(of_config, config=config if slash else None)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise BadRequest(
+                "dataset_ambiguous",
+                f"{len(found)} configs have a dataset {name!r}; name one of: "
+                + ", ".join(f"{one.config}/{one.name}" for one in found),
+            )
+        every = ", ".join(f"{one.config}/{one.name}" for one in await self._catalog.datasets())
+        raise NotFound(
+            "dataset_not_found",
+            f"no dataset {name!r}. " + (f"Datasets: {every}" if every else "No config declares one"),
+        )
+
+    async def publications(
+        self, name: str, cursor: str | None = None, limit: int = 100, *, every: bool = False
+    ) -> Page[Publication]:
+        """Return publications, newest first; with `every`, also abandoned and dropped ones.
+
+        Raises:
+            BadRequest: `invalid_cursor`.
+        """
+        number = await self._number(name)
+        of = list_of("publications", number, every)
+        before = decode_cursor(cursor, int, of)
+        found = await self._catalog.publications(number, before=before, every=every, limit=limit + 1)
+        page = found[:limit]
+        return Page(page, encode_cursor(page[-1].n, of) if len(found) > limit else None)
+
+    async def publication(self, name: str, n: int | None = None) -> Publication:
+        """Return one publication; without a number, the current one.
+
+        Raises:
+            NotFound: `publication_not_found`.
+            Conflict: `nothing_published`.
+        """
+        dataset = await self.dataset(name)
+        if n is None and dataset.current is None:
+            raise nothing_published(name)
+        found = await self._catalog.publication(await self._number(name), n or dataset.current or 0)
+        if found is None:
+            newest = f"The newest is {dataset.decided}" if dataset.decided else "Nothing is published"
+            raise NotFound("publication_not_found", f"dataset {name} has no publication {n}. {newest}")
+        return found
+
+    async def switches(self, name: str, limit: int = 100) -> list[Switch]:
+        """Return what was made current, newest first."""
+        return await self._catalog.switches(await self._number(name), limit=limit)
+
+    async def notes(
+        self,
+        name: str,
+        n: int | None = None,
+        kind: NoteKind | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[PublicationNote]:
+        """Return the documents and objects of the parts of a publication that it does not publish.
+
+        Raises what `publication` raises, and `BadRequest` (`invalid_cursor`).
+        """
+        found = await self.publication(name, n)
+        number = await self._number(name)
+        of = list_of("notes", number, found.n, kind)
+        after = decode_cursor(cursor, int, of) or 0
+        items, then = await self._catalog.notes(number, found.n, kind=kind, after=after, limit=limit)
+        return Page(items, encode_cursor(then, of) if then else None)
+
+    async def changes(
+        self,
+        name: str,
+        since: int,
+        until: int | None = None,
+        stage: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[DatasetChange]:
+        """Return the objects that differ between two publications, by stage and path.
+
+        Args:
+            since: a number; 0: before the first publication. It may be later than `until`.
+            until: a number; None: the current one.
+
+        Raises:
+            BadRequest: `invalid_cursor`.
+            NotFound: `publication_not_found`.
+            Conflict: `nothing_published`, `publication_dropped`.
+        """
+        to = await self.publication(name, until)
+        for one in (to, await self.publication(name, since) if since else None):
+            check_kept(one)
+        number = await self._number(name)
+        of = list_of("changes", number, since, to.n, stage)
+        after = decode_cursor(cursor, str, of)
+        start = Place(*after.split("\n", 1)) if after else None
+        found = await self._catalog.changes(number, since, to.n, stage=stage, after=start, limit=limit + 1)
+        page = [
+            DatasetChange(
+                one.stage,
+                one.path,
+                one.change,
+                one.key,
+                one.sha256.hex() if one.sha256 else None,
+                one.was.hex() if one.was else None,
+            )
+            for one in found[:limit]
+        ]
+        then = encode_cursor(f"{page[-1].stage}\n{page[-1].path}", of) if len(found) > limit else None
+        return Page(page, then)
+
+    async def _number(self, name: str) -> int:
+        found = await self.dataset(name)
+        return await self._catalog.dataset_number(found.config, found.name)
+
+    # -- publish -----------------------------------------------------------------------------------
+
+    async def preview(self, name: str, request: PublishRequest) -> PublicationPreview:
+        """Return what a publication would change now. Stores nothing.
+
+        Raises what `publish` raises.
+        """
+        dataset = await self.dataset(name)
+        draft = await self._catalog.preview_publication(dataset.config, dataset.name, request)
+        content = Overlay(self._catalog, draft)
+
+        async def keep() -> None:
+            await self._env.sleep(0)
+
+        found = await Resolution(self._catalog, draft, content, keep).run()
+        return PublicationPreview(
+            dataset=dataset.name,
+            config=dataset.config,
+            base=draft.base or None,
+            expect_seq=dataset.seq,
+            counts=_counts(found),
+            units=found.units,
+            notes=[_note(draft, one) for one in content.notes[:_MOST_NOTES]],
+        )
+
+    async def publish(
+        self, name: str, request: PublishRequest, begun: Callable[[Publication], None] = lambda made: None
+    ) -> Publication:
+        """Publish, and return when readers see it. `begun` is called when the draft is recorded.
+
+        Raises:
+            NotFound: `execution_not_found`, `records_deleted`.
+            Conflict: `publication_in_progress`, `publication_moved`, `execution_running`,
+                `execution_changed`, `execution_pruned`, `source_superseded`, `source_not_published`,
+                `older_results`, `not_a_base`, `units_failed`, `publication_incomplete`,
+                `publication_shrinks`, `publication_empty`, `path_conflict`, `nothing_published`.
+        """
+        draft = await self._begin(name, request)
+        made = await self._catalog.publication(draft.dataset, draft.n)
+        assert made
+        begun(made)
+        await self._drive(draft)
+        return await self._wait(draft.dataset, draft.n)
+
+    async def begin(self, name: str, request: PublishRequest) -> Publication:
+        """Record a draft, and prepare it in the background. Any process continues it.
+
+        Raises what `publish` raises, except what is found only in the content.
+        """
+        draft = await self._begin(name, request)
+        made = await self._catalog.publication(draft.dataset, draft.n)
+        assert made
+        self._env.spawn(self._drive_later(draft))
+        return made
+
+    async def _begin(self, name: str, request: PublishRequest) -> Draft:
+        dataset = await self.dataset(name)
+        draft = await self._catalog.begin_publication(
+            dataset.config, dataset.name, request, owner=self._env.process, lease=self._lease
+        )
+        faults.reach("publication.begun")
+        return draft
+
+    async def _wait(self, dataset: int, n: int) -> Publication:
+        """Return a publication as soon as it is decided or abandoned. Raises its refusal."""
+        while True:
+            found = await self._catalog.publication(dataset, n)
+            assert found
+            if found.refusal:
+                raise Conflict(found.refusal.code, found.refusal.detail)
+            if found.state == "abandoned":
+                raise Conflict("publication_cancelled", f"publication {n} of {found.dataset} was cancelled")
+            if found.state not in ("resolving", "staging", "checking", "prepared"):
+                return found
+            await self._env.sleep(_WAIT_SECONDS)
+
+    # -- drive -------------------------------------------------------------------------------------
+
+    async def drive_due(self) -> None:
+        """Continue drafts that no live process holds."""
+        for dataset, n in await self._catalog.open_drafts():
+            if (dataset, n) not in self._driving:
+                draft = await self._catalog.acquire_draft(
+                    dataset, n, owner=self._env.process, lease=self._lease
+                )
+                if draft:
+                    self._env.spawn(self._drive_later(draft))
+
+    async def _drive_later(self, draft: Draft) -> None:
+        try:
+            await self._drive(draft)
+        except Conflict:  # it is recorded
+            return
+
+    async def _drive(self, draft: Draft) -> None:
+        """Prepare a draft to its decision, unless another process takes it over. Waits for the catalog.
+
+        Raises `Conflict` if it is refused.
+        """
+        identity = draft.dataset, draft.n
+        self._driving.add(identity)
+        held: Draft | None = draft
+        try:
+            while held is not None:
+                try:
+                    await self._prepare(held)
+                    return
+                except DraftLost:
+                    return
+                except Conflict as exc:
+                    await self._catalog.abandon_draft(*identity, code=exc.code, detail=exc.detail)
+                    events.emit(
+                        events.PUBLICATION_REFUSED, dataset=held.name, publication=held.n, detail=exc.detail
+                    )
+                    raise
+                except Unavailable as exc:
+                    events.emit(events.BACKEND_UNAVAILABLE, code=exc.code, detail=exc.detail)
+                    held = await self._again(identity)
+        finally:
+            self._driving.discard(identity)
+
+    async def _again(self, identity: tuple[int, int]) -> Draft | None:
+        """Acquire a draft again when the catalog answers; None if another process has it, or it has ended."""
+        while True:
+            await self._env.sleep(_RETRY_SECONDS)
+            try:
+                return await self._catalog.acquire_draft(
+                    *identity, owner=self._env.process, lease=self._lease
+                )
+            except Unavailable:
+                continue
+
+    async def _prepare(self, draft: Draft) -> None:
+        renewed = self._env.clock()
+
+        async def keep() -> None:
+            nonlocal renewed
+            if self._env.clock() - renewed > self._lease / 3:
+                if not await self._catalog.renew_draft(draft, lease=self._lease):
+                    raise DraftLost
+                renewed = self._env.clock()
+
+        if not draft.cursor:
+            while await self._catalog.undo_abandoned(draft, limit=PAGE):
+                faults.reach("publication.undone")
+                await keep()
+            while await self._catalog.rewind(draft, limit=PAGE):
+                faults.reach("publication.rewound")
+                await keep()
+        found = await Resolution(self._catalog, draft, Stored(self._catalog, draft), keep).run()
+        faults.reach("publication.resolved")
+        await self._catalog.finish_draft(
+            draft, counts=found.counts, units=units_of(found.units), digest=found.digest
+        )
+        faults.reach("publication.finished")
+        decided = await self._catalog.decide_draft(draft)
+        faults.reach("publication.decided")
+        if decided.state == "published":
+            events.emit(events.PUBLICATION_DECIDED, dataset=draft.name, publication=draft.n)
+
+    async def cancel(self, name: str) -> Publication:
+        """Abandon the draft of a dataset.
+
+        Raises:
+            NotFound: `publication_not_found`; there is no draft.
+        """
+        dataset = await self.dataset(name)
+        if dataset.draft is None:
+            raise NotFound("publication_not_found", f"no publication of {name} is being prepared")
+        number = await self._number(name)
+        await self._catalog.abandon_draft(number, dataset.draft.n)
+        found = await self._catalog.publication(number, dataset.draft.n)
+        assert found
+        return found
+
+    # -- afterwards --------------------------------------------------------------------------------
+
+    async def roll_back(
+        self, name: str, to: int | None = None, expect_seq: int | None = None, reason: str | None = None
+    ) -> Dataset:
+        """Make an earlier publication current again; without a number, the one that was before.
+
+        Automatic publication is held until a person publishes or releases.
+
+        Raises:
+            NotFound: `publication_not_found`.
+            Conflict: `publication_moved`, `publication_dropped`, `nothing_published`.
+        """
+        number = await self._number(name)
+        n = await self._catalog.roll_back(number, to=to, expect_seq=expect_seq, reason=reason)
+        events.emit(events.PUBLICATION_ROLLED_BACK, dataset=name, publication=n)
+        return await self.dataset(name)
+
+    async def release(self, name: str) -> Dataset:
+        """End the hold of automatic publication. Idempotent."""
+        await self._catalog.release_dataset(await self._number(name))
+        return await self.dataset(name)
+
+    async def pin(self, name: str, n: int, pinned: bool = True) -> Publication:
+        """Keep a publication until it is unpinned, or end that. Idempotent.
+
+        Raises:
+            NotFound: `publication_not_found`.
+            Conflict: `publication_dropped`.
+        """
+        if not await self._catalog.pin_publication(await self._number(name), n, pinned):
+            check_kept(await self.publication(name, n))
+            raise NotFound("publication_not_found", f"publication {n} of {name} is not published")
+        return await self.publication(name, n)
+
+    async def drop_due(self) -> None:
+        """Drop publications that are no longer kept, and delete their entries."""
+        for dropping in await self._catalog.mark_dropped():
+            faults.reach("drop.marked")
+            after: int | None = 0
+            while after is not None:
+                after = await self._catalog.drop_page(dropping, after=after, limit=PAGE)
+                faults.reach("drop.page")
+            await self._catalog.end_drop(dropping)
+            events.emit(events.PUBLICATION_DROPPED, count=len(dropping.numbers))
+
+
+def nothing_published(name: str) -> Conflict:
+    return Conflict(
+        "nothing_published",
+        f"dataset {name} has no current publication. Run: playhead publish {name} latest",
+    )
+
+
+def check_kept(one: Publication | None) -> None:
+    """Raise `Conflict` (`publication_dropped`) for a publication whose content is deleted."""
+    if one and one.state == "dropped":
+        raise Conflict(
+            "publication_dropped", f"publication {one.n} of {one.dataset} was dropped on {one.dropped_at}"
+        )
+
+
+def units_of(units: UnitCounts) -> dict[str, int]:
+    return {name: getattr(units, name) for name in UnitCounts.__slots__}
+
+
+def _counts(found: Resolved) -> dict[str, StageChanges]:
+    return {stage: StageChanges(**one) for stage, one in found.counts.items()}
+
+
+def _note(draft: Draft, note: Note) -> PublicationNote:
+    part = next(one for one in draft.parts if one.execution == note.execution)
+    return PublicationNote(note.kind, *note.place, part.id, None, note.detail)
