@@ -164,12 +164,12 @@ async def test_a_queue_that_cannot_be_created_does_not_delay_dispatches_for_othe
 async def test_dispatches_for_a_queue_that_must_not_be_created_are_uncertain_and_others_confirmed(
     own: RabbitMq,
 ):
-    own.control("add_user", "narrow", "secret")
-    own.control("set_permissions", "narrow", ".*", ".*", ".*")
+    await control(own, "add_user", "narrow", "secret")
+    await control(own, "set_permissions", "narrow", ".*", ".*", ".*")
     url = own.url.replace("guest:guest", "narrow:secret")
     async with opened(url, prefix="narrow.") as broker, by_hand(own.url) as channel:
         assert await broker.publish([*dispatches(1), *dispatches(1, "other")]) == [CONFIRMED] * 2
-        own.control("set_permissions", "narrow", "^narrow[.]other", ".*", ".*")
+        await control(own, "set_permissions", "narrow", "^narrow[.]other", ".*", ".*")
         for pause in (1, 2, 4, 8):
             # A channel caches permissions until it has been idle for a second or two.
             await asyncio.sleep(pause)
@@ -203,7 +203,7 @@ async def _consumes(channel: Any, name: str) -> bool:
 
 @pytest.mark.slow
 async def test_a_full_queue_that_rejects_makes_dispatches_uncertain(own: RabbitMq):
-    own.control("set_policy", "full", "^full[.]", '{"max-length": 3, "overflow": "reject-publish"}')
+    await control(own, "set_policy", "full", "^full[.]", '{"max-length": 3, "overflow": "reject-publish"}')
     async with opened(own.url, prefix="full.") as broker:
         await broker.publish(dispatches(1))
         await until(lambda: _refuses(broker))
@@ -269,7 +269,7 @@ async def test_a_queue_without_a_quorum_does_not_block_other_queues(own: RabbitM
         await broker.publish(dispatches(1))
         await broker.publish(dispatches(3, "other"))
         (held, *_) = await take(broker, 3, "other")
-        own.control("eval", f"sys:suspend({leader}).")
+        await control(own, "eval", f"sys:suspend({leader}).")
         try:
             outcomes, found, empty = await asyncio.gather(
                 broker.publish(dispatches(2)), broker.depth(QUEUE), broker.receive(QUEUE, 1, wait=0.5)
@@ -283,8 +283,13 @@ async def test_a_queue_without_a_quorum_does_not_block_other_queues(own: RabbitM
             await broker.ack([held])  # still unacknowledged on the channel that delivered it
             await until(lambda: _holds(broker, 4, "other"))
         finally:
-            own.control("eval", f"sys:resume({leader}).")
+            await control(own, "eval", f"sys:resume({leader}).")
         await until(lambda: _takes(broker))
+
+
+async def control(own: RabbitMq, *words: str) -> str:
+    """Return the output of `rabbitmqctl`, which may take a minute. Meanwhile, connections send heartbeats."""
+    return await asyncio.to_thread(own.control, *words)
 
 
 async def _holds(broker: RabbitBroker, count: int, queue: str) -> bool:
@@ -299,7 +304,7 @@ async def test_a_queue_of_holders_that_does_not_answer_blocks_no_receiver(own: R
         await other.publish(dispatches(2))
         await other.ack(await take(other, 1))  # declares the queue of holders
         await asyncio.sleep(1)
-    own.control("eval", f"sys:suspend({mark}).")
+    await control(own, "eval", f"sys:suspend({mark}).")
     try:
         async with opened(own.url, prefix="mark.") as broker:
             began = time.monotonic()
@@ -311,7 +316,7 @@ async def test_a_queue_of_holders_that_does_not_answer_blocks_no_receiver(own: R
             assert time.monotonic() - began < 9.5  # each request waits ten seconds for its answer
             assert (await broker.depth(QUEUE)).in_flight > 0  # unknown, which is not "empty"
     finally:
-        own.control("eval", f"sys:resume({mark}).")
+        await control(own, "eval", f"sys:resume({mark}).")
 
 
 # -- held messages ---------------------------------------------------------------------------------
@@ -587,7 +592,7 @@ async def test_an_alarm_makes_dispatches_uncertain_then_unavailable_while_acks_w
         await broker.publish(dispatches(2))
         taken = await take(broker, 2)
         try:
-            await asyncio.to_thread(own.control, "eval", ALARM)
+            await control(own, "eval", ALARM)
             # At once, because each waits ten seconds for an answer.
             outcomes, findings = await asyncio.gather(broker.publish(dispatches(1)), broker.diagnose())
             assert results(outcomes) == {"uncertain"}
@@ -601,12 +606,12 @@ async def test_an_alarm_makes_dispatches_uncertain_then_unavailable_while_acks_w
             await broker.ack(taken)
             await until(lambda: _is_empty(broker))
         finally:
-            own.control("set_vm_memory_high_watermark", "0.6")
+            await control(own, "set_vm_memory_high_watermark", "0.6")
         await until(lambda: _takes(broker))
 
 
 async def test_a_dispatch_over_the_servers_limit_is_refused_and_others_in_the_batch_are_not(own: RabbitMq):
-    own.control("eval", "persistent_term:put(max_message_size, 500).")
+    await control(own, "eval", "persistent_term:put(max_message_size, 500).")
     try:
         async with opened(own.url, prefix="size.") as broker:
             await broker.publish(dispatches(1))
@@ -620,19 +625,22 @@ async def test_a_dispatch_over_the_servers_limit_is_refused_and_others_in_the_ba
             assert outcomes[0].result in ("confirmed", "uncertain")
             await until(lambda: _takes(broker))
     finally:
-        own.control("eval", "persistent_term:put(max_message_size, 16777216).")
+        await control(own, "eval", "persistent_term:put(max_message_size, 16777216).")
 
 
 async def test_a_server_without_a_frame_limit_accepts_dispatches(own: RabbitMq):
     setting = "rabbit, frame_max"
-    most = own.control(
-        "eval", f"{{ok, Most}} = application:get_env({setting}), application:set_env({setting}, 0), Most."
-    ).strip()
+    most = await control(
+        own,
+        "eval",
+        f"{{ok, Most}} = application:get_env({setting}), application:set_env({setting}, 0), Most.",
+    )
+    most = most.strip()
     try:
         async with opened(own.url, prefix="frame.") as broker:
             assert await broker.publish(dispatches(2)) == [CONFIRMED] * 2
     finally:
-        own.control("eval", f"application:set_env(rabbit, frame_max, {most}).")
+        await control(own, "eval", f"application:set_env(rabbit, frame_max, {most}).")
 
 
 async def test_a_dispatch_that_fits_in_no_frame_is_refused(url: str, prefix: str):
@@ -650,8 +658,8 @@ async def test_a_dispatch_that_fits_in_no_frame_is_refused(url: str, prefix: str
 async def test_the_permissions_on_the_page_are_sufficient(own: RabbitMq):
     (command,) = re.findall(r"set_permissions (.*)", HOWTO.read_text(encoding="utf-8"))
     words = [word.strip("'") for word in command.split()]
-    own.control("add_user", "playhead", "secret")
-    own.control("set_permissions", *words)
+    await control(own, "add_user", "playhead", "secret")
+    await control(own, "set_permissions", *words)
     url = own.url.replace("guest:guest", "playhead:secret")
     async with opened(url, prefix="playhead.") as broker:
         made = dispatches(2)
@@ -741,4 +749,4 @@ async def test_doctor_reports_success_and_leaves_nothing_behind(own: RabbitMq):
 
     assert {f.status for f in findings} == {"ok"}
     assert [f.what for f in findings] == ["reach", "version", "rights", "round trip", "durability"]
-    assert "doctor." not in own.control("list_queues", "name")
+    assert "doctor." not in await control(own, "list_queues", "name")
