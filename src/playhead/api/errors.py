@@ -28,6 +28,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("invalid_path", 400, "A path, stage or key breaks a rule for keys; the detail names it."),
     ErrorCode("route_ambiguous", 400, "More than one active config has this route; write config/route."),
     ErrorCode("id_ambiguous", 400, "Several ids end with these digits; the detail lists them."),
+    ErrorCode("dataset_ambiguous", 400, "Several configs have this dataset; write config/dataset."),
     ErrorCode(
         "invalid_cursor", 400, "The cursor does not belong to this list; leave it out to get the first page."
     ),
@@ -60,6 +61,8 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ),
     ErrorCode("no_objects", 404, "The path contains no object that can be replayed."),
     ErrorCode("config_not_found", 404, "No config has this name, or the config has no such version."),
+    ErrorCode("dataset_not_found", 404, "No config has this dataset; the detail lists all datasets."),
+    ErrorCode("publication_not_found", 404, "The dataset has no such publication that readers have seen."),
     ErrorCode("object_not_found", 404, "No object, or no sidecar, is stored under this key."),
     ErrorCode("message_not_found", 404, "No message has this correlation id."),
     ErrorCode(
@@ -108,10 +111,48 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode(
         "execution_pruned", 409, "Objects of the execution were pruned, so the operation is not possible."
     ),
+    ErrorCode("nothing_published", 409, "Readers of the dataset see nothing yet; publish a run."),
+    ErrorCode(
+        "publication_in_progress",
+        409,
+        "Another publication of the dataset is being prepared; wait for its end, or cancel it.",
+    ),
+    ErrorCode(
+        "publication_moved",
+        409,
+        "Another publication became current meanwhile; look at the dataset, and publish again.",
+    ),
+    ErrorCode("publication_cancelled", 409, "The publication was cancelled while it was prepared."),
+    ErrorCode("publication_empty", 409, "The publication would have no objects; the detail says what to do."),
+    ErrorCode(
+        "publication_incomplete",
+        409,
+        "Objects have no result in a route of the dataset; the detail has the replay that makes them.",
+    ),
+    ErrorCode(
+        "publication_shrinks",
+        409,
+        "More inputs would be removed than `max_removed` allows; the detail says what to do.",
+    ),
+    ErrorCode("execution_running", 409, "The execution has not settled; wait for its end, or cancel it."),
+    ErrorCode(
+        "execution_changed", 409, "The execution has run again while it was published; publish it again."
+    ),
+    ErrorCode("not_a_base", 409, "The execution does not define the inputs of the dataset."),
+    ErrorCode(
+        "source_superseded",
+        409,
+        "Documents have changed since the replay; publish the others, or replay what is published.",
+    ),
+    ErrorCode("source_not_published", 409, "The source of the replay is not published; publish it first."),
+    ErrorCode("older_results", 409, "The results are older than those that they would replace."),
+    ErrorCode("units_failed", 409, "Documents failed, and the dataset refuses to publish then."),
+    ErrorCode("path_conflict", 409, "Two results have the same path; change the step that names it."),
     ErrorCode(
         "queue_taken", 409, "Another active config uses a queue of this config; deactivate that config first."
     ),
     ErrorCode("records_deleted", 410, "The records of the execution were deleted; the detail has the time."),
+    ErrorCode("publication_dropped", 410, "The publication is not kept any more; the detail has the time."),
     ErrorCode("object_pruned", 410, "The object was pruned; the detail has the time and its properties."),
     ErrorCode(
         "body_too_large", 413, "The request exceeds a limit of the server; the detail names the limit."

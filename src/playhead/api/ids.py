@@ -14,8 +14,13 @@ from playhead.api.asking import Asked
 from playhead.api.schemas import ExecutionName, ShortId
 
 SHORT: Final = "its last 4 or more digits"
-NAMES: Final = f"its id, {SHORT}, `latest` (the newest run), `latest:CONFIG`, `latest:replay` or `tag:NAME`"
-NO_EXECUTION: Final = ("id_ambiguous", "execution_not_found")
+NAMES: Final = (
+    f"its id, {SHORT}, `latest` (the newest run), `latest:CONFIG`, `latest:replay`, `tag:NAME`, or "
+    "`current:DATASET` (what its readers see), `current:DATASET@N` (publication N)"
+)
+NO_DATASET: Final = ("dataset_ambiguous", "dataset_not_found")
+NO_PUBLICATION: Final = (*NO_DATASET, "publication_not_found", "nothing_published", "publication_dropped")
+NO_EXECUTION: Final = ("id_ambiguous", "execution_not_found", *NO_PUBLICATION)
 """The error codes of an operation with a parameter that names an execution."""
 
 

@@ -70,6 +70,11 @@ async def with_references(
         references = await catalog.references(prefix, after=references[-1].key, limit=page)
 
 
+def has_references(execution: Execution) -> bool:
+    """Whether an execution may have references: it takes over results, or is a publication."""
+    return execution.changed_since is not None or execution.kind == "publication"
+
+
 class Listing:
     """Combines listings of the store with rows of the catalog. Raises `Unavailable` for either."""
 
@@ -154,7 +159,7 @@ class Listing:
 
     async def any_object(self, execution: Execution, prefix: str) -> bool:
         """Whether a replay of `prefix`, which belongs to an execution, would find anything."""
-        if execution.changed_since and await self._catalog.references(prefix, limit=1):
+        if has_references(execution) and await self._catalog.references(prefix, limit=1):
             return True
         async for page in self._store.list(prefix, page=PAGE):
             found = [entry.key for entry in page if _in_a_stage(entry.key)]
@@ -176,6 +181,8 @@ class Listing:
         """
         declared = await self.declared(execution)
         prefix = "/".join(part for part in (str(execution.execution_id), stage, path) if part)
+        if after and execution.kind == "publication":  # the key is that of the execution that stored it
+            after = f"{execution.execution_id}/{_below(after)}"
         items: list[StoredObject] = []
         async for page in self.visible(execution, prefix, after=after, page=min(2 * limit + 2, PAGE)):
             for entry in page:
@@ -184,11 +191,12 @@ class Listing:
                 its_stage, its_path = _split(entry.key, declared, stage)
                 if stage is None and its_stage == keys.REPLAY_STAGE:
                     continue
+                key, when, location = entry.key, entry[2], None
                 if isinstance(entry, Reference):
                     when, location = entry.created_at, entry.location
-                else:
-                    when, location = entry.modified, None
-                items.append(StoredObject(entry.key, its_stage, its_path, entry.size, moment(when), location))
+                if location and execution.kind == "publication":
+                    key, location = location, None
+                items.append(StoredObject(key, its_stage, its_path, entry.size, moment(when), location))
         return items, False
 
     async def find(self, key: str) -> tuple[str, Entry] | None:
@@ -210,7 +218,7 @@ class Listing:
         """Yield the objects below `prefix` that a replay of it would find, in pages, in byte order."""
         stored = self._in_order(prefix, after, page, sizes=sizes)
         pages: AsyncIterator[Sequence[Entry | Reference]] = stored
-        if execution.changed_since:
+        if has_references(execution):
             pages = with_references(self._catalog, stored, prefix, after, page)
         async for entries in pages:
             shown = [e for e in entries if _in_a_stage(e.key)]

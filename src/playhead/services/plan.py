@@ -34,7 +34,7 @@ from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Store
 from playhead.reading.codecheck import CodeCheck
-from playhead.reading.listing import Listing
+from playhead.reading.listing import Listing, has_references
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
 from playhead.replay import effects, objects, plandetails
 from playhead.replay import request as request_checks
@@ -166,7 +166,7 @@ class PlanService:
             found.prefix,
             recorded=found.source.kind != "adopted",
             timed=selector is not None and selector.needs_times,
-            has_references=found.source.changed_since is not None,
+            has_references=has_references(found.source),
         )
         summary = plandetails.Summary(found.selection.limit if found.selection else None)
         verified = _Verified(self._store) if verify else None

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from playhead import events, faults
 from playhead.environment import Environment
-from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
+from playhead.errors import Conflict, NotFound, Unavailable
 from playhead.model import (
     Dataset,
     DatasetChange,
@@ -35,6 +35,7 @@ from playhead.ports.catalog import Publications
 from playhead.ports.catalog.publications import Draft, DraftLost, Note, Place
 from playhead.publish.content import PAGE, Overlay, Stored
 from playhead.publish.resolution import Resolution, Resolved
+from playhead.reading.datasets import check_readable, find_dataset, nothing_published
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 
 _RETRY_SECONDS: Final = 1.0
@@ -69,21 +70,7 @@ class PublishService:
         return await self._catalog.datasets()
 
     async def dataset(self, name: str) -> Dataset:
-        config, slash, of_config = name.rpartition("/")
-        found = await self._catalog.datasets(of_config, config=config if slash else None)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise BadRequest(
-                "dataset_ambiguous",
-                f"{len(found)} configs have a dataset {name!r}; name one of: "
-                + ", ".join(f"{one.config}/{one.name}" for one in found),
-            )
-        every = ", ".join(f"{one.config}/{one.name}" for one in await self._catalog.datasets())
-        raise NotFound(
-            "dataset_not_found",
-            f"no dataset {name!r}. " + (f"Datasets: {every}" if every else "No config declares one"),
-        )
+        return await find_dataset(self._catalog, name)
 
     async def publications(
         self, name: str, cursor: str | None = None, limit: int = 100, *, every: bool = False
@@ -110,10 +97,11 @@ class PublishService:
         dataset = await self.dataset(name)
         if n is None and dataset.current is None:
             raise nothing_published(name)
-        found = await self._catalog.publication(await self._number(name), n or dataset.current or 0)
+        wanted = n or dataset.current or 0
+        found = await self._catalog.publication_of_dataset(dataset.config, dataset.name, wanted)
         if found is None:
-            newest = f"The newest is {dataset.decided}" if dataset.decided else "Nothing is published"
-            raise NotFound("publication_not_found", f"dataset {name} has no publication {n}. {newest}")
+            check_readable(dataset, None, wanted)
+        assert found
         return found
 
     async def switches(self, name: str, limit: int = 100) -> list[Switch]:
@@ -159,9 +147,11 @@ class PublishService:
             NotFound: `publication_not_found`.
             Conflict: `nothing_published`, `publication_dropped`.
         """
+        dataset = await self.dataset(name)
         to = await self.publication(name, until)
-        for one in (to, await self.publication(name, since) if since else None):
-            check_kept(one)
+        check_readable(dataset, to, to.n)
+        if since:
+            check_readable(dataset, await self.publication(name, since), since)
         number = await self._number(name)
         of = list_of("changes", number, since, to.n, stage)
         after = decode_cursor(cursor, str, of)
@@ -390,10 +380,8 @@ class PublishService:
             NotFound: `publication_not_found`.
             Conflict: `publication_dropped`.
         """
-        if not await self._catalog.pin_publication(await self._number(name), n, pinned):
-            check_kept(await self.publication(name, n))
-            raise NotFound("publication_not_found", f"publication {n} of {name} is not published")
-        return await self.publication(name, n)
+        await self._catalog.pin_publication(await self._number(name), n, pinned)
+        return check_readable(await self.dataset(name), await self.publication(name, n), n)
 
     async def drop_due(self) -> None:
         """Drop publications that are no longer kept, and delete their entries."""
@@ -405,21 +393,6 @@ class PublishService:
                 faults.reach("drop.page")
             await self._catalog.end_drop(dropping)
             events.emit(events.PUBLICATION_DROPPED, count=len(dropping.numbers))
-
-
-def nothing_published(name: str) -> Conflict:
-    return Conflict(
-        "nothing_published",
-        f"dataset {name} has no current publication. Run: playhead publish {name} latest",
-    )
-
-
-def check_kept(one: Publication | None) -> None:
-    """Raise `Conflict` (`publication_dropped`) for a publication whose content is deleted."""
-    if one and one.state == "dropped":
-        raise Conflict(
-            "publication_dropped", f"publication {one.n} of {one.dataset} was dropped on {one.dropped_at}"
-        )
 
 
 def units_of(units: UnitCounts) -> dict[str, int]:

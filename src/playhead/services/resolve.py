@@ -12,11 +12,13 @@ from uuid import UUID
 
 from playhead.errors import BadRequest, NotFound
 from playhead.ids import parse_uuid
-from playhead.model import Execution
+from playhead.model import Execution, Publication
 from playhead.ports.catalog.browse import ExecutionFilter, IdKind
+from playhead.reading.datasets import Datasets, check_readable, find_dataset, nothing_published
 
 ID_END: Final = r"[0-9a-fA-F](?:-?[0-9a-fA-F]){3,31}"
 """The last digits of an id, or a whole id."""
+_CURRENT: Final = re.compile(r"current:([^@]+)(?:@(\d{1,18}))?")
 _PREVIOUS: Final = re.compile(r"previous(?::(.+))?")
 _NEWEST: Final = re.compile(r"(latest|tag)(?::(.+))?")
 _MOST_SHOWN: Final = 10
@@ -29,7 +31,7 @@ _WHAT: Final[dict[IdKind, tuple[str, str]]] = {
 }
 
 
-class ResolveCatalog(Protocol):
+class ResolveCatalog(Datasets, Protocol):
     """The part of the catalog that `ResolveService` needs."""
 
     async def execution(self, execution: UUID) -> Execution | None: ...
@@ -39,6 +41,8 @@ class ResolveCatalog(Protocol):
     ) -> tuple[list[Execution], int | None]: ...
 
     async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]: ...
+
+    async def publication_of_dataset(self, config: str, name: str, n: int) -> Publication | None: ...
 
 
 class ResolveService:
@@ -55,14 +59,18 @@ class ResolveService:
         """Return the id of an execution.
 
         `latest` and `latest:run` are the newest run, and `latest:CONFIG` is the newest run of a config. Only
-        `latest:replay` is a replay. `tag:NAME` is the newest execution with this tag. The last digits of an
-        id are looked up in the catalog only, not in the store.
+        `latest:replay` is a replay. `tag:NAME` is the newest execution with this tag. `current:NAME` is the
+        publication that readers of a dataset see, and `current:NAME@N` its publication N. The last digits of
+        an id are looked up in the catalog only, not in the store.
 
         Raises:
-            NotFound: `execution_not_found`.
+            NotFound: `execution_not_found`, `dataset_not_found`, `publication_not_found`.
+            Conflict: `nothing_published`, `publication_dropped`.
         """
         if identity := parse_uuid(text):
             return identity
+        if current := _CURRENT.fullmatch(text):
+            return (await self._publication(current[1], current[2])).execution_id
         newest = _NEWEST.fullmatch(text)
         if newest is None:
             return await self._ending("execution", text, "execution_not_found")
@@ -71,6 +79,14 @@ class ResolveService:
         if not found:
             raise NotFound("execution_not_found", missing)
         return found[0].execution_id
+
+    async def _publication(self, name: str, number: str | None) -> Publication:
+        dataset = await find_dataset(self._catalog, name)
+        if number is None and dataset.current is None:
+            raise nothing_published(dataset.name)
+        wanted = int(number) if number else dataset.current or 0
+        found = await self._catalog.publication_of_dataset(dataset.config, dataset.name, wanted)
+        return check_readable(dataset, found, wanted)
 
     async def earlier_run(self, text: str, config: str) -> UUID:
         """Return the id of the run with which a new run of a config compares itself.
@@ -153,22 +169,39 @@ class ResolveService:
     async def key(self, text: str) -> str:
         """Return the key of an object, whose execution may have any name that `execution` accepts.
 
-        A text that does not begin with the name of an execution is returned unchanged.
+        A text that does not begin with the name of an execution is returned unchanged. For an object of a
+        publication, its key in the execution that stored it.
 
         Raises:
             NotFound: `execution_not_found`.
         """
+        if text.startswith("current:"):
+            return await self._published_key(text)
         name, slash, rest = text.partition("/")
         is_name = _NEWEST.fullmatch(name) or re.fullmatch(ID_END, name)
         if not slash or not is_name or parse_uuid(name):
             return text
         return f"{await self.execution(name)}/{rest}"
 
+    async def _published_key(self, text: str) -> str:
+        name, _, rest = text.removeprefix("current:").partition("/")
+        try:
+            publication = await self._publication(*_numbered(name))
+        except NotFound as exc:
+            config, name = name, rest.partition("/")[0]
+            if exc.code != "dataset_not_found" or not name:
+                raise
+            publication = await self._publication(*_numbered(f"{config}/{name}"))
+            rest = rest.partition("/")[2]
+        return f"{publication.execution_id}/{rest}"
+
     async def _ending(self, kind: IdKind, text: str, missing: str, execution: UUID | None = None) -> UUID:
         what, several = _WHAT[kind]
         if re.fullmatch(ID_END, text) is None:
             others = (
-                ", `latest`, `latest:CONFIG`, `latest:replay` or `tag:NAME`" if kind == "execution" else ""
+                ", `latest`, `latest:CONFIG`, `latest:replay`, `tag:NAME` or `current:DATASET`"
+                if kind == "execution"
+                else ""
             )
             raise NotFound(
                 missing,
@@ -189,6 +222,12 @@ class ResolveService:
             "id_ambiguous",
             f"{len(found)} {several} end with {digits}: {shown}{more}. Type more of the id",
         )
+
+
+def _numbered(name: str) -> tuple[str, str | None]:
+    """Split `NAME@N`."""
+    name, at, number = name.partition("@")
+    return name, number if at else None
 
 
 def is_id(text: str) -> bool:

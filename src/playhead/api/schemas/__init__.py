@@ -45,9 +45,9 @@ Version = Annotated[int, Field(ge=1, le=MAX_VERSION)]
 
 ShortId = Annotated[str, StringConstraints(pattern=f"^{ID_END}$")]
 """The last digits of an id."""
-_EXECUTION: Final = rf"{ID_END}|latest(:[^\x00]+)?|tag:[^\x00]+"
+_EXECUTION: Final = rf"{ID_END}|latest(:[^\x00]+)?|tag:[^\x00]+|current:[^\x00]+"
 ExecutionName = Annotated[str, StringConstraints(max_length=1024, pattern=f"^({_EXECUTION})$")]
-"""The last digits of an execution's id, `latest`, or `tag:NAME`."""
+"""The last digits of an execution's id, `latest`, `tag:NAME`, or `current:DATASET`."""
 EarlierRun = Annotated[
     str, StringConstraints(max_length=1024, pattern=rf"^({_EXECUTION}|previous(:[^\x00]+)?)$")
 ]

@@ -47,6 +47,12 @@ class DatasetsPart(Part):
     async def publication(self, dataset: int, n: int) -> Publication | None:
         return await self._db.read(lambda db: publishing.publication(db, dataset, n))
 
+    async def publication_of_dataset(self, config: str, name: str, n: int) -> Publication | None:
+        async def find(db: Session) -> Publication | None:
+            return await publishing.publication(db, await publishing.find_dataset(db, config, name), n)
+
+        return await self._db.read(find)
+
     async def publication_of(self, execution: UUID) -> Publication | None:
         async def find(db: Session) -> Publication | None:
             rows = await db.rows(SQL.publication_of_execution, execution=execution)
@@ -183,12 +189,12 @@ class DatasetsPart(Part):
     async def release_dataset(self, dataset: int) -> None:
         await self._db.run(SQL.release_dataset, dataset=dataset)
 
-    async def pin_publication(self, dataset: int, n: int, pinned: bool) -> bool:
-        async def pin(db: Session) -> bool:
-            await publishing.lock_dataset(db, dataset)
-            return await db.run(SQL.pin_publication, dataset=dataset, n=n, pinned=pinned) > 0
+    async def pin_publication(self, dataset: int, n: int, pinned: bool) -> None:
+        async def pin(db: Session) -> None:
+            await publishing.lock_dataset(db, dataset)  # a drop holds it, too
+            await db.run(SQL.pin_publication, dataset=dataset, n=n, pinned=pinned)
 
-        return await self._db.write(pin)
+        await self._db.write(pin)
 
     async def mark_dropped(self) -> list[Dropping]:
         numbers = [row[0] for row in await self._db.rows(SQL.datasets, name=None, config=None)]

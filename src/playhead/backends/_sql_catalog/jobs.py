@@ -108,6 +108,7 @@ class JobsPart(Part):
                 return None
             # The check of a plan has found that all of its objects are stored.
             kept = objects if held.plan else await self._without_unstored(db, objects)
+            real = await self._aliases.real(db, [o.key for o in kept])
             listed, end, is_full = last, cursor, False
             if most is not None and job.ordinals + len(kept) > most:
                 kept, listed, is_full = kept[: max(most - job.ordinals, 0)], False, True
@@ -118,7 +119,7 @@ class JobsPart(Part):
             await db.insert(
                 SQL.insert_listed,
                 [
-                    (cid, job.n, job.lane, o.key, o.stage, ordinal)
+                    (cid, job.n, job.lane, real[o.key], o.stage, ordinal)
                     for ordinal, cid, o in zip(ordinals, raw if db.raw_ids else ids, kept, strict=False)
                 ],
             )
@@ -150,7 +151,7 @@ class JobsPart(Part):
             )
             headers, external = replace(held.headers, bulk=bool(is_bulk)), held.external
             dispatches = [
-                Dispatch(headers, cid, 0, None, o.key, external, ordinal)
+                Dispatch(headers, cid, 0, None, real[o.key], external, ordinal)
                 for ordinal, cid, o in zip(ordinals, ids, kept, strict=False)
                 if not o.problem and cid not in taken
             ]

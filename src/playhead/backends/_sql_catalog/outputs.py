@@ -17,23 +17,47 @@ from playhead.ports.catalog.work import Source
 
 class OutputsPart(Part):
     async def recorded(self, first: str, last: str, *, limit: int) -> list[RecordedOutput]:
-        rows = await self._db.rows(SQL.recorded, first=first, last=last, limit=limit)
-        return [RecordedOutput._make(row) for row in rows]
+        async def find(db: Session) -> list[RecordedOutput]:
+            found = await self._aliases.recorded(db, first, last, limit)
+            if found is None:
+                rows = await db.rows(SQL.recorded, first=first, last=last, limit=limit)
+                found = [RecordedOutput._make(row) for row in rows]
+            return found
+
+        return await self._db.read(find)
 
     async def inputs_of(self, keys: Sequence[str]) -> dict[str, InputOf]:
-        rows = await self._db.rows(SQL.inputs_of, keys=list(keys))
-        return {key: InputOf(object_key, stage) for key, object_key, stage in rows}
+        async def find(db: Session) -> dict[str, InputOf]:
+            real = await self._aliases.real(db, keys)
+            rows = await db.rows(SQL.inputs_of, keys=list(set(real.values())))
+            made = {key: InputOf(object_key, stage) for key, object_key, stage in rows}
+            return {key: made[stored] for key, stored in real.items() if stored in made}
+
+        return await self._db.read(find)
 
     async def sent_by(self, execution: UUID, keys: Sequence[str]) -> set[str]:
-        rows = await self._db.rows(SQL.sent_by, execution=execution, keys=list(keys))
-        return {key for (key,) in rows}
+        async def find(db: Session) -> set[str]:
+            real = await self._aliases.real(db, keys)
+            rows = await db.rows(SQL.sent_by, execution=execution, keys=list(set(real.values())))
+            sent = {key for (key,) in rows}
+            return {key for key, stored in real.items() if stored in sent}
+
+        return await self._db.read(find)
 
     async def sources(self, keys: Sequence[str]) -> dict[str, Source]:
-        rows = await self._db.rows(SQL.sources, keys=list(keys))
-        return {
-            key: Source(kind, json.loads(attributes), size, bytes(sha256), None, location)
-            for key, kind, attributes, size, sha256, location in rows
-        }
+        async def find(db: Session) -> dict[str, Source]:
+            aliases = {key: one.key for key, one in (await self._aliases.objects(db, keys)).items()}
+            rows = await db.rows(SQL.sources, keys=list({aliases.get(key, key) for key in keys}))
+            found = {
+                key: Source(kind, json.loads(attributes), size, bytes(sha256), None, location)
+                for key, kind, attributes, size, sha256, location in rows
+            }
+            for alias, key in aliases.items():
+                if key in found:
+                    found[alias] = found[key]._replace(location=found[key].location or key)
+            return {key: found[key] for key in keys if key in found}
+
+        return await self._db.read(find)
 
     async def failed_below(
         self, keys: Sequence[str], execution: UUID, route: str, *, unfinished: bool
@@ -42,19 +66,27 @@ class OutputsPart(Part):
             has_failed = bool(await db.value(SQL.has_failed, execution=execution))
             if not keys or not (has_failed or unfinished):
                 return set()
+            real = await self._aliases.real(db, keys)
             rows = await db.rows(
                 SQL.failed_below,
-                keys=list(keys),
+                keys=list(set(real.values())),
                 execution=execution,
                 route=route,
                 unfinished=unfinished,
                 has_failed=has_failed,
             )
-            return {key for (key,) in rows}
+            failed = {key for (key,) in rows}
+            return {key for key, stored in real.items() if stored in failed}
 
         return await self._db.read(find)
 
     async def references(self, prefix: str, *, after: str = "", limit: int) -> list[Reference]:
-        given = {"prefix": prefix, "after": after, "limit": limit}
-        rows = await self._db.rows(SQL.stored_references, **given, **below(prefix))
-        return [Reference(*row) for row in rows]
+        async def find(db: Session) -> list[Reference]:
+            found = await self._aliases.references(db, prefix, after, limit)
+            if found is None:
+                given = {"prefix": prefix, "after": after, "limit": limit}
+                rows = await db.rows(SQL.stored_references, **given, **below(prefix))
+                found = [Reference(*row) for row in rows]
+            return found
+
+        return await self._db.read(find)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from playhead.backends._sql_catalog.aliases import Aliases
 from playhead.backends._sql_catalog.counts import Known
 from playhead.backends._sql_catalog.executions import Executions
 from playhead.backends._sql_catalog.lanes import Lanes, Origins
@@ -31,6 +32,7 @@ class Part:
         self._lanes = Lanes(transactions)
         self._origins = Origins(self._lanes)
         self._executions = Executions()
+        self._aliases = Aliases()
         self._rows = Rows(transactions, self._executions, self.sizes)
         self._replays = Replays(self._lanes, self._executions, self.sizes)
         self._plans = Plans(self._lanes)

@@ -41,6 +41,8 @@ class TotalsPart(Part):
             if row is None or row[1] is None:
                 return None
             n, version, settled, revision, recorded, now = row
+            if of := await self._aliases.publication(db, str(execution)):
+                return await self._of_publication(db, of, version, moment(now)), None
             if not settled and (known := self._totals.get(execution)):
                 return known, None
             counted = json.loads(recorded) if recorded else await self._count(db, execution, version)
@@ -63,6 +65,14 @@ class TotalsPart(Part):
         if record:
             await self._db.run(SQL.record_totals, **record)
         return totals
+
+    async def _of_publication(self, db: Session, of: tuple[int, int], version: int, now: str) -> StageTotals:
+        stages = [INPUT_STAGE, *(lane.stage for lane in await lanes_of(db, version) if lane.stage)]
+        counted = []
+        for stage in stages:
+            [sizes] = await db.rows(SQL.published_totals, dataset=of[0], n=of[1], stage=stage)
+            counted.append(StageTotal(stage, *sizes))
+        return StageTotals(now, True, counted)
 
     async def _count(self, db: Session, execution: UUID, version: int) -> list[Row]:
         """Return the stages with their objects and bytes."""

@@ -58,7 +58,8 @@ UPDATE outputs SET state = {STORED} WHERE state = {WRITING} AND key > :first AND
 -- A job that can be acquired: its lease is free or has expired.
 SELECT e.n, e.batch, e.traceparent, j.source, j.stage, j.prefix, j.lane, j.epoch, j.cursor, j.listing_state,
   j.idle_takeovers, j.since, j.takeover, j.state, j.request, j.paths, j.paid, j.bulk,
-  EXISTS (SELECT 1 FROM executions x JOIN jobs s ON s.execution = x.n WHERE x.id = j.source AND s.since IS NOT NULL),
+  EXISTS (SELECT 1 FROM executions x JOIN jobs s ON s.execution = x.n WHERE x.id = j.source AND s.since IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM executions x JOIN publications p ON p.execution = x.n WHERE x.id = j.source),
   j.plan, j.checked
 FROM jobs j JOIN executions e ON e.n = j.execution
 WHERE e.id = :job::uuid AND j.state IN ('checking', 'publishing') AND (j.owner IS NULL OR j.lease_until <= playhead_now())

@@ -106,6 +106,25 @@ AND (p.last IS NULL OR p.last > :n)
 AND p.path < :last -- if given
 ORDER BY p.path LIMIT :limit
 
+-- name: published_below
+-- Objects of a publication at or below a path, after another path; all of the stage if the path is empty.
+{published_object} WHERE p.dataset = :dataset AND p.stage = :stage AND p.path >= :path AND p.path > :after AND p.first <= :n
+AND (p.last IS NULL OR p.last > :n) AND (p.path = :path OR p.path > :first)
+AND p.path < :last -- if given
+ORDER BY p.path LIMIT :limit
+
+-- name: published_range
+-- Objects of a publication from one path to before another.
+{published_object} WHERE p.dataset = :dataset AND p.stage = :stage AND p.path >= :from AND p.first <= :n
+AND (p.last IS NULL OR p.last > :n)
+AND p.path < :to -- if given
+ORDER BY p.path LIMIT :limit
+
+-- name: published_totals
+-- Number and size of the objects of a publication in a stage.
+SELECT count(*), coalesce(sum(o.size), 0)::bigint FROM published p JOIN outputs o ON o.n = p.output
+WHERE p.dataset = :dataset AND p.stage = :stage AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+
 -- name: published_at
 -- Objects of a publication by their places.
 WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))

@@ -298,6 +298,8 @@ class Publications(Protocol):
 
     async def publication(self, dataset: int, n: int) -> Publication | None: ...
 
+    async def publication_of_dataset(self, config: str, name: str, n: int) -> Publication | None: ...
+
     async def publication_of(self, execution: UUID) -> Publication | None:
         """Return the publication with this execution id; None if it is not one."""
         ...
@@ -483,8 +485,8 @@ class Publications(Protocol):
         """End the hold of automatic publication."""
         ...
 
-    async def pin_publication(self, dataset: int, n: int, pinned: bool) -> bool:
-        """Keep a publication until it is unpinned. False if it is not published."""
+    async def pin_publication(self, dataset: int, n: int, pinned: bool) -> None:
+        """Keep a publication until it is unpinned. No effect if it is not published."""
         ...
 
     async def mark_dropped(self) -> list[Dropping]:
