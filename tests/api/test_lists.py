@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead.model import ReplayRequest
+from playhead.model import PublishRequest, ReplayRequest
 from playhead.ports.catalog.upkeep import Process
 from tests.api.server import WORDS
 
@@ -52,6 +52,9 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "routes": [{}],
     "dead-letters": [{}, {"execution_id": "RUN"}, {"route": "upper"}],
     "dead-letters/groups": [{}, {"execution_id": "RUN"}, {"route": "upper", "config": "words"}],
+    "datasets/words/publications": [{}, {"all": "true"}],
+    "datasets/words/changes": [{"since": "0"}, {"since": "0", "stage": "input"}],
+    "datasets/words/notes": [{}, {"kind": "left_out"}],
     "adapters": [{}],
     "workers": [{}],
     "errors": [{}],
@@ -62,6 +65,7 @@ IN_AN_ORDER_OF_THEIR_OWN = (
     *("executions/RUN/routes", "executions/RUN/code", "executions/RUN/stages", "routes"),
     "executions/RUN/diff/TWIN/objects",
     *("lineage/ROOT/chain", "lineage/chain", "storage/objects/versions"),
+    *("datasets/words/changes", "datasets/words/notes"),
     *("storage/objects", "adapters", "workers", "errors", "replay/plans/PLAN/objects", "dead-letters/groups"),
 )
 
@@ -78,7 +82,7 @@ class Full:
         files = {"a": b"x y z", "b": b"bad", "c": b"bad too", "d/e": b"v w", "d/f": b"u"}
         run = await playhead.run(files, tags=("t",))
         twin = await playhead.run(files, tags=("t",))
-        for version in ("", "# another\n"):
+        for version in ("datasets: {words: {}}\n", "datasets: {words: {keep: 2}}\n"):
             await playhead.apply(version + WORDS.replace("elsewhere", f"elsewhere{len(version)}"))
         await playhead.apply(WORDS.replace("name: words", "name: other").replace("elsewhere", "away"))
         for _ in range(2):
@@ -86,6 +90,9 @@ class Full:
         hooked = ReplayRequest(UUID(run), "input", None, "upper", webhook="https://hooks.example/")
         batch = str((await playhead.services.replay.execute(hooked)).replay_batch_id)
         await playhead.work()
+        publish = playhead.services.publish.publish
+        for _ in range(2):
+            await publish("words", PublishRequest([UUID(run)]))
         [root] = (await playhead.get("lineage", object_key=f"{run}/shouted/a.md"))["items"]
         request = {"from_execution_id": run, "from_stage": "input", "to_route": "upper"}
         for _ in range(2):

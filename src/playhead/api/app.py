@@ -14,6 +14,7 @@ from playhead.api import (
     answers,
     configs,
     control,
+    datasets,
     dead_letters,
     diff,
     docs,
@@ -46,7 +47,7 @@ OPENAPI: Final = "/openapi.json"
 ROUTERS: Final = tuple(
     module.router
     for module in (
-        *(replays, plans, control, reports, configs, runs, executions, find, diff, lineage),
+        *(datasets, replays, plans, control, reports, configs, runs, executions, find, diff, lineage),
         *(prune, storage, search, routes, queues, dead_letters),
         *(adapters, workers, system, metrics, docs),
     )

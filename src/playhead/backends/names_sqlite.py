@@ -49,10 +49,16 @@ class SqliteNames:
             (str(UUID(bytes=identity)), f"{kind} {status}" + (f", {config}" if config else ""))
             for identity, kind, status, config in self._rows(
                 "SELECT e.id, e.kind, e.status, v.name FROM executions e "
-                "LEFT JOIN config_versions v ON v.id = e.config_version ORDER BY e.n DESC LIMIT ?",
+                "LEFT JOIN config_versions v ON v.id = e.config_version WHERE e.kind <> 'publication' "
+                "ORDER BY e.n DESC LIMIT ?",
                 self._most,
             )
         ]
+
+    def datasets(self) -> list[tuple[str, str]]:
+        """Return names, and what readers see, in a few words."""
+        rows = self._rows("SELECT name, current FROM datasets ORDER BY name")
+        return [(name, f"publication {n}" if n else "nothing published") for name, n in rows]
 
     def tags(self) -> list[str]:
         """Return the tags of the newest executions that have any."""
@@ -75,10 +81,12 @@ class SqliteNames:
                 "SELECT config_version FROM executions e WHERE CASE ?1 "
                 "WHEN 'latest' THEN kind = ?3 AND (?4 IS NULL OR config_version IN "
                 "(SELECT v.id FROM config_versions v WHERE v.name = ?4)) "
+                "WHEN 'current' THEN n IN (SELECT p.execution FROM publications p JOIN datasets d "
+                "ON d.n = p.dataset AND d.current = p.n WHERE d.name = ?2) "
                 "WHEN 'tag' THEN n IN (SELECT t.execution FROM tags t WHERE t.tag = ?2) "
                 "ELSE lower(hex(id)) LIKE '%' || replace(lower(?1), '-', '') END ORDER BY n DESC LIMIT 1) "
                 "ORDER BY id",
-                *(word, name, kind, config),
+                *(word, name.partition("@")[0], kind, config),
             )
         ]
 

@@ -55,6 +55,11 @@ COMMANDS: Final = (
     Listed("stages", "executions:stages", "List the stages of an execution."),
     Listed("cancel", "executions:cancel", "Cancel a running execution."),
     Listed("prune", "prune:prune", "Delete the objects of executions that have ended."),
+    Listed("publish", "datasets:publish", "Make the results of runs and replays what readers see."),
+    Listed("rollback", "datasets:rollback", "Show readers an earlier publication again."),
+    Listed("release", "datasets:release", "End the hold of automatic publication."),
+    Listed("datasets", "datasets:datasets", "List datasets, and what their readers see."),
+    Listed("changes", "datasets:changes", "List the objects that differ between two publications."),
     Listed("pin", "prune:pin", "Protect the objects of an execution from every prune."),
     Listed("unpin", "prune:unpin", "End the protection of an execution."),
     Listed("ls", "objects:ls", "List the objects of a stage, or of all stages."),
@@ -99,6 +104,18 @@ GROUPS: Final = (
         ),
     ),
     (
+        "publications",
+        "List and show publications of datasets. `playhead publications NAME` lists those of a dataset.",
+        (
+            Listed("list", "datasets:list_", "List the publications of a dataset, newest first."),
+            Listed("show", "datasets:show", "Show the counts, the parts and the state of a publication."),
+            Listed("notes", "datasets:notes", "List documents whose new results are not published, and why."),
+            Listed("cancel", "datasets:cancel", "Abandon the publication that is being prepared."),
+            Listed("pin", "datasets:pin", "Keep a publication until it is unpinned."),
+            Listed("unpin", "datasets:unpin", "End the protection of a publication."),
+        ),
+    ),
+    (
         "replays",
         "List, watch and control replays. `playhead replays EXECUTION` lists those of an execution.",
         (
@@ -116,8 +133,8 @@ GROUPS: Final = (
     ),
 )
 
-WITH_DEFAULT: Final = "replays"
-"""The group whose command `list` may be omitted."""
+WITH_DEFAULT: Final = ("replays", "publications")
+"""The groups whose command `list` may be omitted."""
 
 # Click's base class for errors of a command line. Since 0.26, typer has its own copy of click and exports
 # only this one subclass.
@@ -138,7 +155,7 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
             makes `--help` and every command faster. Empty: all commands can run.
     """
     named = set(arguments)
-    if WITH_DEFAULT in named:
+    if named.intersection(WITH_DEFAULT):
         named.add(DEFAULT)
 
     def put(into: typer.Typer, entry: Listed) -> None:
@@ -177,11 +194,11 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
     for name, about, entries in GROUPS:
         group = typer.Typer(
             name=name,
-            cls=GroupWithDefault if name == WITH_DEFAULT else None,
+            cls=GroupWithDefault if name in WITH_DEFAULT else None,
             help=about,
             epilog=f"Example: {entries[0].load().example}" if not named or name in named else None,
             rich_markup_mode=None,
-            no_args_is_help=name != WITH_DEFAULT,
+            no_args_is_help=name not in WITH_DEFAULT,
         )
         for entry in entries:
             put(group, entry)

@@ -58,7 +58,10 @@ Version = Annotated[
         "--version", min=1, max=2**31 - 1, metavar="N", help="Version of the config.  [default: the newest]"
     ),
 ]
-NAMES = "an id or its last 4 or more digits, `latest`, `latest:CONFIG`, `latest:replay` or `tag:NAME`"
+NAMES = (
+    "an id or its last 4 or more digits, `latest`, `latest:CONFIG`, `latest:replay`, `tag:NAME` or "
+    "`current:DATASET`"
+)
 """How a command accepts an execution; see `services.resolve`."""
 NAMES_IN_SHORT = "an id or its last digits, `latest` or `tag:NAME`"
 ExecutionRef = Annotated[

@@ -72,6 +72,8 @@ def _executions(names: Names) -> Iterator[Offer]:
         yield f"latest:{config}", "the newest run of that config"
     for tag in names.tags():
         yield f"tag:{tag}", "the newest with that tag"
+    for dataset, about in names.datasets():
+        yield f"current:{dataset}", f"what its readers see: {about}"
     yield from names.executions()
 
 
@@ -131,6 +133,11 @@ def route(names: Names, ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
     for of, name, its_queue in routes:
         alone = every.count(name) == 1 and "/" not in incomplete
         yield name if alone else f"{of}/{name}", its_queue
+
+
+@_completer
+def dataset(names: Names, ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
+    return list[Offer](names.datasets())
 
 
 @_completer

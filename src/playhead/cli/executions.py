@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -51,7 +51,7 @@ async def executions(
         ),
     ] = None,
     kind: Annotated[
-        Literal["run", "replay", "adopted"] | None,
+        Literal["run", "replay", "adopted", "publication"] | None,
         typer.Option("--kind", help="Only executions of this kind."),
     ] = None,
     tag: Annotated[
@@ -204,9 +204,17 @@ def _objects_of(e: Execution) -> str:
     return "-"
 
 
+_KINDS: Final = {
+    "run": "run of",
+    "replay": "replay into",
+    "adopted": "made by another program",
+    "publication": "publication of a dataset of",
+}
+
+
 def describe(e: Execution) -> None:
     """Print the head of an execution as text."""
-    of = {"run": "run of", "replay": "replay into", "adopted": "made by another program"}[e.kind]
+    of = _KINDS[e.kind]
     output.line(f"Execution {e.execution_id}: {of} {config_of(e)}".removesuffix(" -"))
     output.line(f"  status    {e.status}")
     output.line(f"  created   {when(e.created_at)}" + (f", ended {when(e.ended_at)}" if e.ended_at else ""))
@@ -216,7 +224,7 @@ def describe(e: Execution) -> None:
         output.line(f"  since     {e.changed_since} (results that are still valid are taken over)")
     if e.tags:
         output.line(f"  tags      {', '.join(e.tags)}")
-    if e.kind != "adopted":
+    if e.kind in ("run", "replay"):
         output.line(f"  messages  {described(e.counts, takes_over=e.changed_since is not None)}")
     if e.error:
         output.line(f"  error     {e.error.code}: {e.error.message}")

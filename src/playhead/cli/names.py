@@ -30,6 +30,7 @@ class Names(Protocol):
     def tags(self) -> list[str]: ...
     def stages(self, execution: str) -> list[str]: ...
     def dead_letters(self) -> list[tuple[str, str]]: ...
+    def datasets(self) -> list[tuple[str, str]]: ...
 
 
 def find_names(flags: Mapping[str, str | None]) -> Names | None:
@@ -97,6 +98,12 @@ class ServerNames:
         return [
             (item["correlation_id"], f"{item['error_code']}: {item['error']}")
             for item in self._items("dead-letters", MOST)
+        ]
+
+    def datasets(self) -> list[tuple[str, str]]:
+        return [
+            (item["name"], f"publication {item['current']}" if item["current"] else "nothing published")
+            for item in self._get("datasets")["items"]
         ]
 
     def _items(self, path: str, limit: int = 1000, **query: str) -> list[dict[str, Any]]:

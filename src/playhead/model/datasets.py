@@ -74,8 +74,6 @@ class PublishRequest(Limited):
             `empty`: a publication without objects.
         expect_seq: refuse unless this is the number of the newest switch.
         reason: why it is published.
-        dry_run: count what would change, and store nothing.
-        key: Idempotency-Key: a repeated request with the same key returns the first publication.
     """
 
     executions: Annotated[list[UUID], Len(0, MOST_PARTS)] = field(default_factory=list)
@@ -86,7 +84,6 @@ class PublishRequest(Limited):
     allow: Annotated[list[Allowed], Len(0, 4)] = field(default_factory=list)
     expect_seq: Annotated[int, Interval(ge=0, le=2**53)] | None = None
     reason: Annotated[str, Len(0, 1_000), NoNul] | None = None
-    dry_run: bool = False
 
     def __post_init__(self) -> None:
         check(self)
@@ -104,6 +101,7 @@ class PublicationPart:
     """An execution from which a publication takes results.
 
     Attributes:
+        execution_id: the execution.
         role: `base` defines the inputs; a `layer` replaces some results.
         revision: how often the execution had ended.
     """
@@ -115,10 +113,11 @@ class PublicationPart:
 
 @dataclass(frozen=True, slots=True)
 class StageChanges:
-    """Objects of a stage, or rows of a sink, compared with the publication before.
+    """Objects of a stage, or results of a route without a stage, compared with the publication before.
 
     Attributes:
         total: number in this publication.
+        added, changed, removed: number of those that differ.
     """
 
     total: int = 0
@@ -156,7 +155,12 @@ class UnitCounts:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a publication was refused: a code of `playhead errors`, and the text for readers."""
+    """Why a publication was refused.
+
+    Attributes:
+        code: as `playhead errors` lists it.
+        detail: the reason, and what to do.
+    """
 
     code: str
     detail: str
@@ -167,6 +171,8 @@ class Publication:
     """One numbered version of a dataset.
 
     Attributes:
+        dataset: name of the dataset.
+        config: config that declares it.
         n: number, which is given once.
         execution_id: id under which it can be read like an execution.
         state: `resolving`: its content is computed. `staging`: its sinks are prepared. `prepared`: ready to
@@ -175,13 +181,15 @@ class Publication:
         base: publication on which it was prepared; None: the first one.
         parts: executions from which it takes results.
         config_version: highest config version of its parts.
-        counts: changes to the publication before, by stage, and by `:ROUTE` for sinks.
+        counts: changes to the publication before, by stage, and by `:ROUTE` for routes without a stage.
         units: what happened to the documents and replayed objects of its parts.
         digest: SHA-256 sums of all objects, added up; detects damage.
         refusal: why it was abandoned; None: a person cancelled it, or it was not abandoned.
         reason: as given.
         is_pinned: it is kept until it is unpinned.
-        created_at, published_at, dropped_at: RFC 3339 in UTC; None until then.
+        created_at: time at which it began to be prepared; RFC 3339 in UTC.
+        published_at: time at which it became current for the first time; RFC 3339 in UTC; None until then.
+        dropped_at: time from which it cannot be read any more; RFC 3339 in UTC; None until then.
     """
 
     dataset: str
@@ -208,9 +216,12 @@ class PublicationPreview:
     """What a publication would change now.
 
     Attributes:
+        dataset: name of the dataset.
+        config: config that declares it.
         base: publication on which it would be prepared; None: the first one.
         expect_seq: number of the newest switch, for the request that publishes.
-        counts, units: as in a publication.
+        counts: changes to the publication before, by stage, and by `:ROUTE` for routes without a stage.
+        units: what would happen to the documents and replayed objects.
         notes: the first 100 documents and replayed objects whose new results would not be published.
     """
 
@@ -231,14 +242,15 @@ class Switch:
         seq: number, which only grows.
         n: publication that readers see since then.
         kind: `publish` or `rollback`.
-        at: RFC 3339 in UTC.
+        reason: as given.
+        switched_at: time of the switch; RFC 3339 in UTC.
     """
 
     seq: int
     n: int
     kind: Literal["publish", "rollback"]
     reason: str | None
-    at: str
+    switched_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +258,10 @@ class Dataset:
     """What readers see now.
 
     Attributes:
+        name: its name, unique in its config.
+        config: config that declares it.
         current: number of the publication that readers see; None: nothing is published.
-        since: time of the switch that made it current; RFC 3339 in UTC.
+        switched_at: time of the newest switch; RFC 3339 in UTC; None: nothing is published.
         seq: number of the newest switch; 0: there was none.
         decided: highest number that was ever current; None: nothing was published.
         draft: publication that is being prepared.
@@ -260,7 +274,7 @@ class Dataset:
     name: str
     config: str
     current: int | None
-    since: str | None
+    switched_at: str | None
     seq: int
     decided: int | None
     draft: Publication | None
@@ -275,6 +289,9 @@ class DatasetChange:
     """An object that differs between two publications.
 
     Attributes:
+        stage: stage of the object.
+        path: path in the stage.
+        change: what happened to it.
         key: key of the object in the later publication; None if it was removed.
         sha256: of its content, in hex; None if it was removed.
         was: the same of the object in the earlier publication; None if it was added.
@@ -296,7 +313,8 @@ class PublicationNote:
         kind: `kept`: earlier results are published. `left_out`: none are. `superseded`: another version of
             the object is published. `removed`: the object is no longer published. `older`: the published
             results are newer.
-        stage, path: of the document or the object.
+        stage: stage of the document or the object.
+        path: path in the stage.
         execution_id: part that processed it.
         correlation_id: message that failed, or that received the object; None if its records are deleted.
         detail: what failed.

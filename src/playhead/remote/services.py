@@ -11,6 +11,7 @@ from typing import Self
 
 from playhead.remote.client import Client
 from playhead.remote.configs import RemoteConfigs, RemotePipelines
+from playhead.remote.datasets import RemotePublish
 from playhead.remote.diff import RemoteDiff
 from playhead.remote.executions import (
     RemoteExecutions,
@@ -53,6 +54,7 @@ class RemoteServices:
     queues: RemoteQueues
     recover: RemoteRecover
     prune: RemotePrune
+    publish: RemotePublish
     take: RemoteTake
     search: RemoteSearch
     system: RemoteSystem
@@ -82,6 +84,7 @@ class RemoteServices:
             queues=RemoteQueues(client),
             recover=RemoteRecover(client),
             prune=RemotePrune(client),
+            publish=RemotePublish(client),
             take=RemoteTake(client),
             search=RemoteSearch(client),
             system=RemoteSystem(client),

@@ -13,7 +13,7 @@ from playhead.web.page import ROWS, ApiCall, Ask, Page, Shown, checked_time, url
 from playhead.web.render import number
 
 STATUSES: Final = ("running", "completed", "failed", "cancelled")
-KINDS: Final = ("run", "replay", "adopted")
+KINDS: Final = ("run", "replay", "adopted", "publication")
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ def body_of(name: str, *kinds: type, leave_out: Collection[str] = (), no_null: s
                 default = None if NoneType in get_args(hint) else ...
                 told = for_readers_of_json(descriptions(kind)[one.name])
                 field = Field(default if one.default is MISSING else one.default, description=told)
+                if one.default_factory is not MISSING:
+                    field = Field(default_factory=one.default_factory, description=told)
                 made[one.name] = (schema_of(hint), field)
                 if no_null and default is None:
                     made[one.name] = unless_null(schema_of(hint), told, no_null)

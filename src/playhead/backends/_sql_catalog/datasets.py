@@ -77,13 +77,13 @@ class DatasetsPart(Part):
     async def notes(
         self, dataset: int, n: int, *, kind: NoteKind | None = None, after: int = 0, limit: int
     ) -> tuple[list[PublicationNote], int | None]:
-        given = {"dataset": dataset, "n": n, "kind": kind, "after": after, "limit": limit}
+        given = {"dataset": dataset, "n": n, "kind": kind, "after": after, "limit": limit + 1}
         rows = await self._db.rows(SQL.notes_of, **given)
         found = [
             PublicationNote(what, stage, path, as_uuid(execution), as_uuid_or_none(message), detail)
-            for _, what, stage, path, execution, message, detail in rows
+            for _, what, stage, path, execution, message, detail in rows[:limit]
         ]
-        return found, rows[-1][0] if len(rows) == limit else None
+        return found, rows[limit - 1][0] if len(rows) > limit else None
 
     async def published(
         self, dataset: int, n: int, *, stage: str, first: str = "", last: str | None = None, limit: int

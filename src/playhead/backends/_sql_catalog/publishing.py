@@ -83,7 +83,7 @@ async def dataset_of(db: Session, row: Row) -> Dataset:
         name=name,
         config=config,
         current=current,
-        since=moment_or_none(since),
+        switched_at=moment_or_none(since),
         seq=seq,
         decided=decided or None,
         draft=await publication(db, number, draft) if draft else None,

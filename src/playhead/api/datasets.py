@@ -1,0 +1,200 @@
+"""Datasets: what readers see, and its publications."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from fastapi import Path, Query
+from fastapi.encoders import jsonable_encoder
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from playhead.api.answers import BODY_CODES, responses
+from playhead.api.asking import Asked, Cursor, Filter, Limit, operations
+from playhead.api.bodies import JsonRoute
+from playhead.api.ids import NO_DATASET, NO_PUBLICATION
+from playhead.api.schemas import Word
+from playhead.api.schemas.datasets import Publish, Rollback
+from playhead.model import (
+    OPEN_PUBLICATION_STATES,
+    Dataset,
+    DatasetChange,
+    NoteKind,
+    Page,
+    Publication,
+    PublicationNote,
+    PublicationPreview,
+    Switch,
+)
+
+router = operations(prefix="/api/v1/datasets", tags=["datasets"], route_class=JsonRoute)
+
+DatasetName = Annotated[Word, Path(description="Name of a dataset.")]
+Config = Annotated[
+    Word | None, Query(description="Config of the dataset; needed if several configs have one of this name.")
+]
+Number = Annotated[int, Path(ge=1, description="Number of a publication.")]
+At = Annotated[int | None, Query(ge=1, description="Number of a publication; without it, the current one.")]
+_BODY: Final = ("invalid_body", "unsupported_media_type", *BODY_CODES)
+_REFUSED: Final = (
+    *("execution_not_found", "records_deleted", "id_ambiguous", "execution_running", "execution_pruned"),
+    *("publication_in_progress", "publication_moved", "not_a_base", "nothing_published", "older_results"),
+    *("publication_not_found", "publication_dropped"),
+)
+_IN_CONTENT: Final = (
+    *("source_superseded", "source_not_published", "units_failed", "publication_incomplete"),
+    *("publication_shrinks", "publication_empty", "path_conflict", "execution_changed"),
+)
+_NEWEST: Final = Rollback()
+_TAGGED: Final[dict[str, Any]] = {
+    "ETag": {
+        "schema": {"type": "string"},
+        "description": "Name, number of the current publication and of the newest switch: `docs@8/12`.",
+    }
+}
+
+
+def _name(name: str, config: str | None) -> str:
+    return f"{config}/{name}" if config else name
+
+
+@router.get("", responses=responses(*NO_DATASET))
+async def list_datasets(asked: Asked, name: Filter = None, config: Config = None) -> Page[Dataset]:
+    """List the datasets of all configs, by config and name."""
+    found = await asked.publish.datasets()
+    return Page([one for one in found if name in (None, one.name) and config in (None, one.config)])
+
+
+@router.get(
+    "/{name}",
+    response_model=Dataset,
+    responses=responses(*NO_DATASET)
+    | {200: {"headers": _TAGGED}, 304: {"description": "Nothing has changed since the given ETag."}},
+)
+async def get_dataset(name: DatasetName, asked: Asked, request: Request, config: Config = None) -> Response:
+    """Return what readers see now. With `If-None-Match`, only if another switch was made since."""
+    found = await asked.publish.dataset(_name(name, config))
+    tag = f'"{quote(found.name)}@{found.current or 0}/{found.seq}"'
+    if tag in [one.strip() for one in request.headers.get("if-none-match", "").split(",")]:
+        return Response(status_code=304, headers={"ETag": tag})
+    return JSONResponse(jsonable_encoder(found), headers={"ETag": tag})
+
+
+@router.get("/{name}/publications", responses=responses(*NO_DATASET, "invalid_cursor"))
+async def list_publications(
+    name: DatasetName,
+    asked: Asked,
+    config: Config = None,
+    every: Annotated[bool, Query(alias="all", description="Also abandoned and dropped ones.")] = False,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[Publication]:
+    """List the publications of a dataset, newest first."""
+    return await asked.publish.publications(_name(name, config), cursor, limit, every=every)
+
+
+@router.get("/{name}/publications/{n}", responses=responses(*NO_PUBLICATION))
+async def get_publication(name: DatasetName, n: Number, asked: Asked, config: Config = None) -> Publication:
+    """Return one publication; while it is prepared, with its state."""
+    return await asked.publish.publication(_name(name, config), n)
+
+
+@router.post(
+    "/{name}/publications",
+    response_model=Publication,
+    status_code=202,
+    responses=responses(*NO_DATASET, *_REFUSED, *_IN_CONTENT, *_BODY)
+    | {200: {"model": PublicationPreview, "description": "What would change: the response to `dry_run`."}},
+)
+async def publish(name: DatasetName, body: Publish, asked: Asked, config: Config = None) -> Response:
+    """Prepare a publication from executions, and make it what readers see.
+
+    The response is sent as soon as the draft is recorded. Its state at `Location` is `published`, or
+    `abandoned` with the reason. Until then, readers see the current publication.
+    """
+    request = await body.request(asked.resolve.execution)
+    if body.dry_run:
+        return JSONResponse(jsonable_encoder(await asked.publish.preview(_name(name, config), request)))
+    made = await asked.publish.begin(_name(name, config), request)
+    place = f"/api/v1/datasets/{quote(name)}/publications/{made.n}" + (f"?config={config}" if config else "")
+    return JSONResponse(jsonable_encoder(made), 202, {"Location": place})
+
+
+@router.post("/{name}/publications/{n}/cancel", responses=responses(*NO_PUBLICATION))
+async def cancel_publication(
+    name: DatasetName, n: Number, asked: Asked, config: Config = None
+) -> Publication:
+    """Abandon a publication that is being prepared. One that has ended is returned unchanged."""
+    found = await asked.publish.publication(_name(name, config), n)
+    if found.state in OPEN_PUBLICATION_STATES:
+        found = await asked.publish.cancel(_name(name, config))
+    return found
+
+
+@router.post("/{name}/publications/{n}/pin", responses=responses(*NO_PUBLICATION))
+async def pin_publication(name: DatasetName, n: Number, asked: Asked, config: Config = None) -> Publication:
+    """Keep a publication until it is unpinned. Idempotent."""
+    return await asked.publish.pin(_name(name, config), n)
+
+
+@router.post("/{name}/publications/{n}/unpin", responses=responses(*NO_PUBLICATION))
+async def unpin_publication(name: DatasetName, n: Number, asked: Asked, config: Config = None) -> Publication:
+    """End the protection of a publication. Idempotent."""
+    return await asked.publish.pin(_name(name, config), n, False)
+
+
+@router.post("/{name}/rollback", responses=responses(*NO_PUBLICATION, "publication_moved", *_BODY))
+async def roll_back(
+    name: DatasetName, asked: Asked, config: Config = None, body: Rollback = _NEWEST
+) -> Dataset:
+    """Make an earlier publication current again; without `to`, the one that was before.
+
+    Automatic publication is held until a person publishes or releases.
+    """
+    return await asked.publish.roll_back(_name(name, config), body.to, body.expect_seq, body.reason)
+
+
+@router.post("/{name}/release", responses=responses(*NO_DATASET))
+async def release_dataset(name: DatasetName, asked: Asked, config: Config = None) -> Dataset:
+    """End the hold of automatic publication. Idempotent."""
+    return await asked.publish.release(_name(name, config))
+
+
+@router.get("/{name}/switches", responses=responses(*NO_DATASET))
+async def list_switches(
+    name: DatasetName, asked: Asked, config: Config = None, limit: Limit = 100
+) -> Page[Switch]:
+    """List what was made current, newest first."""
+    return Page(await asked.publish.switches(_name(name, config), limit))
+
+
+@router.get("/{name}/changes", responses=responses(*NO_PUBLICATION, "invalid_cursor"))
+async def list_changes(
+    name: DatasetName,
+    asked: Asked,
+    since: Annotated[
+        int, Query(ge=0, description="Number of a publication; 0: before the first. It may be the later one.")
+    ],
+    until: At = None,
+    stage: Filter = None,
+    config: Config = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[DatasetChange]:
+    """List the objects that differ between two publications, by stage and path."""
+    return await asked.publish.changes(_name(name, config), since, until, stage, cursor, limit)
+
+
+@router.get("/{name}/notes", responses=responses(*NO_PUBLICATION, "invalid_cursor"))
+async def list_notes(
+    name: DatasetName,
+    asked: Asked,
+    at: At = None,
+    kind: Annotated[NoteKind | None, Query()] = None,
+    config: Config = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[PublicationNote]:
+    """List the documents and replayed objects whose new results a publication does not have."""
+    return await asked.publish.notes(_name(name, config), at, kind, cursor, limit)

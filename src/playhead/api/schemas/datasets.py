@@ -1,0 +1,67 @@
+"""Bodies of requests about datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
+
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from playhead.api.schemas import Body, ExecutionName
+from playhead.api.schemas.derived import body_of
+from playhead.model import PublishRequest
+from playhead.model.datasets import MOST_PARTS
+
+_NAMED: Final = "ids or their last digits, `latest`, `latest:replay`, `tag:NAME`."
+_Names = Annotated[list[UUID | ExecutionName], Field(max_length=MOST_PARTS)]
+_Fields: Any = body_of("Fields", PublishRequest, leave_out=("executions", "base", "add"))
+
+
+class Publish(_Fields):  # type: ignore[misc]  # its fields are those of the model
+    """What to publish: settled executions, and what is not refused."""
+
+    executions: _Names = Field(
+        default_factory=list,
+        description=f"Settled executions: {_NAMED} A run is the base, which defines the inputs; replays, "
+        "and runs of a dataset with `runs: partial`, are layers on it.",
+    )
+    base: UUID | ExecutionName | None = Field(
+        default=None, description="Run that is the base, if there are several."
+    )
+    add: _Names = Field(
+        default_factory=list,
+        description="Runs that are layers, although each run of the dataset has all inputs.",
+    )
+    dry_run: bool = Field(default=False, description="Count what would change, and store nothing.")
+
+    @model_validator(mode="after")
+    def _has_parts(self) -> Self:
+        if not (self.executions or self.base or self.add):
+            raise PydanticCustomError("no_executions", "name at least one execution in `executions`")
+        return self
+
+    async def request(self, resolve: Callable[[str], Awaitable[UUID]]) -> PublishRequest:
+        """Return the value that the services get. `resolve` returns the id of an execution by its name."""
+        given = self.model_dump(exclude={"executions", "base", "add", "dry_run"})
+        return PublishRequest(
+            executions=[await resolve(str(one)) for one in self.executions],
+            base=await resolve(str(self.base)) if self.base else None,
+            add=[await resolve(str(one)) for one in self.add],
+            **given,
+        )
+
+
+class Rollback(Body):
+    """What to go back to."""
+
+    to: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Number of a publication; null: the one that was current before."
+    )
+    expect_seq: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Refuse unless this is the number of the newest switch."
+    )
+    reason: Annotated[str, StringConstraints(max_length=1_000)] | None = Field(
+        default=None, description="Why."
+    )

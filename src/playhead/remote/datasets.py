@@ -1,0 +1,139 @@
+"""Datasets and publications over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final
+
+from playhead.errors import Conflict
+from playhead.model import (
+    OPEN_PUBLICATION_STATES,
+    Dataset,
+    DatasetChange,
+    NoteKind,
+    Page,
+    Publication,
+    PublicationNote,
+    PublicationPreview,
+    PublishRequest,
+    Switch,
+)
+from playhead.remote.client import HARMLESS, WORK_SECONDS, segment
+from playhead.remote.derived import Remote
+
+_WAIT_SECONDS: Final = 0.5
+_LOST: Final = "it may be published; `playhead publications` shows it"
+
+
+class RemotePublish(Remote):
+    """Remote `PublishService`. The server prepares publications in the background."""
+
+    async def datasets(self) -> list[Dataset]:
+        return (await self._client.get("datasets", Page[Dataset])).items
+
+    async def dataset(self, name: str) -> Dataset:
+        path, query = _at(name)
+        return await self._client.get(path, Dataset, **query)
+
+    async def publications(
+        self, name: str, cursor: str | None = None, limit: int = 100, *, every: bool = False
+    ) -> Page[Publication]:
+        path, query = _at(name, "publications")
+        given = query | {"cursor": cursor, "limit": limit, "all": every}
+        return await self._client.get(path, Page[Publication], **given)
+
+    async def publication(self, name: str, n: int | None = None) -> Publication:
+        if n is None:
+            found = await self.dataset(name)
+            n = found.current or 0
+        path, query = _at(name, "publications", max(n, 1))
+        return await self._client.get(path, Publication, **query)
+
+    async def switches(self, name: str, limit: int = 100) -> list[Switch]:
+        path, query = _at(name, "switches")
+        return (await self._client.get(path, Page[Switch], limit=limit, **query)).items
+
+    async def notes(
+        self,
+        name: str,
+        n: int | None = None,
+        kind: NoteKind | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[PublicationNote]:
+        path, query = _at(name, "notes")
+        given = query | {"at": n, "kind": kind, "cursor": cursor, "limit": limit}
+        return await self._client.get(path, Page[PublicationNote], **given)
+
+    async def changes(
+        self,
+        name: str,
+        since: int,
+        until: int | None = None,
+        stage: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[DatasetChange]:
+        path, query = _at(name, "changes")
+        given = query | {"since": since, "until": until, "stage": stage, "cursor": cursor, "limit": limit}
+        return await self._client.get(path, Page[DatasetChange], **given)
+
+    async def preview(self, name: str, request: PublishRequest) -> PublicationPreview:
+        path, query = _at(name, "publications")
+        body = _body(request) | {"dry_run": True}
+        how: dict[str, Any] = {"lost": HARMLESS, "json": body, "query": query, "seconds": WORK_SECONDS}
+        return await self._client.post(path, PublicationPreview, **how)
+
+    async def begin(self, name: str, request: PublishRequest) -> Publication:
+        path, query = _at(name, "publications")
+        return await self._client.post(path, Publication, lost=_LOST, json=_body(request), query=query)
+
+    async def publish(
+        self, name: str, request: PublishRequest, begun: Callable[[Publication], None] = lambda made: None
+    ) -> Publication:
+        made = await self.begin(name, request)
+        begun(made)
+        while made.state in OPEN_PUBLICATION_STATES:
+            await asyncio.sleep(_WAIT_SECONDS)
+            made = await self.publication(name, made.n)
+        if made.state == "abandoned":
+            why = made.refusal
+            code, detail = (why.code, why.detail) if why else ("publication_cancelled", "it was cancelled")
+            raise Conflict(code, detail)
+        return made
+
+    async def cancel(self, name: str) -> Publication:
+        found = await self.dataset(name)
+        n = found.draft.n if found.draft else max(found.decided or 1, 1)
+        path, query = _at(name, "publications", n, "cancel")
+        return await self._client.post(path, Publication, lost=HARMLESS, query=query)
+
+    async def roll_back(
+        self, name: str, to: int | None = None, expect_seq: int | None = None, reason: str | None = None
+    ) -> Dataset:
+        path, query = _at(name, "rollback")
+        body = {"to": to, "expect_seq": expect_seq, "reason": reason}
+        return await self._client.post(path, Dataset, lost=_LOST, json=body, query=query)
+
+    async def release(self, name: str) -> Dataset:
+        path, query = _at(name, "release")
+        return await self._client.post(path, Dataset, lost=HARMLESS, query=query)
+
+    async def pin(self, name: str, n: int, pinned: bool = True) -> Publication:
+        path, query = _at(name, "publications", n, "pin" if pinned else "unpin")
+        return await self._client.post(path, Publication, lost=HARMLESS, query=query)
+
+
+def _at(name: str, *rest: object) -> tuple[str, dict[str, Any]]:
+    """Return the path of a dataset, and the parameter that names its config."""
+    config, _, alone = name.rpartition("/")
+    path = "/".join(["datasets", segment(alone), *map(str, rest)])
+    return path, {"config": config} if config else {}
+
+
+def _body(request: PublishRequest) -> dict[str, Any]:
+    given = asdict(request)
+    named = {name: [str(one) for one in given[name]] for name in ("executions", "add")}
+    return given | named | {"base": str(request.base) if request.base else None}
