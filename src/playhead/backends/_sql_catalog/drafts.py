@@ -79,6 +79,7 @@ class DraftsPart(Part):
             dataset = await publishing.find_dataset(db, config, name)
             row = await publishing.lock_dataset(db, dataset)
             await self._check_free(db, row, request)
+            await share(db, [one.n for one in await _candidates(db, request.parts)])
             made = await self._prepare(db, row, request)
             n = await db.value(SQL.newest_number, dataset=dataset) + 1
             execution = await db.value(
@@ -154,7 +155,6 @@ class DraftsPart(Part):
                 "execution_not_found",
                 f"execution {min(missing)} is not in the catalog. Run: playhead executions",
             )
-        await share(db, [one.n for one in found])
         number = await db.value(SQL.config_number, name=config)
         for one in found:
             await self._check_part(db, one, config, number)
