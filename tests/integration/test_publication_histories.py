@@ -42,7 +42,7 @@ routes:
     adapters: [{type: do}]
 """
 ROUTES = {"input": ["a"], "A": ["b", "c"], "B": ["sink"], "C": ["sink"]}
-HISTORIES = int(os.environ.get("PLAYHEAD_TEST_HISTORIES", "12"))
+HISTORIES = int(os.environ.get("PLAYHEAD_TEST_HISTORIES", "8"))
 STEPS = 18
 
 Tree = dict[str, Any]
