@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
@@ -16,6 +17,8 @@ from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_DATASET, NO_PUBLICATION
 from playhead.api.schemas import Word
 from playhead.api.schemas.datasets import Publish, Rollback
+from playhead.api.storage import BYTES, content_response
+from playhead.keys import object_key
 from playhead.model import (
     OPEN_PUBLICATION_STATES,
     Dataset,
@@ -25,8 +28,11 @@ from playhead.model import (
     Publication,
     PublicationNote,
     PublicationPreview,
+    StoredObject,
     Switch,
 )
+from playhead.reading.datasets import check_readable
+from playhead.reading.paging import decode_cursor
 
 router = operations(prefix="/api/v1/datasets", tags=["datasets"], route_class=JsonRoute)
 
@@ -52,6 +58,11 @@ _TAGGED: Final[dict[str, Any]] = {
         "schema": {"type": "string"},
         "description": "Name, number of the current publication and of the newest switch: `docs@8/12`.",
     }
+}
+
+
+_OF_PUBLICATION: Final[dict[str, Any]] = {
+    "ETag": {"schema": {"type": "string"}, "description": "Name and number of the publication: `docs@8`."}
 }
 
 
@@ -198,3 +209,54 @@ async def list_notes(
 ) -> Page[PublicationNote]:
     """List the documents and replayed objects whose new results a publication does not have."""
     return await asked.publish.notes(_name(name, config), at, kind, cursor, limit)
+
+
+@router.get(
+    "/{name}/objects",
+    response_model=Page[StoredObject],
+    responses=responses(
+        *(*NO_PUBLICATION, "invalid_path", "invalid_cursor", "stage_not_found", "store_unavailable")
+    )
+    | {200: {"headers": _OF_PUBLICATION}},
+)
+async def list_published_objects(
+    name: DatasetName,
+    asked: Asked,
+    response: Response,
+    at: At = None,
+    stage: Filter = None,
+    path: Annotated[str | None, Query(description="A folder or an object in the stage.")] = None,
+    config: Config = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[StoredObject]:
+    """List objects of a publication, by stage and path. All pages are of the publication of the first one."""
+    number, _, inner = (cursor or "").partition(".")
+    if cursor is not None and not number.isdecimal():
+        decode_cursor(cursor, str, "")  # refuses it
+    found = await asked.publish.publication(_name(name, config), int(number) if cursor else at)
+    check_readable(await asked.publish.dataset(_name(name, config)), found, found.n)
+    page = await asked.objects.list(found.execution_id, stage, path, inner or None, limit)
+    response.headers["ETag"] = f'"{quote(found.dataset)}@{found.n}"'
+    then = page.next_cursor and f"{found.n}.{page.next_cursor}"
+    return replace(page, next_cursor=then)
+
+
+@router.get(
+    "/{name}/content/{stage}/{path:path}",
+    response_class=Response,
+    responses=responses(*NO_PUBLICATION, "object_not_found", "store_unavailable") | {200: BYTES},
+)
+async def get_published_content(
+    name: DatasetName,
+    stage: Annotated[str, Path(description="Stage of the object.")],
+    path: Annotated[str, Path(description="Path in the stage.")],
+    asked: Asked,
+    at: At = None,
+    config: Config = None,
+) -> Response:
+    """Stream the bytes of an object of a publication."""
+    found = await asked.publish.publication(_name(name, config), at)
+    check_readable(await asked.publish.dataset(_name(name, config)), found, found.n)
+    key = object_key(found.execution_id, stage, path)
+    return content_response(key, await asked.objects.content(key))

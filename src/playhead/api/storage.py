@@ -15,6 +15,7 @@ from playhead.api.ids import NO_EXECUTION, execution_query, key_query
 from playhead.keys import sidecar_key
 from playhead.model import ObjectVersion, Page, StoredObject
 from playhead.reading.paging import list_of, page_of
+from playhead.services.objects import Content
 
 router = operations(prefix="/api/v1/storage/objects", tags=["storage"])
 
@@ -22,7 +23,7 @@ _MOST_PREVIEWED: Final = 1_048_576
 
 Key = Annotated[str, key_query("key")]
 
-_bytes: dict[str, Any] = {
+BYTES: dict[str, Any] = {
     "description": "The bytes of the object, with the content type of its sidecar.",
     # Generated clients read the first one, as bytes.
     "content": {
@@ -31,7 +32,7 @@ _bytes: dict[str, Any] = {
     },
 }
 _first_bytes: dict[str, Any] = {
-    **_bytes,
+    **BYTES,
     "description": "The first `limit` bytes of an object that has more.",
     "headers": {
         "Content-Range": {
@@ -77,7 +78,7 @@ async def list_objects(
     return await asked.objects.list(execution_id, stage, path, cursor, limit)
 
 
-@router.get("/content", response_class=Response, responses={200: _bytes, 206: _first_bytes, **_no_content})
+@router.get("/content", response_class=Response, responses={200: BYTES, 206: _first_bytes, **_no_content})
 async def get_object_content(
     key: Key,
     asked: Asked,
@@ -91,7 +92,11 @@ async def get_object_content(
     With `limit`, no further bytes are read from the store. If the object has more, the status is 206, and
     `Content-Range` has the size of the object. `Range` headers are ignored.
     """
-    content = await asked.objects.content(key, limit=limit)
+    return content_response(key, await asked.objects.content(key, limit=limit), limit)
+
+
+def content_response(key: str, content: Content, limit: int | None = None) -> Response:
+    """Return the response with the bytes of an object."""
     size = content.size if limit is None else min(limit, content.size)
     is_cut = size < content.size
     return StreamingResponse(

@@ -347,6 +347,9 @@ async def next_steps(deployment: Deployment, e: Execution, stages: Sequence[Stag
             f"playhead dead-letters list --execution {identity}",
             f"playhead dead-letters resend --execution {identity}",
         ]
+    for dataset in await deployment.services.publish.datasets():
+        if identity in dataset.unpublished:
+            steps.append(f"playhead publish {dataset.name} {identity}")
     made = [x.stage for x in stages if x.objects]
     if made:
         steps.append(f"playhead ls {identity} {made[-1]}")

@@ -13,6 +13,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from playhead.addresses import server_address
+from playhead.client.datasets import DatasetMethods
 from playhead.client.deployment import DeploymentMethods
 from playhead.client.executions import ExecutionMethods
 from playhead.client.loop import BackgroundLoop
@@ -30,7 +31,9 @@ T = TypeVar("T")
 _BACKENDS = ("home", "store", "broker", "catalog")
 
 
-class AsyncClient(ExecutionMethods, ObjectMethods, MessageMethods, ReplayMethods, DeploymentMethods):
+class AsyncClient(
+    ExecutionMethods, ObjectMethods, MessageMethods, ReplayMethods, DatasetMethods, DeploymentMethods
+):
     """The data of a deployment, for code that runs on an event loop. Use it in an `async with` block.
 
     The arguments are those of `connect`. The methods return the values of the HTTP API, as frozen

@@ -262,7 +262,7 @@ class Dataset:
         config: config that declares it.
         current: number of the publication that readers see; None: nothing is published.
         switched_at: time of the newest switch; RFC 3339 in UTC; None: nothing is published.
-        seq: number of the newest switch; 0: there was none.
+        seq: number of the newest switch; 0 before the first one.
         decided: highest number that was ever current; None: nothing was published.
         draft: publication that is being prepared.
         held: automatic publication waits for a person, because of a rollback.

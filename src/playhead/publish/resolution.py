@@ -2,7 +2,7 @@
 
 A *unit* is what is replaced or kept as a whole: in a run each input, in a replay each replayed object, with
 everything below it. If every message of a unit has a result, or a later part of the draft has one for it, the
-unit replaces what was there. Otherwise the earlier results are kept, or left out.
+unit replaces the earlier results. Otherwise they are kept, or left out.
 
 The content is found by `up`, which names the result above, and not by path: within a draft, a path may move
 from one document to another.

@@ -161,11 +161,12 @@ class BrowsePart(Part):
 
     async def lineage_of_object(self, key: str) -> list[Lineage]:
         async def find(db: Session) -> list[Lineage]:
-            producer = await db.value(SQL.producer, key=key)
+            stored = (await self._aliases.real(db, [key]))[key]
+            producer = await db.value(SQL.producer, key=stored)
             if producer is not None:
                 rows = await db.rows(SQL.lineages, rows=[producer])
             else:
-                rows = await db.rows(SQL.lineage_of_consumers, key=key)
+                rows = await db.rows(SQL.lineage_of_consumers, key=stored)
             return [Lineage(**one) for one in await lineages(db, self._lanes, rows)]
 
         return await self._db.read(find)

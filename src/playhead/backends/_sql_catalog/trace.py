@@ -44,8 +44,12 @@ class _Start(NamedTuple):
 
 class TracePart(Part):
     async def takers(self, key: str, *, execution: UUID | None = None, limit: int) -> list[UUID]:
-        rows = await self._db.rows(SQL.takers, key=key, execution=execution, limit=limit)
-        return [as_uuid(cid) for _, _, cid in rows]
+        async def find(db: Session) -> list[UUID]:
+            stored = (await self._aliases.real(db, [key]))[key]
+            rows = await db.rows(SQL.takers, key=stored, execution=execution, limit=limit)
+            return [as_uuid(cid) for _, _, cid in rows]
+
+        return await self._db.read(find)
 
     async def replayed(self, messages: Sequence[UUID], *, execution: UUID, limit: int) -> list[UUID]:
         async def find(db: Session) -> list[UUID]:
@@ -87,6 +91,7 @@ class TracePart(Part):
         if isinstance(of, UUID):
             message = await db.value(SQL.message_number, id=of)
             return None if message is None else _Start(message, [_Link(message, 0, "self")])
+        of = (await self._aliases.real(db, [of]))[of]
         takers = await db.rows(SQL.takers, key=of, execution=None, limit=room)
         producer = await db.value(SQL.producer, key=of)
         if producer is None:

@@ -151,7 +151,7 @@ class DraftPart(NamedTuple):
         is_run: it is a run; otherwise it is a replay into `route`.
         stage: stage of its roots' objects.
         source: execution whose objects it received: itself, or the source of the replay.
-        publication: dataset and number of the publication that is its source; None if it is none.
+        publication: dataset and number of its source, if that is a publication.
         units: messages that one root has on average, itself included.
     """
 

@@ -1,0 +1,140 @@
+"""The methods of a client about datasets: publish, roll back, and see what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from playhead.client.connection import Connection, Name
+from playhead.model import (
+    Dataset,
+    DatasetChange,
+    NoteKind,
+    Publication,
+    PublicationNote,
+    PublicationPreview,
+    PublishRequest,
+)
+
+if TYPE_CHECKING:
+    from playhead.model import Allowed, OnFailure
+
+
+class DatasetMethods(Connection):
+    """See `AsyncClient`. A dataset is `NAME`, or `CONFIG/NAME` if several configs have the name."""
+
+    async def datasets(self) -> list[Dataset]:
+        """Return all datasets, and what their readers see."""
+        return await self._services.publish.datasets()
+
+    async def dataset(self, name: str) -> Dataset:
+        """Return a dataset, and what its readers see."""
+        return await self._services.publish.dataset(name)
+
+    async def publish(
+        self,
+        name: str,
+        *executions: Name,
+        base: Name | None = None,
+        add: Sequence[Name] = (),
+        on_failure: OnFailure | None = None,
+        skip_superseded: bool = False,
+        allow: Sequence[Allowed] = (),
+        expect_seq: int | None = None,
+        reason: str | None = None,
+    ) -> Publication:
+        """Make the results of runs and replays what readers see, and return when they do.
+
+        Args:
+            executions: settled executions. A run replaces the publication; a replay replaces the results
+                below the objects that it has sent.
+            base: the run that defines the inputs, if there are several.
+            add: runs that only add inputs.
+            on_failure: what happens to a document whose processing failed; None: as the config says.
+            skip_superseded: leave out objects whose documents have changed since.
+            allow: what is not refused: `incomplete`, `removed`, `older`, `empty`.
+            expect_seq: refuse unless this is the number of the newest switch.
+            reason: why; shown in the history.
+        """
+        request = await self._publish_request(
+            executions,
+            base,
+            add,
+            on_failure=on_failure,
+            skip_superseded=skip_superseded,
+            allow=list(allow),
+            expect_seq=expect_seq,
+            reason=reason,
+        )
+        return await self._services.publish.publish(name, request)
+
+    async def preview(
+        self, name: str, *executions: Name, base: Name | None = None, add: Sequence[Name] = (), **how: Any
+    ) -> PublicationPreview:
+        """Return what `publish` with the same arguments would change. Stores nothing."""
+        request = await self._publish_request(executions, base, add, **how)
+        return await self._services.publish.preview(name, request)
+
+    async def _publish_request(
+        self, executions: Sequence[Name], base: Name | None, add: Sequence[Name], **how: Any
+    ) -> PublishRequest:
+        return PublishRequest(
+            executions=[await self._execution(one) for one in executions],
+            base=None if base is None else await self._execution(base),
+            add=[await self._execution(one) for one in add],
+            **how,
+        )
+
+    async def publications(
+        self, name: str, *, every: bool = False, limit: int | None = None
+    ) -> list[Publication]:
+        """Return publications, newest first; with `every`, also abandoned and dropped ones."""
+        return await self._collect(partial(self._services.publish.publications, name, every=every), limit)
+
+    async def publication(self, name: str, n: int | None = None) -> Publication:
+        """Return a publication; without a number, the current one."""
+        return await self._services.publish.publication(name, n)
+
+    async def publication_notes(
+        self, name: str, n: int | None = None, kind: NoteKind | None = None, *, limit: int | None = None
+    ) -> list[PublicationNote]:
+        """Return the documents and replayed objects whose new results a publication does not have."""
+        return await self._collect(partial(self._services.publish.notes, name, n, kind), limit)
+
+    async def cancel_publication(self, name: str) -> Publication:
+        """Abandon the publication that is being prepared."""
+        return await self._services.publish.cancel(name)
+
+    async def pin_publication(self, name: str, n: int, pinned: bool = True) -> Publication:
+        """Keep a publication until it is unpinned, or end that."""
+        return await self._services.publish.pin(name, n, pinned)
+
+    async def roll_back(
+        self, name: str, to: int | None = None, *, expect_seq: int | None = None, reason: str | None = None
+    ) -> Dataset:
+        """Show readers an earlier publication again; without a number, the one that was before."""
+        return await self._services.publish.roll_back(name, to, expect_seq, reason)
+
+    async def release(self, name: str) -> Dataset:
+        """End the hold of automatic publication."""
+        return await self._services.publish.release(name)
+
+    async def changes(
+        self,
+        name: str,
+        since: int,
+        until: int | None = None,
+        *,
+        stage: str | None = None,
+        limit: int | None = None,
+    ) -> list[DatasetChange]:
+        """Return the objects that differ between two publications, by stage and path.
+
+        Args:
+            since: a number; 0: before the first publication. It may be the later one.
+            until: a number; None: the current publication.
+            stage: only objects of this stage.
+            limit: the largest number of changes; None: all.
+        """
+        return await self._collect(partial(self._services.publish.changes, name, since, until, stage), limit)
