@@ -10,8 +10,9 @@ import pytest
 
 from playhead import Context, Item, Output
 from playhead.errors import Conflict
-from playhead.model import PublishRequest
+from playhead.model import PruneFilter, Publication, PublishRequest
 from tests.inprocess import Playhead, opened
+from tests.waiting import until
 
 DOCS = """
 entry: convert
@@ -111,3 +112,125 @@ async def test_the_worked_example(ph: Playhead):
     with pytest.raises(Conflict, match=r"1 of 3 objects of replay \S+ are not published") as refused:
         await published(ph, four)
     assert refused.value.code == "source_superseded"
+
+
+async def current(ph: Playhead) -> int | None:
+    return (await ph.rt.services.publish.dataset("docs")).current
+
+
+async def ended(ph: Playhead, n: int) -> Publication:
+    """Return a publication as soon as it is decided or refused."""
+
+    async def found() -> bool:
+        every = (await ph.rt.services.publish.publications("docs", every=True)).items
+        return any(one.n == n and one.state in ("published", "abandoned") for one in every)
+
+    await until(found)
+    return await ph.rt.services.publish.publication("docs", n)
+
+
+async def test_a_run_is_published_automatically_unless_too_much_failed_or_a_person_went_back(ph: Playhead):
+    await ph.apply(DOCS.replace("{docs: {}}", "{docs: {publish: automatic, max_failed: 0.4}}"))
+    splitter = Splitter(ph)
+    await ph.run({"a": "x", "b": "y", "c": "z"})
+    assert (await ended(ph, 1)).state == "published"
+
+    splitter.fails = {"a", "b"}
+    await ph.run({"a": "x 2", "b": "y 2", "c": "z 2"})
+    refused = await ended(ph, 2)
+    assert refused.refusal
+    assert refused.refusal.code == "units_failed"
+    assert await current(ph) == 1
+    splitter.fails = {"a"}
+    await ph.run({"a": "x 2", "b": "y 2", "c": "z 2"})
+    assert (await ended(ph, 3)).units.kept == 1
+
+    await ph.rt.services.publish.roll_back("docs")
+    await ph.run({"a": "x 3", "b": "y 3", "c": "z 3"})
+    assert await ph.rt.catalog.automatic_runs() == []
+    await ph.rt.services.publish.release("docs")
+    assert (await ended(ph, 4)).state == "published"
+    assert await current(ph) == 4
+
+
+async def test_a_run_of_one_file_does_not_empty_the_dataset(ph: Playhead):
+    await ph.apply(DOCS.replace("{docs: {}}", "{docs: {publish: automatic}}"))
+    Splitter(ph)
+    await ph.run({"a": "x", "b": "y", "c": "z"})
+    await ended(ph, 1)
+    await ph.run({"a": "x 2"})
+    refused = (await ended(ph, 2)).refusal
+    assert refused
+    assert refused.code == "publication_shrinks"
+    assert await current(ph) == 1
+
+
+async def test_runs_that_add_inputs_are_layers(ph: Playhead):
+    await ph.apply(DOCS.replace("{docs: {}}", "{docs: {runs: partial}}"))
+    Splitter(ph)
+    one, two = await ph.run({"a": "x", "b": "y"}), await ph.run({"b": "y z", "c": "q"})
+    await published(ph, one)
+    await published(ph, two)
+    assert await content(ph) == {"a/1": one, "b/1": two, "b/2": two, "c/1": two}
+
+
+async def test_a_failed_run_and_the_replay_of_its_failures_are_published_together(ph: Playhead):
+    await ph.apply(DOCS)
+    splitter = Splitter(ph)
+    splitter.fails = {"b"}
+    run = await ph.run({"a": "x", "b": "y"})
+    splitter.fails = set()
+    body = {"from_execution_id": run, "from_stage": "md", "to_route": "segment", "only": "failed"}
+    replay = (await ph.post("replay", body))["execution_id"]
+    await ph.work(replay)
+    await published(ph, run, replay)
+    assert await content(ph) == {"a/1": run, "b/1": replay}
+
+
+async def test_published_objects_survive_prune_until_their_publication_is_dropped(ph: Playhead):
+    await ph.apply(DOCS.replace("{docs: {}}", "{docs: {keep: 0}}"))
+    Splitter(ph)
+    one = await ph.run({"a": "x", "b": "y"})
+    await published(ph, one)
+    await ph.rt.services.prune.prune(PruneFilter([UUID(one)]))
+    assert await content(ph) == {"a/1": one, "b/1": one}
+    for item in await ph.items("storage/objects", execution_id="current:docs"):
+        answer = await ph.http.get("/api/v1/storage/objects/content", params={"key": item["key"]})
+        assert answer.status_code == 200
+    records = await ph.rt.services.prune.plan(PruneFilter([UUID(one)], records=True))
+    assert records.kept[0].reason in ("published", "stored")
+
+    two = await ph.run({"a": "x 2", "b": "y 2"})
+    await published(ph, two)
+    await ph.rt.services.publish.drop_due()
+    await ph.rt.services.prune.finish()
+
+    assert not (ph.objects / one).exists()
+    assert await content(ph) == {"a/1": two, "a/2": two, "b/1": two, "b/2": two}
+    with pytest.raises(Conflict, match="was dropped on"):
+        await ph.rt.services.resolve.execution("current:docs@1")
+
+
+async def test_a_new_route_is_incomplete_until_it_is_filled(ph: Playhead):
+    await ph.apply(DOCS)
+    Splitter(ph)
+    one = await ph.run({"a": "x"})
+    await published(ph, one)
+    more = DOCS.replace("to: [segment]", "to: [segment, copy]") + (
+        "  copy:\n    adapters: [{type: passthrough}]\n    outbound: {stage: copies}\n"
+    )
+    await ph.apply(more)
+    again = (await ph.replay(one, "md", "segment"))["execution_id"]
+    await ph.work(again)
+    with pytest.raises(Conflict, match="1 of 1 objects of md have no result in the route copy"):
+        await published(ph, again)
+    copies = (await ph.replay(one, "md", "copy"))["execution_id"]
+    await ph.work(copies)
+    await published(ph, copies)
+    assert await content(ph, "copies") == {"a": copies}
+    await ph.apply(DOCS + "# without the route again\n")
+    once = (await ph.replay(one, "md", "segment"))["execution_id"]
+    await ph.work(once)
+    await published(ph, once)
+    assert await content(ph, "copies") == {}
+    assert await content(ph) == {"a/1": once}

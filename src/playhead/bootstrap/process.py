@@ -228,21 +228,22 @@ class Runtime:
                 await once()
 
     async def _retain(self) -> None:
-        """Prune what no config keeps any more. A separate loop, so that it delays no retry."""
+        """Prune and drop what no config keeps any more. A separate loop, so that it delays no retry."""
         if self.reconciler.has_lease:
             await self.services.prune.retain(
                 interrupted_seconds=_LEASES_PER_RETENTION * self.settings.lease_seconds,
                 goes_on=lambda: self.reconciler.has_lease,
             )
+            await self.services.publish.drop_due()
 
     async def _publish(self) -> None:
-        """Prepare drafts that no live process holds, and drop publications that are no longer kept."""
+        """Prepare drafts that no live process holds, and publish what is published automatically."""
         assert self.process
         if self.process.kind in ("run", "client", "plan"):
             return
         await self.services.publish.drive_due()
         if self.reconciler.has_lease:
-            await self.services.publish.drop_due()
+            await self.services.publish.publish_automatic()
 
     async def _renew(self) -> None:
         await self.services.replay.drives.renew()

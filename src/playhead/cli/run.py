@@ -17,14 +17,14 @@ from playhead.cli import complete, config, executions, exits, output, progress, 
 from playhead.cli.command import NAMES_IN_SHORT, RequireCode, Version, command
 from playhead.cli.session import Session, Usage
 from playhead.early_exit import REAL_EXIT
-from playhead.errors import CatalogDamaged, ConfigInvalid, Unavailable
+from playhead.errors import CatalogDamaged, ConfigInvalid, Conflict, Unavailable
 
 if TYPE_CHECKING:
     import asyncio
 
     from playhead.bootstrap.process import Runtime
     from playhead.cli.deployment import Deployment
-    from playhead.model import Execution
+    from playhead.model import Dataset, Execution, Publication
 
 _CHECK_SECONDS = 5.0
 
@@ -205,6 +205,8 @@ async def _run(
                 else:
                     stalled = partial(workers.tell_if_stalled, rt)
                     execution = await progress.watch(rt.services, identity, shown, stalled)
+        if not detach and execution.config and execution.status in ("completed", "failed"):
+            _tell_published(await rt.services.publish.publish_run(identity, execution.config))
         if s.json:
             steps = []
         elif detach:
@@ -221,6 +223,16 @@ async def _run(
     if code and execution.status == "running":
         output.note(s.interrupted)
     return code or (exits.OK if execution.status == "completed" else exits.FAILED)
+
+
+def _tell_published(found: Sequence[tuple[Dataset, Publication | Conflict | None]]) -> None:
+    for dataset, made in found:
+        if made is None:
+            output.note(f"Not published in {dataset.name}: held since a rollback (playhead release)")
+        elif isinstance(made, Conflict):
+            output.note(f"Not published in {dataset.name}: {made.detail}")
+        else:
+            output.note(f"Published in {dataset.name} as {made.n}")
 
 
 def is_file(of: str) -> bool:

@@ -74,6 +74,7 @@ class PublishRequest(Limited):
             `empty`: a publication without objects.
         expect_seq: refuse unless this is the number of the newest switch.
         reason: why it is published.
+        automatic: no person asked for it, so `max_failed` of the dataset applies.
     """
 
     executions: Annotated[list[UUID], Len(0, MOST_PARTS)] = field(default_factory=list)
@@ -84,6 +85,7 @@ class PublishRequest(Limited):
     allow: Annotated[list[Allowed], Len(0, 4)] = field(default_factory=list)
     expect_seq: Annotated[int, Interval(ge=0, le=2**53)] | None = None
     reason: Annotated[str, Len(0, 1_000), NoNul] | None = None
+    automatic: bool = False
 
     def __post_init__(self) -> None:
         check(self)

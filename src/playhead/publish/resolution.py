@@ -144,9 +144,21 @@ class Resolution:
             if places := await self._content.duplicates():
                 raise await self._conflict(places[0])
             await self._next_part()
+        self._check_failed()
         if self._draft.has_other_edges:
             await self._fit_edges()
         return await self._count()
+
+    def _check_failed(self) -> None:
+        """Raise `Conflict` (`units_failed`) if too many units failed for an automatic publication."""
+        units, most = self._cursor.units, self._draft.max_failed
+        failed, every = units["kept"] + units["left_out"], sum(units.values())
+        if most is not None and failed > (most * every if most < 1 else most):
+            raise Conflict(
+                "units_failed",
+                f"{failed:,} of {every:,} documents failed, and max_failed is {most:g}. To publish the "
+                f"others: playhead publish {self._draft.name} {self._draft.parts[0].id}",
+            )
 
     async def _next_part(self) -> None:
         cursor = self._cursor

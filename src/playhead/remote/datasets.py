@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
+from uuid import UUID
 
 from playhead.errors import Conflict
 from playhead.model import (
@@ -22,6 +23,7 @@ from playhead.model import (
 )
 from playhead.remote.client import HARMLESS, WORK_SECONDS, segment
 from playhead.remote.derived import Remote
+from playhead.services.publish import Tried
 
 _WAIT_SECONDS: Final = 0.5
 _LOST: Final = "it may be published; `playhead publications` shows it"
@@ -104,6 +106,9 @@ class RemotePublish(Remote):
             raise Conflict(code, detail)
         return made
 
+    async def publish_run(self, run: UUID, config: str) -> list[Tried]:
+        return []  # the server does it
+
     async def cancel(self, name: str) -> Publication:
         found = await self.dataset(name)
         n = found.draft.n if found.draft else max(found.decided or 1, 1)
@@ -135,5 +140,6 @@ def _at(name: str, *rest: object) -> tuple[str, dict[str, Any]]:
 
 def _body(request: PublishRequest) -> dict[str, Any]:
     given = asdict(request)
+    del given["automatic"]
     named = {name: [str(one) for one in given[name]] for name in ("executions", "add")}
     return given | named | {"base": str(request.base) if request.base else None}

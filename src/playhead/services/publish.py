@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, Protocol
+from uuid import UUID
 
 from playhead import events, faults
 from playhead.environment import Environment
@@ -43,6 +44,10 @@ _MOST_NOTES: Final = 100
 _WAIT_SECONDS: Final = 0.2
 
 
+Tried = tuple[Dataset, Publication | Conflict | None]
+"""A dataset, and the publication of a run in it, or why there is none; None: the dataset is held."""
+
+
 class PublishCatalog(Publications, Protocol): ...
 
 
@@ -62,6 +67,7 @@ class PublishService:
         self._env = env
         self._lease = lease
         self._driving = set[tuple[int, int]]()
+        self._refused = set[tuple[str, str, UUID]]()
 
     # -- what there is -----------------------------------------------------------------------------
 
@@ -262,6 +268,47 @@ class PublishService:
                 )
                 if draft:
                     self._env.spawn(self._drive_later(draft))
+
+    async def publish_automatic(self) -> None:
+        """Begin to publish the newest run of each dataset with `publish: automatic`, unless it is held."""
+        for config, name, run in await self._catalog.automatic_runs():
+            if (config, name, run) in self._refused:
+                continue
+            try:
+                await self.begin(f"{config}/{name}", PublishRequest([run], automatic=True))
+            except (Conflict, NotFound) as exc:
+                # Another process was faster, or nothing of the run can be published. Try it no more.
+                self._refused.add((config, name, run))
+                events.emit(events.PUBLICATION_REFUSED, dataset=name, detail=exc.detail)
+
+    async def publish_run(self, run: UUID, config: str) -> list[Tried]:
+        """Publish a run in the datasets of its config with `publish: automatic`.
+
+        Returns the publications, and why others were refused; None for a dataset that is held. If another
+        process publishes the run, waits for its publication.
+        """
+        found: list[Tried] = []
+        for dataset in await self._catalog.datasets(config=config):
+            if dataset.publish == "automatic" and dataset.held:
+                found.append((dataset, None))
+            elif dataset.publish == "automatic":
+                name = f"{dataset.config}/{dataset.name}"
+                try:
+                    made = await self._publish_run(name, run)
+                except Conflict as exc:
+                    found.append((dataset, exc))
+                else:
+                    found.append((dataset, made))
+        return found
+
+    async def _publish_run(self, name: str, run: UUID) -> Publication:
+        try:
+            return await self.publish(name, PublishRequest([run], automatic=True))
+        except Conflict as exc:
+            for one in (await self.publications(name, limit=_MOST_NOTES, every=True)).items:
+                if run in [part.execution_id for part in one.parts]:
+                    return await self._wait(await self._number(name), one.n)
+            raise exc
 
     async def _drive_later(self, draft: Draft) -> None:
         try:

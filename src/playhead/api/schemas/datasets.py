@@ -16,7 +16,7 @@ from playhead.model.datasets import MOST_PARTS
 
 _NAMED: Final = "ids or their last digits, `latest`, `latest:replay`, `tag:NAME`."
 _Names = Annotated[list[UUID | ExecutionName], Field(max_length=MOST_PARTS)]
-_Fields: Any = body_of("Fields", PublishRequest, leave_out=("executions", "base", "add"))
+_Fields: Any = body_of("Fields", PublishRequest, leave_out=("executions", "base", "add", "automatic"))
 
 
 class Publish(_Fields):  # type: ignore[misc]  # its fields are those of the model

@@ -47,8 +47,10 @@ class ConfigsPart(Part):
                     for r in config.routes.values()
                 ],
             )
-            for dataset in config.datasets:
-                await db.run(SQL.insert_dataset, config=config.name, name=dataset)
+            await db.run(SQL.forget_automatic, config=config.name)
+            for name, dataset in config.datasets.items():
+                is_automatic = dataset.publish == "automatic"
+                await db.run(SQL.insert_dataset, config=config.name, name=name, automatic=is_automatic)
             saved = await self._version_of(db, config.name)
             assert saved
             return saved.version, True

@@ -186,6 +186,10 @@ class DatasetsPart(Part):
             f"playhead publications {name}",
         )
 
+    async def automatic_runs(self) -> list[tuple[str, str, UUID]]:
+        rows = await self._db.rows(SQL.automatic_runs)
+        return [(config, name, as_uuid(run)) for config, name, run in rows]
+
     async def release_dataset(self, dataset: int) -> None:
         await self._db.run(SQL.release_dataset, dataset=dataset)
 

@@ -135,8 +135,14 @@ class DraftsPart(Part):
                 f"publication {draft} of {name} is {found.state}. Wait for its end, or run: "
                 f"playhead publications cancel {name}",
             )
+        if request.automatic and (row[7] or await self._is_tried(db, dataset, request)):
+            raise Conflict("publication_moved", f"{name} is held, or another process has published it")
         if request.expect_seq not in (None, seq):
             raise publishing.moved(row[1], name, seq, request.expect_seq or 0, current)
+
+    async def _is_tried(self, db: Session, dataset: int, request: PublishRequest) -> bool:
+        [run] = request.parts
+        return bool(await db.value(SQL.is_tried, dataset=dataset, execution=run))
 
     # -- what a draft will be ----------------------------------------------------------------------
 
@@ -275,6 +281,7 @@ class DraftsPart(Part):
             has_other_edges=made.has_other_edges,
             request=request,
             on_failure=request.on_failure or made.declared.on_failure,
+            max_failed=made.declared.max_failed if request.automatic else None,
             max_removed=made.declared.max_removed,
             cursor=cursor,
             counts={stage: one["total"] for stage, one in counts.items()},

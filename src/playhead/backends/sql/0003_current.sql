@@ -12,6 +12,7 @@ CREATE TABLE datasets (
   decided     bigint NOT NULL DEFAULT 0,   -- the highest number that was ever current
   draft       bigint,
   held        boolean NOT NULL DEFAULT false,
+  automatic   boolean NOT NULL DEFAULT false,  -- as the newest version of the config says
   UNIQUE (config, name)
 );
 

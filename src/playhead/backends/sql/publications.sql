@@ -9,8 +9,26 @@ state IN ('resolving', 'staging', 'checking', 'prepared')
 
 -- name: insert_dataset
 -- A dataset that a config declares.
-INSERT INTO datasets (config, name) SELECT c.n, :name FROM configs c WHERE c.name = :config
-ON CONFLICT DO NOTHING
+INSERT INTO datasets (config, name, automatic) SELECT c.n, :name, :automatic FROM configs c WHERE c.name = :config
+ON CONFLICT (config, name) DO UPDATE SET automatic = excluded.automatic
+
+-- name: forget_automatic
+-- What the earlier version of a config said.
+UPDATE datasets SET automatic = false WHERE config = (SELECT c.n FROM configs c WHERE c.name = :config)
+
+-- name: automatic_runs
+-- Datasets that are published automatically, each with the newest settled run of its config, unless a draft has tried it.
+SELECT x.config, x.name, e.id FROM (
+  SELECT d.n, c.name AS config, d.name AS name, (SELECT r.n FROM executions r WHERE r.config = d.config AND r.kind = 'run'
+    AND r.settled AND r.status IN ('completed', 'failed') ORDER BY r.n DESC LIMIT 1) AS run
+  FROM datasets d JOIN configs c ON c.n = d.config WHERE d.automatic AND NOT d.held AND d.draft IS NULL) x
+JOIN executions e ON e.n = x.run
+WHERE NOT EXISTS (SELECT 1 FROM publication_parts t WHERE t.dataset = x.n AND t.execution = e.n AND t.revision = e.revision)
+
+-- name: is_tried
+-- Whether a draft of a dataset has taken results of an execution since it ended last.
+SELECT EXISTS (SELECT 1 FROM publication_parts t JOIN executions e ON e.n = t.execution
+  WHERE t.dataset = :dataset AND e.id = :execution::uuid AND t.revision = e.revision)
 
 -- fragment: dataset
 -- The columns that a `Dataset` is built from.

@@ -187,6 +187,7 @@ class Draft:
         has_other_edges: the publication on which it is prepared, or a part, has other ones.
         request: what was asked for.
         on_failure: what happens to units that are not good.
+        max_failed: units that may be not good: a number, or a share below 1; None: any number.
         max_removed: share of the inputs that may be removed.
         cursor: how far it is resolved, as JSON; empty at the start.
         counts: entries of the publication on which it is prepared, by stage; `digest` is its digest.
@@ -203,6 +204,7 @@ class Draft:
     has_other_edges: bool
     request: PublishRequest
     on_failure: OnFailure
+    max_failed: float | None
     max_removed: float
     cursor: str
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -478,6 +480,14 @@ class Publications(Protocol):
 
         Automatic publication is held from then on. Raises `Conflict` (`publication_moved`,
         `nothing_published`, `publication_dropped`) and `NotFound` (`publication_not_found`).
+        """
+        ...
+
+    async def automatic_runs(self) -> list[tuple[str, str, UUID]]:
+        """Return runs to be published automatically, each with config and name of the dataset.
+
+        It is the newest settled run of the config, once each time it has ended. None while the dataset has a
+        draft, or is held.
         """
         ...
 
