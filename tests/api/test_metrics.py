@@ -18,6 +18,7 @@ from playhead.api.metrics import METRICS
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
 from playhead.ports.broker import Depth
 from playhead.services.metrics import MOST_ROUTES, MetricsService
+from tests.api.server import WORDS
 from tests.broker_memory import MemoryBroker
 from tests.lab import Wrapper
 from tests.waiting import until
@@ -54,6 +55,7 @@ async def scrape(playhead: Playhead, http: httpx.AsyncClient | None = None) -> S
 
 
 async def test_it_prints_exactly_the_declared_metrics(playhead: Playhead):
+    await playhead.apply(WORDS + "datasets: {docs: {}}\n")
     await playhead.run({"a": b"x"})
     await playhead.catalog.cool_down("words/upper", 60, "429")
     families = (await scrape(playhead)).families

@@ -18,6 +18,7 @@ from playhead import events
 from playhead.api.answers import correlation_id
 from playhead.api.asking import Asked, operations
 from playhead.counters import AGE_BOUNDS, ATTEMPT_BOUNDS, Histogram
+from playhead.model import Dataset
 from playhead.services.metrics import MOST_ROUTES, Figures
 
 NOWHERE: Final = "none"
@@ -47,6 +48,7 @@ class Declared(NamedTuple):
 
 _QUEUE: Final = ("config", "route", "queue")
 _ROUTE: Final = ("config", "route")
+_DATASET: Final = ("config", "dataset")
 METRICS: Final = (
     Declared(
         "playhead_build_info", "gauge", ("version",), "Always 1; the label is the version of this server."
@@ -114,6 +116,27 @@ METRICS: Final = (
         "gauge",
         ("key",),
         "Seconds until calls of a rate limit or a route may start again. Only keys with a cooldown.",
+    ),
+    Declared(
+        "playhead_dataset_publication", "gauge", _DATASET, "Number of the publication that readers see, or 0."
+    ),
+    Declared(
+        "playhead_dataset_seq",
+        "gauge",
+        _DATASET,
+        "Number of publications and rollbacks so far, each of which changed what readers see.",
+    ),
+    Declared(
+        "playhead_dataset_held",
+        "gauge",
+        _DATASET,
+        "1 if automatic publication waits for a person since a rollback, else 0.",
+    ),
+    Declared(
+        "playhead_dataset_unpublished",
+        "gauge",
+        _DATASET,
+        "Settled runs and replays that are newer than what readers see; at most 10.",
     ),
     Declared(
         "playhead_attempt_duration_seconds", "histogram", _ROUTE, "Duration of the adapters of an attempt."
@@ -278,6 +301,7 @@ class Page:
         yield _gauge(
             "cooldown_seconds", {(key,): left for key, left in rows.cooldowns.items()} if rows else {}
         )
+        yield from _of_datasets(rows.datasets if rows else ())
         done = rows.done if rows else {}
         # Routes without work are reported with zeros, so that `increase()` includes their first failure.
         routes = figures.routes if rows else ()
@@ -292,6 +316,15 @@ class Page:
             # Histograms are most of a scrape's bytes: only routes that have measured something have one.
             measured = {of: numbers for of in routes if any(numbers := done.get(of, {}).get(part, ()))}
             yield _histogram(name, bounds, measured)
+
+
+def _of_datasets(datasets: Sequence[Dataset]) -> Iterator[Metric]:
+    named = {(one.config, one.name): one for one in datasets}
+    yield _gauge("dataset_publication", {of: one.current or 0 for of, one in named.items()})
+    yield _gauge("dataset_seq", {of: one.seq for of, one in named.items()})
+    held = {of: int(one.held and one.publish == "automatic") for of, one in named.items()}
+    yield _gauge("dataset_held", held)
+    yield _gauge("dataset_unpublished", {of: len(one.unpublished) for of, one in named.items()})
 
 
 def _sum(numbers: Mapping[str, Sequence[float]], names: Iterable[str]) -> Iterator[float]:

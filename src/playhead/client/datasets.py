@@ -70,7 +70,7 @@ class DatasetMethods(Connection):
         return await self._services.publish.publish(name, request)
 
     async def preview(
-        self, name: str, *executions: Name, base: Name | None = None, add: Sequence[Name] = (), **how: Any
+        self, name: str, /, *executions: Name, base: Name | None = None, add: Sequence[Name] = (), **how: Any
     ) -> PublicationPreview:
         """Return what `publish` with the same arguments would change. Stores nothing."""
         request = await self._publish_request(executions, base, add, **how)
@@ -110,7 +110,7 @@ class DatasetMethods(Connection):
         """Keep a publication until it is unpinned, or end that."""
         return await self._services.publish.pin(name, n, pinned)
 
-    async def roll_back(
+    async def rollback(
         self, name: str, to: int | None = None, *, expect_seq: int | None = None, reason: str | None = None
     ) -> Dataset:
         """Show readers an earlier publication again; without a number, the one that was before."""

@@ -8,10 +8,11 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from playhead.envelope import Message
 from playhead.errors import PlayheadError
-from playhead.ids import parse_uuid
-from playhead.model import Examination, Examined, Finding
+from playhead.ids import moment, now, parse_uuid
+from playhead.model import DAY, Examination, Examined, Finding
 from playhead.ports.catalog import Browse, Upkeep
 from playhead.ports.diagnosis import Diagnosed
+from playhead.reading.datasets import Datasets
 
 _SECONDS: Final = 60.0
 _PEEKED: Final = 20
@@ -21,7 +22,7 @@ _MOST_QUEUES: Final = 50
 Status = Literal["ok", "warning", "failed"]
 
 
-class DoctorCatalog(Browse, Upkeep, Protocol):
+class DoctorCatalog(Browse, Upkeep, Datasets, Protocol):
     """The part of the catalog that `DoctorService` needs."""
 
 
@@ -63,7 +64,11 @@ class DoctorService:
     async def _examine_deployment(self, catalog: DoctorCatalog, queues: Queues) -> Examined:
         try:
             async with asyncio.timeout(_SECONDS):
-                found = [await _workers(catalog), await _unknown_messages(catalog, queues)]
+                found = [
+                    await _workers(catalog),
+                    await _unknown_messages(catalog, queues),
+                    *await _datasets(catalog),
+                ]
         except (PlayheadError, TimeoutError) as exc:
             problem = f"cannot examine the deployment: {exc or 'no answer in time'}"
             found = [Finding("deployment", "failed", problem, "run the examination again")]
@@ -100,6 +105,22 @@ async def _workers(catalog: DoctorCatalog) -> Finding:
         fix = "start a worker: playhead worker, or playhead serve --workers 2"
         return Finding("workers", "warning", f"{detail}, but an execution is running", fix)
     return Finding("workers", "ok", detail)
+
+
+async def _datasets(catalog: DoctorCatalog) -> list[Finding]:
+    """Check that no dataset is held for long: what its readers see gets older with each run."""
+    found = await catalog.datasets()
+    a_day_ago = moment(now() - DAY)
+    held = [
+        one.name
+        for one in found
+        if one.held and one.publish == "automatic" and (one.switched_at or "") < a_day_ago
+    ]
+    if held:
+        detail = f"{', '.join(held[:5])}: automatic publication is held for more than a day, since a rollback"
+        fix = f"publish a good run, or run: playhead release {held[0]}"
+        return [Finding("datasets", "warning", detail, fix)]
+    return [Finding("datasets", "ok", f"{len(found)} datasets")] if found else []
 
 
 async def _unknown_messages(catalog: DoctorCatalog, queues: Queues) -> Finding:

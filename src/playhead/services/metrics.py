@@ -16,7 +16,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from playhead import events
 from playhead.counters import Numbers
 from playhead.errors import PlayheadError
-from playhead.model import RowState, WorkerInfo
+from playhead.model import Dataset, RowState, WorkerInfo
 from playhead.ports.broker import Broker, Depth
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.limits import Cooldown
@@ -61,6 +61,8 @@ class MetricsCatalog(Protocol):
 
     async def cooldowns(self) -> dict[str, Cooldown]: ...
 
+    async def datasets(self) -> list[Dataset]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
@@ -83,6 +85,7 @@ class Rows:
         messages: open and dead messages, by (config, route, state). Counts of zero are absent.
         done: counters of all processes, added up.
         cooldowns: seconds until calls of a key may begin again. Keys without a cooldown are absent.
+        datasets: what readers see.
     """
 
     workers: Mapping[str, int]
@@ -90,6 +93,7 @@ class Rows:
     messages: Mapping[tuple[str, str, RowState], int]
     done: Numbers
     cooldowns: Mapping[str, float]
+    datasets: Sequence[Dataset]
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,4 +252,5 @@ class MetricsService:
                 for key, cooldown in (await self._catalog.cooldowns()).items()
                 if not is_wait(key)
             },
+            datasets=await self._catalog.datasets(),
         )
