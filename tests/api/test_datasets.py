@@ -149,7 +149,10 @@ async def test_all_pages_of_a_list_are_of_one_publication(playhead: Playhead, ru
     content = await playhead.http.get("/api/v1/datasets/docs/content/shouted/a.md")
     assert content.text == "Q R S"
     assert (await error(playhead, "GET", "datasets/docs/content/shouted/z", 404))[0] == "object_not_found"
-    assert (await error(playhead, "GET", "datasets/docs/objects?cursor=x", 400))[0] == "invalid_cursor"
+    for cursor in ("x", "1", "1.", "0.x", "1.x", "9" * 40, "9" * 5000):
+        path = f"datasets/docs/objects?cursor={cursor}"
+        assert (await error(playhead, "GET", path, 400))[0] == "invalid_cursor"
+    assert (await error(playhead, "GET", "datasets/docs/content/shouted/a//b", 400))[0] == "invalid_path"
 
 
 async def test_a_replay_of_what_readers_see(playhead: Playhead, run: str):
@@ -190,6 +193,42 @@ async def test_a_wrong_name_is_an_error_with_the_known_ones(
     found, detail = await error(playhead, method, path, status)
     assert found == code
     assert words in detail
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "publications/N", None),
+        ("POST", "publications/N/pin", None),
+        ("POST", "publications/N/cancel", None),
+        ("GET", "objects?at=N", None),
+        ("GET", "content/shouted/a.md?at=N", None),
+        ("GET", "notes?at=N", None),
+        ("GET", "changes?since=N", None),
+        ("GET", "changes?since=1&until=N", None),
+        ("POST", "rollback", {"to": 2**64}),
+        ("POST", "rollback", {"expect_seq": 2**64}),
+        ("POST", "rollback", {"reason": "a\0b"}),
+    ],
+)
+async def test_what_no_catalog_can_hold_is_refused(
+    playhead: Playhead, run: str, method: str, path: str, body: object
+):
+    sent = {"json": body} if body else {}
+    answer = await playhead.http.request(
+        method, f"/api/v1/datasets/docs/{path.replace('N', str(2**64))}", **sent
+    )
+    assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize("number", ["0", "x", "", "9" * 40])
+async def test_a_name_with_a_wrong_number_is_an_error(playhead: Playhead, run: str, number: str):
+    await publish(playhead, run)
+    for path in (
+        f"executions/current:docs@{number}",
+        f"storage/objects/content?key=current:docs@{number}/shouted/a.md",
+    ):
+        assert (await error(playhead, "GET", path, 404))[0] == "publication_not_found"
 
 
 async def test_a_dataset_of_two_configs_needs_the_config(playhead: Playhead, run: str):

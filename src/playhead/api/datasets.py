@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from playhead.api.schemas.datasets import Publish, Rollback
 from playhead.api.storage import BYTES, content_response
 from playhead.keys import object_key
 from playhead.model import (
+    MAX_NUMBER,
     OPEN_PUBLICATION_STATES,
     Dataset,
     DatasetChange,
@@ -40,8 +42,11 @@ DatasetName = Annotated[Word, Path(description="Name of a dataset.")]
 Config = Annotated[
     Word | None, Query(description="Config of the dataset; needed if several configs have one of this name.")
 ]
-Number = Annotated[int, Path(ge=1, description="Number of a publication.")]
-At = Annotated[int | None, Query(ge=1, description="Number of a publication; without it, the current one.")]
+Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="Number of a publication.")]
+At = Annotated[
+    int | None,
+    Query(ge=1, le=MAX_NUMBER, description="Number of a publication; without it, the current one."),
+]
 _BODY: Final = ("invalid_body", "unsupported_media_type", *BODY_CODES)
 _REFUSED: Final = (
     *("execution_not_found", "records_deleted", "id_ambiguous", "execution_running", "execution_pruned"),
@@ -53,6 +58,7 @@ _IN_CONTENT: Final = (
     *("publication_shrinks", "publication_empty", "path_conflict", "execution_changed"),
 )
 _NEWEST: Final = Rollback()
+_NUMBER: Final = re.compile("[1-9][0-9]{0,14}")
 _TAGGED: Final[dict[str, Any]] = {
     "ETag": {
         "schema": {"type": "string"},
@@ -185,7 +191,12 @@ async def list_changes(
     name: DatasetName,
     asked: Asked,
     since: Annotated[
-        int, Query(ge=0, description="Number of a publication; 0: before the first. It may be the later one.")
+        int,
+        Query(
+            ge=0,
+            le=MAX_NUMBER,
+            description="Number of a publication; 0: before the first. It may be the later one.",
+        ),
     ],
     until: At = None,
     stage: Filter = None,
@@ -232,7 +243,7 @@ async def list_published_objects(
 ) -> Page[StoredObject]:
     """List objects of a publication, by stage and path. All pages are of the publication of the first one."""
     number, _, inner = (cursor or "").partition(".")
-    if cursor is not None and not number.isdecimal():
+    if cursor is not None and not (_NUMBER.fullmatch(number) and inner):
         decode_cursor(cursor, str, "")  # refuses it
     found = await asked.publish.publication(_name(name, config), int(number) if cursor else at)
     check_readable(await asked.publish.dataset(_name(name, config)), found, found.n)
@@ -245,7 +256,8 @@ async def list_published_objects(
 @router.get(
     "/{name}/content/{stage}/{path:path}",
     response_class=Response,
-    responses=responses(*NO_PUBLICATION, "object_not_found", "store_unavailable") | {200: BYTES},
+    responses=responses(*NO_PUBLICATION, "invalid_path", "object_not_found", "store_unavailable")
+    | {200: BYTES},
 )
 async def get_published_content(
     name: DatasetName,

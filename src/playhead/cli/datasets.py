@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -38,6 +39,7 @@ Expect = Annotated[
         "--expect",
         metavar="SEQ",
         min=0,
+        max=2**53,
         help="Refuse unless this is the number of the newest switch, as `publications` prints it.",
     ),
 ]
@@ -213,7 +215,11 @@ async def rollback(
     to: Annotated[
         int | None,
         typer.Option(
-            "--to", metavar="N", min=1, help="Number of a publication.  [default: the one that was before]"
+            "--to",
+            metavar="N",
+            min=1,
+            max=2**53,
+            help="Number of a publication.  [default: the one that was before]",
         ),
     ] = None,
     reason: Reason = None,
@@ -273,12 +279,19 @@ async def changes(
     s: Session,
     name: DatasetRef,
     since: Annotated[
-        int, typer.Option("--since", metavar="N", min=0, help="Number of a publication; 0: before the first.")
+        int,
+        typer.Option(
+            "--since", metavar="N", min=0, max=2**53, help="Number of a publication; 0: before the first."
+        ),
     ],
     until: Annotated[
         int | None,
         typer.Option(
-            "--until", metavar="M", min=1, help="Number of a publication.  [default: the current one]"
+            "--until",
+            metavar="M",
+            min=1,
+            max=2**53,
+            help="Number of a publication.  [default: the current one]",
         ),
     ] = None,
     stage: Annotated[
@@ -415,6 +428,6 @@ async def _pin(s: Session, name: str, pinned: bool) -> None:
 
 def _numbered(name: str) -> tuple[str, int | None]:
     dataset, at, number = name.removeprefix("current:").partition("@")
-    if at and not number.isdecimal():
+    if at and not re.fullmatch("[1-9][0-9]{0,14}", number):
         raise Usage(f"{number!r} is not the number of a publication: write {dataset}@N")
     return dataset, int(number) if at else None

@@ -30,6 +30,7 @@ from playhead.model.code import (
     WorkerAdapter,
 )
 from playhead.model.datasets import (
+    MAX_NUMBER,
     OPEN_PUBLICATION_STATES,
     Allowed,
     ChangeKind,
@@ -167,6 +168,7 @@ __all__ = [
     "DAY",
     "EFFECTS_SKIPPED",
     "KEPT",
+    "MAX_NUMBER",
     "MAX_VERSION",
     "MAY_BE_SENT",
     "MOST_COUNTED",

@@ -22,6 +22,8 @@ NoteKind = Literal["kept", "left_out", "superseded", "removed", "older"]
 ChangeKind = Literal["added", "changed", "removed"]
 
 MOST_PARTS: Final = 100
+MAX_NUMBER: Final = 2**53
+"""Highest number of a publication or a switch: every reader of JSON has it exactly."""
 
 
 def _count_or_share(number: float) -> None:
@@ -83,7 +85,7 @@ class PublishRequest(Limited):
     on_failure: OnFailure | None = None
     skip_superseded: bool = False
     allow: Annotated[list[Allowed], Len(0, 4)] = field(default_factory=list)
-    expect_seq: Annotated[int, Interval(ge=0, le=2**53)] | None = None
+    expect_seq: Annotated[int, Interval(ge=0, le=MAX_NUMBER)] | None = None
     reason: Annotated[str, Len(0, 1_000), NoNul] | None = None
     automatic: bool = False
 

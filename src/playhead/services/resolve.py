@@ -18,7 +18,8 @@ from playhead.reading.datasets import Datasets, check_readable, find_dataset, no
 
 ID_END: Final = r"[0-9a-fA-F](?:-?[0-9a-fA-F]){3,31}"
 """The last digits of an id, or a whole id."""
-_CURRENT: Final = re.compile(r"current:([^@]+)(?:@(\d{1,18}))?")
+_CURRENT: Final = re.compile(r"current:([^@]+)(?:@(.*))?")
+_NUMBER: Final = re.compile("[1-9][0-9]{0,14}")
 _PREVIOUS: Final = re.compile(r"previous(?::(.+))?")
 _NEWEST: Final = re.compile(r"(latest|tag)(?::(.+))?")
 _MOST_SHOWN: Final = 10
@@ -84,6 +85,8 @@ class ResolveService:
         dataset = await find_dataset(self._catalog, name)
         if number is None and dataset.current is None:
             raise nothing_published(dataset.name)
+        if number is not None and not _NUMBER.fullmatch(number):
+            raise NotFound("publication_not_found", f"{number!r} is not the number of a publication")
         wanted = int(number) if number else dataset.current or 0
         found = await self._catalog.publication_of_dataset(dataset.config, dataset.name, wanted)
         return check_readable(dataset, found, wanted)

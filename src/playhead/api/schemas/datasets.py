@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from playhead.api.schemas import Body, ExecutionName
 from playhead.api.schemas.derived import body_of
-from playhead.model import PublishRequest
+from playhead.model import MAX_NUMBER, PublishRequest
 from playhead.model.datasets import MOST_PARTS
 
 _NAMED: Final = "ids or their last digits, `latest`, `latest:replay`, `tag:NAME`."
@@ -56,12 +56,12 @@ class Publish(_Fields):  # type: ignore[misc]  # its fields are those of the mod
 class Rollback(Body):
     """What to go back to."""
 
-    to: Annotated[int, Field(ge=1)] | None = Field(
+    to: Annotated[int, Field(ge=1, le=MAX_NUMBER)] | None = Field(
         default=None, description="Number of a publication; null: the one that was current before."
     )
-    expect_seq: Annotated[int, Field(ge=0)] | None = Field(
+    expect_seq: Annotated[int, Field(ge=0, le=MAX_NUMBER)] | None = Field(
         default=None, description="Refuse unless this is the number of the newest switch."
     )
-    reason: Annotated[str, StringConstraints(max_length=1_000)] | None = Field(
+    reason: Annotated[str, StringConstraints(max_length=1_000, pattern=r"^[^\x00]*$")] | None = Field(
         default=None, description="Why."
     )
