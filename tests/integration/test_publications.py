@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from playhead import Context, Item, Output
-from playhead.errors import Conflict
+from playhead.errors import Conflict, NotFound
 from playhead.model import PruneFilter, Publication, PublishRequest
 from tests.inprocess import Playhead, opened
 from tests.waiting import until
@@ -207,8 +207,18 @@ async def test_published_objects_survive_prune_until_their_publication_is_droppe
 
     assert not (ph.objects / one).exists()
     assert await content(ph) == {"a/1": two, "a/2": two, "b/1": two, "b/2": two}
-    with pytest.raises(Conflict, match="was dropped on"):
+    with pytest.raises(NotFound, match="was dropped on") as dropped:
         await ph.rt.services.resolve.execution("current:docs@1")
+    assert dropped.value.code == "publication_dropped"
+    for method, path, sent in (
+        ("GET", "executions/current:docs@1", None),
+        ("GET", "datasets/docs/changes?since=1", None),
+        ("GET", "datasets/docs/objects?at=1", None),
+        ("POST", "datasets/docs/publications/1/pin", None),
+        ("POST", "datasets/docs/rollback", {"to": 1}),
+    ):
+        answer = await ph.http.request(method, f"/api/v1/{path}", json=sent)
+        assert (answer.status_code, answer.json()["error_code"]) == (410, "publication_dropped")
 
 
 async def test_a_new_route_is_incomplete_until_it_is_filled(ph: Playhead):

@@ -45,18 +45,21 @@ def nothing_published(name: str) -> Conflict:
     )
 
 
+def no_draft(name: str) -> NotFound:
+    return NotFound("publication_not_found", f"no publication of {name} is being prepared")
+
+
 def check_readable(dataset: Dataset, found: Publication | None, n: int) -> Publication:
     """Return a publication that readers have seen, and that is kept.
 
     Raises:
-        NotFound: `publication_not_found`.
-        Conflict: `publication_dropped`.
+        NotFound: `publication_not_found`, `publication_dropped`.
     """
     if found is None:
         newest = f"The newest is {dataset.decided}" if dataset.decided else "Nothing is published"
         raise NotFound("publication_not_found", f"dataset {dataset.name} has no publication {n}. {newest}")
     if found.state == "dropped":
-        raise Conflict(
+        raise NotFound(
             "publication_dropped", f"publication {n} of {dataset.name} was dropped on {found.dropped_at}"
         )
     if found.state != "published":

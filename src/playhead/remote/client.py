@@ -54,6 +54,7 @@ _BY_STATUS: Final[Mapping[int, type[PlayheadError]]] = {
     400: BadRequest,
     404: NotFound,
     409: Conflict,
+    410: NotFound,
     503: Unavailable,
 }
 _NOT_SENT: Final = (

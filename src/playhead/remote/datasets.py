@@ -21,6 +21,7 @@ from playhead.model import (
     PublishRequest,
     Switch,
 )
+from playhead.reading.datasets import no_draft, nothing_published
 from playhead.remote.client import HARMLESS, WORK_SECONDS, segment
 from playhead.remote.derived import Remote
 from playhead.services.publish import Tried
@@ -48,9 +49,10 @@ class RemotePublish(Remote):
 
     async def publication(self, name: str, n: int | None = None) -> Publication:
         if n is None:
-            found = await self.dataset(name)
-            n = found.current or 0
-        path, query = _at(name, "publications", max(n, 1))
+            n = (await self.dataset(name)).current
+        if n is None:
+            raise nothing_published(name)
+        path, query = _at(name, "publications", n)
         return await self._client.get(path, Publication, **query)
 
     async def switches(self, name: str, limit: int = 100) -> list[Switch]:
@@ -110,9 +112,10 @@ class RemotePublish(Remote):
         return []  # the server does it
 
     async def cancel(self, name: str) -> Publication:
-        found = await self.dataset(name)
-        n = found.draft.n if found.draft else max(found.decided or 1, 1)
-        path, query = _at(name, "publications", n, "cancel")
+        draft = (await self.dataset(name)).draft
+        if draft is None:
+            raise no_draft(name)
+        path, query = _at(name, "publications", draft.n, "cancel")
         return await self._client.post(path, Publication, lost=HARMLESS, query=query)
 
     async def roll_back(

@@ -36,7 +36,7 @@ from playhead.ports.catalog import Publications
 from playhead.ports.catalog.publications import Draft, DraftLost, Note, Place
 from playhead.publish.content import PAGE, Overlay, Stored
 from playhead.publish.resolution import Resolution, Resolved
-from playhead.reading.datasets import check_readable, find_dataset, nothing_published
+from playhead.reading.datasets import check_readable, find_dataset, no_draft, nothing_published
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 
 _RETRY_SECONDS: Final = 1.0
@@ -150,8 +150,8 @@ class PublishService:
 
         Raises:
             BadRequest: `invalid_cursor`.
-            NotFound: `publication_not_found`.
-            Conflict: `nothing_published`, `publication_dropped`.
+            NotFound: `publication_not_found`, `publication_dropped`.
+            Conflict: `nothing_published`.
         """
         dataset = await self.dataset(name)
         to = await self.publication(name, until)
@@ -390,7 +390,7 @@ class PublishService:
         """
         dataset = await self.dataset(name)
         if dataset.draft is None:
-            raise NotFound("publication_not_found", f"no publication of {name} is being prepared")
+            raise no_draft(name)
         number = await self._number(name)
         await self._catalog.abandon_draft(number, dataset.draft.n)
         found = await self._catalog.publication(number, dataset.draft.n)
@@ -407,8 +407,8 @@ class PublishService:
         Automatic publication is held until a person publishes or releases.
 
         Raises:
-            NotFound: `publication_not_found`.
-            Conflict: `publication_moved`, `publication_dropped`, `nothing_published`.
+            NotFound: `publication_not_found`, `publication_dropped`.
+            Conflict: `publication_moved`, `nothing_published`.
         """
         number = await self._number(name)
         n = await self._catalog.roll_back(number, to=to, expect_seq=expect_seq, reason=reason)
@@ -424,8 +424,7 @@ class PublishService:
         """Keep a publication until it is unpinned, or end that. Idempotent.
 
         Raises:
-            NotFound: `publication_not_found`.
-            Conflict: `publication_dropped`.
+            NotFound: `publication_not_found`, `publication_dropped`.
         """
         await self._catalog.pin_publication(await self._number(name), n, pinned)
         return check_readable(await self.dataset(name), await self.publication(name, n), n)

@@ -65,8 +65,9 @@ class ResolveService:
         an id are looked up in the catalog only, not in the store.
 
         Raises:
-            NotFound: `execution_not_found`, `dataset_not_found`, `publication_not_found`.
-            Conflict: `nothing_published`, `publication_dropped`.
+            NotFound: `execution_not_found`, `dataset_not_found`, `publication_not_found`,
+                `publication_dropped`.
+            Conflict: `nothing_published`.
         """
         if identity := parse_uuid(text):
             return identity

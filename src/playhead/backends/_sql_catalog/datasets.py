@@ -150,13 +150,13 @@ class DatasetsPart(Part):
                 newest = f"The newest is {kept[0]}" if kept else "None is published"
                 raise NotFound("publication_not_found", f"dataset {name} has no publication {n}. {newest}")
             if found.state == "dropped":
-                raise Conflict(
+                raise NotFound(
                     "publication_dropped",
                     f"publication {n} of {name} was dropped on {found.dropped_at}; these are kept: "
                     f"{', '.join(map(str, sorted(kept)))}",
                 )
             if found.state != "published":
-                raise Conflict(
+                raise NotFound(
                     "publication_not_found",
                     f"publication {n} of {name} is {found.state}: readers have never seen it",
                 )

@@ -14,7 +14,7 @@ from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
-from playhead.errors import BadRequest, Conflict
+from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, OnReplay, Priority, ReplayRequest
@@ -153,7 +153,7 @@ class RunsPart(Part):
                 check_unpruned(source, stage, (await prunings_of(db, [above]))[above])
                 row = await db.row(SQL.publication_state, execution=above)
                 if row and row[0] == "dropped":
-                    raise Conflict("publication_dropped", f"publication {row[1]} of {row[2]} was dropped")
+                    raise NotFound("publication_dropped", f"publication {row[1]} of {row[2]} was dropped")
             n = await db.value(
                 SQL.insert_execution,
                 id=uuid7(),

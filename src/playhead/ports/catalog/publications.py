@@ -479,7 +479,7 @@ class Publications(Protocol):
         """Make an earlier publication current again; return its number. None: the one that was before.
 
         Automatic publication is held from then on. Raises `Conflict` (`publication_moved`,
-        `nothing_published`, `publication_dropped`) and `NotFound` (`publication_not_found`).
+        `nothing_published`) and `NotFound` (`publication_not_found`, `publication_dropped`).
         """
         ...
 
