@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -11,6 +12,7 @@ import pytest
 from playhead import Context, Item, Output
 from playhead.errors import Conflict, NotFound
 from playhead.model import PruneFilter, Publication, PublishRequest
+from playhead.ports.catalog.publications import Draft
 from tests.inprocess import Playhead, opened
 from tests.waiting import until
 
@@ -232,8 +234,9 @@ async def test_a_new_route_is_incomplete_until_it_is_filled(ph: Playhead):
     await ph.apply(more)
     again = (await ph.replay(one, "md", "segment"))["execution_id"]
     await ph.work(again)
-    with pytest.raises(Conflict, match="1 of 1 objects of md have no result in the route copy"):
+    with pytest.raises(Conflict, match="1 of 1 objects of md have no result in the route copy") as refused:
         await published(ph, again)
+    assert refused.value.code == "publication_incomplete"
     copies = (await ph.replay(one, "md", "copy"))["execution_id"]
     await ph.work(copies)
     await published(ph, copies)
@@ -244,3 +247,85 @@ async def test_a_new_route_is_incomplete_until_it_is_filled(ph: Playhead):
     await published(ph, once)
     assert await content(ph, "copies") == {}
     assert await content(ph) == {"a/1": once}
+
+
+async def waiting_draft(ph: Playhead, run: str) -> Draft:
+    """Return a draft that another process holds, so that nothing here prepares it."""
+    request = PublishRequest([UUID(run)])
+    return await ph.rt.catalog.begin_publication("docs", "docs", request, owner="another", lease=600)
+
+
+async def test_a_second_publication_waits_for_the_first_or_its_cancellation(ph: Playhead):
+    await ph.apply(DOCS)
+    Splitter(ph)
+    run = await ph.run({"a": "x"})
+    assert (await waiting_draft(ph, run)).n == 1
+    body = {"executions": [run]}
+    answer = await ph.http.post("/api/v1/datasets/docs/publications", json=body)
+    assert (answer.status_code, answer.json()["error_code"]) == (409, "publication_in_progress")
+    assert "playhead publications cancel docs" in answer.json()["detail"]
+    answer = await ph.http.post("/api/v1/datasets/docs/publications/1/pin")
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "publication_not_found")
+    cancelled = await ph.post("datasets/docs/publications/1/cancel")
+    assert (cancelled["state"], cancelled["refusal"]) == ("abandoned", None)
+    assert await ph.post("datasets/docs/publications/1/cancel") == cancelled
+    assert (await ph.get("datasets/docs"))["draft"] is None
+    with pytest.raises(NotFound, match="no publication of docs is being prepared"):
+        await ph.rt.services.publish.cancel("docs")
+    assert await published(ph, run) == 2
+
+
+async def test_who_waits_for_a_publication_is_told_that_it_was_cancelled(ph: Playhead):
+    await ph.apply(DOCS)
+    Splitter(ph)
+    run = await ph.run({"a": "x"})
+    await ph.apply(DOCS.replace("{docs: {}}", "{docs: {publish: automatic}}"))
+    await waiting_draft(ph, run)
+    waiting = asyncio.create_task(ph.rt.services.publish.publish_run(UUID(run), "docs"))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    await ph.rt.services.publish.cancel("docs")
+    [(_, told)] = await waiting
+    assert isinstance(told, Conflict)
+    assert told.code == "publication_cancelled"
+
+
+async def test_a_run_that_runs_again_while_it_is_published_is_refused(ph: Playhead):
+    await ph.apply(DOCS)
+    splitter = Splitter(ph)
+    splitter.fails = {"b"}
+    run = await ph.run({"a": "x", "b": "y"})
+    draft = await waiting_draft(ph, run)
+    splitter.fails = set()
+    [letter] = await ph.items("dead-letters")
+    await ph.post(f"dead-letters/{letter['correlation_id']}/resend", {}, 202)
+    await ph.work(run)
+    assert await ph.rt.catalog.renew_draft(draft, lease=0)
+    await ph.rt.services.publish.drive_due()
+    refused = (await ended(ph, draft.n)).refusal
+    assert refused
+    assert refused.code == "execution_changed"
+    assert await published(ph, run) == draft.n + 1
+    assert await content(ph) == {"a/1": run, "b/1": run}
+
+
+async def test_two_results_cannot_have_one_path(ph: Playhead):
+    await ph.apply(DOCS.replace("{docs: {}}", "{docs: {runs: partial}}"))
+    ph.steps.doing = lambda item, ctx: [Output(item.data, path="shared")]
+    one, two = await ph.run({"a": "x"}), await ph.run({"b": "y"})
+    await published(ph, one)
+    with pytest.raises(Conflict, match="seg/shared comes from two results: a and b") as refused:
+        await published(ph, two)
+    assert refused.value.code == "path_conflict"
+    assert await content(ph) == {"shared": one}
+
+
+async def test_a_run_of_which_everything_failed_does_not_empty_a_dataset(ph: Playhead):
+    await ph.apply(DOCS)
+    Splitter(ph).fails = {"a"}
+    run = await ph.run({"a": "x"})
+    with pytest.raises(Conflict, match="would have no objects") as refused:
+        await published(ph, run)
+    assert refused.value.code == "publication_empty"
+    assert await current(ph) is None
+    assert await published(ph, run, allow=["empty"]) == 2
