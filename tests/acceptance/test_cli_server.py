@@ -21,7 +21,7 @@ from tests import program
 from tests.acceptance.pages import ROOT
 from tests.acceptance.processes import DEADLINE_SECONDS, open_deployment
 from tests.acceptance.shell import Command, Shell, commands_here
-from tests.acceptance.test_cli import FILES, SLOW, STEPS
+from tests.acceptance.test_cli import CONFIG, FILES, SLOW, STEPS
 from tests.acceptance.test_docs import commands, copied
 from tests.program import Program
 from tests.servers.process import free_port
@@ -30,6 +30,11 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.slow
 
 BAD = 'version: "1.0"\nname: bad\nentry: x\nroutes:\n  y:\n    adapters: [{type: shuot}]\n'
+# Readers see two publications of `texts`, and nothing of `waited`.
+DATASETS = {
+    "docs.yaml": CONFIG + "datasets: {texts: {}}\n",
+    "slow.yaml": SLOW + "datasets: {waited: {}}\n",
+}
 ODD = 'we"ird;n%22ame = é.txt'
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 # Each failing command creates it again.
@@ -43,13 +48,15 @@ class Both:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.shell = shell = Shell(folder, FILES)
+        self.shell = shell = Shell(folder, FILES | DATASETS)
         shell.env |= {"PLAYHEAD_VISIBILITY_SECONDS": "1.5", "PLAYHEAD_MAX_UPLOAD_BYTES": "2000000"}
         (folder / "bad.yaml").write_text(BAD)
         (folder / "pages" / ODD).write_text("odd")
         (folder / "bytes.bin").write_bytes(b"\xff\x00")
         good = shell.json("run", "docs.yaml", "pages", "--tag", "first")
-        shell.json("run", "docs", "mixed", code=1)
+        mixed = shell.json("run", "docs", "mixed", code=1)
+        shell.json("publish", "texts", good["execution_id"], "--reason", "the first one")
+        kept = shell.json("publish", "texts", mixed["execution_id"], "--allow-removed")
         raw = shell.json("run", "slow.yaml", "bytes.bin")
         index = shell.json("run", "indexed.yaml", "pages/a.txt")
         with (folder / "server.log").open("w") as log:
@@ -76,6 +83,8 @@ class Both:
             "ENDOFLETTER": letter["correlation_id"][-8:],
             "UNKNOWN": UNKNOWN,
             "ODD": ODD,
+            "MIXED": mixed["execution_id"],
+            "KEPT": kept["execution_id"],
             "CURSOR": shell.json("executions", "--limit", "1")["next_cursor"],
         }
         eventually(lambda: all(q["workers"] == 1 for q in shell.json("queues")["items"] if q["adapters"]))
@@ -155,6 +164,33 @@ LOOKS = [
     *("config list", "config list --limit 1", "config show docs", "config show docs --version 1"),
     *("config deactivate none", "config validate docs.yaml", "config validate docs.yaml bad.yaml"),
     *("config apply docs.yaml", "config apply docs.yaml bad.yaml", "run bad.yaml pages", "run none pages"),
+    *("datasets", "show current:texts", "ls current:texts words", "ls current:texts@1 words --limit 1"),
+    *("cat current:texts@1/shouted/a.txt", "show current:texts@9", "show current:texts@x", "show KEPT"),
+    *("show current:waited", "show current:none", "lineage current:texts@1/input/a.txt"),
+    *("publications list texts", "publications texts --limit 1", "publications list texts --all"),
+    *("publications list none", "publications list waited", "publications list texts --cursor CURSOR"),
+    *("publications show texts", "publications show docs/texts@1", "publications show texts@9"),
+    *("publications show waited", "publications show waited@1", "publications show texts@0"),
+    *("publications notes texts", "publications notes texts --limit 1", "publications notes waited"),
+    *("publications cancel texts", "publications cancel waited", "publications cancel none"),
+    *("publications pin texts", "publications pin texts@9", "publications unpin texts@1"),
+    *("publications unpin waited@1", "publish texts", "publish waited", "publish none", "publish none GOOD"),
+    *("publish texts MIXED --dry-run", "publish texts GOOD --dry-run", "publish texts REPLAYED --dry-run"),
+    *(
+        "publish texts BYTES --dry-run",
+        "publish texts GOOD REPLAYED --dry-run --allow-older",
+        "publish texts UNKNOWN",
+        "publish texts KEPT",
+    ),
+    *("publish texts GOOD --expect 9", "publish waited REPLAYED", "publish texts GOOD --on-failure never"),
+    *(
+        "changes texts --since 0",
+        "changes texts --since 1 --stage words",
+        "changes texts --since 2 --until 1",
+    ),
+    *("changes texts --since 0 --limit 2", "changes texts --since 9", "changes waited --since 0"),
+    *("rollback none", "rollback waited", "rollback texts --to 9", "rollback texts --expect 9"),
+    *("release texts", "release none"),
     *("plan UNKNOWN words split", "plan GOOD nowhere split", "plan GOOD words split --path zzz"),
     *("plan GOOD words nowhere", "replay GOOD words split --dry-run --path zzz"),
     *("replay GOOD words nowhere", "replay GOOD words split --path zzz"),
@@ -168,7 +204,7 @@ LOOKS = [
 
 
 def name_of(command: str) -> str:
-    found = re.match(r"(replays|dead-letters|config) [a-z]+\b|\S+", command)
+    found = re.match(r"(replays|dead-letters|config|publications) [a-z]+\b|\S+", command)
     assert found
     return found[0]
 
@@ -209,6 +245,9 @@ def test_there_is_something_to_compare(both: Both, run: Command):
     }
     assert len(json.loads(run("ls", both.names["GOOD"], "input", "--json")[1])["items"]) == 3
     assert json.loads(run("queues", "others.work", "--json")[1])["items"]
+    assert len(json.loads(run("publications", "list", "texts", "--json")[1])["items"]) == 2
+    assert json.loads(run("publications", "notes", "texts", "--json")[1])["items"]
+    assert json.loads(run("changes", "texts", "--since", "1", "--json")[1])["items"]
 
 
 def test_processes_are_listed_with_the_code_of_their_adapters(both: Both):

@@ -55,6 +55,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "datasets/words/publications": [{}, {"all": "true"}],
     "datasets/words/changes": [{"since": "0"}, {"since": "0", "stage": "input"}],
     "datasets/words/notes": [{}, {"kind": "left_out"}],
+    "datasets/words/objects": [{}, {"stage": "input"}, {"stage": "input", "path": "d"}],
     "adapters": [{}],
     "workers": [{}],
     "errors": [{}],
@@ -65,7 +66,7 @@ IN_AN_ORDER_OF_THEIR_OWN = (
     *("executions/RUN/routes", "executions/RUN/code", "executions/RUN/stages", "routes"),
     "executions/RUN/diff/TWIN/objects",
     *("lineage/ROOT/chain", "lineage/chain", "storage/objects/versions"),
-    *("datasets/words/changes", "datasets/words/notes"),
+    *("datasets/words/changes", "datasets/words/notes", "datasets/words/objects"),
     *("storage/objects", "adapters", "workers", "errors", "replay/plans/PLAN/objects", "dead-letters/groups"),
 )
 

@@ -53,6 +53,17 @@ routes:
     external: true
   theirs:
     external: true
+datasets: {shown: {}}
+"""
+_UNSEEN = """
+version: "1.0"
+name: {name}
+entry: shout
+routes:
+  shout:
+    adapters: [{{type: shout}}]
+    outbound: {{stage: shouted}}
+datasets: {{unseen: {{}}}}
 """
 _NAMED = """
 version: "1.0"
@@ -89,7 +100,7 @@ def census(home: Path) -> Census:
 
 
 class Ground:
-    """A deployment on which a run and a replay have ended.
+    """A deployment on which runs and replays have ended, and one of the runs is published.
 
     Attributes:
         names: what the words in capitals in a row stand for.
@@ -103,6 +114,7 @@ class Ground:
         (pages / "a.txt").write_text("one")
         (pages / "b.txt").write_text("two")
         sources = {"docs": _DOCS, "other": _NAMED.format(name="other"), "idle": _NAMED.format(name="idle")}
+        sources |= {name: _UNSEEN.format(name=name) for name in ("spare", "twin")}
         for name, source in sources.items():
             (folder / f"{name}.yaml").write_text(source)
         deployment.serve()
@@ -110,6 +122,12 @@ class Ground:
         for source in sources.values():
             deployment.apply(source)
         deployment.post("/configs/idle/deactivate")
+        older = deployment.run("docs", {"a.txt": b"old", "z.txt": b"gone"})
+        deployment.ended(older)
+        superseded = deployment.replay(older, "input", "shout", "a.txt")
+        removed = deployment.replay(older, "input", "shout", "z.txt")
+        for one in (superseded, removed):
+            deployment.ended(one["execution_id"])
         run = deployment.run("docs", {"a.txt": b"one", "b.txt": b"two"})
         deployment.ended(run)
         replay = deployment.replay(run, "shouted", "theirs", headers={"Idempotency-Key": USED_KEY})
@@ -127,6 +145,9 @@ class Ground:
             trust_env=False,
         )
         assert refused.status_code == 409, refused.text
+        deployment.post("/datasets/shown/publications", json={"executions": [run]})
+        shown = "/datasets/shown/publications/1"
+        deployment.until(lambda: deployment.get(shown)["state"] == "published", "the publication")
         [message, *_] = deployment.items(f"/executions/{run}/lineage")
         self.names = {
             "RUN": run,
@@ -140,6 +161,10 @@ class Ground:
             "MESSAGE": message["correlation_id"],
             "PLAN": plan["plan_id"],
             "CHANGED": changed["plan_id"],
+            "OLDER": older,
+            "SUPERSEDED": superseded["execution_id"],
+            "REMOVED": removed["execution_id"],
+            "PUBLICATION": deployment.get(shown)["execution_id"],
             "SHARED": "both",
             "URL": deployment.url,
         }
