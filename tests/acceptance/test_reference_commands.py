@@ -26,6 +26,7 @@ ENDS_WITH: Final = {
     "lineage": 4,
     "config show": 4,
     "dead-letters show": 4,
+    "publications cancel": 4,
     "replays pause": 1,
     "replays report": 4,
     "replays resume": 1,

@@ -65,6 +65,7 @@ class Example:
 
 
 _SLOW: Final = {"replay_batch_id": "$SLOW"}
+_PUBLISHED: Final = {"n": "1", "stage": "segments", "path": "index/0001.md", "since": "0"}
 _DEAD: Final = Example({"correlation_id": "$DEAD"})
 _EXAMPLES: Final[Mapping[str, Example]] = {
     **{
@@ -82,6 +83,17 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     "GET /api/v1/replays/{replay_batch_id}/report": Example(_SLOW),
     "POST /api/v1/replays/{replay_batch_id}/report/write": Example(_SLOW),
     "GET /api/v1/replays/{replay_batch_id}/report/lines": Example(_SLOW, status=404, is_early=True),
+    **{
+        f"{method} /api/v1/datasets/{{name}}/{rest}": Example(_PUBLISHED)
+        for method, rest in (
+            ("GET", "publications/{n}"),
+            *(("POST", f"publications/{{n}}/{verb}") for verb in ("cancel", "pin", "unpin")),
+            ("GET", "changes"),
+            ("GET", "content/{stage}/{path}"),
+        )
+    },
+    "POST /api/v1/datasets/{name}/publications": Example(body='{"executions": ["$EXECUTION"]}'),
+    "POST /api/v1/datasets/{name}/rollback": Example(body='{"to": 1}'),
     "GET /api/v1/executions": Example(query={"config": "docs", "limit": "10"}),
     "GET /api/v1/executions/{execution_id}/why": Example({"path": "guide/replay.html"}),
     "GET /api/v1/lineage": Example(query={"object_key": "$KEY"}),

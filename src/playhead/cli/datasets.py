@@ -45,7 +45,7 @@ Expect = Annotated[
 ]
 
 
-@command("publish", example="playhead publish docs latest:replay")
+@command("publish", example="playhead publish docs latest")
 async def publish(
     s: Session,
     name: DatasetRef,
@@ -208,7 +208,7 @@ def _changes(one: StageChanges) -> str:
     return ", ".join([*parts, f"{one.total - one.added - one.changed:,} as before"])
 
 
-@command("rollback", example="playhead rollback docs --to 7")
+@command("rollback", example="playhead rollback docs --to 1")
 async def rollback(
     s: Session,
     name: DatasetRef,
@@ -274,7 +274,7 @@ async def datasets(s: Session) -> None:
     )
 
 
-@command("changes", example="playhead changes docs --since 7")
+@command("changes", example="playhead changes docs --since 1")
 async def changes(
     s: Session,
     name: DatasetRef,
@@ -356,7 +356,7 @@ def _row(one: Publication, dataset: Dataset) -> tuple[object, ...]:
     )
 
 
-@command("show", example="playhead publications show docs@8")
+@command("show", example="playhead publications show docs@1")
 async def show(s: Session, name: NumberedRef) -> None:
     """Show the counts, the parts and the state of a publication."""
     async with s.open() as rt:
@@ -373,7 +373,7 @@ async def show(s: Session, name: NumberedRef) -> None:
     output.line(f"To read it: playhead ls current:{found.dataset}@{found.n}")
 
 
-@command("notes", example="playhead publications notes docs@8")
+@command("notes", example="playhead publications notes docs@1")
 async def notes(s: Session, name: NumberedRef, limit: Limit = 100, cursor: Cursor = None) -> None:
     """List documents whose new results are not published, and why."""
     async with s.open() as rt:
@@ -402,13 +402,13 @@ async def cancel(s: Session, name: DatasetRef) -> None:
         output.line(f"Publication {found.n} of {name} is {found.state}")
 
 
-@command("pin", example="playhead publications pin docs@8")
+@command("pin", example="playhead publications pin docs@1")
 async def pin(s: Session, name: NumberedRef) -> None:
     """Keep a publication until it is unpinned."""
     await _pin(s, name, True)
 
 
-@command("unpin", example="playhead publications unpin docs@8")
+@command("unpin", example="playhead publications unpin docs@1")
 async def unpin(s: Session, name: NumberedRef) -> None:
     """End the protection of a publication."""
     await _pin(s, name, False)
