@@ -33,6 +33,8 @@ SECONDS = 20.0
 """Time-out of a response. The named executions have ended, so event streams end at once."""
 
 DOCS = (Path(__file__).parents[2] / "src/playhead/demo/docs.yaml").read_text("utf-8")
+# Publications must be kept, however many requests publish.
+DOCS = DOCS.replace("docs: {}", "docs: {keep: 1000}")
 SPARE = """\
 version: "1.0"
 name: spare
@@ -62,6 +64,10 @@ def _demo(deployment: Deployment) -> Pools:
     worker = deployment.worker()
     run = deployment.run("docs", PAGES, tag="nightly")
     deployment.ended(run)
+    for n in (1, 2):
+        deployment.post("/datasets/docs/publications", json={"executions": [run]})
+        path = f"/datasets/docs/publications/{n}"
+        deployment.until(lambda path=path: deployment.get(path)["state"] == "published", f"publication {n}")
     body = {"from_execution_id": run, "from_stage": "markdown_converted", "to_route": "segment"}
     replay = deployment.post("/replay", json=body | {"report": True, "webhook": "https://localhost:1/"})
     deployment.ended(replay["execution_id"])
@@ -97,6 +103,12 @@ def _demo(deployment: Deployment) -> Pools:
         "POST /api/v1/configs": [SPARE, DOCS, {"source": SPARE}],
         "POST /api/v1/configs/validate": [SPARE, SPARE.replace("external", "extern"), {"source": DOCS}],
         "POST /api/v1/configs/{name}/run": [{"payload": [1], "path": "a/b.json", "tags": ["t"]}],
+        "POST /api/v1/datasets/{name}/publications": [
+            {"executions": [run]},
+            {"executions": [run], "dry_run": True},
+            {"executions": [replay["execution_id"]], "dry_run": True},
+        ],
+        "POST /api/v1/datasets/{name}/rollback": [{"to": 1}, {"to": 2, "reason": "why"}],
         "POST /api/v1/queues/{queue}/take": [{"limit": 1}],
         "POST /api/v1/queues/{queue}/remove": [],
         "POST /api/v1/dead-letters/resend": [
@@ -120,6 +132,14 @@ def _demo(deployment: Deployment) -> Pools:
         "dead correlation_id": dead,
         "name": ["docs"],
         "spare name": ["spare"],
+        "dataset name": ["docs"],
+        "dataset config": ["docs"],
+        "dataset stage": ["segments", "markdown_converted"],
+        "dataset path": ["guide/page/0001.md"],
+        "n": [1, 2],
+        "at": [1, 2],
+        "dataset since": [0, 1, 2],
+        "dataset until": [1, 2],
         "version": [1, 2],
         "queue": ["docs.convert", "spare.out"],
         "object_key": [o["key"] for o in objects],
@@ -217,10 +237,12 @@ class Fuzzed:
     def _pool(self, label: str, name: str) -> list[Any]:
         if name == "replay_batch_id" and not label.startswith("GET") and not label.endswith("/send"):
             return self._pools[f"control {name}"]
-        if label.endswith("/cancel"):
-            return self._pools.get(f"cancel {name}", [])
         if label.endswith("activate"):
             return self._pools.get(f"spare {name}", [])
+        if "/datasets/" in label:
+            return self._pools.get(f"dataset {name}") or self._pools.get(name, [])
+        if label.endswith("/cancel"):
+            return self._pools.get(f"cancel {name}", [])
         if "dead-letters" in label:
             return self._pools.get(f"dead {name}") or self._pools.get(name, [])
         return self._pools.get(name, [])
