@@ -187,6 +187,19 @@ PUBLICATION_DROPPED = _event(
     ("count",),
     "Publications that were no longer kept were dropped, and their entries deleted.",
 )
+SINK_SWITCHED = _event(
+    "sink_switched",
+    ("info",),
+    ("dataset", "route", "publication"),
+    "Readers of an index or a table see a publication.",
+)
+SINK_FAILED = _event(
+    "sink_failed",
+    ("warning",),
+    ("dataset", "route", "code", "detail"),
+    "An index or a table cannot be changed now. It is tried again every few seconds, and its readers see the "
+    "earlier publication.",
+)
 RECORDS_DELETED = _event(
     "records_deleted",
     ("info",),

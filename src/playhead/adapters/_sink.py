@@ -1,11 +1,15 @@
-"""What the sinks share: the identity of a row, and which rows of earlier executions it replaces.
+"""What the sinks share: the identity of a row, and which rows readers see.
+
+In a route of a dataset, readers see what is published: see `playhead.ports.sinks`. Otherwise they see the
+newest rows:
 
 The id of a row is the key of its object, so writing a row again changes nothing. A replay creates objects
 with new keys. So each row also belongs to a document, and the rows of a document are those of the newest
 execution that wrote one. Execution ids are in the order of time. The order of the writes does not matter:
 
-- A row of a newer execution removes the rows of older executions of its document.
-- A row of an older execution is not written.
+- A row of a newer execution removes the rows of older executions of its document, unless a publication has
+  them. In a route of a dataset it removes none, because it is not published yet.
+- Readers see no row of an older execution, and of the attempts at a message only the last one.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -51,6 +55,9 @@ class Place:
         execution_id: the execution that writes the row.
         config, stage, document: together, the document to which the row belongs.
         path: the path of the item.
+        route: the route that writes it.
+        result: the attempt that writes it. Rows of other attempts are other rows.
+        is_published: readers see it when it is published; it replaces no others.
     """
 
     id: str
@@ -59,6 +66,18 @@ class Place:
     stage: str
     document: str
     path: str
+    route: str
+    result: str
+    is_published: bool
+
+
+NEWEST: Final = """
+  NOT EXISTS (SELECT 1 FROM {table} newer WHERE newer.config = {row}.config AND newer.stage = {row}.stage
+    AND newer.document = {row}.document AND newer.execution_id > {row}.execution_id)
+  AND NOT EXISTS (SELECT 1 FROM {table} newer WHERE newer.{key} = {row}.{key}
+    AND (newer.execution_id > {row}.execution_id
+      OR (newer.execution_id = {row}.execution_id AND newer.written > {row}.written)))"""
+"""The condition that no newer row replaces a row. `written` grows with each row of an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +108,17 @@ def place_of(item: Item, ctx: Context, replace: str) -> Place:
         # An item without a folder is its own document: the top level contains unrelated documents.
         "folder": item.path.rpartition("/")[0] or item.path,
     }[replace]
-    return Place(key, str(ctx.execution_id), ctx.config, item.stage, document, item.path)
+    return Place(
+        id=key,
+        execution_id=str(ctx.execution_id),
+        config=ctx.config,
+        stage=item.stage,
+        document=document,
+        path=item.path,
+        route=ctx.route,
+        result=ctx.result,
+        is_published=ctx.dataset is not None,
+    )
 
 
 def vector_row(item: Item, ctx: Context, config: VectorSinkConfig) -> VectorRow:

@@ -1,9 +1,9 @@
 """`sqlite_search`: a full-text index of a stage in one SQLite file, and its search.
 
-Rows are keyed by execution and object, so writing a row again changes nothing. A row belongs to a document,
-as in the other sinks (`_sink.py`), and a search reads the rows of the newest execution of each document. So
-the order in which workers write does not matter. Replaced rows stay, so that a search can still read one
-execution.
+A row belongs to one attempt at a message, so writing it again changes nothing. A search reads what is
+published. If nothing is, it reads the rows of the newest execution of each document, as in the other sinks
+(`_sink.py`), so the order in which workers write does not matter. Replaced rows stay, so that a search can
+still read one execution.
 
 Each index is a file directly in the data folder. SQLite opens its files by path, so a subfolder that is
 replaced by a link could lead it elsewhere. A link with the name of an index is refused. SQLite itself does
@@ -24,45 +24,66 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import Field, field_validator
 
 from playhead import Context, Item, Reject, Retry, adapter
 from playhead.adapters._data_folder import data_place, path_problem, refusal
-from playhead.adapters._sink import Place, SinkConfig, place_of
+from playhead.adapters._sink import NEWEST, Place, SinkConfig, place_of
 from playhead.errors import BadRequest, NotFound, PlayheadError, Unavailable
+from playhead.ports.sinks import LiveTables, Script, SinkContext, SqlSink, run
 
-_SCHEMA_VERSION: Final = 2
+_TABLES: Final = LiveTables(
+    "sqlite",
+    "entry",
+    deletes=(
+        "DELETE FROM entry_text WHERE rowid IN (SELECT written FROM entry WHERE {dead})",
+        "DELETE FROM entry WHERE {dead}",
+    ),
+)
+_SCHEMA_VERSION: Final = 3
 _SCHEMA: Final = (
     """CREATE TABLE entry (
-         id INTEGER PRIMARY KEY,
+         written INTEGER PRIMARY KEY,
          key TEXT NOT NULL,
          execution_id TEXT NOT NULL,
          config TEXT NOT NULL,
+         route TEXT NOT NULL,
          stage TEXT NOT NULL,
          document TEXT NOT NULL,
          path TEXT NOT NULL,
-         UNIQUE (key, execution_id))""",
+         result TEXT NOT NULL,
+         UNIQUE (result, key))""",
+    "CREATE INDEX entry_key ON entry (key, execution_id)",
     "CREATE INDEX entry_document ON entry (config, stage, document, execution_id)",
     "CREATE VIRTUAL TABLE entry_text USING fts5 (title, body, tokenize = 'unicode61 remove_diacritics 2')",
+    *_TABLES.schema,
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
-_SEARCH: Final = """
+_VISIBLE: Final = _TABLES.visible(
+    "entry", NEWEST.format(table="entry", row="entry", key="key"), publication=":publication"
+)
+_SEARCH: Final = f"""
     SELECT key, execution_id, path, title, snippet(entry_text, 1, '[', ']', '…', 24),
            -bm25(entry_text, 4.0, 1.0) AS score
-    FROM entry_text JOIN entry ON entry.id = entry_text.rowid
-    WHERE entry_text MATCH :words AND CASE WHEN :execution IS NOT NULL THEN execution_id = :execution ELSE
-      NOT EXISTS (SELECT 1 FROM entry AS newer WHERE newer.execution_id > entry.execution_id
-                  AND newer.config = entry.config AND newer.stage = entry.stage
-                  AND newer.document = entry.document)
-      AND NOT EXISTS (SELECT 1 FROM entry AS newer WHERE newer.execution_id > entry.execution_id
-                      AND newer.key = entry.key) END
+    FROM entry_text JOIN entry ON entry.written = entry_text.rowid
+    WHERE entry_text MATCH :words AND CASE WHEN :execution IS NOT NULL THEN execution_id = :execution
+      AND NOT EXISTS (SELECT 1 FROM entry AS newer WHERE newer.key = entry.key
+                      AND newer.execution_id = entry.execution_id AND newer.written > entry.written)
+      ELSE {_VISIBLE} END
     ORDER BY score DESC, key LIMIT :limit"""
+_EARLIER: Final = f"""
+    key = :id AND execution_id = :execution_id AND result <> :result AND {_TABLES.is_unused}"""
+_DELETE_EARLIER: Final = (
+    f"DELETE FROM entry_text WHERE rowid IN (SELECT written FROM entry WHERE {_EARLIER})",
+    f"DELETE FROM entry WHERE {_EARLIER}",
+)
 _BUSY_SECONDS: Final = 30.0
 _NO_ROOM: Final = 64 << 10
 _BESIDE: Final = ("-wal", "-shm", "-journal")
+T = TypeVar("T")
 _MAKING: Final = threading.Lock()
 """Held while a new file is closed, so that no other thread has locked the file."""
 
@@ -89,13 +110,16 @@ class _Row:
 
 
 @adapter("sqlite_search", sink=True)
-class SqliteSearch:
+class SqliteSearch(SqlSink):
     """Add text to a full-text index. The step has no output.
 
-    The title is the attribute `title`. A search reads the newest entries of each document; with
+    The title is the attribute `title`. A search reads what the dataset of the route publishes. Without a
+    dataset, and until its first publication, it reads the newest entries of each document. With
     `--execution`, it reads those of one execution, also if they were replaced. Any number of threads and
     processes may write to one index.
     """
+
+    tables = _TABLES
 
     def __init__(self, config: SqliteSearchConfig) -> None:
         self._path = config.path
@@ -132,6 +156,15 @@ class SqliteSearch:
             for each in batch:
                 each.written = True
 
+    def perform(self, script: Script[T], ctx: SinkContext) -> T:
+        """Run a script in one transaction of the index."""
+        with self._turn:
+            if self._db is None:
+                self._db = self._open(ctx.data_dir)
+            db = self._db
+            with _transaction(db):
+                return run(script, lambda statement, values: db.execute(statement, values).fetchall())
+
     def close(self) -> None:
         with self._turn:
             if self._db:
@@ -145,19 +178,24 @@ class SqliteSearch:
         with _transaction(db):
             for row in rows:
                 place = asdict(row.place)
-                db.execute(
-                    """INSERT OR IGNORE INTO entry (key, execution_id, config, stage, document, path)
-                       VALUES (:id, :execution_id, :config, :stage, :document, :path)""",
+                # Nobody reads the rows of an execution that was pruned. If the row exists, this attempt has
+                # written it before.
+                new = db.execute(
+                    f"""INSERT INTO entry (key, execution_id, config, route, stage, document, path, result)
+                        SELECT :id, :execution_id, :config, :route, :stage, :document, :path, :result
+                        WHERE NOT {_TABLES.is_gone(":execution_id")} ON CONFLICT DO NOTHING""",
                     place,
                 )
-                (entry,) = db.execute(
-                    "SELECT id FROM entry WHERE key = :id AND execution_id = :execution_id", place
-                ).fetchone()
-                db.execute("DELETE FROM entry_text WHERE rowid = ?", (entry,))
+                if not new.rowcount:
+                    continue
                 db.execute(
                     "INSERT INTO entry_text (rowid, title, body) VALUES (?, ?, ?)",
-                    (entry, row.title, row.body),
+                    (new.lastrowid, row.title, row.body),
                 )
+                if row.place.is_published:
+                    continue
+                for statement in _DELETE_EARLIER:
+                    db.execute(statement, place)
 
     def _open(self, data_dir: str) -> sqlite3.Connection:
         try:
@@ -190,15 +228,21 @@ class Hit:
 
 
 def search(
-    path: str | Path, words: str | Iterable[str], execution: UUID | None = None, limit: int = 10
+    path: str | Path,
+    words: str | Iterable[str],
+    execution: UUID | None = None,
+    limit: int = 10,
+    publication: int | None = None,
 ) -> list[Hit]:
     """Return the best hits of an index, best first. A hit has at least one of the words.
 
     Args:
         path: the index file, from `index_file`.
         words: plain words; no character has a special meaning.
-        execution: the execution whose rows to search; None: the newest rows of each document.
+        execution: the execution whose rows to search; None: what is published, or else the newest rows of
+            each document.
         limit: the most hits.
+        publication: number of a kept publication to search; None: the one that readers see.
 
     Raises:
         NotFound: `index_not_found`: there is no file, or it is not an index.
@@ -219,6 +263,7 @@ def search(
                 "words": " OR ".join(quoted),
                 "execution": str(execution) if execution else None,
                 "limit": max(limit, 0),
+                "publication": publication,
             }
             rows = db.execute(_SEARCH, given).fetchall()
     except sqlite3.DatabaseError as exc:

@@ -31,10 +31,10 @@ from playhead.adapters import (
     sqlite_vectors,
 )
 from playhead.bootstrap import backends as opening
-from playhead.bootstrap.backends import Backends, open_backends, open_for_doctor, open_webhooks
+from playhead.bootstrap.backends import Backends, data_folder, open_backends, open_for_doctor, open_webhooks
 from playhead.bootstrap.code import CodeHere, ProcessCode, loaded_code
 from playhead.bootstrap.isolation import starter
-from playhead.bootstrap.process import Runtime, Tasks, collect_seldom, data_folder
+from playhead.bootstrap.process import Runtime, Tasks, collect_seldom
 from playhead.bootstrap.secrets import Secrets
 from playhead.bootstrap.services import build
 from playhead.bootstrap.tracing import open_tracer

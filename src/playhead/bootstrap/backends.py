@@ -78,6 +78,11 @@ class Backends:
         return DoctorService(patients, self.catalog, self.broker)
 
 
+def data_folder(settings: Settings) -> Path:
+    """Return the folder for files of adapters."""
+    return settings.home / "data"
+
+
 async def open_backends(settings: Settings, stack: AsyncExitStack) -> Backends:
     """Open the backends that the settings name; `stack` closes them.
 

@@ -10,13 +10,12 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from playhead import early_exit, events
 from playhead.bootstrap import backends
-from playhead.bootstrap.backends import ABroker, ACatalog, AStore
+from playhead.bootstrap.backends import ABroker, ACatalog, AStore, data_folder
 from playhead.bootstrap.code import LOOK_SECONDS, ProcessCode
 from playhead.counters import Numbers, decode, encode
 from playhead.environment import Backends, Environment, WorkerSettings
@@ -38,11 +37,6 @@ _LEASES_PER_RETENTION = 4
 """Retention is applied once in four times `lease_seconds`: with the default, once a minute."""
 _SELDOM = (50_000, 20, 50)
 _MOST_CANCELS = 3
-
-
-def data_folder(settings: Settings) -> Path:
-    """Return the folder for files of adapters."""
-    return settings.home / "data"
 
 
 class Tasks:
@@ -145,6 +139,7 @@ class Runtime:
             (self._renew, self.settings.lease_seconds / 3),
             (self._take_over, _JOBS_SECONDS),
             (self._publish, _JOBS_SECONDS),
+            (self._follow, _JOBS_SECONDS),
             (self._retain, _LEASES_PER_RETENTION * self.settings.lease_seconds),
             (self.services.reports.write_due, _OUTCOME_SECONDS),
             (self.services.reports.renew, self.settings.lease_seconds / 3),
@@ -244,6 +239,11 @@ class Runtime:
         await self.services.publish.drive_due()
         if self.reconciler.has_lease:
             await self.services.publish.publish_automatic()
+
+    async def _follow(self) -> None:
+        """Tell sinks what is published. A process that has not imported the operator's adapters may not."""
+        if self.code:
+            await self.services.publish.follow()
 
     async def _renew(self) -> None:
         await self.services.replay.drives.renew()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from playhead.bootstrap.backends import Backends
+from playhead.bootstrap.backends import Backends, data_folder
 from playhead.clock import ElapsedClock
 from playhead.environment import Backends as Given
 from playhead.environment import Environment
@@ -40,6 +40,7 @@ from playhead.services.watch import WatchService
 from playhead.services.webhook import WebhookService
 from playhead.services.why import WhyService
 from playhead.services.workers import WorkersService
+from playhead.work.sinks import SinkFollower
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
@@ -67,6 +68,15 @@ def build(
     catalog, broker, store = given = Given(backends.catalog, backends.broker, backends.store)
     lease = settings.lease_seconds
     sinks = frozenset(name for name, spec in adapters.items() if spec.is_sink)
+    follower = SinkFollower(
+        catalog,
+        adapters,
+        environment,
+        data_dir=str(data_folder(settings).resolve()),
+        internal_hosts=settings.internal_hosts,
+    )
+    # The files of a sink are where its steps run. Another machine would begin an empty file.
+    is_near = kind in ("worker", "run") or settings.catalog is None
     executions = ExecutionService(catalog, store)
     names = ResolveService(catalog)
     replay = ReplayService(
@@ -126,7 +136,9 @@ def build(
         workers=WorkersService(code),
         recover=RecoverService(catalog, store),
         prune=PruneService(catalog, store, environment),
-        publish=PublishService(catalog, environment, lease=lease),
+        publish=PublishService(
+            catalog, environment, lease=lease, follow=follower.follow if is_near else None
+        ),
         take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
         search=search,
         doctor=backends.doctor(),

@@ -109,7 +109,7 @@ async def publish(
     """
     from playhead.model import PublishRequest
 
-    async with s.open() as rt:
+    async with s.open(checks_configs=True) as rt:
         if not (executions or base or add):
             return await _list_unpublished(s, rt, name)
         allowed = {
@@ -230,7 +230,7 @@ async def rollback(
     It changes one row, whatever the size. Automatic publication is held until you publish, or run `playhead
     release`.
     """
-    async with s.open() as rt:
+    async with s.open(checks_configs=True) as rt:
         found = await rt.services.publish.roll_back(name, to, expect, reason)
     if s.json:
         output.emit(found)

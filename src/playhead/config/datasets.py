@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from playhead.config import declared
@@ -12,15 +12,8 @@ from playhead.config.graph import Lane
 from playhead.model import DatasetConfig, OnFailure
 
 
-def read_datasets(
-    spot: Spot | None, lanes: Mapping[str, Lane], sinks: Collection[str]
-) -> dict[str, DatasetConfig]:
-    """Read `datasets`.
-
-    Args:
-        lanes: the routes.
-        sinks: those whose last adapter is a sink.
-    """
+def read_datasets(spot: Spot | None, lanes: Mapping[str, Lane]) -> dict[str, DatasetConfig]:
+    """Read `datasets`. `lanes` are the routes."""
     if spot is None or not spot.mapping():
         return {}
     found: dict[str, DatasetConfig] = {}
@@ -33,19 +26,17 @@ def read_datasets(
                 NAME.suggestion(name),
                 at_key=True,
             )
-        found[name] = _read_dataset(dataset, name, lanes, sinks, owners)
+        found[name] = _read_dataset(dataset, name, lanes, owners)
     return found
 
 
-def _read_dataset(
-    spot: Spot, name: str, lanes: Mapping[str, Lane], sinks: Collection[str], owners: dict[str, str]
-) -> DatasetConfig:
+def _read_dataset(spot: Spot, name: str, lanes: Mapping[str, Lane], owners: dict[str, str]) -> DatasetConfig:
     # `docs:` without a value has all defaults.
     is_empty = spot.node.value is None
     table = Table(spot, declared.names(declared.DATASET)) if not is_empty else None
     given: dict[str, Any] = {}
     routes = table.get("routes") if table else None
-    chosen = _read_routes(routes, name, lanes, sinks, owners)
+    chosen = _read_routes(routes, name, lanes, owners)
     if routes is None:
         for route in chosen:
             _claim(spot, route, name, owners)
@@ -61,7 +52,8 @@ def _read_dataset(
         given["max_failed"] = _count_or_share(table, failed)
         given["max_removed"] = table.number(removed.name, removed.otherwise, removed.low, removed.high)
         given["keep"] = table.integer(keep.name, keep.otherwise, keep.low, keep.high)
-    made = DatasetConfig(name, tuple(chosen), **given)
+    followers = tuple(route for route in chosen if lanes[route].follows)
+    made = DatasetConfig(name, tuple(chosen), sinks=followers, **given)
     if made.publish == "automatic" and made.runs == "complete" and made.max_removed == 1:
         spot.fault(
             "W108",
@@ -84,14 +76,14 @@ def _count_or_share(table: Table, key: declared.Real) -> float:
 
 
 def _read_routes(
-    spot: Spot | None, name: str, lanes: Mapping[str, Lane], sinks: Collection[str], owners: dict[str, str]
+    spot: Spot | None, name: str, lanes: Mapping[str, Lane], owners: dict[str, str]
 ) -> list[str]:
     """Return the routes of a dataset. By default, those with a stage or a sink."""
     if spot is None:
         return [
             route
             for route, lane in lanes.items()
-            if not lane.route.external and (lane.route.stage or route in sinks)
+            if not lane.route.external and (lane.route.stage or lane.is_sink)
         ]
     found: dict[str, None] = {}
     items = spot.items("routes")
@@ -107,8 +99,7 @@ def _read_routes(
             continue
         found[route] = None
         _claim(item, route, name, owners)
-        lane = lanes[route].route
-        if not lane.stage and route not in sinks:
+        if not lanes[route].stage and not lanes[route].is_sink:
             item.fault(
                 "W107",
                 f"route {route!r} stores nothing in a stage, and its last adapter is not a sink: what it "

@@ -59,8 +59,7 @@ def read_config(
     config = replace(config, retention=retention)
     if not routes or lanes is None:
         return None
-    sinks = [name for name, lane in lanes.items() if lane.is_sink]
-    config = replace(config, datasets=read_datasets(doc.get("datasets"), lanes, sinks))
+    config = replace(config, datasets=read_datasets(doc.get("datasets"), lanes))
     entry_known = entry in lanes
     if (spot := doc.get("entry")) and isinstance(spot.node.value, str) and not entry_known:
         near = spot.found.nearest(entry, lanes)
@@ -172,8 +171,12 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
         effects="external" if external or _with_effects(specs) else "none",
     )
     limits = [(limit, limit_spot), *step_limits] if limit and limit_spot else step_limits
-    is_sink = bool(specs) and len(specs) == len(steps) and specs[-1].is_sink
-    return Lane(route, spot, queue, stage, to, whole and table.is_mapping, limits, is_sink)
+    last = specs[-1] if specs and len(specs) == len(steps) else None
+    return Lane(
+        *(route, spot, queue, stage, to, whole and table.is_mapping, limits),
+        is_sink=last is not None and last.is_sink,
+        follows=last is not None and last.follows,
+    )
 
 
 def _read_inbound(spot: Spot | None, batch: int) -> tuple[Spot | None, int, int | None, int | None]:

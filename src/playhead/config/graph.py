@@ -25,6 +25,7 @@ class Lane:
         limits: the rate limits of the route and its steps, with their places.
         whole: whether nothing was left out of `to`.
         is_sink: its last adapter is a sink.
+        follows: that sink follows publications.
     """
 
     route: Route
@@ -35,6 +36,7 @@ class Lane:
     whole: bool
     limits: Sequence[tuple[RateLimit, Spot]] = ()
     is_sink: bool = False
+    follows: bool = False
 
 
 def check_targets(lanes: Mapping[str, Lane]) -> None:

@@ -44,6 +44,7 @@ class DatasetConfig(Limited):
         max_removed: share of the inputs that a publication may remove.
         runs: `complete`: each run has all inputs. `partial`: a run adds inputs.
         keep: publications that are kept, besides the current one and pinned ones.
+        sinks: those of its routes whose last adapter follows publications.
     """
 
     name: str
@@ -54,9 +55,10 @@ class DatasetConfig(Limited):
     max_removed: Annotated[float, Interval(ge=0, le=1)] = 0.2
     runs: Literal["complete", "partial"] = "complete"
     keep: Annotated[int, Interval(ge=0, le=1_000)] = 5
+    sinks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check(self, leave_out=("routes",))
+        check(self, leave_out=("routes", "sinks"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +260,31 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkState:
+    """An index or a table that follows a dataset.
+
+    Attributes:
+        route: route that fills it.
+        adapter: its adapter.
+        shown: publication that its readers see; None: none yet.
+        seq: number of the switch that it has applied; 0: none yet.
+        lag_seconds: how long it has been behind the dataset; 0 if it is not.
+        staged: pages of the draft that it has recorded.
+        pages: pages that the draft has for it; 0 without a draft.
+        problem: why it cannot be changed now.
+    """
+
+    route: str
+    adapter: str
+    shown: int | None
+    seq: int
+    lag_seconds: float
+    staged: int
+    pages: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """What readers see now.
 
@@ -272,6 +299,7 @@ class Dataset:
         held: automatic publication waits for a person, because of a rollback.
         publish: `manual` or `automatic`.
         routes: routes whose results readers use.
+        sinks: indexes and tables that follow it.
         unpublished: newest settled executions that are not in the current publication, newest first.
     """
 
@@ -285,6 +313,7 @@ class Dataset:
     held: bool
     publish: Literal["manual", "automatic"]
     routes: list[str]
+    sinks: list[SinkState]
     unpublished: list[UUID]
 
 

@@ -153,6 +153,10 @@ class Config:
     retention: Retention | None = None
     datasets: Mapping[str, DatasetConfig] = field(default_factory=dict)
 
+    def dataset_of(self, route: str) -> str | None:
+        """Return the dataset to which a route belongs."""
+        return next((name for name, one in self.datasets.items() if route in one.routes), None)
+
     def edges(self, dataset: str) -> list[tuple[str, str]]:
         """Return which stages feed which routes of a dataset, and of the ways from the entry to them."""
         declared = self.datasets.get(dataset)
@@ -216,7 +220,7 @@ class Config:
         kept = doc["retention"]
         retention = Retention(**{**kept, "stages": tuple(kept["stages"])}) if kept else None
         datasets = {
-            name: DatasetConfig(**{**given, "routes": tuple(given["routes"])})
+            name: DatasetConfig(**{**given, "routes": tuple(given["routes"]), "sinks": tuple(given["sinks"])})
             for name, given in doc.get("datasets", {}).items()
         }
         return cls(doc["name"], doc["entry"], routes, doc["description"], retention, datasets)

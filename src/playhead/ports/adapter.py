@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 from playhead.keys import content_type_of
 from playhead.ports.returns import UNKNOWN, Returns, read_annotation
 from playhead.ports.signatures import check_class, check_function, is_async
+from playhead.ports.sinks import follows
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -184,6 +185,8 @@ class Context:
             steps to connect.
         mask: replaces the secrets of the route's configs in a text by `***`. Errors and log lines are masked
             in any case; use it for other texts to be stored, such as a URL in an attribute.
+        dataset: the dataset of the route; None if it has none. Rows of a sink that follows it are seen only
+            when they are published, so they replace no others.
     """
 
     execution_id: UUID
@@ -197,6 +200,12 @@ class Context:
     log: Logger
     internal_hosts: Sequence[str] = ()
     mask: Callable[[str], str] = str
+    dataset: str | None = None
+
+    @property
+    def result(self) -> str:
+        """The id of what this attempt produces. A sink stores it with each row."""
+        return f"{self.correlation_id}.{self.attempt}"
 
 
 # -- declaration -----------------------------------------------------------------------------------
@@ -222,6 +231,7 @@ class AdapterSpec:
         batch: how many items one call takes at most; None: it takes one item, not a sequence.
         wait_seconds: how long an item waits for others of its batch.
         is_sink: its rows replace those of earlier executions, in an index or a table that others read.
+        follows: it has the methods of `playhead.sinks.Sink`, so its rows follow publications.
         returns: what its return annotation promises.
         code: fingerprint of the code that was loaded: that of its source, or name and version of its package.
             Set when the adapter is loaded.
@@ -243,6 +253,7 @@ class AdapterSpec:
     batch: int | None = None
     wait_seconds: float = 0.0
     is_sink: bool = False
+    follows: bool = False
     returns: Returns = UNKNOWN
     code: str = ""
     source: str = ""
@@ -329,7 +340,8 @@ def adapter(
             is_thread_safe=thread_safe,
             batch=batch,
             wait_seconds=float(wait_seconds),
-            is_sink=sink,
+            is_sink=sink or follows(target),
+            follows=follows(target),
             returns=read_annotation(
                 inspect.signature(step).return_annotation,
                 inspect.unwrap(step).__globals__ | scope,

@@ -6,13 +6,15 @@ decides it. Why the order is right if the process is killed (`kill -9`):
 - before `begin` has committed: there is no draft;
 - after `begin`: another process acquires the draft once its lease has expired, and continues at its cursor;
 - after a page: the cursor has moved in the same transaction; a page that is repeated has no effect;
-- after `finish`, before `decide`: the next holder decides;
-- after `decide`: readers see the publication.
+- after `finish`: the next holder waits until the sinks have the content, which they get from the catalog;
+- after `staged`, before `decide`: the next holder decides;
+- after `decide`: readers see the publication; sinks switch to it as soon as a process that can write them
+  reads so in the catalog.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -32,7 +34,7 @@ from playhead.model import (
     Switch,
     UnitCounts,
 )
-from playhead.ports.catalog import Publications
+from playhead.ports.catalog import Publications, Sinks
 from playhead.ports.catalog.publications import Draft, DraftLost, Note, Place
 from playhead.publish.content import PAGE, Overlay, Stored
 from playhead.publish.resolution import Resolution, Resolved
@@ -48,7 +50,7 @@ Tried = tuple[Dataset, Publication | Conflict | None]
 """A dataset, and the publication of a run in it, or why there is none; None: the dataset is held."""
 
 
-class PublishCatalog(Publications, Protocol): ...
+class PublishCatalog(Publications, Sinks, Protocol): ...
 
 
 class PublishService:
@@ -60,14 +62,23 @@ class PublishService:
 
     Args:
         lease: seconds; a draft whose process has died is continued after this time.
+        follow: tells the sinks that this process can write what is due; None: other processes do.
     """
 
-    def __init__(self, catalog: PublishCatalog, env: Environment, *, lease: float) -> None:
+    def __init__(
+        self,
+        catalog: PublishCatalog,
+        env: Environment,
+        *,
+        lease: float,
+        follow: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._catalog = catalog
         self._env = env
         self._lease = lease
         self._driving = set[tuple[int, int]]()
         self._refused = set[tuple[str, str, UUID]]()
+        self._follow = follow
 
     # -- what there is -----------------------------------------------------------------------------
 
@@ -377,10 +388,23 @@ class PublishService:
             draft, counts=found.counts, units=units_of(found.units), digest=found.digest
         )
         faults.reach("publication.finished")
+        while not await self._catalog.staged(draft):
+            await self.follow()
+            if await self._catalog.staged(draft):
+                break
+            await self._env.sleep(_WAIT_SECONDS)
+            await keep()
+        faults.reach("publication.staged")
         decided = await self._catalog.decide_draft(draft)
         faults.reach("publication.decided")
         if decided.state == "published":
             events.emit(events.PUBLICATION_DECIDED, dataset=draft.name, publication=draft.n)
+            await self.follow()
+
+    async def follow(self) -> None:
+        """Tell the sinks that this process can write what is due."""
+        if self._follow:
+            await self._follow()
 
     async def cancel(self, name: str) -> Publication:
         """Abandon the draft of a dataset.
@@ -413,6 +437,7 @@ class PublishService:
         number = await self._number(name)
         n = await self._catalog.roll_back(number, to=to, expect_seq=expect_seq, reason=reason)
         events.emit(events.PUBLICATION_ROLLED_BACK, dataset=name, publication=n)
+        await self.follow()
         return await self.dataset(name)
 
     async def release(self, name: str) -> Dataset:

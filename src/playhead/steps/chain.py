@@ -236,6 +236,7 @@ class Chain:
         skip = Skip("no_output", "the route has no steps") if is_stored else None
         items = [item]
         found: list[Product] = []
+        is_reached = False  # whether the last step was called: that of a sink has written rows
         for n, step in enumerate(self._steps):
             following: list[Item] = []
             budget = Budget(*self._limits)
@@ -255,9 +256,12 @@ class Chain:
                             following.append(each)
                         elif is_stored:
                             found.append(self._passed(each))
+                        else:
+                            skip = Skip("condition_false", f"the condition of {step.spec.name} is false")
                         continue
+                    is_reached |= n == last
                     made = step.maker.products(each, returned)
-                    if is_stored and not made:
+                    if not made and (is_stored or n < last):
                         skip = Skip("no_output", f"{step.spec.name} returned no output")
                     if n < last:
                         following += [
@@ -273,7 +277,7 @@ class Chain:
             items = following
         if len(found) > 1:
             self._check_paths_differ(item, found)
-        return Result(found, None if found else skip)
+        return Result(found, None if found or (is_reached and not is_stored) else skip)
 
     def _call(
         self, step: ReadyStep, items: Sequence[Item], budget: Budget

@@ -293,6 +293,15 @@ class ReadyStep:
         return RuntimeError(f"adapter {self.spec.name!r} raised {type(exc).__name__}: {exc}")
 
 
+def instance_of(spec: AdapterSpec, step: Step, route: str, *, resolve: Resolve, mask: Mask) -> Any:
+    """Return an instance of a class adapter, for methods that no item calls. The caller closes it.
+
+    Raises `UnknownAdapter`.
+    """
+    settings = _settings(spec, step.config, route, resolve, mask)
+    return spec.target() if settings is None else spec.target(config=settings)
+
+
 def _bound(target: Callable[..., Any], settings: dict[str, Any], takes_ctx: bool) -> _Call:
     if takes_ctx:
         return lambda item, ctx: target(item, ctx=ctx, **settings)

@@ -37,6 +37,7 @@ class RouteRuntime:
         adapters: name, version and code of each adapter, as sidecars list them.
         code: the number under which the catalog has recorded them.
         effects: the adapters that declare external effects.
+        dataset: the dataset of the route.
     """
 
     route: Route
@@ -44,6 +45,7 @@ class RouteRuntime:
     adapters: Sequence[Mapping[str, str]] = ()
     code: int | None = None
     effects: Sequence[str] = ()
+    dataset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Dispatcher:
     def start(self, message: ClaimedMessage, runtime: RouteRuntime) -> None:
         """Queue the message's chain for a slot."""
         chain, route, span = runtime.chain, runtime.route, message.span
-        item, context = _item(message), self._context(message, chain.mask)
+        item, context = _item(message), self._context(message, runtime)
         work: Callable[[Item, Context], Any] = chain.run
         if chain.is_async:
             work = partial(chain.run_async, alone=message.alone)
@@ -163,7 +165,7 @@ class Dispatcher:
             not_run=not_run_of(job.error, mask),
         )
 
-    def _context(self, message: ClaimedMessage, mask: Callable[[str], str]) -> Context:
+    def _context(self, message: ClaimedMessage, runtime: RouteRuntime) -> Context:
         claim = message.claim
         return Context(
             execution_id=claim.execution_id,
@@ -176,7 +178,8 @@ class Dispatcher:
             data_dir=self._settings.data_dir,
             log=logging.getLogger(f"playhead.adapter.{claim.route}"),
             internal_hosts=self._settings.internal_hosts,
-            mask=mask,
+            mask=runtime.chain.mask,
+            dataset=runtime.dataset,
         )
 
 

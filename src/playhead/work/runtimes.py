@@ -87,7 +87,8 @@ class Runtimes:
         ran = [AdapterCode(spec.name, spec.version, spec.code) for spec in chain.specs]
         code = await self._catalog.record_code(ran)
         effects = [spec.name for spec in chain.specs if spec.effects == "external"]
-        return RouteRuntime(route, chain, [asdict(one) for one in ran], code, effects)
+        dataset = loaded.config.dataset_of(claim.route)
+        return RouteRuntime(route, chain, [asdict(one) for one in ran], code, effects, dataset)
 
     def close(self) -> None:
         """Close all chains."""

@@ -48,6 +48,7 @@ from playhead.backends._sql_catalog.reports import ReportsPart
 from playhead.backends._sql_catalog.resend import ResendPart
 from playhead.backends._sql_catalog.resolution import ResolutionPart
 from playhead.backends._sql_catalog.runs import RunsPart
+from playhead.backends._sql_catalog.sinks import SinksPart
 from playhead.backends._sql_catalog.totals import TotalsPart
 from playhead.backends._sql_catalog.trace import TracePart
 from playhead.backends._sql_catalog.upkeep import UpkeepPart
@@ -77,6 +78,7 @@ class SqlCatalog(
     ResendPart,
     ResolutionPart,
     RunsPart,
+    SinksPart,
     TotalsPart,
     TracePart,
     UpkeepPart,

@@ -248,7 +248,11 @@ class DatasetsPart(Part):
         return await self._db.write(delete)
 
     async def end_drop(self, dropping: Dropping) -> None:
-        await self._db.run(SQL.swept, dataset=dropping.dataset, numbers=list(dropping.numbers))
+        async def end(db: Session) -> None:
+            await db.run(SQL.swept, dataset=dropping.dataset, numbers=list(dropping.numbers))
+            await db.run(SQL.sinks_must_forget, dataset=dropping.dataset)
+
+        await self._db.write(end)
 
     async def publications_with(self, executions: Sequence[UUID]) -> dict[UUID, list[tuple[str, str]]]:
         found: dict[UUID, list[tuple[str, str]]] = {}

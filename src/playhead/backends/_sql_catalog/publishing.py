@@ -21,6 +21,7 @@ from playhead.model import (
     PublicationPart,
     PublishRequest,
     Refusal,
+    SinkState,
     StageChanges,
     UnitCounts,
 )
@@ -90,7 +91,24 @@ async def dataset_of(db: Session, row: Row) -> Dataset:
         held=bool(held),
         publish=declared.publish if declared else "manual",
         routes=list(declared.routes) if declared else [],
+        sinks=[_sink(one) for one in await db.rows(SQL.sink_states, dataset=number)],
         unpublished=[as_uuid(one) for (one,) in rows],
+    )
+
+
+def _sink(row: Row) -> SinkState:
+    route, step, shown, seq, lag, staged, pages, is_staging, problem, since, current = row
+    if current is not None and current < since:
+        problem = f"it has publications from {since} on, and readers of the dataset see {current}"
+    return SinkState(
+        route=route,
+        adapter=json.loads(step)["type"],
+        shown=shown,
+        seq=seq,
+        lag_seconds=max(lag, 0.0),
+        staged=staged if is_staging else 0,
+        pages=pages if is_staging else 0,
+        problem=problem,
     )
 
 

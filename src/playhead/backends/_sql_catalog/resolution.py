@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from playhead.backends._sql_catalog import publishing
+from playhead.backends._sql_catalog import publishing, staging
 from playhead.backends._sql_catalog.executions import share
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql import CANCELLED, COMPLETED, SKIPPED, TAKEN_OVER
@@ -183,7 +183,8 @@ class ResolutionPart(Part):
         async def finish(db: Session) -> None:
             await self._hold(db, draft)
             given = {"counts": json.dumps(counts), "units": json.dumps(units), "digest": digest}
-            await db.run(SQL.finish_draft, dataset=draft.dataset, n=draft.n, epoch=draft.epoch, **given)
+            if await db.run(SQL.finish_draft, dataset=draft.dataset, n=draft.n, epoch=draft.epoch, **given):
+                await staging.stage(db, draft)
 
         await self._write(draft, finish)
 

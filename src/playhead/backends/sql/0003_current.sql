@@ -90,6 +90,31 @@ CREATE INDEX published_first ON published (dataset, first, n);
 CREATE INDEX published_last ON published (dataset, last, n) WHERE last IS NOT NULL;
 CREATE INDEX published_by_output ON published (output) WHERE output IS NOT NULL;
 
+-- A sink that follows a dataset: what its worker has told it, and what is to be told. A worker of the route reads the
+-- row and does what is due, so nothing is lost if it dies: the next one reads the same row.
+CREATE TABLE sinks (
+  dataset        bigint NOT NULL REFERENCES datasets (n),
+  route          text COLLATE "C" NOT NULL,
+  config_version bigint NOT NULL REFERENCES config_versions (id),  -- that has its step
+  step           text NOT NULL,                  -- JSON of its adapter and settings: others are another sink
+  since          bigint NOT NULL,                -- the first publication that it has
+  staging        bigint NOT NULL,                -- the publication whose pages it gets
+  after          bigint NOT NULL,                -- `decided` when the staging began; 0: it had nothing
+  pages          bigint NOT NULL,
+  page           bigint NOT NULL DEFAULT 0,      -- pages that it has recorded
+  cursor         bigint NOT NULL DEFAULT 0,      -- the last entry of these
+  missing        bigint NOT NULL DEFAULT 0,      -- results of these without rows
+  first_missing  bigint,                         -- message of one of them
+  shown          bigint,
+  shown_seq      bigint NOT NULL DEFAULT 0,
+  must_forget    boolean NOT NULL DEFAULT false,
+  forgot_at      double precision NOT NULL DEFAULT 0,
+  problem_code   text COLLATE "C",
+  problem        text,
+  retry_at       double precision NOT NULL DEFAULT 0,
+  PRIMARY KEY (dataset, route)
+);
+
 -- How many entries have a result of an execution. Its records are kept as long as there is one.
 CREATE TABLE published_executions (
   execution bigint NOT NULL,

@@ -446,7 +446,7 @@ WHERE p.dataset = :dataset AND p.last > :base AND p.last <= :draft AND p.first <
 
 -- name: finish_draft
 -- The content of a draft is complete.
-UPDATE publications SET state = 'prepared', counts = :counts, units = :units, digest = :digest
+UPDATE publications SET state = 'staging', counts = :counts, units = :units, digest = :digest
 WHERE dataset = :dataset AND n = :n AND epoch = :epoch AND state = 'resolving'
 
 -- name: decision_row

@@ -54,6 +54,7 @@ FILES: Final = (
         "code.sql",
         "prune.sql",
         "publications.sql",
+        "sinks.sql",
         "find.sql",
         "broker.sql",
     ),

@@ -25,6 +25,7 @@ from playhead.ports.catalog.prune import Prune
 from playhead.ports.catalog.publications import Publications
 from playhead.ports.catalog.reports import Reports
 from playhead.ports.catalog.runs import Runs
+from playhead.ports.catalog.sinks import Sinks
 from playhead.ports.catalog.totals import Totals
 from playhead.ports.catalog.trace import Trace
 from playhead.ports.catalog.upkeep import Upkeep
@@ -47,6 +48,7 @@ class Catalog(
     Code,
     Prune,
     Publications,
+    Sinks,
     Reports,
     Find,
     Protocol,
@@ -84,6 +86,7 @@ __all__ = [
     "Publications",
     "Reports",
     "Runs",
+    "Sinks",
     "Totals",
     "Trace",
     "Upkeep",

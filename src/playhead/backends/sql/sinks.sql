@@ -1,0 +1,121 @@
+-- Sinks that follow datasets: which pages they get, and what they have answered.
+
+-- fragment: of_sink
+-- Results of a route that a draft adds or closes. A message that was skipped has no rows. A result that is closed and opened
+-- again, because it is now below another result, does not change.
+FROM published p JOIN messages m ON m.n = p.message
+WHERE p.dataset = :dataset AND p.stage = :stage AND (p.first = :n OR p.last = :n) AND m.state = {COMPLETED}
+  AND NOT EXISTS (SELECT 1 FROM published q WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path
+    AND q.message = p.message AND q.n <> p.n AND (q.first = :n OR q.last = :n))
+
+-- fragment: in_sink
+-- All results of a route in a publication.
+FROM published p JOIN messages m ON m.n = p.message
+WHERE p.dataset = :dataset AND p.stage = :stage AND p.first <= :n AND (p.last IS NULL OR p.last > :n) AND m.state = {COMPLETED}
+
+-- name: changes_of_sink
+-- How many results a draft changes in a sink.
+SELECT count(*) {of_sink}
+
+-- name: content_of_sink
+-- How many results of a sink a publication has.
+SELECT count(*) {in_sink}
+
+-- name: next_changes
+-- The next changed results, by the numbers of their entries.
+SELECT p.n, m.id, p.attempt, p.last IS NULL {of_sink} AND p.n > :after ORDER BY p.n LIMIT :limit
+
+-- name: next_content
+-- The next results of a publication.
+SELECT p.n, m.id, p.attempt, true {in_sink} AND p.n > :after ORDER BY p.n LIMIT :limit
+
+-- name: sink_results
+-- Results of a publication in a sink, in the order of their messages.
+SELECT m.id, p.attempt {in_sink} AND m.id > :after::uuid
+ORDER BY m.id LIMIT :limit
+
+-- name: sinks_of
+-- The sinks of a dataset.
+SELECT route, step, since FROM sinks WHERE dataset = :dataset ORDER BY route
+
+-- name: sink_states
+-- The sinks of a dataset as people see them.
+SELECT s.route, s.step, s.shown, s.shown_seq,
+  CASE WHEN d.seq > s.shown_seq AND d.current >= s.since THEN
+    playhead_now() - (SELECT w.at FROM switches w WHERE w.dataset = d.n AND w.seq = d.seq) ELSE 0 END,
+  s.page, s.pages, coalesce(p.state = 'staging', false), s.problem, s.since, d.current
+FROM sinks s JOIN datasets d ON d.n = s.dataset LEFT JOIN publications p ON p.dataset = s.dataset AND p.n = s.staging
+WHERE s.dataset = :dataset ORDER BY s.route
+
+-- name: stage_sink
+-- A draft will be recorded in a sink.
+INSERT INTO sinks (dataset, route, config_version, step, since, staging, after, pages)
+VALUES (:dataset, :route, :version, :step, :since, :n, :after, :pages)
+ON CONFLICT (dataset, route) DO UPDATE SET config_version = excluded.config_version, step = excluded.step, since = excluded.since,
+  staging = excluded.staging, after = excluded.after, pages = excluded.pages, page = 0, cursor = 0, missing = 0, first_missing = NULL,
+  problem_code = NULL, problem = NULL, retry_at = 0,
+  shown = CASE WHEN sinks.step = excluded.step THEN sinks.shown END,
+  shown_seq = CASE WHEN sinks.step = excluded.step THEN sinks.shown_seq ELSE 0 END
+
+-- name: release_sinks
+-- Sinks that the dataset does not have any more: they keep what they show.
+DELETE FROM sinks WHERE dataset = :dataset AND route <> ALL(:routes::text[])
+
+-- name: due_sinks
+-- Sinks to which a page, a switch or a drop is to be told.
+SELECT s.dataset, c.name, d.name, s.route, v.version,
+  CASE WHEN p.state = 'staging' AND s.page < s.pages THEN s.staging END, s.page, s.pages, s.after, s.cursor,
+  CASE WHEN d.seq > s.shown_seq AND d.current >= s.since THEN d.current END, d.seq, s.must_forget
+FROM sinks s JOIN datasets d ON d.n = s.dataset JOIN configs c ON c.n = d.config JOIN config_versions v ON v.id = s.config_version
+LEFT JOIN publications p ON p.dataset = s.dataset AND p.n = s.staging
+WHERE s.retry_at <= playhead_now() AND ((p.state = 'staging' AND s.page < s.pages)
+  OR (d.seq > s.shown_seq AND d.current >= s.since) OR s.must_forget) ORDER BY s.dataset, s.route
+
+-- name: sink_staged
+-- A sink has recorded a page. Repeated or late, it changes nothing.
+UPDATE sinks SET page = page + 1, cursor = :cursor, missing = missing + :missing,
+  first_missing = coalesce(first_missing, (SELECT m.n FROM messages m WHERE m.id = :first_missing::uuid)),
+  problem_code = NULL, problem = NULL
+WHERE dataset = :dataset AND route = :route AND staging = :n AND page = :page
+
+-- name: sink_switched
+-- What a sink shows.
+UPDATE sinks SET shown = :n, shown_seq = :seq, problem_code = NULL, problem = NULL
+WHERE dataset = :dataset AND route = :route AND shown_seq < :seq
+
+-- name: sink_failed
+-- A sink cannot be changed now.
+UPDATE sinks SET problem_code = :code, problem = :detail, retry_at = playhead_now() + :delay::float8
+WHERE dataset = :dataset AND route = :route
+
+-- name: unready_sinks
+-- Sinks that a draft waits for, or that refuse it.
+SELECT s.route, s.page < s.pages, s.missing, s.problem_code, s.problem, m.stage, m.object_key, e.id
+FROM sinks s LEFT JOIN messages m ON m.n = s.first_missing LEFT JOIN executions e ON e.n = m.execution
+WHERE s.dataset = :dataset AND s.staging = :n AND (s.page < s.pages OR s.missing > 0) ORDER BY s.route
+
+-- name: prepare_draft
+-- All sinks have the content of a draft.
+UPDATE publications SET state = 'prepared' WHERE dataset = :dataset AND n = :n AND epoch = :epoch AND state = 'staging'
+
+-- name: sinks_must_forget
+-- Sinks delete what is not needed any more: after a drop, and now and then.
+UPDATE sinks SET must_forget = true WHERE NOT must_forget AND (dataset = :dataset OR forgot_at < playhead_now() - 3600)
+
+-- name: dropped_numbers
+-- Numbers that no reader asks for any more.
+SELECT n FROM publications WHERE dataset = :dataset AND (state = 'dropped' OR state = 'abandoned') ORDER BY n
+
+-- name: pruned_executions
+-- Executions of a dataset's config that were pruned whole since a sink was told so. Its next publication takes none of them.
+SELECT e.id FROM prunings g JOIN executions e ON e.n = g.execution JOIN datasets d ON d.config = e.config
+JOIN sinks s ON s.dataset = d.n AND s.route = :route
+WHERE d.n = :dataset AND g.stage = '' AND g.pruned_at > s.forgot_at - 60 ORDER BY g.n
+
+-- name: sink_forgot
+-- A sink has deleted what is not needed.
+UPDATE sinks SET must_forget = false, forgot_at = :at::float8 WHERE dataset = :dataset AND route = :route
+
+-- name: catalog_time
+-- The clock of the catalog.
+SELECT playhead_now()

@@ -1,0 +1,117 @@
+"""Sinks that follow datasets: what their workers have to tell them.
+
+The rows say what is due, so a worker that dies loses nothing, and a repeated answer has no effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from playhead.ports.catalog.publications import Draft
+
+
+class DuePage(NamedTuple):
+    """The next page of a draft for a sink.
+
+    Attributes:
+        n: number of the publication.
+        k, of: place of the page, from 0, and number of pages.
+        after: highest number that was decided when the draft was staged; 0: the sink had no publication.
+        cursor: where the page begins.
+    """
+
+    n: int
+    k: int
+    of: int
+    after: int
+    cursor: int
+
+
+class DueSink(NamedTuple):
+    """A sink to which something is to be told.
+
+    Attributes:
+        dataset: number of the dataset; `config` and `name` are its names.
+        version: config version that has the step of the sink.
+        page: what to stage; None: nothing.
+        shows: publication to be shown; None: it is shown.
+        seq: number of the newest switch.
+        must_forget: dropped publications, or executions, are to be forgotten.
+    """
+
+    dataset: int
+    config: str
+    name: str
+    route: str
+    version: int
+    page: DuePage | None
+    shows: int | None
+    seq: int
+    must_forget: bool
+
+
+class SinkChanges(NamedTuple):
+    """What a page changes. `cursor` is where the next one begins."""
+
+    added: Sequence[str]
+    removed: Sequence[str]
+    cursor: int
+
+
+class Forgotten(NamedTuple):
+    """See `playhead.ports.sinks.Sink.forget`. `at`: time of the catalog, for `sink_forgot`."""
+
+    dropped: Sequence[range]
+    upto: int
+    executions: Sequence[UUID]
+    at: float
+
+
+class Sinks(Protocol):
+    """Results are named as in `playhead.Context.result`."""
+
+    async def due_sinks(self) -> list[DueSink]:
+        """Return the sinks to which something is to be told now, by dataset and route."""
+        ...
+
+    async def sink_changes(self, due: DueSink, page: DuePage) -> SinkChanges:
+        """Return what a page changes."""
+        ...
+
+    async def sink_staged(
+        self, due: DueSink, page: DuePage, changes: SinkChanges, missing: Sequence[str]
+    ) -> None:
+        """Record that a sink has a page, and which of the added results have no rows there. Idempotent."""
+        ...
+
+    async def sink_switched(self, due: DueSink, n: int) -> None:
+        """Record that a sink shows publication `n`, by the switch `due.seq`. Forwards only."""
+        ...
+
+    async def sink_failed(self, due: DueSink, code: str, detail: str, *, delay: float) -> None:
+        """Record why a sink cannot be changed now. It is due again after `delay` seconds."""
+        ...
+
+    async def to_forget(self, due: DueSink) -> Forgotten:
+        """Return what a sink need not keep."""
+        ...
+
+    async def sink_forgot(self, due: DueSink, at: float) -> None:
+        """Record that a sink has forgotten what was to be forgotten at a time."""
+        ...
+
+    async def staged(self, draft: Draft) -> bool:
+        """Make a draft `prepared` if all of its sinks have all of its pages; return whether it is.
+
+        Raises `Conflict`: `sink_rows_missing` if a sink lacks rows, `sink_behind` if it lacks an earlier
+        publication; and `DraftLost`.
+        """
+        ...
+
+    async def published_results(
+        self, dataset: int, route: str, n: int, *, after: UUID, limit: int
+    ) -> list[tuple[UUID, str]]:
+        """Return messages and results of a route in a publication, by the ids of the messages."""
+        ...

@@ -1,0 +1,129 @@
+"""Tell the sinks of this process what their datasets publish.
+
+What is due is in the catalog, so any process that has the adapter continues after `kill -9`:
+
+- after a page is in the sink, before the catalog knows it: the page is staged again, which changes nothing;
+- after a switch is in the sink: it is repeated, and a sink switches forwards only;
+- after a drop: it is repeated, and deletes nothing more.
+
+Two processes may tell the same sink at once: a page of an older draft is ignored, and the catalog records an
+answer only for the page that is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from playhead import events, faults
+from playhead.environment import Environment
+from playhead.errors import Unavailable
+from playhead.ports.adapter import AdapterSpec
+from playhead.ports.catalog import Configs, Sinks
+from playhead.ports.catalog.sinks import DueSink
+from playhead.ports.sinks import SinkBehind, SinkContext, StagePage
+from playhead.secrets import Mask
+from playhead.steps.step import UnknownAdapter, instance_of
+
+_RETRY_SECONDS: Final = 5.0
+_LONGEST_PROBLEM: Final = 500
+
+Call = Callable[..., Awaitable[Any]]
+"""Calls a method of a sink, plain or async: (name, arguments) to its result."""
+
+
+class SinkCatalog(Sinks, Configs, Protocol): ...
+
+
+class SinkFollower:
+    """Stages, switches and forgets in the sinks whose adapters this process has.
+
+    Args:
+        adapters: those of this process, by name.
+        data_dir, internal_hosts: as in `Context`.
+    """
+
+    def __init__(
+        self,
+        catalog: SinkCatalog,
+        adapters: Mapping[str, AdapterSpec],
+        env: Environment,
+        *,
+        data_dir: str,
+        internal_hosts: Sequence[str] = (),
+    ) -> None:
+        self._catalog = catalog
+        self._adapters = adapters
+        self._env = env
+        self._data_dir = data_dir
+        self._internal_hosts = internal_hosts
+        self._turn = asyncio.Lock()
+
+    async def follow(self) -> None:
+        """Tell the sinks what is due, until nothing is. Raises `Unavailable` if the catalog is."""
+        async with self._turn:
+            while [due for due in await self._catalog.due_sinks() if await self._follow(due)]:
+                continue
+
+    async def _follow(self, due: DueSink) -> bool:
+        """Tell one sink the next thing; return whether it worked."""
+        loaded = await self._catalog.config(due.config, due.version)
+        step = loaded.config.routes[due.route].steps[-1] if loaded else None
+        spec = self._adapters.get(step.type) if step else None
+        if step is None or spec is None or not spec.follows:
+            return False  # another process has the adapter
+        mask = Mask()
+        sink = None
+        try:
+            sink = instance_of(spec, step, due.route, resolve=self._env.resolve, mask=mask)
+            return await self._tell(due, sink)
+        except Unavailable:
+            raise
+        except UnknownAdapter:
+            return False
+        except SinkBehind as exc:
+            await self._failed(due, "sink_behind", str(exc))
+        except Exception as exc:
+            detail = f"{type(exc).__name__}: {mask(str(exc))}"
+            await self._failed(due, "sink_unavailable", detail[:_LONGEST_PROBLEM])
+        finally:
+            if close := getattr(sink, "close", None):
+                await _called(close)
+        return False
+
+    async def _failed(self, due: DueSink, code: str, detail: str) -> None:
+        events.emit(events.SINK_FAILED, dataset=due.name, route=due.route, code=code, detail=detail)
+        await self._catalog.sink_failed(due, code, detail, delay=_RETRY_SECONDS)
+
+    async def _tell(self, due: DueSink, sink: Any) -> bool:
+        """The switch comes first: it is what readers wait for."""
+        ctx = SinkContext(due.config, due.name, due.route, self._data_dir, self._internal_hosts)
+        if due.shows is not None:
+            await _called(sink.switch, due.shows, due.seq, ctx)
+            faults.reach("sink.switched")
+            shown = await _called(sink.shown, ctx)
+            if shown is None or shown.seq < due.seq:
+                raise SinkBehind(f"it does not have publication {due.shows}")
+            await self._catalog.sink_switched(due, due.shows)
+            events.emit(events.SINK_SWITCHED, dataset=due.name, route=due.route, publication=due.shows)
+        elif due.page:
+            changes = await self._catalog.sink_changes(due, due.page)
+            n, k, of, after, _ = due.page
+            page = StagePage(n, k, of, after, changes.added, changes.removed)
+            missing = await _called(sink.stage, page, ctx)
+            faults.reach("sink.staged")
+            await self._catalog.sink_staged(due, due.page, changes, list(missing))
+        else:
+            what = await self._catalog.to_forget(due)
+            await _called(sink.forget, what.dropped, what.upto, what.executions, ctx)
+            faults.reach("sink.forgot")
+            await self._catalog.sink_forgot(due, what.at)
+        return True
+
+
+async def _called(method: Callable[..., Any], *given: Any) -> Any:
+    """Call a method of a sink: an async one here, a plain one in a thread, because it may wait for a lock."""
+    found = method(*given) if inspect.iscoroutinefunction(method) else await asyncio.to_thread(method, *given)
+    return await found if inspect.isawaitable(found) else found
