@@ -230,7 +230,7 @@ async def test_an_error_that_concerns_all_rows_is_raised_once_for_the_whole_batc
 async def test_a_dropped_table_is_created_again(table):
     sink = table.sink()
     await store(sink, segment("a.json"), context())
-    await table.query("DROP TABLE playhead_vectors")
+    await table.query("DROP TABLE playhead_vectors CASCADE")
     with pytest.raises(Retry, match="does not exist"):
         await store(sink, segment("a.json"), context())
     await store(sink, segment("a.json"), context())
@@ -242,7 +242,7 @@ async def test_a_user_without_the_right_to_create_tables_writes_into_an_existing
     role = f"writer_{uuid7().hex}"
     await table.query(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:
-        await table.query(f"GRANT SELECT, INSERT, UPDATE, DELETE ON playhead_vectors TO {role}")
+        await table.query(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
         address = urlsplit(table.url)
         url = address._replace(netloc=f"{role}:x@{address.netloc.rpartition('@')[2]}").geturl()
         sink = PostgresVectors(PostgresVectorsConfig(url=url))

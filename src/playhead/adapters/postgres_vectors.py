@@ -15,7 +15,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from playhead import Context, Item, RateLimited, Reject, Retry, adapter
 from playhead.adapters._network import Guard
-from playhead.adapters._sink import VectorRow, VectorSinkConfig, need, vector_rows
+from playhead.adapters._sink import NEWEST, VectorRow, VectorSinkConfig, need, vector_rows
+from playhead.ports.sinks import LiveTables, Script, SinkContext, SqlSink, run_async
 
 if TYPE_CHECKING:
     import asyncpg  # type: ignore[import-untyped]
@@ -26,35 +27,42 @@ _CONNECTIONS: Final = 10
 _COOLDOWN_SECONDS: Final = 10.0
 _COMMAND_SECONDS: Final = 60.0
 _PORT: Final = 5432
+_SHORT: Final = 50
 _CREATING: Final = 0x706C617968656164
 """Number of the lock for `CREATE`: PostgreSQL does not serialize `CREATE … IF NOT EXISTS`."""
 
 _CREATE: Final = """
     CREATE EXTENSION IF NOT EXISTS vector;
     CREATE TABLE IF NOT EXISTS {table} (
-      id text PRIMARY KEY,
+      written bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      id text NOT NULL,
       execution_id uuid NOT NULL,
       config text NOT NULL,
+      route text NOT NULL,
       stage text NOT NULL,
       document text NOT NULL,
       path text NOT NULL,
       text text NOT NULL,
       metadata jsonb NOT NULL,
-      embedding vector({dimensions}) NOT NULL);
-    CREATE INDEX IF NOT EXISTS {index} ON {table} (config, stage, document, execution_id)"""
+      embedding {vector} NOT NULL,
+      result text NOT NULL,
+      UNIQUE (result, id));
+    CREATE INDEX IF NOT EXISTS "{name}_document" ON {table} (config, stage, document, execution_id);
+    CREATE INDEX IF NOT EXISTS "{name}_id" ON {table} (id, execution_id)"""
+_CREATE_VIEW: Final = "CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table} WHERE {visible}"
 _LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
 _DELETE_OLDER: Final = """
-    DELETE FROM {table} WHERE config = $1 AND stage = $2 AND document = $3 AND execution_id < $4"""
+    DELETE FROM {table} WHERE {unused} AND
+      ((config = $1 AND stage = $2 AND document = $3 AND execution_id < $4::uuid)
+       OR (id = $5 AND execution_id <= $4::uuid AND result <> $6))"""
 _WRITE: Final = """
-    INSERT INTO {table} (id, execution_id, config, stage, document, path, text, metadata, embedding)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::text::vector
-    WHERE NOT EXISTS (
-      SELECT FROM {table} WHERE config = $3 AND stage = $4 AND document = $5 AND execution_id > $2)
-    ON CONFLICT (id) DO UPDATE SET
-      execution_id = excluded.execution_id, config = excluded.config, stage = excluded.stage,
-      document = excluded.document, path = excluded.path, text = excluded.text,
-      metadata = excluded.metadata, embedding = excluded.embedding
-    WHERE {table}.execution_id <= excluded.execution_id"""
+    INSERT INTO {table}
+      (id, execution_id, config, route, stage, document, path, text, metadata, embedding, result)
+    SELECT $1, $2::uuid, $3, $4, $5, $6, $7, $8, $9, $10::text::vector, $11
+    WHERE NOT {gone} AND ($12::boolean OR NOT EXISTS (
+      SELECT FROM {table} WHERE execution_id > $2::uuid
+      AND (id = $1 OR (config = $3 AND stage = $5 AND document = $6))))
+    ON CONFLICT DO NOTHING"""
 
 
 class PostgresVectorsConfig(VectorSinkConfig):
@@ -88,40 +96,57 @@ class PostgresVectorsConfig(VectorSinkConfig):
 
 
 @adapter("postgres_vectors", effects="idempotent", batch=_BATCH, sink=True)
-class PostgresVectors:
+class PostgresVectors(SqlSink):
     """Store a vector with its text and attributes in PostgreSQL with pgvector. The step has no output.
 
-    The item is a JSON object with a vector, such as the output of `embed_text`. While the database is
-    unreachable, the route waits.
+    The item is a JSON object with a vector, such as the output of `embed_text`. Readers use the view
+    `playhead_vectors_current`: it has what the dataset of the route publishes; without one, the newest
+    vectors of each document. While the database is unreachable, the route waits.
     """
 
     def __init__(self, config: PostgresVectorsConfig) -> None:
         self._config = config
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
-        table = ".".join(f'"{part}"' for part in config.table.split("."))
-        self._delete_older = _DELETE_OLDER.format(table=table)
-        self._upsert = _WRITE.format(table=table)
-        self._table = table
+        schema, dot, self._name = config.table.rpartition(".")
+        # Names are at most 63 characters long, and PostgreSQL shortens longer ones.
+        self._short = self._name[:_SHORT]
+        of_schema = f'"{schema}"{dot}' if dot else ""
+        self._table = f'{of_schema}"{self._name}"'
+        self._view = f'{of_schema}"{self._short}_current"'
+        self.tables = LiveTables("postgresql", self._table, prefix=f"{of_schema}{self._short}_")
+        unused, gone = self.tables.is_unused, self.tables.is_gone("($2::uuid)::text")
+        self._delete_older = _DELETE_OLDER.format(table=self._table, unused=unused)
+        self._insert = _WRITE.format(table=self._table, gone=gone)
 
     async def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Reject | None]:
         results = vector_rows(items, ctx, self._config)
         rows = [row for row in results if isinstance(row, VectorRow)]
         if rows:
             async with self._errors():
-                async with self._opening:
-                    if self._pool is None:
-                        dimensions = self._config.dimensions or len(rows[0].vector)
-                        self._pool = await self._open(ctx[0].internal_hosts, dimensions)
-                await self._write(self._pool, rows)
+                pool = await self._opened(ctx[0].internal_hosts, len(rows[0].vector))
+                await self._write(pool, rows)
         return [one if isinstance(one, Reject) else None for one in results]
+
+    async def perform(self, script: Script[Any], ctx: SinkContext) -> Any:
+        """Run a script in one transaction. A table that does not exist yet has no rows."""
+        async with self._errors():
+            pool = await self._opened(ctx.internal_hosts, None)
+            async with pool.acquire() as connection, connection.transaction():
+                return await run_async(script, lambda statement, values: connection.fetch(statement, *values))
+
+    async def _opened(self, allowed: Sequence[str], dimensions: int | None) -> asyncpg.Pool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await self._open(allowed, self._config.dimensions or dimensions)
+            return self._pool
 
     async def close(self) -> None:
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
 
-    async def _open(self, allowed: Sequence[str], dimensions: int) -> asyncpg.Pool:
+    async def _open(self, allowed: Sequence[str], dimensions: int | None) -> asyncpg.Pool:
         import asyncpg
 
         guard = Guard(allowed)
@@ -140,12 +165,18 @@ class PostgresVectors:
         try:
             async with pool.acquire() as connection, connection.transaction():
                 # `CREATE … IF NOT EXISTS` needs the right to create tables even if the table exists.
-                if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self._table):
+                if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self._view):
                     return pool
                 await connection.execute(_LOCK.replace("$1", str(_CREATING)))
-                name = self._config.table.rpartition(".")[2]
+                # Without rows, nothing says how many dimensions a vector has.
+                shape = f"vector({dimensions})" if dimensions else "vector"
+                await connection.execute(_CREATE.format(table=self._table, vector=shape, name=self._short))
+                for statement in self.tables.schema:
+                    await connection.execute(statement)
+                newest = NEWEST.format(table=self._table, row=self._table, key="id")
+                visible = self.tables.visible(self._table, newest)
                 await connection.execute(
-                    _CREATE.format(table=self._table, dimensions=dimensions, index=f'"{name[:50]}_document"')
+                    _CREATE_VIEW.format(view=self._view, table=self._table, visible=visible)
                 )
         except BaseException:
             pool.terminate()
@@ -162,11 +193,15 @@ class PostgresVectors:
                 scope = (place.config, place.stage, place.document)
                 # Without the lock, a row of an older execution that is not committed yet would remain.
                 await connection.execute(_LOCK, lock)
-                await connection.execute(self._delete_older, *scope, place.execution_id)
+                if not place.is_published:
+                    await connection.execute(
+                        self._delete_older, *scope, place.execution_id, place.id, place.result
+                    )
                 await connection.execute(
-                    self._upsert,
-                    *(place.id, place.execution_id, *scope, place.path, row.text, row.metadata),
-                    json.dumps(row.vector),
+                    self._insert,
+                    *(place.id, place.execution_id, place.config, place.route, place.stage, place.document),
+                    *(place.path, row.text, row.metadata, json.dumps(row.vector)),
+                    *(place.result, place.is_published),
                 )
 
     def _lock_of(self, row: VectorRow) -> int:

@@ -13,42 +13,61 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
 from playhead import Context, Item, Reject, Retry, adapter
 from playhead.adapters._data_folder import data_place, path_problem
-from playhead.adapters._sink import VectorRow, VectorSinkConfig, need, vector_rows
+from playhead.adapters._sink import NEWEST, VectorRow, VectorSinkConfig, need, vector_rows
 from playhead.errors import BadRequest, NotFound, PlayheadError
+from playhead.ports.sinks import LiveTables, Script, SinkContext, SqlSink, run
 
 if TYPE_CHECKING:
     from apsw import Connection
 
-_SCHEMA_VERSION: Final = 1
+_TABLES: Final = LiveTables("sqlite", "vector")
+_NEWEST: Final = NEWEST.format(table="vector", row="vector", key="id")
+_SCHEMA_VERSION: Final = 2
 _SCHEMA: Final = f"""
     CREATE TABLE vector (
-      id TEXT PRIMARY KEY,
+      written INTEGER PRIMARY KEY,
+      id TEXT NOT NULL,
       execution_id TEXT NOT NULL,
       config TEXT NOT NULL,
+      route TEXT NOT NULL,
       stage TEXT NOT NULL,
       document TEXT NOT NULL,
       path TEXT NOT NULL,
       text TEXT NOT NULL,
       metadata TEXT NOT NULL,
-      embedding BLOB NOT NULL);
+      embedding BLOB NOT NULL,
+      result TEXT NOT NULL,
+      UNIQUE (result, id));
     CREATE INDEX vector_document ON vector (config, stage, document, execution_id);
+    CREATE INDEX vector_id ON vector (id, execution_id);
+    {";".join(_TABLES.schema)};
+    CREATE VIEW vector_current AS SELECT * FROM vector WHERE {_TABLES.visible("vector", _NEWEST)};
     PRAGMA user_version = {_SCHEMA_VERSION};
     """
 _NEWER: Final = """
     SELECT 1 FROM vector WHERE execution_id > :execution_id
     AND (id = :id OR (config = :config AND stage = :stage AND document = :document)) LIMIT 1"""
-_DELETE_OLDER: Final = """
-    DELETE FROM vector WHERE config = :config AND stage = :stage AND document = :document
-    AND execution_id < :execution_id"""
-_WRITE: Final = """
-    INSERT OR REPLACE INTO vector VALUES
-      (:id, :execution_id, :config, :stage, :document, :path, :text, :metadata, :embedding)"""
+_DELETE_OLDER: Final = f"""
+    DELETE FROM vector WHERE {_TABLES.is_unused} AND
+      ((config = :config AND stage = :stage AND document = :document AND execution_id < :execution_id)
+       OR (id = :id AND result <> :result))"""
+_WRITE: Final = f"""
+    INSERT INTO vector
+      (id, execution_id, config, route, stage, document, path, text, metadata, embedding, result)
+    SELECT :id, :execution_id, :config, :route, :stage, :document, :path, :text, :metadata, :embedding,
+      :result WHERE NOT {_TABLES.is_gone(":execution_id")}
+    ON CONFLICT DO NOTHING"""
+_VISIBLE: Final = _TABLES.visible("vector", _NEWEST, publication=":publication")
+_NEAREST: Final = f"""
+    SELECT id, execution_id, path, text, metadata, vec_distance_cosine(embedding, :vector) AS distance
+    FROM vector WHERE {_VISIBLE} AND distance IS NOT NULL ORDER BY distance, id LIMIT :limit"""
+T = TypeVar("T")
 _BUSY_SECONDS: Final = 30.0
 _EXTRA: Final = "vectors"
 _BATCH: Final = 100
@@ -75,12 +94,16 @@ class SqliteVectorsConfig(VectorSinkConfig):
 
 
 @adapter("sqlite_vectors", batch=_BATCH, sink=True)
-class SqliteVectors:
+class SqliteVectors(SqlSink):
     """Store a vector with its text and attributes in a SQLite file. The step has no output.
 
     The item is a JSON object with a vector, such as the output of `embed_text`. All vectors of a file have
-    the same number of dimensions. Any number of threads and processes may write to one file.
+    the same number of dimensions. Readers use the view `vector_current`: it has what the dataset of the route
+    publishes; without one, the newest vectors of each document. Any number of threads and processes may write
+    to one file.
     """
+
+    tables = _TABLES
 
     def __init__(self, config: SqliteVectorsConfig) -> None:
         self._config = config
@@ -88,16 +111,24 @@ class SqliteVectors:
 
     def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Reject | None]:
         rows = vector_rows(items, ctx, self._config)
+        with _retried(self._config.path):
+            return _write(self._open(ctx[0].data_dir), rows)
+
+    def perform(self, script: Script[T], ctx: SinkContext) -> T:
+        """Run a script in one transaction of the file."""
+        db = self._open(ctx.data_dir)
+        with _transaction(db):
+            return run(script, lambda statement, values: db.execute(statement, values).fetchall())
+
+    def _open(self, data_dir: str) -> Connection:
         if self._db is None:
             try:
-                file = data_place(ctx[0].data_dir, self._config.path, "index")
+                file = data_place(data_dir, self._config.path, "index")
             except BadRequest as exc:
                 raise Reject(exc.detail) from exc
             file.parent.mkdir(parents=True, exist_ok=True)
-            with _retried(self._config.path):
-                self._db = _open_to_write(file)
-        with _retried(self._config.path):
-            return _write(self._db, rows)
+            self._db = _open_to_write(file)
+        return self._db
 
     def close(self) -> None:
         if self._db is not None:
@@ -117,7 +148,9 @@ class VectorHit:
     distance: float
 
 
-def search(file: str | Path, vector: Sequence[float], limit: int = 10) -> list[VectorHit]:
+def search(
+    file: str | Path, vector: Sequence[float], limit: int = 10, publication: int | None = None
+) -> list[VectorHit]:
     """Return the nearest vectors of a file by cosine distance, nearest first. Reads all vectors.
 
     A vector of zeros has no distance to other vectors, so it is not found.
@@ -126,6 +159,7 @@ def search(file: str | Path, vector: Sequence[float], limit: int = 10) -> list[V
         file: the file that a `sqlite_vectors` step wrote: `.playhead/data/vectors.db`.
         vector: a vector of the same model.
         limit: the most hits.
+        publication: number of a kept publication to search; None: the one that readers see.
 
     Raises:
         NotFound: `index_not_found`: there is no file.
@@ -157,9 +191,8 @@ def search(file: str | Path, vector: Sequence[float], limit: int = 10) -> list[V
                 f"the vector has {len(vector)} dimensions, and those of {file} have {stored}",
             )
         rows = db.execute(
-            """SELECT id, execution_id, path, text, metadata, vec_distance_cosine(embedding, ?) AS distance
-               FROM vector WHERE distance IS NOT NULL ORDER BY distance, id LIMIT ?""",
-            (_packed(vector), max(limit, 0)),
+            _NEAREST,
+            {"vector": _packed(vector), "limit": max(limit, 0), "publication": publication},
         ).fetchall()
     return [
         VectorHit(
@@ -195,6 +228,11 @@ def _open_to_write(file: Path) -> Connection:
                 raise PlayheadError(
                     "index_newer", f"{file} was written by a newer version of Playhead; update this one"
                 )
+            if 0 < version < _SCHEMA_VERSION:
+                raise PlayheadError(
+                    "index_older",
+                    f"{file} was written by an older version of Playhead. Delete it, and replay its stage",
+                )
             if version == 0:
                 db.execute(_SCHEMA)
     except BaseException:
@@ -227,9 +265,11 @@ def _write(db: Connection, rows: Sequence[VectorRow | Reject]) -> list[Reject | 
                 "metadata": row.metadata,
                 "embedding": _packed(row.vector),
             }
-            if not db.execute(_NEWER, values).fetchone():
+            if not row.place.is_published:
+                if db.execute(_NEWER, values).fetchone():
+                    continue
                 db.execute(_DELETE_OLDER, values)
-                db.execute(_WRITE, values)
+            db.execute(_WRITE, values)
     return results
 
 
