@@ -1,4 +1,4 @@
-"""Run one adapter on one item, for tests and notebooks."""
+"""Run one adapter on one item, for tests and notebooks; and try a sink with random publications."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from uuid import UUID
 from playhead.ids import uuid7
 from playhead.model import Route, Step
 from playhead.ports.adapter import Context, Item, spec_of
+from playhead.ports.sinks import SINK_METHODS
+from playhead.schedules import Schedule
 from playhead.secrets import Reference, Resolve, SecretUnavailable
 from playhead.steps.chain import Chain, CooldownNeeded, Result, UnknownAdapter
 
@@ -114,6 +116,58 @@ def run_adapter(
         finally:
             chain.close()
     return results[0] if isinstance(item, Item) else results
+
+
+def check_sink(
+    adapter: Callable[..., Any],
+    item: Item,
+    config: Mapping[str, Any] | None = None,
+    *,
+    schedules: int = 25,
+    first_seed: int = 0,
+    secrets: Mapping[str, str] | None = None,
+    internal_hosts: Sequence[str] = (),
+) -> None:
+    """Try a sink that follows publications with random histories, and check what its readers see.
+
+    The histories have repeated, late and reordered calls, drafts that are abandoned anywhere, rollbacks, and
+    drops. Rows are written by the step itself, and read with `Sink.results`.
+
+    Args:
+        adapter: the decorated class, with the methods of `playhead.sinks.Sink`.
+        item: an item that the step accepts.
+        config: as in a config's YAML.
+        schedules: how many histories.
+        first_seed: of the random numbers; the next histories use the next seeds.
+        secrets, internal_hosts: as in `run_adapter`.
+
+    Raises:
+        AssertionError: readers would see something else than one whole publication. The text has the seed
+            and the history.
+        TypeError: it is not an adapter class with these methods.
+    """
+    spec = spec_of(adapter)
+    if spec is None or not spec.follows:
+        raise TypeError(
+            f"{adapter!r} does not have the methods of playhead.sinks.Sink: {', '.join(SINK_METHODS)}"
+        )
+
+    async def run_all() -> None:
+        with tempfile.TemporaryDirectory(prefix="playhead-") as scratch:
+            for seed in range(first_seed, first_seed + schedules):
+                history = Schedule(
+                    *(spec, config or {}, item, seed),
+                    data_dir=scratch,
+                    internal_hosts=internal_hosts,
+                    resolve=_resolve(secrets),
+                )
+                try:
+                    await history.run()
+                except AssertionError as exc:
+                    raise AssertionError(f"seed {seed}: {exc}") from exc
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, run_all()).result()
 
 
 def _run(chain: Chain, items: Sequence[Item], ctx: Context) -> list[Result]:

@@ -17,6 +17,7 @@ import pytest
 from playhead import Context, Item, RateLimited, Reject, Retry
 from playhead.adapters.postgres_vectors import PostgresVectors, PostgresVectorsConfig
 from playhead.ids import uuid7
+from playhead.testing import check_sink
 from tests.servers import Missing, absent, need, need_fresh
 
 OLD, NEW = uuid7(), uuid7()
@@ -270,3 +271,19 @@ async def test_an_unavailable_database_starts_a_cooldown_and_the_sink_works_agai
         await store(sink, segment("b.json"), context())
         assert await table.rows() == [("a.json", OLD), ("b.json", OLD)]
         await sink.close()
+
+
+async def test_the_table_shows_whole_publications_in_any_history(table):
+    name = "a_table_with_the_longest_name_that_a_config_may_have_in_postgre"
+    assert len(name) == 63
+    check_sink(
+        PostgresVectors,
+        segment("a/1.json"),
+        {"url": "${env:VECTORS_URL}", "table": name},
+        schedules=12,
+        secrets={"${env:VECTORS_URL}": table.url},
+        internal_hosts=["127.0.0.0/8"],
+    )
+    shown = await table.query(f"SELECT result FROM {name[:50]}_current")
+    stored = await table.query(f"SELECT result FROM {name}")
+    assert 0 < len(shown) < len(stored)
