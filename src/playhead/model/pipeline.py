@@ -157,6 +157,10 @@ class Config:
         """Return the dataset to which a route belongs."""
         return next((name for name, one in self.datasets.items() if route in one.routes), None)
 
+    def followed_by(self, route: str) -> str | None:
+        """Return the dataset that the sink of a route follows; None: it has no sink that follows one."""
+        return next((name for name, one in self.datasets.items() if route in one.sinks), None)
+
     def edges(self, dataset: str) -> list[tuple[str, str]]:
         """Return which stages feed which routes of a dataset, and of the ways from the entry to them."""
         declared = self.datasets.get(dataset)

@@ -2,7 +2,8 @@
 
 A route without a stage has no result that could be taken over, such as the step that fills an index. It
 processes all items. So a sink has rows of this run for each of them, and rows that replace older ones of a
-document replace all of them. Routes with an adapter whose repetition does harm are taken over.
+document replace all of them. Two kinds of routes without a stage are taken over: those with an adapter whose
+repetition does harm, and sinks that follow a dataset, because they keep the rows of each execution.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _routes(
     for route in config.routes.values():
         specs = [spec for step in route.steps if (spec := adapters.get(step.type))]
         here = [AdapterCode(one.name, one.version, one.code) for one in specs]
-        if why := _why_not(route, earlier, specs):
+        if why := _why_not(config, route, earlier, specs):
             reasons[route.name] = "all items", why
         elif route.external:
             routes[route.name] = None
@@ -93,10 +94,11 @@ def _routes(
     return routes, reasons
 
 
-def _why_not(route: Route, earlier: Earlier, specs: Sequence[AdapterSpec]) -> str | None:
+def _why_not(config: Config, route: Route, earlier: Earlier, specs: Sequence[AdapterSpec]) -> str | None:
     """Return why no result of a route can be taken over; None if the code decides."""
     identity = earlier.execution.execution_id
     other = earlier.config.routes.get(route.name)
+    dataset = config.followed_by(route.name)
     if other is None:
         return f"execution {identity} did not have this route"
     if not route.has_outputs_of(other):
@@ -106,9 +108,20 @@ def _why_not(route: Route, earlier: Earlier, specs: Sequence[AdapterSpec]) -> st
     if route.stage is None:
         if route.external or any(one.effects == "external" for one in specs):
             return None
+        if dataset and earlier.config.followed_by(route.name) == dataset:
+            return _why_pruned(earlier, None)
         return "it has no stage, so its results are not stored"
-    if any(one.overlaps(route.stage) for one in earlier.execution.pruned):
-        return f"stage {route.stage} of execution {identity} was pruned"
+    return _why_pruned(earlier, route.stage)
+
+
+def _why_pruned(earlier: Earlier, stage: str | None) -> str | None:
+    """Return why the objects of a stage, or the rows of a sink (None), may be gone."""
+    identity = earlier.execution.execution_id
+    for one in earlier.execution.pruned:
+        if stage is None and one.stage is None:
+            return f"execution {identity} was pruned"
+        if stage is not None and one.overlaps(stage):
+            return f"stage {stage} of execution {identity} was pruned"
     return None
 
 
