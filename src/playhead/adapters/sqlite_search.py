@@ -249,30 +249,45 @@ def search(
         BadRequest: `invalid_path`: it is a link.
         Unavailable: it cannot be read now.
     """
-    file = Path(path).absolute()
-    if not file.is_file():
-        raise NotFound("index_not_found", f"no index at {file}: run a route with a sqlite_search step first")
     texts = [words] if isinstance(words, str) else words
     # Quoted, a word is text to FTS5; bare, `AND` or `c++` would be syntax.
     quoted = ['"{}"'.format(w.replace('"', '""')) for text in texts for w in text.replace("\0", " ").split()]
     if not quoted:
         return []
+    given = {
+        "words": " OR ".join(quoted),
+        "execution": str(execution) if execution else None,
+        "limit": max(limit, 0),
+        "publication": publication,
+    }
+    with _reading(Path(path).absolute()) as db:
+        rows = db.execute(_SEARCH, given).fetchall()
+    return [
+        Hit(key, UUID(found), place, title, text, score) for key, found, place, title, text, score in rows
+    ]
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[sqlite3.Connection]:
+    """Open an index to read it, and translate its errors."""
+    if not file.is_file():
+        raise NotFound("index_not_found", f"no index at {file}: run a route with a sqlite_search step first")
     try:
         with closing(_connect(file, "ro")) as db:
-            given = {
-                "words": " OR ".join(quoted),
-                "execution": str(execution) if execution else None,
-                "limit": max(limit, 0),
-                "publication": publication,
-            }
-            rows = db.execute(_SEARCH, given).fetchall()
+            yield db
     except sqlite3.DatabaseError as exc:
         if exc.sqlite_errorcode not in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB):
             raise Unavailable("index_unavailable", f"{file} cannot be read now: {exc}") from exc
         raise NotFound("index_not_found", f"{file} is not an index of a sqlite_search step: {exc}") from exc
-    return [
-        Hit(key, UUID(found), place, title, text, score) for key, found, place, title, text, score in rows
-    ]
+
+
+def shown(path: str | Path) -> list[tuple[str, int]]:
+    """Return the datasets whose publications a search of an index reads, with their numbers.
+
+    Raises what `search` raises.
+    """
+    with _reading(Path(path).absolute()) as db:
+        return [(dataset, n) for _, dataset, n in db.execute(_TABLES.shown_datasets).fetchall()]
 
 
 def index_file(data_dir: str | Path, path: str) -> Path:

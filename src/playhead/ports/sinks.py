@@ -167,8 +167,8 @@ class LiveTables:
             f"CREATE INDEX IF NOT EXISTS {self._index.format('last')} ON {live} (line, last) "
             "WHERE last IS NOT NULL",
             f"""CREATE TABLE IF NOT EXISTS {head} (line text PRIMARY KEY, config text NOT NULL,
-                route text NOT NULL, n bigint NOT NULL, seq bigint NOT NULL, staged bigint NOT NULL,
-                complete bigint NOT NULL)""",
+                dataset text NOT NULL, route text NOT NULL, n bigint NOT NULL, seq bigint NOT NULL,
+                staged bigint NOT NULL, complete bigint NOT NULL)""",
             f"""CREATE TABLE IF NOT EXISTS {pages} (line text NOT NULL, k bigint NOT NULL,
                 PRIMARY KEY (line, k))""",
             f"CREATE TABLE IF NOT EXISTS {gone} (execution text PRIMARY KEY)",
@@ -192,6 +192,11 @@ class LiveTables:
             ELSE ({newest}) END"""
 
     @property
+    def shown_datasets(self) -> str:
+        """The query for the datasets that readers see here, each with the number of its publication."""
+        return f"SELECT DISTINCT config, dataset, n FROM {self._names['head']} WHERE n > 0 ORDER BY config, dataset"
+
+    @property
     def is_unused(self) -> str:
         """The condition that no publication needs the rows of a result."""
         return f"NOT EXISTS (SELECT 1 FROM {self._names['live']} l WHERE l.result = {self._rows}.result)"
@@ -207,8 +212,8 @@ class LiveTables:
         live, head, pages, _ = self._names.values()
         line = ctx.line
         yield (
-            f"INSERT INTO {head} VALUES (?1, ?2, ?3, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
-            (line, ctx.config, ctx.route),
+            f"INSERT INTO {head} VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
+            (line, ctx.config, ctx.dataset, ctx.route),
         )
         # Locked, so that two processes that stage the same draft follow one another.
         lock = "" if self._is_sqlite else " FOR UPDATE"
