@@ -60,7 +60,10 @@ def test_the_demo_converts_no_page_twice_and_leaves_no_process_and_no_secret(tmp
 
     figures = json.loads(out)
     assert sorted(figures) == sorted(
-        ["execution_id", "pages", "segments_before", "segments_after", "converted_again", "replay", "seconds"]
+        [
+            *("execution_id", "pages", "segments_before", "segments_after", "converted_again", "replay"),
+            *("publications", "seconds"),
+        ]
     )
     assert figures["pages"] >= 150
     assert figures["converted_again"] == 0
@@ -68,6 +71,8 @@ def test_the_demo_converts_no_page_twice_and_leaves_no_process_and_no_secret(tmp
     assert figures["replay"]["from_execution_id"] == figures["execution_id"]
     assert figures["replay"]["status"] == "publishing_complete"
     assert figures["replay"]["objects_found"] == figures["replay"]["objects_published"] == figures["pages"]
+
+    assert figures["publications"] == [1, 2]
 
     assert "POST /api/v1/replay" in err
     assert f"{figures['execution_id']}/input/" in err, "lineage reaches the HTML page"

@@ -48,13 +48,18 @@ class Tour:
             pages = self.pages()
             first = self.first_run(pages)
             before = self.stored(first, "segments")
-            self.ask(first)
+            shown = self.published(first)
+            self.ask(shown)
             replay = self.replay(first)
             again = replay["execution_id"]
             after = self.stored(again, "segments")
             converted_again = self.conversions(first, again)
-            hit = self.ask(again)
+            self.compare(first, again)
+            new = self.publish(again)
+            hit = self.ask(new)
             self.trace(hit["key"])
+            self.roll_back(shown)
+            self.ask(shown)
             self.next_steps(first, replay)
         finally:
             self.api.close()
@@ -65,6 +70,7 @@ class Tour:
             "segments_after": after,
             "converted_again": converted_again,
             "replay": replay,
+            "publications": [shown, new],
         }
 
     def pages(self) -> list[Path]:
@@ -90,6 +96,7 @@ class Tour:
         """Apply the config, run it over the pages, and return the execution when all is indexed."""
         self._step("Run", "convert → segment → index; each stage is stored")
         self._apply(BEFORE)
+        self.api.post("/datasets/docs/release")  # the last demo has rolled back
         execution = self.api.post(
             "/configs/docs/run",
             files=[("files", (page.name, page.read_bytes(), "text/html")) for page in pages],
@@ -101,6 +108,47 @@ class Tour:
                 f"  {stage['stage']:<20}{stage['objects']:>7,} objects{stage['bytes']:>13,} bytes"
             )
         return str(execution)
+
+    def published(self, execution: str) -> int:
+        """Wait until readers see an execution, also in the index; return the number of the publication."""
+        began = time.monotonic()
+        while time.monotonic() - began < _NO_PROGRESS_SECONDS:
+            dataset = self.api.get("/datasets/docs")
+            found = self.api.get("/datasets/docs/publications", all=True, limit=1)["items"]
+            if found and any(part["execution_id"] == execution for part in found[0]["parts"]):
+                if refusal := found[0]["refusal"]:
+                    raise DemoFailed(f"{refusal['code']}: {refusal['detail']}")
+                if dataset["current"] == found[0]["n"] and _is_shown(dataset):
+                    self.story.print(f"Published: readers see publication {found[0]['n']} of docs")
+                    return int(found[0]["n"])
+            self.at.check()
+            time.sleep(0.2)
+        raise DemoFailed(f"execution {execution} was not published in {_NO_PROGRESS_SECONDS:.0f} s")
+
+    def compare(self, first: str, again: str) -> None:
+        """Show how the segments of the replay differ from those that readers see."""
+        self._step("Compare", "the segments of the replay with those that readers still see")
+        stages = self.api.get(f"/executions/{first}/diff/{again}")["stages"]
+        counts = next(one for one in stages if one["stage"] == "segments")
+        states = ("same", "changed", "added", "missing")
+        self.story.print("  segments  " + ", ".join(f"{counts[one]:,} {one}" for one in states))
+
+    def publish(self, execution: str) -> int:
+        """Publish the replay, and return the number of the publication."""
+        self._step("Publish", "readers see the replay; until now they saw the run")
+        request = {"executions": [execution], "reason": f"segments of {AFTER} characters"}
+        self.story.print("POST /api/v1/datasets/docs/publications", style="bold")
+        self._json(request)
+        self.api.post("/datasets/docs/publications", json=request)
+        return self.published(execution)
+
+    def roll_back(self, n: int) -> None:
+        """Show readers the first publication again."""
+        self._step("Roll back", f"to publication {n}: one row changes, whatever the size")
+        self.api.post("/datasets/docs/rollback", json={"to": n})
+        while not _is_shown(self.api.get("/datasets/docs")):
+            self.at.check()
+            time.sleep(0.1)
 
     def replay(self, execution: str) -> Any:
         """Make the segments smaller, replay the stored markdown into `segment`, and return the response."""
@@ -129,12 +177,12 @@ class Tour:
         stages = self.api.get(f"/executions/{execution}/stages", limit=1000)["items"]
         return int(next((s["objects"] for s in stages if s["stage"] == stage), 0))
 
-    def ask(self, execution: str) -> Any:
+    def ask(self, shown: int) -> Any:
         """Query the index with `playhead search`, show the hits and return the best one."""
-        self._step("Ask", f'"{QUESTION}"')
-        hits = self.at.command("search", INDEX, *QUESTION.split(), "--execution", execution, "--limit", "3")
+        self._step("Ask", f'"{QUESTION}", in publication {shown}')
+        hits = self.at.command("search", INDEX, *QUESTION.split(), "--limit", "3")
         if not hits["items"]:
-            raise DemoFailed(f"the index {INDEX} has no hit for {QUESTION!r} of execution {execution}")
+            raise DemoFailed(f"the index {INDEX} has no hit for {QUESTION!r} in publication {shown}")
         for hit in hits["items"]:
             self.story.print(f"  {hit['path']}  ({hit['title']})", style="bold", markup=False)
             self.story.print(f"    {' '.join(hit['snippet'].split())}", markup=False)
@@ -241,6 +289,11 @@ class Tour:
         """Return how to call `playhead`: pip installs it next to this Python."""
         beside = Path(sys.executable).parent / "playhead"
         return shlex.quote(self._shown(beside)) if beside.exists() else "playhead"
+
+
+def _is_shown(dataset: Any) -> bool:
+    """Whether the index shows what is current."""
+    return all(sink["seq"] == dataset["seq"] for sink in dataset["sinks"])
 
 
 def _busy(rows: list[Any]) -> float:

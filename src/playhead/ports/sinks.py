@@ -194,7 +194,8 @@ class LiveTables:
     @property
     def shown_datasets(self) -> str:
         """The query for the datasets that readers see here, each with the number of its publication."""
-        return f"SELECT DISTINCT config, dataset, n FROM {self._names['head']} WHERE n > 0 ORDER BY config, dataset"
+        head = self._names["head"]
+        return f"SELECT DISTINCT config, dataset, n FROM {head} WHERE n > 0 ORDER BY config, dataset"
 
     @property
     def is_unused(self) -> str:

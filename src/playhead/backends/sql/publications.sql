@@ -1,7 +1,8 @@
 -- Datasets, publications and their entries.
 --
 -- Rows are found by one indexed column, and joined by keys or in Python: with other joins, PostgreSQL's planner, whose
--- statistics are late, may read whole tables for each page.
+-- statistics are late, may read whole tables for each page. `CROSS JOIN` fixes the order in SQLite, which has no statistics:
+-- it would read all entries for each given place.
 
 -- fragment: open_draft
 -- A publication that may still be decided. The index is used only if its condition is repeated word for word.
@@ -112,10 +113,13 @@ WHERE x.dataset = :dataset AND x.publication = :n AND x.n > :after
 AND x.kind = :kind -- if given
 ORDER BY x.n LIMIT :limit
 
--- fragment: published_object
+-- fragment: object_columns
 -- The columns that a `PublishedObject` is built from.
-SELECT p.stage, p.path, o.key, o.size, o.sha256, o.content_type, o.created_at
-FROM published p JOIN outputs o ON o.n = p.output
+p.stage, p.path, o.key, o.size, o.sha256, o.content_type, o.created_at
+
+-- fragment: published_object
+-- Objects of publications.
+SELECT {object_columns} FROM published p JOIN outputs o ON o.n = p.output
 
 -- name: published_objects
 -- Objects of a publication in a range of paths.
@@ -146,8 +150,8 @@ WHERE p.dataset = :dataset AND p.stage = :stage AND p.first <= :n AND (p.last IS
 -- name: published_at
 -- Objects of a publication by their places.
 WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
-{published_object} JOIN given g ON g.stage = p.stage AND g.path = p.path
-WHERE p.dataset = :dataset AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+SELECT {object_columns} FROM given g CROSS JOIN published p CROSS JOIN outputs o
+WHERE o.n = p.output AND p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
 
 -- name: changed_between
 -- Places whose entries differ between two numbers, in order. An entry differs if exactly one of them contains it.
@@ -361,14 +365,16 @@ SELECT {object_row} WHERE o.key = ANY(:keys::text[]) AND o.state = {STORED}
 -- name: keys_at
 -- The keys of objects of a publication.
 WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
-SELECT o.key, p.stage, p.path FROM given g JOIN published p ON p.stage = g.stage AND p.path = g.path
-JOIN outputs o ON o.n = p.output
-WHERE p.dataset = :dataset AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+SELECT o.key, p.stage, p.path FROM given g CROSS JOIN published p CROSS JOIN outputs o
+WHERE o.n = p.output AND p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+
+-- fragment: entry_columns
+-- The columns that an `Entry` is built from.
+p.n, p.stage, p.path, p.up, p.message, p.attempt, p.execution, p.output, o.fingerprint, m.lane, m.stage, m.object_key
 
 -- fragment: entry
--- The columns that an `Entry` is built from.
-SELECT p.n, p.stage, p.path, p.up, p.message, p.attempt, p.execution, p.output, o.fingerprint, m.lane, m.stage, m.object_key
-FROM published p LEFT JOIN outputs o ON o.n = p.output LEFT JOIN messages m ON m.n = p.message
+-- Entries.
+SELECT {entry_columns} FROM published p LEFT JOIN outputs o ON o.n = p.output LEFT JOIN messages m ON m.n = p.message
 
 -- fragment: is_in
 -- An entry is open; or, if a number is given, in that publication.
@@ -377,7 +383,8 @@ FROM published p LEFT JOIN outputs o ON o.n = p.output LEFT JOIN messages m ON m
 -- name: entries_at
 -- Entries by their places.
 WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
-{entry} JOIN given g ON g.stage = p.stage AND g.path = p.path WHERE p.dataset = :dataset AND {is_in}
+SELECT {entry_columns} FROM given g CROSS JOIN published p LEFT JOIN outputs o ON o.n = p.output LEFT JOIN messages m ON m.n = p.message
+WHERE p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND {is_in}
 
 -- name: entries_below
 -- Entries directly below results.
@@ -396,8 +403,8 @@ SELECT n FROM outputs WHERE n = ANY(:outputs::bigint[]) AND pruned_at IS NULL OR
 -- name: entries_closed_by
 -- Entries at these places that are open, or that a draft has closed.
 WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
-SELECT p.n, p.stage, p.path, p.up, coalesce(p.message, -p.output), p.last FROM published p JOIN given g ON g.stage = p.stage AND g.path = p.path
-WHERE p.dataset = :dataset AND (p.last IS NULL OR p.last = :draft)
+SELECT p.n, p.stage, p.path, p.up, coalesce(p.message, -p.output), p.last FROM given g CROSS JOIN published p
+WHERE p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND (p.last IS NULL OR p.last = :draft)
 
 -- name: first_of_entries
 -- The first publication that contains each of these entries.
