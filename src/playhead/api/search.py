@@ -23,7 +23,10 @@ async def search_index(
     words: Annotated[Word, Query(description="Words, separated by spaces; a hit has at least one of them.")],
     execution: Annotated[
         UUID | None,
-        execution_query("execution", "Execution to search; without it, the newest entries of each document"),
+        execution_query(
+            "execution",
+            "Execution or publication to search; without it, what is published, or else the newest entries of each document",
+        ),
     ],
     limit: Limit = 10,
 ) -> Page[SearchHit]:

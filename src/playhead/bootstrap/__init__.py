@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -48,7 +49,7 @@ from playhead.ports.config import ParseConfig
 from playhead.ports.tracer import OFF
 from playhead.reading.codecheck import CodeCheck
 from playhead.services.reconcile import ReconcileService
-from playhead.services.search import SearchService
+from playhead.services.search import FindPublication, SearchService
 from playhead.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -93,16 +94,30 @@ def check_config(settings: Settings, source: bytes) -> Sequence[Diagnostic]:
 
 
 def search_index(
-    settings: Settings, index: str, words: str, execution: UUID | None = None, limit: int = 10
+    settings: Settings,
+    index: str,
+    words: str,
+    execution: UUID | None = None,
+    limit: int = 10,
+    publication: int | None = None,
 ) -> list[SearchHit]:
     """Search an index that a `sqlite_search` step filled; `index` is the step's `path`."""
-    where = sqlite_search.index_file(str(data_folder(settings)), index)
-    return [SearchHit(**asdict(hit)) for hit in sqlite_search.search(where, words, execution, limit)]
+    hits = sqlite_search.search(_index(settings, index), words, execution, limit, publication)
+    return [SearchHit(**asdict(hit)) for hit in hits]
 
 
-def searching(settings: Settings) -> SearchService:
+def shown_in_index(settings: Settings, index: str) -> list[tuple[str, int]]:
+    """Return the datasets that a search of an index reads, each with the number of its publication."""
+    return sqlite_search.shown(_index(settings, index))
+
+
+def _index(settings: Settings, index: str) -> Path:
+    return sqlite_search.index_file(str(data_folder(settings)), index)
+
+
+def searching(settings: Settings, publication_of: FindPublication | None = None) -> SearchService:
     """Return a service that searches the data folder. It opens no backend."""
-    return SearchService(partial(search_index, settings))
+    return SearchService(partial(search_index, settings), publication_of)
 
 
 # -- backends --------------------------------------------------------------------------------------
@@ -214,7 +229,7 @@ async def open_runtime(
             adapters=adapters,
             code=CodeCheck(opened.catalog, CodeHere(settings.adapters), loaded.adapters, works=kind == "run"),
             parse=_parser(settings, adapters, secrets),
-            search=searching(settings),
+            search=searching(settings, opened.catalog.publication_of),
             webhooks=open_webhooks(settings, stack),
         )
         runtime = Runtime(

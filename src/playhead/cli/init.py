@@ -41,7 +41,16 @@ routes:
         config: {words: 8}
     outbound:
       stage: short
+      to: [index]
     error_handling: {max_attempts: 3, retry_delay_seconds: 2}
+
+  index:
+    adapters:
+      - type: sqlite_search         # a route without a stage: it fills a search index
+        config: {path: search.db}
+
+datasets:
+  docs: {publish: automatic}  # what readers see: each run is published, a replay when you say so
 """
 
 _STEP: Final = '''\
@@ -81,10 +90,14 @@ FILES: Final = {
 
 NEXT: Final = (
     "playhead run pipeline.yaml inputs/ --tag first",
+    "playhead search search.db replay",
     "playhead config apply pipeline.yaml",
     "playhead replay tag:first markdown shorten",
     "playhead worker --until-idle",
-    "playhead ls latest:replay short",
+    "playhead diff tag:first latest:replay",
+    "playhead publish docs latest:replay",
+    "playhead search search.db replay",
+    "playhead rollback docs",
 )
 
 
@@ -97,7 +110,8 @@ def init(
 ) -> None:
     """Write the files of a small example pipeline.
 
-    Writes a commented config, a file with one step, settings that load this step, and three input pages.
+    Writes a commented config with a search index, a file with one step, settings that load this step, and
+    three input pages.
     If one of the files exists, the command writes nothing.
     """
     for name in FILES:

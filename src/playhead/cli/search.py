@@ -31,8 +31,8 @@ async def search(
             "--execution",
             metavar="EXECUTION",
             autocompletion=complete.execution,
-            help=f"Search the entries of this execution: {NAMES_IN_SHORT}.  "
-            "[default: the newest entries of each document]",
+            help=f"Search the entries of this execution or publication: {NAMES_IN_SHORT}.  "
+            "[default: what is published, or else the newest entries of each document]",
         ),
     ] = None,
     limit: Annotated[
@@ -63,9 +63,12 @@ async def _search_here(
     s: Session, index: str, words: str, execution: UUID | None, limit: int
 ) -> list[SearchHit]:
     """Query an index on this machine. It is a file, so no backend is needed."""
-    from playhead.bootstrap import searching
+    from playhead.bootstrap import searching, shown_in_index
     from playhead.cli import logs
 
     s.tell_of_settings()
     logs.set_up(s.settings)
-    return await searching(s.settings).search(index, words, execution, limit)
+    hits = await searching(s.settings).search(index, words, execution, limit)
+    for dataset, n in shown_in_index(s.settings, index) if execution is None else ():
+        output.note(f"Publication {n} of {dataset}")
+    return hits

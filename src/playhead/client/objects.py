@@ -61,7 +61,8 @@ class ObjectMethods(Connection):
         Args:
             index: the `path` in the config of the step.
             words: separated by spaces; a hit has at least one of them.
-            execution: the execution to search; None: the newest entries of each document.
+            execution: the execution or the publication to search; None: what is published, or else the
+                newest entries of each document.
             limit: the largest number of hits.
         """
         of = None if execution is None else await self._execution(execution)

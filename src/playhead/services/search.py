@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from playhead.model import SearchHit
+from playhead.model import Publication, SearchHit
 
-Ask = Callable[[str, str, UUID | None, int], list[SearchHit]]
-"""A blocking search function: (index, words, execution, limit) to hits."""
+Ask = Callable[[str, str, UUID | None, int, int | None], list[SearchHit]]
+"""A blocking search function: (index, words, execution, limit, publication) to hits."""
+FindPublication = Callable[[UUID], Awaitable[Publication | None]]
 
 
 class SearchService:
-    """Runs the blocking search function in a thread."""
+    """Runs the blocking search function in a thread.
 
-    def __init__(self, ask: Ask) -> None:
+    Args:
+        publication_of: returns the publication with an execution id; None: no catalog is open.
+    """
+
+    def __init__(self, ask: Ask, publication_of: FindPublication | None = None) -> None:
         self._ask = ask
+        self._publication_of = publication_of
 
     async def search(
         self, index: str, words: str, execution: UUID | None = None, limit: int = 10
@@ -27,7 +33,7 @@ class SearchService:
             index: the `path` in the config of the step that filled the index. It must be inside the data
                 folder.
             words: plain words; no character has a special meaning.
-            execution: the execution to search; None: the newest entries of each document.
+            execution: the execution or the publication to search; None: what readers see.
             limit: maximum number of hits.
 
         Raises:
@@ -35,4 +41,6 @@ class SearchService:
             NotFound: `index_not_found`.
             Unavailable: `index_unavailable`; the index cannot be read now.
         """
-        return await asyncio.to_thread(self._ask, index, words, execution, limit)
+        found = await self._publication_of(execution) if execution and self._publication_of else None
+        of, n = (None, found.n) if found else (execution, None)
+        return await asyncio.to_thread(self._ask, index, words, of, limit, n)
