@@ -25,7 +25,7 @@ async def search_index(
         UUID | None,
         execution_query(
             "execution",
-            "Execution or publication to search; without it, what is published, or else the newest entries of each document",
+            "Execution or publication to search; without it, what is published, or else the newest entries",
         ),
     ],
     limit: Limit = 10,

@@ -62,7 +62,7 @@ class SinkFollower:
         self._turn = asyncio.Lock()
 
     async def follow(self) -> None:
-        """Tell the sinks what is due, until nothing is. Raises `Unavailable` if the catalog is."""
+        """Bring all sinks up to date. Raises `Unavailable` if the catalog is unavailable."""
         async with self._turn:
             while [due for due in await self._catalog.due_sinks() if await self._follow(due)]:
                 continue

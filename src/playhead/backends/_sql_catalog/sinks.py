@@ -1,4 +1,4 @@
-"""What the sinks of datasets are told, and what they have answered."""
+"""The next step of each sink that follows a dataset, and what it has answered."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Sinks that follow datasets: what their workers have to tell them.
+"""Sinks that follow datasets: their next step, and what they have answered.
 
-The rows say what is due, so a worker that dies loses nothing, and a repeated answer has no effect.
+The rows have the next step of each sink, so a worker that dies loses nothing. A repeated answer changes
+nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class DuePage(NamedTuple):
 
 
 class DueSink(NamedTuple):
-    """A sink to which something is to be told.
+    """A sink that is not up to date.
 
     Attributes:
         dataset: number of the dataset; `config` and `name` are its names.
@@ -73,7 +74,7 @@ class Sinks(Protocol):
     """Results are named as in `playhead.Context.result`."""
 
     async def due_sinks(self) -> list[DueSink]:
-        """Return the sinks to which something is to be told now, by dataset and route."""
+        """Return the sinks that can be brought up to date now, by dataset and route."""
         ...
 
     async def sink_changes(self, due: DueSink, page: DuePage) -> SinkChanges:
