@@ -55,6 +55,10 @@ _SOME = st.integers(0, 63)
 """Index into a pool of names. Pools grow, but the strategy must stay the same. 0: use no name."""
 
 
+def _is_published(deployment: Deployment, n: int) -> bool:
+    return bool(deployment.get(f"/datasets/docs/publications/{n}")["state"] == "published")
+
+
 def _demo(deployment: Deployment) -> Pools:
     """Create runs, a replay and a dead letter. Return the existing names by parameter."""
     deployment.serve()
@@ -66,8 +70,7 @@ def _demo(deployment: Deployment) -> Pools:
     deployment.ended(run)
     for n in (1, 2):
         deployment.post("/datasets/docs/publications", json={"executions": [run]})
-        path = f"/datasets/docs/publications/{n}"
-        deployment.until(lambda path=path: deployment.get(path)["state"] == "published", f"publication {n}")
+        deployment.until(lambda n=n: _is_published(deployment, n), f"publication {n}")  # type: ignore[misc]
     body = {"from_execution_id": run, "from_stage": "markdown_converted", "to_route": "segment"}
     replay = deployment.post("/replay", json=body | {"report": True, "webhook": "https://localhost:1/"})
     deployment.ended(replay["execution_id"])

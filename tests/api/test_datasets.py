@@ -214,9 +214,8 @@ async def test_a_wrong_name_is_an_error_with_the_known_ones(
 async def test_what_no_catalog_can_hold_is_refused(
     playhead: Playhead, run: str, method: str, path: str, body: object
 ):
-    sent = {"json": body} if body else {}
     answer = await playhead.http.request(
-        method, f"/api/v1/datasets/docs/{path.replace('N', str(2**64))}", **sent
+        method, f"/api/v1/datasets/docs/{path.replace('N', str(2**64))}", json=body
     )
     assert answer.status_code == 422, answer.text
 
