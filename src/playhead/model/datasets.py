@@ -285,6 +285,28 @@ class SinkState:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the results of an execution are in a dataset.
+
+    Attributes:
+        dataset: name of the dataset.
+        config: config that declares it.
+        current: publication that readers see; None: nothing is published.
+        n: newest publication of which the execution is a part; None: none that readers have seen.
+        is_current: the current publication is this one, or is based on it.
+        replaced_in: publication in which another run has replaced the results; None: they were not replaced,
+            or a rollback has taken them back.
+    """
+
+    dataset: str
+    config: str
+    current: int | None
+    n: int | None
+    is_current: bool
+    replaced_in: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """What readers see now.
 

@@ -26,6 +26,7 @@ from playhead.model import (
     DatasetChange,
     NoteKind,
     Page,
+    Placement,
     Publication,
     PublicationNote,
     PublicationPreview,
@@ -120,6 +121,18 @@ class PublishService:
             check_readable(dataset, None, wanted)
         assert found
         return found
+
+    async def of_execution(self, execution: UUID) -> Publication | None:
+        """Return the publication with this execution id; None if it is not one."""
+        return await self._catalog.publication_of(execution)
+
+    async def placements(self, config: str, execution: UUID) -> list[Placement]:
+        """Return where the results of an execution are in each dataset of its config, by name."""
+        return await self._catalog.placements(config, execution)
+
+    async def refused(self) -> list[Publication]:
+        """Return the automatic publications that were refused, and are the newest of their datasets."""
+        return await self._catalog.refused_automatic()
 
     async def switches(self, name: str, limit: int = 100) -> list[Switch]:
         """Return what was made current, newest first."""

@@ -23,6 +23,7 @@ from playhead.model import (
     Config,
     Dataset,
     NoteKind,
+    Placement,
     Publication,
     PublicationNote,
     Switch,
@@ -30,6 +31,8 @@ from playhead.model import (
 from playhead.ports.catalog.publications import Changed, Dropping, Place, PublishedObject
 
 _MOST_SWITCHES = 1_000
+_REQUEST = 13
+"""Column of the request in the fragment `publication`."""
 
 
 class DatasetsPart(Part):
@@ -253,6 +256,38 @@ class DatasetsPart(Part):
             await db.run(SQL.sinks_must_forget, dataset=dropping.dataset)
 
         await self._db.write(end)
+
+    async def placements(self, config: str, execution: UUID) -> list[Placement]:
+        async def find(db: Session) -> list[Placement]:
+            found = []
+            for number, _, name, _, current, *_, document in await db.rows(
+                SQL.datasets, name=None, config=config
+            ):
+                n = await db.value(SQL.newest_with_part, dataset=number, execution=execution)
+                is_declared = name in Config.from_document(json.loads(document)).datasets
+                if is_declared or current is not None:
+                    is_current, replaced = False, None
+                    if n is not None and current is not None:
+                        is_current, replaced = await self._lies(db, number, n, current)
+                    found.append(Placement(name, config, current, n, is_current, replaced))
+            return found
+
+        return await self._db.read(find)
+
+    async def _lies(self, db: Session, dataset: int, n: int, current: int) -> tuple[bool, int | None]:
+        """Return whether the current publication is based on another one, and which one has replaced it."""
+        chain = await db.rows(SQL.based_on, dataset=dataset, n=current, least=n)
+        lowest, is_new = chain[-1]
+        return lowest == n, lowest if lowest > n and is_new else None
+
+    async def refused_automatic(self) -> list[Publication]:
+        async def find(db: Session) -> list[Publication]:
+            rows = await db.rows(SQL.newest_refused)
+            automatic = [row for row in rows if json.loads(row[_REQUEST]).get("automatic")]
+            # Numbers are unique in a dataset only.
+            return [(await publishing.publications_of(db, [row]))[0] for row in automatic]
+
+        return await self._db.read(find)
 
     async def publications_with(self, executions: Sequence[UUID]) -> dict[UUID, list[tuple[str, str]]]:
         found: dict[UUID, list[tuple[str, str]]] = {}

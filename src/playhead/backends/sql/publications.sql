@@ -555,3 +555,24 @@ UPDATE publications SET swept = true WHERE dataset = :dataset AND n = ANY(:numbe
 SELECT e.id, c.name, d.name FROM published_executions x JOIN executions e ON e.n = x.execution
 JOIN datasets d ON d.n = x.dataset JOIN configs c ON c.n = d.config
 WHERE e.id = ANY(:executions::uuid[]) AND x.entries > 0
+
+-- name: newest_with_part
+-- The newest publication that readers have seen and that has an execution as a part.
+SELECT max(t.n) FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n
+WHERE t.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid) AND t.dataset = :dataset
+  AND p.state IN ('published', 'dropped')
+
+-- name: based_on
+-- A publication and those that it is based on, newest first, down to a number. It ends at one whose inputs
+-- a run defines: it replaces all earlier results.
+WITH RECURSIVE chain (n, base, is_new) AS (
+  SELECT p.n, p.base, EXISTS (SELECT 1 FROM publication_parts t WHERE t.dataset = p.dataset AND t.n = p.n AND t.role = 'base')
+  FROM publications p WHERE p.dataset = :dataset AND p.n = :n
+  UNION ALL
+  SELECT p.n, p.base, EXISTS (SELECT 1 FROM publication_parts t WHERE t.dataset = p.dataset AND t.n = p.n AND t.role = 'base')
+  FROM chain k JOIN publications p ON p.dataset = :dataset AND p.n = k.base WHERE NOT k.is_new AND k.n > :least)
+SELECT n, is_new FROM chain ORDER BY n DESC
+
+-- name: newest_refused
+-- The newest publications of datasets, if they were refused.
+{publication} WHERE p.n = d.newest AND p.state = 'abandoned' AND p.refusal_code IS NOT NULL ORDER BY c.name, d.name

@@ -20,6 +20,7 @@ from playhead.model import (
     NoteKind,
     OnFailure,
     PartRole,
+    Placement,
     Publication,
     PublicationNote,
     PublishRequest,
@@ -512,6 +513,14 @@ class Publications(Protocol):
 
     async def end_drop(self, dropping: Dropping) -> None:
         """Record that the entries of dropped publications are deleted."""
+        ...
+
+    async def placements(self, config: str, execution: UUID) -> list[Placement]:
+        """Return where the results of an execution are in each dataset of its config, by name."""
+        ...
+
+    async def refused_automatic(self) -> list[Publication]:
+        """Return the automatic publications that were refused, and are the newest of their datasets."""
         ...
 
     async def publications_with(self, executions: Sequence[UUID]) -> dict[UUID, list[tuple[str, str]]]:
