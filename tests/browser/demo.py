@@ -70,6 +70,14 @@ class Demo:
             self.deployment.ended(self.ids[name])
         return found
 
+    def publish(self, dataset: str, execution: str, **body: Any) -> None:
+        """Publish the execution with this name, and wait until readers see it."""
+        path = f"/datasets/{dataset}/publications"
+        made = self.deployment.post(path, json={"executions": [self.ids[execution]], **body})
+        self.deployment.until(
+            lambda: self.deployment.get(f"{path}/{made['n']}")["state"] == "published", "a publication"
+        )
+
     def store(
         self, objects: Mapping[str, bytes], sidecars: Mapping[str, bytes] = MappingProxyType({})
     ) -> str:
@@ -175,6 +183,8 @@ def _fill(demo: Demo) -> None:
 
     deployment.apply(demo_inputs.LIBRARY)
     demo.run("library", "library", demo_inputs.library(), "all-kinds")
+    demo.publish("library", "library", reason="the first books")
+    demo.publish("library", "library", reason="the same books again")
     deployment.apply(demo_inputs.LETTERS)
     demo.run("letters", "letters", {f"letter-{n}.txt": b"Dear reader,\n" for n in range(3)})
     deployment.apply(demo_inputs.SOUNDS)

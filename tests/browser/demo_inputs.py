@@ -50,6 +50,7 @@ version: "1.0"
 name: library
 description: Objects of all kinds
 entry: keep
+datasets: {library: {}}
 routes:
   keep:
     adapters: [{type: passthrough}]

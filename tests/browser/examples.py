@@ -22,6 +22,14 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
         "execution-family": "/executions/{run}?tab=family",
         "execution-config": "/executions/{run}?tab=config",
     },
+    "/datasets": {"datasets": "/datasets"},
+    "/datasets/{name}": {"dataset": "/datasets/library"},
+    "/datasets/{name}/{n}": {"publication": "/datasets/library/1"},
+    "/datasets/{name}/publish": {
+        "publish": "/datasets/library/publish?execution={library}",
+        "publish-choose": "/datasets/library/publish",
+    },
+    "/datasets/{name}/rollback": {"rollback": "/datasets/library/rollback?to=1"},
     "/configs": {"configs": "/configs"},
     "/configs/{name}": {
         "config": "/configs/handbook",

@@ -25,6 +25,7 @@ async def test_10_without_a_backend_pages_name_it_and_the_others_work(site: Site
         "/help",
         "/system",
         "/find",
+        "/datasets",
         "/queues",
         "/configs",
         "/executions",

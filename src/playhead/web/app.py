@@ -35,6 +35,7 @@ from playhead.web import (
     compare,
     config,
     configlist,
+    datasets,
     dead_letters,
     execution,
     executions,
@@ -43,6 +44,7 @@ from playhead.web import (
     home,
     message,
     objects,
+    publishform,
     queues,
     replay,
     replays,
@@ -69,6 +71,8 @@ PAGES: Final[Sequence[Page]] = (
     *why.PAGES,
     *system.PAGES,
     *config.PAGES,
+    *publishform.PAGES,
+    *datasets.PAGES,
     *help.PAGES,
 )
 ACTIONS: Final[Sequence[Action]] = (
@@ -76,6 +80,8 @@ ACTIONS: Final[Sequence[Action]] = (
     *replay.ACTIONS,
     *batch.ACTIONS,
     *execution.ACTIONS,
+    *publishform.ACTIONS,
+    *datasets.ACTIONS,
     *system.ACTIONS,
 )
 RAW: Final[Sequence[Raw]] = (*objects.RAW,)

@@ -12,6 +12,7 @@ from playhead.model import (
     OTHER_ROUTES,
     DepthPace,
     Execution,
+    Placement,
     PlanDifference,
     RatePace,
     Replay,
@@ -23,6 +24,7 @@ from playhead.services import Services
 from playhead.web import pipelines
 from playhead.web.bars import Bar, bars_of, to_go
 from playhead.web.drawing import Drawing
+from playhead.web.execution import placements
 from playhead.web.graph import INPUT, Links, PipelineMap, StageSize
 from playhead.web.outcomes import outcome_of
 from playhead.web.page import (
@@ -70,6 +72,7 @@ class BatchView:
         failed_again: form of a replay of what has failed in this one.
         rest: form of a replay of what a cancelled replay has not published; of more unless `fits_form`.
         fits_form: the form has fields for all that the replay was asked for.
+        placements: where its results are in the datasets of its config; none while it is running.
         errors: why objects failed, and why publishing ended early, except by a cancellation.
         notice: why a control was not followed.
     """
@@ -92,6 +95,7 @@ class BatchView:
     failed_again: str
     rest: str
     fits_form: bool
+    placements: Sequence[Placement]
     errors: Sequence[str]
     notice: str | None = None
 
@@ -140,6 +144,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         failed_again=_failed(replay).href(),
         rest=_rest(replay).href(),
         fits_form=_fits_form(replay),
+        placements=await placements(services, made),
         errors=_errors(replay),
         notice=error.detail if error else None,
     )

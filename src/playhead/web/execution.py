@@ -15,6 +15,7 @@ from playhead.model import (
     Execution,
     Page,
     Pipeline,
+    Placement,
     Replay,
     RouteWait,
     StageTotals,
@@ -93,6 +94,7 @@ class ExecutionView:
         newest: newest version of its config; None: it has no config.
         can_replay: whether it has objects that are not deleted, as far as this is known.
         batch: the replay that it is; None: it is not a replay.
+        placements: where its results are in the datasets of its config; none while it is running.
         tab: `overview`, `objects`, `messages`, `family` or `config`.
         tabs: links to the tabs.
         content: what the tab shows.
@@ -104,6 +106,7 @@ class ExecutionView:
     newest: int | None
     can_replay: bool
     batch: Replay | None
+    placements: Sequence[Placement]
     tab: str
     tabs: Sequence[Tab]
     content: Overview | ObjectsTab | MessagesTab | FamilyTab | ConfigVersion
@@ -113,6 +116,9 @@ def verdict(of: Execution, batch: Replay | None = None) -> Verdict:
     """Return what happened to an execution, in one sentence. `batch` is the replay that it is."""
     counts = of.counts
     total = counted(counts.total, "message")
+    if of.kind == "publication":
+        sentence = "The objects of a publication. They are stored under the executions that produced them."
+        return Verdict("none", "Publication", sentence, "info")
     if of.kind == "adopted":
         sentence = "Another program stored these objects. Playhead can replay them, and changes none of them."
         return Verdict("none", "Adopted", sentence, "info")
@@ -160,9 +166,11 @@ async def show(ask: Ask) -> Answer:
         return Redirect(url(f"/executions/{identity}", **ask.query))
     services = ask.services
     execution = await services.executions.get(identity)
-    is_adopted = execution.kind == "adopted"
     tab = ask.choice("tab", TABS) or TABS[0]
-    if is_adopted and tab in ("overview", "config"):
+    is_publication = execution.kind == "publication" and tab == "overview"
+    if is_publication and (of := await services.publish.of_execution(identity)):
+        return Redirect(url(f"/datasets/{of.dataset}/{of.n}", config=of.config))
+    if execution.kind in ("adopted", "publication") and tab not in ("objects", "family"):
         tab = "objects"
     newest = await services.configs.get(execution.config) if execution.config else None
     batch = await services.executions.replay(execution.replay_batch_id) if execution.replay_batch_id else None
@@ -178,6 +186,7 @@ async def show(ask: Ask) -> Answer:
         newest=newest.version if newest else None,
         can_replay=all(one.stage is not None for one in execution.pruned),
         batch=batch,
+        placements=await placements(services, execution) if ask.text("mark") is None else (),
         tab=tab,
         tabs=_tabs(execution, tab),
         content=content,
@@ -197,6 +206,13 @@ async def show(ask: Ask) -> Answer:
         ended=execution.status != "running",
         mark="live",
     )
+
+
+async def placements(services: Services, of: Execution) -> Sequence[Placement]:
+    """Return where the results of a settled execution are in the datasets of its config."""
+    if of.config is None or of.kind not in ("run", "replay") or of.status not in ("completed", "failed"):
+        return ()
+    return await services.publish.placements(of.config, of.execution_id)
 
 
 async def _overview(ask: Ask, execution: Execution) -> Overview:
@@ -285,6 +301,8 @@ def _tabs(of: Execution, current: str) -> list[Tab]:
 
     objects = tab("objects", "Objects")
     family = tab("family", "Family")
+    if of.kind == "publication":
+        return [Tab("Publication", url(f"/executions/{of.execution_id}"), False), objects, family]
     if of.kind == "adopted":
         return [objects, family]
     dead = url("/dead-letters", execution_id=of.execution_id)

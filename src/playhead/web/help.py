@@ -10,7 +10,7 @@ from playhead.web.page import Ask, Page, Shown
 
 KEYS: Final = (
     ("/", "Go to the Find box"),
-    ("g n", "Go to Now; g e, g r, g d, g c and g q go to the other pages of the navigation"),
+    ("g n", "Go to Now; g e, g r, g d, g p (datasets), g c and g q go to the other pages of the navigation"),
     ("j k", "Next row, previous row of a list; Enter opens it"),
     ("e", "Go to the first failure on the page"),
     ("?", "Open this page"),
@@ -22,6 +22,8 @@ TERMS: Final = (
     ("route", "A step of a pipeline: a queue, a chain of adapters, and the routes that receive the outputs."),
     ("replay", "A new execution that sends the stored objects of a stage to a route again."),
     ("plan", "The list of objects that a replay would send. A replay from a plan sends exactly these."),
+    ("dataset", "What readers use of a config. It changes only when a run or a replay is published."),
+    ("publication", "A numbered version of a dataset. A rollback shows readers an earlier one."),
     ("message", "One object on its way through one route."),
     ("dead letter", "A message that failed for good. It is processed again only after a resend."),
     ("lineage", "The messages from which an object results, and those that used it, also across replays."),

@@ -9,9 +9,10 @@ def link(kind: str, name: object) -> str:
     """Return the URL of a page.
 
     Args:
-        kind: `execution`, `replay`, `message`, `dead_letter`, `object`, `config`, `route`, `queue`, `stage`
-            or `plan`.
-        name: its id, key or name. A route is `CONFIG/ROUTE`, a stage is `EXECUTION_ID/STAGE`.
+        kind: `execution`, `replay`, `message`, `dead_letter`, `object`, `config`, `route`, `queue`, `stage`,
+            `plan` or `dataset`.
+        name: its id, key or name. A route is `CONFIG/ROUTE`, a stage is `EXECUTION_ID/STAGE`, a dataset is
+            `CONFIG/NAME`.
     """
     text = str(name)
     owner, _, rest = text.partition("/")
@@ -36,4 +37,7 @@ def link(kind: str, name: object) -> str:
             return url(f"/executions/{owner}", stage=rest)
         case "plan":
             return url("/replay", plan_id=text)
+        case "dataset":
+            # A pasted link stays valid if another config gets a dataset with the same name.
+            return url(f"/datasets/{rest}", config=owner)
     raise ValueError(f"no page shows a {kind}")

@@ -144,6 +144,7 @@ SECTIONS: Final = (
     Section("executions", "Executions", "/executions"),
     Section("replays", "Replays", "/replays"),
     Section("dead-letters", "Dead letters", "/dead-letters"),
+    Section("datasets", "Datasets", "/datasets"),
     Section("configs", "Configs", "/configs"),
     Section("queues", "Queues", "/queues"),
 )

@@ -46,7 +46,7 @@ document.addEventListener("click", async (event) => {
 function say(text) { const spot = $("#said"); if (spot) { spot.textContent = ""; spot.textContent = text; } }
 
 // -- keys: / find, g then a letter, j and k along rows, e the errors, ? help
-const GO = { n: "/", e: "/executions", r: "/replays", d: "/dead-letters", c: "/configs", q: "/queues" };
+const GO = { n: "/", e: "/executions", r: "/replays", d: "/dead-letters", c: "/configs", q: "/queues", p: "/datasets" };
 let isGoing = false;
 const keysOn = () => kept("keys") !== "off";
 function showKeys() { for (const one of all("[data-act=keys]")) one.setAttribute("aria-pressed", keysOn()); }

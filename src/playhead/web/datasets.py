@@ -1,0 +1,371 @@
+"""`/datasets`, `/datasets/{name}` and `/datasets/{name}/{n}`: what readers see, and its publications."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from playhead.errors import BadRequest, NotFound, PlayheadError
+from playhead.model import (
+    MAX_NUMBER,
+    OPEN_PUBLICATION_STATES,
+    Dataset,
+    Execution,
+    Publication,
+    PublicationNote,
+    SinkState,
+    StageChanges,
+    Switch,
+)
+from playhead.services import Services
+from playhead.web.links import link
+from playhead.web.page import ROWS, Action, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, status_of, url
+from playhead.web.render import counted, number
+
+_SWITCHES: Final = 20
+_STAGES: Final = 6
+"""Stages that the first sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why something is refused.
+
+    Attributes:
+        error_code: as `playhead errors` lists it.
+        detail: the reason, and what to do.
+    """
+
+    error_code: str
+    detail: str
+
+    @classmethod
+    def of(cls, error: PlayheadError) -> Problem:
+        return cls(error.code, error.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """Objects of a stage in a publication, compared with the publication that it is based on.
+
+    Attributes:
+        name: the stage; the route of results without a stage.
+        is_route: whether it is a route.
+    """
+
+    name: str
+    is_route: bool
+    total: int
+    added: int
+    changed: int
+    removed: int
+    same: int
+
+
+def stage_rows(counts: Mapping[str, StageChanges]) -> list[StageRow]:
+    """Return the counts of a publication, stages first."""
+    rows = [
+        StageRow(
+            stage.removeprefix(":"),
+            stage.startswith(":"),
+            one.total,
+            one.added,
+            one.changed,
+            one.removed,
+            one.same,
+        )
+        for stage, one in counts.items()
+    ]
+    return sorted(rows, key=lambda row: row.is_route)
+
+
+def place_of(dataset: Dataset | Publication, last: str = "") -> str:
+    """Return the path of the page of a dataset, or of one below it. Its query is `config`."""
+    name = dataset.name if isinstance(dataset, Dataset) else dataset.dataset
+    return f"/datasets/{name}" + (f"/{last}" if last else "")
+
+
+async def dataset_of(ask: Ask) -> Dataset:
+    """Return the dataset that a request names.
+
+    Raises `NotFound` (`dataset_not_found`) and `BadRequest` (`dataset_ambiguous`).
+    """
+    return await ask.services.publish.dataset(_asked(ask))
+
+
+def full_name(dataset: Dataset) -> str:
+    """Return the name by which services find exactly this dataset."""
+    return f"{dataset.config}/{dataset.name}"
+
+
+def _asked(ask: Ask) -> str:
+    config, name = ask.text("config"), ask.parameters["name"]
+    return f"{config}/{name}" if config else name
+
+
+def api_of(dataset: Dataset, last: str = "", **query: object) -> str:
+    return url(f"/api/v1/datasets/{dataset.name}{last}", config=dataset.config, **query)
+
+
+def crumbs_of(dataset: Dataset, last: str = "") -> list[Crumb]:
+    here = link("dataset", full_name(dataset))
+    found = [Crumb("Datasets", "/datasets"), Crumb(dataset.name, here if last else None)]
+    return [*found, Crumb(last)] if last else found
+
+
+# -- all datasets ----------------------------------------------------------------------------------
+
+
+def sink_text(sink: SinkState) -> str:
+    """Return what a sink shows, in a few words."""
+    if sink.problem:
+        return f"cannot be changed: {sink.problem}"
+    if sink.lag_seconds > 0:
+        return f"behind for {sink.lag_seconds:,.0f} s"
+    return "up to date" if sink.shown else "shows nothing yet"
+
+
+def _sinks_text(sinks: Sequence[SinkState]) -> str:
+    """Return the end of the first sentence: whether all sinks show the current publication."""
+    if not sinks:
+        return ""
+    late = [one for one in sinks if one.problem or one.lag_seconds > 0]
+    if late:
+        return f"{number(len(late))} of {counted(len(sinks), 'sink')} behind: {late[0].route}"
+    return "the sink is up to date" if len(sinks) == 1 else f"all {len(sinks)} sinks are up to date"
+
+
+def _stages_text(counts: Mapping[str, StageChanges]) -> str:
+    """Return the numbers of objects of a publication by stage."""
+    rows = [row for row in stage_rows(counts) if not row.is_route]
+    found = [f"{number(row.total)} in {row.name}" for row in rows[:_STAGES]]
+    if len(rows) > _STAGES:
+        found.append(f"and {counted(len(rows) - _STAGES, 'more stage')}")
+    return f"{counted(sum(row.total for row in rows), 'object')} ({', '.join(found)})" if rows else ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetsView:
+    """The list of datasets.
+
+    Attributes:
+        datasets: by config and name.
+        name: only datasets with this name; None: all.
+        sinks: what each sink shows, by `CONFIG/NAME/ROUTE`.
+    """
+
+    datasets: Sequence[Dataset]
+    name: str | None
+    sinks: Mapping[str, str]
+
+
+async def show_all(ask: Ask) -> Shown[DatasetsView]:
+    name = ask.text("name")
+    found = [one for one in await ask.services.publish.datasets() if name in (None, one.name)]
+    sinks = {f"{full_name(one)}/{sink.route}": sink_text(sink) for one in found for sink in one.sinks}
+    shape = " ".join(_shape(one) for one in found)
+    cells = {f"sink.{route}": text for route, text in sinks.items()}
+    calls = [ApiCall(url("/api/v1/datasets", name=name))]
+    return Shown("Datasets", DatasetsView(found, name, sinks), calls, cells=cells, shape=shape)
+
+
+def _shape(dataset: Dataset) -> str:
+    """Return what changes when the page of a dataset has other parts."""
+    draft = f"{dataset.draft.n} {dataset.draft.state}" if dataset.draft else ""
+    sinks = "".join(f"{one.shown} {one.problem is None}" for one in dataset.sinks)
+    waits = " ".join(str(one) for one in dataset.unpublished)
+    return f"{full_name(dataset)} {dataset.seq} {dataset.held} {draft} {sinks} {waits}"
+
+
+# -- one dataset -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetView:
+    """A dataset.
+
+    Attributes:
+        dataset: what readers see now.
+        current: the publication that readers see; None: nothing is published.
+        stages: its numbers of objects, in words.
+        sinks: whether all sinks show it, in words; empty without a sink.
+        sink_texts: what each sink shows, by route.
+        waiting: newest settled executions that are not published.
+        publications: newest first, also refused and dropped ones.
+        switches: what readers saw, newest first.
+        next_url: older publications; None at the end.
+        first_url: the newest publications; None if they are shown.
+        problem: why something that a person asked for was refused.
+    """
+
+    dataset: Dataset
+    current: Publication | None
+    stages: str
+    sinks: str
+    sink_texts: Mapping[str, str]
+    waiting: Sequence[Execution]
+    publications: Sequence[Publication]
+    switches: Sequence[Switch]
+    next_url: str | None
+    first_url: str | None
+    problem: Problem | None = None
+
+
+async def show(ask: Ask) -> Answer:
+    try:
+        dataset = await dataset_of(ask)
+    except BadRequest as exc:
+        if exc.code != "dataset_ambiguous":
+            raise
+        return Redirect(url("/datasets", name=ask.parameters["name"]))
+    return await shown(ask.services, dataset, ask.text("cursor"))
+
+
+async def shown(
+    services: Services, dataset: Dataset, cursor: str | None = None, error: PlayheadError | None = None
+) -> Shown[DatasetView]:
+    """Return the page of a dataset. `error` is why something was refused."""
+    name, publish = full_name(dataset), services.publish
+    current = await publish.publication(name, dataset.current) if dataset.current else None
+    page = await publish.publications(name, cursor, ROWS, every=True)
+    here = link("dataset", name)
+    texts = {one.route: sink_text(one) for one in dataset.sinks}
+    view = DatasetView(
+        dataset,
+        current,
+        _stages_text(current.counts) if current else "",
+        _sinks_text(dataset.sinks),
+        texts,
+        [await services.executions.get(one) for one in dataset.unpublished],
+        page.items,
+        await publish.switches(name, _SWITCHES),
+        url(place_of(dataset), config=dataset.config, cursor=page.next_cursor) if page.next_cursor else None,
+        here if cursor else None,
+        Problem.of(error) if error else None,
+    )
+    cells = {f"sink.{route}": text for route, text in texts.items()} | {"sinks": view.sinks}
+    calls = [
+        ApiCall(api_of(dataset)),
+        ApiCall(api_of(dataset, "/publications", all="true", limit=ROWS, cursor=cursor)),
+        ApiCall(api_of(dataset, "/switches", limit=_SWITCHES)),
+    ]
+    return Shown(
+        dataset.name,
+        view,
+        calls,
+        crumbs_of(dataset),
+        cells | _staged(dataset),
+        shape=_shape(dataset),
+        status=status_of(error),
+    )
+
+
+def _staged(dataset: Dataset) -> dict[str, str]:
+    return {f"staged.{one.route}": f"{one.staged:,} of {one.pages:,} pages" for one in dataset.sinks}
+
+
+# -- one publication -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationView:
+    """A publication.
+
+    Attributes:
+        dataset: what readers see now.
+        publication: the publication.
+        stages: its counts.
+        current: id of the publication that readers see, if it is another one that can be compared with it.
+        parts: executions from which it takes results; None for those whose records are gone.
+        notes: documents and objects whose new results it does not have: a page of them.
+        next_url: more of them; None at the end.
+        first_url: the first of them; None if they are shown.
+    """
+
+    dataset: Dataset
+    publication: Publication
+    stages: Sequence[StageRow]
+    current: UUID | None
+    parts: Sequence[Execution]
+    notes: Sequence[PublicationNote]
+    next_url: str | None
+    first_url: str | None
+
+
+def number_of(dataset: Dataset, text: str) -> int:
+    """Return the number of a publication that an address or a form names. Raises `NotFound`."""
+    if text.isascii() and text.isdecimal() and len(text) <= 16 and 1 <= int(text) <= MAX_NUMBER:
+        return int(text)
+    raise NotFound("publication_not_found", f"dataset {dataset.name} has no publication {text!r}")
+
+
+async def show_one(ask: Ask) -> Shown[PublicationView]:
+    dataset = await dataset_of(ask)
+    name, services = full_name(dataset), ask.services
+    n = number_of(dataset, ask.parameters["n"])
+    found = await services.publish.publication(name, n)
+    cursor = ask.text("cursor")
+    page = await services.publish.notes(name, n, cursor=cursor, limit=ROWS)
+    current = None
+    if dataset.current not in (None, n) and found.state == "published":
+        current = (await services.publish.publication(name)).execution_id
+    here = {"config": dataset.config}
+    path = place_of(found, str(n))
+    view = PublicationView(
+        dataset,
+        found,
+        stage_rows(found.counts),
+        current,
+        [await services.executions.get(part.execution_id) for part in found.parts],
+        page.items,
+        url(path, **here, cursor=page.next_cursor) if page.next_cursor else None,
+        url(path, **here) if cursor else None,
+    )
+    calls = [
+        ApiCall(api_of(dataset, f"/publications/{n}")),
+        ApiCall(api_of(dataset, "/notes", at=n, limit=ROWS, cursor=cursor)),
+    ]
+    return Shown(
+        f"{dataset.name}, publication {n}",
+        view,
+        calls,
+        crumbs_of(dataset, str(n)),
+        shape=f"{found.state} {dataset.current == n}",
+        ended=found.state not in OPEN_PUBLICATION_STATES,
+    )
+
+
+# -- control ---------------------------------------------------------------------------------------
+
+
+async def _cancel(ask: Ask, dataset: Dataset) -> None:
+    """Cancel the draft that the form names. A later one is left alone."""
+    n = number_of(dataset, str(ask.form.get("n") or ""))
+    if dataset.draft and dataset.draft.n == n:
+        await ask.services.publish.cancel(full_name(dataset))
+
+
+async def _release(ask: Ask, dataset: Dataset) -> None:
+    await ask.services.publish.release(full_name(dataset))
+
+
+def _action(name: str, act: Callable[[Ask, Dataset], Awaitable[None]]) -> Action:
+    async def perform(ask: Ask) -> Answer:
+        dataset = await dataset_of(ask)
+        try:
+            await act(ask, dataset)
+        except PlayheadError as exc:
+            return await shown(ask.services, await dataset_of(ask), error=exc)
+        return Redirect(link("dataset", full_name(dataset)))
+
+    return Action(f"/datasets/{{name}}/{name}", perform, "dataset.html", "datasets")
+
+
+PAGES: Final = (
+    Page("/datasets", "datasets.html", show_all, "datasets", live=True),
+    Page("/datasets/{name}", "dataset.html", show, "datasets", live=True),
+    Page("/datasets/{name}/{n}", "publication.html", show_one, "datasets", live=True),
+)
+ACTIONS: Final = (_action("cancel", _cancel), _action("release", _release))

@@ -1,0 +1,393 @@
+"""The pages of datasets and publications, and the forms that publish and go back."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from playhead.ids import uuid7
+from playhead.model import PublishRequest
+from tests.api.server import WORDS
+from tests.ui.site import Site
+
+DATASET = WORDS + "datasets: {docs: {}}\n"
+FILES = {"a": b"x y", "b": b"z"}
+DOCS = "/datasets/docs?config=words"
+LONG = "d" * 63
+
+
+@pytest.fixture
+async def run(site: Site) -> str:
+    await site.apply(DATASET)
+    return await site.run(FILES)
+
+
+async def publish(site: Site, *executions: str, **fields: str) -> Any:
+    """Send the form that publishes as a browser without JavaScript does: with what its page shows."""
+    form = await site.page(form_of(*executions))
+    [seq] = re.findall(r'name="expect_seq" value="(\d+)"', form)
+    given = {"execution": " ".join(executions), "expect_seq": seq, **fields}
+    return await site.send("/datasets/docs/publish?config=words", **given)
+
+
+def form_of(*executions: str, more: str = "") -> str:
+    return f"/datasets/docs/publish?config=words&execution={'+'.join(executions)}{more}"
+
+
+async def published(site: Site, *executions: str, **fields: str) -> None:
+    answer = await publish(site, *executions, **fields)
+    assert (answer.status_code, answer.headers.get("location")) == (303, DOCS), answer.text
+
+
+def text_of(page: str) -> str:
+    """Return the text of a page, with single blanks."""
+    return " ".join(html.unescape(re.sub(r"<svg.*?</svg>|<[^>]+>", "", page, flags=re.S)).split())
+
+
+# -- nothing is published --------------------------------------------------------------------------
+
+
+async def test_without_a_dataset_the_list_says_how_to_get_one(site: Site):
+    page = await site.page("/datasets")
+
+    assert "No config declares a dataset." in page
+    assert 'href="/datasets" aria-current="page"' in page
+    assert "no dataset" in await site.page("/datasets/docs", 404)
+    assert "no dataset" in await site.page("/datasets/docs/1", 404)
+    assert "no dataset" in await site.page("/datasets/docs/publish", 404)
+    assert (await site.send("/datasets/docs/release")).status_code == 404
+
+
+async def test_before_the_first_publication_the_runs_wait(site: Site, run: str):
+    listed, page = await site.page("/datasets"), await site.page(DOCS)
+
+    assert "nothing published" in listed
+    assert "Nothing is published in docs: readers see nothing." in text_of(page)
+    assert html.escape(form_of(run)) in page
+    assert "Nothing was published yet." in page
+    [dataset] = (await site.twin("/datasets"))["view"]["datasets"]
+    assert (dataset["current"], dataset["unpublished"]) == (None, [run])
+    assert (await site.twin(DOCS))["view"]["dataset"]["seq"] == 0
+    assert "Not published in docs" in text_of(await site.page(f"/executions/{run}"))
+
+
+# -- publish ---------------------------------------------------------------------------------------
+
+
+async def test_the_form_counts_what_would_change_and_stores_nothing(site: Site, run: str):
+    page = await site.page(form_of(run))
+
+    assert "Publish 7 changes as 1" in text_of(page)
+    assert 'name="expect_seq" value="0"' in page
+    view = (await site.twin(form_of(run)))["view"]
+    counts = {one["name"]: (one["total"], one["added"], one["same"]) for one in view["stages"]}
+    assert counts == {"input": (2, 2, 0), "shouted": (2, 2, 0), "split/words": (3, 3, 0)}
+    assert view["command"] == f"playhead publish words/docs {run}"
+    assert (await site.get("datasets/docs/publications", all=True))["items"] == []
+
+
+async def test_a_publication_by_form_is_what_readers_see(site: Site, run: str):
+    await published(site, run, reason="first")
+
+    page = text_of(await site.page(DOCS))
+    assert "Readers of docs see publication 1 since " in page
+    assert ": 7 objects (2 in input, 2 in shouted, 3 in split/words)." in page
+    assert "No result waits for publication." in page
+    found = await site.get("datasets/docs/publications/1")
+    assert (found["state"], found["reason"]) == ("published", "first")
+    assert "published" in await site.page("/datasets")
+
+
+async def test_a_second_click_publishes_nothing_again(site: Site, run: str):
+    for _ in range(2):
+        answer = await site.send("/datasets/docs/publish?config=words", execution=run, expect_seq="0")
+        assert (answer.status_code, answer.headers["location"]) == (303, DOCS)
+
+    assert len((await site.get("datasets/docs/publications", all=True))["items"]) == 1
+
+
+async def test_a_form_that_another_publication_has_overtaken_is_refused(site: Site, run: str):
+    other = await site.run({"a": b"x q", "b": b"z"})
+    await published(site, run)
+
+    late = await site.send("/datasets/docs/publish?config=words", execution=other, expect_seq="0")
+
+    assert late.status_code == 409
+    assert '<b class="m">publication_moved</b>' in late.text
+    assert 'name="expect_seq" value="1"' in late.text
+    assert (await site.get("datasets/docs"))["current"] == 1
+
+
+async def test_a_refusal_is_on_the_form_with_its_code(site: Site, run: str):
+    await published(site, run)
+    small = await site.run({"a": b"x y"})
+
+    counted = await site.page(form_of(small), 409)
+    assert '<b class="m">publication_shrinks</b>' in counted
+    assert "1 of 2 inputs would be removed" in counted
+    assert "Publish 1" not in text_of(counted)
+    sent = await site.send("/datasets/docs/publish?config=words", execution=small, expect_seq="1")
+    assert (sent.status_code, "publication_shrinks" in sent.text) == (409, True)
+    assert "publication_shrinks" in await site.page("/datasets/docs/2?config=words")
+
+    allowed = await site.page(form_of(small, more="&allow=removed"))
+    assert re.search(r'name="allow" value="removed" checked', allowed)
+    await site.send("/datasets/docs/publish?config=words", execution=small, expect_seq="1", allow="removed")
+    assert (await site.get("datasets/docs"))["current"] == 3
+
+
+async def test_failed_documents_are_named_with_what_happens_to_them(site: Site, run: str):
+    await published(site, run)
+    other = await site.run({"a": b"bad", "b": b"z"})
+
+    page = await site.page(form_of(other))
+    assert "1 with earlier results, because processing failed" in page
+    assert "earlier results kept" in page
+    assert "this is bad" in page
+    assert "without a change" in text_of(page)
+    await published(site, other)
+    assert "earlier results kept" in await site.page("/datasets/docs/2?config=words")
+    assert (await site.twin("/datasets/docs/2?config=words"))["view"]["notes"][0]["path"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "text"),
+    [
+        ({"execution": str(uuid7()), "expect_seq": "0"}, 404, "execution_not_found"),
+        ({"execution": "nothing-like-it", "expect_seq": "0"}, 404, "execution_not_found"),
+        ({"execution": "latest"}, 400, "count the changes first"),
+        ({"execution": "latest", "expect_seq": "x"}, 400, "use a number"),
+        ({"execution": "latest", "expect_seq": "9" * 30}, 400, "use a number"),
+        ({"execution": "latest", "expect_seq": "0", "on_failure": "x"}, 400, "use one of"),
+        ({"execution": "latest", "expect_seq": "0", "allow": "x"}, 400, "use one of"),
+        ({"execution": "latest", "expect_seq": "0", "reason": "x" * 1001}, 400, "reason"),
+        ({"execution": "latest", "expect_seq": "0", "reason": "<b>\0"}, 400, "NUL"),
+        ({"execution": "", "expect_seq": "0"}, 400, "executions"),
+    ],
+)
+async def test_a_form_with_a_bad_field_is_refused(
+    site: Site, run: str, fields: dict[str, str], status: int, text: str
+):
+    answer = await site.send("/datasets/docs/publish?config=words", **fields)
+
+    assert (answer.status_code, text in answer.text) == (status, True), answer.text
+    assert (await site.get("datasets/docs"))["current"] is None
+
+
+async def test_what_people_typed_is_escaped(site: Site, run: str):
+    await published(site, run, reason="<script>alert(1)</script>")
+
+    pages = [DOCS, "/datasets/docs/1?config=words", "/datasets?name=<script>", form_of("<script>")]
+    for path in pages:
+        assert "<script>" not in (await site.http.get(path)).text.replace("<script src", ""), path
+
+
+# -- go back ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def two(site: Site, run: str) -> tuple[str, str]:
+    """Two publications, of which the second one changes an object in each stage."""
+    await published(site, run)
+    other = await site.run({"a": b"x q", "b": b"z"})
+    await published(site, other)
+    return run, other
+
+
+async def test_a_rollback_by_form(site: Site, two: tuple[str, str]):
+    assert "/datasets/docs/rollback?config=words&amp;to=1" in await site.page(DOCS)
+
+    form = await site.page("/datasets/docs/rollback?config=words&to=1")
+    assert "3 objects change." in form
+    assert "Automatic publication will be held" in form
+    answer = await site.send(
+        "/datasets/docs/rollback?config=words", to="1", expect_seq="2", reason="wrong text"
+    )
+
+    assert (answer.status_code, answer.headers["location"]) == (303, DOCS)
+    page = text_of(await site.page(DOCS))
+    assert "Readers of docs see publication 1" in page
+    assert "Automatic publication is held because of a rollback." in page
+    assert "wrong text" in page
+    assert "a rollback" in page
+    assert (await site.get("datasets/docs"))["held"]
+    assert (await site.send("/datasets/docs/release?config=words")).headers["location"] == DOCS
+    assert not (await site.get("datasets/docs"))["held"]
+
+
+async def test_refused_rollbacks_are_on_the_form(site: Site, two: tuple[str, str]):
+    path = "/datasets/docs/rollback?config=words"
+
+    late = await site.send(path, to="1", expect_seq="1")
+    assert (late.status_code, "publication_moved" in late.text) == (409, True)
+    assert 'name="expect_seq" value="2"' in late.text
+    for to in ("7", "x", "0", "9" * 40, ""):
+        answer = await site.send(path, to=to, expect_seq="2")
+        assert (answer.status_code, "publication_not_found" in answer.text) == (404, True), to
+    assert (await site.send(path, to="1")).status_code == 400
+    assert "publication_not_found" in await site.page(f"{path}&to=7", 404)
+    assert "Readers see publication 2 already." in await site.page(f"{path}&to=2")
+    assert (await site.http.get(path)).status_code == 400
+    assert (await site.get("datasets/docs"))["current"] == 2
+
+
+async def test_many_changes_are_not_counted_to_their_end(
+    site: Site, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("playhead.web.publishform._MOST_COUNTED", 2)
+
+    assert "More than 2 objects change." in await site.page("/datasets/docs/rollback?config=words&to=1")
+
+
+async def test_an_earlier_publication_can_be_compared_with_the_current_one(site: Site, two: tuple[str, str]):
+    path = "/datasets/docs/1?config=words"
+    page = await site.page(path)
+
+    assert "Roll back to this" in page
+    assert f'href="/executions/{two[0]}"' in page
+    [compare] = re.findall(r'href="(/executions/[^"]+/compare\?with=[^"]+)"', page)
+    assert "3 objects differ" in await site.page(compare)
+    current = await site.page("/datasets/docs/2?config=words")
+    assert "Roll back to this" not in current
+    assert "Compare with current" not in current
+    assert "All results of its parts are published." in current
+
+
+async def test_the_id_of_a_publication_leads_to_its_page_and_its_objects(site: Site, two: tuple[str, str]):
+    identity = (await site.get("datasets/docs/publications/1"))["execution_id"]
+
+    answer = await site.http.get(f"/executions/{identity}")
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/datasets/docs/1?config=words")
+    assert "split/words" in await site.page(f"/executions/{identity}?tab=objects")
+    for tab in ("family", "messages", "config"):
+        assert (await site.http.get(f"/executions/{identity}?tab={tab}")).status_code == 200, tab
+
+
+async def test_an_unknown_publication_is_a_404(site: Site, two: tuple[str, str]):
+    for n in ("3", "0", "x", "9" * 40, "-1", "%3Cb%3E"):
+        assert (await site.http.get(f"/datasets/docs/{n}?config=words")).status_code == 404, n
+    assert (await site.http.get("/datasets/docs/1?config=nothing")).status_code == 404
+
+
+# -- drafts ----------------------------------------------------------------------------------------
+
+
+async def draft(site: Site, execution: str) -> Any:
+    """Begin a publication that no process prepares."""
+    request = PublishRequest([UUID(execution)])
+    return await site.catalog.begin_publication("words", "docs", request, owner="another", lease=60)
+
+
+async def test_a_draft_is_shown_and_cancelled(site: Site, run: str):
+    await draft(site, run)
+
+    page = await site.page(DOCS)
+    assert "is being prepared since" in page
+    assert "preparing" in page
+    assert "It is being prepared." in await site.page("/datasets/docs/1?config=words")
+    second = await site.run({"a": b"x q", "b": b"z"})
+    refused = await site.send("/datasets/docs/publish?config=words", execution=second, expect_seq="0")
+    assert (refused.status_code, "publication_in_progress" in refused.text) == (409, True)
+
+    await site.send("/datasets/docs/cancel?config=words", n="2")
+    assert (await site.get("datasets/docs"))["draft"]["n"] == 1
+    answer = await site.send("/datasets/docs/cancel?config=words", n="1")
+    assert answer.headers["location"] == DOCS
+    assert (await site.get("datasets/docs"))["draft"] is None
+    assert "It was cancelled." in await site.page("/datasets/docs/1?config=words")
+    assert (await site.send("/datasets/docs/cancel?config=words", n="x")).status_code == 404
+
+
+async def test_the_shape_changes_with_the_state(site: Site, run: str):
+    live = "/datasets/docs.live?config=words"
+    shapes = [(await site.http.get(live)).json()["shape"]]
+    await draft(site, run)
+    shapes.append((await site.http.get(live)).json()["shape"])
+    await site.send("/datasets/docs/cancel?config=words", n="1")
+    shapes.append((await site.http.get(live)).json()["shape"])
+
+    assert shapes[0] == shapes[2] != shapes[1]
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+async def test_a_name_of_several_configs_leads_to_the_list_of_them(site: Site, run: str):
+    other = DATASET.replace("name: words", "name: other").replace("queue: elsewhere", "queue: there")
+    await site.apply(other)
+
+    answer = await site.http.get("/datasets/docs")
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/datasets?name=docs")
+    page = await site.page("/datasets?name=docs")
+    assert 'href="/datasets/docs?config=other"' in page
+    assert 'href="/datasets/docs?config=words"' in page
+    assert (await site.http.get("/datasets/docs/1")).status_code == 400
+    assert (await site.http.get(DOCS)).status_code == 200
+
+
+@pytest.mark.parametrize("name", [LONG, "8", "a--_", "publish", "rollback"])
+async def test_any_name_that_a_config_may_have_works(site: Site, name: str):
+    await site.apply(WORDS + f"datasets: {{'{name}': {{}}}}\n")
+    execution = await site.run(FILES)
+    path = f"/datasets/{name}"
+
+    answer = await site.send(f"{path}/publish?config=words", execution=execution, expect_seq="0")
+
+    assert answer.headers["location"] == f"{path}?config=words", answer.text
+    assert f"Readers of {name} see publication 1" in text_of(await site.page(path))
+    assert f"{name}, publication 1" in text_of(await site.page(f"{path}/1"))
+    assert (await site.twin(f"{path}/1"))["view"]["publication"]["n"] == 1
+    assert "already" in await site.page(f"{path}/rollback?to=1")
+    assert name in await site.page("/datasets")
+
+
+# -- executions and replays ------------------------------------------------------------------------
+
+
+async def where(site: Site, path: str) -> str:
+    """Return the sentence about publication on the page of an execution or a replay."""
+    page = await site.page(path)
+    found = re.findall(r'<p class="soft">((?:Not published|Published|Replaced).*?)</p>', page, re.S)
+    assert len(found) == 1, page
+    return text_of(found[0])
+
+
+async def test_an_execution_says_whether_it_is_published(site: Site, two: tuple[str, str]):
+    first, second = two
+
+    assert await where(site, f"/executions/{second}") == "Published in docs 2."
+    assert await where(site, f"/executions/{first}") == (
+        "Replaced in docs 2; it was published in 1. Publish…"
+    )
+    await site.send("/datasets/docs/rollback?config=words", to="1", expect_seq="2")
+    assert await where(site, f"/executions/{first}") == "Published in docs 1."
+    assert (await where(site, f"/executions/{second}")).startswith(
+        "Not published: it was in docs 2, and readers see 1 since a rollback."
+    )
+
+
+async def test_a_replay_says_whether_it_is_published(site: Site, run: str):
+    await published(site, run)
+    batch = (await site.replay(run, "shouted", "split"))["replay_batch_id"]
+    await site.work()
+    replay = str((await site.get(f"replays/{batch}"))["execution_id"])
+
+    assert await where(site, f"/replays/{batch}") == "Not published in docs. Publish…"
+    await published(site, replay)
+    assert await where(site, f"/replays/{batch}") == "Published in docs 2."
+    assert await where(site, f"/executions/{replay}") == "Published in docs 2."
+    assert await where(site, f"/executions/{run}") == (
+        "Published in docs 1; readers see 2, which is based on it."
+    )
+
+
+async def test_without_a_dataset_there_is_no_sentence(site: Site):
+    page = await site.page(f"/executions/{await site.run(FILES)}")
+
+    assert "ublished in" not in page
