@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from playhead.ids import uuid7
-from playhead.model import PublishRequest
+from playhead.model import Dataset, PublishRequest, SinkState
+from playhead.web.needs import of_datasets
 from tests.api.server import WORDS
 from tests.ui.site import Site
 
@@ -391,3 +393,90 @@ async def test_without_a_dataset_there_is_no_sentence(site: Site):
     page = await site.page(f"/executions/{await site.run(FILES)}")
 
     assert "ublished in" not in page
+
+
+# -- the first page --------------------------------------------------------------------------------
+
+
+async def titles(site: Site) -> list[str]:
+    return [need["title"] for need in (await site.twin("/"))["view"]["needs"]]
+
+
+async def test_waiting_results_need_attention_until_they_are_published(site: Site, run: str):
+    assert await titles(site) == ["1 result waits for publication in docs"]
+    assert html.escape(DOCS) in await site.page("/")
+    await published(site, run)
+    assert await titles(site) == []
+
+
+async def test_a_hold_and_a_refused_automatic_publication_need_attention(site: Site):
+    await site.apply(WORDS + "datasets: {docs: {publish: automatic}}\n")
+    for files in (FILES, {"a": b"x q", "b": b"z"}):
+        await site.run(files)
+        await site.services.publish.publish_automatic()
+        await site.driven()
+    await site.send("/datasets/docs/rollback", to="1", expect_seq="2")
+
+    assert await titles(site) == ["Publication of docs is held, because of a rollback to 1"]
+
+    await site.send("/datasets/docs/release")
+    await site.run({"a": b"x y"})
+    await site.services.publish.publish_automatic()
+    await site.driven()
+    found = await titles(site)
+    assert found[0] == "Publication 3 of docs was refused"
+    page = await site.page("/")
+    assert "publication_shrinks" in page
+    assert 'href="/datasets/docs/3?config=words"' in page
+
+
+def a_dataset(**changed: Any) -> Dataset:
+    sink = SinkState("index", "sqlite_search", 1, 1, 0.0, 0, 0, None)
+    given: dict[str, Any] = {
+        "name": "docs",
+        "config": "words",
+        "current": 2,
+        "switched_at": None,
+        "seq": 2,
+        "decided": 2,
+        "draft": None,
+        "held": False,
+        "publish": "manual",
+        "routes": ["index"],
+        "sinks": [replace(sink, **changed.pop("sink", {}))],
+        "unpublished": [],
+    }
+    return Dataset(**given | changed)
+
+
+def test_a_sink_needs_attention_if_it_is_late_or_cannot_be_changed():
+    def titles_of(**changed: Any) -> list[str]:
+        return [one.title for one in of_datasets([a_dataset(**changed)], [])]
+
+    late = "words/index shows publication 1 of docs, and readers see 2"
+    assert titles_of() == []
+    assert titles_of(sink={"lag_seconds": 59.0}) == []
+    assert titles_of(sink={"lag_seconds": 61.0}) == [late]
+    assert titles_of(sink={"problem": "the file is gone"}) == [late]
+    [need] = of_datasets([a_dataset(sink={"problem": "the file is gone"})], [])
+    assert (need.level, need.code) == ("fail", "the file is gone")
+    # A hold stops automatic publication only.
+    assert titles_of(held=True) == []
+    assert titles_of(unpublished=[uuid7()] * 10) == ["10+ results wait for publication in docs"]
+
+
+async def test_sinks_are_shown_with_what_they_show(site: Site, monkeypatch: pytest.MonkeyPatch):
+    await site.apply(DATASET)
+    found = a_dataset(current=None, sink={"lag_seconds": 70.0, "staged": 1, "pages": 3})
+
+    async def datasets(*_: object, **__: object) -> list[Dataset]:
+        return [found]
+
+    monkeypatch.setattr(site.catalog, "datasets", datasets)
+
+    for path in ("/datasets", DOCS):
+        assert "behind for 70 s" in await site.page(path), path
+    assert (await site.cells(DOCS))["sink.index"] == "behind for 70 s"
+    assert "1 thing needs attention." in await site.page("/")
+    found = replace(found, sinks=[replace(found.sinks[0], problem="<b>")])
+    assert "cannot be changed: &lt;b&gt;" in await site.page(DOCS)

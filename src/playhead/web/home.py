@@ -55,13 +55,14 @@ class HomeView:
 
 async def show(ask: Ask) -> Shown[HomeView]:
     services = ask.services
-    (health, routes, groups, workers), (replays, recent, running, newest) = await asyncio.gather(
+    system, published, (replays, recent, running, newest) = await asyncio.gather(
         asyncio.gather(
             services.system.health(__version__),
             or_missing(all_routes(services)),
             or_missing(services.queues.dead_letter_groups(limit=ROWS)),
             or_missing(services.workers.list(None, _MOST_WORKERS)),
         ),
+        asyncio.gather(or_missing(services.publish.datasets()), or_missing(services.publish.refused())),
         asyncio.gather(
             or_missing(services.executions.replays(None, None, ROWS, is_open=True)),
             or_missing(services.executions.replays(None, None, ROWS)),
@@ -69,10 +70,12 @@ async def show(ask: Ask) -> Shown[HomeView]:
             or_missing(services.executions.list(ExecutionFilter(), None, 2 * _NEWEST)),
         ),
     )
+    health, routes, groups, workers = system
+    datasets, refused = published
     found = list(needs.of_backends(health))
     missing = {
         part.error_code: part
-        for part in (routes, groups, workers, replays, recent, running, newest)
+        for part in (routes, groups, workers, datasets, refused, replays, recent, running, newest)
         if isinstance(part, Missing)
     }
     if not isinstance(routes, Missing):
@@ -83,6 +86,8 @@ async def show(ask: Ask) -> Shown[HomeView]:
         found += needs.of_replays(replays.items)
     if not isinstance(workers, Missing):
         found += needs.of_workers(workers.items)
+    if not isinstance(datasets, Missing) and not isinstance(refused, Missing):
+        found += needs.of_datasets(datasets, refused)
     found.sort(key=lambda need: need.level != "fail")
     down = {need.id for need in found}
     shown = [] if isinstance(running, Missing) else running.items
@@ -109,6 +114,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
         ApiCall("/api/v1/dead-letters/groups"),
         ApiCall("/api/v1/routes"),
         ApiCall("/api/v1/workers"),
+        ApiCall("/api/v1/datasets"),
         ApiCall("/api/v1/replays?open=true"),
         ApiCall("/api/v1/replays"),
         ApiCall(f"/api/v1/executions?limit={2 * _NEWEST}"),

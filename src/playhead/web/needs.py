@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from playhead.model import DeadLetterGroup, Health, Replay, ReplayState, Worker
+from playhead.model import Dataset, DeadLetterGroup, Health, Publication, Replay, ReplayState, Worker
 from playhead.web.links import link
 from playhead.web.oldcode import old_code
 from playhead.web.page import url
@@ -138,3 +138,64 @@ def of_workers(workers: Sequence[Worker]) -> Iterator[Need]:
     ]
     for one in old_code(noted):
         yield Need(one.id, "warn", one.title, "", one.detail, [Step("Open the processes", "/system")])
+
+
+_MOST_WAITING: Final = 10
+"""Waiting executions that the catalog returns for a dataset."""
+MOST_BEHIND: Final = 60.0
+"""Seconds for which a sink may be behind its dataset."""
+
+
+def of_datasets(datasets: Sequence[Dataset], refused: Sequence[Publication]) -> Iterator[Need]:
+    """Yield an item for each refused publication, bad sink and hold, and for waiting results."""
+    known = {(one.config, one.name) for one in datasets}
+    for made in refused:
+        if made.refusal and (made.config, made.dataset) in known:
+            yield Need(
+                f"refused.{made.config}/{made.dataset}",
+                "fail",
+                f"Publication {made.n} of {made.dataset} was refused",
+                made.refusal.code,
+                made.refusal.detail,
+                [Step("Open the publication", url(f"/datasets/{made.dataset}/{made.n}", config=made.config))],
+                made.created_at,
+            )
+    for one in datasets:
+        yield from _of_dataset(one)
+
+
+def _of_dataset(of: Dataset) -> Iterator[Need]:
+    name = f"{of.config}/{of.name}"
+    steps = [Step("Open the dataset", link("dataset", name))]
+    for sink in of.sinks:
+        if sink.problem or sink.lag_seconds > MOST_BEHIND:
+            shown = f"publication {sink.shown}" if sink.shown else "nothing"
+            seen = f"readers see {of.current}" if of.current else "nothing is published"
+            yield Need(
+                f"sink.{name}/{sink.route}",
+                "fail",
+                f"{of.config}/{sink.route} shows {shown} of {of.name}, and {seen}",
+                sink.problem or "",
+                f"It has been behind for {sink.lag_seconds:,.0f} s.",
+                steps,
+            )
+    if of.held and of.publish == "automatic":
+        yield Need(
+            f"held.{name}",
+            "warn",
+            f"Publication of {of.name} is held, because of a rollback to {of.current}",
+            "",
+            "Automatic publication continues when you publish, or press Release.",
+            steps,
+        )
+    if of.unpublished:
+        waiting = len(of.unpublished)
+        waits = "1 result waits" if waiting == 1 else f"{capped(waiting, _MOST_WAITING)} results wait"
+        yield Need(
+            f"waiting.{name}",
+            "warn",
+            f"{waits} for publication in {of.name}",
+            "",
+            f"Readers see {f'publication {of.current}' if of.current else 'nothing'}.",
+            steps,
+        )
