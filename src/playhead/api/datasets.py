@@ -17,7 +17,7 @@ from playhead.api.asking import Asked, Cursor, Filter, Limit, operations
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_DATASET, NO_PUBLICATION
 from playhead.api.schemas import Word
-from playhead.api.schemas.datasets import Publish, Rollback
+from playhead.api.schemas.datasets import IndexCheck, Publish, Rollback
 from playhead.api.storage import BYTES, content_response
 from playhead.keys import object_key
 from playhead.model import (
@@ -56,8 +56,10 @@ _REFUSED: Final = (
 _IN_CONTENT: Final = (
     *("source_superseded", "source_not_published", "units_failed", "publication_incomplete"),
     *("publication_shrinks", "publication_empty", "path_conflict", "execution_changed"),
+    *("sink_rows_missing", "sink_behind"),
 )
 _NEWEST: Final = Rollback()
+_ALL: Final = IndexCheck()
 _NUMBER: Final = re.compile("[1-9][0-9]{0,14}")
 _TAGGED: Final[dict[str, Any]] = {
     "ETag": {
@@ -170,6 +172,19 @@ async def roll_back(
     Automatic publication is held until a person publishes or releases.
     """
     return await asked.publish.roll_back(_name(name, config), body.to, body.expect_seq, body.reason)
+
+
+@router.post(
+    "/{name}/index/check", status_code=202, responses=responses(*NO_DATASET, "route_not_found", *_BODY)
+)
+async def check_index(
+    name: DatasetName, asked: Asked, config: Config = None, body: IndexCheck = _ALL
+) -> Dataset:
+    """Compare indexes and tables with what is published, and rebuild those that differ, if asked to.
+
+    A worker does it. `sinks[].check` has the result as soon as `sinks[].is_checked` is false.
+    """
+    return await asked.publish.check(_name(name, config), body.route, repair=body.repair)
 
 
 @router.post("/{name}/release", responses=responses(*NO_DATASET))

@@ -147,6 +147,12 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("source_not_published", 409, "The source of the replay is not published; publish it first."),
     ErrorCode("older_results", 409, "The results are older than those that they would replace."),
     ErrorCode("units_failed", 409, "Documents failed, and the dataset refuses to publish then."),
+    ErrorCode(
+        "sink_rows_missing",
+        409,
+        "An index lacks rows of a publication; run the replay that the error names.",
+    ),
+    ErrorCode("sink_behind", 409, "An index lacks an earlier publication; rebuild it: playhead index check."),
     ErrorCode("path_conflict", 409, "Two results have the same path; change the step that names it."),
     ErrorCode(
         "queue_taken", 409, "Another active config uses a queue of this config; deactivate that config first."

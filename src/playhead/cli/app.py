@@ -104,6 +104,11 @@ GROUPS: Final = (
         ),
     ),
     (
+        "index",
+        "Check and rebuild the indexes and tables that follow a dataset.",
+        (Listed("check", "datasets:check", "Compare indexes and tables with what is published."),),
+    ),
+    (
         "publications",
         "List and show publications of datasets. `playhead publications NAME` lists those of a dataset.",
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from playhead.model import Dataset, Publication, PublicationNote, StageChanges, UnitCounts
 
 _MOST_NOTES = 10
+_MOST_WAITS = 120
+_WAIT_SECONDS = 0.25
 DatasetRef = Annotated[
     str,
     typer.Argument(
@@ -400,6 +403,63 @@ async def cancel(s: Session, name: DatasetRef) -> None:
         output.emit(found)
     else:
         output.line(f"Publication {found.n} of {name} is {found.state}")
+
+
+@command("check", example="playhead index check docs")
+async def check(
+    s: Session,
+    name: DatasetRef,
+    route: Annotated[
+        str | None, typer.Argument(metavar="[ROUTE]", help="The route of one sink.  [default: all]")
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Rebuild what differs. Readers see what they see now until all of it is there.",
+        ),
+    ] = False,
+) -> int:
+    """Compare indexes and tables with what is published.
+
+    Exit code 1 if one differs, or if no running process can compare it. A result without rows must be written
+    again: the command prints the replay that does it.
+    """
+    async with s.open(checks_configs=True) as rt:
+        found = await rt.services.publish.check(name, route, repair=repair)
+        for _ in range(_MOST_WAITS):
+            wanted = [one for one in found.sinks if route in (None, one.route)]
+            if not any(one.is_checked for one in wanted):
+                break
+            await asyncio.sleep(_WAIT_SECONDS)
+            await rt.services.publish.follow()
+            found = await rt.services.publish.dataset(name)
+    is_whole = all(
+        one.check and not (one.is_checked or one.problem or one.check.missing or one.check.left_over)
+        for one in wanted
+    )
+    if s.json:
+        output.emit(found)
+        return exits.OK if is_whole else exits.FAILED
+    output.table(
+        ("ROUTE", "ADAPTER", "SHOWN", "MISSING", "LEFT OVER", "PROBLEM"),
+        [
+            (
+                *(one.route, one.adapter, one.shown),
+                one.check.missing if one.check else None,
+                one.check.left_over if one.check else None,
+                "no running process has compared it: start a worker" if one.is_checked else one.problem,
+            )
+            for one in wanted
+        ],
+    )
+    for one in wanted:
+        if one.check and one.check.missing:
+            output.note(f"Without rows in {one.route}: {', '.join(one.check.first_missing)}")
+            for stage in one.check.stages:
+                replay = s.again(f"playhead replay current:{found.name} {stage} {one.route}")
+                output.note(f"To write them, and then publish the replay: {replay}")
+    return exits.OK if is_whole else exits.FAILED
 
 
 @command("pin", example="playhead publications pin docs@1")

@@ -213,6 +213,7 @@ class Client:
     cancel_publication = _blocking(AsyncClient.cancel_publication)
     pin_publication = _blocking(AsyncClient.pin_publication)
     rollback = _blocking(AsyncClient.rollback)
+    check_index = _blocking(AsyncClient.check_index)
     release = _blocking(AsyncClient.release)
     changes = _blocking(AsyncClient.changes)
     # the deployment

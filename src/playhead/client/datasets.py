@@ -116,6 +116,14 @@ class DatasetMethods(Connection):
         """Show readers an earlier publication again; without a number, the one that was before."""
         return await self._services.publish.roll_back(name, to, expect_seq, reason)
 
+    async def check_index(self, name: str, route: str | None = None, *, repair: bool = False) -> Dataset:
+        """Compare indexes and tables with what is published; `sinks` of the result has the differences.
+
+        With `repair`, those that differ are rebuilt. A worker does it, so a server may answer before the end:
+        then `is_checked` of a sink is true.
+        """
+        return await self._services.publish.check(name, route, repair=repair)
+
     async def release(self, name: str) -> Dataset:
         """End the hold of automatic publication."""
         return await self._services.publish.release(name)

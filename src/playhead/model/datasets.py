@@ -260,6 +260,27 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkCheck:
+    """How an index or a table differed from the current publication.
+
+    Attributes:
+        publication: number of that publication.
+        missing: number of its results that were not there.
+        left_over: number of results that were there for it, and that it does not have.
+        first_missing: keys of up to 10 objects whose results were missing.
+        stages: stages of all objects whose results were missing.
+        checked_at: time of the comparison; RFC 3339 in UTC.
+    """
+
+    publication: int
+    missing: int
+    left_over: int
+    first_missing: list[str]
+    stages: list[str]
+    checked_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class SinkState:
     """An index or a table that follows a dataset.
 
@@ -272,6 +293,8 @@ class SinkState:
         staged: pages of the draft that it has recorded.
         pages: pages that the draft has for it; 0 without a draft.
         problem: why it cannot be changed now.
+        is_checked: it is being compared with what is published, or rebuilt.
+        check: the last comparison; None: there was none.
     """
 
     route: str
@@ -282,6 +305,8 @@ class SinkState:
     staged: int
     pages: int
     problem: str | None
+    is_checked: bool
+    check: SinkCheck | None
 
 
 @dataclass(frozen=True, slots=True)

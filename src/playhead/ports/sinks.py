@@ -40,6 +40,8 @@ class SinkContext:
         config, dataset, route: names. A sink keeps a separate state for each such triple.
         data_dir: as in `Context`.
         internal_hosts: as in `Context`.
+        generation: number of the line of publications. A new one begins with the whole content, and replaces
+            the one before when it is switched to.
     """
 
     config: str
@@ -47,11 +49,12 @@ class SinkContext:
     route: str
     data_dir: str
     internal_hosts: Sequence[str] = ()
+    generation: int = 0
 
     @property
     def line(self) -> str:
         """The identity of the line of publications that the sink follows here."""
-        return f"{self.config}/{self.dataset}/{self.route}"
+        return f"{self.config}/{self.dataset}/{self.route}#{self.generation}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +161,9 @@ class LiveTables:
     def schema(self) -> Sequence[str]:
         """The statements that create the tables, if they do not exist."""
         live, head, pages, gone = self._names.values()
+        in_bytes = "" if self._is_sqlite else ' COLLATE "C"'
         return (
-            f"""CREATE TABLE IF NOT EXISTS {live} (line text NOT NULL, result text NOT NULL,
+            f"""CREATE TABLE IF NOT EXISTS {live} (line text NOT NULL, result text{in_bytes} NOT NULL,
                 first bigint NOT NULL, last bigint, PRIMARY KEY (result, line, first))""",
             f"CREATE UNIQUE INDEX IF NOT EXISTS {self._index.format('open')} ON {live} (line, result) "
             "WHERE last IS NULL",
@@ -255,10 +259,16 @@ class LiveTables:
 
     def switch(self, n: int, seq: int, ctx: SinkContext) -> Script[None]:
         """See `Sink.switch`. Forwards only: a late or repeated switch has no effect."""
+        head = self._names["head"]
         yield (
-            f"""UPDATE {self._names["head"]} SET n = ?2, seq = ?3
-                WHERE line = ?1 AND seq < ?3 AND complete >= ?2""",
+            f"UPDATE {head} SET n = ?2, seq = ?3 WHERE line = ?1 AND seq < ?3 AND complete >= ?2",
             (ctx.line, n, seq),
+        )
+        # In the same transaction, so that readers never see two generations, or none.
+        yield (
+            f"""DELETE FROM {head} WHERE config = ?2 AND route = ?3 AND line <> ?1
+                AND EXISTS (SELECT 1 FROM {head} h WHERE h.line = ?1 AND h.n = ?4 AND h.seq = ?5)""",
+            (ctx.line, ctx.config, ctx.route, n, seq),
         )
 
     def forget(
@@ -278,6 +288,7 @@ class LiveTables:
             "ON CONFLICT DO NOTHING",
             (json.dumps([str(one) for one in executions]),),
         )
+        yield f"DELETE FROM {live} WHERE NOT EXISTS (SELECT 1 FROM {head} h WHERE h.line = {live}.line)", ()
         execution = "execution_id" if self._is_sqlite else "execution_id::text"
         dead = f"{self.is_gone(f'{self._rows}.{execution}')} AND {self.is_unused}"
         for delete in self._deletes:

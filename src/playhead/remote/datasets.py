@@ -125,6 +125,14 @@ class RemotePublish(Remote):
         body = {"to": to, "expect_seq": expect_seq, "reason": reason}
         return await self._client.post(path, Dataset, lost=_LOST, json=body, query=query)
 
+    async def check(self, name: str, route: str | None = None, *, repair: bool = False) -> Dataset:
+        path, query = _at(name, "index", "check")
+        body = {"route": route, "repair": repair}
+        return await self._client.post(path, Dataset, lost=HARMLESS, json=body, query=query)
+
+    async def follow(self) -> None:
+        """The workers of the server do it."""
+
     async def release(self, name: str) -> Dataset:
         path, query = _at(name, "release")
         return await self._client.post(path, Dataset, lost=HARMLESS, query=query)

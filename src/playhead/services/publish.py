@@ -419,6 +419,23 @@ class PublishService:
         if self._follow:
             await self._follow()
 
+    async def check(self, name: str, route: str | None = None, *, repair: bool = False) -> Dataset:
+        """Have the sinks of a dataset compared with what is published; `SinkState.check` has the result.
+
+        Args:
+            route: of one sink; None: all.
+            repair: rebuild a sink that differs. Readers see what they see now until all of it is there.
+
+        Raises:
+            NotFound: `route_not_found`: no sink of the dataset has this route.
+        """
+        if not await self._catalog.check_sinks(await self._number(name), route=route, repair=repair):
+            there = ", ".join(one.route for one in (await self.dataset(name)).sinks) or "none"
+            which = f"no sink {route!r}" if route else "no sink"
+            raise NotFound("route_not_found", f"dataset {name} has {which}; its sinks: {there}")
+        await self.follow()
+        return await self.dataset(name)
+
     async def cancel(self, name: str) -> Publication:
         """Abandon the draft of a dataset.
 

@@ -16,22 +16,25 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from playhead import events, faults
 from playhead.environment import Environment
 from playhead.errors import Unavailable
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Sinks
-from playhead.ports.catalog.sinks import DueSink
+from playhead.ports.catalog.sinks import DueSink, SinkDifference
 from playhead.ports.sinks import SinkBehind, SinkContext, StagePage
 from playhead.secrets import Mask
 from playhead.steps.step import UnknownAdapter, instance_of
 
 _RETRY_SECONDS: Final = 5.0
 _LONGEST_PROBLEM: Final = 500
+_PAGE: Final = 1_000
+_MOST_NAMED: Final = 10
 
-Call = Callable[..., Awaitable[Any]]
-"""Calls a method of a sink, plain or async: (name, arguments) to its result."""
+_Named = tuple[str, str, str]
+"""A result, and stage and key of the object that the step received."""
 
 
 class SinkCatalog(Sinks, Configs, Protocol): ...
@@ -99,7 +102,9 @@ class SinkFollower:
 
     async def _tell(self, due: DueSink, sink: Any) -> bool:
         """The switch comes first: it is what readers wait for."""
-        ctx = SinkContext(due.config, due.name, due.route, self._data_dir, self._internal_hosts)
+        ctx = SinkContext(
+            *(due.config, due.name, due.route, self._data_dir, self._internal_hosts, due.generation)
+        )
         if due.shows is not None:
             await _called(sink.switch, due.shows, due.seq, ctx)
             faults.reach("sink.switched")
@@ -115,12 +120,70 @@ class SinkFollower:
             missing = await _called(sink.stage, page, ctx)
             faults.reach("sink.staged")
             await self._catalog.sink_staged(due, due.page, changes, list(missing))
+        elif due.must_check:
+            return await self._check(due, sink, ctx)
         else:
             what = await self._catalog.to_forget(due)
             await _called(sink.forget, what.dropped, what.upto, what.executions, ctx)
             faults.reach("sink.forgot")
             await self._catalog.sink_forgot(due, what.at)
         return True
+
+    async def _check(self, due: DueSink, sink: Any, ctx: SinkContext) -> bool:
+        """Compare what a sink has of the current publication with its entries: merge two sorted lists."""
+        n = due.current or 0
+        missing = left_over = 0
+        first: list[str] = []
+        stages: set[str] = set()
+        published = _Pages(lambda after: self._published(due, n, after))
+        stored = _Pages(lambda after: self._stored(sink, ctx, n, after))
+        here, there = await published.next(), await stored.next()
+        while here or there:
+            if there is None or (here is not None and here[0] < there[0]):
+                assert here
+                missing += 1
+                stages.add(here[1])
+                if len(first) < _MOST_NAMED:
+                    first.append(here[2])
+                here = await published.next()
+            elif here is None or there[0] < here[0]:
+                left_over += 1
+                there = await stored.next()
+            else:
+                here, there = await published.next(), await stored.next()
+        if not (due.must_rebuild and (missing or left_over)):
+            found = SinkDifference(n, missing, left_over, first, sorted(stages))
+            await self._catalog.sink_checked(due, found)
+        elif not await self._catalog.rebuild_sink(due):
+            await self._failed(due, "publication_in_progress", "it is rebuilt when the draft has ended")
+            return False
+        return True
+
+    async def _published(self, due: DueSink, n: int, after: str) -> list[_Named]:
+        last = UUID(after.partition(".")[0]) if after else UUID(int=0)
+        found = await self._catalog.published_results(due, n, after=last, limit=_PAGE)
+        return [(one.result, one.stage, one.key) for one in found]
+
+    async def _stored(self, sink: Any, ctx: SinkContext, n: int, after: str) -> list[_Named]:
+        return [(one, "", "") for one in await _called(sink.results, n, after, _PAGE, ctx)]
+
+
+class _Pages:
+    """Reads a sorted list page by page."""
+
+    def __init__(self, read: Callable[[str], Awaitable[list[_Named]]]) -> None:
+        self._read = read
+        self._page: list[_Named] = []
+        self._after = ""
+        self._is_read = False
+
+    async def next(self) -> _Named | None:
+        """Return the next item; None at the end."""
+        if not self._page and not self._is_read:
+            self._page = (await self._read(self._after))[::-1]
+            self._is_read = len(self._page) < _PAGE
+            self._after = self._page[0][0] if self._page else ""
+        return self._page.pop() if self._page else None
 
 
 async def _called(method: Callable[..., Any], *given: Any) -> Any:

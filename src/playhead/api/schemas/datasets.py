@@ -53,6 +53,15 @@ class Publish(_Fields):  # type: ignore[misc]  # its fields are those of the mod
         )
 
 
+class IndexCheck(Body):
+    """Which indexes and tables to compare."""
+
+    route: Annotated[str, Field(max_length=63)] | None = Field(
+        default=None, description="Route of one of them; null: all."
+    )
+    repair: bool = Field(default=False, description="Rebuild what differs.")
+
+
 class Rollback(Body):
     """What to go back to."""
 

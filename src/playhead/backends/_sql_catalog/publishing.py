@@ -21,6 +21,7 @@ from playhead.model import (
     PublicationPart,
     PublishRequest,
     Refusal,
+    SinkCheck,
     SinkState,
     StageChanges,
     UnitCounts,
@@ -97,9 +98,11 @@ async def dataset_of(db: Session, row: Row) -> Dataset:
 
 
 def _sink(row: Row) -> SinkState:
-    route, step, shown, seq, lag, staged, pages, is_staging, problem, since, current = row
+    route, step, shown, seq, lag, staged, pages, is_staging, problem, since, current, *check = row
+    is_checked, checked_at, checked = check
+    found = json.loads(checked) if checked else None
     if current is not None and current < since:
-        problem = f"it has publications from {since} on, and readers of the dataset see {current}"
+        problem = f"it has publications from {since} on, and readers of the dataset see {current}: rebuild it"
     return SinkState(
         route=route,
         adapter=json.loads(step)["type"],
@@ -109,6 +112,17 @@ def _sink(row: Row) -> SinkState:
         staged=staged if is_staging else 0,
         pages=pages if is_staging else 0,
         problem=problem,
+        is_checked=bool(is_checked),
+        check=SinkCheck(
+            publication=found["n"],
+            missing=found["missing"],
+            left_over=found["left_over"],
+            first_missing=found["first_missing"],
+            stages=found["stages"],
+            checked_at=moment(checked_at),
+        )
+        if found
+        else None,
     )
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from uuid import UUID
 
+from playhead.backends._sql_catalog import publishing
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.part import Part
-from playhead.backends._sql_catalog.staging import PAGE
+from playhead.backends._sql_catalog.staging import PAGE, pages_of
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
 from playhead.keys import object_key
 from playhead.ports.catalog.publications import SINK, Draft, DraftLost
-from playhead.ports.catalog.sinks import DuePage, DueSink, Forgotten, SinkChanges
+from playhead.ports.catalog.sinks import (
+    DuePage,
+    DueSink,
+    Forgotten,
+    PublishedResult,
+    SinkChanges,
+    SinkDifference,
+)
+
+_CHECK = 1
+_REPAIR = 2
 
 
 class SinksPart(Part):
@@ -41,6 +53,7 @@ class SinksPart(Part):
             SQL.sink_staged,
             **_place(due),
             n=page.n,
+            generation=due.generation,
             page=page.k,
             cursor=changes.cursor,
             missing=len(missing),
@@ -48,7 +61,7 @@ class SinksPart(Part):
         )
 
     async def sink_switched(self, due: DueSink, n: int) -> None:
-        await self._db.run(SQL.sink_switched, **_place(due), n=n, seq=due.seq)
+        await self._db.run(SQL.sink_switched, **_place(due), n=n, seq=due.seq, generation=due.generation)
 
     async def sink_failed(self, due: DueSink, code: str, detail: str, *, delay: float) -> None:
         await self._db.run(SQL.sink_failed, **_place(due), code=code, detail=detail, delay=delay)
@@ -82,17 +95,39 @@ class SinksPart(Part):
         return await self._db.write(prepare)
 
     async def published_results(
-        self, dataset: int, route: str, n: int, *, after: UUID, limit: int
-    ) -> list[tuple[UUID, str]]:
-        given = {"dataset": dataset, "stage": f"{SINK}{route}", "n": n, "after": after, "limit": limit}
-        rows = await self._db.rows(SQL.sink_results, **given)
-        return [(as_uuid(message), _result(message, attempt)) for message, attempt in rows]
+        self, due: DueSink, n: int, *, after: UUID, limit: int
+    ) -> list[PublishedResult]:
+        given = {"dataset": due.dataset, "stage": f"{SINK}{due.route}", "n": n}
+        rows = await self._db.rows(SQL.sink_results, **given, after=after, limit=limit)
+        return [PublishedResult(as_uuid(one), _result(one, attempt), *of) for one, attempt, *of in rows]
+
+    async def check_sinks(self, dataset: int, *, route: str | None, repair: bool) -> int:
+        mode = _REPAIR if repair else _CHECK
+        return await self._db.run(SQL.check_sinks, dataset=dataset, route=route, mode=mode)
+
+    async def sink_checked(self, due: DueSink, found: SinkDifference) -> None:
+        await self._db.run(SQL.sink_checked, **_place(due), checked=json.dumps(found._asdict()))
+
+    async def rebuild_sink(self, due: DueSink) -> bool:
+        async def rebuild(db: Session) -> bool:
+            _, _, _, _, current, decided, draft, *_ = await publishing.lock_dataset(db, due.dataset)
+            if draft is not None or current is None:
+                return False
+            given = {"dataset": due.dataset, "stage": f"{SINK}{due.route}", "n": current}
+            pages = pages_of(await db.value(SQL.content_of_sink, **given))
+            # The next draft changes what the newest publication has left open.
+            newest = current == decided
+            await db.run(SQL.rebuild_sink, **_place(due), n=current, pages=pages, needs_whole=not newest)
+            return True
+
+        return await self._db.write(rebuild)
 
 
 def _due(row: Row) -> DueSink:
-    dataset, config, name, route, version, n, *page, shows, seq, must_forget = row
+    dataset, config, name, route, version, generation, n, *page, shows, seq, current, must_forget, mode = row
     due = None if n is None else DuePage(n, *page)
-    return DueSink(dataset, config, name, route, version, due, shows, seq, bool(must_forget))
+    names = dataset, config, name, route, version, generation
+    return DueSink(*names, due, shows, seq, current, bool(must_forget), mode > 0, mode == _REPAIR)
 
 
 def _place(due: DueSink) -> dict[str, object]:

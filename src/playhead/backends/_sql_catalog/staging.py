@@ -26,13 +26,13 @@ async def stage(db: Session, draft: Draft) -> None:
     routes = [one for one in (declared.sinks if declared else ()) if _follows(config, newest, one)]
     await db.run(SQL.release_sinks, dataset=draft.dataset, routes=routes)
     rows = await db.rows(SQL.sinks_of, dataset=draft.dataset)
-    known = {route: (step, since) for route, step, since in rows}
+    known = {route: of for route, *of in rows}
     decided = await db.value(SQL.decided_of, dataset=draft.dataset)
     for route in routes:
         last = config.routes[route].steps[-1]
         step = json.dumps({"type": last.type, "config": last.config}, sort_keys=True)
-        its_step, since = known.get(route, (None, 0))
-        is_new = its_step != step or since > decided
+        its_step, since, needs_whole = known.get(route, (None, 0, False))
+        is_new = its_step != step or since > decided or bool(needs_whole)
         given = {"dataset": draft.dataset, "stage": f"{SINK}{route}", "n": draft.n}
         changes = await db.value(SQL.content_of_sink if is_new else SQL.changes_of_sink, **given)
         await db.run(
@@ -44,8 +44,12 @@ async def stage(db: Session, draft: Draft) -> None:
             since=draft.n if is_new else since,
             n=draft.n,
             after=0 if is_new else decided,
-            pages=max(1, -(-changes // PAGE)),
+            pages=pages_of(changes),
         )
+
+
+def pages_of(results: int) -> int:
+    return max(1, -(-results // PAGE))
 
 
 def _follows(config: Config, newest: Config, route: str) -> bool:

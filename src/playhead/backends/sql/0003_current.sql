@@ -100,6 +100,9 @@ CREATE TABLE sinks (
   since          bigint NOT NULL,                -- the first publication that it has
   staging        bigint NOT NULL,                -- the publication whose pages it gets
   after          bigint NOT NULL,                -- `decided` when the staging began; 0: it had nothing
+  generation     bigint NOT NULL DEFAULT 0,      -- grows when it gets the whole content
+  is_rebuilt     boolean NOT NULL DEFAULT false, -- it gets the content of a published publication again
+  needs_whole    boolean NOT NULL DEFAULT false, -- it was rebuilt for another publication than the newest
   pages          bigint NOT NULL,
   page           bigint NOT NULL DEFAULT 0,      -- pages that it has recorded
   cursor         bigint NOT NULL DEFAULT 0,      -- the last entry of these
@@ -109,6 +112,9 @@ CREATE TABLE sinks (
   shown_seq      bigint NOT NULL DEFAULT 0,
   must_forget    boolean NOT NULL DEFAULT false,
   forgot_at      double precision NOT NULL DEFAULT 0,
+  check_mode     integer NOT NULL DEFAULT 0,     -- 1: it is to be checked; 2: and rebuilt if it differs
+  checked_at     double precision,
+  checked        text,                           -- JSON of model.SinkCheck, without the time
   problem_code   text COLLATE "C",
   problem        text,
   retry_at       double precision NOT NULL DEFAULT 0,

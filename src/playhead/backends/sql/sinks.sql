@@ -31,19 +31,20 @@ SELECT p.n, m.id, p.attempt, true {in_sink} AND p.n > :after ORDER BY p.n LIMIT 
 
 -- name: sink_results
 -- Results of a publication in a sink, in the order of their messages.
-SELECT m.id, p.attempt {in_sink} AND m.id > :after::uuid
+SELECT m.id, p.attempt, m.stage, m.object_key {in_sink} AND m.id > :after::uuid
 ORDER BY m.id LIMIT :limit
 
 -- name: sinks_of
 -- The sinks of a dataset.
-SELECT route, step, since FROM sinks WHERE dataset = :dataset ORDER BY route
+SELECT route, step, since, is_rebuilt OR needs_whole FROM sinks WHERE dataset = :dataset ORDER BY route
 
 -- name: sink_states
 -- The sinks of a dataset as people see them.
 SELECT s.route, s.step, s.shown, s.shown_seq,
   CASE WHEN d.seq > s.shown_seq AND d.current >= s.since THEN
     playhead_now() - (SELECT w.at FROM switches w WHERE w.dataset = d.n AND w.seq = d.seq) ELSE 0 END,
-  s.page, s.pages, coalesce(p.state = 'staging', false), s.problem, s.since, d.current
+  s.page, s.pages, s.is_rebuilt OR coalesce(p.state = 'staging', false), s.problem, s.since, d.current, s.check_mode > 0, s.checked_at,
+  s.checked
 FROM sinks s JOIN datasets d ON d.n = s.dataset LEFT JOIN publications p ON p.dataset = s.dataset AND p.n = s.staging
 WHERE s.dataset = :dataset ORDER BY s.route
 
@@ -53,7 +54,8 @@ INSERT INTO sinks (dataset, route, config_version, step, since, staging, after, 
 VALUES (:dataset, :route, :version, :step, :since, :n, :after, :pages)
 ON CONFLICT (dataset, route) DO UPDATE SET config_version = excluded.config_version, step = excluded.step, since = excluded.since,
   staging = excluded.staging, after = excluded.after, pages = excluded.pages, page = 0, cursor = 0, missing = 0, first_missing = NULL,
-  problem_code = NULL, problem = NULL, retry_at = 0,
+  problem_code = NULL, problem = NULL, retry_at = 0, is_rebuilt = false, needs_whole = false,
+  generation = CASE WHEN excluded.after = 0 THEN sinks.generation + 1 ELSE sinks.generation END,
   shown = CASE WHEN sinks.step = excluded.step THEN sinks.shown END,
   shown_seq = CASE WHEN sinks.step = excluded.step THEN sinks.shown_seq ELSE 0 END
 
@@ -61,27 +63,34 @@ ON CONFLICT (dataset, route) DO UPDATE SET config_version = excluded.config_vers
 -- Sinks that the dataset does not have any more: they keep what they show.
 DELETE FROM sinks WHERE dataset = :dataset AND route <> ALL(:routes::text[])
 
+-- fragment: has_page
+-- A page of a draft is next, or one of a published publication that is rebuilt.
+(s.page < s.pages AND (s.is_rebuilt OR coalesce(p.state = 'staging', false)))
+
+-- fragment: has_switch
+-- A switch is next. A publication without all of its rows is not shown.
+(d.current >= s.since AND (CASE WHEN s.is_rebuilt THEN s.page = s.pages AND s.missing = 0 ELSE d.seq > s.shown_seq END))
+
 -- name: due_sinks
 -- Sinks to which a page, a switch or a drop is to be told.
-SELECT s.dataset, c.name, d.name, s.route, v.version,
-  CASE WHEN p.state = 'staging' AND s.page < s.pages THEN s.staging END, s.page, s.pages, s.after, s.cursor,
-  CASE WHEN d.seq > s.shown_seq AND d.current >= s.since THEN d.current END, d.seq, s.must_forget
+SELECT s.dataset, c.name, d.name, s.route, v.version, s.generation,
+  CASE WHEN {has_page} THEN s.staging END, s.page, s.pages, s.after, s.cursor,
+  CASE WHEN {has_switch} THEN d.current END, d.seq, d.current, s.must_forget, s.check_mode
 FROM sinks s JOIN datasets d ON d.n = s.dataset JOIN configs c ON c.n = d.config JOIN config_versions v ON v.id = s.config_version
 LEFT JOIN publications p ON p.dataset = s.dataset AND p.n = s.staging
-WHERE s.retry_at <= playhead_now() AND ((p.state = 'staging' AND s.page < s.pages)
-  OR (d.seq > s.shown_seq AND d.current >= s.since) OR s.must_forget) ORDER BY s.dataset, s.route
+WHERE s.retry_at <= playhead_now() AND ({has_page} OR {has_switch} OR s.must_forget OR s.check_mode > 0) ORDER BY s.dataset, s.route
 
 -- name: sink_staged
 -- A sink has recorded a page. Repeated or late, it changes nothing.
 UPDATE sinks SET page = page + 1, cursor = :cursor, missing = missing + :missing,
   first_missing = coalesce(first_missing, (SELECT m.n FROM messages m WHERE m.id = :first_missing::uuid)),
   problem_code = NULL, problem = NULL
-WHERE dataset = :dataset AND route = :route AND staging = :n AND page = :page
+WHERE dataset = :dataset AND route = :route AND staging = :n AND page = :page AND generation = :generation
 
 -- name: sink_switched
 -- What a sink shows.
-UPDATE sinks SET shown = :n, shown_seq = :seq, problem_code = NULL, problem = NULL
-WHERE dataset = :dataset AND route = :route AND shown_seq < :seq
+UPDATE sinks SET shown = :n, shown_seq = :seq, problem_code = NULL, problem = NULL, is_rebuilt = false
+WHERE dataset = :dataset AND route = :route AND generation = :generation AND shown_seq <= :seq
 
 -- name: sink_failed
 -- A sink cannot be changed now.
@@ -115,6 +124,21 @@ WHERE d.n = :dataset AND g.stage = '' AND g.pruned_at > s.forgot_at - 60 ORDER B
 -- name: sink_forgot
 -- A sink has deleted what is not needed.
 UPDATE sinks SET must_forget = false, forgot_at = :at::float8 WHERE dataset = :dataset AND route = :route
+
+-- name: check_sinks
+-- Compare sinks with what is published.
+UPDATE sinks SET check_mode = :mode, retry_at = 0 WHERE dataset = :dataset
+AND route = :route -- if given
+
+-- name: sink_checked
+-- How a sink differs from what is published.
+UPDATE sinks SET check_mode = 0, checked = :checked, checked_at = playhead_now() WHERE dataset = :dataset AND route = :route
+
+-- name: rebuild_sink
+-- A sink gets the whole content of the current publication again, and is checked afterwards.
+UPDATE sinks SET staging = :n, after = 0, pages = :pages, page = 0, cursor = 0, missing = 0, first_missing = NULL, since = :n,
+  generation = generation + 1, is_rebuilt = true, needs_whole = :needs_whole, check_mode = 1, problem_code = NULL, problem = NULL, retry_at = 0
+WHERE dataset = :dataset AND route = :route
 
 -- name: catalog_time
 -- The clock of the catalog.

@@ -36,10 +36,14 @@ class DueSink(NamedTuple):
     Attributes:
         dataset: number of the dataset; `config` and `name` are its names.
         version: config version that has the step of the sink.
+        generation: number of its line of publications.
         page: what to stage; None: nothing.
         shows: publication to be shown; None: it is shown.
         seq: number of the newest switch.
+        current: publication that it names; None: nothing is published.
         must_forget: dropped publications, or executions, are to be forgotten.
+        must_check: it is to be compared with what is published.
+        must_rebuild: it is to be rebuilt if it differs.
     """
 
     dataset: int
@@ -47,10 +51,14 @@ class DueSink(NamedTuple):
     name: str
     route: str
     version: int
+    generation: int
     page: DuePage | None
     shows: int | None
     seq: int
+    current: int | None
     must_forget: bool
+    must_check: bool
+    must_rebuild: bool
 
 
 class SinkChanges(NamedTuple):
@@ -59,6 +67,32 @@ class SinkChanges(NamedTuple):
     added: Sequence[str]
     removed: Sequence[str]
     cursor: int
+
+
+class PublishedResult(NamedTuple):
+    """A result of a sink. `stage` and `key`: of the object that the step received."""
+
+    message: UUID
+    result: str
+    stage: str
+    key: str
+
+
+class SinkDifference(NamedTuple):
+    """How a sink differs from publication `n`.
+
+    Attributes:
+        missing: number of results that it does not show.
+        left_over: number of results that it shows, and the publication does not have.
+        first_missing: objects of some missing results.
+        stages: stages of all of them.
+    """
+
+    n: int
+    missing: int
+    left_over: int
+    first_missing: Sequence[str]
+    stages: Sequence[str]
 
 
 class Forgotten(NamedTuple):
@@ -112,7 +146,25 @@ class Sinks(Protocol):
         ...
 
     async def published_results(
-        self, dataset: int, route: str, n: int, *, after: UUID, limit: int
-    ) -> list[tuple[UUID, str]]:
-        """Return messages and results of a route in a publication, by the ids of the messages."""
+        self, due: DueSink, n: int, *, after: UUID, limit: int
+    ) -> list[PublishedResult]:
+        """Return the results of a sink in a publication, by the ids of their messages."""
+        ...
+
+    async def check_sinks(self, dataset: int, *, route: str | None, repair: bool) -> int:
+        """Have sinks compared with what is published, all or one; return how many."""
+        ...
+
+    async def sink_checked(self, due: DueSink, found: SinkDifference) -> None:
+        """Record how a sink differs from what is published."""
+        ...
+
+    async def rebuild_sink(self, due: DueSink) -> bool:
+        """Give a sink the whole content of the current publication again, and check it afterwards.
+
+        Returns False, and changes nothing, while a draft is open.
+
+        Readers see what they see now until all of it is there. If results have no rows, they go on seeing it,
+        and the next draft gives the sink its whole content.
+        """
         ...

@@ -1,0 +1,205 @@
+"""An index follows what is published: also when it was damaged, restored from a backup, or moved."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from playhead.adapters.sqlite_search import search
+from playhead.errors import Conflict
+from playhead.model import Dataset, SinkState
+from tests.inprocess import Playhead, opened
+from tests.integration.test_publications import DOCS, Splitter, published
+from tests.waiting import until
+
+INDEXED = (
+    DOCS.replace("{stage: seg}", "{stage: seg, to: [index]}")
+    + """
+  index:
+    adapters: [{type: sqlite_search, config: {path: search.db}}]
+"""
+)
+
+
+OF_B = "SELECT result FROM entry WHERE path = 'b/1'"
+
+
+class Indexed:
+    """A Playhead with a dataset and its index."""
+
+    def __init__(self, ph: Playhead, home: Path) -> None:
+        self.ph = ph
+        self.file = home / "data" / "search.db"
+        self.service = ph.rt.services.publish
+
+    def shown(self, n: int | None = None) -> dict[str, str]:
+        """Return path and execution of all rows that a search finds."""
+        found = search(self.file, "w", limit=1_000, publication=n)
+        assert len({one.path for one in found}) == len(found)
+        return {one.path: str(one.execution_id) for one in found}
+
+    def change(self, statement: str) -> None:
+        with closing(sqlite3.connect(self.file)) as db, db:
+            db.execute(statement)
+
+    async def dataset(self) -> Dataset:
+        return await self.service.dataset("docs")
+
+    async def index(self) -> SinkState:
+        [found] = (await self.dataset()).sinks
+        return found
+
+    async def up_to_date(self) -> None:
+        async def is_so() -> bool:
+            found = await self.dataset()
+            return all(one.seq == found.seq and not one.is_checked for one in found.sinks)
+
+        await until(is_so)
+
+    async def checked(self, *, repair: bool = False) -> tuple[int, int]:
+        """Return how many results are missing, and how many are left over."""
+        await self.service.check("docs", repair=repair)
+
+        async def is_checked() -> bool:
+            return not (await self.index()).is_checked
+
+        await until(is_checked)
+        found = (await self.index()).check
+        assert found
+        return found.missing, found.left_over
+
+    async def replay(self, source: str) -> str:
+        execution = str((await self.ph.replay(source, "md", "segment"))["execution_id"])
+        await self.ph.work(execution)
+        return execution
+
+
+@pytest.fixture
+async def of(tmp_path: Path) -> AsyncIterator[Indexed]:
+    async with opened(tmp_path / "home") as ph:
+        await ph.apply(INDEXED)
+        Splitter(ph)
+        yield Indexed(ph, tmp_path / "home")
+
+
+async def test_a_search_finds_what_is_published_and_nothing_else(of: Indexed):
+    one = await of.ph.run({"a": "w w", "b": "w"})
+    assert of.shown() == {"a/1": one, "a/2": one, "b/1": one}, "as long as nothing is published"
+    await published(of.ph, one)
+    await of.up_to_date()
+    two = await of.replay(one)
+    assert of.shown() == {"a/1": one, "a/2": one, "b/1": one}
+    await published(of.ph, two)
+    await of.up_to_date()
+    assert of.shown() == {"a/1": two, "a/2": two, "b/1": two}
+    assert of.shown(1) == {"a/1": one, "a/2": one, "b/1": one}
+    three = await of.ph.run({"a": "w"})
+    await published(of.ph, three, allow=["removed"])
+    await of.up_to_date()
+    assert of.shown() == {"a/1": three}
+    await of.service.roll_back("docs", 1)
+    await of.up_to_date()
+    assert of.shown() == {"a/1": one, "a/2": one, "b/1": one}
+    assert await of.checked() == (0, 0)
+
+
+async def test_a_message_without_rows_is_published(of: Indexed):
+    await of.ph.apply(
+        INDEXED.replace(
+            "[{type: sqlite_search, ",
+            "[{type: passthrough, condition: {field: path, operator: equals, value: a/1, otherwise: drop}}, "
+            "{type: sqlite_search, ",
+        )
+    )
+    one = await of.ph.run({"a": "w w", "b": "w"})
+    await published(of.ph, one)
+    await of.up_to_date()
+    assert of.shown() == {"a/1": one}
+    assert await of.checked() == (0, 0)
+
+
+async def test_missing_and_left_over_results_are_found_and_repaired(of: Indexed):
+    one = await of.ph.run({"a": "w w", "b": "w"})
+    await published(of.ph, one)
+    two = await of.replay(one)
+    await published(of.ph, two)
+    await of.up_to_date()
+    of.change(f"DELETE FROM live WHERE last IS NULL AND result IN ({OF_B})")
+    of.change(f"UPDATE live SET last = NULL WHERE last IS NOT NULL AND result IN ({OF_B})")
+    assert await of.checked() == (1, 1)
+    found = (await of.index()).check
+    assert found
+    assert (found.publication, found.stages) == (2, ["seg"])
+    assert found.first_missing == [f"{two}/seg/b/1"]
+    assert await of.checked(repair=True) == (0, 0)
+    assert of.shown() == {"a/1": two, "a/2": two, "b/1": two}
+    # It began again with the publication that was repaired.
+    await of.service.roll_back("docs", 1)
+    assert "it has publications from 2 on" in str((await of.index()).problem)
+    assert await of.checked(repair=True) == (0, 0)
+    assert of.shown() == {"a/1": one, "a/2": one, "b/1": one}
+    await published(of.ph, await of.replay(one))
+    await of.up_to_date()
+    assert await of.checked() == (0, 0)
+
+
+async def test_rows_that_were_lost_are_named_and_written_again_by_a_replay(of: Indexed):
+    one = await of.ph.run({"a": "w w", "b": "w"})
+    of.change("DELETE FROM entry_text WHERE rowid IN (SELECT written FROM entry WHERE path = 'b/1')")
+    of.change("DELETE FROM entry WHERE path = 'b/1'")
+    with pytest.raises(Conflict, match="index lacks rows of 1 results, the first for seg/b/1") as refused:
+        await published(of.ph, one)
+    assert refused.value.code == "sink_rows_missing"
+    again = str((await of.ph.replay(one, "seg", "index"))["execution_id"])
+    await of.ph.work(again)
+    await published(of.ph, one, again)
+    await of.up_to_date()
+    assert of.shown() == {"a/1": again, "a/2": again, "b/1": again}
+
+
+async def test_an_index_from_a_backup_refuses_publications_until_it_is_rebuilt(of: Indexed):
+    one = await of.ph.run({"a": "w w", "b": "w"})
+    await published(of.ph, one)
+    await of.up_to_date()
+    with closing(sqlite3.connect(of.file)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    backup = of.file.with_suffix(".bak")
+    shutil.copy(of.file, backup)
+    await published(of.ph, await of.replay(one))
+    await of.up_to_date()
+    for path in of.file.parent.glob("search.db*"):
+        if path != backup and path.suffix != ".bak":
+            path.unlink()
+    shutil.copy(backup, of.file)
+    three = await of.replay(one)
+    with pytest.raises(Conflict, match="index has missed an earlier publication") as refused:
+        await published(of.ph, three)
+    assert refused.value.code == "sink_behind"
+    missing, left_over = await of.checked(repair=True)
+    assert (missing, left_over) == (3, 0), "the rows of the second publication are not in the backup"
+    assert of.shown() == {"a/1": one, "a/2": one, "b/1": one}, "a whole publication"
+    current = str((await of.service.publication("docs")).execution_id)
+    four = str((await of.ph.replay(current, "seg", "index"))["execution_id"])
+    await of.ph.work(four)
+    await published(of.ph, four)
+    await of.up_to_date()
+    assert await of.checked() == (0, 0)
+    assert of.shown() == {"a/1": four, "a/2": four, "b/1": four}
+
+
+async def test_a_new_index_gets_all_that_is_published(of: Indexed):
+    one = await of.ph.run({"a": "w w", "b": "w"})
+    await published(of.ph, one)
+    await of.up_to_date()
+    await of.ph.apply(INDEXED.replace("search.db", "other.db"))
+    two = str((await of.ph.replay(one, "seg", "index"))["execution_id"])
+    await of.ph.work(two)
+    await published(of.ph, two)
+    await of.up_to_date()
+    of.file = of.file.with_name("other.db")
+    assert of.shown() == {"a/1": two, "a/2": two, "b/1": two}
