@@ -173,6 +173,7 @@ LOOKS = [
     *("publications show waited", "publications show waited@1", "publications show texts@0"),
     *("publications notes texts", "publications notes texts --limit 1", "publications notes waited"),
     *("publications cancel texts", "publications cancel waited", "publications cancel none"),
+    *("index check texts", "index check none", "index check texts index --repair"),
     *("publications pin texts", "publications pin texts@9", "publications unpin texts@1"),
     *("publications unpin waited@1", "publish texts", "publish waited", "publish none", "publish none GOOD"),
     *("publish texts MIXED --dry-run", "publish texts GOOD --dry-run", "publish texts REPLAYED --dry-run"),

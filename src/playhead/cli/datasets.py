@@ -455,8 +455,10 @@ async def check(
     )
     for one in wanted:
         if one.check and one.check.missing:
-            output.note(f"Without rows in {one.route}: {', '.join(one.check.first_missing)}")
-            for stage in one.check.stages:
+            output.note(f"Not in {one.route}: {', '.join(one.check.first_missing)}")
+            if not repair:
+                output.note(f"To rebuild it: {s.again(f'playhead index check {name} {one.route} --repair')}")
+            for stage in one.check.stages if repair else ():
                 replay = s.again(f"playhead replay current:{found.name} {stage} {one.route}")
                 output.note(f"To write them, and then publish the replay: {replay}")
     return exits.OK if is_whole else exits.FAILED

@@ -533,7 +533,7 @@ def test_every_code_of_a_wrong_request_has_a_row():
     elsewhere |= {"code_differs", "stage_pruned", "object_pruned", "execution_pruned", "records_deleted"}
     elsewhere |= {"internal", "store_full", "replay_continues", "route_ambiguous", "execution_ended"}
     elsewhere |= {"plan_expired", "plan_not_ready", "too_many_objects"}
-    elsewhere |= {"report_not_found", "delivery_not_found"}
+    elsewhere |= {"report_not_found", "delivery_not_found", "sink_rows_missing", "sink_behind"}
     # `test_publications.py` and `test_datasets.py` have them.
     elsewhere |= {"publication_in_progress", "publication_cancelled", "publication_dropped", "path_conflict"}
     elsewhere |= {"publication_empty", "publication_incomplete", "units_failed", "execution_running"}
