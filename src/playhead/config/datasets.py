@@ -40,6 +40,7 @@ def _read_dataset(spot: Spot, name: str, lanes: Mapping[str, Lane], owners: dict
     if routes is None:
         for route in chosen:
             _claim(spot, route, name, owners)
+            _warn_visible(spot, route, lanes)
     for key, words in (
         ("publish", ("manual", "automatic")),
         ("on_failure", get_args(OnFailure)),
@@ -99,13 +100,18 @@ def _read_routes(
             continue
         found[route] = None
         _claim(item, route, name, owners)
-        if not lanes[route].stage and not lanes[route].is_sink:
-            item.fault(
-                "W107",
-                f"route {route!r} stores nothing in a stage, and its last adapter is not a sink: what it "
-                "writes is visible at once, and no rollback changes it",
-            )
+        _warn_visible(item, route, lanes)
     return list(found)
+
+
+def _warn_visible(spot: Spot, route: str, lanes: Mapping[str, Lane]) -> None:
+    """W107: what a route writes outside of the store does not follow publications."""
+    if not lanes[route].stage and not lanes[route].follows:
+        spot.fault(
+            "W107",
+            f"route {route!r} stores nothing in a stage, and its last adapter does not follow publications: "
+            "what it writes is visible at once, and no rollback changes it",
+        )
 
 
 def _claim(spot: Spot, route: str, name: str, owners: dict[str, str]) -> None:

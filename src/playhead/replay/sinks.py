@@ -24,6 +24,7 @@ async def warnings_of(
         f"{name} ({step.type})"
         for name in effects.reached(config, found.route, found.effects)
         if not is_skipped(found.effects, name)
+        if not config.followed_by(name)  # it shows only what is published
         for step in config.routes[name].steps
         if step.type in sinks
     ]
