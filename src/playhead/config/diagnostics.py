@@ -46,7 +46,7 @@ CODES: Final = {
     "W104": "The new version lacks a route or a stage of the previous one.",
     "W105": "The process that checks the config cannot read a secret.",
     "W106": "A route has an adapter with external effects, and no `on_replay`.",
-    "W107": "A route of a dataset has neither a stage nor a sink that follows it: its rows are visible at once.",
+    "W107": "A route of a dataset has no stage, and no sink that follows it: its rows are visible at once.",
     "W108": "A dataset is published automatically, and a run of one file would remove all others.",
 }
 """The meaning of each code. An E0 fault ends the check; all others are found in one pass."""
