@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from fastapi import FastAPI
@@ -28,6 +28,7 @@ from playhead.model import AdapterCode, CodeNote, Execution, Replay, RouteCounts
 from playhead.ports.adapter import AdapterSpec, spec_of
 from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.upkeep import Process
+from playhead.ports.sinks import Shown, SinkContext, StagePage
 from playhead.ports.store import Blob
 from playhead.reading.codecheck import CodeCheck
 from playhead.services import Services
@@ -77,8 +78,33 @@ def split(item: Item) -> Iterator[str]:
     yield from item.text.split()
 
 
+@adapter("keep", sink=True)
+class Keep:
+    """A sink that has all rows, and shows what it was told last."""
+
+    now: ClassVar[Shown | None] = None
+
+    def __call__(self, item: Item) -> None:
+        return None
+
+    def stage(self, page: StagePage, ctx: SinkContext) -> list[str]:
+        return []
+
+    def switch(self, n: int, seq: int, ctx: SinkContext) -> None:
+        Keep.now = Shown(n, seq, n)
+
+    def forget(self, *given: object) -> None:
+        return None
+
+    def shown(self, ctx: SinkContext) -> Shown | None:
+        return Keep.now
+
+    def results(self, *given: object) -> list[str]:
+        return []
+
+
 def _specs() -> dict[str, AdapterSpec]:
-    found = (spec_of(function) for function in (upper, split))
+    found = (spec_of(function) for function in (upper, split, Keep))
     return {one.name: replace(one, code="sha256:aa", source="/x/steps.py") for one in found if one}
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from playhead.api.metrics import METRICS
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
+from playhead.model import PublishRequest
 from playhead.ports.broker import Depth
 from playhead.services.metrics import MOST_ROUTES, MetricsService
 from tests.api.server import WORDS
@@ -55,8 +57,11 @@ async def scrape(playhead: Playhead, http: httpx.AsyncClient | None = None) -> S
 
 
 async def test_it_prints_exactly_the_declared_metrics(playhead: Playhead):
-    await playhead.apply(WORDS + "datasets: {docs: {}}\n")
-    await playhead.run({"a": b"x"})
+    index = "  index:\n    adapters: [{type: keep}]\n"
+    words = WORDS.replace("{stage: split/words}", "{stage: split/words, to: [index]}")
+    await playhead.apply(f"{words}{index}datasets: {{docs: {{}}}}\n")
+    run = await playhead.run({"a": b"x"})
+    await playhead.services.publish.publish("docs", PublishRequest([UUID(run)]))
     await playhead.catalog.cool_down("words/upper", 60, "429")
     families = (await scrape(playhead)).families
     ours = {name: family for name, family in families.items() if name.startswith("playhead_")}

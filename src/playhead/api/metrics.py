@@ -139,6 +139,12 @@ METRICS: Final = (
         "Settled runs and replays that are newer than what readers see; at most 10.",
     ),
     Declared(
+        "playhead_sink_lag_seconds",
+        "gauge",
+        (*_DATASET, "route"),
+        "Seconds for which an index or a table has been behind its dataset; 0 if it is not.",
+    ),
+    Declared(
         "playhead_attempt_duration_seconds", "histogram", _ROUTE, "Duration of the adapters of an attempt."
     ),
     Declared(
@@ -325,6 +331,8 @@ def _of_datasets(datasets: Sequence[Dataset]) -> Iterator[Metric]:
     held = {of: int(one.held and one.publish == "automatic") for of, one in named.items()}
     yield _gauge("dataset_held", held)
     yield _gauge("dataset_unpublished", {of: len(one.unpublished) for of, one in named.items()})
+    lags = {(*of, sink.route): sink.lag_seconds for of, one in named.items() for sink in one.sinks}
+    yield _gauge("sink_lag_seconds", lags)
 
 
 def _sum(numbers: Mapping[str, Sequence[float]], names: Iterable[str]) -> Iterator[float]:

@@ -18,6 +18,8 @@ _SECONDS: Final = 60.0
 _PEEKED: Final = 20
 """Messages to read from each queue: enough to find messages of another deployment."""
 _MOST_QUEUES: Final = 50
+_BEHIND: Final = 60.0
+"""Seconds for which an index may be behind its dataset."""
 
 Status = Literal["ok", "warning", "failed"]
 
@@ -108,8 +110,16 @@ async def _workers(catalog: DoctorCatalog) -> Finding:
 
 
 async def _datasets(catalog: DoctorCatalog) -> list[Finding]:
-    """Check that no dataset is held for long: what its readers see gets older with each run."""
+    """Check that no index is behind its dataset, and no dataset held for long."""
     found = await catalog.datasets()
+    behind = [
+        (one, sink) for one in found for sink in one.sinks if sink.problem or sink.lag_seconds > _BEHIND
+    ]
+    if behind:
+        one, sink = behind[0]
+        why = sink.problem or f"it has been behind for {sink.lag_seconds:.0f} s"
+        fix = f"start a worker that has the adapter {sink.adapter}, or run: playhead index check {one.name}"
+        return [Finding("datasets", "warning", f"{sink.route} of {one.name}: {why}", fix)]
     a_day_ago = moment(now() - DAY)
     held = [
         one.name
