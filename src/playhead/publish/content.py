@@ -11,6 +11,7 @@ from playhead.ports.catalog.publications import (
     Difference,
     Draft,
     Entry,
+    EntryCursor,
     Identity,
     Note,
     Place,
@@ -73,7 +74,7 @@ class Stored:
         return written
 
     async def duplicates(self) -> list[Place]:
-        after: int | None = 0
+        after: EntryCursor | None = (0, 0)
         while after is not None:
             found, after = await self._catalog.duplicates(self._draft, after=after, limit=PAGE)
             if found:
@@ -82,13 +83,13 @@ class Stored:
 
     async def differences(self) -> AsyncIterator[Difference]:
         for side in ("closed", "added"):
-            after = 0
+            after: EntryCursor = (0, 0)
             while page := await self._catalog.differences(self._draft, side, after=after, limit=PAGE):
                 for one in page:
                     # A place with an added and a closed entry is on both sides.
                     if side == "added" or one.after is None:
                         yield one
-                after = page[-1].n
+                after = page[-1].at
 
 
 class Overlay:
@@ -168,4 +169,4 @@ class Overlay:
         before = {Place(*one[:2]): one.fingerprint or b"" for one in self._closed.values()}
         after = {Place(*one[:2]): one.fingerprint or b"" for one in self._added.values()}
         for n, place in enumerate({**before, **after}):
-            yield Difference(n, place, before.get(place), after.get(place))
+            yield Difference((0, n), place, before.get(place), after.get(place))

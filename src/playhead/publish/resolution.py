@@ -15,7 +15,7 @@ the entry at the top.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -41,6 +41,7 @@ _Top = tuple[int, Slot | None]
 """`Entry.above` of a result, and a slot below it; None for all of them."""
 
 _MOST_ROOTS: Final = 500
+_CHANGES: Final = ("total", "added", "changed", "removed")
 _DIGEST: Final = 1 << 256
 _Outcome = Literal["good", "covered", "kept", "left_out", "superseded", "removed", "older"]
 
@@ -455,28 +456,31 @@ class Resolution:
         Raises `Conflict`: `publication_shrinks`, `publication_empty`.
         """
         draft = self._draft
-        counts = {stage: Counter(total=total) for stage, total in draft.counts.items()}
+        counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_CHANGES, 0))
+        for stage, total in draft.counts.items():
+            counts[stage]["total"] = total
         digest = draft.digest
         async for one in self._content.differences():
-            count = counts.setdefault(one.place.stage, Counter())
+            count = counts[one.place.stage]
             if one.before is None:
-                count.update(added=1, total=1)
+                count["added"] += 1
+                count["total"] += 1
             elif one.after is None:
-                count.update(removed=1, total=-1)
+                count["removed"] += 1
+                count["total"] -= 1
             elif one.before != one.after or not one.after:  # rows of a sink have no bytes to compare
                 count["changed"] += 1
             for sign, fingerprint in ((-1, one.before), (1, one.after)):
                 if fingerprint:
                     digest += sign * _digest(one.place, fingerprint)
         self._check_size(counts)
-        names = ("total", "added", "changed", "removed")
         return Resolved(
-            {stage: {name: one[name] for name in names} for stage, one in sorted(counts.items())},
+            dict(sorted(counts.items())),
             UnitCounts(**self._cursor.units),
             f"{digest % _DIGEST:064x}",
         )
 
-    def _check_size(self, counts: Mapping[str, Counter[str]]) -> None:
+    def _check_size(self, counts: Mapping[str, Mapping[str, int]]) -> None:
         draft, allow = self._draft, self._draft.request.allow
         base = next((part for part in draft.parts if part.role == "base"), None)
         inputs = draft.counts.get(base.stage, 0) if base else 0

@@ -15,7 +15,7 @@ decides it. Why the order is right if the process is killed (`kill -9`):
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 from uuid import UUID
 
 from playhead import events, faults
@@ -36,7 +36,7 @@ from playhead.model import (
     UnitCounts,
 )
 from playhead.ports.catalog import Publications, Sinks
-from playhead.ports.catalog.publications import Draft, DraftLost, Note, Place
+from playhead.ports.catalog.publications import Draft, DraftLost, EntryCursor, Note, Place
 from playhead.publish.content import PAGE, Overlay, Stored
 from playhead.publish.resolution import Resolution, Resolved
 from playhead.reading.datasets import check_readable, find_dataset, no_draft, nothing_published
@@ -45,6 +45,7 @@ from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 _RETRY_SECONDS: Final = 1.0
 _MOST_NOTES: Final = 100
 _WAIT_SECONDS: Final = 0.2
+_SIDES: Final[tuple[Literal["newer", "older"], ...]] = ("newer", "older")
 
 
 Tried = tuple[Dataset, Publication | Conflict | None]
@@ -392,9 +393,11 @@ class PublishService:
             while await self._catalog.undo_abandoned(draft, limit=PAGE):
                 faults.reach("publication.undone")
                 await keep()
-            while await self._catalog.rewind(draft, limit=PAGE):
-                faults.reach("publication.rewound")
-                await keep()
+            for side in _SIDES:
+                at: EntryCursor | None = (0, 0)
+                while at and (at := await self._catalog.rewind(draft, side, after=at, limit=PAGE)):
+                    faults.reach("publication.rewound")
+                    await keep()
         found = await Resolution(self._catalog, draft, Stored(self._catalog, draft), keep).run()
         faults.reach("publication.resolved")
         await self._catalog.finish_draft(
@@ -488,7 +491,7 @@ class PublishService:
         """Drop publications that are no longer kept, and delete their entries."""
         for dropping in await self._catalog.mark_dropped():
             faults.reach("drop.marked")
-            after: int | None = 0
+            after: EntryCursor | None = (0, 0)
             while after is not None:
                 after = await self._catalog.drop_page(dropping, after=after, limit=PAGE)
                 faults.reach("drop.page")

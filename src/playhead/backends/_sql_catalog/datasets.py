@@ -28,7 +28,7 @@ from playhead.model import (
     PublicationNote,
     Switch,
 )
-from playhead.ports.catalog.publications import Changed, Dropping, Place, PublishedObject
+from playhead.ports.catalog.publications import Changed, Dropping, EntryCursor, Place, PublishedObject
 
 _MOST_SWITCHES = 1_000
 _REQUEST = 13
@@ -233,20 +233,22 @@ class DatasetsPart(Part):
         if numbers := [n for n in numbers if n in free]:
             await db.run(SQL.drop_publications, dataset=dataset, numbers=numbers)
 
-    async def drop_page(self, dropping: Dropping, *, after: int, limit: int) -> int | None:
-        async def delete(db: Session) -> int | None:
-            given = {"dataset": dropping.dataset, "low": min(dropping.numbers), "after": after}
-            rows = await db.rows(SQL.droppable_entries, **given, limit=limit)
+    async def drop_page(self, dropping: Dropping, *, after: EntryCursor, limit: int) -> EntryCursor | None:
+        async def delete(db: Session) -> EntryCursor | None:
+            decided = await db.value(SQL.decided_of, dataset=dropping.dataset)
+            start = max(after, (min(dropping.numbers) + 1, 0))
+            given = {"dataset": dropping.dataset, "limit": limit}
+            rows = await publishing.page_of(db, SQL.droppable_entries, start, decided, **given)
             if not rows:
                 return None
-            await db.run(SQL.delete_entries, rows=[n for n, _, _ in rows])
-            await publishing.count_entries(db, dropping.dataset, (), [execution for _, execution, _ in rows])
-            outputs = list({output for *_, output in rows if output is not None})
+            await db.run(SQL.delete_entries, rows=[row[0] for row in rows])
+            await publishing.count_entries(db, dropping.dataset, (), [row[1] for row in rows])
+            outputs = list({row[2] for row in rows if row[2] is not None})
             free = await db.rows(SQL.unnamed_outputs, outputs=outputs) if outputs else []
             if owners := list({owner_of(key) for _, key in free}):
                 found = await db.rows(SQL.executions_by_ids, ids=owners)
                 await db.run(SQL.reopen_prunings, executions=[n for (n,) in found])
-            return int(rows[-1][0]) if len(rows) == limit else None
+            return (rows[-1][3], rows[-1][0]) if len(rows) == limit else None
 
         return await self._db.write(delete)
 

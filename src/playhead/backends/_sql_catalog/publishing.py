@@ -10,7 +10,7 @@ from typing import Any
 
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none
 from playhead.backends.sql.session import Row, Session
-from playhead.backends.sql.statements import SQL
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.errors import Conflict, NotFound
 from playhead.form import read
 from playhead.ids import moment
@@ -26,6 +26,7 @@ from playhead.model import (
     StageChanges,
     UnitCounts,
 )
+from playhead.ports.catalog.publications import EntryCursor
 
 
 def encode_request(request: PublishRequest) -> str:
@@ -167,3 +168,20 @@ def moved(config: str, name: str, seq: int, expected: int, current: int | None) 
         f"switch {seq} of dataset {name} made {now} current, but the request expects switch {expected}. "
         f"Look again: playhead publications {name}",
     )
+
+
+async def page_of(
+    db: Session, statement: Statement, after: EntryCursor, last: int, *, limit: int, **given: object
+) -> list[Row]:
+    """Return the next entries of publications, one publication after the other.
+
+    Args:
+        statement: returns entries of the publication `number` after the entry `after`.
+        last: number of the last publication.
+    """
+    number, n = after
+    found: list[Row] = []
+    while number <= last and len(found) < limit:
+        found += await db.rows(statement, number=number, after=n, limit=limit - len(found), **given)
+        number, n = number + 1, 0
+    return found

@@ -26,6 +26,7 @@ from playhead.ports.catalog.publications import (
     DraftLost,
     DraftPart,
     Entry,
+    EntryCursor,
     Identity,
     Made,
     Node,
@@ -56,20 +57,23 @@ class ResolutionPart(Part):
 
         return await self._write(draft, undo)
 
-    async def rewind(self, draft: Draft, *, limit: int) -> int:
-        async def rewind(db: Session) -> int:
+    async def rewind(
+        self, draft: Draft, side: Literal["newer", "older"], *, after: EntryCursor, limit: int
+    ) -> EntryCursor | None:
+        async def rewind(db: Session) -> EntryCursor | None:
             await self._hold(db, draft)
-            given = {"dataset": draft.dataset, "base": draft.base, "limit": limit}
-            newer = [n for (n,) in await db.rows(SQL.rewind_newer, **given)]
-            await self._close(db, draft, newer)
-            older = await db.rows(SQL.rewind_older, **given)
-            await db.run(SQL.open_entries, rows=[n for n, last in older if last == draft.n])
-            copied = [n for n, last in older if last != draft.n]
+            statement = SQL.rewind_newer if side == "newer" else SQL.rewind_older
+            rows = await _later(db, statement, draft, after, base=draft.base, limit=limit)
+            if side == "newer":
+                await self._close(db, draft, [n for n, _ in rows])
+                return (rows[-1][1], rows[-1][0]) if rows else None
+            await db.run(SQL.open_entries, rows=[n for n, last in rows if last == draft.n])
+            copied = [n for n, last in rows if last != draft.n]
             if copied:
                 await db.run(SQL.copy_entries, rows=copied, draft=draft.n)
                 executions = await db.rows(SQL.executions_of_entries, rows=copied)
                 await publishing.count_entries(db, draft.dataset, [one for _, one in executions], ())
-            return len(newer) + len(older)
+            return (rows[-1][1], rows[-1][0]) if rows else None
 
         return await self._write(draft, rewind)
 
@@ -287,26 +291,39 @@ class ResolutionPart(Part):
 
         return await self._db.read(find)
 
-    async def duplicates(self, draft: Draft, *, after: int, limit: int) -> tuple[list[Place], int | None]:
-        given = {"dataset": draft.dataset, "base": draft.base, "after": after, "limit": limit}
-        rows = await self._db.rows(SQL.duplicates, **given)
-        found = [Place(stage, path) for _, stage, path, count in rows if count > 1]
-        return found, rows[-1][0] if len(rows) == limit else None
+    async def duplicates(
+        self, draft: Draft, *, after: EntryCursor, limit: int
+    ) -> tuple[list[Place], EntryCursor | None]:
+        rows = await self._db.read(lambda db: _later(db, SQL.duplicates, draft, after, limit=limit))
+        found = [Place(stage, path) for _, _, stage, path, count in rows if count > 1]
+        return found, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None
 
     async def differences(
-        self, draft: Draft, side: Literal["added", "closed"], *, after: int, limit: int
+        self, draft: Draft, side: Literal["added", "closed"], *, after: EntryCursor, limit: int
     ) -> list[Difference]:
         statement = SQL.added_entries if side == "added" else SQL.closed_entries
-        given = {"dataset": draft.dataset, "draft": draft.n, "base": draft.base, "after": after}
+        rows = await self._db.read(
+            lambda db: _later(db, statement, draft, after, base=draft.base, limit=limit)
+        )
         found = []
-        for n, stage, path, before, after_it in await self._db.rows(statement, limit=limit, **given):
-            found.append(Difference(n, Place(stage, path), _bytes(before), _bytes(after_it)))
+        for number, n, stage, path, before, after_it in rows:
+            found.append(Difference((number, n), Place(stage, path), _bytes(before), _bytes(after_it)))
         return found
 
 
 def _at(draft: Draft) -> int | None:
     """The publication whose entries are read; None: the open ones."""
     return None if draft.n else draft.base
+
+
+async def _later(
+    db: Session, statement: Statement, draft: Draft, after: EntryCursor, *, limit: int, **given: object
+) -> list[Row]:
+    """Return the next entries that publications later than the base have added or closed."""
+    after = max(after, (draft.base + 1, 0))
+    return await publishing.page_of(
+        db, statement, after, draft.n, dataset=draft.dataset, limit=limit, **given
+    )
 
 
 def _bytes(value: bytes | str | None) -> bytes | None:

@@ -3,6 +3,9 @@
 -- Rows are found by one indexed column, and joined by keys or in Python: with other joins, PostgreSQL's planner, whose
 -- statistics are late, may read whole tables for each page. `CROSS JOIN` fixes the order in SQLite, which has no statistics:
 -- it would read all entries for each given place.
+--
+-- A page has entries that one publication has added or closed, in the order of an index. With a range of publications, each page
+-- would read and sort all of them. SQLite does not use both columns of a row value if one of them is the primary key.
 
 -- fragment: open_draft
 -- A publication that may still be decided. The index is used only if its condition is repeated word for word.
@@ -275,11 +278,11 @@ SELECT decided FROM datasets WHERE n = :dataset
 
 -- name: undo_added
 -- What abandoned drafts have added.
-SELECT n, execution FROM published WHERE dataset = :dataset AND first > :decided AND first < :draft ORDER BY n LIMIT :limit
+SELECT n, execution FROM published WHERE dataset = :dataset AND first > :decided AND first < :draft ORDER BY first, n LIMIT :limit
 
 -- name: undo_closed
 -- What abandoned drafts have closed.
-SELECT n FROM published WHERE dataset = :dataset AND last > :decided AND last < :draft ORDER BY n LIMIT :limit
+SELECT n FROM published WHERE dataset = :dataset AND last > :decided AND last < :draft ORDER BY last, n LIMIT :limit
 
 -- name: open_entries
 -- Open entries again.
@@ -304,7 +307,7 @@ DELETE FROM published_executions WHERE dataset = :dataset AND entries <= 0
 
 -- name: rewind_newer
 -- Open entries that are newer than a publication and not in it.
-SELECT p.n FROM published p WHERE p.dataset = :dataset AND p.first > :base AND p.last IS NULL
+SELECT p.n, p.first FROM published p WHERE p.dataset = :dataset AND p.first = :number AND p.n > :after AND p.last IS NULL
   AND NOT EXISTS (SELECT 1 FROM published b WHERE b.dataset = p.dataset AND b.stage = p.stage AND b.path = p.path
     AND b.first <= :base AND b.last > :base AND b.up IS NOT DISTINCT FROM p.up AND coalesce(b.message, -b.output) = coalesce(p.message, -p.output))
 ORDER BY p.n LIMIT :limit
@@ -312,7 +315,7 @@ ORDER BY p.n LIMIT :limit
 -- name: rewind_older
 -- Entries of a publication that were closed later and are not open again. Those that the draft itself has closed are opened by
 -- the caller.
-SELECT p.n, p.last FROM published p WHERE p.dataset = :dataset AND p.last > :base AND p.first <= :base
+SELECT p.n, p.last FROM published p WHERE p.dataset = :dataset AND p.last = :number AND p.n > :after AND p.first <= :base
   AND NOT EXISTS (SELECT 1 FROM published b WHERE b.dataset = p.dataset AND b.stage = p.stage AND b.path = p.path
     AND b.last IS NULL AND b.up IS NOT DISTINCT FROM p.up AND coalesce(b.message, -b.output) = coalesce(p.message, -p.output))
 ORDER BY p.n LIMIT :limit
@@ -425,9 +428,9 @@ VALUES (:dataset::bigint, :publication::bigint, :kind::text, :stage::text, :path
 -- name: duplicates
 -- Entries of a draft, newer than its base publication, with the number of open entries at their place. Results without
 -- objects have their slots as places.
-SELECT p.n, p.stage, p.path, (SELECT count(*) FROM published q WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path
+SELECT p.first, p.n, p.stage, p.path, (SELECT count(*) FROM published q WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path
   AND q.last IS NULL) FROM published p
-WHERE p.dataset = :dataset AND p.first > :base AND p.n > :after AND p.last IS NULL ORDER BY p.n LIMIT :limit
+WHERE p.dataset = :dataset AND p.first = :number AND p.n > :after AND p.last IS NULL ORDER BY p.n LIMIT :limit
 
 -- fragment: entry_of_base
 -- The entry `q` is at the same place as `p` in the publication that the draft is prepared on.
@@ -436,20 +439,20 @@ q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path AND q.first <= :
 -- name: added_entries
 -- Entries of a draft that its base publication does not have, each with the fingerprint of the one that it has at the same
 -- place; of a result without objects, an empty one. Some were added by later publications, and opened again.
-SELECT p.n, p.stage, p.path, (SELECT coalesce(oq.fingerprint, ''::bytea) FROM published q LEFT JOIN outputs oq ON oq.n = q.output
+SELECT p.first, p.n, p.stage, p.path, (SELECT coalesce(oq.fingerprint, ''::bytea) FROM published q LEFT JOIN outputs oq ON oq.n = q.output
   WHERE {entry_of_base} LIMIT 1), coalesce(o.fingerprint, ''::bytea)
 FROM published p LEFT JOIN outputs o ON o.n = p.output
-WHERE p.dataset = :dataset AND p.first > :base AND p.n > :after AND p.last IS NULL
+WHERE p.dataset = :dataset AND p.first = :number AND p.n > :after AND p.last IS NULL
   AND NOT EXISTS (SELECT 1 FROM published q WHERE {entry_of_base} AND q.up IS NOT DISTINCT FROM p.up
     AND coalesce(q.message, -q.output) = coalesce(p.message, -p.output))
 ORDER BY p.n LIMIT :limit
 
 -- name: closed_entries
 -- The same of entries of the base publication that are not open any more. Places with a new entry are among the added ones, too.
-SELECT p.n, p.stage, p.path, coalesce(o.fingerprint, ''::bytea), (SELECT coalesce(oq.fingerprint, ''::bytea) FROM published q
+SELECT p.last, p.n, p.stage, p.path, coalesce(o.fingerprint, ''::bytea), (SELECT coalesce(oq.fingerprint, ''::bytea) FROM published q
   LEFT JOIN outputs oq ON oq.n = q.output WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path AND q.last IS NULL LIMIT 1)
 FROM published p LEFT JOIN outputs o ON o.n = p.output
-WHERE p.dataset = :dataset AND p.last > :base AND p.last <= :draft AND p.first <= :base AND p.n > :after ORDER BY p.n LIMIT :limit
+WHERE p.dataset = :dataset AND p.last = :number AND p.n > :after AND p.first <= :base ORDER BY p.n LIMIT :limit
 
 -- name: finish_draft
 -- The content of a draft is complete.
@@ -531,8 +534,7 @@ SELECT dataset, n FROM publications WHERE state = 'dropped' AND NOT swept ORDER 
 
 -- name: droppable_entries
 -- Closed entries that no kept publication contains, and that no draft has closed.
-SELECT p.n, p.execution, p.output FROM published p WHERE p.dataset = :dataset AND p.last > :low AND p.n > :after
-  AND p.last <= (SELECT d.decided FROM datasets d WHERE d.n = p.dataset)
+SELECT p.n, p.execution, p.output, p.last FROM published p WHERE p.dataset = :dataset AND p.last = :number AND p.n > :after
   AND NOT EXISTS (SELECT 1 FROM publications k WHERE k.dataset = p.dataset AND k.state = 'published'
     AND k.n >= p.first AND k.n < p.last)
 ORDER BY p.n LIMIT :limit

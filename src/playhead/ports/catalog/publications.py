@@ -226,15 +226,19 @@ class Note(NamedTuple):
     detail: str | None
 
 
+EntryCursor = tuple[int, int]
+"""The publication that has added or closed an entry, and the number of the entry; (0, 0): the start."""
+
+
 class Difference(NamedTuple):
     """A place at which a draft adds or closes an entry, with the fingerprints of both; b"" without an object.
 
     Attributes:
-        n: number of the entry.
+        at: where to continue after the entry.
         before, after: None: the place has no entry before, or after.
     """
 
-    n: int
+    at: EntryCursor
     place: Place
     before: bytes | None
     after: bytes | None
@@ -387,10 +391,15 @@ class Publications(Protocol):
         """
         ...
 
-    async def rewind(self, draft: Draft, *, limit: int) -> int:
+    async def rewind(
+        self, draft: Draft, side: Literal["newer", "older"], *, after: EntryCursor, limit: int
+    ) -> EntryCursor | None:
         """Make the open entries equal to those of the base publication, up to `limit` changes.
 
-        Returns how many entries were changed. Entries that are in it and open already are not touched.
+        First all pages with `newer` close what it does not have, then those with `older` open what it has.
+        Entries that are in it and open already are not touched.
+
+        Returns the `after` of the next page; None: nothing was to be changed.
         """
         ...
 
@@ -443,14 +452,16 @@ class Publications(Protocol):
         """
         ...
 
-    async def duplicates(self, draft: Draft, *, after: int, limit: int) -> tuple[list[Place], int | None]:
+    async def duplicates(
+        self, draft: Draft, *, after: EntryCursor, limit: int
+    ) -> tuple[list[Place], EntryCursor | None]:
         """Return places at which an entry of the draft and another one are open; and where to continue."""
         ...
 
     async def differences(
-        self, draft: Draft, side: Literal["added", "closed"], *, after: int, limit: int
+        self, draft: Draft, side: Literal["added", "closed"], *, after: EntryCursor, limit: int
     ) -> list[Difference]:
-        """Return entries that the draft has added or closed, by their numbers."""
+        """Return entries that the draft has added or closed."""
         ...
 
     async def finish_draft(
@@ -504,7 +515,7 @@ class Publications(Protocol):
         """Drop publications that are no longer kept; return datasets with entries to delete."""
         ...
 
-    async def drop_page(self, dropping: Dropping, *, after: int, limit: int) -> int | None:
+    async def drop_page(self, dropping: Dropping, *, after: EntryCursor, limit: int) -> EntryCursor | None:
         """Delete entries of dropped publications only; return the `after` of the next page, None at the end.
 
         If an output is named by no entry any more, and its stage was pruned, that pruning opens again.
