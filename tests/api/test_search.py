@@ -73,7 +73,7 @@ async def test_only_files_in_the_data_folder_are_searched(
 async def test_adapters_are_listed_with_the_schema_of_their_config(playhead: Playhead):
     page = await playhead.get("adapters")
     assert [a["type"] for a in page["items"]] == ["keep", "split", "upper"]
-    upper: dict[str, Any] = page["items"][1]
+    upper: dict[str, Any] = page["items"][2]
     assert (upper["produces"], upper["effects"], upper["config"]) == ("text/markdown", "none", None)
 
 
