@@ -305,8 +305,8 @@ class SinkState:
     staged: int
     pages: int
     problem: str | None
-    is_checked: bool
-    check: SinkCheck | None
+    is_checked: bool = False
+    check: SinkCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
