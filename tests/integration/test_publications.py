@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,6 +16,7 @@ from playhead.errors import Conflict, NotFound
 from playhead.model import PruneFilter, Publication, PublishRequest
 from playhead.ports.catalog.publications import Draft
 from tests.inprocess import Playhead, opened
+from tests.servers.schema import emptied_schema
 from tests.waiting import until
 
 DOCS = """
@@ -331,7 +334,18 @@ async def test_a_run_of_which_everything_failed_does_not_empty_a_dataset(ph: Pla
     assert await published(ph, run, allow=["empty"]) == 2
 
 
-async def test_it_is_known_where_the_results_of_an_execution_are(ph: Playhead):
+@pytest.fixture(params=["sqlite", "postgres"])
+async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Playhead]:
+    """A Playhead on each catalog."""
+    async with AsyncExitStack() as stack:
+        on: dict[str, Any] = {}
+        if request.param == "postgres":
+            on["catalog"] = await stack.enter_async_context(emptied_schema())
+        yield await stack.enter_async_context(opened(tmp_path / "home", **on))
+
+
+async def test_it_is_known_where_the_results_of_an_execution_are(either: Playhead):
+    ph = either
     await ph.apply(DOCS)
     Splitter(ph)
     service = ph.rt.services.publish
@@ -362,7 +376,8 @@ async def test_it_is_known_where_the_results_of_an_execution_are(ph: Playhead):
     assert dataset.current == 4
 
 
-async def test_refused_automatic_publications_are_listed_until_the_next_one(ph: Playhead):
+async def test_refused_automatic_publications_are_listed_until_the_next_one(either: Playhead):
+    ph = either
     await ph.apply(DOCS.replace("{docs: {}}", "{docs: {publish: automatic, on_failure: refuse}}"))
     splitter = Splitter(ph)
     service = ph.rt.services.publish
