@@ -32,7 +32,8 @@ async def publish(site: Site, *executions: str, **fields: str) -> Any:
     """Send the form that publishes as a browser without JavaScript does: with what its page shows."""
     form = await site.page(form_of(*executions))
     [seq] = re.findall(r'name="expect_seq" value="(\d+)"', form)
-    given = {"execution": " ".join(executions), "expect_seq": seq, **fields}
+    [counted] = re.findall(r'name="counted" value="(\w+)"', form)
+    given = {"execution": " ".join(executions), "expect_seq": seq, "counted": counted, **fields}
     return await site.send("/datasets/docs/publish?config=words", **given)
 
 
@@ -110,6 +111,15 @@ async def test_a_second_click_publishes_nothing_again(site: Site, run: str):
         assert (answer.status_code, answer.headers["location"]) == (303, DOCS)
 
     assert len((await site.get("datasets/docs/publications", all=True))["items"]) == 1
+
+
+async def test_a_form_that_changed_after_the_count_is_counted_again(site: Site, run: str):
+    answer = await publish(site, run, allow="older")
+
+    assert (answer.status_code, "the form has changed" in answer.text) == (400, True)
+    assert "Publish 7 changes as 1" in text_of(answer.text)
+    assert re.search(r'name="allow" value="older" checked', answer.text)
+    assert (await site.get("datasets/docs"))["current"] is None
 
 
 async def test_a_form_that_another_publication_has_overtaken_is_refused(site: Site, run: str):
@@ -201,7 +211,9 @@ async def two(site: Site, run: str) -> tuple[str, str]:
 
 
 async def test_a_rollback_by_form(site: Site, two: tuple[str, str]):
-    assert "/datasets/docs/rollback?config=words&amp;to=1" in await site.page(DOCS)
+    history = await site.page(DOCS)
+    assert "/datasets/docs/rollback?config=words&amp;to=1" in history
+    assert 'aria-label="Compare 1 with current"' in history
 
     form = await site.page("/datasets/docs/rollback?config=words&to=1")
     assert "3 objects change." in form
@@ -288,7 +300,7 @@ async def draft(site: Site, execution: str) -> Any:
 async def test_a_draft_is_shown_and_cancelled(site: Site, run: str):
     await draft(site, run)
 
-    page = await site.page(DOCS)
+    page = text_of(await site.page(DOCS))
     assert "is being prepared since" in page
     assert "preparing" in page
     assert "It is being prepared." in await site.page("/datasets/docs/1?config=words")

@@ -220,7 +220,23 @@ async def show(ask: Ask) -> Answer:
         if exc.code != "dataset_ambiguous":
             raise
         return Redirect(url("/datasets", name=ask.parameters["name"]))
+    if ask.text("mark") is not None:
+        return _live(dataset)
     return await shown(ask.services, dataset, ask.text("cursor"))
+
+
+def _live(dataset: Dataset) -> Shown[DatasetView]:
+    """Return only what changes while the page is open: it costs one look at the dataset."""
+    texts = {one.route: sink_text(one) for one in dataset.sinks}
+    view = DatasetView(dataset, None, "", _sinks_text(dataset.sinks), texts, (), (), (), None, None)
+    return Shown(dataset.name, view, cells=_cells(view), shape=_shape(dataset))
+
+
+def _cells(view: DatasetView) -> dict[str, str]:
+    cells = {f"sink.{route}": text for route, text in view.sink_texts.items()} | {"sinks": view.sinks}
+    for one in view.dataset.sinks:
+        cells[f"staged.{one.route}"] = f"{one.staged:,} of {one.pages:,} pages"
+    return cells
 
 
 async def shown(
@@ -245,7 +261,6 @@ async def shown(
         here if cursor else None,
         Problem.of(error) if error else None,
     )
-    cells = {f"sink.{route}": text for route, text in texts.items()} | {"sinks": view.sinks}
     calls = [
         ApiCall(api_of(dataset)),
         ApiCall(api_of(dataset, "/publications", all="true", limit=ROWS, cursor=cursor)),
@@ -256,14 +271,11 @@ async def shown(
         view,
         calls,
         crumbs_of(dataset),
-        cells | _staged(dataset),
+        _cells(view),
         shape=_shape(dataset),
         status=status_of(error),
+        mark="live",
     )
-
-
-def _staged(dataset: Dataset) -> dict[str, str]:
-    return {f"staged.{one.route}": f"{one.staged:,} of {one.pages:,} pages" for one in dataset.sinks}
 
 
 # -- one publication -------------------------------------------------------------------------------
@@ -278,7 +290,7 @@ class PublicationView:
         publication: the publication.
         stages: its counts.
         current: id of the publication that readers see, if it is another one that can be compared with it.
-        parts: executions from which it takes results; None for those whose records are gone.
+        parts: executions from which it takes results.
         notes: documents and objects whose new results it does not have: a page of them.
         next_url: more of them; None at the end.
         first_url: the first of them; None if they are shown.

@@ -6,6 +6,7 @@ import asyncio
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any, Final, get_args
 
 from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError
@@ -59,6 +60,7 @@ class PublishForm:
         allow: what is not refused.
         reason: why it is published.
         expect_seq: number of the newest switch when the changes were counted.
+        counted: `mark` of the form when the changes were counted.
     """
 
     execution: str = ""
@@ -67,6 +69,13 @@ class PublishForm:
     allow: Sequence[str] = ()
     reason: str = ""
     expect_seq: str = ""
+    counted: str = ""
+
+    @property
+    def mark(self) -> str:
+        """A text that changes with each field on which the counted changes depend."""
+        parts = (self.execution.split(), self.on_failure, self.skip_superseded, sorted(self.allow))
+        return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
 
     @classmethod
     def of(cls, given: Any) -> PublishForm:
@@ -95,7 +104,7 @@ class PublishForm:
             raise BadRequest("invalid_body", f"{exc}") from None
 
 
-_FIELDS: Final = ("execution", "on_failure", "skip_superseded", "reason", "expect_seq")
+_FIELDS: Final = ("execution", "on_failure", "skip_superseded", "reason", "expect_seq", "counted")
 
 
 def _one_of(name: str, text: str, options: Sequence[Any]) -> Any:
@@ -230,6 +239,11 @@ async def publish(ask: Ask) -> Answer:
         request = await form.request(ask.services)
         if request.expect_seq is None:
             raise BadRequest("invalid_body", "the form has no expect_seq: count the changes first")
+        if form.counted not in ("", form.mark):
+            raise BadRequest(
+                "invalid_body",
+                "the form has changed since the changes were counted; look at them again",
+            )
         made = await service.begin(name, request)
         ended = await _ended(ask.services, name, made)
     except (BadRequest, Conflict, NotFound) as exc:
