@@ -329,11 +329,19 @@ SELECT dataset, stage, path, up, message, attempt, execution, output, :draft FRO
 -- The executions of entries.
 SELECT n, execution FROM published WHERE n = ANY(:rows::bigint[])
 
+-- fragment: processed (sqlite)
+-- The message that was processed, of one that is taken over.
+LEFT JOIN messages p ON p.n = m.original
+
+-- fragment: processed (postgresql)
+-- OFFSET keeps the planner from a join that reads all messages for each page.
+LEFT JOIN LATERAL (SELECT q.* FROM messages q WHERE q.n = m.original OFFSET 0) p ON true
+
 -- fragment: node
 -- The columns that a `Node` is built from. A message that was taken over has the result of the one that was processed.
 SELECT m.n, m.parent, m.lane, m.stage, m.object_key, m.state, m.error_code, m.error, m.ordinal,
   coalesce(p.n, m.n), coalesce(p.attempt, m.attempt), coalesce(p.execution, m.execution)
-FROM messages m LEFT JOIN messages p ON p.n = m.original
+FROM messages m {processed}
 
 -- name: unit_roots
 -- The next roots of a part.
@@ -365,11 +373,20 @@ SELECT o.message, {object_row} WHERE o.message = ANY(:rows::bigint[]) AND o.stat
 -- Objects by their keys.
 SELECT {object_row} WHERE o.key = ANY(:keys::text[]) AND o.state = {STORED}
 
+-- fragment: at_given (sqlite)
+-- Entries at given places.
+FROM given g CROSS JOIN published p ON p.dataset = :dataset AND p.stage = g.stage AND p.path = g.path
+
+-- fragment: at_given (postgresql)
+-- OFFSET keeps the planner from other joins: without statistics, it takes a dataset for a few entries, and reads all of them.
+FROM given g CROSS JOIN LATERAL (SELECT q.* FROM published q
+  WHERE q.dataset = :dataset AND q.stage = g.stage AND q.path = g.path OFFSET 0) p
+
 -- name: keys_at
 -- The keys of objects of a publication.
 WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
-SELECT o.key, p.stage, p.path FROM given g CROSS JOIN published p CROSS JOIN outputs o
-WHERE o.n = p.output AND p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+SELECT o.key, p.stage, p.path {at_given} CROSS JOIN outputs o
+WHERE o.n = p.output AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
 
 -- fragment: entry_columns
 -- The columns that an `Entry` is built from.
@@ -386,12 +403,12 @@ SELECT {entry_columns} FROM published p LEFT JOIN outputs o ON o.n = p.output LE
 -- name: entries_at
 -- Entries by their places.
 WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
-SELECT {entry_columns} FROM given g CROSS JOIN published p LEFT JOIN outputs o ON o.n = p.output LEFT JOIN messages m ON m.n = p.message
-WHERE p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND {is_in}
+SELECT {entry_columns} {at_given} LEFT JOIN outputs o ON o.n = p.output LEFT JOIN messages m ON m.n = p.message
+WHERE {is_in}
 
 -- name: entries_below
--- Entries directly below results.
-{entry} WHERE p.up = ANY(:ups::bigint[]) AND p.dataset = :dataset AND {is_in}
+-- Entries directly below results. The sum keeps the planner from an index of datasets.
+{entry} WHERE p.up = ANY(:ups::bigint[]) AND p.dataset + 0 = :dataset AND {is_in}
 
 -- name: scan_entries
 -- Entries in order.
@@ -406,8 +423,8 @@ SELECT n FROM outputs WHERE n = ANY(:outputs::bigint[]) AND pruned_at IS NULL OR
 -- name: entries_closed_by
 -- Entries at these places that are open, or that a draft has closed.
 WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
-SELECT p.n, p.stage, p.path, p.up, coalesce(p.message, -p.output), p.last FROM given g CROSS JOIN published p
-WHERE p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND (p.last IS NULL OR p.last = :draft)
+SELECT p.n, p.stage, p.path, p.up, coalesce(p.message, -p.output), p.last {at_given}
+WHERE (p.last IS NULL OR p.last = :draft)
 
 -- name: first_of_entries
 -- The first publication that contains each of these entries.

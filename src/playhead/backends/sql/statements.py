@@ -13,6 +13,7 @@ A file of statements looks like this:
   a file before it in `FILES`.
 - `-- if given` leaves a line out when the parameter in that line is None.
 - `-- name: waiting_rows (sqlite)` is for one database. Without a text for the other, it does nothing there.
+  A fragment may have a text for each, too.
 
 The text is PostgreSQL's SQL. SQLite's follows from it by the rules in `_RULES`: arrays become `IN (…)` or
 JSON, row locks, casts and `uuid_send` go, and index hints in comments count.
@@ -321,17 +322,23 @@ def raw(value: Any) -> Any:
 
 
 def _load() -> Statements:
-    fragments: dict[str, str] = {}
+    dialects = ("postgresql", "sqlite")
+    fragments: dict[str, dict[str, str]] = {dialect: {} for dialect in dialects}
     texts: dict[str, dict[str, str]] = {}
     for file in FILES:
-        for kind, name, dialect, body in _blocks((resources.files(__package__) / file).read_text("utf-8")):
-            text = _FRAGMENT.sub(lambda found: fragments[found[1]], with_constants(body))
-            if kind == "fragment":
-                fragments[name] = text
-            else:
-                found = texts.setdefault(name, {"postgresql": "", "sqlite": ""})
-                found |= {dialect: text} if dialect else dict.fromkeys(found, text)
+        for kind, name, only, body in _blocks((resources.files(__package__) / file).read_text("utf-8")):
+            given = texts.setdefault(name, dict.fromkeys(dialects, "")) if kind == "name" else {}
+            for dialect in [only] if only else dialects:
+                text = _FRAGMENT.sub(partial(_fragment, fragments[dialect]), with_constants(body))
+                if kind == "fragment":
+                    fragments[dialect][name] = text
+                else:
+                    given[dialect] = text
     return Statements({name: Statement(name, both) for name, both in texts.items()})
+
+
+def _fragment(fragments: Mapping[str, str], found: re.Match[str]) -> str:
+    return fragments[found[1]]
 
 
 SQL: Final = _load()
