@@ -2,10 +2,10 @@
 
 -- fragment: of_sink
 -- Results of a route that a draft adds or closes. A message that was skipped has no rows. A result that is closed and opened
--- again, because it is now below another result, does not change.
+-- again, because it is now below another result, does not change. They are counted because PostgreSQL joins what EXISTS asks for.
 p.dataset = :dataset AND p.stage = :stage AND m.state = {COMPLETED}
-  AND NOT EXISTS (SELECT 1 FROM published q WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path
-    AND q.message = p.message AND q.n <> p.n AND (q.first = :n OR q.last = :n))
+  AND (SELECT count(*) FROM published q WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path
+    AND q.message = p.message AND q.n <> p.n AND (q.first = :n OR q.last = :n)) = 0
 
 -- fragment: in_sink
 -- All results of a route in a publication.
