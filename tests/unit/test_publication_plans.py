@@ -1,4 +1,4 @@
-"""Pages of a publication are read in the order of an index: otherwise each would read and sort all entries."""
+"""The statements of publications use an index in the order of their pages, also without statistics."""
 
 from __future__ import annotations
 
