@@ -37,7 +37,7 @@ def measure(*, vectors: int, publications: int, queries: int) -> list[Figure]:
 
 
 async def _measure(url: str, vectors: int, publications: int, queries: int) -> list[Figure]:
-    sink = PostgresVectors(PostgresVectorsConfig(url=url))  # type: ignore[arg-type]
+    sink = PostgresVectors(PostgresVectorsConfig(url=url))
     drawn = random.Random(1)
     centres = [[drawn.gauss(0, 1) for _ in range(_DIMENSIONS)] for _ in range(50)]
 
