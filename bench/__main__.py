@@ -22,6 +22,7 @@ from bench import (
     paint,
     plans,
     prune,
+    publish,
     replay,
     reports,
     scale,
@@ -36,7 +37,7 @@ from bench.machine import DISK, facts, in_memory, report
 _MILLION = 1_000_000
 _HOME = ("replay", "workers", "latency", "control", "selection", "plans", "report", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
-_ADAPTERS = ("adapters", "prune")
+_ADAPTERS = ("adapters", "prune", "publish")
 _FULL = ("million", "pages", "paint", "plan-million", "prune-many", "scale", "deployment-million")
 PARTS = _HOME + _SERVERS + _ADAPTERS + _FULL
 
@@ -87,6 +88,7 @@ def main() -> int:
         "help": lambda: [latency.help_text(rounds=3 if small else 15)],
         "prune": lambda: prune.measure(memory, disk, objects=3_000 if small else 30_000),
         "prune-many": lambda: prune.measure(memory, disk, objects=6_000 if small else 300_000),
+        "publish": lambda: publish.measure(testbed, size=publish.SMALL if small else publish.Size()),
         "million": lambda: million.measure(memory, objects=20_000 if small else _MILLION),
         "plan-million": lambda: plans.million(memory, objects=20_000 if small else _MILLION),
         "scale": lambda: scale.measure(

@@ -1,4 +1,4 @@
-"""The statements of publications use an index in the order of their pages, also without statistics."""
+"""Pages of a publication are read in the order of an index, so that no page sorts all entries."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 -- fragment: of_sink
 -- Results of a route that a draft adds or closes. A message that was skipped has no rows. A result that is closed and opened
--- again, because it is now below another result, does not change. They are counted because PostgreSQL joins what EXISTS asks for.
+-- again, because it is now below another result, does not change. They are counted because PostgreSQL would join EXISTS.
 p.dataset = :dataset AND p.stage = :stage AND m.state = {COMPLETED}
   AND (SELECT count(*) FROM published q WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path
     AND q.message = p.message AND q.n <> p.n AND (q.first = :n OR q.last = :n)) = 0
