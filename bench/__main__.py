@@ -23,6 +23,7 @@ from bench import (
     plans,
     prune,
     publish,
+    recall,
     replay,
     reports,
     scale,
@@ -37,7 +38,7 @@ from bench.machine import DISK, facts, in_memory, report
 _MILLION = 1_000_000
 _HOME = ("replay", "workers", "latency", "control", "selection", "plans", "report", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
-_ADAPTERS = ("adapters", "prune", "publish")
+_ADAPTERS = ("adapters", "prune", "publish", "recall")
 _FULL = ("million", "pages", "paint", "plan-million", "prune-many", "scale", "deployment-million")
 PARTS = _HOME + _SERVERS + _ADAPTERS + _FULL
 
@@ -89,6 +90,9 @@ def main() -> int:
         "prune": lambda: prune.measure(memory, disk, objects=3_000 if small else 30_000),
         "prune-many": lambda: prune.measure(memory, disk, objects=6_000 if small else 300_000),
         "publish": lambda: publish.measure(testbed, size=publish.SMALL if small else publish.Size()),
+        "recall": lambda: recall.measure(
+            vectors=1_000 if small else 10_000, publications=5, queries=20 if small else 200
+        ),
         "million": lambda: million.measure(memory, objects=20_000 if small else _MILLION),
         "plan-million": lambda: plans.million(memory, objects=20_000 if small else _MILLION),
         "scale": lambda: scale.measure(
