@@ -317,7 +317,8 @@ class Placement:
         dataset: name of the dataset.
         config: config that declares it.
         current: publication that readers see; None: nothing is published.
-        n: newest publication of which the execution is a part; None: none that readers have seen.
+        n: newest publication of which the execution is a part, if possible one on which the current one is
+            based; None: none that readers have seen.
         is_current: the current publication is this one, or is based on it.
         replaced_in: publication in which another run has replaced the results; None: they were not replaced,
             or a rollback has taken them back.

@@ -265,22 +265,27 @@ class DatasetsPart(Part):
             for number, _, name, _, current, *_, document in await db.rows(
                 SQL.datasets, name=None, config=config
             ):
-                n = await db.value(SQL.newest_with_part, dataset=number, execution=execution)
+                rows = await db.rows(SQL.numbers_with_part, dataset=number, execution=execution)
                 is_declared = name in Config.from_document(json.loads(document)).datasets
                 if is_declared or current is not None:
-                    is_current, replaced = False, None
-                    if n is not None and current is not None:
-                        is_current, replaced = await self._lies(db, number, n, current)
-                    found.append(Placement(name, config, current, n, is_current, replaced))
+                    place = await self._place(db, number, [n for (n,) in rows], current)
+                    found.append(Placement(name, config, current, *place))
             return found
 
         return await self._db.read(find)
 
-    async def _lies(self, db: Session, dataset: int, n: int, current: int) -> tuple[bool, int | None]:
-        """Return whether the current publication is based on another one, and which one has replaced it."""
-        chain = await db.rows(SQL.based_on, dataset=dataset, n=current, least=n)
+    async def _place(
+        self, db: Session, dataset: int, numbers: Sequence[int], current: int | None
+    ) -> tuple[int | None, bool, int | None]:
+        """Return `n`, `is_current` and `replaced_in` of the `Placement` of a part of these publications."""
+        if not numbers or current is None:
+            return (numbers[0] if numbers else None), False, None
+        chain = await db.rows(SQL.based_on, dataset=dataset, n=current, least=numbers[-1])
+        for n, _ in chain:
+            if n in numbers:
+                return n, True, None
         lowest, is_new = chain[-1]
-        return lowest == n, lowest if lowest > n and is_new else None
+        return numbers[0], False, lowest if lowest > numbers[0] and is_new else None
 
     async def refused_automatic(self) -> list[Publication]:
         async def find(db: Session) -> list[Publication]:

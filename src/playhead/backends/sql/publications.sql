@@ -575,11 +575,11 @@ SELECT e.id, c.name, d.name FROM published_executions x JOIN executions e ON e.n
 JOIN datasets d ON d.n = x.dataset JOIN configs c ON c.n = d.config
 WHERE e.id = ANY(:executions::uuid[]) AND x.entries > 0
 
--- name: newest_with_part
--- The newest publication that readers have seen and that has an execution as a part.
-SELECT max(t.n) FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n
+-- name: numbers_with_part
+-- Publications that readers have seen and that have an execution as a part, newest first.
+SELECT t.n FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n
 WHERE t.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid) AND t.dataset = :dataset
-  AND p.state IN ('published', 'dropped')
+  AND p.state IN ('published', 'dropped') ORDER BY t.n DESC
 
 -- name: based_on
 -- A publication and those that it is based on, newest first, down to a number. It ends at one whose inputs
