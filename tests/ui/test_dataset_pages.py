@@ -355,7 +355,7 @@ async def test_any_name_that_a_config_may_have_works(site: Site, name: str):
 
     assert answer.headers["location"] == f"{path}?config=words", answer.text
     assert f"Readers of {name} see publication 1" in text_of(await site.page(path))
-    assert f"{name}, publication 1" in text_of(await site.page(f"{path}/1"))
+    assert f"Publication 1 of {name}" in text_of(await site.page(f"{path}/1"))
     assert (await site.twin(f"{path}/1"))["view"]["publication"]["n"] == 1
     assert "already" in await site.page(f"{path}/rollback?to=1")
     assert name in await site.page("/datasets")

@@ -340,7 +340,7 @@ async def show_one(ask: Ask) -> Shown[PublicationView]:
         ApiCall(api_of(dataset, "/notes", at=n, limit=ROWS, cursor=cursor)),
     ]
     return Shown(
-        f"{dataset.name}, publication {n}",
+        f"Publication {n} of {dataset.name}",
         view,
         calls,
         crumbs_of(dataset, str(n)),
