@@ -48,7 +48,8 @@ _CREATE: Final = """
       result text NOT NULL,
       UNIQUE (result, id));
     CREATE INDEX IF NOT EXISTS "{name}_document" ON {table} (config, stage, document, execution_id);
-    CREATE INDEX IF NOT EXISTS "{name}_id" ON {table} (id, execution_id)"""
+    CREATE INDEX IF NOT EXISTS "{name}_id" ON {table} (id, execution_id);
+    CREATE INDEX IF NOT EXISTS "{name}_execution" ON {table} (execution_id)"""
 _CREATE_VIEW: Final = "CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table} WHERE {visible}"
 _LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
 _DELETE_OLDER: Final = """

@@ -57,6 +57,7 @@ _SCHEMA: Final = (
          result TEXT NOT NULL,
          UNIQUE (result, key))""",
     "CREATE INDEX entry_key ON entry (key, execution_id)",
+    "CREATE INDEX entry_execution ON entry (execution_id)",
     "CREATE INDEX entry_document ON entry (config, stage, document, execution_id)",
     "CREATE VIRTUAL TABLE entry_text USING fts5 (title, body, tokenize = 'unicode61 remove_diacritics 2')",
     *_TABLES.schema,

@@ -46,6 +46,7 @@ _SCHEMA: Final = f"""
       UNIQUE (result, id));
     CREATE INDEX vector_document ON vector (config, stage, document, execution_id);
     CREATE INDEX vector_id ON vector (id, execution_id);
+    CREATE INDEX vector_execution ON vector (execution_id);
     {";".join(_TABLES.schema)};
     CREATE VIEW vector_current AS SELECT * FROM vector WHERE {_TABLES.visible("vector", _NEWEST)};
     PRAGMA user_version = {_SCHEMA_VERSION};

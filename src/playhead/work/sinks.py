@@ -33,6 +33,8 @@ _LONGEST_PROBLEM: Final = 500
 _PAGE: Final = 1_000
 _MOST_NAMED: Final = 10
 
+_Opened = dict[tuple[str, int, str], tuple[Any, Mask]]
+"""The sinks that are open, by config, version and route, each with what masks its secrets."""
 _Named = tuple[str, str, str]
 """A result, and stage and key of the object that the step received."""
 
@@ -67,20 +69,29 @@ class SinkFollower:
     async def follow(self) -> None:
         """Bring all sinks up to date. Raises `Unavailable` if the catalog is unavailable."""
         async with self._turn:
-            while [due for due in await self._catalog.due_sinks() if await self._follow(due)]:
-                continue
+            opened = _Opened()
+            try:
+                while [due for due in await self._catalog.due_sinks() if await self._follow(due, opened)]:
+                    continue
+            finally:
+                for sink, _ in opened.values():
+                    if close := getattr(sink, "close", None):
+                        await _called(close)
 
-    async def _follow(self, due: DueSink) -> bool:
-        """Tell one sink the next thing; return whether it worked."""
+    async def _follow(self, due: DueSink, opened: _Opened) -> bool:
+        """Take the next step of one sink; return whether it worked."""
+        place = due.config, due.version, due.route
         loaded = await self._catalog.config(due.config, due.version)
         step = loaded.config.routes[due.route].steps[-1] if loaded else None
         spec = self._adapters.get(step.type) if step else None
         if step is None or spec is None or not spec.follows:
             return False  # another process has the adapter
         mask = Mask()
-        sink = None
         try:
-            sink = instance_of(spec, step, due.route, resolve=self._env.resolve, mask=mask)
+            if place not in opened:
+                made = instance_of(spec, step, due.route, resolve=self._env.resolve, mask=mask)
+                opened[place] = made, mask
+            sink, mask = opened[place]
             return await self._tell(due, sink)
         except Unavailable:
             raise
@@ -91,9 +102,6 @@ class SinkFollower:
         except Exception as exc:
             detail = f"{type(exc).__name__}: {mask(str(exc))}"
             await self._failed(due, "sink_unavailable", detail[:_LONGEST_PROBLEM])
-        finally:
-            if close := getattr(sink, "close", None):
-                await _called(close)
         return False
 
     async def _failed(self, due: DueSink, code: str, detail: str) -> None:
