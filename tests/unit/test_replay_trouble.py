@@ -10,7 +10,7 @@ import pytest
 
 from playhead.envelope import Dispatch
 from playhead.environment import Environment
-from playhead.model import MOST_ERRORS, ReplayRequest
+from playhead.model import MOST_ERRORS, Replay, ReplayRequest
 from playhead.ports.broker import PublishResult
 from playhead.services.replay import ReplayService
 from tests.broker_memory import MemoryBroker
@@ -35,9 +35,16 @@ class Clock:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
-async def test_each_error_line_has_the_brokers_reason(count: int) -> None:
-    deployment = MemoryDeployment(broker=Full())
+class Silent(MemoryBroker):
+    """A broker that never answers a publish."""
+
+    async def publish(self, dispatches: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+async def replayed(broker: MemoryBroker, count: int) -> Replay:
+    """Return the answer for a replay of some objects."""
+    deployment = MemoryDeployment(broker=broker)
     await deployment.lab.save()
     source = await deployment.external(count)
     tasks: list[asyncio.Task[None]] = []
@@ -57,7 +64,19 @@ async def test_each_error_line_has_the_brokers_reason(count: int) -> None:
         done = await service.execute(ReplayRequest(source, "pages", None, "docs/convert"))
         for task in tasks:
             task.cancel()
+    return done
 
+
+async def test_objects_whose_messages_the_broker_has_not_answered_are_named() -> None:
+    done = await replayed(Silent(), 3)
+    assert (done.status, done.objects_failed) == ("partial_failure", 3)
+    assert done.errors
+    assert "uncertain, will be settled" in done.errors[0]
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+async def test_each_error_line_has_the_brokers_reason(count: int) -> None:
+    done = await replayed(Full(), count)
     assert (done.status, done.objects_failed) == ("partial_failure", count)
     assert done.errors is not None
     named = [

@@ -20,7 +20,7 @@ from playhead import events, faults
 from playhead.environment import Backends, Environment
 from playhead.errors import BadRequest, NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
-from playhead.model import DAY, MOST_ERRORS, PlanDifference, Replay, ReplayRequest
+from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest
 from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Work
 from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.plans import check_usable
@@ -357,9 +357,16 @@ class ReplayService:
                 trouble = "it waits for a process that drives fewer replays than PLAYHEAD_REPLAYS_PER_PROCESS"
             raise ReplayContinues(now.replay_batch_id, f"{why} ({trouble})" if trouble else why)
         failed = now.objects_found - now.objects_published
+        errors = now.errors
+        if failed and not any(UNCERTAIN in line for line in errors or ()):
+            # Their messages were recorded, and the broker was not asked yet: no row has an error.
+            trouble = self.drives.trouble(now.execution_id)
+            line = f"{failed:,} objects: {UNCERTAIN}" + (f": {trouble}" if trouble else "")
+            errors = [line, *(errors or ())][:MOST_ERRORS]
         return replace(
             now,
             objects_failed=failed,
+            errors=errors,
             # If none failed, everything is published; only the job's own end is not recorded yet.
             status="partial_failure" if failed else "publishing_complete",
         )
