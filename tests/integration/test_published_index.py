@@ -7,12 +7,13 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from playhead.adapters.sqlite_search import search
 from playhead.errors import Conflict
-from playhead.model import Dataset, SinkState
+from playhead.model import Dataset, PruneFilter, PublishRequest, SinkState
 from tests.inprocess import Playhead, opened
 from tests.integration.test_publications import DOCS, Splitter, published
 from tests.waiting import until
@@ -34,6 +35,7 @@ class Indexed:
 
     def __init__(self, ph: Playhead, home: Path) -> None:
         self.ph = ph
+        self.home = home
         self.file = home / "data" / "search.db"
         self.service = ph.rt.services.publish
 
@@ -140,7 +142,7 @@ async def test_missing_and_left_over_results_are_found_and_repaired(of: Indexed)
     assert of.shown() == {"a/1": two, "a/2": two, "b/1": two}
     # It began again with the publication that was repaired.
     await of.service.roll_back("docs", 1)
-    assert "it has publications from 2 on" in str((await of.index()).problem)
+    assert "it begins with publication 2" in str((await of.index()).problem)
     assert await of.checked(repair=True) == (0, 0)
     assert of.shown() == {"a/1": one, "a/2": one, "b/1": one}
     await published(of.ph, await of.replay(one))
@@ -203,3 +205,66 @@ async def test_a_new_index_gets_all_that_is_published(of: Indexed):
     await of.up_to_date()
     of.file = of.file.with_name("other.db")
     assert of.shown() == {"a/1": two, "a/2": two, "b/1": two}
+
+
+async def test_rows_of_a_pruned_execution_are_deleted_although_no_publication_was_dropped(of: Indexed):
+    one = await of.ph.run({"a": "w w", "b": "w"})
+    await published(of.ph, one)
+    two = await of.replay(one)
+    await of.up_to_date()
+    await of.service.drop_due()
+    await of.ph.rt.services.prune.prune(PruneFilter([UUID(two)]))
+    with closing(sqlite3.connect(of.home / "playhead.db", timeout=30)) as db, db:
+        db.execute("UPDATE sinks SET forgot_at = 0")  # as an hour later
+
+    async def forgotten() -> bool:
+        await of.service.drop_due()
+        with closing(sqlite3.connect(of.file)) as db:
+            return not db.execute("SELECT 1 FROM entry WHERE execution_id = ?", (two,)).fetchone()
+
+    await until(forgotten)
+    assert of.shown() == {"a/1": one, "a/2": one, "b/1": one}
+
+
+LEAKY = """
+from pydantic import BaseModel, SecretStr
+
+from playhead import Item, adapter
+
+
+class Settings(BaseModel):
+    url: SecretStr
+
+
+@adapter("leaky", sink=True)
+class Leaky:
+    def __init__(self, config: Settings) -> None:
+        self.config = config
+
+    def __call__(self, item: Item) -> None:
+        return None
+
+    def stage(self, page, ctx):
+        raise OSError(f"no connection to {self.config.url.get_secret_value()}")
+
+    switch = forget = shown = results = stage
+"""
+
+
+async def test_the_problem_of_a_sink_contains_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LEAKY_URL", "db://user:hunter22@host")
+    (tmp_path / "leaky.py").write_text(LEAKY)
+    async with opened(tmp_path / "home", more=[tmp_path / "leaky.py"], secrets_env=("LEAKY_URL",)) as ph:
+        leaky = "leaky, config: {url: '${env:LEAKY_URL}'}"
+        await ph.apply(INDEXED.replace("sqlite_search, config: {path: search.db}", leaky))
+        Splitter(ph)
+        run = await ph.run({"a": "w"})
+        await ph.rt.services.publish.begin("docs", PublishRequest([UUID(run)]))
+
+        async def problem() -> str | None:
+            sinks = (await ph.rt.services.publish.dataset("docs")).sinks
+            return sinks[0].problem if sinks else None
+
+        await until(problem)
+        assert await problem() == "OSError: no connection to ***"
+        await ph.rt.services.publish.cancel("docs")

@@ -1,13 +1,13 @@
-"""Tell the sinks of this process what their datasets publish.
+"""Bring the sinks of this process up to date with the publications of their datasets.
 
-What is due is in the catalog, so any process that has the adapter continues after `kill -9`:
+The catalog has the next step of each sink, so any process that has the adapter continues after `kill -9`:
 
 - after a page is in the sink, before the catalog knows it: the page is staged again, which changes nothing;
 - after a switch is in the sink: it is repeated, and a sink switches forwards only;
 - after a drop: it is repeated, and deletes nothing more.
 
-Two processes may tell the same sink at once: a page of an older draft is ignored, and the catalog records an
-answer only for the page that is due.
+Two processes may do the same step at once: a sink ignores a page of an older draft, and the catalog records
+an answer only for the page that is next.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Sinks
 from playhead.ports.catalog.sinks import DueSink, SinkDifference
 from playhead.ports.sinks import SinkBehind, SinkContext, StagePage
-from playhead.secrets import Mask
+from playhead.secrets import Mask, Reference
 from playhead.steps.step import UnknownAdapter, instance_of
 
 _RETRY_SECONDS: Final = 5.0
@@ -87,12 +87,17 @@ class SinkFollower:
         if step is None or spec is None or not spec.follows:
             return False  # another process has the adapter
         mask = Mask()
+
+        def resolve(reference: Reference) -> str:
+            value = self._env.resolve(reference)
+            mask.add(value)
+            return value
+
         try:
             if place not in opened:
-                made = instance_of(spec, step, due.route, resolve=self._env.resolve, mask=mask)
-                opened[place] = made, mask
+                opened[place] = instance_of(spec, step, due.route, resolve=resolve, mask=mask), mask
             sink, mask = opened[place]
-            return await self._tell(due, sink)
+            return await self._step(due, sink)
         except Unavailable:
             raise
         except UnknownAdapter:
@@ -108,8 +113,8 @@ class SinkFollower:
         events.emit(events.SINK_FAILED, dataset=due.name, route=due.route, code=code, detail=detail)
         await self._catalog.sink_failed(due, code, detail, delay=_RETRY_SECONDS)
 
-    async def _tell(self, due: DueSink, sink: Any) -> bool:
-        """The switch comes first: it is what readers wait for."""
+    async def _step(self, due: DueSink, sink: Any) -> bool:
+        """Do the next step. A switch comes first, because readers wait for it."""
         ctx = SinkContext(
             *(due.config, due.name, due.route, self._data_dir, self._internal_hosts, due.generation)
         )
