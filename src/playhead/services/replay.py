@@ -357,16 +357,16 @@ class ReplayService:
                 trouble = "it waits for a process that drives fewer replays than PLAYHEAD_REPLAYS_PER_PROCESS"
             raise ReplayContinues(now.replay_batch_id, f"{why} ({trouble})" if trouble else why)
         failed = now.objects_found - now.objects_published
-        errors = now.errors
-        if failed and not any(UNCERTAIN in line for line in errors or ()):
-            # Their messages were recorded, and the broker was not asked yet: no row has an error.
+        errors = now.errors or []
+        if len(errors) < min(failed, MOST_ERRORS):
+            # The messages of the others were recorded, and the broker has not answered: no row has an error.
             trouble = self.drives.trouble(now.execution_id)
-            line = f"{failed:,} objects: {UNCERTAIN}" + (f": {trouble}" if trouble else "")
-            errors = [line, *(errors or ())][:MOST_ERRORS]
+            line = f"{failed - len(errors):,} objects: {UNCERTAIN}" + (f": {trouble}" if trouble else "")
+            errors = [*errors, line]
         return replace(
             now,
             objects_failed=failed,
-            errors=errors,
+            errors=errors or None,
             # If none failed, everything is published; only the job's own end is not recorded yet.
             status="partial_failure" if failed else "publishing_complete",
         )
