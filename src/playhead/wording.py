@@ -17,6 +17,16 @@ _FINGERPRINT: Final = 19
 _ALL_SENT: Final = "cancelled after all of its objects were sent"
 
 
+UNITS: Final = {
+    "kept": "with earlier results, because processing failed",
+    "left_out": "without results, because processing failed",
+    "superseded": "left out, because another version of the object is published",
+    "removed": "left out, because the object is not published any more",
+    "older": "left out, because newer results are published",
+}
+"""What happened to documents and replayed objects without their new results, by the kind of their notes."""
+
+
 def state_of(replay: Replay) -> str:
     """Return the state of a replay as text, with what it waits for."""
     state = {"publishing_complete": "published", "partial_failure": "partly published"}.get(

@@ -14,11 +14,19 @@ from playhead.cli.output import counted
 from playhead.cli.session import Session, Usage, limits_of
 
 if TYPE_CHECKING:
-    from playhead.model import Dataset, Publication, PublicationNote, StageChanges, UnitCounts
+    from playhead.model import (
+        Dataset,
+        Publication,
+        PublicationNote,
+        PublishRequest,
+        StageChanges,
+        UnitCounts,
+    )
 
 _MOST_NOTES = 10
 _MOST_WAITS = 120
 _WAIT_SECONDS = 0.25
+_PATIENCE_SECONDS = 3.0
 DatasetRef = Annotated[
     str,
     typer.Argument(
@@ -145,7 +153,8 @@ async def publish(
         if detach:
             made = await service.begin(name, request)
         else:
-            made = await service.publish(name, request)
+            made = await _published(service, name, request)
+            await _tell_behind(rt, name)
         notes = [] if detach else (await service.notes(name, made.n, limit=_MOST_NOTES)).items
     if s.json:
         output.emit(made)
@@ -159,6 +168,34 @@ async def publish(
         back = f". Back: playhead rollback {name} --to {made.base}" if made.base else ""
         output.line(f"Current since {output.when(made.published_at)}{back}")
     return exits.PARTIAL if detach else exits.OK
+
+
+async def _published(service: Any, name: str, request: PublishRequest) -> Publication:
+    """Publish, and say after some seconds which index the publication waits for."""
+    publishing: asyncio.Task[Publication] = asyncio.create_task(service.publish(name, request))
+    said: set[str] = set()
+    while not (await asyncio.wait([publishing], timeout=_PATIENCE_SECONDS))[0]:
+        for one in (await service.dataset(name)).sinks:
+            why = one.problem or f"no worker has written the rest yet; it needs the adapter {one.adapter}"
+            text = f"Waiting for {one.route}: {one.staged} of {one.pages} pages ({why})"
+            if one.staged < one.pages and text not in said:
+                output.note(text)
+                said.add(text)
+    return await publishing
+
+
+async def _tell_behind(rt: Any, name: str) -> None:
+    """Say which indexes still show something else. Usually they switch in less than a second."""
+    for last in (False, False, False, True):
+        found: Dataset = await rt.services.publish.dataset(name)
+        behind = [one for one in found.sinks if one.seq < found.seq]
+        if not behind:
+            return
+        if not last:
+            await asyncio.sleep(2 * _WAIT_SECONDS)
+    for one in behind:
+        why = one.problem or f"it switches when a worker with the adapter {one.adapter} runs"
+        output.note(f"{one.route} still shows {one.shown or 'nothing of it'}: {why}")
 
 
 def _base(number: int | None) -> str:
@@ -182,16 +219,12 @@ async def _list_unpublished(s: Session, rt: Any, name: str) -> int:
 
 
 def _tell_counts(counts: Any, units: UnitCounts, notes: list[PublicationNote]) -> None:
+    from playhead.wording import UNITS
+
     width = max((len(stage) for stage in counts), default=0)
     for stage, one in counts.items():
         output.line(f"  {_stage(stage):<{width}}  {_changes(one)}")
-    for kind, text in (
-        ("kept", "with earlier results, because processing failed"),
-        ("left_out", "without results, because processing failed"),
-        ("superseded", "left out, because the document has changed since"),
-        ("removed", "left out, because it is not published any more"),
-        ("older", "left out, because newer results are published"),
-    ):
+    for kind, text in UNITS.items():
         if number := getattr(units, kind):
             output.line(f"  {number:,} {text}")
             for note in [one for one in notes if one.kind == kind][:_MOST_NOTES]:
@@ -208,7 +241,7 @@ def _changes(one: StageChanges) -> str:
         for number, word in ((one.changed, "changed"), (one.added, "added"), (one.removed, "removed"))
         if number
     ]
-    return ", ".join([*parts, f"{one.total - one.added - one.changed:,} as before"])
+    return ", ".join([*parts, f"{one.same:,} as before"])
 
 
 @command("rollback", example="playhead rollback docs --to 1")
@@ -235,6 +268,7 @@ async def rollback(
     """
     async with s.open(checks_configs=True) as rt:
         found = await rt.services.publish.roll_back(name, to, expect, reason)
+        await _tell_behind(rt, name)
     if s.json:
         output.emit(found)
         return

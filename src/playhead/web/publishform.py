@@ -38,6 +38,7 @@ from playhead.web.datasets import (
 from playhead.web.links import link
 from playhead.web.page import Action, Answer, ApiCall, Ask, Page, Redirect, Shown, status_of, url
 from playhead.web.render import counted
+from playhead.wording import UNITS
 
 _ALLOWED: Final[tuple[Allowed, ...]] = get_args(Allowed)
 _POLICIES: Final[tuple[OnFailure, ...]] = get_args(OnFailure)
@@ -190,15 +191,7 @@ async def _publish_page(
 
 def _unchanged(preview: PublicationPreview) -> list[str]:
     """Return how many documents and objects keep what they have, by reason."""
-    units = preview.units
-    texts = (
-        (units.kept, "with earlier results, because processing failed"),
-        (units.left_out, "without results, because processing failed"),
-        (units.superseded, "left out, because another version of the object is published"),
-        (units.removed, "left out, because the object is not published any more"),
-        (units.older, "left out, because newer results are published"),
-    )
-    return [f"{count:,} {text}" for count, text in texts if count]
+    return [f"{count:,} {text}" for kind, text in UNITS.items() if (count := getattr(preview.units, kind))]
 
 
 async def _button(services: Services, dataset: Dataset, preview: PublicationPreview) -> str:
