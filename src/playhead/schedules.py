@@ -13,7 +13,7 @@ from uuid import UUID
 from playhead.ids import uuid7
 from playhead.model import Step
 from playhead.ports.adapter import AdapterSpec, Context, Item
-from playhead.ports.sinks import SinkBehind, SinkContext, StagePage
+from playhead.ports.sinks import SinkBehind, SinkContext, StagePage, joined
 from playhead.secrets import Mask, Resolve
 from playhead.steps.step import instance_of
 
@@ -161,12 +161,7 @@ class Schedule:
         kept = set().union(*(line.contents[n] for n in line.contents if n not in line.dropped), line.open)
         needed = {line.rows[one] for one in kept}
         line.gone |= {one for one in line.rows.values() if one not in needed and choose.random() < 0.5}
-        ranges: list[range] = []
-        for n in sorted(line.dropped):
-            if ranges and ranges[-1].stop == n:
-                ranges[-1] = range(ranges[-1].start, n + 1)
-            else:
-                ranges.append(range(n, n + 1))
+        ranges = joined(sorted(line.dropped))
         self._story.append(f"{sorted(line.dropped)} are dropped")
         for _ in range(choose.randint(1, 2)):
             await _result_of(self._sink.forget(ranges, line.decided, sorted(line.gone), self._ctx))

@@ -1,15 +1,15 @@
 """Sinks that follow publications: the interface for adapters, and an implementation in SQL.
 
-    class Notes:
+    class Notes(SqlSink):
         tables = LiveTables("sqlite", rows="note")
 
-        def stage(self, page, ctx):
-            return run(self.tables.stage(page, ctx), self.execute)
+        def perform(self, script, ctx):
+            return run(script, self.execute)
 
-An adapter class with the methods of `Sink` is a sink that follows. In a route that is the last one of a
-dataset's documents, its rows are written invisible. Each publication tells the sink which *results* it adds
-and removes. A result is all rows of one attempt at a message, so a later attempt never changes a row that
-readers see. A switch changes one row, whatever the size of the publication.
+An adapter class with the methods of `Sink` follows publications, if it is the last step of a route that
+belongs to a dataset. No reader sees the rows that the step writes, until they are published. A publication
+adds and removes *results*. A result is all rows of one attempt at a message, so a later attempt never changes
+a row that readers see. A switch changes one row, whatever the size of the publication.
 
 `LiveTables` keeps the intervals of publications in which a result is visible. It yields statements and
 receives their rows, so plain and async sinks share it: see `run` and `run_async`.
@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 T = TypeVar("T")
@@ -94,7 +94,6 @@ class SinkBehind(Exception):
     """The sink lacks an earlier publication, for example because it was restored from a backup."""
 
 
-@runtime_checkable
 class Sink(Protocol):
     """The methods of an adapter class that follows publications. Each may be plain or async."""
 
@@ -127,6 +126,17 @@ class Sink(Protocol):
 
     def results(self, n: int, after: str, limit: int, ctx: SinkContext) -> Any:
         """Return results with rows that publication `n` shows, in order, after one of them."""
+
+
+def joined(numbers: Sequence[int]) -> list[range]:
+    """Return sorted numbers as ranges, for `Sink.forget`. Neighbours are in one range."""
+    found: list[range] = []
+    for n in numbers:
+        if found and found[-1].stop == n:
+            found[-1] = range(found[-1].start, n + 1)
+        else:
+            found.append(range(n, n + 1))
+    return found
 
 
 def follows(target: object) -> bool:

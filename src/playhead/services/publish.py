@@ -8,8 +8,8 @@ decides it. Why the order is right if the process is killed (`kill -9`):
 - after a page: the cursor has moved in the same transaction; a page that is repeated has no effect;
 - after `finish`: the next holder waits until the sinks have the content, which they get from the catalog;
 - after `staged`, before `decide`: the next holder decides;
-- after `decide`: readers see the publication; sinks switch to it as soon as a process that can write them
-  reads so in the catalog.
+- after `decide`: readers see the publication. A sink switches to it when a process that can write the sink
+  reads the decision in the catalog.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from playhead import events, faults
 from playhead.environment import Environment
 from playhead.errors import Conflict, NotFound, Unavailable
 from playhead.model import (
+    OPEN_PUBLICATION_STATES,
     Dataset,
     DatasetChange,
     NoteKind,
@@ -49,7 +50,7 @@ _SIDES: Final[tuple[Literal["newer", "older"], ...]] = ("newer", "older")
 
 
 Tried = tuple[Dataset, Publication | Conflict | None]
-"""A dataset, and the publication of a run in it, or why there is none; None: the dataset is held."""
+"""A dataset, and the publication of a run in it, or its refusal; None: the dataset is held."""
 
 
 class PublishCatalog(Publications, Sinks, Protocol): ...
@@ -64,7 +65,7 @@ class PublishService:
 
     Args:
         lease: seconds; a draft whose process has died is continued after this time.
-        follow: tells the sinks that this process can write what is due; None: other processes do.
+        follow: brings the sinks that this process can write up to date; None: only other processes do that.
     """
 
     def __init__(
@@ -241,7 +242,8 @@ class PublishService:
             Conflict: `publication_in_progress`, `publication_moved`, `execution_running`,
                 `execution_changed`, `execution_pruned`, `source_superseded`, `source_not_published`,
                 `older_results`, `not_a_base`, `units_failed`, `publication_incomplete`,
-                `publication_shrinks`, `publication_empty`, `path_conflict`, `nothing_published`.
+                `publication_shrinks`, `publication_empty`, `path_conflict`, `nothing_published`,
+                `sink_rows_missing`, `sink_behind`.
         """
         draft = await self._begin(name, request)
         made = await self._catalog.publication(draft.dataset, draft.n)
@@ -278,7 +280,7 @@ class PublishService:
                 raise Conflict(found.refusal.code, found.refusal.detail)
             if found.state == "abandoned":
                 raise Conflict("publication_cancelled", f"publication {n} of {found.dataset} was cancelled")
-            if found.state not in ("resolving", "staging", "checking", "prepared"):
+            if found.state not in OPEN_PUBLICATION_STATES:
                 return found
             await self._env.sleep(_WAIT_SECONDS)
 
@@ -404,12 +406,11 @@ class PublishService:
             draft, counts=found.counts, units=units_of(found.units), digest=found.digest
         )
         faults.reach("publication.finished")
+        await self.follow()
         while not await self._catalog.staged(draft):
-            await self.follow()
-            if await self._catalog.staged(draft):
-                break
             await self._env.sleep(_WAIT_SECONDS)
             await keep()
+            await self.follow()
         faults.reach("publication.staged")
         decided = await self._catalog.decide_draft(draft)
         faults.reach("publication.decided")
@@ -418,7 +419,7 @@ class PublishService:
             await self.follow()
 
     async def follow(self) -> None:
-        """Tell the sinks that this process can write what is due."""
+        """Bring the sinks that this process can write up to date."""
         if self._follow:
             await self._follow()
 
@@ -488,7 +489,11 @@ class PublishService:
         return check_readable(await self.dataset(name), await self.publication(name, n), n)
 
     async def drop_due(self) -> None:
-        """Drop publications that are no longer kept, and delete their entries."""
+        """Drop publications that are no longer kept, and delete their entries.
+
+        Once in an hour, sinks also delete rows of executions that were pruned.
+        """
+        await self._catalog.let_sinks_forget()
         for dropping in await self._catalog.mark_dropped():
             faults.reach("drop.marked")
             after: EntryCursor | None = (0, 0)

@@ -93,17 +93,23 @@ async def dataset_of(db: Session, row: Row) -> Dataset:
         held=bool(held),
         publish=declared.publish if declared else "manual",
         routes=list(declared.routes) if declared else [],
-        sinks=[_sink(one) for one in await db.rows(SQL.sink_states, dataset=number)],
+        sinks=[_sink(name, one) for one in await db.rows(SQL.sink_states, dataset=number)],
         unpublished=[as_uuid(one) for (one,) in rows],
     )
 
 
-def _sink(row: Row) -> SinkState:
-    route, step, shown, seq, lag, staged, pages, is_staging, problem, since, current, *check = row
+def _sink(dataset: str, row: Row) -> SinkState:
+    route, step, shown, seq, lag, staged, pages, is_staging, *rest = row
+    repair = f"playhead index check {dataset} {route} --repair"
+    lacks_rows, missing, number, problem, since, current, *check = rest
     is_checked, checked_at, checked = check
     found = json.loads(checked) if checked else None
-    if current is not None and current < since:
-        problem = f"it has publications from {since} on, and readers of the dataset see {current}: rebuild it"
+    if lacks_rows and missing:
+        problem = f"it lacks rows of {missing:,} results of publication {number}. To list them, run: {repair}"
+    elif current is not None and current < since:
+        problem = (
+            f"it begins with publication {since}, and readers see {current}. To rebuild it, run: {repair}"
+        )
     return SinkState(
         route=route,
         adapter=json.loads(step)["type"],

@@ -23,6 +23,7 @@ from playhead.ports.catalog.sinks import (
     SinkChanges,
     SinkDifference,
 )
+from playhead.ports.sinks import joined
 
 _CHECK = 1
 _REPAIR = 2
@@ -72,27 +73,32 @@ class SinksPart(Part):
             decided = await db.value(SQL.decided_of, dataset=due.dataset)
             numbers = [n for (n,) in await db.rows(SQL.dropped_numbers, dataset=due.dataset)]
             pruned = await db.rows(SQL.pruned_executions, **_place(due))
-            return Forgotten(_ranges(numbers), decided, [as_uuid(one) for (one,) in pruned], at)
+            return Forgotten(joined(numbers), decided, [as_uuid(one) for (one,) in pruned], at)
 
         return await self._db.read(find)
+
+    async def let_sinks_forget(self) -> None:
+        await self._db.run(SQL.all_sinks_must_forget)
 
     async def sink_forgot(self, due: DueSink, at: float) -> None:
         await self._db.run(SQL.sink_forgot, **_place(due), at=at)
 
     async def staged(self, draft: Draft) -> bool:
-        async def prepare(db: Session) -> bool:
-            given = {"dataset": draft.dataset, "n": draft.n}
-            if await db.row(SQL.lock_draft, **given, epoch=draft.epoch) is None:
-                raise DraftLost
-            unready = await db.rows(SQL.unready_sinks, **given)
-            if not unready:
-                await db.run(SQL.prepare_draft, **given, epoch=draft.epoch)
-                return True
-            for row in unready:
-                _refuse(draft, row)
+        given = {"dataset": draft.dataset, "n": draft.n}
+        unready = await self._db.rows(SQL.unready_sinks, **given)
+        for row in unready:
+            _refuse(draft, row)
+        if unready:
             return False
 
-        return await self._db.write(prepare)
+        async def prepare(db: Session) -> None:
+            if await db.row(SQL.lock_draft, **given, epoch=draft.epoch) is None:
+                raise DraftLost
+            await db.run(SQL.prepare_draft, **given, epoch=draft.epoch)
+
+        # A sink that has all pages of a draft keeps them while the draft is open.
+        await self._db.write(prepare)
+        return True
 
     async def published_results(
         self, due: DueSink, n: int, *, after: UUID, limit: int
@@ -156,14 +162,3 @@ def _refuse(draft: Draft, row: Row) -> None:
                 f"replay {as_uuid(execution)} {stage} {route}. Then publish this replay, too"
             )
         raise Conflict("sink_rows_missing", f"{route} lacks rows of {missing:,} results{where}")
-
-
-def _ranges(numbers: Sequence[int]) -> list[range]:
-    """Join neighbours."""
-    found: list[range] = []
-    for n in numbers:
-        if found and found[-1].stop == n:
-            found[-1] = range(found[-1].start, n + 1)
-        else:
-            found.append(range(n, n + 1))
-    return found

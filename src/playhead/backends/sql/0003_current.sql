@@ -90,8 +90,8 @@ CREATE INDEX published_first ON published (dataset, first, n);
 CREATE INDEX published_last ON published (dataset, last, n) WHERE last IS NOT NULL;
 CREATE INDEX published_by_output ON published (output) WHERE output IS NOT NULL;
 
--- A sink that follows a dataset: what its worker has told it, and what is to be told. A worker of the route reads the
--- row and does what is due, so nothing is lost if it dies: the next one reads the same row.
+-- A sink that follows a dataset, with its next step. A worker that has the adapter does the step, so nothing is lost if it
+-- dies: the next worker reads the same row.
 CREATE TABLE sinks (
   dataset        bigint NOT NULL REFERENCES datasets (n),
   route          text COLLATE "C" NOT NULL,

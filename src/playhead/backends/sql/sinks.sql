@@ -52,7 +52,8 @@ SELECT route, step, since, is_rebuilt OR needs_whole FROM sinks WHERE dataset = 
 SELECT s.route, s.step, s.shown, s.shown_seq,
   CASE WHEN d.seq > s.shown_seq AND d.current >= s.since THEN
     playhead_now() - (SELECT w.at FROM switches w WHERE w.dataset = d.n AND w.seq = d.seq) ELSE 0 END,
-  s.page, s.pages, s.is_rebuilt OR coalesce(p.state = 'staging', false), s.problem, s.since, d.current, s.check_mode > 0, s.checked_at,
+  s.page, s.pages, s.is_rebuilt OR coalesce(p.state = 'staging', false),
+  s.is_rebuilt AND s.page = s.pages, s.missing, s.staging, s.problem, s.since, d.current, s.check_mode > 0, s.checked_at,
   s.checked
 FROM sinks s JOIN datasets d ON d.n = s.dataset LEFT JOIN publications p ON p.dataset = s.dataset AND p.n = s.staging
 WHERE s.dataset = :dataset ORDER BY s.route
@@ -81,7 +82,7 @@ DELETE FROM sinks WHERE dataset = :dataset AND route <> ALL(:routes::text[])
 (d.current >= s.since AND (CASE WHEN s.is_rebuilt THEN s.page = s.pages AND s.missing = 0 ELSE d.seq > s.shown_seq END))
 
 -- name: due_sinks
--- Sinks to which a page, a switch or a drop is to be told.
+-- Sinks that are not up to date, each with its next step.
 SELECT s.dataset, c.name, d.name, s.route, v.version, s.generation,
   CASE WHEN {has_page} THEN s.staging END, s.page, s.pages, s.after, s.cursor,
   CASE WHEN {has_switch} THEN d.current END, d.seq, d.current, s.must_forget, s.check_mode
@@ -117,15 +118,19 @@ WHERE s.dataset = :dataset AND s.staging = :n AND (s.page < s.pages OR s.missing
 UPDATE publications SET state = 'prepared' WHERE dataset = :dataset AND n = :n AND epoch = :epoch AND state = 'staging'
 
 -- name: sinks_must_forget
--- Sinks delete what is not needed any more: after a drop, and now and then.
-UPDATE sinks SET must_forget = true WHERE NOT must_forget AND (dataset = :dataset OR forgot_at < playhead_now() - 3600)
+-- After a drop, the sinks of a dataset delete what is not needed any more.
+UPDATE sinks SET must_forget = true WHERE dataset = :dataset
+
+-- name: all_sinks_must_forget
+-- Once in an hour, all sinks delete rows of executions that were pruned.
+UPDATE sinks SET must_forget = true WHERE NOT must_forget AND forgot_at < playhead_now() - 3600
 
 -- name: dropped_numbers
 -- Numbers that no reader asks for any more.
 SELECT n FROM publications WHERE dataset = :dataset AND (state = 'dropped' OR state = 'abandoned') ORDER BY n
 
 -- name: pruned_executions
--- Executions of a dataset's config that were pruned whole since a sink was told so. Its next publication takes none of them.
+-- Executions of a dataset's config that were pruned whole since a sink last deleted rows. No publication can take results of them.
 SELECT e.id FROM prunings g JOIN executions e ON e.n = g.execution JOIN datasets d ON d.config = e.config
 JOIN sinks s ON s.dataset = d.n AND s.route = :route
 WHERE d.n = :dataset AND g.stage = '' AND g.pruned_at > s.forgot_at - 60 ORDER BY g.n

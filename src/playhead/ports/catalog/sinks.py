@@ -133,6 +133,10 @@ class Sinks(Protocol):
         """Return what a sink need not keep."""
         ...
 
+    async def let_sinks_forget(self) -> None:
+        """Have each sink forget what it need not keep, unless it did so in the last hour."""
+        ...
+
     async def sink_forgot(self, due: DueSink, at: float) -> None:
         """Record that a sink has forgotten what was to be forgotten at a time."""
         ...
