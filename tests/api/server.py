@@ -80,7 +80,7 @@ def split(item: Item) -> Iterator[str]:
 
 @adapter("keep", sink=True)
 class Keep:
-    """A sink that has all rows, and shows what it was told last."""
+    """A sink that has all rows, and shows the publication of the last switch."""
 
     now: ClassVar[Shown | None] = None
 

@@ -278,14 +278,27 @@ async def test_a_second_publication_waits_for_the_first_or_its_cancellation(ph: 
     assert await published(ph, run) == 2
 
 
-async def test_who_waits_for_a_publication_is_told_that_it_was_cancelled(ph: Playhead):
+async def test_a_command_that_waits_for_a_publication_reports_that_it_was_cancelled(
+    ph: Playhead, monkeypatch: pytest.MonkeyPatch
+):
     await ph.apply(DOCS)
     Splitter(ph)
     run = await ph.run({"a": "x"})
     await ph.apply(DOCS.replace("{docs: {}}", "{docs: {publish: automatic}}"))
     await waiting_draft(ph, run)
+    looks: list[Any] = []
+    look = ph.rt.catalog.publication
+
+    async def looked(*given: Any) -> Publication | None:
+        looks.append(given)
+        return await look(*given)
+
+    async def has_waited() -> bool:
+        return len(looks) > 1
+
+    monkeypatch.setattr(ph.rt.catalog, "publication", looked)
     waiting = asyncio.create_task(ph.rt.services.publish.publish_run(UUID(run), "docs"))
-    await asyncio.sleep(0.5)
+    await until(has_waited)
     assert not waiting.done()
     await ph.rt.services.publish.cancel("docs")
     [(_, told)] = await waiting

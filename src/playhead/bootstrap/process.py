@@ -241,7 +241,7 @@ class Runtime:
             await self.services.publish.publish_automatic()
 
     async def _follow(self) -> None:
-        """Tell sinks what is published. A process that has not imported the operator's adapters may not."""
+        """Bring sinks up to date. A process that has not imported the operator's adapters cannot do that."""
         if self.code:
             await self.services.publish.follow()
 
