@@ -14,7 +14,7 @@ import pytest
 from playhead import Context, Item, Output
 from playhead.errors import Conflict, NotFound
 from playhead.model import PruneFilter, Publication, PublishRequest
-from playhead.ports.catalog.publications import Draft
+from playhead.ports.catalog.drafts import Draft
 from tests.inprocess import Playhead, opened
 from tests.servers.schema import emptied_schema
 from tests.waiting import until
@@ -207,7 +207,7 @@ async def test_published_objects_survive_prune_until_their_publication_is_droppe
 
     two = await ph.run({"a": "x 2", "b": "y 2"})
     await published(ph, two)
-    await ph.rt.services.publish.drop_due()
+    await ph.rt.services.publish.drafts.drop_due()
     await ph.rt.services.prune.finish()
 
     assert not (ph.objects / one).exists()
@@ -317,7 +317,7 @@ async def test_a_run_that_runs_again_while_it_is_published_is_refused(ph: Playhe
     await ph.post(f"dead-letters/{letter['correlation_id']}/resend", {}, 202)
     await ph.work(run)
     assert await ph.rt.catalog.renew_draft(draft, lease=0)
-    await ph.rt.services.publish.drive_due()
+    await ph.rt.services.publish.drafts.drive_due()
     refused = (await ended(ph, draft.n)).refusal
     assert refused
     assert refused.code == "execution_changed"

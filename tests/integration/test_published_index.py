@@ -212,13 +212,13 @@ async def test_rows_of_a_pruned_execution_are_deleted_although_no_publication_wa
     await published(of.ph, one)
     two = await of.replay(one)
     await of.up_to_date()
-    await of.service.drop_due()
+    await of.service.drafts.drop_due()
     await of.ph.rt.services.prune.prune(PruneFilter([UUID(two)]))
     with closing(sqlite3.connect(of.home / "playhead.db", timeout=30)) as db, db:
         db.execute("UPDATE sinks SET forgot_at = 0")  # as an hour later
 
     async def forgotten() -> bool:
-        await of.service.drop_due()
+        await of.service.drafts.drop_due()
         with closing(sqlite3.connect(of.file)) as db:
             return not db.execute("SELECT 1 FROM entry WHERE execution_id = ?", (two,)).fetchone()
 

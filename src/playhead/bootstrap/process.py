@@ -229,21 +229,21 @@ class Runtime:
                 interrupted_seconds=_LEASES_PER_RETENTION * self.settings.lease_seconds,
                 goes_on=lambda: self.reconciler.has_lease,
             )
-            await self.services.publish.drop_due()
+            await self.services.publish.drafts.drop_due()
 
     async def _publish(self) -> None:
         """Prepare drafts that no live process holds, and publish what is published automatically."""
         assert self.process
         if self.process.kind in ("run", "client", "plan"):
             return
-        await self.services.publish.drive_due()
+        await self.services.publish.drafts.drive_due()
         if self.reconciler.has_lease:
             await self.services.publish.publish_automatic()
 
     async def _follow(self) -> None:
         """Bring sinks up to date. A process that has not imported the operator's adapters cannot do that."""
         if self.code:
-            await self.services.publish.follow()
+            await self.services.publish.drafts.follow()
 
     async def _renew(self) -> None:
         await self.services.replay.drives.renew()

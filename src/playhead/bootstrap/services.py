@@ -13,6 +13,7 @@ from playhead.environment import Environment
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.config import ParseConfig
 from playhead.ports.webhook import Webhooks
+from playhead.publish.drafting import Drafting
 from playhead.reading.codecheck import CodeCheck
 from playhead.services import Services
 from playhead.services.configs import ConfigService
@@ -137,7 +138,9 @@ def build(
         recover=RecoverService(catalog, store),
         prune=PruneService(catalog, store, environment),
         publish=PublishService(
-            catalog, environment, lease=lease, follow=follower.follow if is_near else None
+            catalog,
+            environment,
+            Drafting(catalog, environment, lease=lease, follow=follower.follow if is_near else None),
         ),
         take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
         search=search,

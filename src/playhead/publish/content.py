@@ -7,16 +7,8 @@ from itertools import count
 from typing import Final, Protocol
 
 from playhead import faults
-from playhead.ports.catalog.publications import (
-    Difference,
-    Draft,
-    Entry,
-    EntryCursor,
-    Identity,
-    Note,
-    Place,
-    Publications,
-)
+from playhead.ports.catalog.drafts import Difference, Draft, Drafts, Entry, Identity, Note
+from playhead.ports.catalog.publications import EntryCursor, Place
 
 PAGE: Final = 2_000
 """Entries in one transaction."""
@@ -36,7 +28,7 @@ class Content(Protocol):
     async def write(
         self, *, close: Sequence[Entry], add: Sequence[Entry], notes: Sequence[Note], cursor: str
     ) -> bool:
-        """See `Publications.write_entries`."""
+        """See `Drafts.write_entries`."""
         ...
 
     async def duplicates(self) -> list[Place]:
@@ -51,7 +43,7 @@ class Content(Protocol):
 class Stored:
     """The open entries of a draft in the catalog."""
 
-    def __init__(self, catalog: Publications, draft: Draft) -> None:
+    def __init__(self, catalog: Drafts, draft: Draft) -> None:
         self._catalog = catalog
         self._draft = draft
 
@@ -98,7 +90,7 @@ class Overlay:
     Memory grows with the changes: about 1 KB for each entry that a publication would add.
     """
 
-    def __init__(self, catalog: Publications, draft: Draft) -> None:
+    def __init__(self, catalog: Drafts, draft: Draft) -> None:
         self._catalog = catalog
         self._draft = draft
         self._numbers = count(1)

@@ -1,26 +1,14 @@
-"""Publish: make the results of runs and replays what readers see, and go back.
-
-A publication is prepared as a draft, page by page, and nothing of it is visible before one transaction
-decides it. Why the order is right if the process is killed (`kill -9`):
-
-- before `begin` has committed: there is no draft;
-- after `begin`: another process acquires the draft once its lease has expired, and continues at its cursor;
-- after a page: the cursor has moved in the same transaction; a page that is repeated has no effect;
-- after `finish`: the next holder waits until the sinks have the content, which they get from the catalog;
-- after `staged`, before `decide`: the next holder decides;
-- after `decide`: readers see the publication. A sink switches to it when a process that can write the sink
-  reads the decision in the catalog.
-"""
+"""Publish: make the results of runs and replays what readers see, and go back."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final, Literal, Protocol
+from collections.abc import Callable
+from typing import Final
 from uuid import UUID
 
-from playhead import events, faults
+from playhead import events
 from playhead.environment import Environment
-from playhead.errors import Conflict, NotFound, Unavailable
+from playhead.errors import Conflict, NotFound
 from playhead.model import (
     OPEN_PUBLICATION_STATES,
     Dataset,
@@ -34,26 +22,21 @@ from playhead.model import (
     PublishRequest,
     StageChanges,
     Switch,
-    UnitCounts,
 )
-from playhead.ports.catalog import Publications, Sinks
-from playhead.ports.catalog.publications import Draft, DraftLost, EntryCursor, Note, Place
-from playhead.publish.content import PAGE, Overlay, Stored
+from playhead.ports.catalog.drafts import Draft, Note
+from playhead.ports.catalog.publications import Place
+from playhead.publish.content import Overlay
+from playhead.publish.drafting import DraftCatalog, Drafting
 from playhead.publish.resolution import Resolution, Resolved
 from playhead.reading.datasets import check_readable, find_dataset, no_draft, nothing_published
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 
-_RETRY_SECONDS: Final = 1.0
 _MOST_NOTES: Final = 100
 _WAIT_SECONDS: Final = 0.2
-_SIDES: Final[tuple[Literal["newer", "older"], ...]] = ("newer", "older")
 
 
 Tried = tuple[Dataset, Publication | Conflict | None]
 """A dataset, and the publication of a run in it, or its refusal; None: the dataset is held."""
-
-
-class PublishCatalog(Publications, Sinks, Protocol): ...
 
 
 class PublishService:
@@ -63,25 +46,15 @@ class PublishService:
     `Unavailable` if the catalog is unavailable, `NotFound` (`dataset_not_found`), and `BadRequest`
     (`dataset_ambiguous`).
 
-    Args:
-        lease: seconds; a draft whose process has died is continued after this time.
-        follow: brings the sinks that this process can write up to date; None: only other processes do that.
+    Attributes:
+        drafts: those that this process prepares.
     """
 
-    def __init__(
-        self,
-        catalog: PublishCatalog,
-        env: Environment,
-        *,
-        lease: float,
-        follow: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
+    def __init__(self, catalog: DraftCatalog, env: Environment, drafts: Drafting) -> None:
         self._catalog = catalog
         self._env = env
-        self._lease = lease
-        self._driving = set[tuple[int, int]]()
+        self.drafts = drafts
         self._refused = set[tuple[str, str, UUID]]()
-        self._follow = follow
 
     # -- what there is -----------------------------------------------------------------------------
 
@@ -245,11 +218,9 @@ class PublishService:
                 `publication_shrinks`, `publication_empty`, `path_conflict`, `nothing_published`,
                 `sink_rows_missing`, `sink_behind`.
         """
-        draft = await self._begin(name, request)
-        made = await self._catalog.publication(draft.dataset, draft.n)
-        assert made
+        draft, made = await self._begin(name, request)
         begun(made)
-        await self._drive(draft)
+        await self.drafts.drive(draft)
         return await self._wait(draft.dataset, draft.n)
 
     async def begin(self, name: str, request: PublishRequest) -> Publication:
@@ -257,19 +228,16 @@ class PublishService:
 
         Raises what `publish` raises, except what is found only in the content.
         """
-        draft = await self._begin(name, request)
-        made = await self._catalog.publication(draft.dataset, draft.n)
-        assert made
-        self._env.spawn(self._drive_later(draft))
+        draft, made = await self._begin(name, request)
+        self.drafts.drive_later(draft)
         return made
 
-    async def _begin(self, name: str, request: PublishRequest) -> Draft:
+    async def _begin(self, name: str, request: PublishRequest) -> tuple[Draft, Publication]:
         dataset = await self.dataset(name)
-        draft = await self._catalog.begin_publication(
-            dataset.config, dataset.name, request, owner=self._env.process, lease=self._lease
-        )
-        faults.reach("publication.begun")
-        return draft
+        draft = await self.drafts.begin(dataset.config, dataset.name, request)
+        made = await self._catalog.publication(draft.dataset, draft.n)
+        assert made
+        return draft, made
 
     async def _wait(self, dataset: int, n: int) -> Publication:
         """Return a publication as soon as it is decided or abandoned. Raises its refusal."""
@@ -284,18 +252,6 @@ class PublishService:
                 return found
             await self._env.sleep(_WAIT_SECONDS)
 
-    # -- drive -------------------------------------------------------------------------------------
-
-    async def drive_due(self) -> None:
-        """Continue drafts that no live process holds."""
-        for dataset, n in await self._catalog.open_drafts():
-            if (dataset, n) not in self._driving:
-                draft = await self._catalog.acquire_draft(
-                    dataset, n, owner=self._env.process, lease=self._lease
-                )
-                if draft:
-                    self._env.spawn(self._drive_later(draft))
-
     async def publish_automatic(self) -> None:
         """Begin to publish the newest run of each dataset with `publish: automatic`, unless it is held."""
         for config, name, run in await self._catalog.automatic_runs():
@@ -304,7 +260,8 @@ class PublishService:
             try:
                 await self.begin(f"{config}/{name}", PublishRequest([run], automatic=True))
             except (Conflict, NotFound) as exc:
-                # Another process was faster, or nothing of the run can be published. Try it no more.
+                if exc.code == "publication_in_progress":  # another process was faster
+                    continue
                 self._refused.add((config, name, run))
                 events.emit(events.PUBLICATION_REFUSED, dataset=name, detail=exc.detail)
 
@@ -337,91 +294,9 @@ class PublishService:
                     return await self._wait(await self._number(name), one.n)
             raise exc
 
-    async def _drive_later(self, draft: Draft) -> None:
-        try:
-            await self._drive(draft)
-        except Conflict:  # it is recorded
-            return
-
-    async def _drive(self, draft: Draft) -> None:
-        """Prepare a draft to its decision, unless another process takes it over. Waits for the catalog.
-
-        Raises `Conflict` if it is refused.
-        """
-        identity = draft.dataset, draft.n
-        self._driving.add(identity)
-        held: Draft | None = draft
-        try:
-            while held is not None:
-                try:
-                    await self._prepare(held)
-                    return
-                except DraftLost:
-                    return
-                except Conflict as exc:
-                    await self._catalog.abandon_draft(*identity, code=exc.code, detail=exc.detail)
-                    events.emit(
-                        events.PUBLICATION_REFUSED, dataset=held.name, publication=held.n, detail=exc.detail
-                    )
-                    raise
-                except Unavailable as exc:
-                    events.emit(events.BACKEND_UNAVAILABLE, code=exc.code, detail=exc.detail)
-                    held = await self._again(identity)
-        finally:
-            self._driving.discard(identity)
-
-    async def _again(self, identity: tuple[int, int]) -> Draft | None:
-        """Acquire a draft again when the catalog answers; None if another process has it, or it has ended."""
-        while True:
-            await self._env.sleep(_RETRY_SECONDS)
-            try:
-                return await self._catalog.acquire_draft(
-                    *identity, owner=self._env.process, lease=self._lease
-                )
-            except Unavailable:
-                continue
-
-    async def _prepare(self, draft: Draft) -> None:
-        renewed = self._env.clock()
-
-        async def keep() -> None:
-            nonlocal renewed
-            if self._env.clock() - renewed > self._lease / 3:
-                if not await self._catalog.renew_draft(draft, lease=self._lease):
-                    raise DraftLost
-                renewed = self._env.clock()
-
-        if not draft.cursor:
-            while await self._catalog.undo_abandoned(draft, limit=PAGE):
-                faults.reach("publication.undone")
-                await keep()
-            for side in _SIDES:
-                at: EntryCursor | None = (0, 0)
-                while at and (at := await self._catalog.rewind(draft, side, after=at, limit=PAGE)):
-                    faults.reach("publication.rewound")
-                    await keep()
-        found = await Resolution(self._catalog, draft, Stored(self._catalog, draft), keep).run()
-        faults.reach("publication.resolved")
-        await self._catalog.finish_draft(
-            draft, counts=found.counts, units=units_of(found.units), digest=found.digest
-        )
-        faults.reach("publication.finished")
-        await self.follow()
-        while not await self._catalog.staged(draft):
-            await self._env.sleep(_WAIT_SECONDS)
-            await keep()
-            await self.follow()
-        faults.reach("publication.staged")
-        decided = await self._catalog.decide_draft(draft)
-        faults.reach("publication.decided")
-        if decided.state == "published":
-            events.emit(events.PUBLICATION_DECIDED, dataset=draft.name, publication=draft.n)
-            await self.follow()
-
     async def follow(self) -> None:
         """Bring the sinks that this process can write up to date."""
-        if self._follow:
-            await self._follow()
+        await self.drafts.follow()
 
     async def check(self, name: str, route: str | None = None, *, repair: bool = False) -> Dataset:
         """Have the sinks of a dataset compared with what is published; `SinkState.check` has the result.
@@ -437,7 +312,7 @@ class PublishService:
             there = ", ".join(one.route for one in (await self.dataset(name)).sinks) or "none"
             which = f"no sink {route!r}" if route else "no sink"
             raise NotFound("route_not_found", f"dataset {name} has {which}; its sinks: {there}")
-        await self.follow()
+        await self.drafts.follow()
         return await self.dataset(name)
 
     async def cancel(self, name: str) -> Publication:
@@ -471,7 +346,7 @@ class PublishService:
         number = await self._number(name)
         n = await self._catalog.roll_back(number, to=to, expect_seq=expect_seq, reason=reason)
         events.emit(events.PUBLICATION_ROLLED_BACK, dataset=name, publication=n)
-        await self.follow()
+        await self.drafts.follow()
         return await self.dataset(name)
 
     async def release(self, name: str) -> Dataset:
@@ -487,25 +362,6 @@ class PublishService:
         """
         await self._catalog.pin_publication(await self._number(name), n, pinned)
         return check_readable(await self.dataset(name), await self.publication(name, n), n)
-
-    async def drop_due(self) -> None:
-        """Drop publications that are no longer kept, and delete their entries.
-
-        Once in an hour, sinks also delete rows of executions that were pruned.
-        """
-        await self._catalog.let_sinks_forget()
-        for dropping in await self._catalog.mark_dropped():
-            faults.reach("drop.marked")
-            after: EntryCursor | None = (0, 0)
-            while after is not None:
-                after = await self._catalog.drop_page(dropping, after=after, limit=PAGE)
-                faults.reach("drop.page")
-            await self._catalog.end_drop(dropping)
-            events.emit(events.PUBLICATION_DROPPED, count=len(dropping.numbers))
-
-
-def units_of(units: UnitCounts) -> dict[str, int]:
-    return {name: getattr(units, name) for name in UnitCounts.__slots__}
 
 
 def _counts(found: Resolved) -> dict[str, StageChanges]:

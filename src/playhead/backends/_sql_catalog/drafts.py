@@ -22,7 +22,7 @@ from playhead.errors import Conflict, NotFound
 from playhead.ids import moment, uuid7
 from playhead.keys import INPUT_STAGE
 from playhead.model import Config, DatasetConfig, PartRole, Publication, PublishRequest
-from playhead.ports.catalog.publications import Draft, DraftPart, Edge
+from playhead.ports.catalog.drafts import Draft, DraftPart, Edge
 
 
 class _Candidate(NamedTuple):

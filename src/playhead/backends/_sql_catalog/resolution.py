@@ -20,21 +20,20 @@ from playhead.backends.sql.statements import SQL, Statement
 from playhead.errors import Conflict
 from playhead.keys import object_key
 from playhead.model import EFFECTS_SKIPPED, ROW_STATES
-from playhead.ports.catalog.publications import (
+from playhead.ports.catalog.drafts import (
     Difference,
     Draft,
     DraftLost,
     DraftPart,
     Entry,
-    EntryCursor,
     Identity,
     Made,
     Node,
     Note,
-    Place,
     Root,
     Slot,
 )
+from playhead.ports.catalog.publications import EntryCursor, Place
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
 from playhead.keys import object_key
-from playhead.ports.catalog.publications import SINK, Draft, DraftLost
+from playhead.ports.catalog.drafts import Draft, DraftLost
+from playhead.ports.catalog.publications import SINK
 from playhead.ports.catalog.sinks import (
     DuePage,
     DueSink,

@@ -7,7 +7,8 @@ import json
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.model import Config
-from playhead.ports.catalog.publications import SINK, Draft
+from playhead.ports.catalog.drafts import Draft
+from playhead.ports.catalog.publications import SINK
 
 PAGE = 1_000
 """Results in a page of a sink."""

@@ -16,6 +16,7 @@ from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.control import Control
+from playhead.ports.catalog.drafts import Drafts
 from playhead.ports.catalog.find import Find
 from playhead.ports.catalog.jobs import Jobs
 from playhead.ports.catalog.limits import Limits
@@ -48,6 +49,7 @@ class Catalog(
     Code,
     Prune,
     Publications,
+    Drafts,
     Sinks,
     Reports,
     Find,
@@ -77,6 +79,7 @@ __all__ = [
     "Code",
     "Configs",
     "Control",
+    "Drafts",
     "Find",
     "Jobs",
     "Limits",

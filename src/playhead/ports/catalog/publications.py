@@ -1,29 +1,22 @@
-"""Datasets and their publications: what readers see, and how the next publication is prepared.
+"""Datasets and their publications: what readers see.
 
 A publication is a set of *entries*. An entry is one object of a result, or a result without objects, and the
 numbers from `first` to before `last` that contain it. So a publication costs as much as its changes.
-
-A draft is prepared in pages, each one transaction that is conditional on the epoch of the draft. Any process
-can continue it. Readers see decided numbers only, so they never see a part of a draft.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.model import (
     ChangeKind,
     Dataset,
     NoteKind,
-    OnFailure,
-    PartRole,
     Placement,
     Publication,
     PublicationNote,
-    PublishRequest,
     Switch,
 )
 
@@ -38,214 +31,8 @@ class Place(NamedTuple):
     path: str
 
 
-class Slot(NamedTuple):
-    """A route, and the stage and path of the object that it received."""
-
-    route: str
-    stage: str
-    path: str
-
-
-class Identity(NamedTuple):
-    """What makes two entries the same: the place, and the results that are there and above.
-
-    Attributes:
-        up: what `Entry.above` is of the result whose object this one received; None for an input.
-        above: the same of this one.
-    """
-
-    stage: str
-    path: str
-    up: int | None
-    above: int
-
-
-class Entry(NamedTuple):
-    """An entry, as it is read and written.
-
-    Attributes:
-        attempt: attempt that completed the message; None for an input.
-        execution: number of the execution of the message, or of the input.
-        output: number of the outputs row that has the object; None for a result without objects.
-        fingerprint: of the object: its SHA-256, content type and attributes.
-        slot: what the message received; None for an input.
-        n: number of the row; None if it is not stored yet.
-    """
-
-    stage: str
-    path: str
-    up: int | None
-    message: int | None
-    attempt: int | None
-    execution: int
-    output: int | None
-    fingerprint: bytes | None
-    slot: Slot | None
-    n: int | None = None
-
-    @property
-    def identity(self) -> Identity:
-        return Identity(self.stage, self.path, self.up, self.above)
-
-    @property
-    def above(self) -> int:
-        """What `up` is of the results below this one: the message, or for an input the negative `output`."""
-        return self.message if self.message is not None else -(self.output or 0)
-
-
-class Made(NamedTuple):
-    """An object that a message produced, as an entry names it."""
-
-    place: Place
-    output: int
-    fingerprint: bytes
-
-
-class Node(NamedTuple):
-    """A message of a part.
-
-    Attributes:
-        n, parent: numbers of the message, and of the one above; None for a root.
-        slot: its route, and the object that it received.
-        key: key of that object.
-        is_good: it has a result: it is completed, was taken over, or was skipped by a condition or for lack
-            of output.
-        is_cancelled: it was cancelled.
-        message, attempt, execution: of the message that was processed: another one if it was taken over.
-        detail: its error.
-        outputs: its objects.
-    """
-
-    n: int
-    parent: int | None
-    slot: Slot
-    key: str
-    is_good: bool
-    is_cancelled: bool
-    message: int
-    attempt: int
-    execution: int
-    detail: str | None
-    outputs: Sequence[Made]
-
-
-class Root(NamedTuple):
-    """The root of a unit.
-
-    Attributes:
-        node: its message.
-        ordinal: its place in the listing of its execution.
-        object: outputs row and fingerprint of the object that it received; None if there is no record of it.
-    """
-
-    node: Node
-    ordinal: int
-    object: Made | None
-
-
-class DraftPart(NamedTuple):
-    """A part of a draft.
-
-    Attributes:
-        execution: its number.
-        id: its id.
-        is_run: it is a run; otherwise it is a replay into `route`.
-        stage: stage of its roots' objects.
-        source: execution whose objects it received: itself, or the source of the replay.
-        publication: dataset and number of its source, if that is a publication.
-        units: messages that one root has on average, itself included.
-    """
-
-    execution: int
-    id: UUID
-    role: PartRole
-    is_run: bool
-    route: str
-    stage: str
-    source: UUID
-    publication: tuple[int, int] | None
-    size: float
-
-
-class Edge(NamedTuple):
-    """Objects of a stage go into a route."""
-
-    stage: str
-    route: str
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A draft that a process holds.
-
-    Attributes:
-        dataset: number of the dataset; `name` and `config` are its names.
-        n: number of the publication.
-        epoch: fencing token; every write is conditional on it.
-        base: publication on which it is prepared; 0: none.
-        parts: in the order in which they are applied.
-        edges: relevant edges of its config version.
-        has_other_edges: the publication on which it is prepared, or a part, has other ones.
-        request: what was asked for.
-        on_failure: what happens to units that are not good.
-        max_failed: units that may be not good: a number, or a share below 1; None: any number.
-        max_removed: share of the inputs that may be removed.
-        cursor: how far it is resolved, as JSON; empty at the start.
-        counts: entries of the publication on which it is prepared, by stage; `digest` is its digest.
-    """
-
-    dataset: int
-    name: str
-    config: str
-    n: int
-    epoch: int
-    base: int
-    parts: Sequence[DraftPart]
-    edges: frozenset[Edge]
-    has_other_edges: bool
-    request: PublishRequest
-    on_failure: OnFailure
-    max_failed: float | None
-    max_removed: float
-    cursor: str
-    counts: Mapping[str, int] = field(default_factory=dict)
-    digest: int = 0
-
-    @property
-    def routes(self) -> frozenset[str]:
-        return frozenset(edge.route for edge in self.edges)
-
-
-class Note(NamedTuple):
-    """A note, as it is written."""
-
-    kind: NoteKind
-    place: Place
-    execution: int
-    message: int | None
-    detail: str | None
-
-
 EntryCursor = tuple[int, int]
 """The publication that has added or closed an entry, and the number of the entry; (0, 0): the start."""
-
-
-class Difference(NamedTuple):
-    """A place at which a draft adds or closes an entry, with the fingerprints of both; b"" without an object.
-
-    Attributes:
-        at: where to continue after the entry.
-        before, after: None: the place has no entry before, or after.
-    """
-
-    at: EntryCursor
-    place: Place
-    before: bytes | None
-    after: bytes | None
-
-
-class DraftLost(Exception):
-    """Another process holds the draft, or it has ended."""
 
 
 class PublishedObject(NamedTuple):
@@ -284,11 +71,7 @@ class Dropping(NamedTuple):
 
 
 class Publications(Protocol):
-    """Every method that names a dataset takes its number.
-
-    Methods that write a draft raise `DraftLost` if the caller no longer holds it. They raise `Conflict`
-    (`execution_changed`), and abandon the draft, if a part has run again since the draft began.
-    """
+    """Every method that names a dataset takes its number."""
 
     # -- what there is -----------------------------------------------------------------------------
 
@@ -349,138 +132,6 @@ class Publications(Protocol):
         `since` may be later than `until`, and 0 is the empty publication before the first one. Objects with
         the same SHA-256, content type and attributes are the same.
         """
-        ...
-
-    # -- a draft -----------------------------------------------------------------------------------
-
-    async def begin_publication(
-        self, config: str, name: str, request: PublishRequest, *, owner: str, lease: float
-    ) -> Draft:
-        """Give a number to a new draft, and record its parts. Raises `Conflict` and `NotFound`.
-
-        From then on, no prune takes objects of a part, and no other draft of the dataset can begin, until the
-        draft is decided or abandoned. `owner` holds it.
-        """
-        ...
-
-    async def preview_publication(self, config: str, name: str, request: PublishRequest) -> Draft:
-        """Return what `begin_publication` would return, with the number 0 and the epoch 0; store nothing."""
-        ...
-
-    async def open_drafts(self) -> list[tuple[int, int]]:
-        """Return dataset and number of drafts that no live process holds."""
-        ...
-
-    async def acquire_draft(self, dataset: int, n: int, *, owner: str, lease: float) -> Draft | None:
-        """Hold a draft whose lease is free, expired or one of `owner`; raise its epoch. None if it is not."""
-        ...
-
-    async def renew_draft(self, draft: Draft, *, lease: float) -> bool:
-        """Extend the lease. False if another process holds the draft, or if it ended."""
-        ...
-
-    async def release_draft(self, draft: Draft) -> None:
-        """Release the lease, so that another process can continue at once."""
-        ...
-
-    async def undo_abandoned(self, draft: Draft, *, limit: int) -> int:
-        """Remove what abandoned drafts have left, up to `limit` entries. Returns how many were changed.
-
-        Entries with a `first` after the highest decided number are deleted; entries that were closed after it
-        are opened.
-        """
-        ...
-
-    async def rewind(
-        self, draft: Draft, side: Literal["newer", "older"], *, after: EntryCursor, limit: int
-    ) -> EntryCursor | None:
-        """Make the open entries equal to those of the base publication, up to `limit` changes.
-
-        First all pages with `newer` close what it does not have, then those with `older` open what it has.
-        Entries that are in it and open already are not touched.
-
-        Returns the `after` of the next page; None: nothing was to be changed.
-        """
-        ...
-
-    async def units(
-        self, draft: Draft, part: DraftPart, *, after: int, limit: int
-    ) -> tuple[list[Root], list[Node]]:
-        """Return the next roots of a part, and the messages at and below them in relevant routes."""
-        ...
-
-    async def roots_at(
-        self, draft: Draft, part: DraftPart, places: Sequence[Place]
-    ) -> tuple[list[Root], list[Node]]:
-        """Return the roots of a part that received the objects at these places, and the messages below."""
-        ...
-
-    async def listed(self, part: DraftPart, places: Sequence[Place]) -> set[Place]:
-        """Return those of these places whose objects the part has received."""
-        ...
-
-    async def fingerprints(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Return the fingerprints of recorded objects."""
-        ...
-
-    async def entries_at(self, draft: Draft, places: Sequence[Place]) -> list[Entry]:
-        """Return the open entries at these places; of a preview, those of its base publication."""
-        ...
-
-    async def entries_below(self, draft: Draft, ups: Sequence[int]) -> list[Entry]:
-        """Return the open entries directly below these results."""
-        ...
-
-    async def scan(self, draft: Draft, *, stage: str | None, after: Place, limit: int) -> list[Entry]:
-        """Return open entries in byte order of stage and path."""
-        ...
-
-    async def write_entries(
-        self,
-        draft: Draft,
-        *,
-        close: Sequence[Entry] = (),
-        add: Sequence[Entry] = (),
-        notes: Sequence[Note] = (),
-        cursor: str,
-    ) -> bool:
-        """Close and add entries, and move the cursor, in one transaction.
-
-        An entry that the draft itself has added is deleted instead of closed; one that it has closed is
-        opened again instead of added. Returns False, and writes nothing, if an object that an added entry
-        names was pruned since it was read.
-        """
-        ...
-
-    async def duplicates(
-        self, draft: Draft, *, after: EntryCursor, limit: int
-    ) -> tuple[list[Place], EntryCursor | None]:
-        """Return places at which an entry of the draft and another one are open; and where to continue."""
-        ...
-
-    async def differences(
-        self, draft: Draft, side: Literal["added", "closed"], *, after: EntryCursor, limit: int
-    ) -> list[Difference]:
-        """Return entries that the draft has added or closed."""
-        ...
-
-    async def finish_draft(
-        self, draft: Draft, *, counts: Mapping[str, Mapping[str, int]], units: Mapping[str, int], digest: str
-    ) -> None:
-        """Record that the content of a draft is complete."""
-        ...
-
-    async def decide_draft(self, draft: Draft) -> Publication:
-        """Make a prepared draft current, in one transaction. Decides once; a repeated call has no effect.
-
-        Raises `Conflict`: `publication_moved` if another switch came first; the draft is abandoned then.
-        """
-        ...
-
-    async def abandon_draft(
-        self, dataset: int, n: int, *, code: str | None = None, detail: str | None = None
-    ) -> None:
-        """End a draft that was not decided. No effect if it has ended."""
         ...
 
     # -- afterwards --------------------------------------------------------------------------------

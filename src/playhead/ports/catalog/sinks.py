@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from playhead.ports.catalog.publications import Draft
+from playhead.ports.catalog.drafts import Draft
 
 
 class DuePage(NamedTuple):

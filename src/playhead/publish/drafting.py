@@ -1,0 +1,185 @@
+"""Prepare drafts up to their decision, and delete what dropped publications leave.
+
+Nothing of a draft is visible before one transaction decides it. Why the order is right if the process is
+killed (`kill -9`):
+
+- before `begin` has committed: there is no draft;
+- after `begin`: another process acquires the draft once its lease has expired, and continues at its cursor;
+- after a page: the cursor has moved in the same transaction; a page that is repeated has no effect;
+- after `finish`: the next holder waits until the sinks have the content, which they get from the catalog;
+- after `staged`, before `decide`: the next holder decides;
+- after `decide`: readers see the publication. A sink switches to it when a process that can write the sink
+  reads the decision in the catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal, Protocol
+
+from playhead import events, faults
+from playhead.environment import Environment
+from playhead.errors import Conflict, Unavailable
+from playhead.model import PublishRequest, UnitCounts
+from playhead.ports.catalog import Drafts, Publications, Sinks
+from playhead.ports.catalog.drafts import Draft, DraftLost
+from playhead.ports.catalog.publications import EntryCursor
+from playhead.publish.content import PAGE, Stored
+from playhead.publish.resolution import Resolution
+
+_RETRY_SECONDS: Final = 1.0
+_WAIT_SECONDS: Final = 0.2
+_SIDES: Final[tuple[Literal["newer", "older"], ...]] = ("newer", "older")
+
+
+class DraftCatalog(Publications, Drafts, Sinks, Protocol): ...
+
+
+class Drafting:
+    """Holds the drafts that this process prepares.
+
+    Args:
+        lease: seconds; a draft whose process has died is continued after this time.
+        follow: brings the sinks that this process can write up to date; None: only other processes do that.
+    """
+
+    def __init__(
+        self,
+        catalog: DraftCatalog,
+        env: Environment,
+        *,
+        lease: float,
+        follow: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._env = env
+        self._lease = lease
+        self._driving = set[tuple[int, int]]()
+        self._follow = follow
+
+    async def begin(self, config: str, name: str, request: PublishRequest) -> Draft:
+        """Record a draft, which this process holds. Raises what `Drafts.begin_publication` raises."""
+        draft = await self._catalog.begin_publication(
+            config, name, request, owner=self._env.process, lease=self._lease
+        )
+        faults.reach("publication.begun")
+        return draft
+
+    def drive_later(self, draft: Draft) -> None:
+        """Prepare a draft in the background. Its refusal is recorded."""
+        self._env.spawn(self._drive_later(draft))
+
+    async def drive_due(self) -> None:
+        """Continue drafts that no live process holds."""
+        for dataset, n in await self._catalog.open_drafts():
+            if (dataset, n) not in self._driving:
+                draft = await self._catalog.acquire_draft(
+                    dataset, n, owner=self._env.process, lease=self._lease
+                )
+                if draft:
+                    self.drive_later(draft)
+
+    async def _drive_later(self, draft: Draft) -> None:
+        try:
+            await self.drive(draft)
+        except Conflict:  # it is recorded
+            return
+
+    async def drive(self, draft: Draft) -> None:
+        """Prepare a draft to its decision, unless another process takes it over. Waits for the catalog.
+
+        Raises `Conflict` if it is refused.
+        """
+        identity = draft.dataset, draft.n
+        self._driving.add(identity)
+        held: Draft | None = draft
+        try:
+            while held is not None:
+                try:
+                    await self._prepare(held)
+                    return
+                except DraftLost:
+                    return
+                except Conflict as exc:
+                    await self._catalog.abandon_draft(*identity, code=exc.code, detail=exc.detail)
+                    events.emit(
+                        events.PUBLICATION_REFUSED, dataset=held.name, publication=held.n, detail=exc.detail
+                    )
+                    raise
+                except Unavailable as exc:
+                    events.emit(events.BACKEND_UNAVAILABLE, code=exc.code, detail=exc.detail)
+                    held = await self._again(identity)
+        finally:
+            self._driving.discard(identity)
+
+    async def _again(self, identity: tuple[int, int]) -> Draft | None:
+        """Acquire a draft again when the catalog answers; None if another process has it, or it has ended."""
+        while True:
+            await self._env.sleep(_RETRY_SECONDS)
+            try:
+                return await self._catalog.acquire_draft(
+                    *identity, owner=self._env.process, lease=self._lease
+                )
+            except Unavailable:
+                continue
+
+    async def _prepare(self, draft: Draft) -> None:
+        renewed = self._env.clock()
+
+        async def keep() -> None:
+            nonlocal renewed
+            if self._env.clock() - renewed > self._lease / 3:
+                if not await self._catalog.renew_draft(draft, lease=self._lease):
+                    raise DraftLost
+                renewed = self._env.clock()
+
+        if not draft.cursor:
+            while await self._catalog.undo_abandoned(draft, limit=PAGE):
+                faults.reach("publication.undone")
+                await keep()
+            for side in _SIDES:
+                at: EntryCursor | None = (0, 0)
+                while at and (at := await self._catalog.rewind(draft, side, after=at, limit=PAGE)):
+                    faults.reach("publication.rewound")
+                    await keep()
+        found = await Resolution(self._catalog, draft, Stored(self._catalog, draft), keep).run()
+        faults.reach("publication.resolved")
+        await self._catalog.finish_draft(
+            draft, counts=found.counts, units=units_of(found.units), digest=found.digest
+        )
+        faults.reach("publication.finished")
+        await self.follow()
+        while not await self._catalog.staged(draft):
+            await self._env.sleep(_WAIT_SECONDS)
+            await keep()
+            await self.follow()
+        faults.reach("publication.staged")
+        decided = await self._catalog.decide_draft(draft)
+        faults.reach("publication.decided")
+        if decided.state == "published":
+            events.emit(events.PUBLICATION_DECIDED, dataset=draft.name, publication=draft.n)
+            await self.follow()
+
+    async def follow(self) -> None:
+        """Bring the sinks that this process can write up to date."""
+        if self._follow:
+            await self._follow()
+
+    async def drop_due(self) -> None:
+        """Drop publications that are no longer kept, and delete their entries.
+
+        Once in an hour, sinks also delete rows of executions that were pruned.
+        """
+        await self._catalog.let_sinks_forget()
+        for dropping in await self._catalog.mark_dropped():
+            faults.reach("drop.marked")
+            after: EntryCursor | None = (0, 0)
+            while after is not None:
+                after = await self._catalog.drop_page(dropping, after=after, limit=PAGE)
+                faults.reach("drop.page")
+            await self._catalog.end_drop(dropping)
+            events.emit(events.PUBLICATION_DROPPED, count=len(dropping.numbers))
+
+
+def units_of(units: UnitCounts) -> dict[str, int]:
+    return {name: getattr(units, name) for name in UnitCounts.__slots__}
