@@ -55,7 +55,7 @@ COMMANDS: Final = (
     Listed("stages", "executions:stages", "List the stages of an execution."),
     Listed("cancel", "executions:cancel", "Cancel a running execution."),
     Listed("prune", "prune:prune", "Delete the objects of executions that have ended."),
-    Listed("publish", "datasets:publish", "Make the results of runs and replays what readers see."),
+    Listed("publish", "publish:publish", "Make the results of runs and replays what readers see."),
     Listed("rollback", "datasets:rollback", "Show readers an earlier publication again."),
     Listed("release", "datasets:release", "End the hold of automatic publication."),
     Listed("datasets", "datasets:datasets", "List datasets, and what their readers see."),
@@ -106,18 +106,20 @@ GROUPS: Final = (
     (
         "index",
         "Check and rebuild the indexes and tables that follow a dataset.",
-        (Listed("check", "datasets:check", "Compare indexes and tables with what is published."),),
+        (Listed("check", "index:check", "Compare indexes and tables with what is published."),),
     ),
     (
         "publications",
         "List and show publications of datasets. `playhead publications NAME` lists those of a dataset.",
         (
-            Listed("list", "datasets:list_", "List the publications of a dataset, newest first."),
-            Listed("show", "datasets:show", "Show the counts, the parts and the state of a publication."),
-            Listed("notes", "datasets:notes", "List documents whose new results are not published, and why."),
-            Listed("cancel", "datasets:cancel", "Abandon the publication that is being prepared."),
-            Listed("pin", "datasets:pin", "Keep a publication until it is unpinned."),
-            Listed("unpin", "datasets:unpin", "End the protection of a publication."),
+            Listed("list", "publications:list_", "List the publications of a dataset, newest first."),
+            Listed("show", "publications:show", "Show the counts, the parts and the state of a publication."),
+            Listed(
+                "notes", "publications:notes", "List documents whose new results are not published, and why."
+            ),
+            Listed("cancel", "publications:cancel", "Abandon the publication that is being prepared."),
+            Listed("pin", "publications:pin", "Keep a publication until it is unpinned."),
+            Listed("unpin", "publications:unpin", "End the protection of a publication."),
         ),
     ),
     (

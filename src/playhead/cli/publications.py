@@ -1,0 +1,169 @@
+"""`publications …`: the history of a dataset, and its draft."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from playhead.cli import complete, output
+from playhead.cli.command import Cursor, Limit, command
+from playhead.cli.datasets import DatasetRef
+from playhead.cli.session import Session, Usage
+
+if TYPE_CHECKING:
+    from playhead.model import Dataset, Publication, PublicationNote, StageChanges, UnitCounts
+
+MOST_NOTES = 10
+NumberedRef = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME[@N]",
+        help="A dataset, and the number of a publication.  [default: the current one]",
+        autocompletion=complete.dataset,
+    ),
+]
+
+
+@command("list", example="playhead publications list docs")
+async def list_(
+    s: Session,
+    name: DatasetRef,
+    every: Annotated[bool, typer.Option("--all", help="Also abandoned and dropped publications.")] = False,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> None:
+    """List the publications of a dataset, newest first."""
+    async with s.open() as rt:
+        dataset = await rt.services.publish.dataset(name)
+        items, rest = await output.gather(
+            lambda c, n: rt.services.publish.publications(name, c, n, every=every), cursor, limit
+        )
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("N", "STATE", "PUBLISHED", "BASE", "PARTS", "ADDED", "CHANGED", "REMOVED", "FAILED", "REASON"),
+        [_row(one, dataset) for one in items],
+    )
+    output.note(f"Newest switch: {dataset.seq}")
+    output.more(rest)
+
+
+def _row(one: Publication, dataset: Dataset) -> tuple[object, ...]:
+    objects = [counts for stage, counts in one.counts.items() if not stage.startswith(":")]
+    return (
+        one.n,
+        "current" if one.n == dataset.current else one.state,
+        output.when(one.published_at),
+        one.base,
+        ", ".join(output.short(part.execution_id) for part in one.parts),
+        *(sum(getattr(each, name) for each in objects) for name in ("added", "changed", "removed")),
+        one.units.kept + one.units.left_out,
+        one.refusal.code if one.refusal else one.reason,
+    )
+
+
+@command("show", example="playhead publications show docs@1")
+async def show(s: Session, name: NumberedRef) -> None:
+    """Show the counts, the parts and the state of a publication."""
+    async with s.open() as rt:
+        found = await rt.services.publish.publication(*_numbered(name))
+    if s.json:
+        output.emit(found)
+        return
+    output.line(f"Publication {found.n} of {found.dataset}: {found.state}")
+    if found.refusal:
+        output.line(f"{found.refusal.code}: {found.refusal.detail}")
+    for part in found.parts:
+        output.line(f"  {part.role:<5}  {part.execution_id}")
+    print_counts(found.counts, found.units, [])
+    output.line(f"To read it: playhead ls current:{found.dataset}@{found.n}")
+
+
+@command("notes", example="playhead publications notes docs@1")
+async def notes(s: Session, name: NumberedRef, limit: Limit = 100, cursor: Cursor = None) -> None:
+    """List documents whose new results are not published, and why."""
+    async with s.open() as rt:
+        dataset, n = _numbered(name)
+        items, rest = await output.gather(
+            lambda c, size: rt.services.publish.notes(dataset, n, None, c, size), cursor, limit
+        )
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("KIND", "STAGE", "PATH", "EXECUTION", "DETAIL"),
+        [(one.kind, one.stage, one.path, one.execution_id, one.detail) for one in items],
+    )
+    output.more(rest)
+
+
+@command("cancel", example="playhead publications cancel docs")
+async def cancel(s: Session, name: DatasetRef) -> None:
+    """Abandon the publication that is being prepared."""
+    async with s.open() as rt:
+        found = await rt.services.publish.cancel(name)
+    if s.json:
+        output.emit(found)
+    else:
+        output.line(f"Publication {found.n} of {name} is {found.state}")
+
+
+@command("pin", example="playhead publications pin docs@1")
+async def pin(s: Session, name: NumberedRef) -> None:
+    """Keep a publication until it is unpinned."""
+    await _pin(s, name, True)
+
+
+@command("unpin", example="playhead publications unpin docs@1")
+async def unpin(s: Session, name: NumberedRef) -> None:
+    """End the protection of a publication."""
+    await _pin(s, name, False)
+
+
+async def _pin(s: Session, name: str, pinned: bool) -> None:
+    dataset, n = _numbered(name)
+    if n is None:
+        raise Usage(f"{name!r} names no publication: write {name}@N")
+    async with s.open() as rt:
+        found = await rt.services.publish.pin(dataset, n, pinned)
+    if s.json:
+        output.emit(found)
+    else:
+        output.line(f"Publication {n} of {dataset} is {'pinned' if found.is_pinned else 'not pinned'}")
+
+
+def _numbered(name: str) -> tuple[str, int | None]:
+    dataset, at, number = name.removeprefix("current:").partition("@")
+    if at and not re.fullmatch("[1-9][0-9]{0,14}", number):
+        raise Usage(f"{number!r} is not the number of a publication: write {dataset}@N")
+    return dataset, int(number) if at else None
+
+
+def print_counts(counts: Mapping[str, StageChanges], units: UnitCounts, notes: list[PublicationNote]) -> None:
+    from playhead.wording import UNITS
+
+    width = max((len(stage) for stage in counts), default=0)
+    for stage, one in counts.items():
+        output.line(f"  {_stage(stage):<{width}}  {_changes(one)}")
+    for kind, text in UNITS.items():
+        if number := getattr(units, kind):
+            output.line(f"  {number:,} {text}")
+            for note in [one for one in notes if one.kind == kind][:MOST_NOTES]:
+                output.line(f"    {note.stage}/{note.path}" + (f": {note.detail}" if note.detail else ""))
+
+
+def _stage(stage: str) -> str:
+    return stage.removeprefix(":")
+
+
+def _changes(one: StageChanges) -> str:
+    parts = [
+        f"{number:,} {word}"
+        for number, word in ((one.changed, "changed"), (one.added, "added"), (one.removed, "removed"))
+        if number
+    ]
+    return ", ".join([*parts, f"{one.same:,} as before"])
