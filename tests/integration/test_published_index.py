@@ -14,6 +14,7 @@ import pytest
 from playhead.adapters.sqlite_search import search
 from playhead.errors import Conflict
 from playhead.model import Dataset, PruneFilter, PublishRequest, SinkState
+from playhead.work.sinks import SinkFollower
 from tests.inprocess import Playhead, opened
 from tests.integration.test_publications import DOCS, Splitter, published
 from tests.waiting import until
@@ -268,3 +269,31 @@ async def test_the_problem_of_a_sink_contains_no_secret(tmp_path: Path, monkeypa
         await until(problem)
         assert await problem() == "OSError: no connection to ***"
         await ph.rt.services.publish.cancel("docs")
+
+
+async def test_a_call_of_a_sink_that_does_not_return_is_reported_until_it_does(tmp_path: Path):
+    steps = Path(__file__).parents[1] / "acceptance" / "hanging_steps.py"
+    async with opened(tmp_path / "home", more=[steps]) as ph:
+        await ph.apply(INDEXED.replace("sqlite_search, config: {path: search.db}", "waits"))
+        Splitter(ph)
+        run = await ph.run({"a": "w"})
+        impatient = SinkFollower(
+            ph.rt.catalog, ph.rt.adapters, ph.rt.environment, data_dir=str(tmp_path), slow_seconds=0.01
+        )
+        draft = await ph.rt.services.publish.begin("docs", PublishRequest([UUID(run)]))
+
+        async def problem() -> str | None:
+            await impatient.follow(0)
+            sinks = (await ph.rt.services.publish.dataset("docs")).sinks
+            return sinks[0].problem if sinks else None
+
+        await until(problem)
+        assert await problem() == "stage() has not returned after 0.01 seconds"
+        (tmp_path / "go-on").touch()
+        (tmp_path / "home" / "data" / "go-on").touch()
+
+        async def is_staged() -> bool:
+            found = await ph.rt.services.publish.publication("docs", draft.n)
+            return found.state == "published" and await problem() is None
+
+        await until(is_staged)

@@ -243,7 +243,7 @@ class Runtime:
     async def _follow(self) -> None:
         """Bring sinks up to date. A process that has not imported the operator's adapters cannot do that."""
         if self.code:
-            await self.services.publish.drafts.follow()
+            await self.services.publish.drafts.follow(0)
 
     async def _renew(self) -> None:
         await self.services.replay.drives.renew()

@@ -29,6 +29,8 @@ from playhead.publish.resolution import Resolution
 
 _RETRY_SECONDS: Final = 1.0
 _WAIT_SECONDS: Final = 0.2
+_SWITCH_SECONDS: Final = 5.0
+"""How long a command waits for its sinks. It may be the only process that can write them."""
 _SIDES: Final[tuple[Literal["newer", "older"], ...]] = ("newer", "older")
 
 
@@ -49,7 +51,7 @@ class Drafting:
         env: Environment,
         *,
         lease: float,
-        follow: Callable[[], Awaitable[None]] | None = None,
+        follow: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self._catalog = catalog
         self._env = env
@@ -148,11 +150,11 @@ class Drafting:
             draft, counts=found.counts, units=units_of(found.units), digest=found.digest
         )
         faults.reach("publication.finished")
-        await self.follow()
+        await self.follow(_WAIT_SECONDS)
         while not await self._catalog.staged(draft):
             await self._env.sleep(_WAIT_SECONDS)
             await keep()
-            await self.follow()
+            await self.follow(_WAIT_SECONDS)
         faults.reach("publication.staged")
         decided = await self._catalog.decide_draft(draft)
         faults.reach("publication.decided")
@@ -160,10 +162,10 @@ class Drafting:
             events.emit(events.PUBLICATION_DECIDED, dataset=draft.name, publication=draft.n)
             await self.follow()
 
-    async def follow(self) -> None:
-        """Bring the sinks that this process can write up to date."""
+    async def follow(self, seconds: float = _SWITCH_SECONDS) -> None:
+        """Bring the sinks that this process can write up to date, and wait for that up to some seconds."""
         if self._follow:
-            await self._follow()
+            await self._follow(seconds)
 
     async def drop_due(self) -> None:
         """Drop publications that are no longer kept, and delete their entries.

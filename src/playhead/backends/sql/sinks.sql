@@ -90,6 +90,11 @@ FROM sinks s JOIN datasets d ON d.n = s.dataset JOIN configs c ON c.n = d.config
 LEFT JOIN publications p ON p.dataset = s.dataset AND p.n = s.staging
 WHERE s.retry_at <= playhead_now() AND ({has_page} OR {has_switch} OR s.must_forget OR s.check_mode > 0) ORDER BY s.dataset, s.route
 
+-- fragment: reached
+-- A step that changes no publication solves no other problem.
+problem = CASE WHEN problem_code <> 'sink_unavailable' THEN problem END,
+  problem_code = CASE WHEN problem_code <> 'sink_unavailable' THEN problem_code END
+
 -- name: sink_staged
 -- A sink has recorded a page. Repeated or late, it changes nothing.
 UPDATE sinks SET page = page + 1, cursor = :cursor, missing = missing + :missing,
@@ -137,7 +142,7 @@ WHERE d.n = :dataset AND g.stage = '' AND g.pruned_at > s.forgot_at - 60 ORDER B
 
 -- name: sink_forgot
 -- A sink has deleted what is not needed.
-UPDATE sinks SET must_forget = false, forgot_at = :at::float8 WHERE dataset = :dataset AND route = :route
+UPDATE sinks SET must_forget = false, forgot_at = :at::float8, {reached} WHERE dataset = :dataset AND route = :route
 
 -- name: check_sinks
 -- Compare sinks with what is published.
@@ -146,7 +151,7 @@ AND route = :route -- if given
 
 -- name: sink_checked
 -- How a sink differs from what is published.
-UPDATE sinks SET check_mode = 0, checked = :checked, checked_at = playhead_now() WHERE dataset = :dataset AND route = :route
+UPDATE sinks SET check_mode = 0, checked = :checked, checked_at = playhead_now(), {reached} WHERE dataset = :dataset AND route = :route
 
 -- name: rebuild_sink
 -- A sink gets the whole content of the current publication again, and is checked afterwards.

@@ -30,6 +30,14 @@ class DuePage(NamedTuple):
     cursor: int
 
 
+class SinkIdentity(NamedTuple):
+    """A sink, with the config version that has its step."""
+
+    dataset: int
+    route: str
+    version: int
+
+
 class DueSink(NamedTuple):
     """A sink that is not up to date.
 
@@ -59,6 +67,10 @@ class DueSink(NamedTuple):
     must_forget: bool
     must_check: bool
     must_rebuild: bool
+
+    @property
+    def identity(self) -> SinkIdentity:
+        return SinkIdentity(self.dataset, self.route, self.version)
 
 
 class SinkChanges(NamedTuple):
