@@ -268,7 +268,7 @@ class Resolution:
                     digest += sign * _digest(one.place, fingerprint)
         check_size(draft, counts)
         return Resolved(
-            dict(sorted(counts.items())),
+            dict(sorted(counts.items(), key=lambda one: (one[0].startswith(SINK), one[0]))),
             UnitCounts(**self._cursor.units),
             f"{digest % _DIGEST:064x}",
         )

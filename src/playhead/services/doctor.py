@@ -130,7 +130,7 @@ async def _datasets(catalog: DoctorCatalog) -> list[Finding]:
         detail = f"{', '.join(held[:5])}: automatic publication is held for more than a day, since a rollback"
         fix = f"publish a good run, or run: playhead release {held[0]}"
         return [Finding("datasets", "warning", detail, fix)]
-    return [Finding("datasets", "ok", f"{len(found)} datasets")] if found else []
+    return [Finding("datasets", "ok", f"{len(found)} up to date")] if found else []
 
 
 async def _unknown_messages(catalog: DoctorCatalog, queues: Queues) -> Finding:
