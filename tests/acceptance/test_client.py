@@ -33,6 +33,7 @@ routes:
   index:
     adapters: [{type: sqlite_search, config: {path: search.db}}]
 """
+WATCHED = CONFIG.partition("  index:")[0].replace(", to: [index]", "") + "datasets: {pages: {}}\n"
 PAGES = {"a.html": b"<p>one two", "b/c.html": b"<p>three", "bad.html": b"\xff\xfe\x00"}
 
 
@@ -411,3 +412,16 @@ def test_the_package_shows_its_public_names_and_imports_them_late():
     assert "'Client'" in done.stdout
     assert "'connect'" in done.stdout
     assert done.stdout.endswith("[]\n")
+
+
+def test_a_dataset_is_watched(client: playhead.Client, deployment: Deployment):
+    # The last test: its runs are the latest ones from now on.
+    name = "home" if client._client._server is None else "server"
+    deployment.apply(WATCHED.replace("docs", name))
+    run = deployment.run(name, {"a.html": PAGES["a.html"]})
+    deployment.ended(run)
+
+    watching = client.watch_dataset(f"{name}/pages")
+    assert next(watching).current is None
+    made = client.publish(f"{name}/pages", run)
+    assert made.n == next(one for one in watching if one.current).current == 1

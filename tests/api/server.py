@@ -24,7 +24,7 @@ from playhead.config import parse
 from playhead.envelope import Dispatch
 from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.errors import PlayheadError
-from playhead.model import AdapterCode, CodeNote, Execution, Replay, RouteCounts
+from playhead.model import AdapterCode, CodeNote, Dataset, Execution, Replay, RouteCounts
 from playhead.ports.adapter import AdapterSpec, spec_of
 from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.upkeep import Process
@@ -35,6 +35,7 @@ from playhead.services import Services
 from playhead.services.control import ControlService
 from playhead.services.doctor import DoctorService
 from playhead.services.executions import ExecutionService
+from playhead.services.publish import PublishService
 from playhead.services.search import SearchService
 from playhead.services.watch import WatchService
 from playhead.services.worker import WorkerService
@@ -161,10 +162,11 @@ class FickleMemoryBroker(MemoryBroker):
 
 
 class Looking:
-    """Counts the looks at executions and replays in `looks`, failed ones included."""
+    """Counts the looks at executions, replays and datasets in `looks`, failed ones included."""
 
-    def __init__(self, executions: ExecutionService) -> None:
+    def __init__(self, executions: ExecutionService, publish: PublishService) -> None:
         self._executions = executions
+        self._publish = publish
         self.looks = 0
 
     async def get(self, execution: UUID) -> Execution:
@@ -179,6 +181,12 @@ class Looking:
     async def replay(self, batch: UUID) -> Replay:
         try:
             return await self._executions.replay(batch)
+        finally:
+            self.looks += 1
+
+    async def dataset(self, name: str) -> Dataset:
+        try:
+            return await self._publish.dataset(name)
         finally:
             self.looks += 1
 
@@ -225,9 +233,9 @@ class Playhead(Api):
             webhooks=self.webhooks,
         )
         self.replays = services.replay
-        self._looking = Looking(services.executions)
+        self._looking = Looking(services.executions, services.publish)
         doctor = DoctorService([], self.catalog, self.broker)  # the backends in memory cannot be examined
-        watch = WatchService(self._looking, every=0.01)
+        watch = WatchService(self._looking, self._looking.dataset, every=0.01)
         # No loop takes the jobs that are still driven when they are resumed: each is driven again.
         control = ControlService(self.catalog, drive=self._drive)
         self.services = replace(services, control=control, doctor=doctor, watch=watch)
@@ -266,7 +274,7 @@ class Playhead(Api):
     async def restart(self) -> None:
         """End the open streams, as a server does that shuts down; a new one answers from now on."""
         self.services.watch.stop()
-        watch = WatchService(self._looking, every=0.01)
+        watch = WatchService(self._looking, self._looking.dataset, every=0.01)
         self.services = replace(self.services, watch=watch)
         self.app.state.services = self.services
 

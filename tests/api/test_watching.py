@@ -17,6 +17,7 @@ from fastapi.responses import StreamingResponse
 from playhead.api.schemas import ErrorResponse
 from playhead.errors import broker_unavailable, catalog_unavailable
 from playhead.event_stream import event_stream
+from tests.api.server import WORDS
 
 if TYPE_CHECKING:
     from tests.api.server import Playhead
@@ -261,22 +262,63 @@ async def test_a_head_request_is_answered_at_once_although_the_stream_is_endless
     assert answer.headers["content-type"].startswith("text/event-stream")
 
 
+# -- datasets --------------------------------------------------------------------------------------
+
+
+async def test_each_change_of_a_dataset_is_sent_and_after_a_reconnect_only_what_has_changed(
+    playhead: Playhead,
+):
+    await playhead.apply(WORDS + "datasets: {docs: {}}\n")
+    run = await playhead.run({"a": b"x y"})
+
+    async def told_while(happens: Callable[[], Awaitable[object]], last: str | None = None) -> list[Event]:
+        async def happens_and_stops() -> None:
+            await happens()
+            await playhead.looked()
+            await playhead.restart()
+
+        return read(await while_watching(playhead, "datasets/docs", happens_and_stops, last))
+
+    async def publish() -> None:
+        await playhead.post("datasets/docs/publications", {"executions": [run]}, 202)
+        await playhead.driven()
+
+    first = await told_while(publish)
+    assert {one.name for one in first} == {"dataset"}
+    assert [first[0].data["current"], first[-1].data["current"]] == [None, 1]
+    assert first[-1].data == await playhead.get("datasets/docs")
+    assert first[-1].data["unpublished"] == []
+
+    async def nothing() -> None: ...
+
+    assert await told_while(nothing, last=first[-1].id) == []
+    [again] = await told_while(lambda: playhead.post("datasets/docs/publications/1/pin"), last=first[0].id)
+    assert again == first[-1]
+
+
+async def test_the_events_of_an_unknown_dataset_are_an_error(playhead: Playhead):
+    answer = await watch(playhead, "datasets/dosc")
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "dataset_not_found")
+
+
 # -- the description -------------------------------------------------------------------------------
 
 
 async def test_the_description_has_the_events_of_a_stream_and_json_errors(playhead: Playhead):
     served = (await playhead.http.get("/openapi.json")).json()
-    for path, name, model in (
-        ("/api/v1/executions/{execution_id}/events", "execution", "WatchedExecution"),
-        ("/api/v1/replays/{replay_batch_id}/events", "replay", "Replay"),
+    for path, names, model in (
+        ("/api/v1/executions/{execution_id}/events", ["execution", "end"], "WatchedExecution"),
+        ("/api/v1/replays/{replay_batch_id}/events", ["replay", "end"], "Replay"),
+        ("/api/v1/datasets/{name}/events", ["dataset"], "Dataset"),
     ):
         operation = served["paths"][path]["get"]
         assert [p["name"] for p in operation["parameters"] if p["in"] == "header"] == ["Last-Event-ID"]
         told = operation["responses"]
-        assert set(told) >= {"200", "204", "404", "503"}
+        assert set(told) >= {"200", "404", "503"}
+        assert ("204" in told) == ("end" in names)
         assert list(told["200"]["content"]) == ["text/event-stream"]
         event = told["200"]["content"]["text/event-stream"]["itemSchema"]["properties"]
-        assert event["event"]["enum"] == [name, "end"]
+        assert event["event"]["enum"] == names
         assert event["data"]["contentSchema"] == {"$ref": f"#/components/schemas/{model}"}
         assert model in served["components"]["schemas"]
         for status in ("404", "500", "503"):

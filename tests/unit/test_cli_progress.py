@@ -13,7 +13,17 @@ from playhead import wording
 from playhead.cli import output, progress
 from playhead.errors import PlayheadError, catalog_unavailable
 from playhead.ids import uuid7
-from playhead.model import Counts, DepthPace, Execution, Page, RatePace, Replay, ReplayWork, RouteCounts
+from playhead.model import (
+    Counts,
+    Dataset,
+    DepthPace,
+    Execution,
+    Page,
+    RatePace,
+    Replay,
+    ReplayWork,
+    RouteCounts,
+)
 from playhead.services.watch import WatchService
 
 RUNNING = Execution(
@@ -58,6 +68,10 @@ PUBLISHED = replace(REPLAY, state="publishing_complete", status="publishing_comp
 PROCESSED = replace(PUBLISHED, work=ReplayWork(completed=4))
 
 
+async def _no_dataset(name: str) -> Dataset:
+    raise AssertionError("no dataset is watched")
+
+
 class Told:
     """Services whose executions and replays are these, one read after the other; an error is raised.
 
@@ -68,7 +82,7 @@ class Told:
         self.answers = list(answers)
         self.last: Execution | Replay = DONE
         self.executions: Any = self
-        self.watch = WatchService(self, every=0.001)
+        self.watch = WatchService(self, _no_dataset, every=0.001)
 
     async def get(self, execution: UUID) -> Execution:
         found = await self._next()

@@ -12,7 +12,15 @@ from uuid import UUID
 import pytest
 
 from playhead.errors import NotFound, Unavailable, catalog_unavailable
-from playhead.model import Counts, Execution, Replay, RouteCounts, WatchedExecution
+from playhead.model import (
+    Counts,
+    Dataset,
+    Execution,
+    Replay,
+    RouteCounts,
+    SinkState,
+    WatchedExecution,
+)
 from playhead.services.watch import StateEvent, Watch, WatchService
 from tests.lab import Clock
 from tests.waiting import until
@@ -57,8 +65,25 @@ REPLAY = Replay(
 )
 
 
+SINK = SinkState("index", "sqlite_search", shown=1, seq=1, lag_seconds=0.0, staged=0, pages=0, problem=None)
+DATASET = Dataset(
+    name="docs",
+    config="words",
+    current=1,
+    switched_at="2026-01-01T00:00:00.000Z",
+    seq=1,
+    decided=1,
+    draft=None,
+    held=False,
+    publish="manual",
+    routes=["upper"],
+    sinks=[SINK],
+    unpublished=[],
+)
+
+
 class Site:
-    """The watched execution.
+    """The watched execution, replay and dataset.
 
     Attributes:
         looks: number of queries; each takes `seconds`.
@@ -68,6 +93,7 @@ class Site:
     def __init__(self) -> None:
         self.now: Execution | None = EXECUTION
         self.batch = REPLAY
+        self.docs = DATASET
         self.away: Unavailable | None = None
         self.looks = 0
         self.counted = 0
@@ -87,6 +113,10 @@ class Site:
     async def replay(self, batch: UUID) -> Replay:
         await self._look()
         return self.batch
+
+    async def dataset(self, name: str) -> Dataset:
+        await self._look()
+        return self.docs
 
     async def _look(self) -> None:
         self.looks += 1
@@ -111,7 +141,7 @@ async def all_of(told: AsyncIterator[StateEvent[T] | Unavailable]) -> list[State
 
 
 def service(site: Site, every: float = 0.01, **more: Any) -> WatchService:
-    return WatchService(site, every=every, **more)
+    return WatchService(site, site.dataset, every=every, **more)
 
 
 async def test_a_hundred_watchers_share_one_query_at_a_time(site: Site):
@@ -286,3 +316,28 @@ async def test_a_falling_rate_is_reported_even_if_nothing_else_has_changed(site:
         await telling
     assert len({one.id for one in moving}) == 1
     assert [(one.state.rate, one.state.eta_seconds) for one in moving] == [(90.0, 1.0), (60.0, 1.5)]
+
+
+async def test_the_lag_of_a_sink_alone_is_not_a_change_of_a_dataset(site: Site):
+    watching = service(site)
+    site.docs = replace(DATASET, sinks=[replace(SINK, shown=None, seq=0, lag_seconds=1.0)])
+    telling = asyncio.create_task(all_of((await watching.dataset("docs")).tell(None)))
+    looks = site.looks
+    for lag in (2.0, 3.0):
+        site.docs = replace(DATASET, sinks=[replace(SINK, shown=None, seq=0, lag_seconds=lag)])
+        await until(lambda looks=looks: site.looks >= looks + 2)  # type: ignore[misc]
+        looks = site.looks
+    site.docs = DATASET
+    await until(lambda: site.looks >= looks + 2)
+    watching.stop()
+
+    told = [one for one in await telling if isinstance(one, StateEvent)]
+    assert [one.state.sinks[0].shown for one in told] == [None, 1]
+    assert not any(one.is_end for one in told), "a dataset has no end"
+
+
+async def test_watchers_of_a_dataset_share_its_reads_whatever_name_they_use(site: Site):
+    watching = service(site)
+    watches = [await watching.dataset(name) for name in ("docs", "words/docs")]
+    assert len(watching._watched) == 1
+    assert len(watches) == 2

@@ -19,6 +19,7 @@ from playhead.api.ids import NO_DATASET, NO_PUBLICATION
 from playhead.api.schemas import Word
 from playhead.api.schemas.datasets import IndexCheck, Publish, Rollback
 from playhead.api.storage import BYTES, content_response
+from playhead.api.streams import LastEventId, stream, stream_responses
 from playhead.keys import object_key
 from playhead.model import (
     MAX_NUMBER,
@@ -98,6 +99,24 @@ async def get_dataset(name: DatasetName, asked: Asked, request: Request, config:
     if tag in [one.strip() for one in request.headers.get("if-none-match", "").split(",")]:
         return Response(status_code=304, headers={"ETag": tag})
     return JSONResponse(jsonable_encoder(found), headers={"ETag": tag})
+
+
+@router.get(
+    "/{name}/events",
+    response_class=Response,
+    response_model=Dataset,
+    responses=stream_responses("dataset", Dataset, *NO_DATASET, is_endless=True),
+)
+async def watch_dataset(
+    name: DatasetName, asked: Asked, config: Config = None, last_event_id: LastEventId = None
+) -> Response:
+    """Stream what readers see: at once, and after each change, until the client disconnects.
+
+    The data of an event `dataset` are the body of a `GET`. A new state of the draft or of a sink is
+    a change, too; a growing lag is not. The stream has no last event. Otherwise, it is like that of an
+    execution.
+    """
+    return stream("dataset", await asked.watch.dataset(_name(name, config)), last_event_id)
 
 
 @router.get("/{name}/publications", responses=responses(*NO_DATASET, "invalid_cursor"))

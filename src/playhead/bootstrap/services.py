@@ -80,6 +80,11 @@ def build(
     is_near = kind in ("worker", "run") or settings.catalog is None
     executions = ExecutionService(catalog, store)
     names = ResolveService(catalog)
+    publish = PublishService(
+        catalog,
+        environment,
+        Drafting(catalog, environment, lease=lease, follow=follower.follow if is_near else None),
+    )
     replay = ReplayService(
         given,
         environment,
@@ -137,14 +142,10 @@ def build(
         workers=WorkersService(code),
         recover=RecoverService(catalog, store),
         prune=PruneService(catalog, store, environment),
-        publish=PublishService(
-            catalog,
-            environment,
-            Drafting(catalog, environment, lease=lease, follow=follower.follow if is_near else None),
-        ),
+        publish=publish,
         take=TakeService(catalog, broker, visibility=settings.visibility_seconds, clock=ElapsedClock()),
         search=search,
         doctor=backends.doctor(),
-        watch=WatchService(executions),
+        watch=WatchService(executions, publish.dataset),
         metrics=MetricsService(catalog, broker, store),
     )

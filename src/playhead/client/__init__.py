@@ -205,6 +205,7 @@ class Client:
     # datasets
     datasets = _blocking(AsyncClient.datasets)
     dataset = _blocking(AsyncClient.dataset)
+    watch_dataset = _blocking_iterator(AsyncClient.watch_dataset)
     publish = _blocking(AsyncClient.publish)
     preview = _blocking(AsyncClient.preview)
     publications = _blocking(AsyncClient.publications)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,14 @@ class DatasetMethods(Connection):
     async def dataset(self, name: str) -> Dataset:
         """Return a dataset, and what its readers see."""
         return await self._services.publish.dataset(name)
+
+    async def watch_dataset(self, name: str) -> AsyncIterator[Dataset]:
+        """Yield a dataset now, and after each change of what its readers see, of its draft or of its sinks.
+
+        It never ends: leave the loop with `break`.
+        """
+        async for found in (await self._services.watch.dataset(name)).states():
+            yield found
 
     async def publish(
         self,

@@ -37,13 +37,13 @@ class RemotePublish(Remote):
         return (await self._client.get("datasets", Page[Dataset])).items
 
     async def dataset(self, name: str) -> Dataset:
-        path, query = _at(name)
+        path, query = place_of(name)
         return await self._client.get(path, Dataset, **query)
 
     async def publications(
         self, name: str, cursor: str | None = None, limit: int = 100, *, every: bool = False
     ) -> Page[Publication]:
-        path, query = _at(name, "publications")
+        path, query = place_of(name, "publications")
         given = query | {"cursor": cursor, "limit": limit, "all": every}
         return await self._client.get(path, Page[Publication], **given)
 
@@ -52,11 +52,11 @@ class RemotePublish(Remote):
             n = (await self.dataset(name)).current
         if n is None:
             raise nothing_published(name)
-        path, query = _at(name, "publications", n)
+        path, query = place_of(name, "publications", n)
         return await self._client.get(path, Publication, **query)
 
     async def switches(self, name: str, limit: int = 100) -> list[Switch]:
-        path, query = _at(name, "switches")
+        path, query = place_of(name, "switches")
         return (await self._client.get(path, Page[Switch], limit=limit, **query)).items
 
     async def notes(
@@ -67,7 +67,7 @@ class RemotePublish(Remote):
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[PublicationNote]:
-        path, query = _at(name, "notes")
+        path, query = place_of(name, "notes")
         given = query | {"at": n, "kind": kind, "cursor": cursor, "limit": limit}
         return await self._client.get(path, Page[PublicationNote], **given)
 
@@ -80,18 +80,18 @@ class RemotePublish(Remote):
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[DatasetChange]:
-        path, query = _at(name, "changes")
+        path, query = place_of(name, "changes")
         given = query | {"since": since, "until": until, "stage": stage, "cursor": cursor, "limit": limit}
         return await self._client.get(path, Page[DatasetChange], **given)
 
     async def preview(self, name: str, request: PublishRequest) -> PublicationPreview:
-        path, query = _at(name, "publications")
+        path, query = place_of(name, "publications")
         body = _body(request) | {"dry_run": True}
         how: dict[str, Any] = {"lost": HARMLESS, "json": body, "query": query, "seconds": WORK_SECONDS}
         return await self._client.post(path, PublicationPreview, **how)
 
     async def begin(self, name: str, request: PublishRequest) -> Publication:
-        path, query = _at(name, "publications")
+        path, query = place_of(name, "publications")
         return await self._client.post(path, Publication, lost=_LOST, json=_body(request), query=query)
 
     async def publish(
@@ -115,18 +115,18 @@ class RemotePublish(Remote):
         draft = (await self.dataset(name)).draft
         if draft is None:
             raise no_draft(name)
-        path, query = _at(name, "publications", draft.n, "cancel")
+        path, query = place_of(name, "publications", draft.n, "cancel")
         return await self._client.post(path, Publication, lost=HARMLESS, query=query)
 
     async def roll_back(
         self, name: str, to: int | None = None, expect_seq: int | None = None, reason: str | None = None
     ) -> Dataset:
-        path, query = _at(name, "rollback")
+        path, query = place_of(name, "rollback")
         body = {"to": to, "expect_seq": expect_seq, "reason": reason}
         return await self._client.post(path, Dataset, lost=_LOST, json=body, query=query)
 
     async def check(self, name: str, route: str | None = None, *, repair: bool = False) -> Dataset:
-        path, query = _at(name, "index", "check")
+        path, query = place_of(name, "index", "check")
         body = {"route": route, "repair": repair}
         return await self._client.post(path, Dataset, lost=HARMLESS, json=body, query=query)
 
@@ -134,15 +134,15 @@ class RemotePublish(Remote):
         """The workers of the server do it."""
 
     async def release(self, name: str) -> Dataset:
-        path, query = _at(name, "release")
+        path, query = place_of(name, "release")
         return await self._client.post(path, Dataset, lost=HARMLESS, query=query)
 
     async def pin(self, name: str, n: int, pinned: bool = True) -> Publication:
-        path, query = _at(name, "publications", n, "pin" if pinned else "unpin")
+        path, query = place_of(name, "publications", n, "pin" if pinned else "unpin")
         return await self._client.post(path, Publication, lost=HARMLESS, query=query)
 
 
-def _at(name: str, *rest: object) -> tuple[str, dict[str, Any]]:
+def place_of(name: str, *rest: object) -> tuple[str, dict[str, Any]]:
     """Return the path of a dataset, and the parameter that names its config."""
     config, _, alone = name.rpartition("/")
     path = "/".join(["datasets", segment(alone), *map(str, rest)])

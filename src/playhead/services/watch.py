@@ -1,4 +1,4 @@
-"""Watch an execution or a replay: events for its current state, for each change, and for its end.
+"""Watch an execution, a replay or a dataset: events for its current state, for each change, and for its end.
 
 The server keeps no state for a watcher. The id of an event is a hash of the reported state. So a watcher
 that reconnects, to this process or another, receives only what changed since its last event.
@@ -18,7 +18,7 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 from playhead.errors import NotFound, Unavailable
-from playhead.model import Execution, Replay, RouteCounts, WatchedExecution
+from playhead.model import Dataset, Execution, Replay, RouteCounts, WatchedExecution
 from playhead.reading.looking import Looks
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Sight(Generic[T]):
 
     Attributes:
         id: hash of the state: equal states have equal ids in every process.
-        state: the execution, or the progress of the replay.
+        state: the execution, the progress of the replay, or the dataset.
         ended: the state does not change any more without a request of a client.
     """
 
@@ -123,10 +123,11 @@ class Watch(States[T]):
 
 
 class WatchService:
-    """Watches executions and replays.
+    """Watches executions, replays and datasets.
 
     Args:
-        looking: reads their state.
+        looking: reads the state of executions and replays.
+        dataset: reads a dataset by its name.
         every: seconds between two reads of one object; the first ones follow sooner.
         clock: monotonic seconds.
     """
@@ -134,11 +135,13 @@ class WatchService:
     def __init__(
         self,
         looking: Looking,
+        dataset: Callable[[str], Awaitable[Dataset]],
         *,
         every: float = LOOK_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._looking = looking
+        self._dataset = dataset
         self._every = every
         self._clock = clock
         self._stopping = asyncio.Event()
@@ -185,6 +188,29 @@ class WatchService:
             return Sight(_id_of(state), now, now.status is not None)
 
         return await self._watch("replay", batch, look)
+
+    async def dataset(self, name: str) -> Watch[Dataset]:
+        """Watch what readers of a dataset see, its draft and its sinks. It has no end.
+
+        Raises:
+            NotFound: `dataset_not_found`.
+            BadRequest: `dataset_ambiguous`.
+        """
+        found = await self._dataset(name)
+        whole = f"{found.config}/{found.name}"
+        last: Sight[Dataset] | None = None
+
+        async def look() -> Sight[Dataset]:
+            nonlocal last
+            now = await self._dataset(whole)
+            # The lag of a sink grows all the time. It is no change.
+            sinks = [replace(one, lag_seconds=0.0) for one in now.sinks]
+            identity = _id_of(replace(now, sinks=sinks))
+            if last is None or last.id != identity:
+                last = Sight(identity, now, False)
+            return last
+
+        return await self._watch("dataset", whole, look)
 
     async def view(self, name: str, read: Callable[[], Awaitable[tuple[T, bool]]]) -> Watch[T]:
         """Watch what `read` returns, and whether it has ended. All watchers of a name share one reader.
