@@ -161,9 +161,5 @@ def _stage(stage: str) -> str:
 
 
 def _changes(one: StageChanges) -> str:
-    parts = [
-        f"{number:,} {word}"
-        for number, word in ((one.changed, "changed"), (one.added, "added"), (one.removed, "removed"))
-        if number
-    ]
-    return ", ".join([*parts, f"{one.same:,} as before"])
+    counts = {"changed": one.changed, "added": one.added, "removed": one.removed, "as before": one.same}
+    return ", ".join(f"{number:,} {word}" for word, number in counts.items() if number) or "none"
