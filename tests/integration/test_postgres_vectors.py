@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -17,6 +18,7 @@ import pytest
 from playhead import Context, Item, RateLimited, Reject, Retry
 from playhead.adapters.postgres_vectors import PostgresVectors, PostgresVectorsConfig
 from playhead.ids import uuid7
+from playhead.sinks import Shown, SinkContext, StagePage
 from playhead.testing import check_sink
 from tests.servers import Missing, absent, need, need_fresh
 
@@ -287,3 +289,24 @@ async def test_the_table_shows_whole_publications_in_any_history(table):
     shown = await table.query(f"SELECT result FROM {name[:50]}_current")
     stored = await table.query(f"SELECT result FROM {name}")
     assert 0 < len(shown) < len(stored)
+
+
+async def test_a_publication_before_the_first_row_leaves_the_dimensions_to_the_first_row(table):
+    ctx = SinkContext("docs", "docs", "index", "", ["127.0.0.0/8"])
+    sink, other = table.sink(), table.sink()
+    assert await sink.stage(StagePage(1, 0, 1, 0, ["lost"], []), ctx) == ["lost"]
+    assert await sink.stage(StagePage(2, 0, 1, 0, [], []), ctx) == []
+    await sink.switch(2, 1, ctx)
+    await sink.forget([range(1, 2)], 2, [NEW], ctx)
+    assert await sink.shown(ctx) == Shown(2, 1, 2)
+    assert await sink.results(2, "", 10, ctx) == []
+
+    one = replace(context(), dataset="docs")
+    await store(other, segment("a.json"), one)
+    await store(other, segment("late.json", NEW), context(NEW))
+    await table.query("CREATE INDEX ON playhead_vectors USING hnsw (embedding vector_cosine_ops)")
+    assert await table.query("SELECT path FROM playhead_vectors_current") == []
+    assert await sink.stage(StagePage(3, 0, 1, 2, [one.result, "lost"], []), ctx) == ["lost"]
+    await sink.switch(3, 2, ctx)
+    assert await table.query("SELECT path FROM playhead_vectors_current") == [("a.json",)]
+    assert await table.rows() == [("a.json", OLD)], "rows of an execution that was forgotten are not written"

@@ -50,6 +50,7 @@ _CREATE: Final = """
     CREATE INDEX IF NOT EXISTS "{name}_document" ON {table} (config, stage, document, execution_id);
     CREATE INDEX IF NOT EXISTS "{name}_id" ON {table} (id, execution_id);
     CREATE INDEX IF NOT EXISTS "{name}_execution" ON {table} (execution_id)"""
+_EXISTS: Final = "SELECT to_regclass($1) IS NOT NULL"
 _CREATE_VIEW: Final = "CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table} WHERE {visible}"
 _LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
 _DELETE_OLDER: Final = """
@@ -102,12 +103,14 @@ class PostgresVectors(SqlSink):
 
     The item is a JSON object with a vector, such as the output of `embed_text`. Readers use the view
     `playhead_vectors_current`: it has what the dataset of the route publishes; without one, the newest
-    vectors of each document. While the database is unreachable, the route waits.
+    vectors of each document. The first row creates table and view. While the database is unreachable, the
+    route waits.
     """
 
     def __init__(self, config: PostgresVectorsConfig) -> None:
         self._config = config
         self._pool: asyncpg.Pool | None = None
+        self._has_table = False
         self._opening = asyncio.Lock()
         schema, dot, self._name = config.table.rpartition(".")
         # Names are at most 63 characters long, and PostgreSQL shortens longer ones.
@@ -134,20 +137,38 @@ class PostgresVectors(SqlSink):
         async with self._errors():
             pool = await self._opened(ctx.internal_hosts, None)
             async with pool.acquire() as connection, connection.transaction():
-                return await run_async(script, lambda statement, values: connection.fetch(statement, *values))
+
+                async def execute(statement: str, values: tuple[Any, ...]) -> Sequence[Any]:
+                    if not self._has_table and self._table in statement:
+                        return []
+                    found: list[Any] = await connection.fetch(statement, *values)
+                    return found
+
+                return await run_async(script, execute)
 
     async def _opened(self, allowed: Sequence[str], dimensions: int | None) -> asyncpg.Pool:
         async with self._opening:
-            if self._pool is None:
-                self._pool = await self._open(allowed, self._config.dimensions or dimensions)
-            return self._pool
+            pool = self._pool or await self._connected(allowed)
+            if not self._has_table:
+                try:
+                    self._has_table = await self._create(pool, self._config.dimensions or dimensions)
+                except BaseException:
+                    self._drop_pool()
+                    raise
+            return pool
 
     async def close(self) -> None:
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
 
-    async def _open(self, allowed: Sequence[str], dimensions: int | None) -> asyncpg.Pool:
+    def _drop_pool(self) -> None:
+        """Begin again with the next call: it connects, and creates what does not exist."""
+        if self._pool is not None:
+            self._pool.terminate()
+        self._pool, self._has_table = None, False
+
+    async def _connected(self, allowed: Sequence[str]) -> asyncpg.Pool:
         import asyncpg
 
         guard = Guard(allowed)
@@ -155,7 +176,7 @@ class PostgresVectors(SqlSink):
         async def connect(dsn: str, **options: Any) -> asyncpg.Connection:
             return await asyncpg.connect(dsn, **{**options, **await _target(dsn, guard)})
 
-        pool = await asyncpg.create_pool(
+        self._pool = await asyncpg.create_pool(
             self._config.url.get_secret_value(),
             min_size=0,
             max_size=_CONNECTIONS,
@@ -163,26 +184,29 @@ class PostgresVectors(SqlSink):
             connect=connect,
             server_settings={"application_name": "playhead"},
         )
-        try:
-            async with pool.acquire() as connection, connection.transaction():
-                # `CREATE … IF NOT EXISTS` needs the right to create tables even if the table exists.
-                if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self._view):
-                    return pool
-                await connection.execute(_LOCK.replace("$1", str(_CREATING)))
-                # Without rows, nothing says how many dimensions a vector has.
-                shape = f"vector({dimensions})" if dimensions else "vector"
-                await connection.execute(_CREATE.format(table=self._table, vector=shape, name=self._short))
-                for statement in self.tables.schema:
-                    await connection.execute(statement)
-                newest = NEWEST.format(table=self._table, row=self._table, key="id")
-                visible = self.tables.visible(self._table, newest)
-                await connection.execute(
-                    _CREATE_VIEW.format(view=self._view, table=self._table, visible=visible)
-                )
-        except BaseException:
-            pool.terminate()
-            raise
-        return pool
+        return self._pool
+
+    async def _create(self, pool: asyncpg.Pool, dimensions: int | None) -> bool:
+        """Create what does not exist; return whether the table exists.
+
+        Without dimensions, it is not created: an index of vectors needs their number. So a publication that
+        comes before the first row creates only the tables of the publications.
+        """
+        async with pool.acquire() as connection, connection.transaction():
+            # `CREATE … IF NOT EXISTS` needs the right to create tables even if the table exists.
+            if await connection.fetchval(_EXISTS, self._view):
+                return True
+            await connection.execute(_LOCK.replace("$1", str(_CREATING)))
+            for statement in self.tables.schema:
+                await connection.execute(statement)
+            if not dimensions and not await connection.fetchval(_EXISTS, self._table):
+                return False
+            shape = f"vector({dimensions})" if dimensions else "vector"
+            await connection.execute(_CREATE.format(table=self._table, vector=shape, name=self._short))
+            newest = NEWEST.format(table=self._table, row=self._table, key="id")
+            visible = self.tables.visible(self._table, newest)
+            await connection.execute(_CREATE_VIEW.format(view=self._view, table=self._table, visible=visible))
+            return True
 
     async def _write(self, pool: asyncpg.Pool, rows: Sequence[VectorRow]) -> None:
         """Write rows in one transaction: all or none."""
@@ -239,9 +263,8 @@ class PostgresVectors(SqlSink):
             asyncpg.SyntaxOrAccessError,  # such as missing rights, or a table with other columns
         ) as exc:
             # It concerns all rows, so `Retry`: the step must not be called again with halves of them.
-            if isinstance(exc, asyncpg.UndefinedTableError) and self._pool:
-                self._pool.terminate()
-                self._pool = None  # the next attempt creates the table again
+            if isinstance(exc, asyncpg.UndefinedTableError):
+                self._drop_pool()
             raise Retry(f"table {self._config.table}: {exc}") from exc
 
 
