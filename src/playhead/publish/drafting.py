@@ -84,8 +84,10 @@ class Drafting:
     async def _drive_later(self, draft: Draft) -> None:
         try:
             await self.drive(draft)
-        except Conflict:  # it is recorded
-            return
+        except Conflict as exc:  # it is recorded
+            events.emit(
+                events.PUBLICATION_REFUSED, dataset=draft.name, publication=draft.n, detail=exc.detail
+            )
 
     async def drive(self, draft: Draft) -> None:
         """Prepare a draft to its decision, unless another process takes it over. Waits for the catalog.
@@ -104,9 +106,6 @@ class Drafting:
                     return
                 except Conflict as exc:
                     await self._catalog.abandon_draft(*identity, code=exc.code, detail=exc.detail)
-                    events.emit(
-                        events.PUBLICATION_REFUSED, dataset=held.name, publication=held.n, detail=exc.detail
-                    )
                     raise
                 except Unavailable as exc:
                     events.emit(events.BACKEND_UNAVAILABLE, code=exc.code, detail=exc.detail)
