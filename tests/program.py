@@ -258,48 +258,74 @@ def _import_everything() -> None:
 
 
 def _fork_for_each(listener: socket.socket, alive: int) -> dict[str, Any]:
-    """Fork for each request. Return only in the children, each with its request."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children need no wait
+    """Fork for each request. Return only in the children, each with its request.
+
+    The pid and the end of a child are reported. A child is killed if no process can read its report any more.
+    """
+    ended, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes)  # gets a byte when a child ends
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    running: dict[int, int] = {}  # by pid: the descriptor for the report
     poll = select.poll()
     poll.register(listener, select.POLLIN)
+    poll.register(ended, select.POLLIN)
     poll.register(alive, 0)
     while True:
-        if alive in dict(poll.poll()):
-            os._exit(0)
-        channel, _ = listener.accept()
-        with channel:
-            head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH, 4)
-            body = channel.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
-        if os.fork() == 0:
-            listener.close()
-            os.close(alive)
-            *streams, status = descriptors
-            _fork_and_watch(streams, status)
-            return dict(ast.literal_eval(body.decode()))
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-def _fork_and_watch(streams: list[int], status: int) -> None:
-    """Fork again. Return in the child, with its streams; this process reports the child's pid and its end.
-
-    If no process can read the report any more, it kills the child.
-    """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if pid := os.fork():
-        for descriptor in (0, 1, 2, *streams):
-            os.close(descriptor)
-        os.write(status, pid.to_bytes(_LENGTH, "big"))
-        if hasattr(os, "pidfd_open"):
-            poll = select.poll()
-            poll.register(status, 0)
-            poll.register(child := os.pidfd_open(pid), select.POLLIN)
-            if child not in dict(poll.poll()):
+        ready = dict(poll.poll())
+        for pid, status in running.items():
+            if status in ready or alive in ready:
                 os.kill(pid, signal.SIGKILL)
-        _, ended = os.waitpid(pid, 0)
-        os.write(status, str(os.waitstatus_to_exitcode(ended)).encode())
-        os._exit(0)
-    os.close(status)
+        if alive in ready:
+            for pid in running:
+                os.waitpid(pid, 0)
+            os._exit(0)
+        if ended in ready:
+            os.read(ended, 4096)
+            for status in _report_ends(running):
+                poll.unregister(status)
+                os.close(status)
+        if listener.fileno() in ready:
+            body, streams, status = _received(listener)
+            if not (pid := os.fork()):
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                listener.close()
+                for descriptor in (ended, wakes, alive, status, *running.values()):
+                    os.close(descriptor)
+                _use(streams)
+                return dict(ast.literal_eval(body.decode()))
+            for descriptor in streams:
+                os.close(descriptor)
+            running[pid] = status
+            poll.register(status, 0)
+            with suppress(BrokenPipeError):
+                os.write(status, pid.to_bytes(_LENGTH, "big"))
+
+
+def _received(listener: socket.socket) -> tuple[bytes, list[int], int]:
+    """Return a request, its streams, and the descriptor for the report."""
+    channel, _ = listener.accept()
+    with channel:
+        head, (*streams, status), _, _ = socket.recv_fds(channel, _LENGTH, 4)
+        return channel.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL), streams, status
+
+
+def _report_ends(running: dict[int, int]) -> list[int]:
+    """Report the children that have ended, forget them, and return the descriptors of their reports."""
+    reported = []
+    while running:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            break
+        reported.append(running.pop(pid))
+        with suppress(BrokenPipeError):
+            os.write(reported[-1], str(os.waitstatus_to_exitcode(status)).encode())
+    return reported
+
+
+def _use(streams: list[int]) -> None:
+    """Make these the standard streams of this process."""
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
     for descriptor in {*streams} - {0, 1, 2}:
