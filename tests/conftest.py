@@ -49,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     servers.required()
+    servers.begin_run()
     _use_memory_for_temporary_files()
     source = Path(__file__).parent.parent / "src"
     if os.environ.get("PLAYHEAD_TEST_INSTALLED") and Path(playhead.__file__).is_relative_to(source):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from obstore.store import S3Store
 
 from tests.acceptance.brokers import Hand, by_hand, plain, query
 from tests.acceptance.processes import SETTINGS, STEPS, Deployment, deployment_folder, outside, variables
-from tests.servers import Server, fresh, need
+from tests.servers import need
 from tests.servers.s3 import KEY, SECRET
 
 EXTERNAL: Final = "hand_over"
@@ -87,20 +87,6 @@ class Urls:
 
         bucket, _, options = self.store.partition("?")
         return Urls(f"{bucket}/{name}?{options}", schema(self.broker), schema(self.catalog))
-
-
-@contextmanager
-def own_servers(kind: Kind, **arguments: Sequence[str]) -> Iterator[dict[str, Server]]:
-    """Servers of the caller's own, by name, to do things to; gone with the block.
-
-    Args:
-        arguments: for the command of a server, by its name.
-
-    Raises:
-        Missing: one of them can't be had here.
-    """
-    with ExitStack() as stack:
-        yield {name: stack.enter_context(fresh(name, *arguments.get(name, ()))) for name in kind.servers}
 
 
 @dataclass

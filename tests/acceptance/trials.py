@@ -8,15 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.acceptance import brokers
-from tests.acceptance.deployments import KINDS, Kind, Urls, own_servers
+from tests.acceptance.deployments import KINDS, Kind, Urls
 from tests.acceptance.processes import Process
 from tests.acceptance.scenes import WITHIN, Answer, Outcome, Scene, open_scene
-from tests.servers import DidNotStart, Missing, Server, fresh
+from tests.servers import Server, fresh
+from tests.servers import server as shared_server
 from tests.servers.commits import Commits
 from tests.servers.nats import Nats, NatsThree
 from tests.servers.proxy import Proxy
@@ -32,6 +33,7 @@ class Ground:
     """A scene, and the servers on which a trial causes a fault.
 
     Attributes:
+        servers: by name, without those that all tests share, because no trial causes a fault in them.
         seconds: the duration of a fault that is not momentary.
     """
 
@@ -39,24 +41,30 @@ class Ground:
     servers: Mapping[str, Server]
     seconds: float
 
+    @property
+    def urls(self) -> Urls:
+        own = {name: server.url for name, server in self.servers.items()}
+        return Urls.of(self.kind, {name: own.get(name) or shared_server(name) for name in self.kind.servers})
+
 
 Happening = Callable[[Ground], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A fault on a kind of deployment."""
+    """A fault on a kind of deployment.
+
+    Attributes:
+        role: of the server that has the fault; None if the fault is elsewhere.
+    """
 
     kind: Kind
+    role: str | None
     fault: str
     happen: Happening
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.fault}".replace(" ", "-")
-
-
-def urls_of(ground: Ground) -> Urls:
-    return Urls.of(ground.kind, {name: server.url for name, server in ground.servers.items()})
 
 
 # -- unavailable servers -----------------------------------------------------------------------------
@@ -72,7 +80,7 @@ def away(role: str, way: str) -> Happening:
             "killed": (server.kill, server.start),
             "paused": (server.pause, server.resume),
         }[way]
-        with open_scene(urls_of(ground)) as scene:
+        with open_scene(ground.urls) as scene:
             scene.begin()
             try:
                 end()
@@ -112,7 +120,7 @@ def must_tell(scene: Scene, answer: Answer, roles: set[str], *words: str) -> Non
 
 def cut_before_confirm(ground: Ground) -> Outcome:
     """The connection to the broker is cut repeatedly between a request and its reply."""
-    urls = urls_of(ground)
+    urls = ground.urls
     with Proxy(urls.broker) as network, open_scene(urls, through=replace(urls, broker=network.url)) as scene:
         scene.begin()
         for _ in range(4):
@@ -147,7 +155,7 @@ def lost_commits(names: Mapping[str, str]) -> Happening:
     """The replies to COMMITs are lost: once for each of these transactions, twice if it recurs."""
 
     def happen(ground: Ground) -> Outcome:
-        urls = urls_of(ground)
+        urls = ground.urls
         with Commits(urls.catalog) as network:
             broker = network.url if urls.broker == urls.catalog else urls.broker
             reached = replace(urls, catalog=network.url, broker=broker)
@@ -173,7 +181,7 @@ def forgotten(how: str) -> Happening:
     """The queues of the workers are purged or deleted, twice."""
 
     def happen(ground: Ground) -> Outcome:
-        with open_scene(urls_of(ground)) as scene:
+        with open_scene(ground.urls) as scene:
             scene.begin()
             do = {"purged": scene.deployment.hand.purge, "deleted": scene.deployment.hand.delete}[how]
             do(scene.deployment.queues())
@@ -214,7 +222,7 @@ def leader_lost(way: str) -> Happening:
     """
 
     def happen(ground: Ground) -> Outcome:
-        with open_scene(urls_of(ground)) as scene:
+        with open_scene(ground.urls) as scene:
             scene.begin()
             for queue in _WORKED:
                 leader = _leader(scene, ground, queue)
@@ -238,7 +246,7 @@ def majority_lost(ground: Ground) -> Outcome:
     """Two of three servers are killed: the third confirms nothing, and its clients get errors."""
     cluster = ground.servers["nats-three"]
     assert isinstance(cluster, NatsThree)
-    with open_scene(urls_of(ground)) as scene:
+    with open_scene(ground.urls) as scene:
         scene.begin()
         try:
             for member in cluster.members[1:]:
@@ -265,7 +273,7 @@ def rolled(ground: Ground) -> Outcome:
     """Each server in turn is stopped and started again, as in a rolling upgrade."""
     cluster = ground.servers["nats-three"]
     assert isinstance(cluster, NatsThree)
-    with open_scene(urls_of(ground)) as scene:
+    with open_scene(ground.urls) as scene:
         scene.begin()
         scene.go_on()
         for member in cluster.members:
@@ -280,7 +288,7 @@ def rolled(ground: Ground) -> Outcome:
 
 def stepped_down(ground: Ground) -> Outcome:
     """Leaders step down repeatedly."""
-    with open_scene(urls_of(ground)) as scene:
+    with open_scene(ground.urls) as scene:
         hand = scene.deployment.hand
         assert isinstance(hand, brokers.Nats)
         scene.begin()
@@ -301,7 +309,7 @@ def refused(status: int, code: str, *words: str) -> Happening:
     """The store rejects all requests for a while."""
 
     def happen(ground: Ground) -> Outcome:
-        urls = urls_of(ground)
+        urls = ground.urls
         with Refusing(urls.store) as store, open_scene(urls, through=replace(urls, store=store.url)) as scene:
             scene.begin()
             store.refuse(status, code)
@@ -337,7 +345,7 @@ def must_log(scene: Scene, *words: str) -> None:
 
 def full(ground: Ground) -> Outcome:
     """A stream is full: publishers get an error, and continue when workers have made room."""
-    with open_scene(urls_of(ground)) as scene:
+    with open_scene(ground.urls) as scene:
         hand = scene.deployment.hand
         assert isinstance(hand, brokers.Nats)
         scene.begin()
@@ -361,7 +369,7 @@ def alarm(ground: Ground) -> Outcome:
     """RabbitMQ has a memory alarm for a while and accepts no messages."""
     rabbit = ground.servers["rabbitmq"]
     assert isinstance(rabbit, RabbitMq)
-    with open_scene(urls_of(ground)) as scene:
+    with open_scene(ground.urls) as scene:
         scene.begin()
         try:
             rabbit.control("set_vm_memory_high_watermark", "absolute", "1MiB")
@@ -392,7 +400,7 @@ def crowded(ground: Ground) -> Outcome:
     most = 60
     with fresh("postgres", f"--max_connections={most}") as postgres:
         servers = {**ground.servers, "postgres": postgres}
-        with open_scene(urls_of(replace(ground, servers=servers))) as scene:
+        with open_scene(replace(ground, servers=servers).urls) as scene:
             scene.begin()
             with brokers.crowd(postgres.url, most):
                 scene.go_on()
@@ -412,7 +420,7 @@ _HOUR_BEHIND: Final = {"CLOCK_SHIFT_SECONDS": "-3600"}
 
 def server_killed(ground: Ground) -> Outcome:
     """The server dies during a replay, and processes whose clocks are an hour behind take it over."""
-    with open_scene(urls_of(ground)) as scene:
+    with open_scene(ground.urls) as scene:
         heir = scene.deployment.serve(settings=_HOUR_BEHIND)
         scene.begin()
         scene.lose_server(heir)
@@ -424,7 +432,7 @@ def server_killed(ground: Ground) -> Outcome:
 
 def server_asleep(ground: Ground) -> Outcome:
     """The server is suspended during a replay until another process takes it over, and then resumes."""
-    with open_scene(urls_of(ground)) as scene:
+    with open_scene(ground.urls) as scene:
         scene.deployment.serve()
         scene.begin()
         scene.deployment.until(lambda: scene.taken_over, "another server to take over")
@@ -434,7 +442,7 @@ def server_asleep(ground: Ground) -> Outcome:
 
 def workers_killed(ground: Ground) -> Outcome:
     """All workers die one after another, and a worker of another machine starts."""
-    with open_scene(urls_of(ground)) as scene:
+    with open_scene(ground.urls) as scene:
         scene.begin()
         scene.go_on()
         scene.lose_worker(0)
@@ -450,7 +458,7 @@ def clocks_apart(ground: Ground) -> Outcome:
 
     No process takes over live work.
     """
-    with open_scene(urls_of(ground)) as scene:
+    with open_scene(ground.urls) as scene:
         for shift in (_HOUR, _HOUR_BEHIND):
             scene.deployment.serve(settings=shift)
             scene.workers.append(scene.deployment.worker(settings=shift))
@@ -468,19 +476,19 @@ def clocks_apart(ground: Ground) -> Outcome:
 # -- all of them -------------------------------------------------------------------------------------
 
 
-def _of_three() -> Iterator[tuple[str, Happening]]:
+def _of_three() -> Iterator[tuple[str | None, str, Happening]]:
     for way in WAYS:
-        yield f"broker {way}", away("broker", way)
+        yield "broker", f"broker {way}", away("broker", way)
     for way in ("killed", "paused"):
-        yield f"leader {way}", leader_lost(way)
-    yield "majority lost", majority_lost
-    yield "rolled", rolled
-    yield "leaders step down", stepped_down
-    yield "queues purged", forgotten("purged")
-    yield "queues deleted", forgotten("deleted")
+        yield "broker", f"leader {way}", leader_lost(way)
+    yield "broker", "majority lost", majority_lost
+    yield "broker", "rolled", rolled
+    yield "broker", "leaders step down", stepped_down
+    yield "broker", "queues purged", forgotten("purged")
+    yield "broker", "queues deleted", forgotten("deleted")
 
 
-def _of(kind: Kind) -> Iterator[tuple[str, Happening]]:
+def _of(kind: Kind) -> Iterator[tuple[str | None, str, Happening]]:
     if kind.broker == "nats-three":
         yield from _of_three()
         return
@@ -488,28 +496,28 @@ def _of(kind: Kind) -> Iterator[tuple[str, Happening]]:
     for role in roles:
         name = role if kind.broker != kind.catalog or role == "store" else "broker and catalog"
         for way in WAYS:
-            yield f"{name} {way}", away(role, way)
-    yield "connection cut before the confirmation", cut_before_confirm
-    yield "COMMIT replies lost", lost_commits(COMMITS)
+            yield role, f"{name} {way}", away(role, way)
+    yield None, "connection cut before the confirmation", cut_before_confirm
+    yield None, "COMMIT replies lost", lost_commits(COMMITS)
     if kind.broker == "postgres":
-        yield "COMMIT replies lost, queues", lost_commits(CALLS)
-    yield "queues purged", forgotten("purged")
+        yield None, "COMMIT replies lost, queues", lost_commits(CALLS)
+    yield None, "queues purged", forgotten("purged")
     if kind.broker != "postgres":
-        yield "queues deleted", forgotten("deleted")
-    yield "store returns SlowDown", refused(503, "SlowDown", "it wants fewer requests")
-    yield "store returns AccessDenied", refused(403, "AccessDenied", "s3:", "arn:aws:s3:::playhead")
+        yield None, "queues deleted", forgotten("deleted")
+    yield None, "store returns SlowDown", refused(503, "SlowDown", "it wants fewer requests")
+    yield None, "store returns AccessDenied", refused(403, "AccessDenied", "s3:", "arn:aws:s3:::playhead")
     if kind.broker == "nats":
-        yield "stream full", full
+        yield None, "stream full", full
     if kind.broker == "rabbitmq":
-        yield "memory alarm", alarm
-    yield "no connections left", crowded
-    yield "server killed", server_killed
-    yield "server suspended", server_asleep
-    yield "workers killed", workers_killed
-    yield "clocks an hour apart", clocks_apart
+        yield "broker", "memory alarm", alarm
+    yield None, "no connections left", crowded
+    yield None, "server killed", server_killed
+    yield None, "server suspended", server_asleep
+    yield None, "workers killed", workers_killed
+    yield None, "clocks an hour apart", clocks_apart
 
 
-TRIALS: Final = tuple(Trial(kind, fault, happen) for kind in KINDS.values() for fault, happen in _of(kind))
+TRIALS: Final = tuple(Trial(kind, *of) for kind in KINDS.values() for of in _of(kind))
 
 
 @contextmanager
@@ -539,18 +547,16 @@ def trying(
 
 
 def _try(kind: Kind, futures: Mapping[Trial, Future[Outcome]], seconds: float) -> None:
-    try:
-        with own_servers(kind) as servers:
-            for trial, future in futures.items():
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    future.set_result(attempt(trial, Ground(kind, servers, seconds)))
-                except Exception as exc:
-                    future.set_exception(exc)
-    except (Missing, DidNotStart) as exc:
-        for future in futures.values():
-            if not future.done():
+    own: dict[str, Server] = {}
+    with ExitStack() as stack:
+        for trial, future in futures.items():
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                if trial.role and (name := getattr(kind, trial.role)) not in own:
+                    own[name] = stack.enter_context(fresh(name))
+                future.set_result(attempt(trial, Ground(kind, own, seconds)))
+            except Exception as exc:
                 future.set_exception(exc)
 
 

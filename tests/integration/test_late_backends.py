@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from playhead.bootstrap import open_runtime
 from playhead.errors import Unavailable
 from playhead.settings import Settings
-from tests.servers import SERVERS, Missing, absent, need_fresh
+from tests.servers import need
+from tests.servers.process import free_port
+from tests.servers.proxy import Proxy, through
 from tests.waiting import until_told
 
-pytestmark = pytest.mark.slow
 
-
-@pytest.mark.parametrize("name", ["nats", "rabbitmq", "postgres"])
-async def test_a_broker_that_starts_late_is_used(name: str, tmp_path: Path) -> None:
-    with SERVERS[name]() as server:
-        async with open_runtime(Settings(home=tmp_path, broker=server.url)) as rt:
-            with pytest.raises(Unavailable):
-                await rt.broker.check()
-            try:
-                server.start()
-            except Missing as exc:
-                absent(exc)
-            assert name in await until_told(rt.broker.check, Unavailable)
-
-
-async def test_a_store_that_starts_late_is_used(tmp_path: Path) -> None:
-    with need_fresh("s3") as server:
-        server.stop()
-        async with open_runtime(Settings(home=tmp_path, store=server.url)) as rt:
-            with pytest.raises(Unavailable):
-                await rt.store.check()
-            server.start()
-            assert "s3" in await until_told(rt.store.check, Unavailable)
+@pytest.mark.parametrize(
+    ("backend", "name"), [("broker", "nats"), ("broker", "rabbitmq"), ("broker", "postgres"), ("store", "s3")]
+)
+async def test_a_backend_that_is_reachable_late_is_used(backend: str, name: str, tmp_path: Path) -> None:
+    server, port = need(name), free_port()
+    given: dict[str, Any] = {backend: through(server, port)}
+    async with open_runtime(Settings(home=tmp_path, **given)) as rt:
+        with pytest.raises(Unavailable):
+            await getattr(rt, backend).check()
+        with Proxy(server, port):
+            assert name in await until_told(getattr(rt, backend).check, Unavailable)

@@ -6,12 +6,17 @@
 Names: postgres, nats, nats-three, s3, s3-moto, rabbitmq. `server` and `need` use a running server if
 `PLAYHEAD_TEST_POSTGRES_URL`, `…_NATS_URL`, `…_S3_URL` or `…_RABBITMQ_URL` names one.
 `PLAYHEAD_TEST_REQUIRE` is a comma-separated list of servers: tests fail without them, and are not skipped.
+Each process of pytest-xdist has its own servers, except RabbitMQ, whose start takes seconds.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
+import shutil
+import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Never
@@ -46,6 +51,11 @@ REQUIRABLE: Final = ("postgres", "nats", "s3", "rabbitmq", "browser", "deploy", 
 
 _KEPT_LINES: Final = 100_000
 
+_OF_ALL_PROCESSES: Final = ("rabbitmq",)
+_RUN: Final = "PLAYHEAD_TEST_RUN"
+"""The variable with the folder that the processes of a run share."""
+
+_starting: Final = threading.Lock()
 _urls: dict[str, str] = {}
 _shared: list[Server] = []
 _missing: dict[str, Missing] = {}
@@ -60,15 +70,27 @@ def server(name: str) -> str:
         Missing: it is not available on this machine.
         DidNotStart: it is installed but does not start.
     """
-    if name in _missing:
-        raise _missing[name]
-    if name not in _urls:
-        try:
-            _urls[name] = _elsewhere(name) or _own(name)
-        except Missing as exc:
-            _missing[name] = exc
-            raise
-    return _urls[name]
+    with _starting:
+        if name in _missing:
+            raise _missing[name]
+        if name not in _urls:
+            try:
+                _urls[name] = _elsewhere(name) or _own(name)
+            except Missing as exc:
+                _missing[name] = exc
+                raise
+        return _urls[name]
+
+
+def begin_run() -> None:
+    """Let the processes that this one starts share servers, which are removed when this one ends."""
+    if _RUN in os.environ:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="playhead-run-"))
+    os.mkfifo(folder / "alive")
+    os.open(folder / "alive", os.O_RDWR)  # open until this process ends
+    os.environ[_RUN] = str(folder)
+    atexit.register(shutil.rmtree, folder)
 
 
 def close(name: str) -> None:
@@ -167,6 +189,8 @@ def _elsewhere(name: str) -> str | None:
 
 def _own(name: str) -> str:
     try:
+        if name in _OF_ALL_PROCESSES and _RUN in os.environ:
+            return shared(name, Path(os.environ[_RUN]))
         own = fresh(name)
     except Missing:
         if name != "rabbitmq":
@@ -175,3 +199,27 @@ def _own(name: str) -> str:
     atexit.register(own.close)
     _shared.append(own)
     return own.url
+
+
+def shared(name: str, folder: Path) -> str:
+    """Return the URL of the server of all processes that share this folder. The first call starts it.
+
+    It ends when no process has the pipe `alive` of the folder open for writing.
+    """
+    address = folder / name
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not address.exists():
+            own = SERVERS[name]()
+            own.until = os.open(folder / "alive", os.O_RDONLY | os.O_NONBLOCK)
+            os.set_blocking(own.until, True)
+            try:
+                own.start()
+            except BaseException:
+                own.close()
+                raise
+            finally:
+                os.close(own.until)
+            _shared.append(own)
+            address.write_text(own.url, encoding="utf-8")
+        return address.read_text(encoding="utf-8")

@@ -3,6 +3,8 @@
 However the tests end, no server and no file stays behind. Each server has a guardian: a shell that reads from
 a pipe. The pipe closes when the process of the tests dies, also by `kill -9`. Then the guardian kills the
 server and removes its files. (`PR_SET_PDEATHSIG` would act when the *thread* that started the server ends.)
+The guardian of a server that all processes of a run share waits until a second pipe has closed, too: that of
+the process that started the others.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from typing import IO, Any, ClassVar, Final
 START_SECONDS: Final = 180.0
 STOP_SECONDS: Final = 60.0
 
-# Reads the pids to kill, one line per change. The input ends when the tests end.
+# Reads the pids to kill, one line per change. The input ends when the tests end. Descriptor 1 is `until`.
 _GUARDIAN: Final = (
-    'while read -r line; do last=$line; done; [ -n "$last" ] && kill -KILL $last 2>/dev/null; rm -rf "$0"'
+    "while read -r line; do last=$line; done; cat <&1 >&2;"
+    ' [ -n "$last" ] && kill -KILL $last 2>/dev/null; rm -rf "$0"'
 )
 # Below the range of ephemeral ports (from 32768 on Linux, 49152 elsewhere). While a server is down, no
 # outgoing connection can take its port.
@@ -67,6 +70,7 @@ class Server:
         name: its name for `server` and `fresh`.
         port: the same for the lifetime of the object.
         folder: its data, and its output in `log`.
+        until: a descriptor; the server lives at least until reading from it reaches its end.
     """
 
     name: ClassVar[str]
@@ -78,6 +82,7 @@ class Server:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix=f"playhead-{self.name}-"))
         self.log = self.folder / "log"
+        self.until = subprocess.DEVNULL
         self._paused: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -123,7 +128,7 @@ class Server:
             self._guardian = subprocess.Popen(
                 ["/bin/sh", "-c", _GUARDIAN, str(self.folder)],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=self.until,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )

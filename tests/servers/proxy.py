@@ -27,17 +27,16 @@ class Proxy:
 
     All methods are thread-safe. Each takes effect at once and lasts until its counterpart is called.
 
+    Args:
+        port: where it listens; by default, any free one.
+
     Attributes:
         url: the URL with the proxy's host and port in it.
         answered: number of bytes of answers that the proxy has passed on.
     """
 
-    def __init__(self, url: str) -> None:
-        endpoint = parse_qs(urlsplit(url).query).get("endpoint", [url])[0]
-        parts = urlsplit(endpoint)
-        if parts.hostname is None or parts.port is None:
-            raise ValueError(f"{url} names no host and port")
-        self._target = (parts.hostname, parts.port)
+    def __init__(self, url: str, port: int = 0) -> None:
+        self._target = _target(url)
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._accepting = True
@@ -45,9 +44,9 @@ class Proxy:
         self._passing = threading.Event()
         self._passing.set()
         self.answered = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self._listener.getsockname()[1])
-        self.url = url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{self.port}")
+        self.url = through(url, self.port)
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -155,6 +154,19 @@ class Proxy:
             _reset(sink)
         else:
             sink.shutdown(socket.SHUT_WR)
+
+
+def through(url: str, port: int) -> str:
+    """Return the URL of a server for a proxy that listens on this port."""
+    host, own = _target(url)
+    return url.replace(f"{host}:{own}", f"127.0.0.1:{port}")
+
+
+def _target(url: str) -> tuple[str, int]:
+    parts = urlsplit(parse_qs(urlsplit(url).query).get("endpoint", [url])[0])
+    if parts.hostname is None or parts.port is None:
+        raise ValueError(f"{url} names no host and port")
+    return parts.hostname, parts.port
 
 
 def _reset(end: socket.socket) -> None:

@@ -76,7 +76,9 @@ class RabbitMq(Server):
             "RABBITMQ_ADVANCED_CONFIG_FILE": self.folder / "advanced.config",
             "RABBITMQ_ENABLED_PLUGINS_FILE": self.folder / "plugins",
             "RABBITMQ_PID_FILE": self.folder / "pid",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            # Its schedulers sleep when they have no work, because the tests need the processors.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}"
+            " +sbwt none +sbwtdcpu none +sbwtdio none",
             "LC_ALL": "C.UTF-8",
         }
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_"))}

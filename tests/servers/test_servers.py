@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.servers import DidNotStart, need, need_fresh, required
-from tests.servers.process import alive, free_port
+from tests.servers import SERVERS, DidNotStart, Missing, absent, need, need_fresh, required
+from tests.servers.process import alive, free_port, greeting
 
 LASTING = ["postgres", "nats", "s3", "rabbitmq"]
 
@@ -24,7 +25,11 @@ LASTING = ["postgres", "nats", "s3", "rabbitmq"]
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LASTING)
 def test_no_process_and_no_file_survives_the_tests_even_after_sigkill(name):
-    need_fresh(name).close()
+    try:
+        with SERVERS[name]() as own:
+            own.prepare()
+    except Missing as exc:
+        absent(exc)
     script = f"""
 import sys, time
 from tests.servers import fresh
@@ -49,6 +54,39 @@ time.sleep(600)
     while (left := _left(pids, folder)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not left
+
+
+def test_processes_share_a_server_that_outlives_the_one_that_started_it(tmp_path):
+    need("nats")
+    os.mkfifo(tmp_path / "alive")
+    run = os.open(tmp_path / "alive", os.O_RDWR)
+    script = f"""
+from pathlib import Path
+from tests.servers import shared
+print(shared("nats", Path({str(tmp_path)!r})))
+"""
+    urls = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parents[2],
+        ).stdout
+        for _ in range(2)
+    ]
+    assert urls[0] == urls[1]
+    assert _listens(urls[0])
+    os.close(run)
+    while _listens(urls[0]):
+        time.sleep(0.01)
+
+
+def _listens(url: str) -> bool:
+    try:
+        return bool(greeting(urlsplit(url).port or 0))
+    except OSError:
+        return False
 
 
 def _left(pids: list[str], folder: str) -> list[str]:
