@@ -80,9 +80,9 @@ serve: $(VENV)/.setup ## serve the HTTP API on http://127.0.0.1:8080
 # If this variable is set, each of the thousands of processes that the tests start compiles Playhead again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Distribute whole files, because the tests of a file share fixtures. Each process has its own servers, except RabbitMQ. Four
-# processes on two cores, because many tests wait. Each process must collect the same tests, so no name of a
-# test contains a time, an id or an address.
+# Distribute whole files, because the tests of a file share fixtures. Each process has its own servers, except
+# RabbitMQ. Four processes on two cores, because many tests wait. Each process must collect the same tests, so no
+# name of a test contains a time, an id or an address.
 PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.setup-servers ## run the tests, about 12 minutes (the fast ones: make test ARGS="-m 'not slow'")
 	@$(BIN)/python $(PYTEST) $(ARGS)

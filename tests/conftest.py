@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -29,6 +30,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("playhead")
+
+# Modules and collected tests live as long as the process. The garbage collector need not visit them.
+gc.disable()
 
 # A shell starts a background command (`&`) with SIGINT ignored, and children inherit that. A test that sends
 # SIGINT would then wait until its timeout.
@@ -80,6 +84,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left_out)
     _mix(items)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def _mix(items: list[pytest.Item]) -> None:
