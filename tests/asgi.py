@@ -42,6 +42,12 @@ class Api:
             if cursor is None:
                 return found
 
+    async def content(self, path: str, /, **query: Any) -> bytes:
+        """Return the bytes of an answer."""
+        answer = await self.http.get(f"/api/v1/{path}", params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
     async def send_config(self, source: str) -> dict[str, Any]:
         """Apply a config, and return it."""
         answer = await self.http.post(
