@@ -189,7 +189,9 @@ class History:
     async def _resend(self) -> None:
         if dead := await self.ph.items("dead-letters"):
             letter = self.random.choice(dead)
-            answer = await self.ph.http.post(f"/api/v1/dead-letters/{letter['correlation_id']}/resend", json={})
+            answer = await self.ph.http.post(
+                f"/api/v1/dead-letters/{letter['correlation_id']}/resend", json={}
+            )
             if answer.status_code == 202:  # not of a cancelled or pruned execution
                 await self.ph.work(letter["execution_id"])
                 self.happened["resend"] += 1

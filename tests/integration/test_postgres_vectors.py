@@ -275,6 +275,13 @@ async def test_an_unavailable_database_starts_a_cooldown_and_the_sink_works_agai
         await sink.close()
 
 
+async def test_a_time_out_of_the_database_is_named(table):
+    sink = table.sink()
+    with pytest.raises(RateLimited, match="unavailable: TimeoutError"):
+        async with sink._errors():
+            raise TimeoutError
+
+
 async def test_the_table_shows_whole_publications_in_any_history(table):
     name = "a_table_with_the_longest_name_that_a_config_may_have_in_postgre"
     assert len(name) == 63

@@ -252,7 +252,7 @@ class PostgresVectors(SqlSink):
             asyncpg.OperatorInterventionError,
         ) as exc:
             # Not the fault of the item, so it must use up no attempt.
-            reason = f"the database of postgres_vectors is unavailable: {exc or type(exc).__name__}"
+            reason = f"the database of postgres_vectors is unavailable: {str(exc) or type(exc).__name__}"
             raise RateLimited(reason, after=_COOLDOWN_SECONDS) from exc
         except (
             asyncpg.InvalidAuthorizationSpecificationError,
