@@ -18,7 +18,6 @@ import shutil
 import sqlite3
 import stat
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -32,6 +31,7 @@ from pydantic import Field, field_validator
 from playhead import Context, Item, Reject, Retry, adapter
 from playhead.adapters._data_folder import data_place, path_problem, refusal
 from playhead.adapters._sink import NEWEST, Place, SinkConfig, place_of
+from playhead.adapters._sqlite_file import BUSY_SECONDS, transaction, use_wal
 from playhead.errors import BadRequest, NotFound, PlayheadError, Unavailable
 from playhead.ports.sinks import LiveTables, Script, SinkContext, SqlSink, run
 
@@ -81,7 +81,6 @@ _DELETE_EARLIER: Final = (
     f"DELETE FROM entry_text WHERE rowid IN (SELECT written FROM entry WHERE {_EARLIER})",
     f"DELETE FROM entry WHERE {_EARLIER}",
 )
-_BUSY_SECONDS: Final = 30.0
 _NO_ROOM: Final = 64 << 10
 _BESIDE: Final = ("-wal", "-shm", "-journal")
 T = TypeVar("T")
@@ -163,7 +162,7 @@ class SqliteSearch(SqlSink):
             if self._db is None:
                 self._db = self._open(ctx.data_dir)
             db = self._db
-            with _transaction(db):
+            with transaction(db):
                 return run(script, lambda statement, values: db.execute(statement, values).fetchall())
 
     def close(self) -> None:
@@ -176,7 +175,7 @@ class SqliteSearch(SqlSink):
         if self._db is None:
             self._db = self._open(data_dir)
         db = self._db
-        with _transaction(db):
+        with transaction(db):
             for row in rows:
                 place = asdict(row.place)
                 # Nobody reads the rows of an execution that was pruned. If the row exists, this attempt has
@@ -340,7 +339,7 @@ def _connect(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     db = sqlite3.connect(
         f"{file.as_uri()}?mode={mode}",
         uri=True,
-        timeout=_BUSY_SECONDS,
+        timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -357,19 +356,8 @@ def _connect(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
 
 def _prepare(db: sqlite3.Connection, file: Path) -> None:
     """Set up a connection for writing, and create missing tables."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            break
-        except sqlite3.OperationalError as exc:
-            # The busy time-out of SQLite does not apply to this statement, and all workers start at once.
-            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-    # A message is acknowledged once its row is here. Below FULL, power loss could remove only the row.
-    db.execute("PRAGMA synchronous = FULL")
-    with _transaction(db):
+    use_wal(db)
+    with transaction(db):
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > _SCHEMA_VERSION:
             raise PlayheadError(
@@ -383,15 +371,3 @@ def _prepare(db: sqlite3.Connection, file: Path) -> None:
         if version == 0:
             for statement in _SCHEMA:
                 db.execute(statement)
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise

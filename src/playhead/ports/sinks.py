@@ -311,6 +311,20 @@ class LiveTables:
         rows = yield f"SELECT n, seq, complete FROM {self._names['head']} WHERE line = ?1", (ctx.line,)
         return Shown(*map(int, rows[0])) if rows else None
 
+    def lines(self, ctx: SinkContext) -> Script[dict[str, int]]:
+        """Return the lines of a route, each with the publication that readers see; 0: none."""
+        head = self._names["head"]
+        rows = yield (
+            f"SELECT line, n FROM {head} WHERE config = ?1 AND route = ?2",
+            (ctx.config, ctx.route),
+        )
+        return {str(line): int(n) for line, n in rows}
+
+    def has(self, result: str) -> str:
+        """Return the condition that publication ?2 of line ?1 has a result."""
+        return f"""EXISTS (SELECT 1 FROM {self._names["live"]} l WHERE l.result = {result} AND l.line = ?1
+            AND l.first <= ?2 AND (l.last IS NULL OR l.last > ?2))"""
+
     def results(self, n: int, after: str, limit: int, ctx: SinkContext) -> Script[list[str]]:
         """See `Sink.results`."""
         rows = yield (
