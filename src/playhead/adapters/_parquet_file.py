@@ -1,4 +1,4 @@
-"""How `parquet_sink` writes files and folders, so that no reader sees a part of one, also after a power loss."""
+"""Files and folders of `parquet_sink`: whole also after a power loss, and locked among processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def write_table(table: pa.Table, file: Path) -> None:
-    """Write a file that no reader sees yet. A rename may follow: after a power loss, the file is not empty."""
+    """Write a file that no reader sees yet. After a rename and a power loss, it is not empty."""
     from pyarrow import parquet
 
     parquet.write_table(table, file)

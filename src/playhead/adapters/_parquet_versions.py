@@ -1,7 +1,7 @@
 """The rows of `parquet_sink` in a route of a dataset: a folder for each publication.
 
     .staged/{id}.parquet        the rows of one call of the step; no reader sees them
-    .staged/index.db            which of these files has the rows of a result, and the intervals of `LiveTables`
+    .staged/index.db            which of these files has the rows of a result, and the tables of `LiveTables`
     .published/{config}.{route}/{dataset}.{generation}/v{n}/{bucket}-{hash}.parquet
     .published/{config}.{route}/current       a link to the folder `v{n}` that readers see
 
@@ -11,9 +11,9 @@ hash of the results in it. So publications with the same rows in a bucket share 
 The database decides; folders and the link follow it. After `kill -9`, the call is repeated:
 
 - A file of rows is complete before the database names it. `forget` deletes files that it does not name.
-- All pages of a publication are recorded, then its folder is built under another name and renamed. Without the
-  folder, the repeated page or the switch builds it. The same results have the same names, so nothing differs.
-- A switch is recorded, then the link is replaced. Each switch sets the link to what is recorded, also one that
+- All pages of a publication are recorded, then its folder is built under another name and renamed. If it is
+  missing, the repeated page or the switch builds it.
+- A switch is recorded, then the link is replaced. Each switch sets the link to what is recorded, also if it
   comes late or twice. So the link never goes back.
 """
 
@@ -80,6 +80,7 @@ class Versions:
         self._published = folder / ".published"
         self._schema = schema
         self._buckets = buckets
+        self._compared: tuple[Path | None, str] = (None, "")
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Store rows that no reader sees yet. Ignores stored ones, and those of executions that are gone."""
@@ -151,13 +152,15 @@ class Versions:
 
     def results(self, n: int, after: str, limit: int, ctx: SinkContext) -> list[str]:
         """See `Sink.results`. Results in a missing or damaged file are missing."""
+        version = self._version(ctx.line, n, ctx)
         with self._index() as db:
-            damaged = json.dumps(self._damaged(db, n, ctx))
+            if not after or self._compared[0] != version:
+                self._compared = version, json.dumps(self._damaged(db, n, ctx))
             rows = db.execute(
                 f"""SELECT DISTINCT result FROM ({_CONTENT} AND result > ?3) WHERE result NOT IN (
                       SELECT result FROM staged WHERE bucket IN (SELECT value FROM json_each(?5)))
                     ORDER BY result LIMIT ?4""",
-                (ctx.line, n, after, limit, damaged),
+                (ctx.line, n, after, limit, self._compared[1]),
             )
             return [result for (result,) in rows]
 
@@ -218,7 +221,9 @@ class Versions:
 
         base = self._linked(ctx)
         for file in [file for one in buckets for file in base.glob(f"{one.number:03}-*")] if base else ():
-            with suppress(OSError, pa.ArrowException):  # damaged: the rows are read from where they were staged
+            with suppress(
+                OSError, pa.ArrowException
+            ):  # damaged: the rows are read from where they were staged
                 take(_read(file))
         for name in sorted({file for _, file in wanted.values()}):
             take(_read(self._staged / name))
@@ -353,7 +358,7 @@ def _places(rows: Iterable[int]) -> pa.Array:
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return rows with the columns that the step has now. Raises `ValueError` for a column of another type."""
+    """Return rows with the columns that the step has now. Raises `ValueError` if a type differs."""
     import pyarrow as pa
 
     for field in schema:

@@ -3,8 +3,8 @@
 A Parquet file cannot be changed, only replaced. So there is one small file for each document, and its name is
 a hash of the document. A write replaces the file of its document, so readers see its old or its new rows.
 
-In a route of a dataset, readers see a folder for each publication instead: `current` returns the one that they
-see, see `_parquet_versions.py`.
+In a route of a dataset, there is a folder for each publication instead, and `current` returns the one that
+readers see: see `_parquet_versions.py`.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ class ParquetSink:
 
     def __init__(self, config: ParquetSinkConfig) -> None:
         self._config = config
+        self._opened: dict[Path, Versions] = {}
 
     def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Reject | None]:
         try:
@@ -155,8 +156,10 @@ class ParquetSink:
     def _versions(self, folder: Path) -> Versions:
         import pyarrow as pa
 
-        schema = _schema(self._config.columns).append(pa.field(RESULT, pa.string(), nullable=False))
-        return Versions(folder, schema, self._config.buckets)
+        if folder not in self._opened:
+            schema = _schema(self._config.columns).append(pa.field(RESULT, pa.string(), nullable=False))
+            self._opened[folder] = Versions(folder, schema, self._config.buckets)
+        return self._opened[folder]
 
 
 def current(folder: str | Path, route: str | None = None) -> Path:
