@@ -63,6 +63,7 @@ async def by_hand(url: str) -> AsyncIterator[Any]:
         await connection.close()
 
 
+suspend = time.sleep
 until = partial(until_seen, not_yet=(Unavailable,))
 
 
@@ -117,7 +118,8 @@ async def test_a_deleted_queue_is_not_declared_again_while_its_deletion_may_be_i
         assert await broker.publish(dispatches(1)) == [CONFIRMED]
 
 
-@pytest.mark.parametrize(("queues", "rounds"), [(50, 10), (2500, 1)])
+# A connection has 2,047 channels, and each queue has two levels.
+@pytest.mark.parametrize(("queues", "rounds"), [(50, 10), (1100, 1)])
 async def test_reading_many_queues_at_once_keeps_the_connection_and_its_deliveries(
     url: str, prefix: str, queues: int, rounds: int
 ):
@@ -130,6 +132,20 @@ async def test_reading_many_queues_at_once_keeps_the_connection_and_its_deliveri
             depths = await asyncio.gather(*(broker.depth(f"no.{n}") for n in range(queues)))
             assert set(depths) == {Depth(0, 0)}
 
+        await broker.ack([held])
+        await until(lambda: broker.is_empty(QUEUE))
+
+
+@pytest.mark.slow
+async def test_answers_that_arrive_while_this_process_is_suspended_keep_the_connection(url: str, prefix: str):
+    async with opened(url, prefix=prefix) as broker:
+        await broker.publish(dispatches(1))
+        (held,) = await take(broker, 1)
+        depths = asyncio.gather(*(broker.depth(f"no.{n}") for n in range(300)))
+        await asyncio.sleep(0.1)
+        suspend(3.1)  # longer than a request for a depth may take
+
+        assert set(await depths) == {Depth(0, 0)}
         await broker.ack([held])
         await until(lambda: broker.is_empty(QUEUE))
 

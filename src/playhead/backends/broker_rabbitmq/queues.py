@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
+from aiormq import spec
 from aiormq.channel import Channel
 from aiormq.exceptions import (
     ChannelAccessRefused,
@@ -193,12 +194,32 @@ class Queues:
             async with self.request(name) as channel:
                 await channel.queue_declare(name, durable=True, arguments=HELD, timeout=MARK_SECONDS)
 
+    async def _state(self, name: str, channel: Channel) -> spec.Queue.DeclareOk:
+        """Return the answer to a passive declaration.
+
+        If this process was suspended, the answer may have arrived, but was not read before the time-out. The
+        client would then close the channel, and RabbitMQ the connection if the answer had closed the channel.
+        An answer to a later request shows that the first one has been read.
+
+        Raises `Unavailable`, `QueueStuck`, or the exception for a queue that does not exist.
+        """
+        asked = asyncio.create_task(channel.queue_declare(name, passive=True))
+        try:
+            answered, _ = await asyncio.wait([asked], timeout=_LOOK_SECONDS)
+            if not answered and not await self._link.is_answering():
+                raise self._link.unavailable(TimeoutError())
+            if not asked.done():
+                raise self.stuck(name)
+            return await asked
+        finally:
+            asked.cancel()
+
     async def look(self, name: str) -> Known | None:
         """Return the state of a queue, by its name on the server; None if there is no such queue."""
         try:
             async with self.request(name) as channel:
                 began = time.monotonic()
-                found = await channel.queue_declare(name, passive=True, timeout=_LOOK_SECONDS)
+                found = await self._state(name, channel)
                 is_sure = bool(found.message_count) or time.monotonic() - began < _LEADER_SECONDS
                 return Known(found.message_count or 0, found.consumer_count or 0, is_sure)
         except ChannelNotFoundEntity:
