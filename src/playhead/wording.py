@@ -9,7 +9,7 @@ from shlex import join
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from playhead.model import Plan, Replay, Warning
+    from playhead.model import Plan, PublicationRange, PublishedIn, Replay, Warning
 
 _MOST_NAMED: Final = 5
 _FINGERPRINT: Final = 19
@@ -44,6 +44,18 @@ def state_of(replay: Replay) -> str:
         "store": "waits for the store",
     }.get(replay.waits_for or "")
     return f"{state}, {waits}" if waits else state
+
+
+def published_text(one: PublishedIn) -> str:
+    """Return when readers of a dataset see an object, such as `current in docs since 8`."""
+
+    def words(ranges: Sequence[PublicationRange]) -> str:
+        return ", ".join(f"{of.first} to {of.last}" if of.last > of.first else str(of.first) for of in ranges)
+
+    if one.since is None:
+        return f"was in {one.dataset} {words(one.ranges)}"
+    earlier = words([of for of in one.ranges if of.last < one.since])
+    return f"current in {one.dataset} since {one.since}" + (f", was in {earlier}" if earlier else "")
 
 
 def rate_of(replay: Replay) -> str:

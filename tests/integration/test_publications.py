@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,7 +15,6 @@ from playhead.errors import Conflict, NotFound
 from playhead.model import PruneFilter, Publication, PublishRequest
 from playhead.ports.catalog.drafts import Draft
 from tests.inprocess import Playhead, opened
-from tests.servers.schema import emptied_schema
 from tests.waiting import until
 
 DOCS = """
@@ -345,16 +343,6 @@ async def test_a_run_of_which_everything_failed_does_not_empty_a_dataset(ph: Pla
     assert refused.value.code == "publication_empty"
     assert await current(ph) is None
     assert await published(ph, run, allow=["empty"]) == 2
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Playhead]:
-    """A Playhead on each catalog."""
-    async with AsyncExitStack() as stack:
-        on: dict[str, Any] = {}
-        if request.param == "postgres":
-            on["catalog"] = await stack.enter_async_context(emptied_schema())
-        yield await stack.enter_async_context(opened(tmp_path / "home", **on))
 
 
 async def test_it_is_known_where_the_results_of_an_execution_are(either: Playhead):

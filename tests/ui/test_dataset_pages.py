@@ -492,3 +492,14 @@ async def test_sinks_are_shown_with_what_they_show(site: Site, monkeypatch: pyte
     assert "1 thing needs attention." in await site.page("/")
     found = replace(found, sinks=[replace(found.sinks[0], problem="<b>")])
     assert "cannot be changed: &lt;b&gt;" in await site.page(DOCS)
+
+
+async def test_the_graph_of_a_pipeline_marks_the_routes_of_a_dataset(site: Site, run: str):
+    await published(site, run)
+
+    for path in (f"/executions/{run}", "/configs/words"):
+        page = await site.page(path)
+        assert "<title>in dataset docs, readers see publication 1</title>" in page, path
+        assert "what readers see" in page
+        table = await site.page(f"{path}?view=table")
+        assert '<span title="in dataset docs, readers see publication 1">' in table, path

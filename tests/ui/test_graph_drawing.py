@@ -23,12 +23,12 @@ def handbook(**tallies: Tally) -> PipelineMap:
         RouteNode("convert", "html_to_markdown 3", "markdown_converted", StageSize(1201, 9_800_000)),
         RouteNode("segment", "sections 1", "segments", StageSize(27_340, 21_400_000)),
         RouteNode("summarise", "llm_summary 7", "summaries", StageSize(1201, 1_100_000), has_effects=True),
-        RouteNode("index", "sqlite_search 2"),
+        RouteNode("index", "sqlite_search 2", readers="in dataset docs, its sink shows publication 8"),
         RouteNode("push", "other programs", is_external=True),
     )
     counted = tuple(
         RouteNode(one.name, one.adapters, one.stage, one.size, tallies.get(one.name, Tally(1201)),
-                  one.is_external, one.has_effects)
+                  one.is_external, one.has_effects, one.readers)
         for one in routes
     )  # fmt: skip
     pipes = (
@@ -88,7 +88,9 @@ def test_the_accessible_name_of_a_box_has_all_its_numbers():
         "convert: 1,201 done, 3 failed; stage markdown_converted, 1,201 objects, 9.8 MB"
     )
     assert label(drawing, INPUT) == "stage input, 1,204 objects, 38.0 MB"
-    assert label(draw(handbook(index=Tally()), Links({}), Choice()), "index") == "index: no messages"
+    assert label(draw(handbook(index=Tally()), Links({}), Choice()), "index") == (
+        "index: no messages; in dataset docs, its sink shows publication 8"
+    )
 
 
 def test_a_config_without_an_execution_has_no_counts():
@@ -265,3 +267,11 @@ def test_only_edges_on_which_a_replay_sent_messages_are_drawn_as_used():
     drawing = draw(of, Links({}), Choice())
 
     assert sorted(edge.css for edge in drawing.edges) == ["", "cold", "cold", "cold", "cold"]
+
+
+def test_a_route_of_a_dataset_has_a_mark_with_the_publication_that_its_sink_shows():
+    drawing = draw(handbook(), Links({}), Choice())
+
+    shown = "in dataset docs, its sink shows publication 8"
+    assert label(drawing, "index") == f"index: 1,201 done; {shown}"
+    assert svg(drawing).count(f"<title>{shown}</title></path>") == 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 import html
 import re
 import time
+from uuid import UUID
 
 import pytest
 
 from playhead.errors import store_unavailable
+from playhead.model import PublishRequest
 from playhead.web.page import url
+from tests.api.server import WORDS
 from tests.slowness import slowness
 from tests.ui.site import Site
 
@@ -226,3 +229,25 @@ async def test_bytes_are_saved_under_their_name(site: Site):
     assert answer.content == b"ONE"
     assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''a.md"
     assert answer.headers["content-type"] == "application/octet-stream"
+
+
+async def test_an_object_says_in_which_publications_readers_see_it(site: Site):
+    await site.apply(WORDS + "datasets: {docs: {}}\n")
+    publish = site.services.publish
+    one = await site.run({"a.md": b"one two"})
+    key = f"{one}/shouted/a.md"
+    assert "current in docs" not in await site.page(url("/objects", key=key))
+    await publish.publish("docs", PublishRequest([UUID(one)]))
+    two = (await site.replay(one, "input", "upper"))["execution_id"]
+    await site.work()
+    await publish.publish("docs", PublishRequest([UUID(two)]))
+
+    page = await site.page(url("/objects", key=key))
+    assert '<a href="/datasets/docs/1?config=words">was in docs 1</a>' in page
+    assert ", current in docs since 2</small>" in page, "of the same path in the replay"
+    page = await site.page(url("/objects", key=f"{two}/shouted/a.md"))
+    assert '<a href="/datasets/docs/2?config=words">current in docs since 2</a>' in page
+
+    await publish.roll_back("docs")
+    assert ">current in docs since 1<" in await site.page(url("/objects", key=key))
+    assert ">was in docs 2<" in await site.page(url("/objects", key=f"{two}/shouted/a.md"))

@@ -10,12 +10,13 @@ import typer
 from playhead.cli import complete, output
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, Limit, command
 from playhead.cli.session import Session, Usage
+from playhead.wording import published_text
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from playhead.cli.deployment import AnyLineage
-    from playhead.model import ChainCounts, ChainLink, Page
+    from playhead.cli.deployment import AnyLineage, AnyObjects
+    from playhead.model import ChainCounts, ChainLink, Page, PublishedIn
 
 
 Direction = Literal["up", "down", "both"]
@@ -72,6 +73,7 @@ async def lineage(
         rest = None
         if not counts:
             links, rest = await output.gather(partial(_fetch, lineage, of, direction), cursor, limit)
+        published = await _published(rt.services.objects, of) if links and not s.json else []
         below: ChainCounts | None = None
         if counts or (rest and direction != "up" and not s.json):
             below = await (lineage.counts_of_object(of) if isinstance(of, str) else lineage.counts(of))
@@ -86,6 +88,9 @@ async def lineage(
         output.note(f"No message received {what}")
     for link in links:
         _write(link, asked=link.distance == 0)
+    for one in published:
+        text = published_text(one)
+        output.line(text[0].upper() + text[1:])
     if below:
         _write_counts(below)
     output.more(rest)
@@ -97,6 +102,12 @@ async def _fetch(
     if isinstance(of, str):
         return await lineage.chain_of_object(of, direction, cursor, limit)
     return await lineage.chain(of, direction, cursor, limit)
+
+
+async def _published(objects: AnyObjects, of: UUID | str) -> list[PublishedIn]:
+    """Return in which publications an object is; a message is in none."""
+    versions = await objects.versions(of) if isinstance(of, str) else []
+    return next((one.published for one in versions if one.key == of), [])
 
 
 def _write_counts(below: ChainCounts) -> None:

@@ -65,6 +65,7 @@ from playhead.model.health import (
     Health,
     WorkerInfo,
 )
+from playhead.model.objects import ObjectVersion, PublicationRange, PublishedIn
 from playhead.model.pipeline import (
     Condition,
     Config,
@@ -148,7 +149,6 @@ from playhead.model.views import (
     Execution,
     Kind,
     Lineage,
-    ObjectVersion,
     Page,
     Problem,
     RouteCounts,
@@ -268,8 +268,10 @@ __all__ = [
     "PublicationNote",
     "PublicationPart",
     "PublicationPreview",
+    "PublicationRange",
     "PublicationState",
     "PublishRequest",
+    "PublishedIn",
     "RanCode",
     "RateLimit",
     "RatePace",

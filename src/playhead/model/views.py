@@ -138,36 +138,6 @@ class Execution:
     records_deleted_at: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectVersion:
-    """An object with the same stage and path in an execution of the same family.
-
-    The family of an execution is the run at its beginning, the replays of the run, the replays of these, and
-    so on.
-
-    Attributes:
-        key: key of the object.
-        execution_id: its execution.
-        kind: kind of that execution.
-        config: config of that execution.
-        config_version: version of that config.
-        created_at: time at which that execution began; RFC 3339 in UTC.
-        size: size of the object in bytes.
-        sha256: SHA-256 of its content in hex.
-        content_type: its content type.
-    """
-
-    key: str
-    execution_id: UUID
-    kind: Kind
-    config: str | None
-    config_version: int | None
-    created_at: str
-    size: int
-    sha256: str
-    content_type: str
-
-
 MOST_OUTPUT_KEYS: Final = 100
 """Maximum number of `output_keys` of a message."""
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from playhead import keys
 from playhead.errors import BadRequest, NotFound
-from playhead.model import Execution, ObjectVersion, Page, StoredObject
+from playhead.model import Execution, ObjectVersion, Page, PublishedIn, StoredObject
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.store import Store, read_one
@@ -26,6 +26,8 @@ _MOST_RUNS: Final = 20
 
 class ObjectCatalog(Browse, Configs, PrunedObjects, Protocol):
     """The part of the catalog that `ObjectService` needs."""
+
+    async def published_in(self, keys: Sequence[str]) -> dict[str, list[PublishedIn]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +140,11 @@ class ObjectService:
 
     async def _in(self, executions: Sequence[Execution], rest: str) -> list[ObjectVersion]:
         found = await self._catalog.sources([f"{one.execution_id}/{rest}" for one in executions])
+        published = await self._catalog.published_in(list(found))
         return [
             ObjectVersion(
                 *(of, one.execution_id, one.kind, one.config, one.config_version, one.created_at),
-                *(source.size, source.sha256.hex(), source.content_type),
+                *(source.size, source.sha256.hex(), source.content_type, published.get(of, [])),
             )
             for one in executions
             if (source := found.get(of := f"{one.execution_id}/{rest}"))

@@ -62,6 +62,10 @@ class PublishService:
         """Return all datasets, ordered by config and name."""
         return await self._catalog.datasets()
 
+    async def datasets_of(self, config: str) -> list[Dataset]:
+        """Return the datasets of a config, by name."""
+        return await self._catalog.datasets(config=config)
+
     async def dataset(self, name: str) -> Dataset:
         return await find_dataset(self._catalog, name)
 
@@ -272,7 +276,7 @@ class PublishService:
         process publishes the run, waits for its publication.
         """
         found: list[Tried] = []
-        for dataset in await self._catalog.datasets(config=config):
+        for dataset in await self.datasets_of(config):
             if dataset.publish == "automatic" and dataset.held:
                 found.append((dataset, None))
             elif dataset.publish == "automatic":

@@ -9,7 +9,7 @@ from typing import Final
 
 from playhead.model import ConfigVersion
 from playhead.web.page import ApiCall, Ask, Crumb, Page, Shown, url
-from playhead.web.pipelines import PipelineCard, card
+from playhead.web.pipelines import Known, PipelineCard, card
 from playhead.web.textdiff import Hunk, compare, hunks
 
 _MOST_VERSION: Final = 10**9
@@ -61,10 +61,11 @@ async def show(ask: Ask) -> Shown[ConfigView]:
     version = ask.number("version", 1, _MOST_VERSION)
     against = ask.number("against", 1, _MOST_VERSION)
     services = ask.services
-    config, pipeline, page = await asyncio.gather(
+    config, pipeline, page, datasets = await asyncio.gather(
         services.configs.get(name, version),
         services.pipelines.of_config(name, version),
         services.configs.versions(name, None, _VERSIONS),
+        services.publish.datasets_of(name),
     )
     change = None
     if against is not None:
@@ -75,7 +76,7 @@ async def show(ask: Ask) -> Shown[ConfigView]:
     view = ConfigView(
         config=config,
         newest=page.items[0].version,
-        pipeline=card(ask, pipeline),
+        pipeline=card(ask, pipeline, Known(datasets=datasets)),
         change=change,
         versions=page.items,
         more_versions=page.next_cursor is not None,

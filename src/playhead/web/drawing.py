@@ -96,6 +96,7 @@ class Content:
         bars: pieces of the bar.
         stage: lower half; None: nothing is stored.
         has_effects: whether it changes something outside of Playhead.
+        readers: what readers see of it, in words; empty: nothing.
         routes: names of the routes that it shows.
     """
 
@@ -110,6 +111,7 @@ class Content:
     bars: tuple[Bar, ...] = ()
     stage: StageBox | None = None
     has_effects: bool = False
+    readers: str = ""
     routes: tuple[str, ...] = ()
 
     @property

@@ -229,7 +229,11 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
         or_missing(services.executions.replays(identity, None, _REPLAYS) if is_drawn else _nothing()),
     )
     known = totals if isinstance(totals, StageTotals) else None
-    laid_over = Known(known, execution.pruned, route_waits or {}, is_open)
+    datasets = await or_missing(services.publish.datasets_of(execution.config)) if execution.config else ()
+    laid_over = Known(
+        *(known, execution.pruned, route_waits or {}, is_open),
+        datasets=() if isinstance(datasets, Missing) else datasets,
+    )
     taken = replays.items if isinstance(replays, Page) else []
     return Overview(
         pipeline=pipeline if isinstance(pipeline, Missing) else card(ask, pipeline, laid_over),

@@ -68,6 +68,7 @@ class RouteNode:
         tally: its messages; None: a config without an execution.
         is_external: whether other programs consume its queue.
         has_effects: whether it changes something outside of Playhead.
+        readers: the dataset to which it belongs, with what its sink shows, in words; empty without one.
     """
 
     name: str
@@ -77,6 +78,7 @@ class RouteNode:
     tally: Tally | None = None
     is_external: bool = False
     has_effects: bool = False
+    readers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,11 @@ class PipelineMap:
     def is_small(self) -> bool:
         """Whether all routes are drawn, so that only one view exists."""
         return len(self.routes) <= MOST_ROUTES
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether a route belongs to a dataset."""
+        return any(route.readers for route in self.routes)
 
     def owner(self, stage: str | None) -> str | None:
         """Return the route that stores a stage, `input` for the inputs, or None."""

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from playhead import keys
 from playhead.errors import BadRequest, NotFound
-from playhead.model import Execution, ObjectVersion
+from playhead.model import Execution, ObjectVersion, PublishedIn
 from playhead.services import Services
 from playhead.web.ancestry import Ancestry, ancestry
 from playhead.web.content import VIEWS, ContentView, content_view
@@ -96,6 +96,7 @@ class ObjectView:
         runs: those in the newest runs of the same config that are not in the family.
         against: the one of the versions with which it is compared; None if there is no other one.
         sha256: SHA-256 of its content in hex, as it is recorded; None if it is not.
+        published: in which publications readers see it, or have seen it.
     """
 
     key: str
@@ -111,6 +112,7 @@ class ObjectView:
     runs: Sequence[ObjectVersion]
     against: ObjectVersion | None
     sha256: str | None
+    published: Sequence[PublishedIn]
 
 
 async def show(ask: Ask) -> Shown[ObjectView]:
@@ -152,6 +154,7 @@ async def show(ask: Ask) -> Shown[ObjectView]:
         [one for one in await services.objects.in_runs(key) if one not in versions],
         against,
         version.sha256 if version else None if isinstance(sidecar, Missing) else sidecar.sha256,
+        version.published if version else (),
     )
     return Shown(
         path,

@@ -131,6 +131,8 @@ class _Draw:
                 cell,
             )
         said = f"{route.name}: {_words(tally)}" if tally else route.name
+        if route.readers:
+            said = f"{said}; {route.readers}"
         flags = {
             "g-ext": route.is_external,
             "g-sel": stage is not None and stage.is_chosen,
@@ -148,6 +150,7 @@ class _Draw:
             bars=bars_of(tally, route.name if self._of.is_open else None) if tally else (),
             stage=stage,
             has_effects=route.has_effects,
+            readers=route.readers,
             routes=(route.name,),
         )
 

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from playhead.model import Counts, OnReplay, Pipeline, PipelineRoute, PrunedStage, RouteWait, StageTotals
+from playhead.model import (
+    Counts,
+    Dataset,
+    OnReplay,
+    Pipeline,
+    PipelineRoute,
+    PrunedStage,
+    RouteWait,
+    StageTotals,
+)
 from playhead.web.drawing import Drawing
 from playhead.web.folding import MOST_ROUTES, Shape
 from playhead.web.graph import INPUT, VIEWS, Links, Pipe, PipelineMap, RouteNode, StageSize, Tally
@@ -136,12 +145,14 @@ class Known:
         pruned: stages whose objects were deleted.
         waits: routes in which no attempt starts now.
         is_open: whether messages may still arrive.
+        datasets: those of its config.
     """
 
     totals: StageTotals | None = None
     pruned: Sequence[PrunedStage] = ()
     waits: Mapping[str, RouteWait] = field(default_factory=dict)
     is_open: bool = False
+    datasets: Sequence[Dataset] = ()
 
 
 NOTHING: Final = Known()
@@ -164,6 +175,7 @@ def pipeline_map(pipeline: Pipeline, known: Known = NOTHING) -> PipelineMap:
     """Return a pipeline as it is drawn."""
     stages = known.totals.stages if known.totals else ()
     sizes = {one.stage: StageSize(one.objects, one.bytes) for one in stages}
+    bound = {route: dataset for dataset in known.datasets for route in dataset.routes}
     has_counts = any(route.counts is not None for route in pipeline.routes)
     routes = tuple(
         RouteNode(
@@ -174,6 +186,7 @@ def pipeline_map(pipeline: Pipeline, known: Known = NOTHING) -> PipelineMap:
             tally=tally_of(route.counts),
             is_external=route.is_external,
             has_effects=route.has_effects,
+            readers=_readers(route.route, bound[route.route]) if route.route in bound else "",
         )
         for route in pipeline.routes
     )
@@ -185,6 +198,14 @@ def pipeline_map(pipeline: Pipeline, known: Known = NOTHING) -> PipelineMap:
         inputs=sizes.get(INPUT, StageSize()) if has_counts else None,
         is_open=known.is_open,
     )
+
+
+def _readers(route: str, dataset: Dataset) -> str:
+    """Return to which dataset a route belongs, and which publication readers see there."""
+    sink = next((one for one in dataset.sinks if one.route == route), None)
+    shown = sink.shown if sink else dataset.current
+    what = "its sink shows" if sink else "readers see"
+    return f"in dataset {dataset.name}, {what} {f'publication {shown}' if shown else 'no publication yet'}"
 
 
 def choose_stage(of: PipelineMap) -> str | None:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from playhead.terminal import visible
 from playhead.web.links import link
 from playhead.web.page import Missing, url
+from playhead.wording import published_text
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
@@ -169,6 +170,7 @@ def environment(version: str) -> Environment:
         "clock": clock,
         "short": short,
         "visible": visible,
+        "published": published_text,
     }
     made.tests["missing"] = lambda part: isinstance(part, Missing)
     made.globals |= {

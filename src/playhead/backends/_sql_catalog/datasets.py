@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from uuid import UUID
 
 from playhead.backends._sql_catalog import publishing
 from playhead.backends._sql_catalog.executions import exclude
 from playhead.backends._sql_catalog.lanes import as_uuid, as_uuid_or_none
 from playhead.backends._sql_catalog.part import Part
-from playhead.backends.sql.session import Session
+from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict, NotFound
 from playhead.ids import moment
@@ -26,6 +27,8 @@ from playhead.model import (
     Placement,
     Publication,
     PublicationNote,
+    PublicationRange,
+    PublishedIn,
     Switch,
 )
 from playhead.ports.catalog.publications import Changed, Dropping, EntryCursor, Place, PublishedObject
@@ -287,6 +290,14 @@ class DatasetsPart(Part):
         lowest, is_new = chain[-1]
         return numbers[0], False, lowest if lowest > numbers[0] and is_new else None
 
+    async def published_in(self, keys: Sequence[str]) -> dict[str, list[PublishedIn]]:
+        async def find(db: Session) -> dict[str, list[PublishedIn]]:
+            real = await self._aliases.real(db, keys)
+            rows = await db.rows(SQL.entries_of_objects, keys=list(set(real.values())))
+            return {key: _published_in([row[1:] for row in rows if row[0] == of]) for key, of in real.items()}
+
+        return await self._db.read(find) if keys else {}
+
     async def refused_automatic(self) -> list[Publication]:
         async def find(db: Session) -> list[Publication]:
             rows = await db.rows(SQL.newest_refused)
@@ -305,6 +316,26 @@ class DatasetsPart(Part):
 
 def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
     return {"stages": [one.stage for one in places], "paths": [one.path for one in places]}
+
+
+def _published_in(rows: Sequence[Row]) -> list[PublishedIn]:
+    """Return where an object is published, from rows of `entries_of_objects`, which are in order."""
+    found: list[PublishedIn] = []
+    for (config, dataset), entries in groupby(rows, key=lambda row: (row[0], row[1])):
+        ranges: list[PublicationRange] = []
+        since, end = None, None
+        for _, _, current, first, last, lowest, highest in entries:
+            if lowest is None:  # readers have seen none of them, for example a draft
+                continue
+            if first == end:  # the next entry of the same object, such as one that is below another result
+                lowest = ranges.pop().first
+            ranges.append(PublicationRange(lowest, highest))
+            end = last
+            if current is not None and lowest <= current <= highest:
+                since = lowest
+        if ranges:
+            found.append(PublishedIn(dataset, config, since, ranges))
+    return found
 
 
 def _at(place: Place) -> Callable[[Mapping[Place, PublishedObject]], PublishedObject | None]:

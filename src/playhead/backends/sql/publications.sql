@@ -124,6 +124,10 @@ p.stage, p.path, o.key, o.size, o.sha256, o.content_type, o.created_at
 -- Objects of publications.
 SELECT {object_columns} FROM published p JOIN outputs o ON o.n = p.output
 
+-- fragment: seen_with
+-- Readers have seen the publication `x`, and it has the entry `p`.
+x.dataset = p.dataset AND x.n >= p.first AND (p.last IS NULL OR x.n < p.last) AND x.state IN ('published', 'dropped')
+
 -- name: published_objects
 -- Objects of a publication in a range of paths.
 {published_object} WHERE p.dataset = :dataset AND p.stage = :stage AND p.path > :first AND p.first <= :n
@@ -580,6 +584,15 @@ WHERE e.id = ANY(:executions::uuid[]) AND x.entries > 0
 SELECT t.n FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n
 WHERE t.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid) AND t.dataset = :dataset
   AND p.state IN ('published', 'dropped') ORDER BY t.n DESC
+
+-- name: entries_of_objects
+-- Entries that name an object or the bytes of a reference, each with the publications that readers have seen it in.
+SELECT g.key, c.name, d.name, d.current, p.first, p.last,
+  (SELECT min(x.n) FROM publications x WHERE {seen_with}), (SELECT max(x.n) FROM publications x WHERE {seen_with})
+FROM (SELECT o.key AS key, o.n AS output FROM outputs o WHERE o.key = ANY(:keys::text[])
+    UNION ALL SELECT o.key, b.n FROM outputs o JOIN outputs b ON b.key = o.location WHERE o.key = ANY(:keys::text[])) g
+CROSS JOIN published p CROSS JOIN datasets d CROSS JOIN configs c
+WHERE p.output = g.output AND d.n = p.dataset AND c.n = d.config ORDER BY c.name, d.name, p.first
 
 -- name: based_on
 -- A publication and those that it is based on, newest first, down to a number. It ends at one whose inputs

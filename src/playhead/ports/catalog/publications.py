@@ -17,6 +17,7 @@ from playhead.model import (
     Placement,
     Publication,
     PublicationNote,
+    PublishedIn,
     Switch,
 )
 
@@ -179,6 +180,10 @@ class Publications(Protocol):
 
     async def placements(self, config: str, execution: UUID) -> list[Placement]:
         """Return where the results of an execution are in each dataset of its config, by name."""
+        ...
+
+    async def published_in(self, keys: Sequence[str]) -> dict[str, list[PublishedIn]]:
+        """Return by key in which publications objects are, by config and dataset."""
         ...
 
     async def refused_automatic(self) -> list[Publication]:
