@@ -297,3 +297,24 @@ async def test_a_call_of_a_sink_that_does_not_return_is_reported_until_it_does(t
             return found.state == "published" and await problem() is None
 
         await until(is_staged)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_rows_are_not_written_to_an_index_that_was_removed(of: Indexed, *, is_replaced: bool):
+    async def run(path: str) -> str:
+        files = [("files", (path, b"w"))]
+        answer = await of.ph.http.post("/api/v1/configs/docs/run", files=files)
+        return str((await of.ph.ended(answer.json()["execution_id"]))["execution_id"])
+
+    async with of.ph.working():
+        one = await run("a")
+        backup = of.file.with_suffix(".bak")
+        with closing(sqlite3.connect(of.file)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(of.file, backup)
+        for path in of.file.parent.glob("search.db*"):
+            path.unlink()
+        if is_replaced:
+            backup.rename(of.file)
+        two = await run("b")
+    assert of.shown() == ({"a/1": one} if is_replaced else {}) | {"b/1": two}

@@ -99,6 +99,17 @@ def test_writing_an_item_again_changes_nothing(target, tmp_path):
     assert target.rows() == [("a/1.json", str(OLD))]
 
 
+def test_vectors_are_not_written_to_a_file_that_was_removed(tmp_path):
+    sqlite = Sqlite(tmp_path)
+    sink = sqlite.sink()
+    sink([segment("a.json")], [context(tmp_path)])
+    for path in tmp_path.glob("rows*"):
+        path.unlink()
+    sink([segment("b.json")], [context(tmp_path)])
+    assert sqlite.rows() == [("b.json", str(OLD))]
+    sink.close()
+
+
 def test_a_replay_of_the_same_objects_keeps_one_row_for_each(target, tmp_path):
     write(target.sink(), tmp_path, [(segment("a/1.json"), OLD), (segment("a/1.json"), NEW)])
     assert target.rows() == [("a/1.json", str(NEW))]

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 BUSY_SECONDS: Final = 30.0
@@ -38,3 +39,26 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+class OpenedFile:
+    """A file that is open, by the path that it had.
+
+    If it was removed, or replaced by a backup, SQLite continues to write to it, and the rows are lost.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._identity = self._now()
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the path still names this file."""
+        return self._identity is not None and self._now() == self._identity
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            found = self._place.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino

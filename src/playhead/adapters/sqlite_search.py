@@ -31,7 +31,7 @@ from pydantic import Field, field_validator
 from playhead import Context, Item, Reject, Retry, adapter
 from playhead.adapters._data_folder import data_place, path_problem, refusal
 from playhead.adapters._sink import NEWEST, Place, SinkConfig, place_of
-from playhead.adapters._sqlite_file import BUSY_SECONDS, transaction, use_wal
+from playhead.adapters._sqlite_file import BUSY_SECONDS, OpenedFile, transaction, use_wal
 from playhead.errors import BadRequest, NotFound, PlayheadError, Unavailable
 from playhead.ports.sinks import LiveTables, Script, SinkContext, SqlSink, run
 
@@ -125,6 +125,7 @@ class SqliteSearch(SqlSink):
         self._path = config.path
         self._replace = config.replace
         self._db: sqlite3.Connection | None = None
+        self._file: OpenedFile | None = None
         self._turn = threading.Lock()
         self._waiting: deque[_Row] = deque()
 
@@ -159,22 +160,27 @@ class SqliteSearch(SqlSink):
     def perform(self, script: Script[T], ctx: SinkContext) -> T:
         """Run a script in one transaction of the index."""
         with self._turn:
-            if self._db is None:
-                self._db = self._open(ctx.data_dir)
-            db = self._db
+            db = self._opened(ctx.data_dir)
             with transaction(db):
                 return run(script, lambda statement, values: db.execute(statement, values).fetchall())
 
     def close(self) -> None:
         with self._turn:
-            if self._db:
-                self._db.close()
-                self._db = None
+            self._close()
+
+    def _close(self) -> None:
+        if self._db:
+            self._db.close()
+            self._db = None
 
     def _write(self, rows: Sequence[_Row], data_dir: str) -> None:
-        if self._db is None:
-            self._db = self._open(data_dir)
-        db = self._db
+        db = self._opened(data_dir)
+        self._insert(db, rows)
+        while (again := self._opened(data_dir)) is not db:  # the file was removed or replaced meanwhile
+            db = again
+            self._insert(db, rows)
+
+    def _insert(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> None:
         with transaction(db):
             for row in rows:
                 place = asdict(row.place)
@@ -197,12 +203,20 @@ class SqliteSearch(SqlSink):
                 for statement in _DELETE_EARLIER:
                     db.execute(statement, place)
 
+    def _opened(self, data_dir: str) -> sqlite3.Connection:
+        """Return the open index; another one, if the file was removed or replaced."""
+        if self._db is None or self._file is None or not self._file.is_in_place:
+            self._close()
+            self._db = self._open(data_dir)
+        return self._db
+
     def _open(self, data_dir: str) -> sqlite3.Connection:
         try:
             file = index_file(data_dir, self._path)
             file.parent.mkdir(parents=True, exist_ok=True)
             with _MAKING:
                 _make(file)
+                self._file = OpenedFile(file)
                 # Used by one thread at a time: by the one that has the turn.
                 db = _connect(file, "rw")
         except BadRequest as exc:

@@ -20,6 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from playhead import Context, Item, Reject, Retry, adapter
 from playhead.adapters._data_folder import data_place, path_problem
 from playhead.adapters._sink import NEWEST, VectorRow, VectorSinkConfig, need, vector_rows
+from playhead.adapters._sqlite_file import OpenedFile
 from playhead.errors import BadRequest, NotFound, PlayheadError
 from playhead.ports.sinks import LiveTables, Script, SinkContext, SqlSink, run
 
@@ -109,11 +110,17 @@ class SqliteVectors(SqlSink):
     def __init__(self, config: SqliteVectorsConfig) -> None:
         self._config = config
         self._db: Connection | None = None
+        self._file: OpenedFile | None = None
 
     def __call__(self, items: Sequence[Item], ctx: Sequence[Context]) -> list[Reject | None]:
         rows = vector_rows(items, ctx, self._config)
         with _retried(self._config.path):
-            return _write(self._open(ctx[0].data_dir), rows)
+            db = self._open(ctx[0].data_dir)
+            results = _write(db, rows)
+            while (again := self._open(ctx[0].data_dir)) is not db:  # the file was removed or replaced
+                db = again
+                results = _write(db, rows)
+            return results
 
     def perform(self, script: Script[T], ctx: SinkContext) -> T:
         """Run a script in one transaction of the file."""
@@ -122,13 +129,16 @@ class SqliteVectors(SqlSink):
             return run(script, lambda statement, values: db.execute(statement, values).fetchall())
 
     def _open(self, data_dir: str) -> Connection:
-        if self._db is None:
+        """Return the open file; another one, if it was removed or replaced."""
+        if self._db is None or self._file is None or not self._file.is_in_place:
+            self.close()
             try:
                 file = data_place(data_dir, self._config.path, "index")
             except BadRequest as exc:
                 raise Reject(exc.detail) from exc
             file.parent.mkdir(parents=True, exist_ok=True)
             self._db = _open_to_write(file)
+            self._file = OpenedFile(file)
         return self._db
 
     def close(self) -> None:
