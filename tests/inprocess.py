@@ -226,15 +226,6 @@ class Tampered(Wrapper):
         return heard
 
 
-async def until_waiting(ph: Playhead, queue: str, number: int) -> None:
-    """Wait until a queue has this number of messages."""
-
-    async def there() -> bool:
-        return len(await ph.waiting(queue)) == number
-
-    await until(there)
-
-
 def _own_steps(home: Path) -> Path:
     file = home / "steps.py"
     home.mkdir(parents=True, exist_ok=True)

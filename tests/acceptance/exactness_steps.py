@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from pydantic import BaseModel
 
-from playhead import Context, Item, Output, Retry, adapter
+from playhead import Context, Item, Retry, adapter
 
 
 @contextmanager
@@ -48,16 +48,6 @@ def slow(item: Item, config: SleepConfig, ctx: Context) -> str:
     with _noted(ctx):
         time.sleep(config.seconds)
         return item.text.upper()
-
-
-@adapter("shifting", produces="text/plain")
-def shifting(item: Item, ctx: Context) -> Iterator[Output]:
-    """Another fan-out, and other bytes, at every attempt; the third asks to be made again."""
-    with _noted(ctx):
-        for part in range(4 + ctx.attempt % 3):
-            yield item.derive(f"{item.text}, part {part} of attempt {ctx.attempt}")
-        if ctx.attempt == 3:
-            raise Retry("not this time", after=0)
 
 
 @adapter("moody", produces="text/plain")

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 from playhead.cli.replay import CONTRACT
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
-from tests.waiting import eventually
 
 STEPS = '''
 import time
@@ -224,21 +222,6 @@ def test_waiting_for_a_replay_that_fails_is_exit_code_1(shell):
     assert (body["status"], body["execution"]["status"]) == ("publishing_complete", "failed")
 
 
-def test_ctrl_c_ends_only_the_waiting_for_a_replay(shell):
-    shell.json("run", "docs.yaml", "pages")
-    process = shell.start("replay", "latest", "shouted", "split", "--wait", "--json")
-    assert process.stderr is not None
-    assert "No worker consumes docs.split" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=DEADLINE_SECONDS)
-    body = json.loads(out)
-    assert (process.returncode, body["error_code"]) == (130, "interrupted")
-    assert "Traceback" not in err
-    replayed = shell.json("show", "latest:replay")
-    assert replayed["execution_id"] in body["detail"]
-    assert (replayed["kind"], replayed["status"]) == ("replay", "running")
-
-
 def test_messages_for_others_are_peeked_at_and_taken(shell):
     run = shell.json("run", "docs.yaml", "pages")
     code, _, err = shell("replay", "latest", "shouted", "hand_over", "--wait")
@@ -255,15 +238,6 @@ def test_messages_for_others_are_peeked_at_and_taken(shell):
 
 
 # -- looking ---------------------------------------------------------------------------------------
-
-
-def test_executions_are_named_by_id_latest_and_tag(ran):
-    shell, good, mixed = ran
-    good = good | {"mixed_code": []}
-    assert shell.json("show", good["execution_id"].upper()) == good
-    assert shell.json("show", "tag:first") == good
-    assert shell.json("show", "latest") == shell.json("show", "latest:docs") == mixed | {"mixed_code": []}
-    assert shell.json("show", good["execution_id"][-8:]) == good
 
 
 def test_executions_are_filtered_and_paged(ran):
@@ -544,17 +518,6 @@ def test_serve_says_where_it_listens_before_anything_else(shell):
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_worker_stops_with_0(shell, number):
-    process = shell.start("worker")
-    eventually(lambda: (shell.folder / "home" / "playhead.db").exists())
-    time.sleep(0.5)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == 0, err
-    assert "Traceback" not in err
-
-
 def test_a_worker_reports_an_unknown_route_and_names_the_nearest(shell):
     shell.json("config", "apply", "docs.yaml")
     routes = ("--route", "splitt", "--route", "shout", "--route", "docs/split")
@@ -619,13 +582,6 @@ def test_a_mistyped_variable_is_reported_after_the_line_that_programs_read(shell
     # Not by `communicate`: it reads past what `readline` has taken in already.
     assert process.wait(DEADLINE_SECONDS) == 0
     assert "did you mean PLAYHEAD_HOME?" in process.stderr.read()
-
-
-def test_a_bad_setting_is_exit_code_2_and_named(shell):
-    shell.env["PLAYHEAD_LEASE_SECONDS"] = "soon"
-    body = shell.json("executions", code=2)
-    assert body["error_code"] == "setup_invalid"
-    assert "PLAYHEAD_LEASE_SECONDS" in body["detail"]
 
 
 def test_migrate_has_nothing_to_do_on_a_home_in_use(ran):

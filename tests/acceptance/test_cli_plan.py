@@ -19,14 +19,6 @@ def shell(tmp_path: Path) -> Shell:
     return shell
 
 
-@pytest.fixture(scope="module")
-def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """The same, for tests that change nothing."""
-    shell = Shell(tmp_path_factory.mktemp("unchanged"), FILES)
-    shell.json("run", "docs.yaml", "pages")
-    return shell
-
-
 def object_of(shell: Shell, path: str) -> Path:
     [run] = (shell.folder / "home" / "objects").glob(f"*/shouted/{path}")
     return run
@@ -107,24 +99,3 @@ def test_a_plan_shows_how_the_config_has_changed(shell: Shell):
     assert "--- docs version 1\n+++ docs version 2\n" in out
     assert "-    inbound: {queue: others.work}\n" in out
     assert "+    inbound: {queue: others.moved}\n" in out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "word"),
-    [
-        (("plan", "latest", "nowhere", "split"), 4, "stage_not_found"),
-        (("plan", "latest", "shouted", "split", "--path", "zzz"), 4, "no_objects"),
-        (("plan", "latest", "shouted", "split", "--include", "none"), 2, "selection_empty"),
-        (("plan", "latest", "", "split"), 2, "must not be empty"),
-        (("replay",), 2, "EXECUTION is missing"),
-        (("replay", "latest", "shouted"), 2, "ROUTE is missing"),
-        (("replay", "--plan", "nonsense"), 2, "nonsense"),
-        (("replay", "--plan", "01890000-0000-7000-8000-000000000000"), 4, "plan_not_found"),
-        (("replay", "--plan", "01890000-0000-7000-8000-000000000000", "--dry-run"), 2, "--dry-run makes"),
-    ],
-)
-def test_what_is_wrong_is_explained(unchanged: Shell, arguments: tuple[str, ...], code: int, word: str):
-    ended, _, err = unchanged(*arguments)
-
-    assert ended == code
-    assert word in err

@@ -29,13 +29,6 @@ def run(shell: Shell) -> str:
     return str(shell.json("run", "docs.yaml", "pages", "--tag", "first")["execution_id"])
 
 
-@pytest.fixture(scope="module")
-def unchanged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shell, str]:
-    """A shell in which one run has ended, for tests that change nothing; with the id of the run."""
-    shell = Shell(tmp_path_factory.mktemp("unchanged"), FILES)
-    return shell, str(shell.json("run", "docs.yaml", "pages", "--tag", "first")["execution_id"])
-
-
 def objects(shell: Shell, execution: str) -> int:
     top = shell.folder / "home" / "objects" / execution
     return sum(path.is_file() for path in top.rglob("*"))
@@ -158,30 +151,6 @@ def test_a_pinned_execution_is_kept_and_the_exit_code_says_so(shell: Shell, run:
     code, _, err = shell("pin", "latest")
     assert code == 1
     assert "execution_pruned" in err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["--older-than", "a week", "--dry-run"], 2, "30d, 12h or 90m"),
-        (["--older-than", "999999999d", "--dry-run"], 2, "--older-than in seconds"),
-        (["--dry-run"], 2, "selection_empty"),
-        (["--stage", "words", "--yes"], 2, "selection_empty"),
-        (["0190a7d0-1111-7000-8000-000000000000", "--yes"], 4, "execution_not_found"),
-        (["--keep-last", "-1"], 2, "keep-last"),
-        (["--config", "none", "--yes"], 4, "docs"),
-        (["--tag", "none", "--dry-run"], 4, "first"),
-        (["latest", "--stage", "none", "--yes"], 4, "input, shouted, words"),
-    ],
-)
-def test_an_invalid_selection_is_refused(
-    unchanged: tuple[Shell, str], arguments: list[str], code: int, said: str
-):
-    shell, run = unchanged
-    ended, _, err = shell("prune", *arguments)
-    assert ended == code
-    assert said in err
-    assert objects(shell, run) == 14
 
 
 def test_a_server_deletes_in_the_background(shell: Shell, run: str):

@@ -284,10 +284,6 @@ def test_a_run_is_sent_worked_there_and_waited_for(both: Both):
         assert copy.read_bytes() == (folder / stored["path"]).read_bytes()
 
 
-def test_a_run_that_fails_there_is_exit_code_1_here(both: Both):
-    assert on_server(both, "run", "docs", "mixed", code=1)["status"] == "failed"
-
-
 def test_a_detached_run_is_only_sent(both: Both):
     sent = on_server(both, "run", "docs", "pages/a.txt", "--detach")
     assert sent["status"] in ("running", "completed")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.acceptance.exactness import (
@@ -18,12 +16,10 @@ from tests.acceptance.exactness import (
     is_writable,
     lay_out,
     pipeline,
-    put,
     roots,
     stop_outside_a_transaction,
     strangers,
 )
-from tests.acceptance.ledger import SIDECAR, Ledger
 from tests.acceptance.processes import DEADLINE_SECONDS, STEADY, Deployment, is_stopped
 
 pytestmark = pytest.mark.slow
@@ -69,69 +65,7 @@ def test_what_takes_three_visibility_times_stays_hidden_and_is_worked_once() -> 
 # -- listing ---------------------------------------------------------------------------------------
 
 
-def test_after_a_kill_in_its_middle_a_listing_goes_on_after_its_cursor() -> None:
-    before, after = "a/0000-late.txt", "z/9999-late.txt"
-    with exact_deployment() as deployment:
-        server = deployment.serve(fault="replay.recorded:3")
-        deployment.apply(pipeline("take", "slow"))
-        source = strangers(deployment, (f"{folder}/{n:04d}.txt" for folder in "amz" for n in range(2000)))
-        there = sorted(
-            str(p.relative_to(deployment.objects)) for p in (deployment.objects / source).rglob("*.txt")
-        )
-        with suppress(httpx.TransportError):
-            deployment.replay(source, "found", "take/hand_over")
-        deployment.struck(server)
-        [job] = deployment.rows("SELECT e.id, j.cursor FROM jobs j JOIN executions e ON e.n = j.execution")
-        replay = job["id"].hex()
-        listed = roots(deployment, replay)
-        assert listed == there[: len(listed)]
-        assert 1000 < len(listed) < 5000
-        # What came before the cursor meanwhile was not there when it was listed; what lies after it counts.
-        for path in (before, after):
-            put(deployment, f"{source}/found/{path}")
-        (deployment.objects / there[0]).unlink()
-        (deployment.objects / there[-1]).unlink()
-        deployment.serve()
-        [shown] = deployment.until(
-            lambda: [r for r in deployment.items("/replays") if r["status"]], "the replay to be published"
-        )
-        assert roots(deployment, replay) == [*there[:-1], f"{source}/found/{after}"]
-        found = len(there)
-        assert (shown["objects_found"], shown["objects_published"], shown["objects_failed"]) == (
-            found,
-            found,
-            0,
-        )
-
-
 # -- attempts that differ --------------------------------------------------------------------------
-
-
-def test_of_attempts_that_differ_one_alone_leaves_outputs() -> None:
-    with exact_deployment() as deployment:
-        deployment.serve()
-        deployment.apply(pipeline("shifting", "shifting", inbound="concurrency: 1, prefetch: 3"))
-        # The first attempts are killed with some outputs stored and some bound, the third fails.
-        killed = [deployment.worker(fault="worker.object:7")]
-        execution = deployment.run("shifting", inputs(3))
-        deployment.struck(killed[0])
-        killed.append(deployment.worker(fault="worker.sidecar:6"))
-        deployment.struck(killed[1])
-        deployment.worker()
-        deployment.ended(execution)
-
-        assert audited(deployment, execution).again > 0
-        shown = [o["key"] for o in deployment.cli("ls", execution, "done")["items"]]
-        ledger = Ledger(deployment, execution)
-        stored = [made.key for made in ledger.made if "/done/" in made.key]
-        assert shown == stored
-        left = [key for key in ledger.files if "/done/" in key and not key.endswith(SIDECAR)]
-        assert len(left) > len(stored), "no attempt that was killed left anything: this test shows nothing"
-
-        replay = deployment.replay(execution, "done", "shout")
-        assert (replay["objects_found"], replay["objects_published"]) == (len(stored), len(stored))
-        assert roots(deployment, replay["execution_id"]) == stored
-        deployment.ended(replay["execution_id"])
 
 
 # -- processes that stop and wake ------------------------------------------------------------------

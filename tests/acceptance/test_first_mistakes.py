@@ -107,20 +107,6 @@ def test_a_full_disk_below_stdout_is_not_reported_as_a_bug(words, buffering, tmp
     assert (ended.returncode, ended.stderr) == (1, "Error: cannot write to stdout: No space left on device\n")
 
 
-def test_an_unknown_queue_is_an_error_that_lists_the_queues(shell):
-    assert shell("config", "apply", "mine.yaml")[0] == 0
-    code, _, err = shell("queues", "mine.frist")
-    assert code == 4
-    assert "Error (queue_not_found): no queue mine.frist; known: mine.first, mine.theirs" in err
-
-
-def test_an_unknown_code_of_dead_letters_is_an_error_that_lists_the_codes(shell):
-    for command in ("resend", "list"):
-        code, _, err = shell("dead-letters", command, "--code", "rejeced")
-        assert code == 2
-        assert "rejected" in err
-
-
 def test_an_error_of_the_adapters_does_not_blame_a_variable_that_is_not_set(shell):
     del shell.env["PLAYHEAD_ADAPTERS"]
     (shell.folder / "playhead.toml").write_text('adapters = ["./stesp.py"]\n')

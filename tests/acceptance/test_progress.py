@@ -119,17 +119,3 @@ def test_waiting_for_a_replay_reports_missing_workers_after_some_seconds(shell: 
     assert process.returncode == 0
     assert "No worker" not in err
     assert "20 done, 0 failed" in out
-
-
-def test_waiting_on_a_server_reports_missing_workers(shell: Shell):
-    server = shell.start("serve", "--port", "0")
-    assert server.stderr is not None
-    url = server.stderr.readline().split()[3]
-    waiting = shell.start("run", "docs", "pages", "--server", url)
-    assert waiting.stderr is not None
-    assert "No worker consumes docs.first now" in waiting.stderr.readline()
-    with shell.worker():
-        waiting.communicate(timeout=DEADLINE_SECONDS)
-    assert waiting.returncode == 0
-    server.terminate()
-    server.wait(DEADLINE_SECONDS)

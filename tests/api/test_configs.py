@@ -132,8 +132,3 @@ async def test_deactivating_and_activating_are_idempotent(playhead: Playhead):
         shown = await playhead.post(f"configs/words/{action}")
         assert shown["active"] is (action == "activate")
         assert await playhead.get("configs/words") == shown
-
-
-@pytest.mark.parametrize("version", ["0", "-1", "x", str(2**40)])
-async def test_an_invalid_version_number_is_422(playhead: Playhead, version: str):
-    await playhead.get(f"configs/words/versions/{version}", 422)

@@ -175,69 +175,6 @@ async def test_a_replay_of_what_readers_see(playhead: Playhead, run: str):
     assert {one["key"].partition("/")[0] for one in listed} == {replay["execution_id"]}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "code", "words"),
-    [
-        ("GET", "datasets/dosc", 404, "dataset_not_found", "Datasets: words/docs"),
-        ("GET", "datasets/docs?config=other", 404, "dataset_not_found", "Datasets: words/docs"),
-        ("GET", "datasets/docs/publications/7", 404, "publication_not_found", "no publication 7"),
-        ("GET", "executions/current:docs@7", 404, "publication_not_found", "no publication 7"),
-        ("GET", "datasets/docs/changes?since=7", 409, "nothing_published", "playhead publish docs"),
-        ("POST", "datasets/docs/rollback", 409, "nothing_published", "playhead publish docs"),
-        ("POST", "datasets/docs/publications/7/pin", 404, "publication_not_found", "no publication 7"),
-    ],
-)
-async def test_a_wrong_name_is_an_error_with_the_known_ones(
-    playhead: Playhead, run: str, method: str, path: str, status: int, code: str, words: str
-):
-    found, detail = await error(playhead, method, path, status)
-    assert found == code
-    assert words in detail
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("GET", "publications/N", None),
-        ("POST", "publications/N/pin", None),
-        ("POST", "publications/N/cancel", None),
-        ("GET", "objects?at=N", None),
-        ("GET", "content/shouted/a.md?at=N", None),
-        ("GET", "notes?at=N", None),
-        ("GET", "changes?since=N", None),
-        ("GET", "changes?since=1&until=N", None),
-        ("POST", "rollback", {"to": 2**64}),
-        ("POST", "rollback", {"expect_seq": 2**64}),
-        ("POST", "rollback", {"reason": "a\0b"}),
-    ],
-)
-async def test_what_no_catalog_can_hold_is_refused(
-    playhead: Playhead, run: str, method: str, path: str, body: object
-):
-    answer = await playhead.http.request(
-        method, f"/api/v1/datasets/docs/{path.replace('N', str(2**64))}", json=body
-    )
-    assert answer.status_code == 422, answer.text
-
-
-@pytest.mark.parametrize("number", ["0", "x", "", "9" * 40])
-async def test_a_name_with_a_wrong_number_is_an_error(playhead: Playhead, run: str, number: str):
-    await publish(playhead, run)
-    for path in (
-        f"executions/current:docs@{number}",
-        f"storage/objects/content?key=current:docs@{number}/shouted/a.md",
-    ):
-        assert (await error(playhead, "GET", path, 404))[0] == "publication_not_found"
-
-
-async def test_a_dataset_of_two_configs_needs_the_config(playhead: Playhead, run: str):
-    await playhead.apply(DATASET.replace("name: words", "name: other").replace("elsewhere", "far"))
-    code, detail = await error(playhead, "GET", "datasets/docs", 400)
-    assert code == "dataset_ambiguous"
-    assert "other/docs, words/docs" in detail
-    assert (await playhead.get("datasets/docs", config="words"))["config"] == "words"
-
-
 async def test_what_cannot_be_published_is_refused_at_once(playhead: Playhead, run: str):
     async def refusal(*executions: str) -> str:
         sent = {"json": {"executions": executions}}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from playhead.ids import uuid7
 
 if TYPE_CHECKING:
@@ -108,21 +106,6 @@ async def test_messages_are_filtered_by_route_and_status_in_pages(playhead: Play
     assert await playhead.items(f"executions/{execution}/lineage", route="none") == []
 
 
-@pytest.mark.parametrize(
-    ("path", "query"),
-    [
-        ("lineage", {}),
-        ("lineage/x", {}),
-        ("lineage/batch/x", {}),
-        (f"lineage/{X}/chain", {"direction": "sideways"}),
-        (f"lineage/{X}/chain", {"limit": 0}),
-        (f"executions/{X}/lineage", {"status": "failed"}),
-    ],
-)
-async def test_an_invalid_query_is_422(playhead: Playhead, path: str, query: dict[str, str]):
-    await playhead.get(path, 422, **query)
-
-
 async def test_the_chain_of_an_object_leaves_out_its_siblings(playhead: Playhead):
     execution = await playhead.run({"a.md": b"one two three"})
     listed = await playhead.items("storage/objects", execution_id=execution, stage="split/words")
@@ -151,11 +134,3 @@ async def test_the_messages_below_are_counted_by_route_and_state(playhead: Playh
     counted = [(one["route"], one["status"], one["messages"]) for one in of_object["counts"]]
     assert counted == [("upper", "completed", 1), ("split", "completed", 1), ("split", "pending", 1)]
     assert of_message["counts"] == of_object["counts"][1:]
-
-
-async def test_the_chain_and_the_counts_of_an_object_that_does_not_exist_are_404(playhead: Playhead):
-    for path in ("lineage/chain", "lineage/counts"):
-        missing = await playhead.get(path, 404, object_key=f"{X}/input/a.md")
-        assert missing["error_code"] == "object_not_found"
-        assert (await playhead.get(path, 400, object_key="a"))["error_code"] == "invalid_path"
-    assert (await playhead.get(f"lineage/{X}/counts", 404))["error_code"] == "message_not_found"

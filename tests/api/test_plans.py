@@ -247,38 +247,6 @@ async def test_a_changed_plan_is_answered_with_the_difference(playhead: Playhead
     assert (execution["status"], execution["error"]["code"]) == ("failed", "plan_changed")
 
 
-async def test_a_plan_of_nothing_is_refused_as_its_replay_would_be(playhead: Playhead, source: str):
-    request = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split"}
-    cases: list[tuple[dict[str, Any], int, str]] = [
-        ({"from_path": "none"}, 404, "no_objects"),
-        ({"include": ["none"]}, 400, "selection_empty"),
-        ({"from_stage": "none"}, 404, "stage_not_found"),
-        ({"to_route": "none"}, 404, "route_not_found"),
-        ({"config_version": 7}, 404, "config_not_found"),
-        ({"from_path": "../x"}, 400, "invalid_path"),
-        ({"from_execution_id": UNKNOWN}, 404, "execution_not_found"),
-    ]
-    for given, status, code in cases:
-        answer = await send(playhead, "replay/plan", request | given)
-        assert (answer.status_code, answer.json()["error_code"]) == (status, code), given
-    assert (await playhead.get("replay/plans"))["items"] == []
-    wrongs: list[dict[str, Any]] = [
-        {"plan_id": UNKNOWN},
-        {"pace": {"rate": 0}},
-        {"pace": {}},
-        {"verify": "x"},
-    ]
-    for wrong in wrongs:
-        assert (await send(playhead, "replay/plan", request | wrong)).status_code == 422, wrong
-
-
-async def test_an_unknown_plan_is_not_found(playhead: Playhead):
-    for path in (f"replay/plans/{UNKNOWN}", f"replay/plans/{UNKNOWN}/objects"):
-        assert (await playhead.get(path, 404))["error_code"] == "plan_not_found"
-    assert (await playhead.post("replay", {"plan_id": UNKNOWN}, 404))["error_code"] == "plan_not_found"
-    await playhead.get("replay/plans/nonsense", 422)
-
-
 async def test_a_plan_shows_which_effects_are_run_skipped_or_refused(playhead: Playhead, source: str):
     await playhead.apply(
         """

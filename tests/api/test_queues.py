@@ -67,17 +67,3 @@ async def test_a_receipt_can_be_retried_after_the_broker_was_unavailable(
     await playhead.post(f"{QUEUE}/remove", {"receipt": taken["receipt"]}, 503)
     playhead.broker_outage.error = None
     assert await playhead.post(f"{QUEUE}/remove", {"receipt": taken["receipt"]}) == {"removed": 2}
-
-
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("queues/a%20b/take", {"limit": 1}),
-        ("queues/elsewhere/take", {"limit": 0}),
-        ("queues/elsewhere/take", {"limit": 1001}),
-        ("queues/elsewhere/take", {"limits": 1}),
-        ("queues/elsewhere/remove", {}),
-    ],
-)
-async def test_an_invalid_request_receives_nothing(playhead: Playhead, path: str, body: Any):
-    await playhead.post(path, body, 422)

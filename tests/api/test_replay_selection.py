@@ -117,17 +117,6 @@ async def test_objects_that_a_run_has_taken_over_are_selected_like_its_own(playh
     assert await _paths(playhead, run, **shouted, exclude=["f*"], limit=2) == all_of_it[:2]
 
 
-async def test_a_selection_without_a_match_is_refused_and_nothing_is_recorded(
-    playhead: Playhead, source: str
-):
-    answer = await _post(playhead, source, include=["*.pdf"])
-    assert (answer.status_code, answer.json()["error_code"]) == (400, "selection_empty")
-    assert "4 do not meet the conditions" in answer.json()["detail"]
-    answer = await _post(playhead, source, include=["*.pdf"], from_path="none")
-    assert (answer.status_code, answer.json()["error_code"]) == (404, "no_objects")
-    assert await playhead.items("replays") == []
-
-
 @pytest.mark.parametrize(
     ("field", "value", "why"),
     [

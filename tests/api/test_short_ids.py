@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import pytest
 
@@ -24,12 +23,6 @@ async def test_an_execution_may_have_any_name(playhead: Playhead, run: str, part
     ends = (run[-4:], run[-12:].upper(), run[-20:])
     for name in (*ends, "latest", "latest:run", "latest:words", "tag:nightly"):
         assert await playhead.get(f"executions/{name}{part}") == whole, name
-
-
-async def test_latest_is_never_a_replay(playhead: Playhead, run: str):
-    replay = await playhead.replay(run, "shouted", "split")
-    assert (await playhead.get("executions/latest"))["execution_id"] == run
-    assert (await playhead.get("executions/latest:replay"))["execution_id"] == replay["execution_id"]
 
 
 async def test_a_filter_may_have_any_name_of_an_execution(playhead: Playhead, run: str):
@@ -85,17 +78,6 @@ async def test_a_key_may_begin_with_any_name_of_an_execution(playhead: Playhead,
         assert found.text == "two words"
         await playhead.get("storage/objects/metadata", key=f"{name}/input/a")
         assert await playhead.items("lineage", object_key=f"{name}/input/a")
-
-
-async def test_an_end_of_several_ids_lists_them(playhead: Playhead):
-    runs = sorted(f"0198c2a4-7d10-7c3e-8f00-{n}a1b2c3d4e5f" for n in range(3))
-    await playhead.apply(playhead.config_source)
-    for identity in runs:
-        await playhead.catalog.open_run(UUID(identity), "words", 1, tags=(), owner="test-process", lease=15)
-    refused = await playhead.get("executions/4e5f", 400)
-    assert refused["error_code"] == "id_ambiguous"
-    assert all(identity in refused["detail"] for identity in runs)
-    assert (await playhead.get("executions/1a1b2c3d4e5f"))["execution_id"] == runs[1]
 
 
 async def test_the_body_of_a_replay_has_a_whole_id_as_its_contract_says(playhead: Playhead, run: str):

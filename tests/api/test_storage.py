@@ -121,13 +121,6 @@ async def test_an_empty_object_has_no_further_bytes(playhead: Playhead, executio
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "1048577", "x", ""])
-async def test_a_limit_outside_its_range_is_refused(playhead: Playhead, execution: str, limit: str):
-    query = {"key": f"{execution}/shouted/a.md", "limit": limit}
-    refused = await playhead.get("storage/objects/content", 422, **query)
-    assert refused["detail"][0]["loc"] == ["query", "limit"]
-
-
 @pytest.mark.parametrize(
     ("name", "sidecar", "kind"),
     [

@@ -152,53 +152,6 @@ async def test_objects_of_other_programs_stay(ph: Playhead):
     assert "another program" in refused["detail"]
 
 
-@pytest.mark.parametrize("body", [{}, {"execution_ids": []}, {"stages": ["ones"]}, {"dry_run": True}])
-async def test_an_empty_selection_is_refused(ph: Playhead, body: dict[str, Any]):
-    execution = await ph.run(FILES)
-    assert (await ph.post("prune", body, 400))["error_code"] == "selection_empty"
-    assert len(files(ph, execution)) == 12
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"config": None, "older_than_seconds": 0},
-        {"tag": None, "keep_last": 1},
-        {"execution_ids": None, "older_than_seconds": 0},
-        {"older_than_seconds": None, "config": "docs"},
-        {"stages": [], "older_than_seconds": 0},
-        {"stages": None, "older_than_seconds": 0},
-    ],
-)
-async def test_a_condition_without_a_value_is_refused(ph: Playhead, body: dict[str, Any]):
-    """It would select more than the client meant."""
-    execution = await ph.run(FILES)
-    [fault] = (await ph.post("prune", body, 422))["detail"]
-    assert fault["loc"] == ["body", next(iter(body))]
-    assert len(files(ph, execution)) == 12
-
-
-@pytest.mark.parametrize(
-    ("body", "code", "known"),
-    [
-        ({"config": "none"}, "config_not_found", "other, docs"),
-        ({"tag": "none"}, "execution_not_found", "nightly"),
-        ({"older_than_seconds": 0, "stages": ["none", "ones"]}, "stage_not_found", "input, ones, s, twos"),
-        ({"config": "other", "stages": ["ones"]}, "stage_not_found", "input, s"),
-    ],
-)
-async def test_an_unknown_name_is_an_error_with_the_known_names(
-    ph: Playhead, body: dict[str, Any], code: str, known: str
-):
-    await ph.apply("name: other\nentry: a\nroutes: {a: {adapters: [{type: stamp}], outbound: {stage: s}}}")
-    execution = await ph.run(FILES, tags=["nightly"])
-    for dry in (True, False):
-        refused = await ph.post("prune", body | {"dry_run": dry}, 404)
-        assert refused["error_code"] == code
-        assert refused["detail"].endswith(f": {known}")
-    assert len(files(ph, execution)) == 12
-
-
 async def test_a_dead_letter_of_a_replay_whose_input_was_pruned_dies_again_and_says_when(ph: Playhead):
     execution = await ph.run({"a.txt": "a", "bad.txt": "b"})
     replay = (await ph.replay(execution, "input", "one"))["execution_id"]

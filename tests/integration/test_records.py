@@ -145,13 +145,6 @@ async def test_a_resent_dead_letter_says_that_its_input_was_pruned(ph: Playhead)
     assert when in letter["error"]
 
 
-@pytest.mark.parametrize("more", [{"stages": ["ones"]}, {"keep_last": 1}])
-async def test_records_are_deleted_for_whole_executions(ph: Playhead, more: dict[str, Any]):
-    body = {"config": "docs", "records": True} | more
-    [problem] = (await ph.post("prune", body, 422))["detail"]
-    assert "leave out stages and keep_last" in problem["msg"]
-
-
 class Late(Wrapper):
     """A catalog in which the records of an execution are deleted while a reader reads them."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.inprocess import Playhead, opened, until_waiting
+from tests.inprocess import Playhead, opened
 from tests.waiting import until
 
 LITTLE = 0.3
@@ -26,17 +26,6 @@ async def ph(tmp_path: Path) -> AsyncIterator[Playhead]:
 
 
 # -- the head --------------------------------------------------------------------------------------
-
-
-async def test_descriptions_are_shown_with_the_config_and_make_a_new_version(ph: Playhead):
-    source = "description: {}\nentry: a\nroutes: {{a: {{description: {}, adapters: [{{type: do}}]}}}}"
-    await ph.apply(source.format("Before", "Lane"))
-    await ph.apply(source.format("After", "Lane"))
-    await ph.apply(source.format("After", "Alley"))
-    shown = await ph.get("configs/docs")
-    assert shown["version"] == 3
-    assert "description: After" in shown["source"]
-    assert "description: Alley" in shown["source"]
 
 
 async def test_a_run_starts_at_the_entry(ph: Playhead):
@@ -147,21 +136,6 @@ def test_a_route_overrides_single_fields_and_keeps_the_others(gaps: Mapping[str,
 
 
 # -- inbound ---------------------------------------------------------------------------------------
-
-
-async def test_messages_wait_in_the_queue_that_inbound_names(ph: Playhead):
-    await ph.apply("entry: a\nroutes: {a: {inbound: {queue: my.Lane-1}, adapters: [{type: do}]}}")
-    await ph.submit({"x.txt": "x", "y.txt": "y"})
-    await until_waiting(ph, "my.Lane-1", 2)
-    assert await ph.waiting("my.Lane-1") == ["input/x.txt", "input/y.txt"]
-    assert await ph.waiting("docs.a") == []
-
-
-async def test_a_queue_without_a_name_is_called_after_config_and_route(ph: Playhead):
-    await ph.apply("entry: a\nroutes: {a: {adapters: [{type: do}]}}")
-    await ph.submit({"x.txt": "x"})
-    await until_waiting(ph, "docs.a", 1)
-    assert await ph.waiting("docs.a") == ["input/x.txt"]
 
 
 TEN = {f"{n}.txt": "x" for n in range(10)}
@@ -323,56 +297,7 @@ async def test_a_worker_half_of_whose_slots_hang_ends_with_1_and_names_the_adapt
 # -- external --------------------------------------------------------------------------------------
 
 
-async def test_an_external_route_is_left_to_others(ph: Playhead):
-    await ph.apply("""
-entry: a
-routes:
-  a: {adapters: [{type: stamp}], outbound: {stage: done, to: [away]}}
-  away: {external: true, inbound: {queue: others.work}}
-""")
-    execution = await ph.submit({"x.txt": "x", "y.txt": "y"})
-    async with ph.working():
-        assert (await ph.ended(execution))["status"] == "completed"
-        replayed = await ph.replay(execution, "done", "away")
-        await ph.ended(replayed["execution_id"])
-
-        async def is_consumed() -> bool:
-            return bool((await ph.route("a"))["workers"])
-
-        await until(is_consumed)
-        assert (await ph.route("away"))["workers"] == 0
-    assert sorted(await ph.waiting("others.work")) == sorted(["done/x.txt", "done/y.txt"] * 2)
-    handed_over = await ph.messages(execution, route="away")
-    assert [(m["status"], m["attempts"], m["output_keys"]) for m in handed_over] == [("completed", 0, [])] * 2
-    route = await ph.route("away")
-    assert (route["stage"], route["adapters"], route["to"], route["queue_depth"]) == (None, [], [], 4)
-
-
 # -- adapters --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("otherwise", "stored"), [("", "x2"), (", otherwise: pass", "x2"), (", otherwise: drop", None)]
-)
-async def test_otherwise_says_whether_an_item_passes_the_step_by_or_is_dropped(
-    ph: Playhead, otherwise: str, stored: str | None
-):
-    await ph.apply(f"""
-entry: a
-routes:
-  a:
-    adapters:
-      - type: stamp
-        config: {{text: "1"}}
-        condition: {{field: path, operator: equals, value: other{otherwise}}}
-      - {{type: stamp, config: {{text: "2"}}}}
-    outbound: {{stage: done, to: [b]}}
-  b: {{adapters: [{{type: do}}]}}
-""")
-    execution = await ph.run({"a.txt": "x"})
-    assert (await ph.stored(execution)).get("done/a.txt") == stored
-    counts = (await ph.execution(execution))["counts"]
-    assert (counts["completed"], counts["total"]) == ((2, 2) if stored else (1, 1))
 
 
 # -- within ----------------------------------------------------------------------------------------

@@ -30,34 +30,6 @@ async def test_find_without_a_text_says_what_it_accepts(site: Site):
     assert "its last digits" in page
 
 
-async def test_find_leads_from_every_id_and_name_to_its_page(site: Site):
-    execution = await site.run({"a": b"one two", "b": b"bad"}, tags=("nightly",))
-    replay = await site.replay(execution, "shouted", "split")
-    batch = replay["replay_batch_id"]
-    [letter] = await site.items("dead-letters")
-    messages = await site.items(f"executions/{execution}/lineage")
-    [message] = [
-        one["correlation_id"] for one in messages if one["status"] != "dead" and one["route"] == "upper"
-    ]
-    key = f"{execution}/shouted/a.md"
-
-    assert await found(site, execution) == f"/executions/{execution}"
-    assert await found(site, f"  {execution.upper()} ") == f"/executions/{execution}"
-    assert await found(site, execution[-8:]) == f"/executions/{execution}"
-    assert await found(site, "nightly") == f"/executions/{execution}"
-    assert await found(site, "tag:nightly") == f"/executions/{execution}"
-    assert await found(site, "latest") == f"/executions/{execution}"
-    assert await found(site, batch) == f"/replays/{batch}"
-    assert await found(site, message) == f"/lineage/{message}"
-    assert await found(site, letter["correlation_id"]) == f"/dead-letters/{letter['correlation_id']}"
-    assert await found(site, key) == f"/objects?key={key.replace('/', '%2F')}"
-    assert await found(site, "words") == "/configs/words"
-    assert await found(site, "upper") == "/configs/words?focus=upper"
-    assert await found(site, "words.upper") == "/queues/words.upper"
-    assert await found(site, "elsewhere") == "/queues/elsewhere"
-    assert await found(site, f"error in {execution}:") == f"/executions/{execution}"
-
-
 async def test_several_hits_are_listed_each_with_its_kind(site: Site):
     await site.apply(WORDS.replace("name: words", "name: upper").replace("queue: elsewhere", "queue: there"))
 

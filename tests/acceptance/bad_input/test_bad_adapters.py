@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from playhead import Context, Item, Output, Reject, Retry
-from tests.acceptance.bad_input.test_requests import BAD_PATHS
+from tests.acceptance.bad_input.requests import BAD_PATHS
 from tests.inprocess import Playhead, opened
 
 pytestmark = pytest.mark.slow

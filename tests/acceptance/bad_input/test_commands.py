@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.acceptance.bad_input.ground import MAX_OBJECT, Ground
-from tests.acceptance.bad_input.test_requests import BAD_PATHS
+from tests.acceptance.bad_input.requests import BAD_PATHS
 from tests.acceptance.shell import Command
 
 pytestmark = pytest.mark.slow
@@ -155,6 +155,22 @@ def _words() -> Iterator[Row]:
     yield usage("replay --plan x", "--plan", "x")
     yield usage("replay --plan UNKNOWN --dry-run", "--dry-run", "--plan")
     yield missing("replay --plan UNKNOWN", "plan_not_found", "UNKNOWN")
+    yield missing("plan RUN nowhere theirs", "stage_not_found", "nowhere", "input, shouted")
+    yield missing("plan RUN shouted theirs --path zzz", "no_objects", "zzz")
+    yield bad("plan RUN shouted theirs --include none", code="selection_empty", expected=("do not meet",))
+    for line in ("prune --dry-run", "prune --stage shouted --yes"):
+        yield bad(line, code="selection_empty", expected=("an age, a config, a tag",))
+    yield usage("prune --older-than", "30d, 12h or 90m", more=("a week", "--dry-run"))
+    yield usage("prune --older-than 999999999d --dry-run", "--older-than in seconds")
+    yield usage("prune --keep-last -1", "keep-last")
+    yield missing("prune UNKNOWN --yes", "execution_not_found", "UNKNOWN")
+    yield missing("prune --config none --yes", "config_not_found", "none", "docs")
+    yield missing("prune --tag none --dry-run", "execution_not_found", "none")
+    yield missing("prune RUN --stage none --yes", "stage_not_found", "none", "input, shouted")
+    yield missing("queues docs.shuot", "queue_not_found", "no queue docs.shuot; known: docs.shout, docs.both")
+    for verb in ("list", "resend"):
+        yield usage(f"dead-letters {verb} --code rejeced", "rejected")
+    yield usage("run docs pages --compare version", "--compare needs --changed-since")
     yield usage("plan RUN", "empty", more=("", "theirs"))
     yield usage("queues docs.theirs --peek 1 --take 1", "--peek and --take")
     yield usage("queues --take 1", "name the queue")
