@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from types import MappingProxyType
@@ -155,6 +156,44 @@ def asked(source: UUID, stage: str, route: str, path: str | None = None, **given
     if given:
         given = {"report": False} | given
     return ReplayRequest(source, stage, path, route, **given)
+
+
+EXECUTION: Final = Execution(
+    execution_id=UUID(int=1),
+    kind="run",
+    status="running",
+    config="docs",
+    config_version=1,
+    config_hash="sha256:0",
+    parent_execution_id=None,
+    replay_batch_id=None,
+    tags=[],
+    created_at="2026-01-01T00:00:00.000Z",
+    ended_at=None,
+    error=None,
+    counts=Counts(pending=3, total=3),
+)
+"""An example. Tests replace the fields that matter to them."""
+REPLAY: Final = Replay(
+    execution_id=UUID(int=1),
+    from_execution_id=UUID(int=2),
+    from_stage="pages",
+    from_path=None,
+    to_route="index",
+    to_queue="docs.index",
+    objects_found=0,
+    objects_published=0,
+    objects_failed=0,
+    status=None,
+    replay_batch_id=UUID(int=1),
+    errors=None,
+    state="publishing",
+    to_config="docs",
+    to_config_version=1,
+    created_at="2026-01-01T00:00:00.000Z",
+    ended_at=None,
+)
+"""An example, likewise."""
 
 
 class Lab:
@@ -444,6 +483,19 @@ def drive_over(
     rt.services = replace(rt.services, replay=replays)
     if rt.process:
         rt.services.submit._sealed, rt.services.control._drive = replays.drives.begin, replays.drives.offer
+
+
+@asynccontextmanager
+async def working(rt: Runtime) -> AsyncIterator[None]:
+    """Run the worker of a process during a block."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(rt.work(stop=stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        async with asyncio.timeout(60):
+            await task
 
 
 class MemoryDeployment:

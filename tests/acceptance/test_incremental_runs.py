@@ -82,26 +82,3 @@ def test_a_client_shows_what_was_taken_over(deployment: Deployment):
         messages = client.messages(execution.execution_id, status="taken_over")
         assert len(messages) == 8
         assert all(one.taken_over_from for one in messages)
-
-
-def test_errors_have_the_exit_codes_of_other_commands(deployment: Deployment):
-    run = since(deployment)["execution_id"]
-    replay = deployment.replay(run, "parts", "shout")["execution_id"]
-    deployment.ended(replay)
-    other = deployment.cli("run", "other", "texts")["execution_id"]
-    pruned = since(deployment)["execution_id"]
-    deployment.cli("prune", pruned, "--yes")
-    before = len(list(deployment.items("/executions")))
-    for source, code, error in (
-        (replay, USAGE, "not_comparable"),
-        (other, USAGE, "not_comparable"),
-        ("latest:none", NOT_FOUND, "execution_not_found"),
-        ("01890000-0000-7000-8000-000000000000", NOT_FOUND, "execution_not_found"),
-        ("ffffffff", NOT_FOUND, "execution_not_found"),
-        ("nonsense", NOT_FOUND, "execution_not_found"),
-        (pruned, FAILED, "execution_pruned"),
-    ):
-        for way in ([], ["--server", deployment.url]):
-            body = deployment.cli("run", "docs", "texts", "--changed-since", source, *way, code=code)
-            assert body["error_code"] == error, body
-    assert len(list(deployment.items("/executions"))) == before

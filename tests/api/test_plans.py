@@ -198,24 +198,6 @@ async def test_a_replay_of_a_plan_needs_no_other_field(playhead: Playhead, sourc
     assert again.json() == replay
 
 
-async def test_fields_that_are_sent_with_a_plan_must_be_equal(playhead: Playhead, source: str):
-    found = await plan(playhead, source, from_path="b")
-    equal = {"from_execution_id": source, "from_stage": "shouted", "from_path": "b", "to_route": "split"}
-
-    other = await send(playhead, "replay", {"plan_id": found["plan_id"], "from_stage": "input"})
-    assert (other.status_code, other.json()["error_code"]) == (400, "plan_mismatch")
-    assert "from_stage is 'input', but 'shouted'" in other.json()["detail"]
-    for wrong in ({"from_stage": ""}, {"from_stage": None}, {"to_route": 1}, {"unknown": 1}):
-        refused = await send(playhead, "replay", {"plan_id": found["plan_id"], **wrong})
-        assert refused.status_code == 422, wrong
-    same = await send(playhead, "replay", {"plan_id": found["plan_id"], **equal})
-    assert (same.status_code, same.json()["objects_published"]) == (200, 1)
-    for missing in equal.keys() - {"from_path"}:
-        body = {name: value for name, value in equal.items() if name != missing}
-        refused = await send(playhead, "replay", body | {"plan_id": None})
-        assert refused.status_code == 422
-
-
 async def test_a_changed_plan_is_answered_with_the_difference(playhead: Playhead, source: str):
     await playhead.put(f"{source}/shouted/x.bin", b"data")
     found = await plan(playhead, source)

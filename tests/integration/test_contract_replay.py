@@ -223,12 +223,6 @@ async def test_a_bare_route_that_the_config_has_lost_is_not_looked_for_elsewhere
     assert (await ph.replay(source, "input", "other/shout"))["to_queue"] == "other.shout"
 
 
-@pytest.mark.parametrize("target", ["spilt", "docs/spilt", "unknown/split", "docs/", "/split", "a/b/c"])
-async def test_an_unknown_route_is_404_and_publishes_nothing(ph: Playhead, source: str, target: str):
-    assert (await ph.replay(source, "shouted", target, status=404))["error_code"] == "route_not_found"
-    assert await ph.items("replays") == []
-
-
 @pytest.mark.parametrize("target", ["split", "docs/split"])
 async def test_a_deactivated_config_takes_no_replay_but_lets_its_objects_go(
     ph: Playhead, source: str, target: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from playhead.bootstrap.process import Runtime
 from playhead.ids import uuid7
 from playhead.model import Priority, Replay, ReplayRequest
 from playhead.settings import Settings
+from tests.lab import working
 from tests.servers import need
 from tests.servers.schema import schema
 from tests.waiting import until
@@ -57,18 +57,6 @@ async def opened(home: Path, broker: str) -> AsyncIterator[Runtime]:
         rt = await stack.enter_async_context(open_runtime(settings, kind="worker"))
         await rt.services.configs.apply(CONFIG)
         yield rt
-
-
-@asynccontextmanager
-async def working(rt: Runtime) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    task = asyncio.create_task(rt.work(stop=stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        async with asyncio.timeout(PATIENCE):
-            await task
 
 
 def lay_out(home: Path) -> UUID:

@@ -18,7 +18,7 @@ from playhead.model import Execution
 from playhead.ports.broker import Delivery
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.settings import Settings
-from tests.lab import Wrapper
+from tests.lab import Wrapper, working
 from tests.waiting import until
 
 CONFIG = b"""
@@ -74,18 +74,6 @@ async def runtime(home: Path, **settings: Any) -> AsyncIterator[Runtime]:
     async with open_runtime(Settings(**given | settings), kind="worker") as rt:
         await rt.services.configs.apply(CONFIG)
         yield rt
-
-
-@asynccontextmanager
-async def working(rt: Runtime) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    task = asyncio.create_task(rt.work(stop=stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        async with asyncio.timeout(PATIENCE):
-            await task
 
 
 async def submit(rt: Runtime, **inputs: str) -> UUID:

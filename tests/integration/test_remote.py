@@ -21,35 +21,28 @@ import pytest
 from playhead.cli.app import run_program
 from playhead.errors import Unavailable
 from playhead.ids import uuid7
-from playhead.model import DepthPace, RatePace, Replay, ReplayRequest, Selection
+from playhead.model import DepthPace, RatePace, ReplayRequest, Selection
 from playhead.ports.catalog.jobs import Opened
 from playhead.remote import RemoteServices
 from playhead.remote.client import Client
 from playhead.remote.replays import RemoteControl, RemoteReplay
+from tests import lab
 
 SOURCE = "01890000-0000-7000-8000-000000000000"
 REPLAY = ("replay", SOURCE, "segments", "index")
 SHOW = ("show", SOURCE)
 
 BATCH = UUID("01890000-0000-7000-8000-000000000001")
-_REPLAY = Replay(
+_REPLAY = replace(
+    lab.REPLAY,
     execution_id=UUID(SOURCE),
     from_execution_id=UUID(SOURCE),
     from_stage="segments",
-    from_path=None,
-    to_route="index",
-    to_queue="docs.index",
     objects_found=1,
     objects_published=1,
-    objects_failed=0,
     status="publishing_complete",
     replay_batch_id=BATCH,
-    errors=None,
     state="publishing_complete",
-    to_config="docs",
-    to_config_version=1,
-    created_at="2026-01-01T00:00:00.000Z",
-    ended_at=None,
 )
 RECORDED = json.loads(json.dumps(asdict(_REPLAY), default=str))
 """The body of a server that answers a replay request at once. A 200 has some of its fields."""

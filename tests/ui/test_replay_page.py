@@ -127,18 +127,6 @@ async def test_a_second_press_starts_no_second_replay(site: Site):
     assert "A replay was started from this plan" in await site.page(path)
 
 
-async def test_a_key_with_another_reason_is_refused(site: Site):
-    source = await site.run(TWO)
-    path = await counted(site, source)
-    key = str(uuid7())
-    await press(site, path, key=key)
-
-    answer = await press(site, path, key=key, reason="another")
-
-    assert answer.status_code == 409
-    assert "idempotency_key_reused" in answer.text
-
-
 async def test_a_form_that_has_changed_since_is_not_replayed(site: Site):
     source = await site.run(TWO)
     path = await counted(site, source)
@@ -172,18 +160,6 @@ async def test_an_object_that_is_gone_is_named(site: Site):
     assert f"{source}/shouted/a.md"[37:] in answer.text
     assert "gone" in answer.text
     assert 'id="replay-button" disabled' in answer.text
-
-
-async def test_an_object_that_was_added_later_is_not_replayed(site: Site):
-    source = await site.run(TWO)
-    path = await counted(site, source)
-    await site.put(f"{source}/shouted/late.txt")
-
-    await press(site, path)
-    await site.work()
-
-    [batch] = await site.items("replays")
-    assert batch["objects_found"] == 2
 
 
 async def test_filters_are_kept_and_select(site: Site):
@@ -294,16 +270,6 @@ async def test_numbers_of_the_form_say_what_they_count(site: Site):
     published = found["objects_published"]
     assert published < 2
     assert f">{published} of 2 objects</a> of this stage" in repeated
-
-
-async def test_a_plan_that_does_not_exist_is_a_message(site: Site):
-    source = await site.run(TWO)
-
-    page = await site.page(
-        f"/replay?from_execution_id={source}&from_stage=shouted&to_route=split&plan_id={uuid7()}", 404
-    )
-
-    assert "plan_not_found" in page
 
 
 async def test_the_id_of_a_plan_leads_to_its_form(site: Site):

@@ -12,7 +12,6 @@ import pytest
 from playhead import wording
 from playhead.cli import output, progress
 from playhead.errors import PlayheadError, catalog_unavailable
-from playhead.ids import uuid7
 from playhead.model import (
     Counts,
     Dataset,
@@ -25,47 +24,13 @@ from playhead.model import (
     RouteCounts,
 )
 from playhead.services.watch import WatchService
+from tests import lab
+from tests.lab import EXECUTION
 
-RUNNING = Execution(
-    execution_id=uuid7(),
-    kind="run",
-    status="running",
-    config="docs",
-    config_version=1,
-    config_hash="sha256:0",
-    parent_execution_id=None,
-    replay_batch_id=None,
-    tags=[],
-    created_at="2026-01-02T03:04:05.678Z",
-    ended_at=None,
-    error=None,
-    counts=Counts(pending=3, completed=1, total=4),
-)
+RUNNING = replace(EXECUTION, counts=Counts(pending=3, completed=1, total=4))
 DONE = replace(RUNNING, status="completed", counts=Counts(completed=4, total=4))
-
-
-REPLAY = Replay(
-    execution_id=DONE.execution_id,
-    from_execution_id=uuid7(),
-    from_stage="words",
-    from_path=None,
-    to_route="index",
-    to_queue="docs.index",
-    objects_found=4,
-    objects_published=1,
-    objects_failed=0,
-    status=None,
-    replay_batch_id=uuid7(),
-    errors=None,
-    state="publishing",
-    to_config="docs",
-    to_config_version=1,
-    created_at="2026-01-02T03:04:05.678Z",
-    ended_at=None,
-    work=ReplayWork(pending=4),
-)
+REPLAY = replace(lab.REPLAY, objects_found=4, objects_published=1, work=ReplayWork(pending=4))
 PUBLISHED = replace(REPLAY, state="publishing_complete", status="publishing_complete", objects_published=4)
-PROCESSED = replace(PUBLISHED, work=ReplayWork(completed=4))
 
 
 async def _no_dataset(name: str) -> Dataset:

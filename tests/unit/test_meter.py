@@ -10,8 +10,7 @@ import pytest
 from playhead.ids import moment, uuid7
 from playhead.model import Replay
 from playhead.replay.meter import Meter
-from tests.lab import Clock
-from tests.unit.test_watch import REPLAY
+from tests.lab import REPLAY, Clock
 
 
 class Metered:

@@ -160,16 +160,6 @@ async def test_a_plan_has_the_objects_of_a_stage_with_their_records(site: Site):
     assert (await site.plans.list(None, 10)).items == [plan]
 
 
-async def test_a_plan_changes_nothing(site: Site):
-    before = len(await site.deployment.catalog.open_executions())
-
-    await site.plan()
-
-    assert len(await site.deployment.catalog.open_executions()) == before
-    assert (await site.deployment.catalog.replays())[0] == []
-    assert await site.published() == []
-
-
 async def test_plans_of_the_same_set_have_the_same_digest(site: Site):
     first, second = await site.plan(), await site.plan(to_route="index")
     other = await site.plan(from_path="b")
@@ -255,20 +245,6 @@ async def test_a_plan_applies_a_selection_and_a_limit(site: Site):
     assert (plan.last_key, plan.bytes) == (site.key("a.md"), 3)
 
 
-async def test_times_of_a_plan_are_fixed(site: Site):
-    plan = await site.plan(selection={"modified_after": "-24h"})
-
-    assert plan.request["modified_after"].startswith("20")
-    assert plan.objects == 3
-
-
-async def test_an_empty_plan_is_refused_before_anything_is_recorded(site: Site):
-    with pytest.raises(BadRequest) as raised:
-        await site.plan(selection={"include": ["none"]})
-    assert raised.value.code == "selection_empty"
-    assert (await site.plans.list(None, 10)).items == []
-
-
 async def test_a_plan_with_too_many_objects_fails():
     site = await Site(most_objects=2).run({"a.md": "1", "b.md": "2", "c.md": "3"})
 
@@ -325,41 +301,11 @@ async def test_a_plan_fails_if_the_store_cannot_be_read(site: Site):
 # -- the replay of a plan --------------------------------------------------------------------------
 
 
-async def test_a_replay_publishes_exactly_the_objects_of_its_plan(site: Site):
-    plan = await site.plan(selection={"exclude": ["d.*"]})
-    await site.write("b/new.md", "new", sidecar=False)
-
-    replay = await site.replay(plan)
-
-    assert (replay.state, replay.objects_found, replay.objects_published) == ("publishing_complete", 2, 2)
-    assert (replay.plan_id, replay.from_stage, replay.to_route) == (plan.plan_id, "pages", "split")
-    assert replay.selection == Selection(exclude=["d.*"])
-    assert await site.published() == ["a.md", "b/c.md"]
-    used = await site.plans.get(plan.plan_id)
-    assert (used.state, used.replay_batch_id) == ("used", replay.replay_batch_id)
-
-
 async def test_the_config_version_of_the_plan_runs(site: Site):
     plan = await site.plan()
     await site.lab.save(site.lab.DOCS, digest="another")
 
     assert (await site.replay(plan)).to_config_version == plan.to_config_version == 1
-
-
-async def test_a_plan_shows_what_its_replay_does_in_routes_with_effects(site: Site):
-    await site.lab.save(indexing(site.lab, effects="external"))
-
-    plan = await site.plan(effects="skip")
-    refused = await site.plan(effects={"index": "refuse"})
-
-    assert [(one.route, one.effects, one.on_replay, one.reached) for one in plan.routes] == [
-        ("convert", "none", "run", False),
-        ("split", "none", "run", True),
-        ("index", "external", "skip", True),
-        ("log", "unknown", "run", False),
-    ]
-    assert plan.request["effects"] == {"index": "skip", "*": "skip"}
-    assert (plan.would_refuse, refused.would_refuse) == ([], ["index"])
 
 
 @pytest.mark.parametrize("given", [{}, {"effects": "skip"}, {"effects": {"index": "skip"}}])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 
 import pytest
 
@@ -13,27 +13,14 @@ from playhead.ids import uuid7
 from playhead.model import Counts, Status, WatchedExecution
 from playhead.remote.client import Client
 from playhead.remote.watch import RemoteWatch
+from tests.lab import EXECUTION
 
 
 def state(completed: int, status: Status = "running") -> bytes:
     """Return the data of an event."""
-    shown = WatchedExecution(
-        execution_id=uuid7(),
-        kind="run",
-        status=status,
-        config="docs",
-        config_version=1,
-        config_hash="h",
-        parent_execution_id=None,
-        replay_batch_id=None,
-        tags=[],
-        created_at="2026-01-01T00:00:00Z",
-        ended_at=None,
-        error=None,
-        counts=Counts(pending=2 - completed, completed=completed, total=2),
-        pinned=False,
-        pruned=[],
-    )
+    counts = Counts(pending=2 - completed, completed=completed, total=2)
+    of = replace(EXECUTION, status=status, counts=counts)
+    shown = WatchedExecution(**{field.name: getattr(of, field.name) for field in fields(of)})
     return json.dumps(asdict(shown), default=str).encode()
 
 

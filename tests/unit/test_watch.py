@@ -22,49 +22,15 @@ from playhead.model import (
     WatchedExecution,
 )
 from playhead.services.watch import StateEvent, Watch, WatchService
-from tests.lab import Clock
+from tests import lab
+from tests.lab import REPLAY, Clock
 from tests.waiting import until
 
 T = TypeVar("T")
 
-ONE, OTHER = UUID(int=1), UUID(int=2)
-
-EXECUTION = Execution(
-    execution_id=ONE,
-    kind="run",
-    status="running",
-    config="words",
-    config_version=1,
-    config_hash="sha256:0",
-    parent_execution_id=None,
-    replay_batch_id=None,
-    tags=["\udcff"],  # what a catalog holds of a name that is not Unicode
-    created_at="2026-01-01T00:00:00.000Z",
-    ended_at=None,
-    error=None,
-    counts=Counts(pending=3, total=3),
-)
-REPLAY = Replay(
-    execution_id=ONE,
-    from_execution_id=OTHER,
-    from_stage="found",
-    from_path=None,
-    to_route="work",
-    to_queue="words.work",
-    objects_found=0,
-    objects_published=0,
-    objects_failed=0,
-    status=None,
-    replay_batch_id=ONE,
-    errors=None,
-    state="publishing",
-    to_config="words",
-    to_config_version=1,
-    created_at="2026-01-01T00:00:00.000Z",
-    ended_at=None,
-)
-
-
+ONE = lab.EXECUTION.execution_id
+# What a catalog holds of a name that is not Unicode.
+EXECUTION = replace(lab.EXECUTION, tags=["\udcff"])
 SINK = SinkState("index", "sqlite_search", shown=1, seq=1, lag_seconds=0.0, staged=0, pages=0, problem=None)
 DATASET = Dataset(
     name="docs",

@@ -161,6 +161,8 @@ def of_names() -> Iterator[Row]:
     yield post("replay", REPLAY | {"to_route": "theirz"}, "route_not_found", "theirz", "theirs")
     yield post("replay", REPLAY | {"to_route": "docs/nowhere"}, "route_not_found", "nowhere", "shout, both")
     yield post("replay", REPLAY | {"to_route": "none/theirs"}, "route_not_found", "no config is named 'none'")
+    for target in ("docs/", "/theirs", "a/b/c"):
+        yield post("replay", REPLAY | {"to_route": target}, "route_not_found")
     yield post("replay", REPLAY | {"to_route": "idle/both"}, "config_inactive", "idle", "activate")
     other = {"plan_id": "PLAN", "from_path": "a.txt"}
     yield post("replay", other, "plan_mismatch", "from_path is 'a.txt', but None", "make a new plan")

@@ -170,6 +170,11 @@ def _words() -> Iterator[Row]:
     yield missing("queues docs.shuot", "queue_not_found", "no queue docs.shuot; known: docs.shout, docs.both")
     for verb in ("list", "resend"):
         yield usage(f"dead-letters {verb} --code rejeced", "rejected")
+    for since, word in (("UNKNOWN",) * 2, ("latest:none", "none"), ("ffffffff",) * 2, ("nonsense",) * 2):
+        yield missing(f"run docs pages --changed-since {since}", "execution_not_found", word)
+    for config, since in (("docs", "REPLAYED"), ("other", "RUN")):
+        line = f"run {config} pages --changed-since {since}"
+        yield bad(line, code="not_comparable", expected=(f"previous:{config}",))
     yield usage("run docs pages --compare version", "--compare needs --changed-since")
     yield usage("plan RUN", "empty", more=("", "theirs"))
     yield usage("queues docs.theirs --peek 1 --take 1", "--peek and --take")
