@@ -246,7 +246,8 @@ class Versions:
         if not route.is_dir():
             return
         with locked(route / ".lock"):
-            _empty(route / ".new").rmdir()
+            for left in (".new", ".old"):  # by a killed process
+                shutil.rmtree(route / left, ignore_errors=True)
             lines = {_line_folder(line) for line in _run(db, TABLES.lines(ctx))}
             needed = {self._linked(ctx), self._shown_version(db, ctx)}
             for version in route.glob("*/v*"):
