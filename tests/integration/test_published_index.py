@@ -14,6 +14,7 @@ import pytest
 from playhead.adapters.sqlite_search import search
 from playhead.errors import Conflict
 from playhead.model import Dataset, PruneFilter, PublishRequest, SinkState
+from playhead.services.repair import RepairService
 from playhead.work.sinks import SinkFollower
 from tests.inprocess import Playhead, opened
 from tests.integration.test_publications import DOCS, Splitter, published
@@ -278,7 +279,10 @@ async def test_a_call_of_a_sink_that_does_not_return_is_reported_until_it_does(t
         Splitter(ph)
         run = await ph.run({"a": "w"})
         impatient = SinkFollower(
-            ph.rt.catalog, ph.rt.adapters, ph.rt.environment, data_dir=str(tmp_path), slow_seconds=0.01
+            *(ph.rt.catalog, ph.rt.adapters, ph.rt.environment),
+            data_dir=str(tmp_path),
+            write_again=RepairService(ph.rt.catalog, ph.rt.services.replay.start).write_again,
+            slow_seconds=0.01,
         )
         draft = await ph.rt.services.publish.begin("docs", PublishRequest([UUID(run)]))
 

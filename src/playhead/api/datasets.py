@@ -199,9 +199,10 @@ async def roll_back(
 async def check_index(
     name: DatasetName, asked: Asked, config: Config = None, body: IndexCheck = _ALL
 ) -> Dataset:
-    """Compare indexes and tables with what is published, and rebuild those that differ, if asked to.
+    """Compare indexes and tables with what is published, and repair those that differ, if asked to.
 
-    A worker does it. `sinks[].check` has the result as soon as `sinks[].is_checked` is false.
+    A worker does it. `sinks[].check` has the result as soon as `sinks[].is_checked` is false, and
+    `sinks[].repair` the replays that write lost rows again. They are published as soon as they have settled.
     """
     return await asked.publish.check(_name(name, config), body.route, repair=body.repair)
 

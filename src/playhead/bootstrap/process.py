@@ -239,6 +239,7 @@ class Runtime:
         await self.services.publish.drafts.drive_due()
         if self.reconciler.has_lease:
             await self.services.publish.publish_automatic()
+            await self.services.publish.publish_repaired()
 
     async def _follow(self) -> None:
         """Bring sinks up to date. A process that has not imported the operator's adapters cannot do that."""

@@ -30,6 +30,7 @@ from playhead.services.prune import PruneService
 from playhead.services.publish import PublishService
 from playhead.services.queues import QueueService
 from playhead.services.recover import RecoverService
+from playhead.services.repair import RepairService
 from playhead.services.replay import ReplayService
 from playhead.services.report import ReportService
 from playhead.services.resolve import ResolveService
@@ -69,22 +70,10 @@ def build(
     catalog, broker, store = given = Given(backends.catalog, backends.broker, backends.store)
     lease = settings.lease_seconds
     sinks = frozenset(name for name, spec in adapters.items() if spec.is_sink)
-    follower = SinkFollower(
-        catalog,
-        adapters,
-        environment,
-        data_dir=str(data_folder(settings).resolve()),
-        internal_hosts=settings.internal_hosts,
-    )
     # The files of a sink are where its steps run. Another machine would begin an empty file.
     is_near = kind in ("worker", "run") or settings.catalog is None
     executions = ExecutionService(catalog, store)
     names = ResolveService(catalog)
-    publish = PublishService(
-        catalog,
-        environment,
-        Drafting(catalog, environment, lease=lease, follow=follower.follow if is_near else None),
-    )
     replay = ReplayService(
         given,
         environment,
@@ -97,6 +86,21 @@ def build(
         code=code,
         webhooks=webhooks,
         sinks=sinks,
+    )
+    repair = RepairService(catalog, replay.start)
+    follower = SinkFollower(
+        catalog,
+        adapters,
+        environment,
+        data_dir=str(data_folder(settings).resolve()),
+        internal_hosts=settings.internal_hosts,
+        write_again=repair.write_again,
+    )
+    publish = PublishService(
+        catalog,
+        environment,
+        Drafting(catalog, environment, lease=lease, follow=follower.follow if is_near else None),
+        repair.publish_due,
     )
 
     def leave(job: UUID) -> None:

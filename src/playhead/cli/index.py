@@ -13,7 +13,7 @@ from playhead.cli.datasets import DatasetRef
 from playhead.cli.session import Session
 
 if TYPE_CHECKING:
-    pass
+    from playhead.model import SinkRepair
 
 _MOST_WAITS = 120
 _WAIT_SECONDS = 0.25
@@ -30,20 +30,24 @@ async def check(
         bool,
         typer.Option(
             "--repair",
-            help="Rebuild what differs. Readers see what they see now until all of it is there.",
+            help="Rebuild what differs, and write lost rows again by a replay, which is then published. "
+            "Readers see what they see now until all of it is there.",
         ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only compare, also with --repair, and print what it would do.")
     ] = False,
 ) -> int:
     """Compare indexes and tables with what is published.
 
-    Exit code 1 if one differs, or if no running process can compare it. A result without rows must be written
-    again: the command prints the replay that does it.
+    Exit code 1 if one differs, or if no running process can compare or repair it. A repair that has begun
+    goes on without the command, and a second command waits for it.
     """
     async with s.open(checks_configs=True) as rt:
-        found = await rt.services.publish.check(name, route, repair=repair)
+        found = await rt.services.publish.check(name, route, repair=repair and not dry_run)
         for _ in range(_MOST_WAITS):
             wanted = [one for one in found.sinks if route in (None, one.route)]
-            if not any(one.is_checked for one in wanted):
+            if not any(one.is_checked or (one.repair and one.repair.is_open) for one in wanted):
                 break
             await asyncio.sleep(_WAIT_SECONDS)
             await rt.services.publish.follow()
@@ -70,9 +74,24 @@ async def check(
     for one in wanted:
         if one.check and one.check.missing:
             output.note(f"Not in {one.route}: {', '.join(one.check.first_missing)}")
-            if not repair:
-                output.note(f"To rebuild it: {s.again(f'playhead index check {name} {one.route} --repair')}")
-            for stage in one.check.stages if repair else ():
-                replay = s.again(f"playhead replay current:{found.name} {stage} {one.route}")
-                output.note(f"To write them, and then publish the replay: {replay}")
+        if one.check and (one.check.missing or one.check.left_over) and (dry_run or not repair):
+            if dry_run:
+                output.note(
+                    f"A repair rebuilds {one.route}. Lost rows are written by a replay of at most "
+                    f"{one.check.missing:,} results, which is then published"
+                )
+            output.note(f"To repair it: {s.again(f'playhead index check {name} {one.route} --repair')}")
+        if repair and not dry_run and one.repair:
+            _print_repair(name, one.route, one.repair)
     return exits.OK if is_whole else exits.FAILED
+
+
+def _print_repair(name: str, route: str, repair: SinkRepair) -> None:
+    what = f"{repair.results:,} results of {route} had no rows"
+    replays = ", ".join(repair.replays)
+    if repair.problem:
+        output.note(f"{what}: {repair.problem}")
+    elif repair.is_open:
+        output.note(f"{what}: replay {replays} writes them, and is published when workers have processed it")
+    else:
+        output.note(f"{what}: replay {replays} wrote them, published as {repair.publication} of {name}")

@@ -127,8 +127,9 @@ class DatasetMethods(Connection):
     async def check_index(self, name: str, route: str | None = None, *, repair: bool = False) -> Dataset:
         """Compare indexes and tables with what is published; `sinks` of the result has the differences.
 
-        With `repair`, those that differ are rebuilt. A worker does it, so a server may answer before the end:
-        then `is_checked` of a sink is true.
+        With `repair`, those that differ are rebuilt, and lost rows are written again by a replay, which is
+        then published. Workers do it, so this may return before the end: then `is_checked` of a sink, or
+        `is_open` of its `repair`, is true.
         """
         return await self._services.publish.check(name, route, repair=repair)
 

@@ -79,6 +79,7 @@ class PublishRequest(Limited):
         expect_seq: refuse unless this is the number of the newest switch.
         reason: why it is published.
         automatic: no person asked for it, so `max_failed` of the dataset applies.
+        keeps_hold: automatic publication stays held, as it does not change what readers see.
     """
 
     executions: Annotated[list[UUID], Len(0, MOST_PARTS)] = field(default_factory=list)
@@ -90,6 +91,7 @@ class PublishRequest(Limited):
     expect_seq: Annotated[int, Interval(ge=0, le=MAX_NUMBER)] | None = None
     reason: Annotated[str, Len(0, 1_000), NoNul] | None = None
     automatic: bool = False
+    keeps_hold: bool = False
 
     def __post_init__(self) -> None:
         check(self)
@@ -281,6 +283,25 @@ class SinkCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkRepair:
+    """How `index check --repair` writes lost rows of a sink again.
+
+    Attributes:
+        results: number of results whose rows were lost.
+        replays: replays of exactly the objects of these results.
+        publication: publication of the replays; None: there is none.
+        problem: why the rows were not written, or the replays not published.
+        is_open: the replays are not published yet. They are as soon as they have settled.
+    """
+
+    results: int
+    replays: list[str]
+    publication: int | None
+    problem: str | None
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SinkState:
     """An index or a table that follows a dataset.
 
@@ -295,6 +316,7 @@ class SinkState:
         problem: why it cannot be changed now.
         is_checked: it is being compared with what is published, or rebuilt.
         check: the last comparison; None: there was none.
+        repair: how rows that it had lost were written again, the last time; None: never.
     """
 
     route: str
@@ -307,6 +329,7 @@ class SinkState:
     problem: str | None
     is_checked: bool = False
     check: SinkCheck | None = None
+    repair: SinkRepair | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,6 @@ def place_of(name: str, *rest: object) -> tuple[str, dict[str, Any]]:
 
 def _body(request: PublishRequest) -> dict[str, Any]:
     given = asdict(request)
-    del given["automatic"]
+    del given["automatic"], given["keeps_hold"]
     named = {name: [str(one) for one in given[name]] for name in ("executions", "add")}
     return given | named | {"base": str(request.base) if request.base else None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
@@ -39,6 +39,11 @@ Tried = tuple[Dataset, Publication | Conflict | None]
 """A dataset, and the publication of a run in it, or its refusal; None: the dataset is held."""
 
 
+Begin = Callable[[str, PublishRequest], Awaitable[Publication]]
+PublishRepairs = Callable[[Begin], Awaitable[None]]
+"""Publishes replays that have written lost rows again; see `RepairService.publish_due`."""
+
+
 class PublishService:
     """Publishes, rolls back, and lists publications.
 
@@ -50,10 +55,13 @@ class PublishService:
         drafts: those that this process prepares.
     """
 
-    def __init__(self, catalog: DraftCatalog, env: Environment, drafts: Drafting) -> None:
+    def __init__(
+        self, catalog: DraftCatalog, env: Environment, drafts: Drafting, publish_repairs: PublishRepairs
+    ) -> None:
         self._catalog = catalog
         self._env = env
         self.drafts = drafts
+        self._publish_repairs = publish_repairs
         self._refused = set[tuple[str, str, UUID]]()
 
     # -- what there is -----------------------------------------------------------------------------
@@ -269,6 +277,10 @@ class PublishService:
                 self._refused.add((config, name, run))
                 events.emit(events.PUBLICATION_REFUSED, dataset=name, detail=exc.detail)
 
+    async def publish_repaired(self) -> None:
+        """Begin to publish settled replays that have written lost rows of a sink again."""
+        await self._publish_repairs(self.begin)
+
     async def publish_run(self, run: UUID, config: str) -> list[Tried]:
         """Publish a run in the datasets of its config with `publish: automatic`.
 
@@ -299,15 +311,17 @@ class PublishService:
             raise exc
 
     async def follow(self) -> None:
-        """Bring the sinks that this process can write up to date."""
+        """Bring the sinks that this process can write up to date, and publish what repairs have written."""
         await self.drafts.follow()
+        await self.publish_repaired()
 
     async def check(self, name: str, route: str | None = None, *, repair: bool = False) -> Dataset:
         """Have the sinks of a dataset compared with what is published; `SinkState.check` has the result.
 
         Args:
             route: of one sink; None: all.
-            repair: rebuild a sink that differs. Readers see what they see now until all of it is there.
+            repair: rebuild a sink that differs. Readers see what they see now until all of it is there. Lost
+                rows are written again by a replay of exactly these results, which is then published.
 
         Raises:
             NotFound: `route_not_found`: no sink of the dataset has this route.

@@ -25,10 +25,11 @@ from uuid import UUID
 
 from playhead import events, faults
 from playhead.environment import Environment, Spawned
-from playhead.errors import Unavailable
+from playhead.errors import PlayheadError, Unavailable
+from playhead.keys import object_key, owner_of
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Sinks
-from playhead.ports.catalog.sinks import DueSink, SinkDifference, SinkIdentity
+from playhead.ports.catalog.sinks import DueSink, Repair, SinkDifference, SinkIdentity
 from playhead.ports.sinks import SinkBehind, SinkContext, StagePage
 from playhead.secrets import Mask, Reference
 from playhead.steps.step import UnknownAdapter, instance_of
@@ -42,6 +43,17 @@ _MOST_NAMED: Final = 10
 
 _Named = tuple[str, str, str]
 """A result, and stage and key of the object that the step received."""
+
+
+class WriteAgain(Protocol):
+    """Replays the objects of a publication into the route of a sink: their paths, by stage.
+
+    Returns the executions of the replays. Repeated for the same repair, it returns the same ones.
+    """
+
+    async def __call__(
+        self, due: DueSink, n: int, objects: Mapping[str, Sequence[str]]
+    ) -> Sequence[UUID]: ...
 
 
 class SinkCatalog(Sinks, Configs, Protocol): ...
@@ -64,6 +76,7 @@ class SinkFollower:
         *,
         data_dir: str,
         internal_hosts: Sequence[str] = (),
+        write_again: WriteAgain,
         slow_seconds: float = _SLOW_SECONDS,
     ) -> None:
         self._catalog = catalog
@@ -71,6 +84,7 @@ class SinkFollower:
         self._env = env
         self._data_dir = data_dir
         self._internal_hosts = internal_hosts
+        self._write_again = write_again
         self._slow_seconds = slow_seconds
         self._threads = Threads()
         self._visits: dict[SinkIdentity, Spawned] = {}
@@ -187,19 +201,15 @@ class SinkFollower:
     async def _check(self, due: DueSink, sink: _Sink, ctx: SinkContext) -> bool:
         """Compare what a sink has of the current publication with its entries: merge two sorted lists."""
         n = due.current or 0
-        missing = left_over = 0
-        first: list[str] = []
-        stages: set[str] = set()
+        missing: list[_Named] = []
+        left_over = 0
         published = _Pages(lambda after: self._published(due, n, after))
         stored = _Pages(lambda after: self._stored(due, sink, ctx, n, after))
         here, there = await published.next(), await stored.next()
         while here or there:
             if there is None or (here is not None and here[0] < there[0]):
                 assert here
-                missing += 1
-                stages.add(here[1])
-                if len(first) < _MOST_NAMED:
-                    first.append(here[2])
+                missing.append(here)
                 here = await published.next()
             elif here is None or there[0] < here[0]:
                 left_over += 1
@@ -207,12 +217,27 @@ class SinkFollower:
             else:
                 here, there = await published.next(), await stored.next()
         if not (due.must_rebuild and (missing or left_over)):
-            found = SinkDifference(n, missing, left_over, first, sorted(stages))
-            await self._catalog.sink_checked(due, found)
+            stages = sorted({stage for _, stage, _ in missing})
+            first = [key for *_, key in missing[:_MOST_NAMED]]
+            found = SinkDifference(n, len(missing), left_over, first, stages)
+            repair = await self._rewrite(due, n, missing) if due.must_write and missing else None
+            await self._catalog.sink_checked(due, found, repair)
         elif not await self._catalog.rebuild_sink(due):
             await self._failed(due, "publication_in_progress", "it is rebuilt when the draft has ended")
             return False
         return True
+
+    async def _rewrite(self, due: DueSink, n: int, missing: Sequence[_Named]) -> Repair:
+        """Have lost rows written again. Repeated, this returns the same replays."""
+        objects: dict[str, list[str]] = {}
+        for _, stage, key in missing:
+            objects.setdefault(stage, []).append(key.removeprefix(object_key(owner_of(key), stage, "")))
+        try:
+            return Repair(len(missing), await self._write_again(due, n, objects))
+        except Unavailable:
+            raise
+        except PlayheadError as exc:
+            return Repair(len(missing), [], problem=exc.detail)
 
     async def _published(self, due: DueSink, n: int, after: str) -> list[_Named]:
         last = UUID(after.partition(".")[0]) if after else UUID(int=0)

@@ -59,7 +59,10 @@ class IndexCheck(Body):
     route: Annotated[str, Field(max_length=63)] | None = Field(
         default=None, description="Route of one of them; null: all."
     )
-    repair: bool = Field(default=False, description="Rebuild what differs.")
+    repair: bool = Field(
+        default=False,
+        description="Rebuild what differs, and write lost rows again by a replay, which is then published.",
+    )
 
 
 class Rollback(Body):

@@ -348,7 +348,7 @@ class DraftsPart(Part):
 
         async def switch(db: Session) -> Publication:
             moved.clear()
-            _, _, name, seq, current, *_ = await publishing.lock_dataset(db, draft.dataset)
+            _, _, name, seq, current, _, _, held, *_ = await publishing.lock_dataset(db, draft.dataset)
             row = await db.row(SQL.decision_row, dataset=draft.dataset, n=draft.n)
             assert row
             state, expected = row
@@ -364,7 +364,8 @@ class DraftsPart(Part):
                 reason = draft.request.reason
                 given = {"dataset": draft.dataset, "n": draft.n, "seq": seq + 1}
                 await db.run(SQL.insert_switch, kind="publish", reason=reason, **given)
-                await db.run(SQL.set_current, held=False, **given)
+                stays_held = bool(held) and draft.request.keeps_hold
+                await db.run(SQL.set_current, held=stays_held, **given)
                 await db.run(SQL.set_published, dataset=draft.dataset, n=draft.n)
                 await db.run(
                     SQL.end_publication_execution, dataset=draft.dataset, n=draft.n, status="completed"

@@ -22,6 +22,7 @@ from playhead.model import (
     PublishRequest,
     Refusal,
     SinkCheck,
+    SinkRepair,
     SinkState,
     StageChanges,
     UnitCounts,
@@ -102,10 +103,11 @@ def _sink(dataset: str, row: Row) -> SinkState:
     route, step, shown, seq, lag, staged, pages, is_staging, *rest = row
     repair = f"playhead index check {dataset} {route} --repair"
     lacks_rows, missing, number, problem, since, current, *check = rest
-    is_checked, checked_at, checked = check
+    is_checked, checked_at, checked, is_repairing, repairing = check
     found = json.loads(checked) if checked else None
     if lacks_rows and missing:
-        problem = f"it lacks rows of {missing:,} results of publication {number}. To list them, run: {repair}"
+        how = "They are being written again" if is_repairing else f"To write them again, run: {repair}"
+        problem = f"it lacks rows of {missing:,} results of publication {number}. {how}"
     elif current is not None and current < since:
         problem = (
             f"it begins with publication {since}, and readers see {current}. To rebuild it, run: {repair}"
@@ -130,6 +132,7 @@ def _sink(dataset: str, row: Row) -> SinkState:
         )
         if found
         else None,
+        repair=SinkRepair(**json.loads(repairing), is_open=bool(is_repairing)) if repairing else None,
     )
 
 

@@ -20,7 +20,9 @@ from playhead.ports.catalog.sinks import (
     DuePage,
     DueSink,
     Forgotten,
+    OpenRepair,
     PublishedResult,
+    Repair,
     SinkChanges,
     SinkDifference,
 )
@@ -28,6 +30,7 @@ from playhead.ports.sinks import joined
 
 _CHECK = 1
 _REPAIR = 2
+_REBUILT = 3
 
 
 class SinksPart(Part):
@@ -112,8 +115,30 @@ class SinksPart(Part):
         mode = _REPAIR if repair else _CHECK
         return await self._db.run(SQL.check_sinks, dataset=dataset, route=route, mode=mode)
 
-    async def sink_checked(self, due: DueSink, found: SinkDifference) -> None:
-        await self._db.run(SQL.sink_checked, **_place(due), checked=json.dumps(found._asdict()))
+    async def sink_checked(self, due: DueSink, found: SinkDifference, repair: Repair | None = None) -> None:
+        await self._db.run(
+            SQL.sink_checked,
+            **_place(due),
+            repairs=due.repairs,
+            checked=json.dumps(found._asdict()),
+            repair=_encoded(repair) if repair else None,
+            is_repairing=bool(repair and repair.replays),
+        )
+
+    async def open_repairs(self) -> list[OpenRepair]:
+        found = []
+        for dataset, config, name, route, repairs, text in await self._db.rows(SQL.open_repairs):
+            fields = json.loads(text)
+            repair = Repair(**{**fields, "replays": [UUID(one) for one in fields["replays"]]})
+            given = {"dataset": dataset, "execution": repair.replays[0]}
+            n = await self._db.value(SQL.newest_with_part, **given)
+            found.append(OpenRepair(dataset, config, name, route, repairs, repair, n))
+        return found
+
+    async def end_repair(self, repair: OpenRepair, n: int | None, problem: str | None) -> None:
+        ended = repair.repair._replace(publication=n, problem=problem)
+        place = {"dataset": repair.dataset, "route": repair.route, "repairs": repair.repairs}
+        await self._db.run(SQL.end_repair, **place, repair=_encoded(ended), is_published=n is not None)
 
     async def rebuild_sink(self, due: DueSink) -> bool:
         async def rebuild(db: Session) -> bool:
@@ -131,10 +156,16 @@ class SinksPart(Part):
 
 
 def _due(row: Row) -> DueSink:
-    dataset, config, name, route, version, generation, n, *page, shows, seq, current, must_forget, mode = row
+    *rest, must_forget, mode, repairs = row
+    dataset, config, name, route, version, generation, n, *page, shows, seq, current = rest
     due = None if n is None else DuePage(n, *page)
     names = dataset, config, name, route, version, generation
-    return DueSink(*names, due, shows, seq, current, bool(must_forget), mode > 0, mode == _REPAIR)
+    modes = mode > 0, mode == _REPAIR, mode == _REBUILT
+    return DueSink(*names, due, shows, seq, current, bool(must_forget), *modes, repairs)
+
+
+def _encoded(repair: Repair) -> str:
+    return json.dumps({**repair._asdict(), "replays": [str(one) for one in repair.replays]})
 
 
 def _place(due: DueSink) -> dict[str, object]:

@@ -112,7 +112,10 @@ CREATE TABLE sinks (
   shown_seq      bigint NOT NULL DEFAULT 0,
   must_forget    boolean NOT NULL DEFAULT false,
   forgot_at      double precision NOT NULL DEFAULT 0,
-  check_mode     integer NOT NULL DEFAULT 0,     -- 1: it is to be checked; 2: and rebuilt if it differs
+  check_mode     integer NOT NULL DEFAULT 0,     -- 1: it is to be checked; 2: and rebuilt if it differs; 3: it was rebuilt
+  repairs        bigint NOT NULL DEFAULT 0,      -- how often a repair was asked for
+  is_repairing   boolean NOT NULL DEFAULT false, -- replays write lost rows again, and are not published yet
+  repair         text,                           -- JSON of model.SinkRepair, without `is_open`
   checked_at     double precision,
   checked        text,                           -- JSON of model.SinkCheck, without the time
   problem_code   text COLLATE "C",

@@ -54,7 +54,7 @@ SELECT s.route, s.step, s.shown, s.shown_seq,
     playhead_now() - (SELECT w.at FROM switches w WHERE w.dataset = d.n AND w.seq = d.seq) ELSE 0 END,
   s.page, s.pages, s.is_rebuilt OR coalesce(p.state = 'staging', false),
   s.is_rebuilt AND s.page = s.pages, s.missing, s.staging, s.problem, s.since, d.current, s.check_mode > 0, s.checked_at,
-  s.checked
+  s.checked, s.is_repairing, s.repair
 FROM sinks s JOIN datasets d ON d.n = s.dataset LEFT JOIN publications p ON p.dataset = s.dataset AND p.n = s.staging
 WHERE s.dataset = :dataset ORDER BY s.route
 
@@ -85,7 +85,7 @@ DELETE FROM sinks WHERE dataset = :dataset AND route <> ALL(:routes::text[])
 -- Sinks that are not up to date, each with its next step.
 SELECT s.dataset, c.name, d.name, s.route, v.version, s.generation,
   CASE WHEN {has_page} THEN s.staging END, s.page, s.pages, s.after, s.cursor,
-  CASE WHEN {has_switch} THEN d.current END, d.seq, d.current, s.must_forget, s.check_mode
+  CASE WHEN {has_switch} THEN d.current END, d.seq, d.current, s.must_forget, s.check_mode, s.repairs
 FROM sinks s JOIN datasets d ON d.n = s.dataset JOIN configs c ON c.n = d.config JOIN config_versions v ON v.id = s.config_version
 LEFT JOIN publications p ON p.dataset = s.dataset AND p.n = s.staging
 WHERE s.retry_at <= playhead_now() AND ({has_page} OR {has_switch} OR s.must_forget OR s.check_mode > 0) ORDER BY s.dataset, s.route
@@ -145,18 +145,39 @@ WHERE d.n = :dataset AND g.stage = '' AND g.pruned_at > s.forgot_at - 60 ORDER B
 UPDATE sinks SET must_forget = false, forgot_at = :at::float8, {reached} WHERE dataset = :dataset AND route = :route
 
 -- name: check_sinks
--- Compare sinks with what is published.
-UPDATE sinks SET check_mode = :mode, retry_at = 0 WHERE dataset = :dataset
+-- Compare sinks with what is published. A repair that has begun goes on.
+UPDATE sinks SET retry_at = 0,
+  check_mode = CASE WHEN check_mode > 1 THEN check_mode WHEN is_repairing THEN 1 ELSE :mode END,
+  repairs = repairs + CASE WHEN :mode = 2 AND check_mode < 2 AND NOT is_repairing THEN 1 ELSE 0 END
+WHERE dataset = :dataset
 AND route = :route -- if given
 
 -- name: sink_checked
--- How a sink differs from what is published.
-UPDATE sinks SET check_mode = 0, checked = :checked, checked_at = playhead_now(), {reached} WHERE dataset = :dataset AND route = :route
+-- How a sink differs from what is published, and how lost rows are written again. An answer to an earlier request changes nothing.
+UPDATE sinks SET check_mode = 0, checked = :checked, checked_at = playhead_now(), {reached},
+  is_repairing = CASE WHEN :repair::text IS NULL THEN is_repairing ELSE :is_repairing END,
+  repair = coalesce(:repair::text, repair)
+WHERE dataset = :dataset AND route = :route AND repairs = :repairs
+
+-- name: open_repairs
+-- Sinks whose lost rows are written again by replays that are not published yet.
+SELECT s.dataset, c.name, d.name, s.route, s.repairs, s.repair FROM sinks s JOIN datasets d ON d.n = s.dataset JOIN configs c ON c.n = d.config
+WHERE s.is_repairing ORDER BY s.dataset, s.route
+
+-- name: newest_with_part
+-- The newest publication, also an abandoned one, that has an execution as a part.
+SELECT max(t.n) FROM publication_parts t WHERE t.dataset = :dataset
+  AND t.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
+
+-- name: end_repair
+-- The replays of a repair are published, or cannot be. Once they are, the sink is compared again.
+UPDATE sinks SET is_repairing = false, repair = :repair, check_mode = CASE WHEN :is_published AND check_mode = 0 THEN 1 ELSE check_mode END
+WHERE is_repairing AND dataset = :dataset AND route = :route AND repairs = :repairs
 
 -- name: rebuild_sink
 -- A sink gets the whole content of the current publication again, and is checked afterwards.
 UPDATE sinks SET staging = :n, after = 0, pages = :pages, page = 0, cursor = 0, missing = 0, first_missing = NULL, since = :n,
-  generation = generation + 1, is_rebuilt = true, needs_whole = :needs_whole, check_mode = 1, problem_code = NULL, problem = NULL, retry_at = 0
+  generation = generation + 1, is_rebuilt = true, needs_whole = :needs_whole, check_mode = 3, problem_code = NULL, problem = NULL, retry_at = 0
 WHERE dataset = :dataset AND route = :route
 
 -- name: catalog_time

@@ -52,6 +52,8 @@ class DueSink(NamedTuple):
         must_forget: dropped publications, or executions, are to be forgotten.
         must_check: it is to be compared with what is published.
         must_rebuild: it is to be rebuilt if it differs.
+        must_write: it was rebuilt, and rows that it still lacks are to be written again.
+        repairs: how often a repair was asked for.
     """
 
     dataset: int
@@ -67,6 +69,8 @@ class DueSink(NamedTuple):
     must_forget: bool
     must_check: bool
     must_rebuild: bool
+    must_write: bool
+    repairs: int
 
     @property
     def identity(self) -> SinkIdentity:
@@ -105,6 +109,33 @@ class SinkDifference(NamedTuple):
     left_over: int
     first_missing: Sequence[str]
     stages: Sequence[str]
+
+
+class Repair(NamedTuple):
+    """How lost rows of a sink are written again, see `playhead.model.SinkRepair`."""
+
+    results: int
+    replays: Sequence[UUID]
+    publication: int | None = None
+    problem: str | None = None
+
+
+class OpenRepair(NamedTuple):
+    """A repair whose replays are not published yet.
+
+    Attributes:
+        dataset: number of the dataset; `config` and `name` are its names.
+        repairs: number of the repair, as in `DueSink`.
+        n: newest publication that has the replays as parts; None: there is none.
+    """
+
+    dataset: int
+    config: str
+    name: str
+    route: str
+    repairs: int
+    repair: Repair
+    n: int | None
 
 
 class Forgotten(NamedTuple):
@@ -171,8 +202,16 @@ class Sinks(Protocol):
         """Have sinks compared with what is published, all or one; return how many."""
         ...
 
-    async def sink_checked(self, due: DueSink, found: SinkDifference) -> None:
-        """Record how a sink differs from what is published."""
+    async def sink_checked(self, due: DueSink, found: SinkDifference, repair: Repair | None = None) -> None:
+        """Record how a sink differs from what is published, and the replays that write lost rows again."""
+        ...
+
+    async def open_repairs(self) -> list[OpenRepair]:
+        """Return the repairs whose replays are to be published when they have settled."""
+        ...
+
+    async def end_repair(self, repair: OpenRepair, n: int | None, problem: str | None) -> None:
+        """Record that a repair is published as `n`, or why it cannot be. Idempotent."""
         ...
 
     async def rebuild_sink(self, due: DueSink) -> bool:
