@@ -10,7 +10,6 @@ from uuid import UUID
 
 import pytest
 
-from playhead.model import SinkRepair
 from playhead.ports.catalog.sinks import DueSink
 from playhead.services.repair import RepairService
 from tests.inprocess import opened
@@ -32,26 +31,6 @@ async def of(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[In
         yield Indexed(ph, tmp_path / "home")
 
 
-async def repaired(of: Indexed) -> SinkRepair:
-    """Repair the index, let workers write lost rows again, and return how it was done."""
-    await of.service.check("docs", repair=True)
-
-    async def is_repaired() -> bool:
-        await of.service.publish_repaired()
-        index = await of.index()
-        if index.is_checked or index.repair is None:
-            return False
-        for one in index.repair.replays if index.repair.is_open else ():
-            await of.ph.work(one)
-        return not index.repair.is_open
-
-    await until(is_repaired)
-    await of.up_to_date()
-    found = (await of.index()).repair
-    assert found
-    return found
-
-
 LOSE = (
     "DELETE FROM entry_text WHERE rowid IN (SELECT written FROM entry WHERE path IN ('a/2', 'b/1'))",
     "DELETE FROM entry WHERE path IN ('a/2', 'b/1')",
@@ -67,7 +46,7 @@ async def test_a_repair_writes_exactly_the_lost_rows_again_and_publishes_them(of
         of.change(statement)
     assert await of.checked() == (2, 0)
     assert (await of.index()).repair is None, "only compared"
-    found = await repaired(of)
+    found = await of.repaired()
     [again] = found.replays
     assert (found.results, found.publication, found.problem) == (2, 2, None)
     assert of.shown() == {"a/1": one, "a/2": again, "b/1": again}
@@ -97,7 +76,7 @@ async def test_a_repair_that_is_asked_for_again_goes_on_and_a_hold_stays(of: Ind
     await of.service.publish_repaired()
     dataset = await of.dataset()
     assert (dataset.current, dataset.draft) == (1, None), "its replay has not settled"
-    found = await repaired(of)
+    found = await of.repaired()
     [again] = found.replays
     assert of.shown() == {"a/1": one, "a/2": again, "b/1": again}
     dataset = await of.dataset()
@@ -120,10 +99,10 @@ async def test_a_repair_whose_replay_fails_says_so_and_can_be_repeated(of: Index
     [replay] = (await of.ph.get("replays"))["items"]
     assert replay["execution_id"] == await replay_of()
     await of.ph.rt.services.control.cancel(UUID(replay["replay_batch_id"]), withdraw=True)
-    failed = await repaired(of)
+    failed = await of.repaired()
     assert failed.publication is None
     assert failed.problem
-    found = await repaired(of)
+    found = await of.repaired()
     assert found.replays != failed.replays
     assert found.publication
     assert of.shown() == {"a/1": one, **dict.fromkeys(("a/2", "b/1"), found.replays[0])}
@@ -141,7 +120,7 @@ async def test_a_process_that_is_killed_before_it_records_a_replay_leaves_it_to_
     repair = RepairService(of.ph.rt.catalog, of.ph.rt.services.replay.start)
     first = await repair.write_again(due, 1, {"seg": ["a/2", "b/1"]})
     assert await repair.write_again(due, 1, {"seg": ["a/2", "b/1"]}) == first
-    found = await repaired(of)
+    found = await of.repaired()
     assert found.replays == [str(replay) for replay in first]
     assert found.publication == 2
     assert len((await of.ph.get("replays"))["items"]) == 1

@@ -48,14 +48,15 @@ class RepairService:
         publication = await self._catalog.publication(due.dataset, n)
         assert publication, "what readers see is never dropped"
         replays: list[UUID] = []
-        for stage, paths in sorted(objects.items()):
+        for stage, unordered in sorted(objects.items()):
+            paths = sorted(unordered)  # a repeated request with a key has to be equal
             for at in range(0, len(paths), MOST_PATHS):
                 request = ReplayRequest(
                     publication.execution_id,
                     stage,
                     None,
                     f"{due.config}/{due.route}",
-                    selection=Selection(paths=list(paths[at : at + MOST_PATHS])),
+                    selection=Selection(paths=paths[at : at + MOST_PATHS]),
                     reason=f"{due.route} of dataset {due.name} had lost these rows",
                     key=f"repair-{due.dataset}-{due.route}-{due.repairs}-{len(replays)}",
                 )
