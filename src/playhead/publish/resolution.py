@@ -10,6 +10,7 @@ the entry at the top.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +19,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple, cast
 
 from playhead.model import NoteKind, UnitCounts
-from playhead.ports.catalog.drafts import Draft, DraftPart, Drafts, Edge, Entry, Note, Slot
+from playhead.ports.catalog.drafts import Draft, DraftPart, Drafts, Edge, Entry, Node, Note, Root, Slot
 from playhead.ports.catalog.publications import SINK, Place
 from playhead.publish.content import PAGE, Content
 from playhead.publish.refusals import check_complete, check_failed, check_part, check_size, path_conflict
@@ -27,6 +28,8 @@ from playhead.publish.units import Outcome, Unit, Units, received
 _MOST_ROOTS: Final = 500
 _CHANGES: Final = ("total", "added", "changed", "removed")
 _DIGEST: Final = 1 << 256
+_Roots = tuple[list[Root], list[Node]]
+"""A page of `Drafts.units`."""
 
 
 class Resolved(NamedTuple):
@@ -91,6 +94,7 @@ class Resolution:
         self._units = Units(catalog, draft, content)
         self._keep = keep
         self._cursor = _Cursor.decode(draft.cursor)
+        self._ahead: tuple[int, _Roots] | None = None
 
     async def run(self) -> Resolved:
         """Resolve the draft from where the last process stopped.
@@ -105,7 +109,8 @@ class Resolution:
                     await self._keep()
                 check_part(self._draft, part, cursor.of_part, cursor.first)
                 cursor.step = "inputs"
-            if part.role == "base":
+            # Before the first part of a first publication, there are no inputs to remove.
+            if part.role == "base" and (self._draft.base or cursor.part):
                 while await self._remove_inputs(part):
                     await self._keep()
             if places := await self._content.duplicates():
@@ -120,6 +125,7 @@ class Resolution:
         cursor = self._cursor
         cursor.part, cursor.step, cursor.after, cursor.path = cursor.part + 1, "units", 0, ""
         cursor.of_part, cursor.first = Counter(), {}
+        self._ahead = None
         await self._write((), (), ())
 
     async def _write(self, close: Sequence[Entry], add: Sequence[Entry], notes: Sequence[Note]) -> bool:
@@ -130,8 +136,9 @@ class Resolution:
     async def _page(self, part: DraftPart) -> bool:
         """Apply the next units of a part; False at the end."""
         cursor = self._cursor
-        limit = max(1, min(_MOST_ROOTS, int(PAGE / part.size)))
-        roots, nodes = await self._catalog.units(self._draft, part, after=cursor.after, limit=limit)
+        after, (roots, nodes) = self._ahead or (None, ([], []))
+        if after != cursor.after:
+            roots, nodes = await self._read(part, cursor.after)
         if not roots:
             return False
         close: list[Entry] = []
@@ -147,14 +154,22 @@ class Resolution:
             if outcome == "left_out" and self._draft.on_failure == "leave_out":
                 close += reversed(unit.existing)
             elif outcome == "good":
+                if not unit.existing:
+                    add += unit.wanted
+                    continue
                 wanted = {one.identity for one in unit.wanted}
                 there = {one.identity for one in unit.existing}
                 add += [one for one in unit.wanted if one.identity not in there]
                 close += [one for one in reversed(unit.existing) if one.identity not in wanted]
-        return await self._apply(add, close, notes, counts, roots[-1].ordinal)
+        return await self._apply(part, add, close, notes, counts, roots[-1].ordinal)
+
+    async def _read(self, part: DraftPart, after: int) -> _Roots:
+        limit = max(1, min(_MOST_ROOTS, int(PAGE / part.size)))
+        return await self._catalog.units(self._draft, part, after=after, limit=limit)
 
     async def _apply(
         self,
+        part: DraftPart,
         add: Sequence[Entry],
         close: Sequence[Entry],
         notes: Sequence[Note],
@@ -175,7 +190,10 @@ class Resolution:
         self._cursor.after = after
         self._cursor.units += counts
         self._cursor.of_part += counts
-        if not await self._write(close, add, notes):
+        # The messages of the parts do not change while the draft is open, so the next page is read meanwhile.
+        written, ahead = await asyncio.gather(self._write(close, add, notes), self._read(part, after))
+        self._ahead = after, ahead
+        if not written:
             self._cursor.after, self._cursor.units, self._cursor.of_part = before
         return True
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, cast
 
-from playhead.ports.catalog.drafts import Draft, DraftPart, Drafts, Entry, Node, Root, Slot
+from playhead.ports.catalog.drafts import Draft, Drafts, Entry, Node, Root, Slot
 from playhead.ports.catalog.publications import SINK, Place
 from playhead.publish.content import Content
 
@@ -52,15 +52,14 @@ class Units:
         part, trees = self._draft.parts[k], Trees(nodes)
         covered = await self._covered(nodes, k + 1)
         if part.is_run:
-            return await self._of_run(part, roots, trees, covered, k + 1)
-        return await self._of_replay(roots, trees, covered)
+            return await self._of_run(k, roots, trees, covered)
+        return await self._of_replay(k, roots, trees, covered)
 
-    async def _of_run(
-        self, part: DraftPart, roots: Sequence[Root], trees: Trees, covered: set[int], later: int
-    ) -> list[Unit]:
+    async def _of_run(self, k: int, roots: Sequence[Root], trees: Trees, covered: set[int]) -> list[Unit]:
+        part = self._draft.parts[k]
         places = {root.node.n: Place(part.stage, root.node.slot.path) for root in roots}
-        rerun = await self._rerun(list(places.values()), later)
-        there = _by_place(await self._content.at(list(places.values())))
+        rerun = await self._rerun(list(places.values()), k + 1)
+        there = await self._before(k, list(places.values()))
         below = await self.below([(top.above, None) for top in there.values()])
         units = []
         for root in roots:
@@ -80,9 +79,9 @@ class Units:
             units.append(Unit(root, existing, wanted, trees.failed(root.node, covered)))
         return units
 
-    async def _of_replay(self, roots: Sequence[Root], trees: Trees, covered: set[int]) -> list[Unit]:
+    async def _of_replay(self, k: int, roots: Sequence[Root], trees: Trees, covered: set[int]) -> list[Unit]:
         chosen = [root for root in roots if not root.node.is_cancelled]
-        there = _by_place(await self._content.at([received(root) for root in chosen]))
+        there = await self._before(k, [received(root) for root in chosen])
         tops = {
             root.node.n: (there[received(root)].above, root.node.slot)
             for root in chosen
@@ -107,6 +106,16 @@ class Units:
                 wanted = trees.entries(root.node, source.above, covered)
                 units.append(Unit(root, existing, wanted, trees.failed(root.node, covered)))
         return units
+
+    async def _before(self, k: int, places: Sequence[Place]) -> dict[Place, Entry]:
+        """Return the entries at these places before part `k` is applied.
+
+        Without a base publication, the first part finds none. If the draft has added some in a page that is
+        repeated, they are the same again, and `Content.write` finds them.
+        """
+        if not (self._draft.base or k):
+            return {}
+        return {Place(*one[:2]): one for one in await self._content.at(places)}
 
     async def below(self, tops: Sequence[_Top]) -> dict[_Top, list[Entry]]:
         """Return the entries below results, from the top down; with a slot, only those at and below it."""
@@ -183,18 +192,14 @@ class Trees:
             node, up = todo.pop()
             if node.n in covered:
                 continue
-            route, stage, path = node.slot
-            made: list[tuple[str, str, int | None, bytes | None]] = [
-                (*one.place, one.output, one.fingerprint) for one in node.outputs
-            ]
-            for at, name, output, fingerprint in made or [(SINK + route, f"{stage}/{path}", None, None)]:
-                found.append(
-                    Entry(
-                        *(at, name, up, node.message, node.attempt, node.execution),
-                        *(output, fingerprint, node.slot),
-                    )
-                )
-            todo += [(child, node.message) for child in self._children.get(node.n, ())]
+            message, attempt, execution, slot = node.message, node.attempt, node.execution, node.slot
+            for (stage, path), output, fingerprint in node.outputs:
+                found.append(Entry(stage, path, up, message, attempt, execution, output, fingerprint, slot))
+            if not node.outputs:
+                route, stage, path = slot
+                place = SINK + route, f"{stage}/{path}"
+                found.append(Entry(*place, up, message, attempt, execution, None, None, slot))
+            todo += [(child, message) for child in self._children.get(node.n, ())]
         return found
 
     def failed(self, root: Node, covered: set[int]) -> Node | None:
@@ -208,10 +213,6 @@ class Trees:
                 return node
             todo += self._children.get(node.n, ())
         return None
-
-
-def _by_place(entries: Sequence[Entry]) -> dict[Place, Entry]:
-    return {Place(*one[:2]): one for one in entries}
 
 
 def received(root: Root) -> Place:

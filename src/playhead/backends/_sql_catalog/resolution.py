@@ -158,9 +158,11 @@ class ResolutionPart(Part):
             **_columns([Place(*one[:2]) for one in add]),
         )
         there = {Identity(*row[1:5]): row for row in known}
-        again = [there[one.identity] for one in add if one.identity in there]
-        await db.run(SQL.open_entries, rows=[row[0] for row in again if row[5] is not None])
-        new = [one for one in add if one.identity not in there]
+        new = add
+        if there:
+            again = [there[one.identity] for one in add if one.identity in there]
+            await db.run(SQL.open_entries, rows=[row[0] for row in again if row[5] is not None])
+            new = [one for one in add if one.identity not in there]
         await db.insert(
             SQL.insert_entries,
             [
@@ -300,7 +302,8 @@ class ResolutionPart(Part):
     async def differences(
         self, draft: Draft, side: Literal["added", "closed"], *, after: EntryCursor, limit: int
     ) -> list[Difference]:
-        statement = SQL.added_entries if side == "added" else SQL.closed_entries
+        added = SQL.added_entries if draft.base else SQL.first_entries
+        statement = added if side == "added" else SQL.closed_entries
         rows = await self._db.read(
             lambda db: _later(db, statement, draft, after, base=draft.base, limit=limit)
         )

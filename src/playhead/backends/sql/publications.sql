@@ -468,6 +468,11 @@ WHERE p.dataset = :dataset AND p.first = :number AND p.n > :after AND p.last IS 
     AND coalesce(q.message, -q.output) = coalesce(p.message, -p.output))
 ORDER BY p.n LIMIT :limit
 
+-- name: first_entries
+-- The same without a base publication.
+SELECT p.first, p.n, p.stage, p.path, NULL, coalesce(o.fingerprint, ''::bytea) FROM published p LEFT JOIN outputs o ON o.n = p.output
+WHERE p.dataset = :dataset AND p.first = :number AND p.n > :after AND p.last IS NULL ORDER BY p.n LIMIT :limit
+
 -- name: closed_entries
 -- The same of entries of the base publication that are not open any more. Places with a new entry are among the added ones, too.
 SELECT p.last, p.n, p.stage, p.path, coalesce(o.fingerprint, ''::bytea), (SELECT coalesce(oq.fingerprint, ''::bytea) FROM published q
