@@ -67,14 +67,18 @@ _VISIBLE: Final = _TABLES.visible(
     "entry", NEWEST.format(table="entry", row="entry", key="key"), publication=":publication"
 )
 _SEARCH: Final = f"""
-    SELECT key, execution_id, path, title, snippet(entry_text, 1, '[', ']', '…', 24),
-           -bm25(entry_text, 4.0, 1.0) AS score
-    FROM entry_text JOIN entry ON entry.written = entry_text.rowid
-    WHERE entry_text MATCH :words AND CASE WHEN :execution IS NOT NULL THEN execution_id = :execution
-      AND NOT EXISTS (SELECT 1 FROM entry AS newer WHERE newer.key = entry.key
-                      AND newer.execution_id = entry.execution_id AND newer.written > entry.written)
-      ELSE {_VISIBLE} END
-    ORDER BY score DESC, key LIMIT :limit"""
+    WITH found AS (SELECT rowid AS written, -bm25(entry_text, 4.0, 1.0) AS score FROM entry_text
+      WHERE entry_text MATCH :words ORDER BY score DESC, rowid DESC LIMIT -1),
+    best AS (SELECT entry.*, score FROM found CROSS JOIN entry ON entry.written = found.written
+      WHERE CASE WHEN :execution IS NOT NULL THEN execution_id = :execution
+        AND NOT EXISTS (SELECT 1 FROM entry AS newer WHERE newer.key = entry.key
+                        AND newer.execution_id = entry.execution_id AND newer.written > entry.written)
+        ELSE {_VISIBLE} END LIMIT :limit)
+    SELECT key, execution_id, path, title, snippet(entry_text, 1, '[', ']', '…', 24), score
+    FROM best CROSS JOIN entry_text ON entry_text.rowid = best.written AND entry_text MATCH :words
+    ORDER BY score DESC, key"""
+"""The words also match rows that readers do not see, such as those of other publications. So rows are looked
+up in the order of their scores, until there are enough. `LIMIT -1` makes SQLite sort before it joins."""
 _EARLIER: Final = f"""
     key = :id AND execution_id = :execution_id AND result <> :result AND {_TABLES.is_unused}"""
 _DELETE_EARLIER: Final = (
