@@ -10,16 +10,22 @@ from playhead.backends.sql import migrations
 from playhead.backends.sql.statements import SQL, Statement
 
 PAGED = {
-    "rewind_newer": "published_first (dataset=? AND first=? AND n>?)",
+    "rewind_newer": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
     "rewind_older": "published_last (dataset=? AND last=? AND n>?)",
-    "duplicates": "published_first (dataset=? AND first=? AND n>?)",
-    "added_entries": "published_first (dataset=? AND first=? AND n>?)",
+    "duplicates": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "added_entries": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "first_entries": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
     "closed_entries": "published_last (dataset=? AND last=? AND n>?)",
     "droppable_entries": "published_last (dataset=? AND last=? AND n>?)",
-    "next_changes": "published_last (dataset=? AND last=? AND n>?)",
+    "undo_added": "INTEGER PRIMARY KEY (rowid>?)",
+    "next_added": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "next_closed": "published_last (dataset=? AND last=? AND n>?)",
     "next_content": "INTEGER PRIMARY KEY (rowid>?)",
 }
-GIVEN = {"dataset": 1, "number": 1, "after": 0, "limit": 1, "base": 1, "draft": 1, "n": 1, "stage": "a"}
+GIVEN = {
+    **{"dataset": 1, "number": 1, "after": 0, "limit": 1, "base": 1, "draft": 1, "n": 1, "stage": "a"},
+    **{"decided": 0},
+}
 
 
 @pytest.mark.parametrize("name", PAGED)

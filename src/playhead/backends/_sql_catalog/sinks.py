@@ -38,18 +38,24 @@ class SinksPart(Part):
         return [_due(row) for row in await self._db.rows(SQL.due_sinks)]
 
     async def sink_changes(self, due: DueSink, page: DuePage) -> SinkChanges:
-        statement = SQL.next_changes if page.after else SQL.next_content
-        rows = await self._db.rows(
-            statement,
-            dataset=due.dataset,
-            stage=f"{SINK}{due.route}",
-            n=page.n,
-            after=page.cursor,
-            limit=PAGE,
+        given = {"dataset": due.dataset, "stage": f"{SINK}{due.route}", "after": page.cursor, "limit": PAGE}
+
+        async def find(db: Session) -> tuple[list[Row], list[Row]]:
+            if not page.after:
+                return await db.rows(SQL.next_content, n=page.n, **given), []
+            return (
+                await db.rows(SQL.next_added, number=page.n, **given),
+                await db.rows(SQL.next_closed, number=page.n, **given),
+            )
+
+        added, removed = await self._db.read(find)
+        numbers = sorted(row[0] for row in (*added, *removed))[:PAGE]
+        cursor = numbers[-1] if numbers else page.cursor
+        return SinkChanges(
+            [_result(*of) for n, *of in added if n <= cursor],
+            [_result(*of) for n, *of in removed if n <= cursor],
+            cursor,
         )
-        added = [_result(*row[1:3]) for row in rows if row[3]]
-        removed = [_result(*row[1:3]) for row in rows if not row[3]]
-        return SinkChanges(added, removed, rows[-1][0] if rows else page.cursor)
 
     async def sink_staged(
         self, due: DueSink, page: DuePage, changes: SinkChanges, missing: Sequence[str]

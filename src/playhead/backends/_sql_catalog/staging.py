@@ -34,8 +34,11 @@ async def stage(db: Session, draft: Draft) -> None:
         step = json.dumps({"type": last.type, "config": last.config}, sort_keys=True)
         its_step, since, needs_whole = known.get(route, (None, 0, False))
         is_new = its_step != step or since > decided or bool(needs_whole)
-        given = {"dataset": draft.dataset, "stage": f"{SINK}{route}", "n": draft.n}
-        changes = await db.value(SQL.content_of_sink if is_new else SQL.changes_of_sink, **given)
+        given = {"dataset": draft.dataset, "stage": f"{SINK}{route}"}
+        if is_new:
+            changes = await db.value(SQL.content_of_sink, n=draft.n, **given)
+        else:
+            changes = await db.value(SQL.changes_of_sink, number=draft.n, after=0, **given)
         await db.run(
             SQL.stage_sink,
             dataset=draft.dataset,

@@ -6,6 +6,15 @@
 --
 -- A page has entries that one publication has added or closed, in the order of an index. With a range of publications, each page
 -- would read and sort all of them. SQLite does not use both columns of a row value if one of them is the primary key.
+--
+-- No index has `first`: the entries that a publication adds follow one another in the table, between `entries_after` of its draft
+-- and of the next one. Only those of other datasets whose drafts were open at the same time are among them.
+
+-- fragment: added_by
+-- The next entries that the publication `number` has added. The sum keeps the planner from an index of datasets.
+p.n > greatest(:after::bigint, (SELECT x.entries_after FROM publications x WHERE x.dataset = :dataset AND x.n = :number))
+  AND p.n <= coalesce((SELECT x.entries_after FROM publications x WHERE x.dataset = :dataset AND x.n = :number + 1), 9223372036854775807)
+  AND p.first = :number AND p.dataset + 0 = :dataset
 
 -- fragment: open_draft
 -- A publication that may still be decided. The index is used only if its condition is repeated word for word.
@@ -163,7 +172,9 @@ WHERE o.n = p.output AND p.stage = g.stage AND p.path = g.path AND p.dataset = :
 -- name: changed_between
 -- Places whose entries differ between two numbers, in order. An entry differs if exactly one of them contains it.
 SELECT DISTINCT x.stage, x.path FROM (
-  SELECT p.stage, p.path FROM published p WHERE p.dataset = :dataset AND p.output IS NOT NULL AND p.first > :low AND p.first <= :high
+  SELECT p.stage, p.path FROM published p WHERE p.dataset + 0 = :dataset AND p.output IS NOT NULL AND p.first > :low AND p.first <= :high
+    AND p.n > (SELECT x.entries_after FROM publications x WHERE x.dataset = :dataset AND x.n = :low + 1)
+    AND p.n <= coalesce((SELECT x.entries_after FROM publications x WHERE x.dataset = :dataset AND x.n = :high + 1), 9223372036854775807)
     AND (p.last IS NULL OR p.last > :high)
   UNION ALL
   SELECT p.stage, p.path FROM published p WHERE p.dataset = :dataset AND p.output IS NOT NULL AND p.last > :low AND p.last <= :high
@@ -220,9 +231,9 @@ VALUES (:id::uuid, 'publication', 'running', :config, :version, :parent::uuid, p
 -- name: insert_publication
 -- A new draft.
 INSERT INTO publications (dataset, n, execution, config_version, state, base, base_run, expected_seq, request, edges, other_edges,
-  epoch, owner, lease_until, created_at)
-VALUES (:dataset, :n, :execution, :version, 'resolving', :base, :base_run::bigint, :seq, :request, :edges, :other_edges::boolean, 1, :owner,
-  playhead_now() + :lease::float8, playhead_now())
+  entries_after, epoch, owner, lease_until, created_at)
+VALUES (:dataset, :n, :execution, :version, 'resolving', :base, :base_run::bigint, :seq, :request, :edges, :other_edges::boolean,
+  (SELECT coalesce(max(p.n), 0) FROM published p), 1, :owner, playhead_now() + :lease::float8, playhead_now())
 
 -- name: insert_parts
 -- The parts of a draft.
@@ -282,7 +293,9 @@ SELECT decided FROM datasets WHERE n = :dataset
 
 -- name: undo_added
 -- What abandoned drafts have added.
-SELECT n, execution FROM published WHERE dataset = :dataset AND first > :decided AND first < :draft ORDER BY first, n LIMIT :limit
+SELECT p.n, p.execution FROM published p
+WHERE p.n > (SELECT x.entries_after FROM publications x WHERE x.dataset = :dataset AND x.n = :decided + 1)
+  AND p.dataset + 0 = :dataset AND p.first > :decided AND p.first < :draft ORDER BY p.n LIMIT :limit
 
 -- name: undo_closed
 -- What abandoned drafts have closed.
@@ -311,7 +324,7 @@ DELETE FROM published_executions WHERE dataset = :dataset AND entries <= 0
 
 -- name: rewind_newer
 -- Open entries that are newer than a publication and not in it.
-SELECT p.n, p.first FROM published p WHERE p.dataset = :dataset AND p.first = :number AND p.n > :after AND p.last IS NULL
+SELECT p.n, p.first FROM published p WHERE {added_by} AND p.last IS NULL
   AND NOT EXISTS (SELECT 1 FROM published b WHERE b.dataset = p.dataset AND b.stage = p.stage AND b.path = p.path
     AND b.first <= :base AND b.last > :base AND b.up IS NOT DISTINCT FROM p.up AND coalesce(b.message, -b.output) = coalesce(p.message, -p.output))
 ORDER BY p.n LIMIT :limit
@@ -451,7 +464,7 @@ VALUES (:dataset::bigint, :publication::bigint, :kind::text, :stage::text, :path
 -- objects have their slots as places.
 SELECT p.first, p.n, p.stage, p.path, (SELECT count(*) FROM published q WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path
   AND q.last IS NULL) FROM published p
-WHERE p.dataset = :dataset AND p.first = :number AND p.n > :after AND p.last IS NULL ORDER BY p.n LIMIT :limit
+WHERE {added_by} AND p.last IS NULL ORDER BY p.n LIMIT :limit
 
 -- fragment: entry_of_base
 -- The entry `q` is at the same place as `p` in the publication that the draft is prepared on.
@@ -463,7 +476,7 @@ q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path AND q.first <= :
 SELECT p.first, p.n, p.stage, p.path, (SELECT coalesce(oq.fingerprint, ''::bytea) FROM published q LEFT JOIN outputs oq ON oq.n = q.output
   WHERE {entry_of_base} LIMIT 1), coalesce(o.fingerprint, ''::bytea)
 FROM published p LEFT JOIN outputs o ON o.n = p.output
-WHERE p.dataset = :dataset AND p.first = :number AND p.n > :after AND p.last IS NULL
+WHERE {added_by} AND p.last IS NULL
   AND NOT EXISTS (SELECT 1 FROM published q WHERE {entry_of_base} AND q.up IS NOT DISTINCT FROM p.up
     AND coalesce(q.message, -q.output) = coalesce(p.message, -p.output))
 ORDER BY p.n LIMIT :limit
@@ -471,7 +484,7 @@ ORDER BY p.n LIMIT :limit
 -- name: first_entries
 -- The same without a base publication.
 SELECT p.first, p.n, p.stage, p.path, NULL, coalesce(o.fingerprint, ''::bytea) FROM published p LEFT JOIN outputs o ON o.n = p.output
-WHERE p.dataset = :dataset AND p.first = :number AND p.n > :after AND p.last IS NULL ORDER BY p.n LIMIT :limit
+WHERE {added_by} AND p.last IS NULL ORDER BY p.n LIMIT :limit
 
 -- name: closed_entries
 -- The same of entries of the base publication that are not open any more. Places with a new entry are among the added ones, too.

@@ -3,9 +3,18 @@
 -- fragment: of_sink
 -- Results of a route that a draft adds or closes. A message that was skipped has no rows. A result that is closed and opened
 -- again, because it is now below another result, does not change. They are counted because PostgreSQL would join EXISTS.
-p.dataset = :dataset AND p.stage = :stage AND m.state = {COMPLETED}
+p.stage || '' = :stage AND m.state = {COMPLETED}
   AND (SELECT count(*) FROM published q WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path
-    AND q.message = p.message AND q.n <> p.n AND (q.first = :n OR q.last = :n)) = 0
+    AND q.message = p.message AND q.n <> p.n AND (q.first = :number OR q.last = :number)) = 0
+
+-- fragment: added_in_sink
+-- Results that a draft adds, after an entry.
+FROM published p JOIN messages m ON m.n = p.message WHERE {added_by} AND {of_sink}
+
+-- fragment: closed_in_sink
+-- Results that a draft closes, after an entry.
+FROM published p JOIN messages m ON m.n = p.message
+WHERE p.dataset = :dataset AND p.last = :number AND p.n > :after AND {of_sink}
 
 -- fragment: in_sink
 -- All results of a route in a publication.
@@ -14,26 +23,23 @@ WHERE p.dataset = :dataset AND p.stage = :stage AND p.first <= :n AND (p.last IS
 
 -- name: changes_of_sink
 -- How many results a draft changes in a sink.
-SELECT (SELECT count(*) FROM published p JOIN messages m ON m.n = p.message WHERE p.first = :n AND {of_sink})
-  + (SELECT count(*) FROM published p JOIN messages m ON m.n = p.message WHERE p.last = :n AND {of_sink})
+SELECT (SELECT count(*) {added_in_sink}) + (SELECT count(*) {closed_in_sink})
 
 -- name: content_of_sink
 -- How many results of a sink a publication has.
 SELECT count(*) {in_sink}
 
--- name: next_changes
--- The next changed results, by the numbers of their entries. Each half is in the order of an index.
-SELECT x.n, x.id, x.attempt, x.is_open FROM (
-  SELECT p.n AS n, m.id AS id, p.attempt AS attempt, p.last IS NULL AS is_open FROM published p JOIN messages m ON m.n = p.message
-  WHERE p.first = :n AND p.n > :after AND {of_sink}
-  UNION ALL
-  SELECT p.n, m.id, p.attempt, p.last IS NULL FROM published p JOIN messages m ON m.n = p.message
-  WHERE p.last = :n AND p.n > :after AND {of_sink}) x
-ORDER BY x.n LIMIT :limit
+-- name: next_added
+-- The next results that a draft adds to a sink, by the numbers of their entries.
+SELECT p.n, m.id, p.attempt {added_in_sink} ORDER BY p.n LIMIT :limit
+
+-- name: next_closed
+-- The next results that it closes.
+SELECT p.n, m.id, p.attempt {closed_in_sink} ORDER BY p.n LIMIT :limit
 
 -- name: next_content
 -- The next results of a publication, in the order of the primary key: the other conditions are no use to an index.
-SELECT p.n, m.id, p.attempt, true FROM published p JOIN messages m ON m.n = p.message
+SELECT p.n, m.id, p.attempt FROM published p JOIN messages m ON m.n = p.message
 WHERE p.n > :after AND p.dataset + 0 = :dataset AND p.stage || '' = :stage AND p.first + 0 <= :n AND (p.last IS NULL OR p.last > :n)
   AND m.state = {COMPLETED}
 ORDER BY p.n LIMIT :limit
