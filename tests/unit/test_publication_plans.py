@@ -23,8 +23,15 @@ PAGED = {
     "next_content": "INTEGER PRIMARY KEY (rowid>?)",
 }
 GIVEN = {
-    **{"dataset": 1, "number": 1, "after": 0, "limit": 1, "base": 1, "draft": 1, "n": 1, "stage": "a"},
-    **{"decided": 0},
+    "dataset": 1,
+    "number": 1,
+    "after": 0,
+    "limit": 1,
+    "base": 1,
+    "draft": 1,
+    "n": 1,
+    "stage": "a",
+    "decided": 0,
 }
 
 
