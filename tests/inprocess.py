@@ -13,8 +13,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from fastapi import FastAPI
-
 from playhead import __version__
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
@@ -23,7 +21,6 @@ from playhead.bootstrap.process import Runtime
 from playhead.envelope import Dispatch, Message
 from playhead.ports.broker import Broker, Delivery, PublishResult
 from playhead.ports.store import Store
-from playhead.services import Services
 from playhead.settings import Settings
 from tests.asgi import Api, client
 from tests.lab import Wrapper, drive_over
@@ -33,35 +30,24 @@ STEPS = Path(__file__).with_name("inprocess_steps.py")
 PATIENCE = 60.0
 
 
-_apps: list[FastAPI] = []
-"""Apps that no test uses now. An app takes long to build, and its services can be replaced."""
-
-
-def _new_app(services: Services) -> FastAPI:
-    hosts, limits = Hosts(loopback=False), Settings()
-    return create_app(
-        services,
-        version=__version__,
-        hosts=hosts,
-        max_body_bytes=limits.max_body_bytes,
-        max_upload_bytes=limits.max_upload_bytes,
-    )
-
-
 class Playhead(Api):
     """The parts, and the words that the tests are written in."""
 
     def __init__(self, rt: Runtime, steps: Any) -> None:
         self.rt = rt
         self.steps = steps
-        self.app = _apps.pop() if _apps else _new_app(rt.services)
-        self.app.state.services = rt.services
+        self.app = create_app(
+            rt.services,
+            version=__version__,
+            hosts=Hosts(loopback=False),
+            max_body_bytes=rt.settings.max_body_bytes,
+            max_upload_bytes=rt.settings.max_upload_bytes,
+        )
         self.http = client(self.app)
 
     async def close(self) -> None:
         self.steps.opened.set()
         await self.http.aclose()
-        _apps.append(self.app)
 
     @property
     def objects(self) -> Path:

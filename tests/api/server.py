@@ -128,7 +128,7 @@ def new_app(
 
 @cache
 def _app() -> FastAPI:
-    """One app for all tests: its only state is its services, and it takes long to build."""
+    """One app for all tests: its only state is its services, and its `openapi.json` takes long to build."""
     return new_app()
 
 
