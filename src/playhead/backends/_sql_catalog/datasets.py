@@ -307,12 +307,6 @@ class DatasetsPart(Part):
 
         return await self._db.read(find)
 
-    async def publications_with(self, executions: Sequence[UUID]) -> dict[UUID, list[tuple[str, str]]]:
-        found: dict[UUID, list[tuple[str, str]]] = {}
-        for identity, config, name in await self._db.rows(SQL.current_with, executions=list(executions)):
-            found.setdefault(as_uuid(identity), []).append((config, name))
-        return found
-
 
 def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
     return {"stages": [one.stage for one in places], "paths": [one.path for one in places]}

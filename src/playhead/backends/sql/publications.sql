@@ -591,12 +591,6 @@ UPDATE prunings SET deleted_at = NULL, cursor = '' WHERE execution = ANY(:execut
 -- The entries of dropped publications are deleted.
 UPDATE publications SET swept = true WHERE dataset = :dataset AND n = ANY(:numbers::bigint[])
 
--- name: current_with
--- Executions that have entries in datasets.
-SELECT e.id, c.name, d.name FROM published_executions x JOIN executions e ON e.n = x.execution
-JOIN datasets d ON d.n = x.dataset JOIN configs c ON c.n = d.config
-WHERE e.id = ANY(:executions::uuid[]) AND x.entries > 0
-
 -- name: numbers_with_part
 -- Publications that readers have seen and that have an execution as a part, newest first.
 SELECT t.n FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n

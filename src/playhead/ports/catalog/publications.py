@@ -189,7 +189,3 @@ class Publications(Protocol):
     async def refused_automatic(self) -> list[Publication]:
         """Return the automatic publications that were refused, and are the newest of their datasets."""
         ...
-
-    async def publications_with(self, executions: Sequence[UUID]) -> dict[UUID, list[tuple[str, str]]]:
-        """Return (config, dataset) of the current publications that have results of these executions."""
-        ...
