@@ -380,7 +380,7 @@ def test_an_invalid_request_is_a_usage_error(ask):
 async def test_doctor_waits_for_the_server_while_a_backend_hangs():
     with answering(http("200 OK", b'{"status": "failed", "parts": []}'), after=0.8) as fake:
         client = Client(fake.url, answer_seconds=0.2)
-        server = RemoteServices.of(client)
+        server = RemoteServices(client)
         with pytest.raises(Unavailable):
             await server.executions.get(UUID(SOURCE))
         assert (await server.doctor.examine()).status == "failed"

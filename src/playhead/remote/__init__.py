@@ -28,6 +28,6 @@ async def open_server(url: str, tracer: Tracer = OFF) -> AsyncIterator[RemoteSer
     """
     client = Client(url, tracer)
     try:
-        yield RemoteServices.of(client)
+        yield RemoteServices(client)
     finally:
         await client.close()

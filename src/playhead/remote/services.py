@@ -6,9 +6,6 @@ something also raises `answer_lost` if the answer is lost. The message explains 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
-
 from playhead.remote.client import Client
 from playhead.remote.configs import RemoteConfigs, RemotePipelines
 from playhead.remote.datasets import RemotePublish
@@ -32,63 +29,32 @@ from playhead.remote.watch import RemoteWatch
 from playhead.services.resolve import ResolveService
 
 
-@dataclass(frozen=True, slots=True)
 class RemoteServices:
-    """The remote services of one server; see `playhead.services.Services`."""
+    """The remote services of one server, with the names of `playhead.services.Services`."""
 
-    configs: RemoteConfigs
-    pipelines: RemotePipelines
-    submit: RemoteSubmit
-    replay: RemoteReplay
-    plan: RemotePlan
-    control: RemoteControl
-    reports: RemoteReports
-    webhooks: RemoteWebhooks
-    resolve: ResolveService
-    find: RemoteFind
-    executions: RemoteExecutions
-    lineage: RemoteLineage
-    why: RemoteWhy
-    diff: RemoteDiff
-    objects: RemoteObjects
-    queues: RemoteQueues
-    recover: RemoteRecover
-    prune: RemotePrune
-    publish: RemotePublish
-    take: RemoteTake
-    search: RemoteSearch
-    system: RemoteSystem
-    workers: RemoteWorkers
-    doctor: RemoteDoctor
-    watch: RemoteWatch
-
-    @classmethod
-    def of(cls, client: Client) -> Self:
-        """Create all services with one client."""
-        return cls(
-            configs=RemoteConfigs(client),
-            pipelines=RemotePipelines(client),
-            submit=RemoteSubmit(client),
-            replay=RemoteReplay(client),
-            plan=RemotePlan(client),
-            control=RemoteControl(client),
-            reports=RemoteReports(client),
-            webhooks=RemoteWebhooks(client),
-            resolve=ResolveService(RemoteIds(client)),
-            find=RemoteFind(client),
-            executions=RemoteExecutions(client),
-            lineage=RemoteLineage(client),
-            why=RemoteWhy(client),
-            diff=RemoteDiff(client),
-            objects=RemoteObjects(client),
-            queues=RemoteQueues(client),
-            recover=RemoteRecover(client),
-            prune=RemotePrune(client),
-            publish=RemotePublish(client),
-            take=RemoteTake(client),
-            search=RemoteSearch(client),
-            system=RemoteSystem(client),
-            workers=RemoteWorkers(client),
-            doctor=RemoteDoctor(client),
-            watch=RemoteWatch(client),
-        )
+    def __init__(self, client: Client) -> None:
+        self.configs = RemoteConfigs(client)
+        self.pipelines = RemotePipelines(client)
+        self.submit = RemoteSubmit(client)
+        self.replay = RemoteReplay(client)
+        self.plan = RemotePlan(client)
+        self.control = RemoteControl(client)
+        self.reports = RemoteReports(client)
+        self.webhooks = RemoteWebhooks(client)
+        self.resolve = ResolveService(RemoteIds(client))
+        self.find = RemoteFind(client)
+        self.executions = RemoteExecutions(client)
+        self.lineage = RemoteLineage(client)
+        self.why = RemoteWhy(client)
+        self.diff = RemoteDiff(client)
+        self.objects = RemoteObjects(client)
+        self.queues = RemoteQueues(client)
+        self.recover = RemoteRecover(client)
+        self.prune = RemotePrune(client)
+        self.publish = RemotePublish(client)
+        self.take = RemoteTake(client)
+        self.search = RemoteSearch(client)
+        self.system = RemoteSystem(client)
+        self.workers = RemoteWorkers(client)
+        self.doctor = RemoteDoctor(client)
+        self.watch = RemoteWatch(client)
