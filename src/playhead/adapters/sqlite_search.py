@@ -29,10 +29,17 @@ from uuid import UUID
 from pydantic import Field, field_validator
 
 from playhead import Context, Item, Reject, Retry, adapter
-from playhead.adapters._data_folder import data_place, path_problem, refusal
+from playhead.adapters._data_folder import data_place, refusal
 from playhead.adapters._sink import NEWEST, Place, SinkConfig, place_of
-from playhead.adapters._sqlite_file import BUSY_SECONDS, OpenedFile, transaction, use_wal
-from playhead.errors import BadRequest, NotFound, PlayheadError, Unavailable
+from playhead.adapters._sqlite_file import (
+    BUSY_SECONDS,
+    OpenedFile,
+    create_tables,
+    file_problem,
+    transaction,
+    use_wal,
+)
+from playhead.errors import BadRequest, NotFound, Unavailable
 from playhead.ports.sinks import LiveTables, Script, SinkContext, SqlSink, run
 
 _TABLES: Final = LiveTables(
@@ -61,7 +68,6 @@ _SCHEMA: Final = (
     "CREATE INDEX entry_document ON entry (config, stage, document, execution_id)",
     "CREATE VIRTUAL TABLE entry_text USING fts5 (title, body, tokenize = 'unicode61 remove_diacritics 2')",
     *_TABLES.schema,
-    f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 _VISIBLE: Final = _TABLES.visible(
     "entry", NEWEST.format(table="entry", row="entry", key="key"), publication=":publication"
@@ -86,7 +92,6 @@ _DELETE_EARLIER: Final = (
     f"DELETE FROM entry WHERE {_EARLIER}",
 )
 _NO_ROOM: Final = 64 << 10
-_BESIDE: Final = ("-wal", "-shm", "-journal")
 T = TypeVar("T")
 _MAKING: Final = threading.Lock()
 """Held while a new file is closed, so that no other thread has locked the file."""
@@ -100,7 +105,7 @@ class SqliteSearchConfig(SinkConfig):
     @field_validator("path")
     @classmethod
     def _stays_inside(cls, path: str) -> str:
-        if why := _path_problem(path):
+        if why := file_problem(path, "search.db"):
             raise ValueError(why)
         return path
 
@@ -226,7 +231,8 @@ class SqliteSearch(SqlSink):
         except BadRequest as exc:
             raise Reject(exc.detail) from exc
         try:
-            _prepare(db, file)
+            use_wal(db)
+            create_tables(db, file, _SCHEMA_VERSION, _SCHEMA)
         except BaseException:
             db.close()
             raise
@@ -314,17 +320,9 @@ def index_file(data_dir: str | Path, path: str) -> Path:
     Raises:
         BadRequest: `invalid_path`: it is absolute, leaves the folder, or cannot be a file.
     """
-    if why := _path_problem(path):
+    if why := file_problem(path, "search.db"):
         raise BadRequest("invalid_path", f"index path {path!r} {why}")
     return data_place(data_dir, path, "index")
-
-
-def _path_problem(path: str) -> str | None:
-    if why := path_problem(path, "a file, like search.db"):
-        return why
-    if path.endswith(_BESIDE):
-        return f"must not end in {path[path.rfind('-') :]}, the suffix of SQLite's own files"
-    return None
 
 
 def _is_full(exc: Exception, folder: str) -> bool:
@@ -370,22 +368,3 @@ def _connect(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _prepare(db: sqlite3.Connection, file: Path) -> None:
-    """Set up a connection for writing, and create missing tables."""
-    use_wal(db)
-    with transaction(db):
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > _SCHEMA_VERSION:
-            raise PlayheadError(
-                "index_newer", f"{file} was written by a newer version of Playhead; update this one"
-            )
-        if 0 < version < _SCHEMA_VERSION:
-            raise PlayheadError(
-                "index_older",
-                f"{file} was written by an older version of Playhead. Delete it, and replay its stage",
-            )
-        if version == 0:
-            for statement in _SCHEMA:
-                db.execute(statement)

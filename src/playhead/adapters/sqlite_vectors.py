@@ -7,7 +7,6 @@ distances. Its virtual tables are not used, because they do not free the space o
 from __future__ import annotations
 
 import json
-import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -18,9 +17,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from playhead import Context, Item, Reject, Retry, adapter
-from playhead.adapters._data_folder import data_place, path_problem
+from playhead.adapters._data_folder import data_place
 from playhead.adapters._sink import NEWEST, VectorRow, VectorSinkConfig, need, vector_rows
-from playhead.adapters._sqlite_file import OpenedFile
+from playhead.adapters._sqlite_file import (
+    BUSY_SECONDS,
+    OpenedFile,
+    create_tables,
+    file_problem,
+    transaction,
+    use_wal,
+)
 from playhead.errors import BadRequest, NotFound, PlayheadError
 from playhead.ports.sinks import LiveTables, Script, SinkContext, SqlSink, run
 
@@ -30,28 +36,27 @@ if TYPE_CHECKING:
 _TABLES: Final = LiveTables("sqlite", "vector")
 _NEWEST: Final = NEWEST.format(table="vector", row="vector", key="id")
 _SCHEMA_VERSION: Final = 2
-_SCHEMA: Final = f"""
-    CREATE TABLE vector (
-      written INTEGER PRIMARY KEY,
-      id TEXT NOT NULL,
-      execution_id TEXT NOT NULL,
-      config TEXT NOT NULL,
-      route TEXT NOT NULL,
-      stage TEXT NOT NULL,
-      document TEXT NOT NULL,
-      path TEXT NOT NULL,
-      text TEXT NOT NULL,
-      metadata TEXT NOT NULL,
-      embedding BLOB NOT NULL,
-      result TEXT NOT NULL,
-      UNIQUE (result, id));
-    CREATE INDEX vector_document ON vector (config, stage, document, execution_id);
-    CREATE INDEX vector_id ON vector (id, execution_id);
-    CREATE INDEX vector_execution ON vector (execution_id);
-    {";".join(_TABLES.schema)};
-    CREATE VIEW vector_current AS SELECT * FROM vector WHERE {_TABLES.visible("vector", _NEWEST)};
-    PRAGMA user_version = {_SCHEMA_VERSION};
-    """
+_SCHEMA: Final = (
+    """CREATE TABLE vector (
+         written INTEGER PRIMARY KEY,
+         id TEXT NOT NULL,
+         execution_id TEXT NOT NULL,
+         config TEXT NOT NULL,
+         route TEXT NOT NULL,
+         stage TEXT NOT NULL,
+         document TEXT NOT NULL,
+         path TEXT NOT NULL,
+         text TEXT NOT NULL,
+         metadata TEXT NOT NULL,
+         embedding BLOB NOT NULL,
+         result TEXT NOT NULL,
+         UNIQUE (result, id))""",
+    "CREATE INDEX vector_document ON vector (config, stage, document, execution_id)",
+    "CREATE INDEX vector_id ON vector (id, execution_id)",
+    "CREATE INDEX vector_execution ON vector (execution_id)",
+    *_TABLES.schema,
+    f"CREATE VIEW vector_current AS SELECT * FROM vector WHERE {_TABLES.visible('vector', _NEWEST)}",
+)
 _NEWER: Final = """
     SELECT 1 FROM vector WHERE execution_id > :execution_id
     AND (id = :id OR (config = :config AND stage = :stage AND document = :document)) LIMIT 1"""
@@ -70,7 +75,6 @@ _NEAREST: Final = f"""
     SELECT id, execution_id, path, text, metadata, vec_distance_cosine(embedding, :vector) AS distance
     FROM vector WHERE {_VISIBLE} AND distance IS NOT NULL ORDER BY distance, id LIMIT :limit"""
 T = TypeVar("T")
-_BUSY_SECONDS: Final = 30.0
 _EXTRA: Final = "vectors"
 _BATCH: Final = 100
 
@@ -83,10 +87,8 @@ class SqliteVectorsConfig(VectorSinkConfig):
     @field_validator("path")
     @classmethod
     def _stays_inside(cls, path: str) -> str:
-        if why := path_problem(path, "a file, like vectors.db"):
+        if why := file_problem(path, "vectors.db"):
             raise ValueError(why)
-        if path.endswith(("-wal", "-shm", "-journal")):
-            raise ValueError(f"must not end in {path[path.rfind('-') :]}, the suffix of SQLite's own files")
         return path
 
     @model_validator(mode="after")
@@ -125,7 +127,7 @@ class SqliteVectors(SqlSink):
     def perform(self, script: Script[T], ctx: SinkContext) -> T:
         """Run a script in one transaction of the file."""
         db = self._open(ctx.data_dir)
-        with _transaction(db):
+        with transaction(db):
             return run(script, lambda statement, values: db.execute(statement, values).fetchall())
 
     def _open(self, data_dir: str) -> Connection:
@@ -192,7 +194,7 @@ def search(
             "index_not_found", f"no vectors at {file}: run a route with a sqlite_vectors step first"
         )
     with closing(apsw.Connection(str(file), apsw.SQLITE_OPEN_READONLY)) as db:
-        db.set_busy_timeout(int(_BUSY_SECONDS * 1000))
+        db.set_busy_timeout(int(BUSY_SECONDS * 1000))
         db.enable_load_extension(True)
         db.load_extension(sqlite_vec.loadable_path())
         db.enable_load_extension(False)
@@ -220,32 +222,9 @@ def _open_to_write(file: Path) -> Connection:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOFOLLOW
     db = apsw.Connection(str(file), flags)
     try:
-        db.set_busy_timeout(int(_BUSY_SECONDS * 1000))
-        deadline = time.monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                db.execute("PRAGMA journal_mode = WAL")
-                break
-            except apsw.BusyError:
-                # The busy time-out of SQLite does not apply to this statement, and all workers start at once.
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        # A message is acknowledged once its row is here. Below FULL, power loss could remove only the row.
-        db.execute("PRAGMA synchronous = FULL")
-        with _transaction(db):
-            version = db.pragma("user_version")
-            if version > _SCHEMA_VERSION:
-                raise PlayheadError(
-                    "index_newer", f"{file} was written by a newer version of Playhead; update this one"
-                )
-            if 0 < version < _SCHEMA_VERSION:
-                raise PlayheadError(
-                    "index_older",
-                    f"{file} was written by an older version of Playhead. Delete it, and replay its stage",
-                )
-            if version == 0:
-                db.execute(_SCHEMA)
+        db.set_busy_timeout(int(BUSY_SECONDS * 1000))
+        use_wal(db, lambda exc: isinstance(exc, apsw.BusyError))
+        create_tables(db, file, _SCHEMA_VERSION, _SCHEMA)
     except BaseException:
         db.close()
         raise
@@ -255,7 +234,7 @@ def _open_to_write(file: Path) -> Connection:
 def _write(db: Connection, rows: Sequence[VectorRow | Reject]) -> list[Reject | None]:
     """Write rows in one transaction, and return why some of them cannot be written."""
     results: list[Reject | None] = []
-    with _transaction(db):
+    with transaction(db):
         stored = _dimensions(db)
         for row in rows:
             if isinstance(row, Reject):
@@ -305,19 +284,6 @@ def _retried(path: str) -> Iterator[None]:
         apsw.ReadOnlyError,
     ) as exc:
         raise Retry(f"the file {path} of vectors cannot be written: {exc}") from exc
-
-
-@contextmanager
-def _transaction(db: Connection) -> Iterator[None]:
-    # Not `with db`, which starts to write later: a transaction that has read before cannot wait for the lock.
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def _dimensions(db: Connection) -> int | None:
