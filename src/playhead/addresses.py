@@ -70,6 +70,14 @@ def is_internal(address: Address) -> bool:
     return address not in _GLOBAL_UNICAST or any(address in network for network in _INTERNAL_V6)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a socket on this address or name is reachable only from this machine."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def address_of(text: str) -> Address:
     """Return the address that a resolver returned; its zone (`%eth0`) is dropped."""
     return ip_address(text.partition("%")[0])

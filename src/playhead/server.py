@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import socket
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from playhead import __version__, events
+from playhead.addresses import is_loopback
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
 from playhead.api.connection import MAX_HEAD_BYTES, Connection
@@ -52,14 +52,6 @@ class _Server(uvicorn.Server):
 def _is_not_cancelled(record: logging.LogRecord) -> bool:
     """Drop the traceback of a request cancelled by the shutdown: uvicorn logs the number of such requests."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a socket on this address or name is reachable only from this machine."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen(host: str, port: int, *, insecure: bool) -> socket.socket:

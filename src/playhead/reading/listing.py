@@ -6,7 +6,6 @@ other programs stored, are included. References to objects of earlier executions
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, Protocol
 from uuid import UUID
@@ -18,6 +17,7 @@ from playhead.model import Counts, Execution, StageSummary, StoredObject
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.store import Entry, Store
+from playhead.similar import did_you_mean
 
 PAGE: Final = 1000
 
@@ -149,12 +149,10 @@ class Listing:
             if any(entry.key != prefix for entry in page):
                 return
         there_are = declared or [summary.stage for summary in await self.stages(execution)]
-        near = difflib.get_close_matches(stage, there_are, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise NotFound(
             "stage_not_found",
             f"execution {execution.execution_id} has no stage {stage!r}; it has "
-            + f"{', '.join(there_are)}.{hint}",
+            + f"{', '.join(there_are)}.{did_you_mean(stage, there_are)}",
         )
 
     async def any_object(self, execution: Execution, prefix: str) -> bool:

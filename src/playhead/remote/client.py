@@ -6,7 +6,6 @@ server has processed it, and a retry could repeat the change. A read is retried 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from json import dumps
@@ -17,6 +16,7 @@ from uuid import UUID
 import httpx
 
 from playhead import __version__
+from playhead.addresses import is_loopback
 from playhead.errors import (
     BadRequest,
     ConfigInvalid,
@@ -103,7 +103,7 @@ class Client:
             headers={"User-Agent": f"playhead/{__version__}", "Accept": "application/json"},
             timeout=httpx.Timeout(answer_seconds, connect=CONNECT_SECONDS),
             # Use the proxies and certificates of the environment, except for a server on this machine.
-            trust_env=not _is_local(parts.hostname or ""),
+            trust_env=not is_loopback(parts.hostname or ""),
         )
 
     async def close(self) -> None:
@@ -312,13 +312,6 @@ def segment(text: object) -> str:
 
 def _query(given: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value is not None}
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _error(answer: httpx.Response, code: str, detail: str, body: Mapping[str, Any]) -> PlayheadError:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.model import Execution
 from playhead.ports.catalog import Configs
 from playhead.ports.catalog.configs import Loaded
+from playhead.similar import did_you_mean
 
 
 async def resolve(
@@ -81,8 +80,7 @@ async def _config_of(catalog: Configs, source: Execution, route: str) -> Loaded:
     if own:
         known += own.config.routes
         hint = f" Config {source.config!r} has the routes {', '.join(own.config.routes)}."
-    if near := difflib.get_close_matches(route, known, 1):
-        hint = f" Did you mean {near[0]!r}?"
+    hint = did_you_mean(route, known) or hint
     raise NotFound("route_not_found", f"no active config has a route {route!r}.{hint}")
 
 

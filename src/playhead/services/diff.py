@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from playhead.reading.listing import Listing
 from playhead.reading.lookup import check_recorded, check_records, find_execution
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 from playhead.replay import effects
+from playhead.similar import did_you_mean
 
 _DIFFERENT: Final = ("changed", "added", "missing")
 _STATES: Final = get_args(DiffState)
@@ -334,12 +334,10 @@ def _within(pair: _Pair, stage: str | None, path: str | None) -> tuple[Sequence[
     outer = next((one for one in every if stage.startswith(f"{one}/")), None)
     if outer and path is None:
         return [outer], stage[len(outer) + 1 :]
-    near = difflib.get_close_matches(stage, every, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     raise NotFound(
         "stage_not_found",
         f"neither execution {pair.a.id} nor {pair.b.id} has a stage {stage!r}; they have "
-        f"{', '.join(every)}.{hint}",
+        f"{', '.join(every)}.{did_you_mean(stage, every)}",
     )
 
 

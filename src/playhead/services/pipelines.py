@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from playhead.reading.listing import Listing
 from playhead.reading.lookup import find_execution
 from playhead.replay.effects import with_newest
 from playhead.replay.target import config_not_found
+from playhead.similar import did_you_mean
 
 _NEAR: Final = 1
 """Edges from the focus, if a request does not limit them."""
@@ -122,8 +122,7 @@ def _near(config: Config, focus: str | None, depth: int | None) -> set[str]:
         return set(config.routes)
     start = focus if focus is not None else config.entry
     if start not in config.routes:
-        near = difflib.get_close_matches(start, config.routes, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(start, config.routes)
         raise NotFound("route_not_found", f"config {config.name!r} has no route {start!r}.{hint}")
     neighbours = defaultdict(set)
     for route in config.routes.values():
