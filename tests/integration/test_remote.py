@@ -319,7 +319,7 @@ async def test_control_is_sent_as_the_api_wants_it():
         *(f"POST {of}/{verb} HTTP/1.1" for verb in ("pause", "resume", "retry", "cancel")),
         *[f"PUT {of}/pace HTTP/1.1"] * 2,
     ]
-    assert fake.bodies == [b"", b"", b"", b'{"withdraw":true}', b'{"rate": 2.5}', b"null"]
+    assert fake.bodies == [b"", b"", b"", b'{"withdraw":true}', b'{"rate":2.5}', b"null"]
 
 
 def request(key: str | None = None) -> ReplayRequest:

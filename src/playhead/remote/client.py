@@ -46,6 +46,7 @@ HARMLESS: Final = "the request can be repeated safely"
 """For requests whose answer was lost, if a repetition has no further effect."""
 WARNING_HEADER: Final = "X-Playhead-Warning"
 _ANY_TYPE: Final[Mapping[str, str]] = {"Accept": "*/*"}
+_JSON: Final = "application/json"
 _MAX_PAGE: Final = 1000
 _SHOWN: Final = 80
 # Statuses from a proxy whose server is unavailable or slow: a later request may succeed.
@@ -68,7 +69,7 @@ class How(TypedDict, total=False):
 
     Attributes:
         lost: end of the error message if the answer is lost: what may have happened, and how to check.
-        json: the body as JSON; or use `content`.
+        json: the body as JSON, in which ids are text; or use `content`.
         content: the body as bytes, or as chunks that are sent as they arrive.
         content_type: the type of `content`.
         headers: further headers.
@@ -162,13 +163,14 @@ class Client:
         self, path: str, form: type[T], **how: Unpack[How]
     ) -> tuple[T, httpx.Response]:
         """Send a POST request once. Returns its answer, also as a response with status and headers."""
-        content_type = how.get("content_type")
+        content, content_type = how.get("content"), how.get("content_type")
+        if (body := how.get("json")) is not None:
+            content, content_type = _json(body), _JSON
         request = self._http.build_request(
             "POST",
             path,
             params=_query(how.get("query", {})),
-            json=how.get("json"),
-            content=how.get("content"),
+            content=content,
             headers=how.get("headers", {}) | ({"Content-Type": content_type} if content_type else {}),
             timeout=httpx.Timeout(
                 how.get("seconds", ANSWER_SECONDS), connect=CONNECT_SECONDS, write=ANSWER_SECONDS
@@ -178,8 +180,8 @@ class Client:
 
     async def put(self, path: str, form: type[T], *, lost: str, json: Any) -> T:
         """Send a PUT request once, with a JSON body, also null; see `post`."""
-        headers = {"Content-Type": "application/json"}
-        request = self._http.build_request("PUT", path, content=dumps(json), headers=headers)
+        headers = {"Content-Type": _JSON}
+        request = self._http.build_request("PUT", path, content=_json(json), headers=headers)
         return (await self._answer(request, form, lost))[0]
 
     # -- answers -----------------------------------------------------------------------------------
@@ -308,6 +310,10 @@ class Client:
 def segment(text: object) -> str:
     """Quote text as one segment of a path."""
     return quote(str(text), safe="")
+
+
+def _json(value: Any) -> bytes:
+    return dumps(value, default=str, separators=(",", ":")).encode()
 
 
 def _query(given: Mapping[str, object]) -> dict[str, str]:

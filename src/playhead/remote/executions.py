@@ -85,10 +85,8 @@ class RemotePrune(Remote):
     async def _post(self, where: PruneFilter, *, dry_run: bool) -> Pruned:
         asked = {name: value for name, value in asdict(where).items() if value is not None}
         del asked["is_retention"]
-        if where.execution_ids is not None:
-            asked["execution_ids"] = [str(one) for one in where.execution_ids]
-        body = asked | {"dry_run": dry_run}
-        return await self._client.post("prune", Pruned, lost=HARMLESS, json=body, seconds=_PRUNE_SECONDS)
+        asked["dry_run"] = dry_run
+        return await self._client.post("prune", Pruned, lost=HARMLESS, json=asked, seconds=_PRUNE_SECONDS)
 
 
 class RemoteRecover(Remote):
@@ -107,16 +105,14 @@ class RemoteRecover(Remote):
         priority: Priority | None = None,
     ) -> Sized:
         """Resend dead letters. The server returns only their number, so the result has only a length."""
-        path = "dead-letters/resend"
-        body: dict[str, object] = {
-            "execution_id": str(execution) if execution else None,
+        body = {
+            "correlation_ids": ids,
+            "execution_id": execution,
             "route": route,
             "error_code": code,
             "group": group,
             "failed_before": failed_before,
             "priority": priority,
         }
-        if ids is not None:
-            body["correlation_ids"] = [str(identity) for identity in ids]
-        answer = await self._client.post(path, _Resent, lost=HARMLESS, json=body)
+        answer = await self._client.post("dead-letters/resend", _Resent, lost=HARMLESS, json=body)
         return range(answer.resent)
