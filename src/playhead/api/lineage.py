@@ -48,7 +48,7 @@ async def get_object_chain(
     object has `distance` 0, and is left out in direction `down`. The messages that received the object have
     `distance` 1, or 0 if no message produced it. Each page is in order of `distance`.
     """
-    return await asked.lineage.chain_of_object(object_key, direction, cursor, limit)
+    return await asked.lineage.chain(object_key, direction, cursor, limit)
 
 
 @router.get("/chain/summary", responses=_no_object)
@@ -58,13 +58,13 @@ async def summarize_object_chain(object_key: ObjectKey, asked: Asked) -> ChainSu
     A fan-out into thousands of messages is one group. Messages that received other outputs of the same
     message are not included. Reads up to 10,000 messages, the nearest ones.
     """
-    return await asked.lineage.summary_of_object(object_key)
+    return await asked.lineage.summary(object_key)
 
 
 @router.get("/counts", responses=_no_object)
 async def count_object_chain(object_key: ObjectKey, asked: Asked) -> ChainCounts:
     """Count the messages that received an object, and all below them, by route and state. Ends at 10,000."""
-    return await asked.lineage.counts_of_object(object_key)
+    return await asked.lineage.counts(object_key)
 
 
 @router.get(

@@ -13,17 +13,14 @@ if TYPE_CHECKING:
     from playhead.bootstrap.process import Runtime
     from playhead.model import Replay
     from playhead.remote import RemoteServices
-    from playhead.remote.executions import RemoteLineage
     from playhead.remote.objects import RemoteObjects
     from playhead.remote.queues import RemoteQueues, RemoteTake
     from playhead.remote.replays import ReplayAnswer
     from playhead.services import Services
-    from playhead.services.lineage import LineageService
     from playhead.services.objects import ObjectService
     from playhead.services.queues import QueueService
     from playhead.services.take import TakeService
 
-    AnyLineage = LineageService | RemoteLineage
     AnyObjects = ObjectService | RemoteObjects
     AnyQueues = QueueService | RemoteQueues
     AnyTake = TakeService | RemoteTake

@@ -15,8 +15,8 @@ from playhead.wording import published_text
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from playhead.cli.deployment import AnyLineage, AnyObjects
-    from playhead.model import ChainCounts, ChainLink, Page, PublishedIn
+    from playhead.cli.deployment import AnyObjects
+    from playhead.model import ChainCounts, ChainLink, PublishedIn
 
 
 Direction = Literal["up", "down", "both"]
@@ -72,11 +72,11 @@ async def lineage(
         links: list[ChainLink] = []
         rest = None
         if not counts:
-            links, rest = await output.gather(partial(_fetch, lineage, of, direction), cursor, limit)
+            links, rest = await output.gather(partial(lineage.chain, of, direction), cursor, limit)
         published = await _published(rt.services.objects, of) if links and not s.json else []
         below: ChainCounts | None = None
         if counts or (rest and direction != "up" and not s.json):
-            below = await (lineage.counts_of_object(of) if isinstance(of, str) else lineage.counts(of))
+            below = await lineage.counts(of)
     links.sort(key=lambda link: (link.distance, link.correlation_id))
     if s.json:
         if below:
@@ -94,14 +94,6 @@ async def lineage(
     if below:
         _write_counts(below)
     output.more(rest)
-
-
-async def _fetch(
-    lineage: AnyLineage, of: UUID | str, direction: Direction, cursor: str | None, limit: int
-) -> Page[ChainLink]:
-    if isinstance(of, str):
-        return await lineage.chain_of_object(of, direction, cursor, limit)
-    return await lineage.chain(of, direction, cursor, limit)
 
 
 async def _published(objects: AnyObjects, of: UUID | str) -> list[PublishedIn]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
 
 from playhead.client.connection import Connection, Name
@@ -66,25 +67,17 @@ class MessageMethods(Connection):
             direction: `up` to the inputs, `down` to the results, or both.
             limit: the largest number of messages, the nearest ones; None: all.
         """
-        services, of = self._services.lineage, await self._traced(what)
-
-        async def page(cursor: str | None, count: int) -> Page[ChainLink]:
-            if isinstance(of, str):
-                return await services.chain_of_object(of, direction, cursor, count)
-            return await services.chain(of, direction, cursor, count)
-
-        links = await self._collect(page, limit)
+        chain = partial(self._services.lineage.chain, await self._traced(what), direction)
+        links = await self._collect(chain, limit)
         return sorted(links, key=lambda link: (link.distance, link.correlation_id))
 
     async def lineage_summary(self, what: str | UUID | StoredObject) -> ChainSummary:
         """Return the messages of `lineage` as groups by execution and route, for a large fan-out."""
-        services, of = self._services.lineage, await self._traced(what)
-        return await (services.summary_of_object(of) if isinstance(of, str) else services.summary(of))
+        return await self._services.lineage.summary(await self._traced(what))
 
     async def lineage_counts(self, what: str | UUID | StoredObject) -> ChainCounts:
         """Count the messages that resulted from an object or a message, by route and state."""
-        services, of = self._services.lineage, await self._traced(what)
-        return await (services.counts_of_object(of) if isinstance(of, str) else services.counts(of))
+        return await self._services.lineage.counts(await self._traced(what))
 
     async def _traced(self, what: str | UUID | StoredObject) -> str | UUID:
         """Return the key of an object, or the id of a message."""

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
-from playhead.model import Execution, Lineage, Page, Priority, Pruned, PruneFilter
+from playhead.model import (
+    ChainCounts,
+    ChainLink,
+    ChainSummary,
+    Execution,
+    Lineage,
+    Page,
+    Priority,
+    Pruned,
+    PruneFilter,
+)
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.remote.client import HARMLESS
 from playhead.remote.derived import Remote, derived
 from playhead.services.executions import ExecutionService
-from playhead.services.lineage import LineageService
+from playhead.services.lineage import Direction, LineageService
 from playhead.services.recover import RecoverService
 from playhead.services.why import WhyService
+
+T = TypeVar("T")
 
 _PRUNE_SECONDS: Final = 600.0
 """Counting the objects of many executions takes longer than other requests."""
@@ -46,12 +58,23 @@ class RemoteLineage(Remote):
     """Remote `LineageService`."""
 
     of_object = derived(LineageService.of_object, "lineage", key="object_key")
-    chain = derived(LineageService.chain, "lineage/{correlation_id}/chain")
-    chain_of_object = derived(LineageService.chain_of_object, "lineage/chain", key="object_key")
-    counts = derived(LineageService.counts, "lineage/{correlation_id}/counts")
-    counts_of_object = derived(LineageService.counts_of_object, "lineage/counts", key="object_key")
-    summary = derived(LineageService.summary, "lineage/{correlation_id}/chain/summary")
-    summary_of_object = derived(LineageService.summary_of_object, "lineage/chain/summary", key="object_key")
+
+    async def chain(
+        self, of: UUID | str, direction: Direction, cursor: str | None, limit: int
+    ) -> Page[ChainLink]:
+        page = {"direction": direction, "cursor": cursor, "limit": limit}
+        return await self._get(of, "chain", Page[ChainLink], **page)
+
+    async def counts(self, of: UUID | str) -> ChainCounts:
+        return await self._get(of, "counts", ChainCounts)
+
+    async def summary(self, of: UUID | str) -> ChainSummary:
+        return await self._get(of, "chain/summary", ChainSummary)
+
+    async def _get(self, of: UUID | str, what: str, form: type[T], **query: object) -> T:
+        if isinstance(of, str):
+            return await self._client.get(f"lineage/{what}", form, object_key=of, **query)
+        return await self._client.get(f"lineage/{of}/{what}", form, **query)
 
     async def list(
         self, *, execution: UUID, status: str | None = None, cursor: str | None = None, limit: int = 100

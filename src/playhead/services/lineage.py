@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal, Protocol
 from uuid import UUID
@@ -75,123 +74,86 @@ class LineageService:
         return rows
 
     async def chain(
-        self, correlation_id: UUID, direction: Direction, cursor: str | None, limit: int
+        self, of: UUID | str, direction: Direction, cursor: str | None, limit: int
     ) -> Page[ChainLink]:
-        """Return a message with its ancestors and descendants, also across replays.
+        """Return the messages above and below a message or an object, also across replays.
 
-        The nearest messages are on the first page. Each page is sorted by distance.
+        The nearest messages are on the first page. Each page is sorted by distance. A message itself has
+        distance 0. Of an object, messages that received its siblings are not included. Its producer has
+        distance 0 and is left out in direction `down`. The messages that received it have distance 1; if no
+        message produced it, they have distance 0.
 
-        Raises:
-            NotFound: `message_not_found`.
-        """
-        page = await self._chain(correlation_id, direction, cursor, limit)
-        if not page.items and cursor is None:
-            raise _no_message(correlation_id)
-        return page
-
-    async def chain_of_object(
-        self, key: str, direction: Direction, cursor: str | None, limit: int
-    ) -> Page[ChainLink]:
-        """Return the messages above and below one object, also across replays, without those of its siblings.
-
-        The producer of the object has distance 0 and is left out in direction `down`. The messages that
-        received the object have distance 1; if no message produced it, they have distance 0.
+        Args:
+            of: the correlation id of a message, or the key of an object.
 
         Raises:
             BadRequest: `invalid_path`.
-            NotFound: `object_not_found`, `records_deleted`.
+            NotFound: `message_not_found`; `object_not_found`, `records_deleted`.
         """
-        check_key(key)
-        page = await self._chain(key, direction, cursor, limit)
-        if not page.items and cursor is None:
-            await self._check_object(key)
-        return page
-
-    async def _chain(
-        self, of: UUID | str, direction: Direction, cursor: str | None, limit: int
-    ) -> Page[ChainLink]:
+        _check(of)
         list_ = list_of("chain", of, direction)
         place = decode_cursor(cursor, str, list_)
         after = parse_uuid(place) if place is not None else None
         links, then = await self._catalog.chain(of, direction=direction, after=after, limit=limit)
+        if not links and cursor is None:
+            await self._check_exists(of)
         return Page(links, encode_cursor(str(then) if then else None, list_))
 
-    async def counts(self, correlation_id: UUID) -> ChainCounts:
-        """Count the messages below a message, also across replays; up to 10,000 of them.
+    async def counts(self, of: UUID | str) -> ChainCounts:
+        """Count the messages below a message, or those that received an object and all below them.
+
+        Also across replays; up to 10,000 of them.
+
+        Args:
+            of: as in `chain`.
 
         Raises:
-            NotFound: `message_not_found`.
+            BadRequest, NotFound: as `chain`.
         """
-        counts = await self._count([correlation_id], nearest=1)
-        if counts is None:
-            raise _no_message(correlation_id)
-        return counts
-
-    async def counts_of_object(self, key: str) -> ChainCounts:
-        """Count the messages that received an object, and those below them; up to 10,000.
-
-        Raises:
-            BadRequest: `invalid_path`.
-            NotFound: `object_not_found`, `records_deleted`.
-        """
-        check_key(key)
-        takers = await self._catalog.takers(key, limit=MOST_COUNTED)
-        counts = await self._count(takers, nearest=0)
-        if counts is None:
-            await self._check_object(key)
-        elif await self._deleted_at(key):
-            return replace(counts, is_complete=False)
-        return counts or ChainCounts(0, True, [])
-
-    async def _count(self, starts: Sequence[UUID], *, nearest: int) -> ChainCounts | None:
-        """Count messages that are at least `nearest` steps from the first; None if there are no messages."""
+        _check(of)
+        if isinstance(of, UUID):
+            starts, nearest = [of], 1
+        else:
+            starts, nearest = await self._catalog.takers(of, limit=MOST_COUNTED), 0
         found, is_all = await self._catalog.descendants(
             starts, across_replays=True, limit=MOST_COUNTED + nearest
         )
         if not found:
-            return None
+            await self._check_exists(of)
+            return ChainCounts(0, True, [])
         below = [one for one in found if one.distance >= nearest]
         by_route = Counter((one.execution_id, one.config, one.route, one.status) for one in below)
         counts = [ChainCount(*group, messages) for group, messages in by_route.items()]
-        return ChainCounts(len(below), is_all, counts)
+        is_complete = is_all and not (isinstance(of, str) and await self._deleted_at(of))
+        return ChainCounts(len(below), is_complete, counts)
 
-    async def summary(self, correlation_id: UUID) -> ChainSummary:
-        """Return the chain of a message, in both directions, grouped by execution and route.
-
-        Reads up to 10,000 messages, the nearest ones.
-
-        Raises:
-            NotFound: `message_not_found`.
-        """
-        summary = await self._summary(correlation_id)
-        if not summary.groups:
-            raise _no_message(correlation_id)
-        return summary
-
-    async def summary_of_object(self, key: str) -> ChainSummary:
-        """Return the chain of an object, in both directions, grouped by execution and route.
+    async def summary(self, of: UUID | str) -> ChainSummary:
+        """Return the chain of a message or an object, in both directions, grouped by execution and route.
 
         Messages that received other outputs of the same message are not included. There are no groups if no
-        message produced or received the object. Reads up to 10,000 messages, the nearest ones.
+        message produced or received an object. Reads up to 10,000 messages, the nearest ones.
+
+        Args:
+            of: as in `chain`.
 
         Raises:
-            BadRequest: `invalid_path`.
-            NotFound: `object_not_found`, `records_deleted`.
+            BadRequest, NotFound: as `chain`.
         """
-        check_key(key)
-        summary = await self._summary(key)
-        if not summary.groups:
-            await self._check_object(key)
-        return summary
-
-    async def _summary(self, of: UUID | str) -> ChainSummary:
+        _check(of)
         found, is_complete = await self._catalog.family(of, limit=MOST_COUNTED)
         executions = await self._catalog.executions_named(list({one.execution_id for one in found}))
         summary = summarize(found, executions, of, is_complete=is_complete)
         if not found:
+            await self._check_exists(of)
             return summary
         furthest = min(found, key=lambda one: one.distance)
         return replace(summary, records_deleted_at=await self._deleted_at(furthest.input_key))
+
+    async def _check_exists(self, of: UUID | str) -> None:
+        """Raise unless `of` is the key of an object that exists, or whose records are kept."""
+        if isinstance(of, UUID):
+            raise _no_message(of)
+        await self._check_object(of)
 
     async def _check_object(self, key: str) -> None:
         if when := await self._deleted_at(key):
@@ -232,6 +194,11 @@ class LineageService:
         if batch is not None:
             check_records(await find_replay(self._catalog, batch))
         return page_before(found, of)
+
+
+def _check(of: UUID | str) -> None:
+    if isinstance(of, str):
+        check_key(of)
 
 
 def _no_message(correlation_id: UUID) -> NotFound:

@@ -96,8 +96,8 @@ async def ancestry(services: Services, key: str, stage: str, execution: Executio
         NotFound: `object_not_found`.
     """
     lineage = services.lineage
-    up = await lineage.chain_of_object(key, "up", None, _MOST_STEPS)
-    down = await lineage.chain_of_object(key, "down", None, _MOST_MADE + 1)
+    up = await lineage.chain(key, "up", None, _MOST_STEPS)
+    down = await lineage.chain(key, "down", None, _MOST_MADE + 1)
     above = [link for link in up.items if link.distance <= 0 and _is_above(link, key)]
     above.sort(key=lambda link: -link.distance)
     nearest = min((link.distance for link in down.items), default=0)
@@ -105,9 +105,9 @@ async def ancestry(services: Services, key: str, stage: str, execution: Executio
     top = above[-1].input_key if above else key
     steps = [Step("object", key, is_here=True, is_source=not above)]
     steps += steps_above(above, is_whole=up.next_cursor is None)
-    summary = await lineage.summary_of_object(top)
-    below = (await lineage.counts_of_object(key)).messages if above else summary.messages
-    links = await lineage.chain_of_object(top, "down", None, _MOST_LINKS)
+    summary = await lineage.summary(top)
+    below = (await lineage.counts(key)).messages if above else summary.messages
+    links = await lineage.chain(top, "down", None, _MOST_LINKS)
     drawing = _Drawing(key, stage, top, above, summary, links.items, execution)
     drawn, rows, nodes = drawing.draw(url("/objects", key=key, lineage="list"))
     return Ancestry(

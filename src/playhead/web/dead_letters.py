@@ -219,7 +219,7 @@ async def show(ask: Ask) -> Shown[LetterView]:
 async def _success(ask: Ask, letter: DeadLetter) -> Lineage | None:
     """Return the newest message in which the route has processed the object of a dead letter since."""
     try:
-        found = await ask.services.lineage.chain_of_object(letter.input_key, "down", None, ROWS)
+        found = await ask.services.lineage.chain(letter.input_key, "down", None, ROWS)
     except (BadRequest, NotFound):
         return None
     since = [
