@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, Final
 
-from playhead import events
+from playhead import events, logformat
 from playhead.bootstrap import load_adapters, open_runtime, require_home
 from playhead.bootstrap.process import Runtime, watchdog_of
 from playhead.bootstrap.reload import Reload, restart
@@ -49,7 +49,7 @@ def set_up_logs(settings: Settings) -> None:
     """Send log lines to stderr in the format of the settings, one for each outcome."""
     handler = logging.StreamHandler(sys.stderr)
     json_lines = settings.log_format == "json"
-    handler.setFormatter(events.JsonFormatter() if json_lines else events.TextFormatter())
+    handler.setFormatter(logformat.JsonFormatter() if json_lines else logformat.TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

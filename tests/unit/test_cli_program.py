@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 
-from playhead import Context, Item, errors, events, ids
+from playhead import Context, Item, errors, ids, logformat
 from playhead.adapters.sqlite_search import SqliteSearch, SqliteSearchConfig
 from playhead.cli import executions, exits, logs, output, replays
 from playhead.cli.app import COMMANDS, GROUPS, build, run_program
@@ -340,7 +340,7 @@ def test_a_line_end_in_a_name_does_not_forge_a_line(capsys):
     assert err == "first\n  Error (internal): forged\n"
 
 
-@pytest.mark.parametrize("formatter", [events.TextFormatter(), events.JsonFormatter(), logs.Text()])
+@pytest.mark.parametrize("formatter", [logformat.TextFormatter(), logformat.JsonFormatter(), logs.Text()])
 def test_hidden_characters_are_escaped_in_log_lines(formatter: logging.Formatter):
     try:
         raise ValueError(HIDDEN)

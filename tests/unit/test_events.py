@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from playhead import events
+from playhead import events, logformat
 
 ROOT = Path(__file__).parents[2]
 KNOWN = {event.name: event for event in events.EVENTS}
@@ -63,18 +63,18 @@ def line(formatter: logging.Formatter, caplog: pytest.LogCaptureFixture, **field
 
 def test_an_error_of_several_lines_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture):
     error = "it broke:\n2026-01-01T00:00:00.000Z info execution_ended\r\x1b[2J"
-    text = line(events.TextFormatter(), caplog, route="convert", error=error)
+    text = line(logformat.TextFormatter(), caplog, route="convert", error=error)
     assert text.isprintable()
     assert text.endswith(' message_dead route=convert error="it broke:\\n2026-01-01T00:00:00.000Z info '
                          'execution_ended\\r\\u001b[2J"')  # fmt: skip
 
-    told = line(events.JsonFormatter(), caplog, route="convert", error=error)
+    told = line(logformat.JsonFormatter(), caplog, route="convert", error=error)
     assert "\n" not in told
     assert json.loads(told)["error"] == error
 
 
 def test_a_line_in_json_has_the_event_and_its_fields(caplog: pytest.LogCaptureFixture):
-    told = json.loads(line(events.JsonFormatter(), caplog, correlation_id="c", execution_id="e"))
+    told = json.loads(line(logformat.JsonFormatter(), caplog, correlation_id="c", execution_id="e"))
     assert {k: told[k] for k in ("level", "event", "correlation_id", "execution_id")} == {
         "level": "error",
         "event": "message_dead",

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from playhead.backends.tracer_otel import OtelTracer
-from playhead.events import JsonFormatter
+from playhead.logformat import JsonFormatter
 from playhead.ports.tracer import OFF, nearest, trace_of
 from playhead.settings import trace_protocol, wants_traces
 from tests.acceptance.collector import open_collector

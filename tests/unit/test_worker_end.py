@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead import events
+from playhead import logformat
 from playhead.clock import LONGEST_GAP_SECONDS
 from playhead.environment import Environment, WorkerSettings
 from playhead.ports.broker import Delivery
@@ -107,7 +107,7 @@ async def test_a_worker_names_the_processes_that_may_still_add_messages(caplog):
 
     await asyncio.wait_for(world.worker(clock=Suspended()).run(until_idle=True), LONG)
 
-    (line,) = [events.one_line(one) for one in caplog.records if one.getMessage() == "executions_open"]
+    (line,) = [logformat.one_line(one) for one in caplog.records if one.getMessage() == "executions_open"]
     assert str(execution) in line
     assert "run-1" in line
 
@@ -127,7 +127,7 @@ async def test_a_worker_does_not_wait_for_messages_that_no_process_publishes(cap
 
     assert await asyncio.wait_for(world.worker(clock=Suspended()).run(until_idle=True), LONG) == 0
 
-    (line,) = [events.one_line(one) for one in caplog.records if one.getMessage() == "executions_open"]
+    (line,) = [logformat.one_line(one) for one in caplog.records if one.getMessage() == "executions_open"]
     assert f"replay {batch} is {state}" in line
     assert "other processes" not in line
 

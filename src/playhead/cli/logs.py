@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from playhead import events
+from playhead import logformat
 from playhead.terminal import visible
 
 if TYPE_CHECKING:
     from playhead.settings import Settings
 
 
-class Text(events.TextFormatter):
+class Text(logformat.TextFormatter):
     """One line of a command's log: level, event and fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{record.levelname.lower()}: {events.one_line(record)}"
+        line = f"{record.levelname.lower()}: {logformat.one_line(record)}"
         if not record.exc_info or record.exc_info[1] is None:
             return line
         if logging.getLogger().isEnabledFor(logging.DEBUG):
@@ -34,7 +34,7 @@ class Text(events.TextFormatter):
 def set_up(settings: Settings) -> None:
     """Send log lines to stderr, in the format and from the level that the settings name."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(events.JsonFormatter() if settings.log_format == "json" else Text())
+    handler.setFormatter(logformat.JsonFormatter() if settings.log_format == "json" else Text())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     level = logging.getLevelName(str(settings.log_level).upper())
