@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,27 +17,17 @@ from playhead.cli.command import NAMES_IN_SHORT, RequireCode, Version, command
 from playhead.cli.session import Session, Usage
 from playhead.early_exit import REAL_EXIT
 from playhead.errors import CatalogDamaged, ConfigInvalid, Conflict, Unavailable
+from playhead.model import Compare
 
 if TYPE_CHECKING:
     import asyncio
 
     from playhead.bootstrap.process import Runtime
     from playhead.cli.deployment import Deployment
+    from playhead.cli.given import Given
     from playhead.model import Dataset, Execution, Publication
 
 _CHECK_SECONDS = 5.0
-
-
-Split = Literal["lines"]
-Compare = Literal["code", "version"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """The inputs of a run: how many, and how to read them; see `inputs.read`."""
-
-    count: int
-    read: Callable[[Callable[[int], None]], AsyncIterator[tuple[str, bytes]]]
 
 
 @command("run", example="playhead run docs.yaml pages/ --tag nightly")
@@ -70,7 +59,7 @@ async def run(
     ] = None,
     version: Version = None,
     split: Annotated[
-        Split | None, typer.Option("--split", help="Make each line of the files a separate input.")
+        Literal["lines"] | None, typer.Option("--split", help="Make each line of the files a separate input.")
     ] = None,
     path_field: Annotated[
         str | None,
@@ -115,7 +104,7 @@ async def run(
     Stores the files as inputs, processes them, and exits when all are done. With --server, the
     workers of that server process them, and this command waits. Exit code 1 if a message failed permanently.
     """
-    from playhead.cli import stdin
+    from playhead.cli import given, stdin
 
     file = Path(of) if is_file(of) else None
     if processes > 1 and (detach or s.server is not None):
@@ -130,7 +119,7 @@ async def run(
         raise Usage("--path-field needs --split lines: a field of each line names an input")
     if compare is not None and changed_since is None:
         raise Usage("--compare needs --changed-since: the run whose adapters are compared")
-    name = _name_of_stdin(paths, name, path_field)
+    name = given.name_of_stdin(paths, name, path_field)
     s.interrupted = "stopped before all inputs were stored; no run was started"
     with ExitStack() as files:
         files.enter_context(output.reserved())
@@ -138,9 +127,9 @@ async def run(
         if name is not None:
             limit = None if split else s.settings.max_object_bytes
             standard_input = name, files.enter_context(stdin.spooled(limit))
-        given = _inputs(s, paths, standard_input, split, path_field)
+        found = given.find(s, paths, standard_input, split is not None, path_field)
         return await _run(
-            *(s, of, file, source, given, version, tag or ()),
+            *(s, of, file, source, found, version, tag or ()),
             detach=detach,
             processes=processes,
             require_code=require_code,
@@ -154,7 +143,7 @@ async def _run(
     of: str,
     file: Path | None,
     source: bytes,
-    given: _Given,
+    given: Given,
     version: int | None,
     tags: Sequence[str],
     *,
@@ -251,55 +240,6 @@ def _check_tags(tags: Sequence[str]) -> None:
             )
     if len(tags) > MAX_TAGS:
         raise Usage(f"{len(tags)} tags; a run has at most {MAX_TAGS}")
-
-
-def _name_of_stdin(paths: Sequence[str], name: str | None, path_field: str | None) -> str | None:
-    """Return the path of standard input; None if it is not an input."""
-    from playhead.cli.stdin import NAME
-
-    if paths.count(NAME) > 1:
-        raise Usage("standard input (-) can be an INPUT only once")
-    if NAME not in paths:
-        if name is not None:
-            raise Usage("--name names standard input; add - as INPUT")
-        return None
-    if name is None and path_field is None:
-        raise Usage("standard input needs a path, whose suffix tells its content type: --name page.html")
-    return name or "stdin.jsonl"
-
-
-def _inputs(
-    s: Session,
-    paths: Sequence[str],
-    standard_input: tuple[str, Path] | None,
-    split: Split | None,
-    path_field: str | None,
-) -> _Given:
-    """Find the inputs and check them. Nothing is stored before that."""
-    from playhead.cli import inputs, lines
-
-    limit = s.settings.max_object_bytes
-    found = inputs.find(paths, None if split else limit, standard_input)
-    if found.left_out:
-        output.note(f"left out: {found.left_out}")
-    if split:
-        checked = lines.check(found.files, path_field, limit)
-        given = _Given(checked.count, checked.read)
-    else:
-        given = _Given(len(found.files), partial(inputs.read, found))
-    if s.server is not None:
-        _check_number(given.count)
-    return given
-
-
-def _check_number(inputs: int) -> None:
-    from playhead.services.submit import MAX_UPLOAD_FILES
-
-    if inputs > MAX_UPLOAD_FILES:
-        raise Usage(
-            f"{inputs:,} inputs; a server accepts at most {MAX_UPLOAD_FILES:,} in one run: split them "
-            "into several runs with the same --tag"
-        )
 
 
 def _unfinished(s: Session, execution: Execution) -> str:
