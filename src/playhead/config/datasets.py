@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from playhead.config import declared
 from playhead.config.diagnostics import listed, shown
-from playhead.config.fields import NAME, Spot, Table
+from playhead.config.fields import Spot, Table, check_name
 from playhead.config.graph import Lane
 from playhead.model import DatasetConfig, OnFailure
 
@@ -19,13 +19,7 @@ def read_datasets(spot: Spot | None, lanes: Mapping[str, Lane]) -> dict[str, Dat
     found: dict[str, DatasetConfig] = {}
     owners: dict[str, str] = {}
     for name, dataset in spot.children():
-        if not NAME.regex.fullmatch(name):
-            dataset.fault(
-                "E104",
-                f"the dataset name {shown(name)} must be {NAME.meaning}",
-                NAME.suggestion(name),
-                at_key=True,
-            )
+        check_name(dataset, name, "dataset")
         found[name] = _read_dataset(dataset, name, lanes, owners)
     return found
 
@@ -33,7 +27,7 @@ def read_datasets(spot: Spot | None, lanes: Mapping[str, Lane]) -> dict[str, Dat
 def _read_dataset(spot: Spot, name: str, lanes: Mapping[str, Lane], owners: dict[str, str]) -> DatasetConfig:
     # `docs:` without a value has all defaults.
     is_empty = spot.node.value is None
-    table = Table(spot, declared.names(declared.DATASET)) if not is_empty else None
+    table = declared.table(spot, declared.DATASET) if not is_empty else None
     given: dict[str, Any] = {}
     routes = table.get("routes") if table else None
     chosen = _read_routes(routes, name, lanes, owners)
@@ -49,10 +43,9 @@ def _read_dataset(spot: Spot, name: str, lanes: Mapping[str, Lane], owners: dict
         if (where := table.get(key) if table else None) and (word := where.choice(words)):
             given[key] = word
     if table:
-        failed, removed, keep = declared.MAX_FAILED, declared.MAX_REMOVED, declared.KEEP
-        given["max_failed"] = _count_or_share(table, failed)
-        given["max_removed"] = table.number(removed.name, removed.otherwise, removed.low, removed.high)
-        given["keep"] = table.integer(keep.name, keep.otherwise, keep.low, keep.high)
+        given["max_failed"] = _count_or_share(table, declared.MAX_FAILED)
+        given["max_removed"] = declared.MAX_REMOVED.read(table)
+        given["keep"] = declared.KEEP.read(table)
     followers = tuple(route for route in chosen if lanes[route].follows)
     made = DatasetConfig(name, tuple(chosen), sinks=followers, **given)
     if made.publish == "automatic" and made.runs == "complete" and made.max_removed == 1:
@@ -67,7 +60,7 @@ def _read_dataset(spot: Spot, name: str, lanes: Mapping[str, Lane], owners: dict
 
 
 def _count_or_share(table: Table, key: declared.Real) -> float:
-    number = table.number(key.name, key.otherwise, key.low, key.high)
+    number = key.read(table)
     where = table.get(key.name)
     if where and number >= 1 and not float(number).is_integer():
         why = f"{shown(number)} is neither a whole number nor a share below 1"

@@ -5,11 +5,11 @@ The readers use these limits and defaults, and the reference page is generated f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from playhead.config.fields import NAME, QUEUE
+from playhead.config.fields import NAME, QUEUE, Spot, Table
 from playhead.model import ErrorHandling, OnFailure, OnReplay, Operator
 
 VERSION: Final = "1.0"
@@ -45,6 +45,12 @@ class Whole(Key):
     low: int
     high: int
 
+    def read(self, table: Table, default: int | None = None) -> int:
+        """Return the value; without one, or with a fault, `default` (None: `otherwise`)."""
+        default = self.otherwise if default is None else default
+        spot = table.get(self.name)
+        return spot.integer(default, self.low, self.high) if spot else default
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Real(Key):
@@ -55,6 +61,12 @@ class Real(Key):
     low: float
     high: float
     above: bool = False
+
+    def read(self, table: Table, default: float | None = None) -> float:
+        """Return the value; without one, or with a fault, `default` (None: `otherwise`)."""
+        default = self.otherwise if default is None else default
+        spot = table.get(self.name)
+        return spot.number(default, self.low, self.high, above=self.above) if spot else default
 
 
 MAX_ATTEMPTS: Final = Whole(
@@ -371,6 +383,7 @@ def names(keys: Sequence[Key]) -> tuple[str, ...]:
     return tuple(key.name for key in keys)
 
 
-def required(keys: Sequence[Key]) -> tuple[str, ...]:
-    """Return the names of required keys."""
-    return tuple(key.name for key in keys if key.required)
+def table(spot: Spot, keys: Sequence[Key], *, elsewhere: Mapping[str, str] | None = None) -> Table:
+    """Read a mapping that may have these keys; see `Table`."""
+    required = names([key for key in keys if key.required])
+    return Table(spot, names(keys), required, elsewhere=elsewhere)

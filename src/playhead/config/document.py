@@ -11,7 +11,7 @@ from playhead import keys
 from playhead.config import declared, graph
 from playhead.config.datasets import read_datasets
 from playhead.config.diagnostics import listed, shown
-from playhead.config.fields import NAME, QUEUE, Spot, Table
+from playhead.config.fields import NAME, QUEUE, Spot, Table, check_name
 from playhead.config.graph import Lane
 from playhead.config.limits import check_keys, read_rate_limit
 from playhead.config.retention import read_retention
@@ -24,13 +24,13 @@ _MAX_STAGE: Final = keys.MAX_KEY_BYTES - 38 - keys.MAX_SEGMENT_BYTES
 """A stage leaves room for the execution's id before it, and for a name after it."""
 
 _ELSEWHERE: Final = {
-    key: f"{parent}.{key}"
+    key.name: f"{parent}.{key.name}"
     for parent, inner in (
         ("inbound", declared.INBOUND),
         ("outbound", declared.OUTBOUND),
         ("error_handling", declared.ERRORS),
     )
-    for key in declared.names(inner)
+    for key in inner
 }
 """Keys that people write right under a route, and where they belong."""
 
@@ -45,7 +45,7 @@ def read_config(
     if root.node.value is None:
         root.fault("E103", 'the config is empty; it starts with `version: "1.0"`', 'version: "1.0"')
         return None
-    doc = Table(root, declared.names(declared.CONFIG), declared.required(declared.CONFIG))
+    doc = declared.table(root, declared.CONFIG)
     if version := doc.get("version"):
         _check_version(version)
     name = doc.text("name", pattern=NAME)
@@ -89,23 +89,13 @@ def _read_errors(spot: Spot | None, base: ErrorHandling) -> ErrorHandling:
     """Read `error_handling`; its fields override those of `base`."""
     if spot is None:
         return base
-    table = Table(spot, declared.names(declared.ERRORS))
+    table = declared.table(spot, declared.ERRORS)
     return ErrorHandling(
-        max_attempts=_whole(table, declared.MAX_ATTEMPTS, base.max_attempts),
-        retry_delay_seconds=_number(table, declared.RETRY_DELAY, base.retry_delay_seconds),
-        backoff=_number(table, declared.BACKOFF, base.backoff),
-        max_delay_seconds=_number(table, declared.MAX_DELAY, base.max_delay_seconds),
+        max_attempts=declared.MAX_ATTEMPTS.read(table, base.max_attempts),
+        retry_delay_seconds=declared.RETRY_DELAY.read(table, base.retry_delay_seconds),
+        backoff=declared.BACKOFF.read(table, base.backoff),
+        max_delay_seconds=declared.MAX_DELAY.read(table, base.max_delay_seconds),
     )
-
-
-def _whole(table: Table, key: declared.Whole, default: int | None = None) -> int:
-    otherwise = key.otherwise if default is None else default
-    return table.integer(key.name, otherwise, key.low, key.high)
-
-
-def _number(table: Table, key: declared.Real, default: float | None = None) -> float:
-    otherwise = key.otherwise if default is None else default
-    return table.number(key.name, otherwise, key.low, key.high, above=key.above)
 
 
 # -- routes ----------------------------------------------------------------------------------------
@@ -121,19 +111,13 @@ def _read_routes(
         return None
     lanes: dict[str, Lane] = {}
     for name, route in spot.children():
-        if not NAME.regex.fullmatch(name):
-            route.fault(
-                "E104",
-                f"the route name {shown(name)} must be {NAME.meaning}",
-                NAME.suggestion(name),
-                at_key=True,
-            )
+        check_name(route, name, "route")
         lanes[name] = _read_route(route, name, config, errors, adapters)
     return lanes
 
 
 def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapters: Adapters) -> Lane:
-    table = Table(spot, declared.names(declared.ROUTE), elsewhere=_ELSEWHERE)
+    table = declared.table(spot, declared.ROUTE, elsewhere=_ELSEWHERE)
     external = table.flag("external", False)
     errors = _read_errors(table.get("error_handling"), base)
     steps, step_limits, specs = _read_steps(table, external, errors, adapters, f"{config}/{name}")
@@ -163,7 +147,7 @@ def _read_route(spot: Spot, name: str, config: str, base: ErrorHandling, adapter
         concurrency_total=total,
         rate_limit=limit,
         prefetch=prefetch,
-        timeout_seconds=_number(table, declared.TIMEOUT),
+        timeout_seconds=declared.TIMEOUT.read(table),
         external=external,
         errors=errors,
         description=table.text("description"),
@@ -187,12 +171,12 @@ def _read_inbound(spot: Spot | None, batch: int) -> tuple[Spot | None, int, int 
     """
     if spot is None:
         return None, declared.CONCURRENCY.otherwise, None, None
-    table = Table(spot, declared.names(declared.INBOUND))
+    table = declared.table(spot, declared.INBOUND)
     queue = table.get("queue")
     if queue and queue.text(QUEUE) is None:
         queue = None
-    concurrency = _whole(table, declared.CONCURRENCY)
-    total = _whole(table, declared.CONCURRENCY_TOTAL) or None
+    concurrency = declared.CONCURRENCY.read(table)
+    total = declared.CONCURRENCY_TOTAL.read(table) or None
     ahead = table.get("prefetch")
     if ahead is None:
         return queue, concurrency, total, None
@@ -298,7 +282,7 @@ def _read_outbound(spot: Spot | None) -> tuple[Spot | None, list[tuple[str, Spot
     """Return the stage (None if missing or invalid), the routes it feeds, and whether those are all."""
     if spot is None:
         return None, [], True
-    table = Table(spot, declared.names(declared.OUTBOUND), declared.required(declared.OUTBOUND))
+    table = declared.table(spot, declared.OUTBOUND)
     stage = table.get("stage")
     if stage and not _stage_fine(stage):
         stage = None

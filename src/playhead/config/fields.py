@@ -210,17 +210,20 @@ class Table:
         value = spot.text(pattern) if spot else None
         return default if value is None else value
 
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        spot = self.get(name)
-        return spot.integer(default, low, high) if spot else default
-
-    def number(self, name: str, default: float, low: float, high: float, *, above: bool = False) -> float:
-        spot = self.get(name)
-        return spot.number(default, low, high, above=above) if spot else default
-
     def flag(self, name: str, default: bool) -> bool:
         spot = self.get(name)
         return spot.flag(default) if spot else default
+
+
+def check_name(spot: Spot, name: str, of: str) -> None:
+    """Add a fault for a key that is not a valid name of a route or a dataset (`of`)."""
+    if not NAME.regex.fullmatch(name):
+        spot.fault(
+            "E104",
+            f"the {of} name {shown(name)} must be {NAME.meaning}",
+            NAME.suggestion(name),
+            at_key=True,
+        )
 
 
 def kind_of(value: Any) -> str:

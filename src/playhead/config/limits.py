@@ -8,7 +8,7 @@ from typing import Final
 
 from playhead.config import declared
 from playhead.config.diagnostics import shown
-from playhead.config.fields import Pattern, Spot, Table
+from playhead.config.fields import Pattern, Spot
 from playhead.model import RateLimit
 
 _KEY: Final = Pattern(
@@ -22,13 +22,12 @@ def read_rate_limit(spot: Spot | None, default_key: str) -> RateLimit | None:
     """Return the `rate_limit` of a route or a step; None without one."""
     if spot is None:
         return None
-    table = Table(spot, declared.names(declared.RATE_LIMIT), declared.required(declared.RATE_LIMIT))
-    calls, seconds, burst = declared.CALLS, declared.SECONDS, declared.BURST
+    table = declared.table(spot, declared.RATE_LIMIT)
     return RateLimit(
-        calls=table.integer(calls.name, calls.otherwise, calls.low, calls.high),
-        seconds=table.number(seconds.name, seconds.otherwise, seconds.low, seconds.high, above=seconds.above),
+        calls=declared.CALLS.read(table),
+        seconds=declared.SECONDS.read(table),
         key=table.text("key", default_key, _KEY),
-        burst=table.integer(burst.name, burst.otherwise, burst.low, burst.high),
+        burst=declared.BURST.read(table),
     )
 
 

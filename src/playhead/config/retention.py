@@ -9,7 +9,7 @@ from typing import Final
 from playhead import keys
 from playhead.config import declared
 from playhead.config.diagnostics import listed, shown
-from playhead.config.fields import Spot, Table
+from playhead.config.fields import Spot
 from playhead.model import Retention
 
 _DAYS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) days?", re.ASCII)
@@ -23,14 +23,13 @@ def read_retention(spot: Spot | None, stages: Sequence[str]) -> Retention | None
     """
     if spot is None:
         return None
-    table = Table(spot, declared.names(declared.RETENTION), declared.required(declared.RETENTION))
-    days, last = declared.KEEP_DAYS, declared.KEEP_LAST
+    table = declared.table(spot, declared.RETENTION)
     named, records = table.get("stages"), table.get(declared.RECORDS.name)
     if named and records:
         records.fault("E314", "records are deleted only after all objects; remove `records` or `stages`")
     return Retention(
-        keep_days=table.number(days.name, days.otherwise, days.low, days.high, above=days.above),
-        keep_last=table.integer(last.name, last.otherwise, last.low, last.high),
+        keep_days=declared.KEEP_DAYS.read(table),
+        keep_last=declared.KEEP_LAST.read(table),
         stages=_read_stages(named, [keys.INPUT_STAGE, *stages]) if named else (),
         records_days=_read_days(records) if records else None,
     )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from playhead.config import declared
 from playhead.config.diagnostics import listed, shown
-from playhead.config.fields import Spot, Table
+from playhead.config.fields import Spot
 from playhead.config.limits import read_rate_limit
 from playhead.config.secrets import check_literals, check_references, without_escapes
 from playhead.config.tree import BROKEN, Node, joined
@@ -70,7 +70,7 @@ def read_step(spot: Spot, adapters: Adapters, route: str) -> tuple[Step, Adapter
     if isinstance(spot.node.value, str):
         spot.wrong("a mapping", f"type: {spot.node.value}")
         return Step(spot.node.value), None
-    table = Table(spot, declared.names(declared.STEP), declared.required(declared.STEP))
+    table = declared.table(spot, declared.STEP)
     type_, config, condition = table.get("type"), table.get("config"), table.get("condition")
     isolation = table.get("isolation")
     spec = adapters.find(type_) if type_ else None
@@ -173,7 +173,7 @@ def _copied(value: Any) -> Any:
 
 
 def read_condition(spot: Spot) -> Condition | None:
-    table = Table(spot, declared.names(declared.CONDITION), declared.required(declared.CONDITION))
+    table = declared.table(spot, declared.CONDITION)
     field, operator, value = table.get("field"), table.get("operator"), table.get("value")
     name = field.text() if field else None
     if field and name is not None:
