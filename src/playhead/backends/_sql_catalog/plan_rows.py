@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
-from typing import Any, Final, NamedTuple
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple, get_type_hints
 from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import Lane, Lanes, as_uuid, as_uuid_or_none
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
+from playhead.form import read
 from playhead.ids import moment
-from playhead.model import LeftOut, Plan, PlannedRoute, PlanProblems, Warning, Worker, WorkerAdapter
+from playhead.model import Plan
 from playhead.ports.catalog.plans import check_usable
 
 _COLUMNS: Final = frozenset(
@@ -21,7 +22,9 @@ _COLUMNS: Final = frozenset(
         *("replay_batch_id", "error", "created_at", "expires_at"),
     }
 )
-"""Fields of a plan that follow from columns; `found` has the others."""
+"""Fields of a plan that follow from columns."""
+_FOUND: Final = {name: kind for name, kind in get_type_hints(Plan).items() if name not in _COLUMNS}
+"""The other fields, which `found` has, with their types."""
 
 
 class _Row(NamedTuple):
@@ -99,15 +102,4 @@ def encode(plan: Plan) -> str:
 
 
 def _decode(text: str) -> dict[str, Any]:
-    known = {one.name for one in fields(Plan)} - _COLUMNS
-    found = {name: value for name, value in json.loads(text).items() if name in known}
-    if found:
-        found["left_out"] = LeftOut(**found["left_out"])
-        found["problems"] = PlanProblems(**found["problems"])
-        found["routes"] = [PlannedRoute(**one) for one in found["routes"]]
-        found["warnings"] = [Warning(**one) for one in found["warnings"]]
-        found["workers"] = [
-            Worker(**one | {"adapters": [WorkerAdapter(**adapter) for adapter in one["adapters"]]})
-            for one in found["workers"]
-        ]
-    return found
+    return {name: read(_FOUND[name], value) for name, value in json.loads(text).items() if name in _FOUND}
