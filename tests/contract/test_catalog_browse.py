@@ -11,7 +11,7 @@ import pytest
 from playhead.ids import moment
 from playhead.model import MOST_OUTPUT_KEYS, Counts
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.browse import DeadLetterFilter, ExecutionFilter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -594,7 +594,7 @@ async def test_dead_letters_are_listed_by_execution_and_route(catalog: Catalog, 
         await lab.kill(identity)
 
     async def found(execution: UUID | None = None, route: str | None = None) -> set[UUID]:
-        page, _ = await catalog.dead_letters(execution=execution, route=route)
+        page, _ = await catalog.dead_letters(DeadLetterFilter(execution=execution, route=route))
         return {letter.correlation_id for letter in page}
 
     assert await found() == {one.ids[1], two.ids[0], child}

@@ -11,6 +11,7 @@ import pytest
 from playhead.ids import uuid7
 from playhead.model import EFFECTS_SKIPPED, Config, OnReplay
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.runs import Since
 from playhead.ports.catalog.work import Done, Refusal
 from tests.lab import Lab, Started
@@ -152,7 +153,7 @@ async def test_a_resend_of_the_parent_skips_its_children(catalog: Catalog, lab: 
     started = await replay(lab)
     await lab.kill(started.ids[0])
     await catalog.end_executions()
-    assert await catalog.resend(execution=started.execution) == [started.ids[0]]
+    assert await catalog.resend(where=DeadLetterFilter(execution=started.execution)) == [started.ids[0]]
 
     children = await lab.work(started.ids[0], lab.output("a.md"))
 

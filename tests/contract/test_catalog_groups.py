@@ -8,6 +8,7 @@ from uuid import UUID
 from playhead.failures import group_text
 from playhead.model import DeadLetterGroup
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.jobs import Listed
 from tests.lab import Clock, Lab, Started
 
@@ -27,8 +28,9 @@ def counts(found: Sequence[DeadLetterGroup]) -> list[tuple[str, int, int]]:
     return [(one.pattern, one.count, one.executions) for one in found]
 
 
-async def members(catalog: Catalog, group: str, **where: object) -> list[UUID]:
-    letters, _ = await catalog.dead_letters(group=group, **where)  # type: ignore[arg-type]
+async def members(catalog: Catalog, group: str, *, before: int | None = None, **where: object) -> list[UUID]:
+    conditions = DeadLetterFilter(group=group, **where)  # type: ignore[arg-type]
+    letters, _ = await catalog.dead_letters(conditions, before=before)
     return [letter.correlation_id for letter in letters]
 
 
@@ -44,7 +46,7 @@ async def test_dead_letters_with_similar_errors_are_one_group(catalog: Catalog, 
     assert counts([torn, ink]) == [("page <n> is torn", 3, 2), ("no ink", 1, 1)]
     assert (torn.error, torn.newest) == ("page 3 is torn", two.ids[0])
     assert torn.input_key == f"{two.execution}/input/d.md"
-    letters, _ = await catalog.dead_letters(group=torn.group)
+    letters, _ = await catalog.dead_letters(DeadLetterFilter(group=torn.group))
     assert torn.last_failed_at == letters[0].failed_at > torn.first_failed_at == letters[-1].failed_at
     assert [letter.correlation_id for letter in letters] == [two.ids[0], one.ids[1], one.ids[0]]
     assert {letter.group for letter in letters} == {torn.group}
@@ -109,7 +111,7 @@ async def test_groups_come_in_pages_the_one_of_the_newest_message_first(catalog:
     assert [one.pattern for one in first + rest] == ["lost", "torn", "wet"]
     assert before is not None
     assert end is None
-    letters, then = await catalog.dead_letters(group=first[1].group, limit=1)
+    letters, then = await catalog.dead_letters(DeadLetterFilter(group=first[1].group), limit=1)
     assert [letter.correlation_id for letter in letters] == [run.ids[2]]
     assert await members(catalog, first[1].group, before=then) == [run.ids[0]]
 
@@ -120,7 +122,7 @@ async def test_a_text_that_names_no_group_matches_nothing(catalog: Catalog, lab:
 
     for text in ("", "x", group_text(1), "%", "-1"):
         assert await members(catalog, text) == []
-        assert await catalog.resend(group=text) == []
+        assert await catalog.resend(where=DeadLetterFilter(group=text)) == []
 
 
 async def test_every_way_to_become_a_dead_letter_has_a_group(catalog: Catalog, lab: Lab):
@@ -151,7 +153,7 @@ async def test_a_resent_dead_letter_leaves_its_group(catalog: Catalog, lab: Lab)
     await fail(lab, run, "torn", "wet")
     wet, torn = await groups(catalog)
 
-    assert await catalog.resend(group=torn.group) == [run.ids[0]]
+    assert await catalog.resend(where=DeadLetterFilter(group=torn.group)) == [run.ids[0]]
 
     assert await groups(catalog) == [wet]
     await lab.fail(await lab.claim(run.ids[0]), error="wet")
@@ -167,13 +169,19 @@ async def test_a_resend_as_of_a_time_leaves_what_failed_later(catalog: Catalog, 
     torn = (await groups(catalog))[0]
     assert torn.count == 3
 
-    assert await catalog.resend(group=torn.group, failed_before=then) == run.ids[:2]
+    assert await catalog.resend(where=DeadLetterFilter(group=torn.group, failed_before=then)) == run.ids[:2]
 
     assert await members(catalog, torn.group) == [run.ids[3]]
-    assert await catalog.resend(execution=run.execution, failed_before=then) == [run.ids[2]]
-    assert await catalog.resend(route="convert", failed_before=then) == []
-    assert await catalog.resend(failed_before=then + 1) == [], "a time alone selects nothing"
-    assert await catalog.resend(group=torn.group, failed_before=then + 1) == [run.ids[3]]
+    assert await catalog.resend(where=DeadLetterFilter(execution=run.execution, failed_before=then)) == [
+        run.ids[2]
+    ]
+    assert await catalog.resend(where=DeadLetterFilter(route="convert", failed_before=then)) == []
+    assert await catalog.resend(where=DeadLetterFilter(failed_before=then + 1)) == [], (
+        "a time alone selects nothing"
+    )
+    assert await catalog.resend(where=DeadLetterFilter(group=torn.group, failed_before=then + 1)) == [
+        run.ids[3]
+    ]
 
 
 async def test_a_repeated_resend_as_of_a_time_leaves_what_has_failed_again(
@@ -189,7 +197,7 @@ async def test_a_repeated_resend_as_of_a_time_leaves_what_has_failed_again(
     clock.advance(1)
     await lab.fail(await lab.claim(run.ids[2]), error="torn")
 
-    assert await catalog.resend(group=group.group, failed_before=then) == run.ids[:2]
+    assert await catalog.resend(where=DeadLetterFilter(group=group.group, failed_before=then)) == run.ids[:2]
 
     assert await members(catalog, group.group) == [run.ids[2]]
 
@@ -200,5 +208,5 @@ async def test_a_large_group_is_resent_in_steps(catalog: Catalog, lab: Lab):
     (group,) = await groups(catalog)
     catalog.sizes.step_rows = 2  # type: ignore[attr-defined]
 
-    assert await catalog.resend(group=group.group) == run.ids
+    assert await catalog.resend(where=DeadLetterFilter(group=group.group)) == run.ids
     assert await groups(catalog) == []

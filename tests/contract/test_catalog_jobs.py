@@ -10,7 +10,7 @@ import pytest
 from playhead.errors import BadRequest, Conflict
 from playhead.ids import uuid7
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.browse import DeadLetterFilter, ExecutionFilter
 from playhead.ports.catalog.jobs import LeasedJob, Listed
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Claim, Done, Failed, Finished, Released
@@ -527,7 +527,7 @@ async def test_an_invalid_key_is_a_dead_row_that_counts(catalog: Catalog, lab: L
     assert after.errors is not None
     assert len(after.errors) == 1
     assert bad in after.errors[0]
-    (dead,), _ = await catalog.dead_letters(execution=replay.execution_id)
+    (dead,), _ = await catalog.dead_letters(DeadLetterFilter(execution=replay.execution_id))
     assert (dead.input_key, dead.error_code, dead.attempts) == (bad, "invalid_key", 0)
     assert "holds a backslash" in dead.error
 

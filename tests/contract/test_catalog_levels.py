@@ -11,6 +11,7 @@ import pytest
 from playhead.envelope import Dispatch
 from playhead.model import Config, Priority
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.jobs import MOST_NORMAL, Listed
 from playhead.services.recover import RecoverService
 from tests.lab import Lab
@@ -160,7 +161,7 @@ async def test_a_resend_by_id_is_normal_and_another_bulk_unless_it_asks_for_a_le
     run = await lab.started("a.md", config=fan_out(lab))
     await lab.fail(await lab.claim(run.ids[0]), delay=None)
 
-    which: dict[str, Any] = {"ids": run.ids} if named else {"execution": run.execution}
+    which: dict[str, Any] = {"ids": run.ids} if named else {"where": DeadLetterFilter(run.execution)}
     await RecoverService(catalog, MemoryStore()).resend(**which, priority=priority)
 
     assert levels(await catalog.orphans("w1", limit=10)) == {bulk}

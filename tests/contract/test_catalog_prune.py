@@ -14,6 +14,7 @@ from playhead.errors import Conflict
 from playhead.ids import moment, uuid7
 from playhead.model import Config, PrunedStage, PruneFilter, Retention
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.prune import Candidate, PrunedObject, Pruning
 from playhead.ports.catalog.work import Claim
 from tests.lab import asked
@@ -516,11 +517,11 @@ async def test_dead_letters_of_a_pruned_execution_are_not_resent(catalog: Catalo
     await catalog.end_executions()
     await begin(catalog, started.execution, "pages")
 
-    for named in ({"ids": started.ids}, {"execution": started.execution}):
+    for named in ({"ids": started.ids}, {"where": DeadLetterFilter(started.execution)}):
         with pytest.raises(Conflict) as refused:
             await catalog.resend(**named)
         assert refused.value.code == "execution_pruned"
-    assert await catalog.resend(route="two/convert") == other.ids
+    assert await catalog.resend(where=DeadLetterFilter(route="two/convert")) == other.ids
 
 
 async def test_dead_letters_of_a_replay_are_not_resent_while_its_source_is_pruned(catalog: Catalog, lab: Lab):
@@ -538,14 +539,16 @@ async def test_dead_letters_of_a_replay_are_not_resent_while_its_source_is_prune
     await catalog.end_executions()
     [whole] = await begin(catalog, run)
 
-    for named in ({"ids": [below, replay.ids[1]]}, {"execution": replay.execution}):
+    for named in ({"ids": [below, replay.ids[1]]}, {"where": DeadLetterFilter(replay.execution)}):
         with pytest.raises(Conflict) as refused:
             await catalog.resend(**named)
         assert refused.value.code == "execution_pruned"
-    assert await catalog.resend(route="convert") == []
+    assert await catalog.resend(where=DeadLetterFilter(route="convert")) == []
     assert await catalog.resend(ids=[below]) == [below], "its input is an object of the replay"
     await catalog.end_prune(whole)
-    assert await catalog.resend(route="convert") == [replay.ids[1]], "it cannot read its input any more"
+    assert await catalog.resend(where=DeadLetterFilter(route="convert")) == [replay.ids[1]], (
+        "it cannot read its input any more"
+    )
 
 
 async def test_dead_letters_of_a_replay_are_resent_while_another_stage_is_pruned(catalog: Catalog, lab: Lab):

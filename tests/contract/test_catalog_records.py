@@ -11,7 +11,7 @@ import pytest
 from playhead.errors import Conflict, NotFound
 from playhead.model import PruneFilter, Selection
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.browse import Reference
+from playhead.ports.catalog.browse import DeadLetterFilter, Reference
 from playhead.ports.catalog.prune import Candidate, Pruning
 from playhead.ports.catalog.work import Done
 from playhead.replay.selection import selector_of
@@ -122,7 +122,7 @@ async def test_the_execution_stays_with_its_counts(catalog: Catalog, lab: Lab):
     assert after.counts.failed == 1
     assert await catalog.route_counts(execution) == routes
     assert await records_of(catalog, execution) == 0
-    assert await catalog.dead_letters(execution=execution) == ([], None)
+    assert await catalog.dead_letters(DeadLetterFilter(execution=execution)) == ([], None)
 
 
 async def test_records_of_other_executions_stay(catalog: Catalog, lab: Lab):

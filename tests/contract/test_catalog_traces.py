@@ -11,6 +11,7 @@ import pytest
 from playhead.envelope import Dispatch
 from playhead.ids import uuid7
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import DeadLetterFilter
 from tests.lab import asked
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ async def test_a_resent_dead_letter_is_dispatched_under_the_span(catalog: Catalo
     execution, dispatches = await traced(catalog, lab, "a.md")
     await lab.kill(UUID(dispatches[0].correlation_id))
 
-    await catalog.resend(execution=execution)
+    await catalog.resend(where=DeadLetterFilter(execution=execution))
 
     assert spans(await catalog.orphans("w2", limit=10)) == [TRACEPARENT]
 

@@ -12,6 +12,7 @@ from playhead.errors import Conflict
 from playhead.ids import moment
 from playhead.model import Config
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.upkeep import Process, Subscription
 from playhead.ports.catalog.work import Claim
@@ -687,7 +688,7 @@ async def test_a_resend_without_dead_letters_does_not_reopen_the_execution(catal
     await catalog.end_executions([run.execution])
 
     assert await catalog.resend(ids=run.ids) == []
-    assert await catalog.resend(execution=run.execution) == []
+    assert await catalog.resend(where=DeadLetterFilter(execution=run.execution)) == []
 
     assert (await lab.execution(run.execution)).status == "completed"
 
@@ -709,14 +710,18 @@ async def test_all_dead_letters_of_an_execution_or_a_route_can_be_sent_again(cat
         await lab.kill(identity)
 
     config = (await lab.execution(one.execution)).config
-    assert await catalog.resend(route="other/split") == []
-    assert await catalog.resend(route=f"{config}/convert", execution=lab.unknown()) == []
-    assert await catalog.resend(route=f"{config}/split") == [child]
+    assert await catalog.resend(where=DeadLetterFilter(route="other/split")) == []
+    assert (
+        await catalog.resend(where=DeadLetterFilter(route=f"{config}/convert", execution=lab.unknown())) == []
+    )
+    assert await catalog.resend(where=DeadLetterFilter(route=f"{config}/split")) == [child]
     await lab.kill(child)
-    assert await catalog.resend(route="split") == [child]
-    assert await catalog.resend(execution=one.execution, route=f"{config}/split") == []
-    assert await catalog.resend(execution=one.execution) == [one.ids[1]]
-    assert await catalog.resend(execution=lab.unknown()) == []
+    assert await catalog.resend(where=DeadLetterFilter(route="split")) == [child]
+    assert (
+        await catalog.resend(where=DeadLetterFilter(execution=one.execution, route=f"{config}/split")) == []
+    )
+    assert await catalog.resend(where=DeadLetterFilter(execution=one.execution)) == [one.ids[1]]
+    assert await catalog.resend(where=DeadLetterFilter(execution=lab.unknown())) == []
     assert await lab.state(two.ids[0]) == "dead"
 
 
@@ -731,7 +736,7 @@ async def test_a_dead_letter_of_a_cancelled_execution_cannot_be_resent(catalog: 
             await catalog.resend(ids=asked)
         assert caught.value.code == "execution_ended"
     with pytest.raises(Conflict):
-        await catalog.resend(execution=cancelled.execution)
+        await catalog.resend(where=DeadLetterFilter(execution=cancelled.execution))
 
     assert [await lab.state(i) for i in (*cancelled.ids, *fine.ids)] == ["dead", "dead"]
     assert (await lab.execution(cancelled.execution)).status == "cancelled"
@@ -747,13 +752,13 @@ async def test_a_dead_letter_with_an_invalid_key_cannot_be_resent(catalog: Catal
     assert dispatches is not None
     await lab.publish_all(held, dispatches)
     await lab.kill(lab.ids(dispatches)[0])
-    letters, _ = await catalog.dead_letters(execution=replay.execution_id)
+    letters, _ = await catalog.dead_letters(DeadLetterFilter(execution=replay.execution_id))
     (bad,) = [letter.correlation_id for letter in letters if letter.error_code == "invalid_key"]
 
     with pytest.raises(Conflict):
         await catalog.resend(ids=[bad])
 
-    assert await catalog.resend(execution=replay.execution_id) == lab.ids(dispatches)
+    assert await catalog.resend(where=DeadLetterFilter(execution=replay.execution_id)) == lab.ids(dispatches)
     assert await lab.state(bad) == "dead"
 
 

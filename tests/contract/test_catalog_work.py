@@ -9,6 +9,7 @@ import pytest
 
 from playhead.model import Config, ErrorHandling
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.work import (
     Binding,
     Bound,
@@ -345,7 +346,7 @@ async def test_skipped_messages_are_closed_and_count_as_completed(catalog: Catal
     assert (counts.completed, counts.failed, counts.total) == (1, 1, 2)
     (first, *_) = await catalog.route_counts(run.execution)
     assert first.counts == counts
-    assert await catalog.resend(execution=run.execution) == [run.ids[1]]
+    assert await catalog.resend(where=DeadLetterFilter(execution=run.execution)) == [run.ids[1]]
     assert await lab.state(run.ids[0]) == "skipped"
 
 

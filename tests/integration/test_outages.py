@@ -16,7 +16,7 @@ from playhead.bootstrap.process import Runtime
 from playhead.errors import broker_unavailable
 from playhead.model import Execution
 from playhead.ports.broker import Delivery
-from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.browse import DeadLetterFilter, ExecutionFilter
 from playhead.settings import Settings
 from tests.lab import Wrapper, working
 from tests.waiting import until
@@ -124,7 +124,7 @@ async def test_a_message_claimed_while_the_store_is_unavailable_is_processed_lat
         execution = await submit(rt, a="surrogate")
         assert (await ended(rt, execution)).counts.failed == 1
         objects.rename(aside)
-        await rt.services.recover.resend(execution=execution)
+        await rt.services.recover.resend(None, DeadLetterFilter(execution))
 
         async def released() -> bool:
             [row] = (await rt.services.lineage.list(execution=execution)).items

@@ -15,6 +15,7 @@ from playhead.backends._sql_catalog import requests
 from playhead.backends.catalog_postgres import PostgresCatalog
 from playhead.backends.sql import COMPLETED
 from playhead.model import Canary, ReplayRequest
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.reports import ClaimedReport
 from tests.lab import Clock, Lab
 
@@ -126,8 +127,10 @@ async def test_a_page_of_a_list_reads_few_rows(reads: Reads):
         "a route": lambda c: c.lineage_list(execution=execution, route="split", limit=PAGE),
         "dead": lambda c: c.dead_letters(limit=PAGE),
         "dead, middle": lambda c: c.dead_letters(before=middle, limit=PAGE),
-        "dead of an execution": lambda c: c.dead_letters(execution=execution, before=middle, limit=PAGE),
-        "dead of a route": lambda c: c.dead_letters(route="split", limit=PAGE),
+        "dead of an execution": lambda c: c.dead_letters(
+            DeadLetterFilter(execution=execution), before=middle, limit=PAGE
+        ),
+        "dead of a route": lambda c: c.dead_letters(DeadLetterFilter(route="split"), limit=PAGE),
         "of an object": lambda c: c.lineage_of_object(f"{execution}/input/a.md"),
         "replays": lambda c: c.replays(limit=PAGE),
         "open replays": lambda c: c.replays(is_open=True, limit=PAGE),

@@ -22,6 +22,7 @@ from playhead.backends.catalog_postgres import PostgresCatalog
 from playhead.errors import Conflict, catalog_unavailable
 from playhead.ids import uuid7
 from playhead.liveness import Liveness
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.work import Claim, Done, Refusal
 from tests.lab import Clock, Lab, Started, Wrapper
@@ -135,7 +136,9 @@ async def test_an_execution_does_not_end_while_a_resend_is_about_to_commit(place
     other = await place.process()
 
     async with place.holding("SELECT 1 FROM messages WHERE id = $1", run.ids[1]) as holder:
-        sending = asyncio.create_task(place.lab.catalog.resend(execution=run.execution))
+        sending = asyncio.create_task(
+            place.lab.catalog.resend(where=DeadLetterFilter(execution=run.execution))
+        )
         resending = await place.waiter(holder)
         end = asyncio.create_task(other.end_executions([run.execution]))
         await place.waiter(resending)
@@ -205,10 +208,10 @@ class InterruptedCatalog(SqlCatalog):
 
 @pytest.mark.parametrize("which", ["execution", "route"])
 async def test_many_dead_letters_are_resent_in_steps(place: Place, many: Started, which: str):
-    named: dict[str, Any] = {"execution": {"execution": many.execution}, "route": {"route": "convert"}}
+    named = {"execution": DeadLetterFilter(many.execution), "route": DeadLetterFilter(route="convert")}
 
     async with place.holding("SELECT 1 FROM messages WHERE id = $1", many.ids[0]) as holder:
-        sending = asyncio.create_task(place.lab.catalog.resend(**named[which]))
+        sending = asyncio.create_task(place.lab.catalog.resend(where=named[which]))
         await place.waiter(holder)
         assert [await place.lab.state(cid) for cid in many.ids] == ["dead", *["pending"] * 4]
 
@@ -223,7 +226,7 @@ async def test_a_message_that_fails_again_during_a_resend_is_not_resent_twice(pl
 
     catalog = InterruptedCatalog(await place.connections(), die)
 
-    assert await catalog.resend(execution=many.execution) == many.ids
+    assert await catalog.resend(where=DeadLetterFilter(execution=many.execution)) == many.ids
     assert [await place.lab.state(cid) for cid in many.ids] == [*["pending"] * 4, "dead"]
 
 
@@ -235,7 +238,7 @@ async def test_an_execution_that_ends_between_steps_of_a_resend_is_reopened(plac
 
     catalog = InterruptedCatalog(await place.connections(), end)
 
-    assert await catalog.resend(execution=many.execution) == many.ids
+    assert await catalog.resend(where=DeadLetterFilter(execution=many.execution)) == many.ids
     assert (await place.lab.execution(many.execution)).status == "running"
     assert await place.open_rows(many.execution) == 3
 
@@ -247,7 +250,7 @@ async def test_a_cancel_between_two_steps_ends_the_resend(place: Place, many: St
     catalog = InterruptedCatalog(await place.connections(), cancel)
 
     with pytest.raises(Conflict, match="is cancelled"):
-        await catalog.resend(execution=many.execution)
+        await catalog.resend(where=DeadLetterFilter(execution=many.execution))
     assert [await place.lab.state(cid) for cid in many.ids] == [*["dead"] * 3, *["cancelled"] * 2]
     assert await place.open_rows(many.execution) == 0
 
@@ -312,7 +315,7 @@ async def test_rows_are_marked_as_published_in_the_order_of_their_numbers(place:
 async def test_rows_of_a_cancel_that_was_interrupted_are_cancelled_by_the_reconciler(
     place: Place, many: Started
 ):
-    await place.lab.catalog.resend(execution=many.execution)
+    await place.lab.catalog.resend(where=DeadLetterFilter(execution=many.execution))
 
     async def break_off() -> None:
         raise ConnectionError

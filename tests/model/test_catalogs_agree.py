@@ -30,7 +30,7 @@ from playhead.ids import moment, uuid7
 from playhead.liveness import Liveness
 from playhead.model import AdapterCode, Config, ErrorHandling, PruneFilter, Route, Skip
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.browse import DeadLetterFilter, ExecutionFilter
 from playhead.ports.catalog.jobs import LeasedJob, Listed
 from playhead.ports.catalog.runs import Input, Since
 from playhead.ports.catalog.upkeep import Process
@@ -690,7 +690,11 @@ class Catalogs(RuleBasedStateMachine):
     )
     def resend_all(self, data: st.DataObject, route: str | None, one: bool) -> None:
         execution = self._recent(data, self.executions)
-        self.both(lambda c, n: c.resend(execution=execution[n] if one else None, route=route))
+        self.both(
+            lambda c, n: c.resend(
+                where=DeadLetterFilter(execution=execution[n] if one else None, route=route)
+            )
+        )
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -795,7 +799,9 @@ class Catalogs(RuleBasedStateMachine):
             )
         )
         self._pages(
-            lambda c, n, before: c.dead_letters(execution=of(one, n), route=route, before=before, limit=2)
+            lambda c, n, before: c.dead_letters(
+                DeadLetterFilter(execution=of(one, n), route=route), before=before, limit=2
+            )
         )
         self._pages(lambda c, n, before: c.replays(source=of(one, n), before=before, limit=2))
 

@@ -20,6 +20,7 @@ import pytest
 
 from playhead.environment import Environment
 from playhead.model import Replay
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.webhook import NotDelivered
 from playhead.services.report import ReportService
 from playhead.services.webhook import WebhookService
@@ -143,7 +144,9 @@ class World:
             if self.rng.random() < 0.9:
                 continue
             self.resends -= 1
-            for identity in await self.catalog.resend(execution=self.replay.execution_id):
+            for identity in await self.catalog.resend(
+                where=DeadLetterFilter(execution=self.replay.execution_id)
+            ):
                 await self._process(identity)
             self.quiet = True  # the end, and what is noted of it, are one step
             await self._end()

@@ -12,6 +12,7 @@ from playhead.envelope import Dispatch
 from playhead.environment import Environment
 from playhead.errors import Unavailable, broker_unavailable
 from playhead.ports.broker import CONFIRMED, Depth, PublishResult
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.services.reconcile import ReconcileService
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
@@ -99,7 +100,7 @@ async def test_full_queues_are_tried_once_per_cycle_and_do_not_delay_other_queue
     run = await lab.started("parent.md", *(f"{n}.md" for n in range(60)))
     for cid in run.ids[1:]:
         await lab.kill(cid)
-    await catalog.resend(execution=run.execution)
+    await catalog.resend(where=DeadLetterFilter(execution=run.execution))
     await lab.work(run.ids[0], *(lab.output(f"{n}.md") for n in range(60)), worker="gone")
     last = await lab.started_replay(run.execution, f"{run.execution}/pages/0.md", route="index")
     await lab.kill(last.ids[0])

@@ -11,6 +11,7 @@ import pytest
 from playhead.environment import Environment
 from playhead.errors import NotFound, StoreFull, catalog_unavailable, store_unavailable
 from playhead.model import Replay, ReportLine
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.reports import ClaimedReport
 from playhead.ports.store import WriteResult
 from playhead.reading.listing import Listing
@@ -257,7 +258,7 @@ async def test_a_resend_during_the_writing_leads_to_a_report_of_the_next_end(wor
         async def write(self, groups: Any, **options: Any) -> WriteResult:
             nonlocal resent
             resent = True
-            await world.catalog.resend(execution=replay.execution_id)
+            await world.catalog.resend(where=DeadLetterFilter(execution=replay.execution_id))
             return await super().write(groups, **options)
 
     reports = ReportService(world.catalog, Resending(), Environment("w1"), lease=LEASE, page=2, part_lines=3)

@@ -13,6 +13,7 @@ from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, DeadLetterId, OfExecution, find_dead_letter
 from playhead.api.schemas.dead_letters import Group, Resend, Resent
 from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page
+from playhead.ports.catalog.browse import DeadLetterFilter
 
 OfGroup = Annotated[Group | None, Query(description="List only those of this group.")]
 router = operations(prefix="/api/v1/dead-letters", tags=["dead letters"], route_class=JsonRoute)
@@ -29,9 +30,8 @@ async def list_dead_letters(
     cursor: Cursor = None,
 ) -> Page[DeadLetter]:
     """List dead letters, newest first. `route` is a route name or `config/route`."""
-    return await asked.queues.dead_letters(
-        execution=execution_id, route=route, code=error_code, group=group, cursor=cursor, limit=limit
-    )
+    where = DeadLetterFilter(execution_id, route, error_code, group)
+    return await asked.queues.dead_letters(where, cursor, limit)
 
 
 @router.get(
@@ -72,9 +72,8 @@ async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
     given = body.correlation_ids
     ids = None if given is None else [await find_dead_letter(asked, one) for one in given]
     execution = None if body.execution_id is None else await asked.resolve.execution(str(body.execution_id))
-    sent = await asked.recover.resend(
-        ids, execution, body.route, body.error_code, body.group, body.failed_before, body.priority
-    )
+    where = DeadLetterFilter(execution, body.route, body.error_code, body.group)
+    sent = await asked.recover.resend(ids, where, failed_before=body.failed_before, priority=body.priority)
     return Resent(resent=len(sent))
 
 

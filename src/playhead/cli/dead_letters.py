@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 import typer
@@ -69,17 +70,14 @@ async def list_(
     cursor: Cursor = None,
 ) -> None:
     """List dead letters, newest first."""
+    from playhead.ports.catalog.browse import DeadLetterFilter
+
     _check_code(code)
     _check_group(group)
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
-        items, rest = await output.gather(
-            lambda c, n: rt.services.queues.dead_letters(
-                execution=of, route=route, code=code, group=group, cursor=c, limit=n
-            ),
-            cursor,
-            limit,
-        )
+        where = DeadLetterFilter(of, route, code, group)
+        items, rest = await output.gather(partial(rt.services.queues.dead_letters, where), cursor, limit)
     if s.json:
         output.emit_list(items, rest)
         return
@@ -212,6 +210,8 @@ async def resend(
 
     TIME is RFC 3339 with an offset (`2026-01-31T18:00:00Z`), or the time before now (`-30m`, `-24h`).
     """
+    from playhead.ports.catalog.browse import DeadLetterFilter
+
     if bool(identities) == bool(execution or route or code or group):
         raise Usage("name the dead letters: either ids, or --execution, --route, --code and --group")
     if identities and failed_before:
@@ -223,7 +223,8 @@ async def resend(
         of = await rt.services.resolve.execution(execution) if execution else None
         find = rt.services.resolve.dead_letter
         ids = [await find(identity) for identity in identities] if identities else None
-        resent = await rt.services.recover.resend(ids, of, route, code, group, failed_before, priority)
+        where = DeadLetterFilter(of, route, code, group)
+        resent = await rt.services.recover.resend(ids, where, failed_before=failed_before, priority=priority)
     if s.json:
         output.emit({"resent": len(resent)})
         return

@@ -123,6 +123,8 @@ async def show(s: Session, execution: ExecutionRef = "latest") -> None:
     Prints counts by route, the stored stages, failed and skipped messages with the reasons, and commands to
     try next.
     """
+    from playhead.ports.catalog.browse import DeadLetterFilter
+
     async with s.open() as rt:
         executions = rt.services.executions
         found = await executions.get(await rt.services.resolve.execution(execution))
@@ -138,7 +140,8 @@ async def show(s: Session, execution: ExecutionRef = "latest") -> None:
             routes = await executions.route_counts(identity)
         if has_records:
             if found.counts.failed:
-                dead = (await rt.services.queues.dead_letters(execution=identity, limit=MESSAGES_SHOWN)).items
+                failed = DeadLetterFilter(identity)
+                dead = (await rt.services.queues.dead_letters(failed, limit=MESSAGES_SHOWN)).items
             skipped = (
                 await rt.services.lineage.list(execution=identity, status="skipped", limit=MESSAGES_SHOWN + 1)
             ).items

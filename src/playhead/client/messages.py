@@ -20,6 +20,7 @@ from playhead.model import (
     StoredObject,
     Why,
 )
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.services.lineage import Direction
 from playhead.services.resolve import is_id
 
@@ -95,13 +96,8 @@ class MessageMethods(Connection):
     ) -> list[DeadLetter]:
         """Return dead letters, newest first, of one execution or of all."""
         of = None if execution is None else await self._execution(execution)
-
-        async def page(cursor: str | None, count: int) -> Page[DeadLetter]:
-            return await self._services.queues.dead_letters(
-                execution=of, route=route, group=group, cursor=cursor, limit=count
-            )
-
-        return await self._collect(page, limit)
+        where = DeadLetterFilter(of, route, group=group)
+        return await self._collect(partial(self._services.queues.dead_letters, where), limit)
 
     async def dead_letter_groups(
         self, execution: Name | None = None, *, route: str | None = None, limit: int | None = None
@@ -132,12 +128,9 @@ class MessageMethods(Connection):
             priority: level of the messages in their queues; None: `bulk`.
         """
         of = None if execution is None else await self._execution(execution)
+        where = DeadLetterFilter(of, route, group=group)
         resend = self._services.recover.resend
-        return len(
-            await resend(
-                execution=of, route=route, group=group, failed_before=failed_before, priority=priority
-            )
-        )
+        return len(await resend(None, where, failed_before=failed_before, priority=priority))
 
     async def dead_letter(self, message: str | UUID) -> DeadLetterDetail:
         """Return one dead letter with its traceback."""

@@ -18,9 +18,10 @@ from playhead.model import (
     Pruned,
     PruneFilter,
 )
-from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.browse import EVERY_DEAD_LETTER, DeadLetterFilter, ExecutionFilter
 from playhead.remote.client import HARMLESS
 from playhead.remote.derived import Remote, derived
+from playhead.remote.queues import conditions
 from playhead.services.executions import ExecutionService
 from playhead.services.lineage import Direction, LineageService
 from playhead.services.recover import RecoverService
@@ -120,22 +121,13 @@ class RemoteRecover(Remote):
     async def resend(
         self,
         ids: Sequence[UUID] | None = None,
-        execution: UUID | None = None,
-        route: str | None = None,
-        code: str | None = None,
-        group: str | None = None,
+        where: DeadLetterFilter = EVERY_DEAD_LETTER,
+        *,
         failed_before: str | None = None,
         priority: Priority | None = None,
     ) -> Sized:
         """Resend dead letters. The server returns only their number, so the result has only a length."""
-        body = {
-            "correlation_ids": ids,
-            "execution_id": execution,
-            "route": route,
-            "error_code": code,
-            "group": group,
-            "failed_before": failed_before,
-            "priority": priority,
-        }
+        others = {"correlation_ids": ids, "failed_before": failed_before, "priority": priority}
+        body = conditions(where) | others
         answer = await self._client.post("dead-letters/resend", _Resent, lost=HARMLESS, json=body)
         return range(answer.resent)

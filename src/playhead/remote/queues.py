@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from playhead.model import DeadLetter, Page
+from playhead.ports.catalog.browse import EVERY_DEAD_LETTER, DeadLetterFilter
 from playhead.remote.client import segment
 from playhead.remote.derived import Remote, derived
 from playhead.services.queues import QueueService
@@ -20,13 +22,26 @@ class RemoteQueues(Remote):
 
     routes = derived(QueueService.routes, "routes")
     peek = derived(QueueService.peek, "queues/{queue}/messages")
-    dead_letters = derived(
-        QueueService.dead_letters, "dead-letters", execution="execution_id", code="error_code"
-    )
     dead_letter_groups = derived(
         QueueService.dead_letter_groups, "dead-letters/groups", execution="execution_id"
     )
     dead_letter = derived(QueueService.dead_letter, "dead-letters/{correlation_id}")
+
+    async def dead_letters(
+        self, where: DeadLetterFilter = EVERY_DEAD_LETTER, cursor: str | None = None, limit: int = 100
+    ) -> Page[DeadLetter]:
+        given = conditions(where) | {"cursor": cursor, "limit": limit}
+        return await self._client.get("dead-letters", Page[DeadLetter], **given)
+
+
+def conditions(where: DeadLetterFilter) -> dict[str, object]:
+    """Return the parameters of the API for a selection of dead letters."""
+    return {
+        "execution_id": where.execution,
+        "route": where.route,
+        "error_code": where.code,
+        "group": where.group,
+    }
 
 
 class RemoteTake(Remote):

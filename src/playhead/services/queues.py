@@ -11,7 +11,7 @@ from playhead.envelope import Message
 from playhead.errors import NotFound
 from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page, Route, RouteStatus, WorkerInfo
 from playhead.ports.broker import Broker, Depth
-from playhead.ports.catalog.browse import Browse
+from playhead.ports.catalog.browse import EVERY_DEAD_LETTER, Browse, DeadLetterFilter
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.store import Store
@@ -88,26 +88,17 @@ class QueueService:
         return await self._broker.peek(queue, limit)
 
     async def dead_letters(
-        self,
-        *,
-        execution: UUID | None = None,
-        route: str | None = None,
-        code: str | None = None,
-        group: str | None = None,
-        cursor: str | None = None,
-        limit: int = 100,
+        self, where: DeadLetterFilter = EVERY_DEAD_LETTER, cursor: str | None = None, limit: int = 100
     ) -> Page[DeadLetter]:
         """Return dead letters, newest first.
 
         Raises:
             NotFound: `execution_not_found`, `records_deleted`.
         """
-        of = list_of("dead letters", execution, route, code, group)
+        of = list_of("dead letters", *where)
         before = decode_cursor(cursor, int, of)
-        found = await self._catalog.dead_letters(
-            execution=execution, route=route, code=code, group=group, before=before, limit=limit
-        )
-        await self._check(execution)
+        found = await self._catalog.dead_letters(where, before=before, limit=limit)
+        await self._check(where.execution)
         return page_before(found, of)
 
     async def dead_letter_groups(

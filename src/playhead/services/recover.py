@@ -11,7 +11,7 @@ from playhead import events
 from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.ids import now
 from playhead.model import Execution, Lineage, Priority
-from playhead.ports.catalog.browse import Reference
+from playhead.ports.catalog.browse import EVERY_DEAD_LETTER, DeadLetterFilter, Reference
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import MOST_NORMAL
 from playhead.ports.store import Store
@@ -34,11 +34,7 @@ class Recovery(Protocol):
         self,
         *,
         ids: Sequence[UUID] = (),
-        execution: UUID | None = None,
-        route: str | None = None,
-        code: str | None = None,
-        group: str | None = None,
-        failed_before: float | None = None,
+        where: DeadLetterFilter = EVERY_DEAD_LETTER,
         bulk: bool = False,
     ) -> list[UUID]: ...
 
@@ -92,17 +88,14 @@ class RecoverService:
     async def resend(
         self,
         ids: Sequence[UUID] | None = None,
-        execution: UUID | None = None,
-        route: str | None = None,
-        code: str | None = None,
-        group: str | None = None,
+        where: DeadLetterFilter = EVERY_DEAD_LETTER,
+        *,
         failed_before: str | None = None,
         priority: Priority | None = None,
     ) -> list[UUID]:
-        """Resend dead letters: those in `ids`, or all that match `execution`, `route`, `code` and `group`.
+        """Resend dead letters: those in `ids`, or all that meet the conditions of `where`.
 
-        `route` is the name of a route, or `config/route`. Messages that are not dead are not changed.
-        Unknown ids are ignored, except a single one.
+        Messages that are not dead are not changed. Unknown ids are ignored, except a single one.
 
         Messages are resent in steps. If the process is killed between two steps, the others stay dead. A
         repeated call with the same `failed_before` resends these, but not those that have failed again.
@@ -127,26 +120,22 @@ class RecoverService:
             raise BadRequest(
                 "selection_empty", "no dead letters selected: the list of correlation ids is empty"
             )
-        if all(one is None for one in (ids, execution, route, code, group)):
+        if ids is None and where == EVERY_DEAD_LETTER:
             raise BadRequest(
                 "selection_empty",
                 "no dead letters selected: name correlation ids, an execution, a route, an error code or a "
                 "group",
             )
-        if execution is not None:
-            found = await self._catalog.execution(execution)
+        if where.execution is not None:
+            found = await self._catalog.execution(where.execution)
             if found is None:
-                await self._check_adoptable(execution)
+                await self._check_adoptable(where.execution)
             else:
                 check_records(found)
         ids = list(dict.fromkeys(ids or ()))
         sent = await self._catalog.resend(
             ids=ids,
-            execution=execution,
-            route=route,
-            code=code,
-            group=group,
-            failed_before=None if failed_before is None else _end_of(failed_before),
+            where=where._replace(failed_before=None if failed_before is None else _end_of(failed_before)),
             bulk=priority == "bulk" or (priority is None and (not ids or len(ids) > MOST_NORMAL)),
         )
         if not sent and len(ids) == 1 and await self._catalog.lineage(ids[0]) is None:
@@ -156,10 +145,10 @@ class RecoverService:
                 events.RESENT,
                 count=len(sent),
                 correlation_id=str(sent[0]) if len(sent) == 1 else None,
-                execution_id=str(execution) if execution else None,
-                route=route,
-                code=code,
-                group=group,
+                execution_id=str(where.execution) if where.execution else None,
+                route=where.route,
+                code=where.code,
+                group=where.group,
             )
         return sent
 

@@ -18,6 +18,7 @@ from playhead.model import (
     DeadLetterGroup,
     Lineage,
 )
+from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.web.links import link
 from playhead.web.page import ROWS, Action, ApiCall, Ask, Crumb, Page, Redirect, Shown, checked_time, url
 from playhead.web.render import capped
@@ -127,7 +128,7 @@ async def show_all(ask: Ask) -> Shown[GroupsView] | Shown[GroupView]:
 
 async def _show_group(ask: Ask, group: str, execution: UUID | None) -> Shown[GroupView]:
     cursor = ask.text("cursor")
-    page = await ask.services.queues.dead_letters(execution=execution, group=group, cursor=cursor, limit=ROWS)
+    page = await ask.services.queues.dead_letters(DeadLetterFilter(execution, group=group), cursor, ROWS)
     rows = page.items
     found = await _group_of(ask, rows[0], execution) if rows else None
     filters = {"group": group, "execution_id": str(execution) if execution else None}
@@ -280,9 +281,8 @@ async def resend(ask: Ask) -> Redirect:
     fields = {name: str(ask.form.get(name) or "") for name in ("group", "execution_id", "route")}
     before = checked_time("failed_before", str(ask.form.get("failed_before") or ""))
     execution = await ask.services.resolve.execution(text) if (text := fields["execution_id"]) else None
-    sent = await ask.services.recover.resend(
-        None, execution, fields["route"] or None, None, fields["group"] or None, before
-    )
+    where = DeadLetterFilter(execution, fields["route"] or None, group=fields["group"] or None)
+    sent = await ask.services.recover.resend(None, where, failed_before=before)
     return Redirect(url("/dead-letters", **fields, resent=len(sent)))
 
 

@@ -30,7 +30,13 @@ from playhead.model import (
     RouteCounts,
     RowState,
 )
-from playhead.ports.catalog.browse import ExecutionFilter, IdKind, Retries
+from playhead.ports.catalog.browse import (
+    EVERY_DEAD_LETTER,
+    DeadLetterFilter,
+    ExecutionFilter,
+    IdKind,
+    Retries,
+)
 
 
 class BrowsePart(Part):
@@ -204,25 +210,10 @@ class BrowsePart(Part):
         return [_letter_of(row, lanes[row[3]]) for row in rows]
 
     async def dead_letters(
-        self,
-        *,
-        execution: UUID | None = None,
-        route: str | None = None,
-        code: str | None = None,
-        group: str | None = None,
-        before: int | None = None,
-        limit: int = 100,
+        self, where: DeadLetterFilter = EVERY_DEAD_LETTER, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[DeadLetter], int | None]:
         async def find(db: Session) -> tuple[list[DeadLetter], int | None]:
-            numbers, then = await newest_messages(
-                *(db, [DEAD]),
-                execution=execution,
-                route=route,
-                code=code,
-                group=group,
-                before=before,
-                limit=limit,
-            )
+            numbers, then = await newest_messages(db, [DEAD], **where._asdict(), before=before, limit=limit)
             rows = await db.rows(SQL.dead_letters, rows=numbers)
             return [DeadLetter(**one) for one in await self._letters(db, rows)], then
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.executions import exclude, prunings_of
@@ -22,16 +21,7 @@ from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
 from playhead.failures import group_number
 from playhead.model import PrunedStage
-
-
-class _Selection(NamedTuple):
-    """Which dead letters are resent: those that meet all conditions."""
-
-    execution: UUID | None = None
-    route: str | None = None
-    code: str | None = None
-    group: str | None = None
-    ended_before: float | None = None
+from playhead.ports.catalog.browse import EVERY_DEAD_LETTER, DeadLetterFilter
 
 
 class ResendPart(Part):
@@ -39,17 +29,12 @@ class ResendPart(Part):
         self,
         *,
         ids: Sequence[UUID] = (),
-        execution: UUID | None = None,
-        route: str | None = None,
-        code: str | None = None,
-        group: str | None = None,
-        failed_before: float | None = None,
+        where: DeadLetterFilter = EVERY_DEAD_LETTER,
         bulk: bool = False,
     ) -> list[UUID]:
         sent: dict[int, UUID] = {}
-        where = _Selection(execution, route, code, group, failed_before)
         # A time limit alone is no selection: without another condition, all dead letters would match.
-        selects = any(condition is not None for condition in where._replace(ended_before=None))
+        selects = where._replace(failed_before=None) != EVERY_DEAD_LETTER
         # Newest first: resent rows that die again, and their children, are above the next step.
         before: int | None = ABOVE_ALL
         while before is not None and (ids or selects):
@@ -59,7 +44,7 @@ class ResendPart(Part):
         return [sent[n] for n in sorted(sent)]
 
     async def _send_some(
-        self, db: Session, *, before: int, ids: Sequence[UUID], where: _Selection, bulk: bool
+        self, db: Session, *, before: int, ids: Sequence[UUID], where: DeadLetterFilter, bulk: bool
     ) -> tuple[dict[int, UUID], int | None]:
         """Resend all named rows, or one step of the others below `before`.
 
@@ -80,7 +65,7 @@ class ResendPart(Part):
         self,
         db: Session,
         found: Sequence[Row],
-        where: _Selection,
+        where: DeadLetterFilter,
         *,
         bulk: bool,
         refuse_cancelled: bool,
@@ -102,7 +87,7 @@ class ResendPart(Part):
             SQL.dead_letters_among,
             rows=[n for n, _ in found],
             failure_group=None if where.group is None else group_number(where.group),
-            ended_before=where.ended_before,
+            ended_before=where.failed_before,
         )
         # What was pruned is gone for good: an execution that could write outputs again might write next to a
         # process that still deletes them.

@@ -57,16 +57,16 @@ async def newest_messages(
     route: str | None = None,
     code: str | None = None,
     group: str | None = None,
-    ended_before: float | None = None,
+    failed_before: float | None = None,
     before: int | None,
     limit: int,
 ) -> tuple[list[int], int | None]:
     """Return a page of the messages in these states (see `page_of`), newest first.
 
     Args:
-        group: of dead letters.
+        group, failed_before: of dead letters.
     """
-    bounds: dict[str, Any] = {"route": route, "code": code, "ended_before": ended_before}
+    bounds: dict[str, Any] = {"route": route, "code": code, "ended_before": failed_before}
     bounds |= {"before": before or ABOVE_ALL, "limit": limit + 1}
     if group is not None:
         newest = await db.rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.model import (
@@ -50,6 +50,26 @@ class ExecutionFilter(NamedTuple):
     parent: UUID | None = None
     since: str | None = None
     until: str | None = None
+
+
+class DeadLetterFilter(NamedTuple):
+    """Dead letters that meet all given conditions.
+
+    Attributes:
+        route: the name of a route, or `config/route`.
+        code: their error code.
+        group: the id of their group. A text that is not an id of a group matches none.
+        failed_before: seconds since the epoch.
+    """
+
+    execution: UUID | None = None
+    route: str | None = None
+    code: str | None = None
+    group: str | None = None
+    failed_before: float | None = None
+
+
+EVERY_DEAD_LETTER: Final = DeadLetterFilter()
 
 
 class Reference(NamedTuple):
@@ -171,22 +191,9 @@ class Browse(Protocol):
         ...
 
     async def dead_letters(
-        self,
-        *,
-        execution: UUID | None = None,
-        route: str | None = None,
-        code: str | None = None,
-        group: str | None = None,
-        before: int | None = None,
-        limit: int = 100,
+        self, where: DeadLetterFilter = EVERY_DEAD_LETTER, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[DeadLetter], int | None]:
-        """Return dead letters.
-
-        Args:
-            route: a name, or `config/route`.
-            code: their error code.
-            group: the id of their group. A text that is not an id of a group matches none.
-        """
+        """Return dead letters that meet all conditions."""
         ...
 
     async def dead_letter_groups(

@@ -9,6 +9,7 @@ from uuid import UUID
 from playhead.counters import Numbers
 from playhead.envelope import Dispatch
 from playhead.model import LoadedCode, WorkerInfo
+from playhead.ports.catalog.browse import EVERY_DEAD_LETTER, DeadLetterFilter
 
 
 class Process(NamedTuple):
@@ -157,11 +158,7 @@ class Upkeep(Protocol):
         self,
         *,
         ids: Sequence[UUID] = (),
-        execution: UUID | None = None,
-        route: str | None = None,
-        code: str | None = None,
-        group: str | None = None,
-        failed_before: float | None = None,
+        where: DeadLetterFilter = EVERY_DEAD_LETTER,
         bulk: bool = False,
     ) -> list[UUID]:
         """Send dead letters again. Returns the ids of those that were dead.
@@ -169,9 +166,9 @@ class Upkeep(Protocol):
         Under the lock of the execution, each row goes from `dead` to `pending`: generation + 1, unpublished,
         with all of its attempts. The execution becomes `running`.
 
-        Pass either `ids`, or any of an execution, a route (a name, or `config/route`), an error code and the
-        id of a group. Unknown ids are ignored. With `failed_before`, in seconds since the epoch, dead letters
-        that failed at this time or later stay dead, also if they fail again while this call runs.
+        Pass either `ids`, or conditions. Unknown ids are ignored. With `failed_before`, dead letters that
+        failed at this time or later stay dead, also if they fail again while this call runs. It alone selects
+        none.
 
         From then on, the messages and those that result from them have the level `bulk`, or normal.
 
