@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
 
 POINTS = frozenset(
     {"submit.stored", "submit.sealed", "reconciler.published", "control.committed"}
@@ -41,18 +40,13 @@ def _kill(point: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-_strike: Callable[[str], None] = _kill
-
-
-def arm(spec: str, strike: Callable[[str], None] = _kill) -> None:
-    """Arm one point from `point[:n]`; an empty spec disarms all points. `strike` replaces the kill.
+def arm(spec: str) -> None:
+    """Arm one point from `point[:n]`; an empty spec disarms all points.
 
     Raises:
         ValueError: the point does not exist, or `n` is not a positive number.
     """
-    global _strike
     _armed.clear()
-    _strike = strike
     if not spec:
         return
     point, _, n = spec.partition(":")
@@ -73,6 +67,6 @@ def reach(point: str, passes: int = 1) -> None:
         return
     if left <= passes:
         _armed.clear()
-        _strike(point)
+        _kill(point)
     else:
         _armed[point] = left - passes

@@ -54,16 +54,12 @@ _NO_END: Final = ("depth", "canary", "broker", "store")
 
 
 class ExecutionService:
-    """Reads executions. Every method raises `Unavailable` if a backend that it needs is unavailable.
+    """Reads executions. Every method raises `Unavailable` if a backend that it needs is unavailable."""
 
-    Args:
-        meter: measures the rates of replays.
-    """
-
-    def __init__(self, catalog: ExecutionCatalog, store: Store, *, meter: Meter | None = None) -> None:
+    def __init__(self, catalog: ExecutionCatalog, store: Store) -> None:
         self._catalog = catalog
         self._listing = Listing(catalog, store)
-        self._meter = meter or Meter()
+        self._meter = Meter()
 
     async def get(self, execution: UUID) -> Execution:
         """Return an execution. If it exists only in the store, return it as adopted, and store nothing.

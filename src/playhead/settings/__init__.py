@@ -271,9 +271,9 @@ def _of_traces(name: str) -> str:
     return next(filter(None, found), "")
 
 
-def without_password(address: str, instead: str = "") -> str:
+def without_password(address: str) -> str:
     """Return an address without user name and password."""
-    return _PASSWORD.sub(f"//{instead}", address)
+    return _PASSWORD.sub("//", address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,6 @@ class Layout:
 Sizes = tuple[tuple[str, float, float], ...]
 Edges = tuple[tuple[str, str], ...]
 Cells = tuple[tuple[int, int], ...]
-_Neighbours = Mapping[str, Sequence[str]]
 
 
 @lru_cache(maxsize=256)

@@ -41,7 +41,6 @@ _KINDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(_IMAGES, "image"),
 }
 _BOMS: Final = ((BOM_UTF8, "utf-8"), (BOM_UTF16_LE, "utf-16-le"), (BOM_UTF16_BE, "utf-16-be"))
-_SIGNATURES: Final[tuple[tuple[bytes, Kind], ...]] = ((b"%PDF-", "pdf"), (b"\x89PNG\r\n\x1a\n", "image"))
 _BINARY_SHARE: Final = 0.1
 
 # A sandbox without any permission: no scripts, no forms, no navigation of the page around it.
