@@ -228,7 +228,7 @@ async def test_a_replay_with_a_lost_answer_is_repeated_with_its_key_until_it_is_
 @LOST
 async def test_the_error_after_the_last_repetition_says_how_to_repeat_the_request(lost: bytes):
     with answering(lost) as fake, pytest.raises(Unavailable) as raised:
-        await replaying(fake).start(request("mine"))
+        await replaying(fake).create(request("mine"))
     assert len(fake.seen) == 3
     assert raised.value.code == "answer_lost"
     assert raised.value.detail.endswith("use the same key: --key mine")
@@ -252,7 +252,7 @@ async def test_a_replay_without_a_key_is_sent_once_and_the_error_says_how_to_fin
 
 async def test_a_refused_replay_is_not_repeated():
     with answering(problem("503 Away", "store_unavailable")) as fake, pytest.raises(Unavailable):
-        await replaying(fake).start(request("mine"))
+        await replaying(fake).create(request("mine"))
     assert len(fake.seen) == 1
 
 
@@ -261,7 +261,7 @@ async def test_a_server_that_goes_away_between_two_requests_is_waited_for():
     fake = answering(b"")
     with fake as first:
         address = first.url
-        starting = asyncio.create_task(replaying(first, (0.1,) * 50).start(request("mine")))
+        starting = asyncio.create_task(replaying(first, (0.1,) * 50).create(request("mine")))
         while not first.seen:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.3)
@@ -283,9 +283,9 @@ async def test_a_request_has_every_field_that_has_a_value_and_no_other():
         selection=Selection(include=["*.md"], only="failed", in_replay=BATCH),
     )
     with answering(started) as fake:
-        await replaying(fake).start(request())
-        await replaying(fake).start(full)
-        await replaying(fake).start(replace(ReplayRequest.of_plan(BATCH), pace=RatePace(0.5)))
+        await replaying(fake).create(request())
+        await replaying(fake).create(full)
+        await replaying(fake).create(replace(ReplayRequest.of_plan(BATCH), pace=RatePace(0.5)))
     few = {"from_execution_id": SOURCE, "from_stage": "segments", "to_route": "index"}
     assert [json.loads(body) for body in fake.bodies] == [
         few,

@@ -213,9 +213,7 @@ def _canary_of(objects: int | None, max_failed: float | None) -> Canary | None:
 
 async def _detach(s: Session, rt: Deployment, request: ReplayRequest) -> int:
     """Record a replay, which other processes publish."""
-    opened = await (rt.here.services.replay.create if rt.here else rt.services.replay.start)(
-        request, output.warn
-    )
+    opened = await rt.services.replay.create(request, output.warn)
     _tell_if_repeated(opened)
     found = await rt.services.executions.replay(opened.replay.replay_batch_id)
     if found.status is None and rt.here:

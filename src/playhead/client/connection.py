@@ -65,16 +65,18 @@ class Connection:
             self._runtime = await self._stack.enter_async_context(runtime)
             self._opened = self._runtime.services
 
-    async def _process(self) -> Services:
-        """Return services of a process with a heartbeat, so that no other one takes over what it publishes.
+    async def _process(self) -> Services | RemoteServices:
+        """Return the services of the server, or else of a process with a heartbeat, so that no other process
+        takes over what it publishes.
 
         The first call starts its loops. They end when the client is closed.
         """
+        if self._runtime is None:
+            return self._services
         from playhead.bootstrap import open_runtime
         from playhead.bootstrap.backends import Backends
 
         assert self._settings
-        assert self._runtime
         async with self._opening:
             here = self._runtime
             if not here.process:

@@ -22,7 +22,6 @@ from playhead.model import (
     Selection,
     WebhookDelivery,
 )
-from playhead.remote.services import RemoteServices
 from playhead.wording import worded
 
 
@@ -120,8 +119,6 @@ class ReplayMethods(Connection):
             config_version=version,
             effects=effects,
         )
-        if isinstance(self._services, RemoteServices):
-            return worded(await self._services.plan.create(request, verify=verify))
         return worded(await (await self._process()).plan.create(request, verify=verify))
 
     async def replay_plan(
@@ -167,15 +164,12 @@ class ReplayMethods(Connection):
         return await self._collect(partial(self._services.plan.objects, identity), limit)
 
     async def _start(self, request: ReplayRequest, *, detach: bool) -> Replay:
-        services = self._services
-        if isinstance(services, RemoteServices):
-            if detach:
-                return (await services.replay.start(request, warn)).replay
-            answer = await services.replay.execute(request, warn)
-            return await services.executions.replay(answer.replay_batch_id)
         if detach:
-            return (await services.replay.create(request, warn)).replay
-        return await (await self._process()).replay.execute(request, warn)
+            return (await self._services.replay.create(request, warn)).replay
+        done = await (await self._process()).replay.execute(request, warn)
+        if isinstance(done, Replay):
+            return done
+        return await self._services.executions.replay(done.replay_batch_id)
 
     async def replays(
         self, source: Name | None = None, *, is_open: bool = False, limit: int | None = None

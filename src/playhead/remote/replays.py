@@ -72,7 +72,7 @@ class RemoteReplay:
         """
         if request.key is None:
             return (await self._post(request, ReplayAnswer, {}, warn))[0]
-        opened = await self.start(request, warn)
+        opened = await self.create(request, warn)
         started(opened)
         batch = opened.replay.replay_batch_id
         # The same request with the same key waits for the replay that exists.
@@ -82,8 +82,8 @@ class RemoteReplay:
         )
         return answer
 
-    async def start(self, request: ReplayRequest, warn: Warn = no_warning) -> Opened:
-        """Start a replay, and return it without waiting."""
+    async def create(self, request: ReplayRequest, warn: Warn = no_warning) -> Opened:
+        """Record a replay, and return it. The server publishes it."""
         prefer = {"Prefer": "respond-async"}
         if request.key is None:
             return Opened(*await self._post(request, Replay, prefer, warn))
