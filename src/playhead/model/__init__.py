@@ -6,7 +6,8 @@ views      what the API and the CLI show: the fields are the JSON of the API
 plans      what a replay would publish
 queues     the same for routes, queues and dead letters
 trace      the same for messages below an object
-datasets   what readers see: datasets and their publications
+datasets   what readers use: datasets, their sinks and their changes
+publications  what readers of a dataset see, or have seen
 diff       what differs between two executions
 code       which code ran, and which code processes have loaded
 why        the same for one item: where it ended, and the reason
@@ -31,29 +32,18 @@ from playhead.model.code import (
 )
 from playhead.model.datasets import (
     MAX_NUMBER,
-    OPEN_PUBLICATION_STATES,
     Allowed,
     ChangeKind,
     Dataset,
     DatasetChange,
     DatasetConfig,
-    NoteKind,
     OnFailure,
-    PartRole,
     Placement,
-    Publication,
-    PublicationNote,
-    PublicationPart,
-    PublicationPreview,
-    PublicationState,
     PublishRequest,
-    Refusal,
     SinkCheck,
     SinkRepair,
     SinkState,
-    StageChanges,
     Switch,
-    UnitCounts,
 )
 from playhead.model.diff import Diff, DiffCounts, DiffFilter, DiffObject, DiffSide, DiffStage, DiffState
 from playhead.model.find import Found, FoundKind
@@ -91,6 +81,19 @@ from playhead.model.plans import (
     PlannedRoute,
     PlanProblems,
     PlanState,
+)
+from playhead.model.publications import (
+    OPEN_PUBLICATION_STATES,
+    NoteKind,
+    PartRole,
+    Publication,
+    PublicationNote,
+    PublicationPart,
+    PublicationPreview,
+    PublicationState,
+    Refusal,
+    StageChanges,
+    UnitCounts,
 )
 from playhead.model.queues import (
     MOST_COUNTED,
