@@ -40,7 +40,7 @@ from playhead.web.page import (
     or_missing,
     status_of,
 )
-from playhead.web.pipelinemap import Choice, draw
+from playhead.web.pipelinemap import Choice, cells, draw
 from playhead.web.pipelines import Known
 from playhead.web.render import counted, duration
 from playhead.web.replayform import ReplayForm
@@ -166,7 +166,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         view,
         calls,
         crumbs,
-        cells=_cells(view) | (pipelines.cells(drawn) if drawn else {}),
+        cells=_cells(view) | (cells(drawn) if drawn else {}),
         shape=_shape(view),
         ended=is_over and (report is None or report.state in ("stored", "failed")),
         status=status_of(error),

@@ -28,7 +28,8 @@ from playhead.web.needs import STOPPED
 from playhead.web.outcomes import Outcome, outcomes
 from playhead.web.page import Action, Answer, ApiCall, Ask, Crumb, Missing, Redirect, Shown, or_missing, url
 from playhead.web.page import Page as PageOf
-from playhead.web.pipelines import Known, PipelineCard, card, cells
+from playhead.web.pipelinemap import cells
+from playhead.web.pipelines import Known, PipelineCard, card
 from playhead.web.render import counted, number, short
 
 T = TypeVar("T")

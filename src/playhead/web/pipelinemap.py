@@ -285,3 +285,24 @@ def bars_of(tally: Tally, route: str | None) -> tuple[Bar, ...]:
         for state, width in widths.items()
         if route or width
     )
+
+
+def cells(of: PipelineMap) -> dict[str, str]:
+    """Return the live numbers of a pipeline."""
+    found = {}
+    for route in of.routes:
+        tally = route.tally or Tally()
+        for state, count in (("done", tally.done), ("failed", tally.failed), ("open", tally.open)):
+            found[live_name("route", route.name, state)] = number(count)
+        found |= {str(bar.live): f"{bar.width:.1f}" for bar in bars_of(tally, route.name)}
+        if route.stage:
+            found |= _stage_cells(route.stage, route.size)
+    return found | (_stage_cells(INPUT, of.inputs) if of.inputs else {})
+
+
+def _stage_cells(stage: str, of: StageSize) -> dict[str, str]:
+    return {
+        live_name("stage", stage, "objects"): number(of.objects),
+        live_name("stage", stage, "bytes"): size(of.bytes),
+        live_name("stage", stage, "size"): short_size(of),
+    }

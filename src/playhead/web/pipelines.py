@@ -20,8 +20,8 @@ from playhead.web.drawing import Drawing
 from playhead.web.folding import MOST_ROUTES, Shape
 from playhead.web.graph import INPUT, VIEWS, Links, Pipe, PipelineMap, RouteNode, StageSize, Tally
 from playhead.web.page import Ask
-from playhead.web.pipelinemap import Choice, bars_of, draw, live_name, short_size
-from playhead.web.render import counted, number, size
+from playhead.web.pipelinemap import Choice, draw
+from playhead.web.render import counted
 
 ORDERS: Final = ("pipeline", "failed", "name")
 MOST_STEPS: Final = 20
@@ -381,24 +381,3 @@ def _shape(of: PipelineMap) -> str:
     return ",".join(
         f"{one.failed > 0:d}{one.open > 0:d}{one.done * _BUCKETS // max(one.total, 1)}" for one in tallies
     )
-
-
-def cells(of: PipelineMap) -> dict[str, str]:
-    """Return the live numbers of a pipeline."""
-    found = {}
-    for route in of.routes:
-        tally = route.tally or Tally()
-        for state, count in (("done", tally.done), ("failed", tally.failed), ("open", tally.open)):
-            found[live_name("route", route.name, state)] = number(count)
-        found |= {str(bar.live): f"{bar.width:.1f}" for bar in bars_of(tally, route.name)}
-        if route.stage:
-            found |= stage_cells(route.stage, route.size)
-    return found | (stage_cells(INPUT, of.inputs) if of.inputs else {})
-
-
-def stage_cells(stage: str, of: StageSize) -> dict[str, str]:
-    return {
-        live_name("stage", stage, "objects"): number(of.objects),
-        live_name("stage", stage, "bytes"): size(of.bytes),
-        live_name("stage", stage, "size"): short_size(of),
-    }
