@@ -36,7 +36,12 @@ async def publish(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would change.")] = False,
     base: Annotated[
         str | None,
-        typer.Option("--base", metavar="RUN", help="The run that defines the inputs, if there are several."),
+        typer.Option(
+            "--base",
+            metavar="EXECUTION",
+            help="The run that defines the inputs, if there are several; or a replay of a whole stage of "
+            "another config.",
+        ),
     ] = None,
     add: Annotated[
         list[str] | None,

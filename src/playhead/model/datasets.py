@@ -64,7 +64,8 @@ class PublishRequest(Limited):
         executions: settled executions. The newest run is the base, which defines the inputs; replays, and
             runs of a dataset with `runs: partial`, are layers on it. Without a run, they are layers on the
             current publication.
-        base: run that is the base, if `executions` has several.
+        base: run that is the base, if `executions` has several. In a dataset of a config without runs, it is
+            a replay of a whole stage of another config; the replayed objects are the inputs.
         add: runs that are layers, although each run of the dataset has all inputs.
         on_failure: what happens to a document whose processing failed; None: as the config says.
         skip_superseded: leave out replayed objects that are no longer published, instead of refusing.

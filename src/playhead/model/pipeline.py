@@ -161,12 +161,18 @@ class Config:
         """Return the dataset that the sink of a route follows; None: it has no sink that follows one."""
         return next((name for name, one in self.datasets.items() if route in one.sinks), None)
 
-    def edges(self, dataset: str) -> list[tuple[str, str]]:
-        """Return which stages feed which routes of a dataset, and of the ways from the entry to them."""
+    def edges(self, dataset: str, received: tuple[str, str] | None = None) -> list[tuple[str, str]]:
+        """Return which stages feed which routes of a dataset, and of the ways from the entry to them.
+
+        Args:
+            received: a stage of another config, and the route that has received its objects as inputs.
+        """
         declared = self.datasets.get(dataset)
         feeds = {route.name: route.to for route in self.routes.values()}
         relevant = relevant_routes(self.entry, feeds, declared.routes if declared else ())
         found = [("input", self.entry)] if self.entry in relevant else []
+        if received and received[1] in relevant:
+            found.append(received)
         for route in self.routes.values():
             if route.name in relevant and route.stage:
                 found += [(route.stage, target) for target in route.to if target in relevant]

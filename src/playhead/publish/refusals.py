@@ -17,10 +17,14 @@ def check_part(draft: Draft, part: DraftPart, count: Mapping[str, int], first: M
     """
     every, what = sum(count.values()), f"{'run' if part.is_run else 'replay'} {part.id}"
     if every and count["removed"] == every:
+        solution = (
+            f"If its objects are to be the inputs, instead of the present ones: --base {part.id}"
+            if part.is_foreign
+            else f"Publish that first, or both: playhead publish {draft.name} {part.source} {part.id}"
+        )
         raise Conflict(
             "source_not_published",
-            f"no object of {what} is published: its source is execution {part.source}. Publish that "
-            f"first, or both: playhead publish {draft.name} {part.source} {part.id}",
+            f"no object of {what} is published: its source is execution {part.source}. {solution}",
         )
     if count["superseded"] and not draft.request.skip_superseded:
         others = every - count["superseded"] - count["removed"]

@@ -52,7 +52,7 @@ class _Cursor:
     Attributes:
         part: place of the part.
         step: `units`, then `inputs` (of a base), then `done` after the last part.
-        after: ordinal of the last unit, or path of the last input.
+        after: ordinal of the last unit; `stage` and `path`: of the last input.
         units: what happened to units, over all parts; `of_part`: of this part.
         first: an example of each of them, in this part.
     """
@@ -60,20 +60,22 @@ class _Cursor:
     part: int = 0
     step: str = "units"
     after: int = 0
+    stage: str = ""
     path: str = ""
     units: Counter[str] = field(default_factory=Counter)
     of_part: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
 
     def encode(self) -> str:
-        return json.dumps([self.part, self.step, self.after, self.path, self.units, self.of_part, self.first])
+        at = self.part, self.step, self.after, self.stage, self.path
+        return json.dumps([*at, self.units, self.of_part, self.first])
 
     @classmethod
     def decode(cls, text: str) -> _Cursor:
         if not text:
             return cls()
-        part, step, after, path, units, of_part, first = json.loads(text)
-        return cls(part, step, after, path, Counter(units), Counter(of_part), first)
+        part, step, after, stage, path, units, of_part, first = json.loads(text)
+        return cls(part, step, after, stage, path, Counter(units), Counter(of_part), first)
 
 
 class Resolution:
@@ -123,7 +125,8 @@ class Resolution:
 
     async def _next_part(self) -> None:
         cursor = self._cursor
-        cursor.part, cursor.step, cursor.after, cursor.path = cursor.part + 1, "units", 0, ""
+        cursor.part, cursor.step, cursor.after = cursor.part + 1, "units", 0
+        cursor.stage, cursor.path = "", ""
         cursor.of_part, cursor.first = Counter(), {}
         self._ahead = None
         await self._write((), (), ())
@@ -209,7 +212,9 @@ class Resolution:
 
     async def _remove_inputs(self, part: DraftPart) -> bool:
         """Remove inputs that the base does not have, with everything below them; False at the end."""
-        page = await self._content.scan(part.stage, Place(part.stage, self._cursor.path))
+        # The base before may have another stage as inputs.
+        stage = None if self._draft.has_other_edges else part.stage
+        page = await self._content.scan(stage, Place(stage or self._cursor.stage, self._cursor.path))
         if not page:
             return False
         inputs = {Place(*one[:2]): one for one in page if one.message is None}
@@ -220,7 +225,7 @@ class Resolution:
         while len(close) > PAGE:
             await self._write(close[:PAGE], (), ())
             close = close[PAGE:]
-        self._cursor.path = page[-1].path
+        self._cursor.stage, self._cursor.path = page[-1].stage, page[-1].path
         await self._write(close, (), ())
         return True
 

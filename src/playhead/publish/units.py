@@ -1,7 +1,7 @@
 """The units of a part, each with the entries that exist, and those that it would have.
 
 A *unit* is what is replaced or kept as a whole: in a run each input, in a replay each replayed object, with
-everything below it.
+everything below it. The replayed objects of a base are inputs, too.
 
 What is below a result is found by `up`, which names the result above, and not by path: within a draft, a path
 may move from one document to another.
@@ -51,11 +51,11 @@ class Units:
         """Return the units of these roots of part `k`; `nodes` are the messages at and below them."""
         part, trees = self._draft.parts[k], Trees(nodes)
         covered = await self._covered(nodes, k + 1)
-        if part.is_run:
-            return await self._of_run(k, roots, trees, covered)
+        if part.has_inputs:
+            return await self._of_inputs(k, roots, trees, covered)
         return await self._of_replay(k, roots, trees, covered)
 
-    async def _of_run(self, k: int, roots: Sequence[Root], trees: Trees, covered: set[int]) -> list[Unit]:
+    async def _of_inputs(self, k: int, roots: Sequence[Root], trees: Trees, covered: set[int]) -> list[Unit]:
         part = self._draft.parts[k]
         places = {root.node.n: Place(part.stage, root.node.slot.path) for root in roots}
         rerun = await self._rerun(list(places.values()), k + 1)
@@ -74,7 +74,7 @@ class Units:
                 continue
             _, output, fingerprint = root.object
             if top is None or top.fingerprint != fingerprint:
-                top = Entry(*place, None, None, None, part.execution, output, fingerprint, None)
+                top = Entry(*place, None, None, None, root.execution, output, fingerprint, None)
             wanted = [top, *trees.entries(root.node, top.above, covered)]
             units.append(Unit(root, existing, wanted, trees.failed(root.node, covered)))
         return units

@@ -145,6 +145,8 @@ class Listing:
         if stage == keys.INPUT_STAGE or stage in declared:
             return
         prefix = f"{execution.execution_id}/{stage}"
+        if has_references(execution) and await self._catalog.references(prefix, limit=1):
+            return
         async for page in self._store.list(prefix, page=PAGE):
             if any(entry.key != prefix for entry in page):
                 return

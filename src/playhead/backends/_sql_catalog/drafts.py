@@ -10,56 +10,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
-from uuid import UUID
 
 from playhead.backends._sql_catalog import publishing
-from playhead.backends._sql_catalog.executions import prunings_of, share
-from playhead.backends._sql_catalog.lanes import as_uuid, as_uuid_or_none
+from playhead.backends._sql_catalog.candidates import Candidate, candidates, check_part, roles_of, to_lock
+from playhead.backends._sql_catalog.executions import share
+from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict, NotFound
-from playhead.ids import moment, uuid7
+from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE
 from playhead.model import Config, DatasetConfig, PartRole, Publication, PublishRequest
 from playhead.ports.catalog.drafts import Draft, DraftPart, Edge
 
 
-class _Candidate(NamedTuple):
-    """An execution that a request names, with the columns of `executions_for_parts`."""
-
-    n: int
-    id: UUID
-    kind: str
-    status: str
-    settled: bool
-    config: int | None
-    config_version: int
-    revision: int
-    source: UUID | None
-    stage: str
-    route: str
-    ordinals: int | None
-    counts: str | None
-    listing_state: str
-    error_code: str
-    version: int
-    records_deleted_at: float | None
-    path: str | None
-    has_selection: bool
-
-    @property
-    def is_run(self) -> bool:
-        return self.kind == "run"
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.id}"
-
-
 class _Prepared(NamedTuple):
     """What a draft will be: its parts with their roles, its config version, and its edges."""
 
-    parts: Sequence[tuple[_Candidate, PartRole]]
+    parts: Sequence[tuple[Candidate, PartRole]]
     config_version: int
     edges: Sequence[tuple[str, str]]
     has_other_edges: bool
@@ -79,7 +48,7 @@ class DraftsPart(Part):
             dataset = await publishing.find_dataset(db, config, name)
             row = await publishing.lock_dataset(db, dataset)
             await self._check_free(db, row, request)
-            await share(db, [one.n for one in await _candidates(db, request.parts)])
+            await share(db, to_lock(await candidates(db, request.parts)))
             made = await self._prepare(db, row, request)
             n = await db.value(SQL.newest_number, dataset=dataset) + 1
             execution = await db.value(
@@ -155,7 +124,7 @@ class DraftsPart(Part):
                 "dataset_not_found",
                 f"the newest version of config {config} does not declare the dataset {name!r} any more",
             )
-        found = await _candidates(db, request.parts)
+        found = await candidates(db, request.parts)
         if missing := set(request.parts) - {one.id for one in found}:
             raise NotFound(
                 "execution_not_found",
@@ -163,9 +132,9 @@ class DraftsPart(Part):
             )
         number = await db.value(SQL.config_number, name=config)
         for one in found:
-            await self._check_part(db, one, config, number)
+            await check_part(db, one, config, number)
         before = await db.row(SQL.base_of_draft, dataset=dataset, n=current or 0)
-        parts = self._roles(found, request, declared, name, is_first=before is None)
+        parts = await roles_of(db, found, request, declared, config, is_first=before is None)
         base_run = before[0] if before else None
         base = next((one for one, role in parts if role == "base"), None)
         if base and base_run is not None and base.n < base_run and "older" not in request.allow:
@@ -178,10 +147,11 @@ class DraftsPart(Part):
         if before:
             versions[before[1]] = before[2]
         version = max(versions, key=lambda one: versions[one])
+        received = await self._received(db, base.n if base else base_run)
         shapes = {}
         for number in versions:
             of = Config.from_document(json.loads(await db.value(SQL.version_document, id=number)))
-            shapes[number] = replace(of, datasets={name: declared}).edges(name)
+            shapes[number] = replace(of, datasets={name: declared}).edges(name, received)
         edges = shapes[version]
         others = list(shapes.values())
         if before:
@@ -197,62 +167,10 @@ class DraftsPart(Part):
             declared=declared,
         )
 
-    async def _check_part(self, db: Session, one: _Candidate, config: str, number: int) -> None:
-        if one.kind not in ("run", "replay"):
-            what = "another program stored its objects" if one.kind == "adopted" else "it is a publication"
-            raise Conflict("not_a_base", f"execution {one.id} cannot be published: {what}")
-        if one.config != number:
-            raise Conflict("not_a_base", f"{one} belongs to another config than {config}")
-        if not one.settled:
-            state = "is running" if one.status == "running" else "has open messages"
-            raise Conflict("execution_running", f"{one} {state}. Wait for its end, resume it, or cancel it")
-        if one.records_deleted_at is not None:
-            raise NotFound(
-                "records_deleted",
-                f"the records of {one} were deleted on {moment(one.records_deleted_at)}, so its results "
-                "are not known",
-            )
-        if gone := (await prunings_of(db, [one.n]))[one.n]:
-            raise Conflict(
-                "execution_pruned",
-                f"objects of {one} were pruned on {gone[0].pruned_at}, so it cannot be published",
-            )
-
-    def _roles(
-        self,
-        found: Sequence[_Candidate],
-        request: PublishRequest,
-        declared: DatasetConfig,
-        name: str,
-        *,
-        is_first: bool,
-    ) -> list[tuple[_Candidate, PartRole]]:
-        """Return the parts in the order in which they are applied: the base, then the layers by their age."""
-        bases = [
-            one for one in found if one.is_run and one.id not in request.add and declared.runs == "complete"
-        ]
-        if request.base is not None:
-            bases = [one for one in found if one.id == request.base]
-        if len(bases) > 1:
-            raise Conflict(
-                "not_a_base",
-                f"{len(bases)} runs are named, and one defines the inputs: name it with --base, and the "
-                "others with --add",
-            )
-        base = bases[0] if bases else None
-        if base is None and is_first and declared.runs == "complete":
-            runs = [one for one in found if one.is_run]
-            if not runs:
-                raise Conflict(
-                    "nothing_published",
-                    f"dataset {name} has no current publication, and {found[0]} replaces only a part of one. "
-                    f"Publish its source with it: playhead publish {name} {found[0].source} {found[0].id}",
-                )
-        if base and (not base.is_run or base.listing_state != "completed" or base.error_code):
-            why = "its inputs are not known" if base.is_run else "it does not define the inputs"
-            raise Conflict("not_a_base", f"{base} cannot be the base of {name}: {why}")
-        layers = [(one, "layer") for one in found if one is not base]
-        return [*([(base, "base")] if base else []), *layers]  # type: ignore[list-item]
+    async def _received(self, db: Session, base: int | None) -> tuple[str, str] | None:
+        """Return which stage went into which route, if the base is a replay."""
+        row = await db.row(SQL.received_by_base, execution=base)
+        return (row[0], row[1]) if row else None
 
     # -- which process holds it --------------------------------------------------------------------
 
@@ -288,7 +206,7 @@ class DraftsPart(Part):
             digest=int(before[1] or "0", 16) if before else 0,
         )
 
-    async def _part(self, db: Session, one: _Candidate, role: PartRole) -> DraftPart:
+    async def _part(self, db: Session, one: Candidate, role: PartRole) -> DraftPart:
         messages = sum(count for _, _, count in json.loads(one.counts or "[]"))
         publication = None
         if not one.is_run:
@@ -304,6 +222,7 @@ class DraftsPart(Part):
             source=one.source or one.id,
             publication=publication,
             size=max(messages / one.ordinals, 1.0) if one.ordinals else 1.0,
+            is_foreign=one.is_foreign,
         )
 
     async def open_drafts(self) -> list[tuple[int, int]]:
@@ -319,7 +238,7 @@ class DraftsPart(Part):
             request = publishing.decode_request(stored)
             declared = Config.from_document(json.loads(document)).datasets.get(name)
             ids = await db.rows(SQL.part_rows, dataset=dataset, n=n)
-            found = {one.n: one for one in await _candidates(db, [as_uuid(one) for _, one, _ in ids])}
+            found = {one.n: one for one in await candidates(db, [as_uuid(one) for _, one, _ in ids])}
             made = _Prepared(
                 parts=[(found[number], role) for number, _, role in ids],
                 config_version=version,
@@ -383,9 +302,3 @@ class DraftsPart(Part):
         self, dataset: int, n: int, *, code: str | None = None, detail: str | None = None
     ) -> None:
         await self._db.write(lambda db: publishing.abandon(db, dataset, n, code, detail))
-
-
-async def _candidates(db: Session, executions: Sequence[UUID]) -> list[_Candidate]:
-    rows = await db.rows(SQL.executions_for_parts, ids=list(executions))
-    found = [_Candidate._make(row) for row in rows]
-    return [one._replace(id=as_uuid(one.id), source=as_uuid_or_none(one.source)) for one in found]

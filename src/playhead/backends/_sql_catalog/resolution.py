@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeVar
 
 from playhead.backends._sql_catalog import publishing, staging
 from playhead.backends._sql_catalog.executions import share
+from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql import CANCELLED, COMPLETED, SKIPPED, TAKEN_OVER
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.errors import Conflict
-from playhead.keys import object_key
+from playhead.keys import object_key, owner_of
 from playhead.model import EFFECTS_SKIPPED, ROW_STATES
 from playhead.ports.catalog.drafts import (
     Difference,
@@ -254,7 +255,13 @@ class ResolutionPart(Part):
         by_number = {node.n: node for node in nodes}
         roots = [(by_number[row[0]], row) for row in rows if row[0] in by_number]
         objects = await self._objects(db, [row[4] for _, row in roots])
-        return [Root(node, row[8], objects.get(node.key)) for node, row in roots], nodes
+        owners = {owner_of(key) for key in objects}
+        found = await db.rows(SQL.executions_with_ids, ids=sorted(owners)) if owners else []
+        numbers = {as_uuid(identity): n for identity, n in found}
+        return [
+            Root(node, row[8], objects.get(node.key), numbers.get(owner_of(node.key), 0))
+            for node, row in roots
+        ], nodes
 
     async def _objects(self, db: Session, keys: Sequence[str]) -> dict[str, Made]:
         rows = await db.rows(SQL.objects_with, keys=list(set(keys))) if keys else []

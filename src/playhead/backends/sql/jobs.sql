@@ -75,9 +75,11 @@ UPDATE jobs SET epoch = epoch + 1, owner = :owner, lease_until = playhead_now() 
 UPDATE jobs SET state = 'stalled', epoch = epoch + 1, owner = NULL WHERE execution = :execution
 
 -- name: declared_stages
--- The stages that the config of an execution declares.
+-- The stages that the config of an execution declares; of a publication whose base is a replay, also that of its inputs.
 SELECT l.stage FROM lanes l JOIN executions e ON e.config_version = l.config_version
-WHERE e.id = :execution::uuid AND l.stage IS NOT NULL ORDER BY l.id
+WHERE e.id = :execution::uuid AND l.stage IS NOT NULL
+UNION SELECT j.stage FROM executions e JOIN publications p ON p.execution = e.n JOIN executions r ON r.n = p.base_run
+JOIN jobs j ON j.execution = r.n WHERE e.id = :execution::uuid AND r.kind = 'replay'
 
 -- name: renew_lease
 -- Extend the lease of a job that is still held.

@@ -76,9 +76,10 @@ WHERE n IN (SELECT n FROM executions WHERE n = ANY(:numbers::bigint[]) ORDER BY 
   OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since IN (e.id, e.parent) AND NOT r.settled))
 
 -- fragment: in_draft
--- A draft takes results of the execution `e`.
-EXISTS (SELECT 1 FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n
-  WHERE t.execution = e.n AND p.state IN ('resolving', 'staging', 'checking', 'prepared'))
+-- A publication that is being prepared takes results from the execution, or its base has received objects of it.
+EXISTS (SELECT 1 FROM publications w JOIN publication_parts t ON t.dataset = w.dataset AND t.n = w.n
+  LEFT JOIN jobs b ON b.execution = t.execution AND t.role = 'base'
+  WHERE w.state IN ('resolving', 'staging', 'checking', 'prepared') AND (t.execution = e.n OR b.source = e.id))
 
 -- name: prune_states
 -- What decides whether the objects of executions may be deleted.

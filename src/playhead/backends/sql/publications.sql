@@ -76,6 +76,10 @@ ORDER BY e.n DESC LIMIT :limit
 -- The numbers of executions.
 SELECT n FROM executions WHERE id = ANY(:ids::uuid[]) ORDER BY n
 
+-- name: executions_with_ids
+-- The numbers of executions, with their ids.
+SELECT id, n FROM executions WHERE id = ANY(:ids::uuid[])
+
 -- name: lock_dataset
 -- One dataset, locked against other drafts, decisions and rollbacks.
 {dataset} WHERE d.n = :dataset FOR NO KEY UPDATE OF d
@@ -192,10 +196,20 @@ SELECT counts, digest FROM publications WHERE dataset = :dataset AND n = :n
 -- name: executions_for_parts
 -- Executions that a draft names.
 SELECT e.n, e.id, e.kind, e.status, e.settled, e.config, e.config_version, e.revision, j.source, j.stage, l.route, j.ordinals,
-  e.counts, j.listing_state, coalesce(j.error_code, ''), v.version, e.records_deleted_at, j.path, j.paths IS NOT NULL
+  e.counts, j.listing_state, coalesce(j.error_code, ''), v.version, e.records_deleted_at, j.path, j.request, s.n, coalesce(s.kind, ''),
+  s.config
 FROM executions e LEFT JOIN jobs j ON j.execution = e.n LEFT JOIN lanes l ON l.id = j.lane
-LEFT JOIN config_versions v ON v.id = e.config_version
+LEFT JOIN config_versions v ON v.id = e.config_version LEFT JOIN executions s ON s.id = j.source
 WHERE e.id = ANY(:ids::uuid[]) ORDER BY e.n
+
+-- name: has_runs
+-- Whether a config has runs.
+SELECT EXISTS (SELECT 1 FROM executions WHERE config = :config AND kind = 'run')
+
+-- name: received_by_base
+-- Stage and route of a replay.
+SELECT j.stage, l.route FROM jobs j JOIN executions e ON e.n = j.execution JOIN lanes l ON l.id = j.lane
+WHERE j.execution = :execution AND e.kind = 'replay'
 
 -- name: config_number
 -- The number of a config.
@@ -545,10 +559,11 @@ UPDATE datasets SET held = false WHERE n = :dataset
 UPDATE publications SET pinned = :pinned WHERE dataset = :dataset AND n = :n AND state = 'published'
 
 -- name: droppable
--- Publications that are neither current nor pinned, nor the source of an open replay, newest first.
+-- Publications that are neither current nor pinned, nor the source of an open replay or of the base of a draft, newest first.
 SELECT p.n FROM publications p JOIN datasets d ON d.n = p.dataset JOIN executions e ON e.n = p.execution
 WHERE p.dataset = :dataset AND p.state = 'published' AND NOT p.pinned AND p.n <> d.current
   AND NOT EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.source = e.id AND NOT r.settled)
+  AND NOT {in_draft}
 ORDER BY p.n DESC
 
 -- name: newest_published

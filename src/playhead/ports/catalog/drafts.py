@@ -113,11 +113,13 @@ class Root(NamedTuple):
         node: its message.
         ordinal: its place in the listing of its execution.
         object: outputs row and fingerprint of the object that it received; None if there is no record of it.
+        execution: number of the execution that has the object; 0 if there is no record of it.
     """
 
     node: Node
     ordinal: int
     object: Made | None
+    execution: int = 0
 
 
 class DraftPart(NamedTuple):
@@ -130,6 +132,7 @@ class DraftPart(NamedTuple):
         stage: stage of its roots' objects.
         source: execution whose objects it received: itself, or the source of the replay.
         publication: dataset and number of its source, if that is a publication.
+        is_foreign: its source does not belong to the config of the dataset.
         units: messages that one root has on average, itself included.
     """
 
@@ -142,6 +145,12 @@ class DraftPart(NamedTuple):
     source: UUID
     publication: tuple[int, int] | None
     size: float
+    is_foreign: bool = False
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether the objects of its roots are inputs; also those of a replay as the base."""
+        return self.is_run or self.role == "base"
 
 
 class Edge(NamedTuple):
