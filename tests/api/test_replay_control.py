@@ -134,14 +134,6 @@ async def test_a_repeated_key_returns_the_first_replay_in_its_present_state(play
     assert len(await playhead.items("replays")) == 1
 
 
-async def test_another_body_under_a_used_key_is_refused(playhead: Playhead, source: str):
-    assert (await _post(playhead, _body(source), KEY)).status_code == 200
-    for changes in ({"to_route": "upper"}, {"from_path": "0.md"}, {"reason": "x"}, {"pace": SLOW}):
-        answer = await _post(playhead, _body(source, **changes), KEY)
-        assert (answer.status_code, answer.json()["error_code"]) == (409, "idempotency_key_reused")
-    assert len(await playhead.items("replays")) == 1
-
-
 async def test_a_refused_request_leaves_its_key_unused(playhead: Playhead, source: str):
     assert (await _post(playhead, _body(source, from_path="gone"), KEY)).status_code == 404
     assert (await _post(playhead, _body(source), KEY)).status_code == 200

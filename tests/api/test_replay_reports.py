@@ -6,9 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import pytest
-
-from playhead.errors import BadRequest, store_unavailable
+from playhead.errors import store_unavailable
 from playhead.ids import uuid7
 from playhead.model import ReplayRequest
 
@@ -146,13 +144,3 @@ async def test_deliveries_that_do_not_exist_are_not_found(playhead: Playhead):
     path = f"replays/{batch}/deliveries/{uuid7()}/send"
     assert await error_of(playhead, path, "POST") == (404, "delivery_not_found")
     assert await error_of(playhead, f"replays/{uuid7()}/deliveries") == (404, "replay_not_found")
-
-
-async def test_a_webhook_that_is_not_allowed_starts_no_replay(playhead: Playhead):
-    source = await playhead.run({"a.md": b"one two"})
-    # The URL is checked before the stage.
-    request = ReplayRequest(UUID(source), "nowhere", None, "split", webhook="https://other.example/")
-    with pytest.raises(BadRequest) as caught:
-        await playhead.services.replay.create(request)
-    assert caught.value.code == "webhook_not_allowed"
-    assert await playhead.items("replays") == []

@@ -112,13 +112,6 @@ async def test_a_part_that_cannot_be_read_is_400(playhead: Playhead, part: bytes
     assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_body"), answer.text
 
 
-async def test_a_file_over_the_limit_of_an_object_is_413(playhead: Playhead):
-    playhead.services.submit.max_object_bytes = 10
-    answer = await playhead.http.post(RUN, files=[("files", ("a", b"x" * 11))])
-    assert (answer.status_code, answer.json()["error_code"]) == (413, "body_too_large")
-    assert "'a'" in answer.json()["detail"]
-
-
 async def test_large_and_small_files_keep_their_bytes(playhead: Playhead):
     sent = {f"{n:03}": bytes([n]) * (n * 31) for n in range(60)}
     execution = await playhead.run(sent)

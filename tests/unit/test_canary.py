@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-import pytest
-
 from playhead.environment import Environment
-from playhead.errors import ReplayContinues
-from playhead.model import Canary, Pace, RatePace, Replay, ReplayRequest
+from playhead.model import Canary, Pace, Replay, ReplayRequest
 from playhead.services.replay import ReplayService
 from tests.lab import MemoryDeployment
 
@@ -59,31 +56,6 @@ class World(MemoryDeployment):
 
     async def now(self, replay: Replay) -> Replay:
         return await self.lab.replay(replay.replay_batch_id)
-
-
-@pytest.mark.parametrize("pace", [None, RatePace(2)])
-async def test_the_rest_is_published_after_the_canary(pace: Pace | None):
-    world = World()
-    replay = await world.start(Canary(FIRST), pace)
-
-    await world.service.drives.drive(replay.execution_id)
-
-    await world.work()
-    assert world.done == OBJECTS
-    ended = await world.now(replay)
-    assert (ended.state, ended.objects_published, ended.hold_at) == ("publishing_complete", OBJECTS, None)
-
-
-async def test_nothing_behind_the_canary_is_sent_while_no_worker_processes_it():
-    world = World(works=False)
-    replay = await world.start(Canary(FIRST))
-    world.service.drives.begin(replay.execution_id)
-
-    with pytest.raises(ReplayContinues, match="result of its first objects"):
-        await world.service.wait(replay)
-
-    assert (await world.broker.depth(QUEUE)).ready == FIRST
-    assert (await world.now(replay)).waits_for == "canary"
 
 
 async def test_a_failed_canary_pauses_the_replay_and_its_client_gets_the_reason():

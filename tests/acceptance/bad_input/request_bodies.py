@@ -169,8 +169,9 @@ def of_managed() -> Iterator[Row]:
         sent = {"json": REPLAY | {"from_path": "/"}, "headers": {"Idempotency-Key": key}}
         words = (f"{len(key.strip())} characters", "1 to 255", "UUID")
         yield Row("POST", f"{API}/replay", sent, "invalid_idempotency_key", words)
-    used = {"json": REPLAY | {"reason": "other"}, "headers": {"Idempotency-Key": USED_KEY}}
-    yield Row("POST", f"{API}/replay", used, "idempotency_key_reused", (USED_KEY, "BATCH"))
+    for changed in ({"reason": "other"}, {"from_path": "a.txt"}, {"pace": {"rate": 1}}):
+        used = {"json": REPLAY | changed, "headers": {"Idempotency-Key": USED_KEY}}
+        yield Row("POST", f"{API}/replay", used, "idempotency_key_reused", (USED_KEY, "BATCH"))
     for pace in PACES:
         yield post("replay", REPLAY | {"pace": pace}, SHAPE, "pace")
         yield Row("PUT", f"{API}/replays/BATCH/pace", {"json": pace}, SHAPE, ())
