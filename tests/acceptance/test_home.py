@@ -37,14 +37,6 @@ def test_a_command_that_only_reads_creates_no_home_and_says_what_to_run(shell: S
     assert sorted(os.listdir(shell.folder)) == ["below", "docs.yaml", "pages"]
 
 
-def test_an_error_about_a_missing_home_is_json(shell: Shell):
-    code, out, _ = shell("show", "latest", "--home", "nowhere", "--json")
-    assert code == 4
-    body = json.loads(out)
-    assert body["error_code"] == "home_missing"
-    assert str(shell.folder / "nowhere") in body["detail"]
-
-
 def test_a_config_is_validated_without_a_home(shell: Shell):
     assert shell("config", "validate", "docs.yaml")[:2] == (0, "docs.yaml: valid\n")
     (shell.folder / "docs.yaml").write_text(KEEP.replace("passthrough", "pastrough"))
@@ -71,12 +63,3 @@ def test_a_command_in_a_folder_below_uses_the_home_above_and_says_so(shell: Shel
     assert os.listdir(shell.folder) == ["x.md"]
 
 
-def test_steps_that_the_settings_above_name_are_found_below(shell: Shell):
-    (shell.folder / "playhead.toml").write_text('adapters = ["./steps.py"]')
-    (shell.folder / "steps.py").write_text(
-        "from playhead import adapter\n@adapter('shout')\ndef shout(item):\n    return item.text.upper()\n"
-    )
-    (shell.folder / "docs.yaml").write_text(KEEP.replace("passthrough", "shout"))
-    shell.folder = shell.folder / "below"
-    assert shell.json("run", "../docs.yaml", "../pages")["status"] == "completed"
-    assert shell("cat", "latest/kept/a.md")[1] == "TEXT"
