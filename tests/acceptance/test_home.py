@@ -61,5 +61,3 @@ def test_a_command_in_a_folder_below_uses_the_home_above_and_says_so(shell: Shel
     shell.json("run", "../docs.yaml", "x.md")
     assert len(shell.json("executions")["items"]) == 2
     assert os.listdir(shell.folder) == ["x.md"]
-
-
