@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from playhead.ids import uuid7
-from playhead.model import Dataset, PublishRequest, SinkState
+from playhead.model import Dataset, PublishRequest, SinkCheck, SinkState
 from playhead.web.needs import of_datasets
 from tests.api.server import WORDS
 from tests.ui.site import Site
@@ -490,6 +490,13 @@ async def test_sinks_are_shown_with_what_they_show(site: Site, monkeypatch: pyte
         assert "behind for 70 s" in await site.page(path), path
     assert (await site.cells(DOCS))["sink.index"] == "behind for 70 s"
     assert "1 thing needs attention." in await site.page("/")
+    answer = await site.send("/datasets/docs/check?config=words")
+    assert "route_not_found" in answer.text, "it reaches the catalog, which has no sink"
+    sink = replace(found.sinks[0], lag_seconds=0.0)
+    found = replace(found, sinks=[replace(sink, is_checked=True)])
+    assert "is being compared with the publication" in await site.page(DOCS)
+    found = replace(found, sinks=[replace(sink, check=SinkCheck(2, 3, 1, [], [], ""))])
+    assert "lacks 3 results, and has 1 that are not published" in await site.page(DOCS)
     found = replace(found, sinks=[replace(found.sinks[0], problem="<b>")])
     assert "cannot be changed: &lt;b&gt;" in await site.page(DOCS)
 

@@ -124,6 +124,12 @@ def sink_text(sink: SinkState) -> str:
         return f"cannot be changed: {sink.problem}"
     if sink.lag_seconds > 0:
         return f"behind for {sink.lag_seconds:,.0f} s"
+    if sink.is_checked:
+        return "is being compared with the publication"
+    if sink.check and (sink.check.missing or sink.check.left_over):
+        return (
+            f"lacks {sink.check.missing:,} results, and has {sink.check.left_over:,} that are not published"
+        )
     return "up to date" if sink.shown else "shows nothing yet"
 
 
@@ -363,6 +369,11 @@ async def _release(ask: Ask, dataset: Dataset) -> None:
     await ask.services.publish.release(full_name(dataset))
 
 
+async def _check(ask: Ask, dataset: Dataset) -> None:
+    """Have all sinks compared with what readers see. The page shows the result when a worker has it."""
+    await ask.services.publish.check(full_name(dataset))
+
+
 def _action(name: str, act: Callable[[Ask, Dataset], Awaitable[None]]) -> Action:
     async def perform(ask: Ask) -> Answer:
         dataset = await dataset_of(ask)
@@ -380,4 +391,4 @@ PAGES: Final = (
     Page("/datasets/{name}", "dataset.html", show, "datasets", live=True),
     Page("/datasets/{name}/{n}", "publication.html", show_one, "datasets", live=True),
 )
-ACTIONS: Final = (_action("cancel", _cancel), _action("release", _release))
+ACTIONS: Final = (_action("cancel", _cancel), _action("release", _release), _action("check", _check))
