@@ -323,6 +323,33 @@ async def test_a_run_that_runs_again_while_it_is_published_is_refused(ph: Playhe
     assert await content(ph) == {"a/1": run, "b/1": run}
 
 
+async def test_a_page_with_an_object_that_was_pruned_meanwhile_is_read_again(
+    ph: Playhead, monkeypatch: pytest.MonkeyPatch
+):
+    """Also if the page was read while the one before was written, and its first write of several fails."""
+    monkeypatch.setattr("playhead.publish.resolution.PAGE", 3)
+    await ph.apply(DOCS)
+    Splitter(ph)
+    run = await ph.run(dict.fromkeys("abc", "x y"))
+    read: list[int] = []
+    writes: list[bool] = []
+    units, write = ph.rt.catalog.units, ph.rt.catalog.write_entries
+
+    async def noted(*args: Any, after: int, **how: Any) -> Any:
+        read.append(after)
+        return await units(*args, after=after, **how)
+
+    async def pruned_once(*args: Any, **how: Any) -> bool:
+        writes.append(len(writes) != 2)  # the first part of the second page
+        return writes[-1] and await write(*args, **how)
+
+    monkeypatch.setattr(ph.rt.catalog, "units", noted)
+    monkeypatch.setattr(ph.rt.catalog, "write_entries", pruned_once)
+    await published(ph, run)
+    assert read == [0, 1, 1, 2, 3]
+    assert len(await content(ph)) == 6
+
+
 async def test_two_results_cannot_have_one_path(ph: Playhead):
     await ph.apply(DOCS.replace("{docs: {}}", "{docs: {runs: partial}}"))
     ph.steps.doing = lambda item, ctx: [Output(item.data, path="shared")]

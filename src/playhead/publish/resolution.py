@@ -139,7 +139,8 @@ class Resolution:
     async def _page(self, part: DraftPart) -> bool:
         """Apply the next units of a part; False at the end."""
         cursor = self._cursor
-        after, (roots, nodes) = self._ahead or (None, ([], []))
+        ahead, self._ahead = self._ahead, None  # used once: a page whose write fails is read again
+        after, (roots, nodes) = ahead or (None, ([], []))
         if after != cursor.after:
             roots, nodes = await self._read(part, cursor.after)
         if not roots:
