@@ -41,7 +41,7 @@ routes:
     adapters: [{type: one_vector}, {type: sqlite_vectors, config: {path: vectors.db}}]
   table:
     adapters: [{type: one_vector}, {type: postgres_vectors, config: {url: "${env:VECTORS_URL}"}}]
-datasets: {docs: {keep: 1}}
+datasets: {docs: {keep: KEEP}}
 """
 SINKS: Final = ("index", "near", "table")
 READERS: Final = ("catalog", *SINKS)
@@ -88,12 +88,14 @@ class Publishing:
         run: id of the run of all inputs.
     """
 
-    def __init__(self, deployment: Deployment, vectors: str, inputs: Mapping[str, bytes] = INPUTS) -> None:
+    def __init__(
+        self, deployment: Deployment, vectors: str, *, inputs: Mapping[str, bytes] = INPUTS, keep: int = 5
+    ) -> None:
         self.deployment = deployment
         self.vectors = vectors
         self.inputs = inputs
         self.start()
-        deployment.apply(_CONFIG)
+        deployment.apply(_CONFIG.replace("KEEP", str(keep)))
         self.run = deployment.run("docs", inputs)
         deployment.ended(self.run)
 
@@ -112,6 +114,14 @@ class Publishing:
     def publish(self, execution: str) -> None:
         """Publish, and return when readers of the catalog see it."""
         self.deployment.cli("publish", "docs", execution, "--allow-older")
+
+    def begin(self, execution: str) -> Any:
+        """Let the server publish; return the draft."""
+        body = {"executions": [execution], "allow": ["older"]}
+        return self.deployment.post("/datasets/docs/publications", json=body)
+
+    def roll_back(self, n: int) -> None:
+        self.deployment.post("/datasets/docs/rollback", json={"to": n})
 
     def is_settled(self) -> bool:
         """Whether no draft is open, and each sink shows what is current."""
@@ -233,7 +243,7 @@ class Stand(Publishing):
     """Publishes a run and a replay in turn, and kills the process that does it."""
 
     def __init__(self, deployment: Deployment, vectors: str) -> None:
-        super().__init__(deployment, vectors)
+        super().__init__(deployment, vectors, keep=1)
         self.other = self.replay()
         self.publish(self.run)
 
@@ -280,8 +290,7 @@ class Stand(Publishing):
         self.server.stop()
         armed = deployment.serve(fault=case)
         with suppress(httpx.TransportError):
-            body = {"executions": [wanted], "allow": ["older"]}
-            deployment.post("/datasets/docs/publications", json=body)
+            self.begin(wanted)
         deployment.until(lambda: armed.code is not None or self._is_over(), f"{armed.name} to die at {case}")
         armed.stop()
         self.server = deployment.serve()
