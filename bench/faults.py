@@ -7,6 +7,7 @@ The exit code is 1 if a number is not 0, if a fault did not take effect, or if a
 
     python -m bench.faults [POINT…] [--parallel N]
     python -m bench.faults --deployments [FAULT…] [--broker NAME] [--seconds N]
+    python -m bench.faults --publications [TRIAL…]           see `bench.publications`
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, as_completed
 
+from bench import publications
 from playhead import faults
 from tests.acceptance.deployments import KINDS
 from tests.acceptance.kills import CASES, Case, Outcome, trying
@@ -46,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=30,
         help="with --deployments: seconds that a server is unavailable (30)",
     )
+    parser.add_argument("--publications", action="store_true", help="try publications: `bench.publications`")
     asked = parser.parse_args(arguments)
+    if asked.publications:
+        return publications.main(asked.points)
     if asked.deployments:
         return _deployments(asked.points, asked.broker or list(KINDS), asked.seconds)
     cases = [c for c in CASES if not asked.points or c.point.startswith(tuple(asked.points))]

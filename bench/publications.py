@@ -1,28 +1,46 @@
-"""Try publications under faults and load, and print what readers saw: `make faults ARGS=--publications`.
+"""Try publications under faults and load, and print what readers saw.
 
-Each trial uses real processes, and prints one line for each part. The exit code is 1 if a reader saw a
-mixture, if something was left over, or if a publication did not end without help.
+Each trial uses real databases and processes, except `histories`, whose processes are one. Each prints lines
+of figures. The exit code is 1 if a reader saw a mixture, if a publication differs from its definition, if
+something was left over, or if something did not end without help.
+
+    python -m bench.publications [TRIAL…] [--quick]        (make faults ARGS=--publications)
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import logging
+import os
 import queue
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from itertools import cycle
+from pathlib import Path
+from typing import Any
 
+from bench.publication_outages import outages
+from bench.publication_publishers import publishers
+from bench.publication_readers import readers
+from playhead.ids import uuid7
 from tests import servers
 from tests.acceptance.publishing import CASES, DROPS, Kill, Stand, Who, open_stand
+from tests.inprocess import opened
+from tests.integration.publication_histories import History
+from tests.servers.schema import emptied_schema
 
 _KILL_LINE = "{:<22} {:>6} {:>8} {:>9} {:>10} {:>8}"
 _LEASE_SECONDS = 3
 
 
-def kills(points: Sequence[str], *, times: int, stands: int) -> int:
-    """Kill a process `times` times at each point, and print a line for each case."""
+def kills(points: Sequence[str], *, times: int, stands: int) -> list[str]:
+    """Kill a process `times` times at each point. Print a line for each case, and return what is wrong."""
     cases = [one for one in CASES if not points or one.startswith(tuple(points))]
     began = time.monotonic()
     print(_KILL_LINE.format("point", "kills", "reads", "mixtures", "leftovers", "seconds"), flush=True)
@@ -38,15 +56,14 @@ def kills(points: Sequence[str], *, times: int, stands: int) -> int:
                 except Exception as exc:  # one failed kill must not hide the others
                     failed += 1
                     troubles.append(f"{case}: {exc or repr(exc)}")
+                    print(f"\n{troubles[-1]}", file=sys.stderr, flush=True)
             count += len(found)
             troubles += [f"{case}: {wrong}" for one in found for wrong in (*one.reads.mixtures, *one.left)]
             print(_line(case, found) + (f"  {failed} FAILED" if failed else ""), flush=True)
     print(
         f"{count} kills in {time.monotonic() - began:.0f} s; seconds: the slowest kill, until all had ended"
     )
-    for trouble in troubles:
-        print(f"\n{trouble}", file=sys.stderr)
-    return 1 if troubles else 0
+    return troubles
 
 
 def _who(case: str) -> cycle[Who]:
@@ -96,3 +113,73 @@ class _Stands:
             raise
         self._free.put(stand)
         return found
+
+
+# -- histories ---------------------------------------------------------------------------------------
+
+
+def histories(count: int) -> list[str]:
+    """Play random histories, embedded and on servers. Print a line for each, and return the differences."""
+    return [*asyncio.run(_histories("SQLite", count)), *asyncio.run(_histories("PostgreSQL and NATS", count))]
+
+
+async def _histories(on: str, count: int) -> list[str]:
+    happened, wrong = Counter[str](), []
+    began = time.monotonic()
+    for seed in range(count):
+        async with AsyncExitStack() as stack:
+            given: dict[str, Any] = {}
+            if on != "SQLite":
+                given["catalog"] = await stack.enter_async_context(emptied_schema())
+                given |= {"broker": servers.server("nats"), "queue_prefix": f"h{uuid7().hex}."}
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory())))
+            history = History(await stack.enter_async_context(opened(home, **given)), seed)
+            await history.play()
+            happened += history.happened
+            wrong += [f"{on}, seed {seed}: {one}" for one in history.differences]
+    counts = ", ".join(f"{number:,} {what}s" for what, number in happened.most_common())
+    seconds = time.monotonic() - began
+    print(f"{on}: {count} histories in {seconds:.0f} s: {counts}; {len(wrong)} differences", flush=True)
+    return wrong
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+# -- all ---------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    trials: Mapping[str, Callable[[bool], list[str]]] = {
+        "histories": lambda quick: histories(10 if quick else 200),
+        "readers": lambda quick: readers(
+            publications=20 if quick else 200,
+            rollbacks=5 if quick else 50,
+            reads=2_000 if quick else 100_000,
+            each=3 if quick else 10,
+        ),
+        "publishers": lambda quick: publishers(count=5 if quick else 20, rollbacks=5, times=3),
+        "outages": lambda quick: outages(seconds=8 if quick else 150),
+        "kills": lambda quick: kills((), times=1 if quick else 50, stands=3),
+    }
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.publications", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("trials", nargs="*", metavar="TRIAL", help=f"of {', '.join(trials)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="try less of each")
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.trials) - set(trials):
+        parser.error(f"unknown trial {min(unknown)}. Known trials: {', '.join(trials)}")
+    logging.disable(logging.CRITICAL)  # refused publications and failed steps are wanted
+    wrong = []
+    for name, trial in trials.items():
+        if not asked.trials or name in asked.trials:
+            wrong += trial(asked.quick)
+    for one in wrong:
+        print(f"\n{one}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
