@@ -7,7 +7,7 @@ The exit code is 1 if a number is not 0, if a fault did not take effect, or if a
 
     python -m bench.faults [POINT…] [--parallel N]
     python -m bench.faults --deployments [FAULT…] [--broker NAME] [--seconds N]
-    python -m bench.faults --publications [TRIAL…]           see `bench.publications`
+    python -m bench.faults --publications [TRIAL…] [--quick]    see `bench.publications`
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="with --deployments: seconds that a server is unavailable (30)",
     )
     parser.add_argument("--publications", action="store_true", help="try publications: `bench.publications`")
+    parser.add_argument("--quick", action="store_true", help="with --publications: try less of each")
     asked = parser.parse_args(arguments)
     if asked.publications:
-        return publications.main(asked.points)
+        return publications.main([*asked.points, *(["--quick"] if asked.quick else [])])
     if asked.deployments:
         return _deployments(asked.points, asked.broker or list(KINDS), asked.seconds)
     cases = [c for c in CASES if not asked.points or c.point.startswith(tuple(asked.points))]

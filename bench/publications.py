@@ -28,6 +28,7 @@ from typing import Any
 from bench.publication_outages import outages
 from bench.publication_publishers import publishers
 from bench.publication_readers import readers
+from bench.publication_sizes import sizes
 from playhead.ids import uuid7
 from tests import servers
 from tests.acceptance.publishing import CASES, DROPS, Kill, Stand, Who, open_stand
@@ -160,6 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             each=3 if quick else 10,
         ),
         "publishers": lambda quick: publishers(count=5 if quick else 20, rollbacks=5, times=3),
+        "sizes": lambda quick: sizes(
+            publications=100 if quick else 10_000, sinks=30, idle_seconds=10 if quick else 600
+        ),
         "outages": lambda quick: outages(seconds=8 if quick else 150),
         "kills": lambda quick: kills((), times=1 if quick else 50, stands=3),
     }
