@@ -55,7 +55,7 @@ CASES: Final = (
     *DROPS,
 )
 Who = Literal["cli", "serve"]
-_MOST_TRIES: Final = 5
+_MOST_TRIES: Final = 20
 _PAUSE_SECONDS: Final = 0.02
 
 Seen = Counter[str]

@@ -128,7 +128,7 @@ class Definition:
         found = []
         wanted = self._objects(n)
         listed = await self.http.items(f"datasets/{dataset}/objects", at=n, limit=3)
-        objects = [await self._object(one["key"]) for one in listed]
+        objects = [await self.read(one["key"]) for one in listed]
         if len(objects) != len(wanted) or set(objects) != wanted:
             found.append(f"objects of {n}: {sorted(set(objects) ^ wanted)}")
         if [one[:2] for one in objects] != sorted(one[:2] for one in objects):
@@ -177,7 +177,7 @@ class Definition:
         async def tree(one: Any) -> Tree:
             objects = []
             for key in one["output_keys"]:
-                made = await self._object(key)
+                made = await self.read(key)
                 children = [
                     child
                     for child in below.get(one["correlation_id"], ())
@@ -195,11 +195,11 @@ class Definition:
             }
 
         return {
-            (root["route"], *await self._object(root["input_key"])): await tree(root)
+            (root["route"], *await self.read(root["input_key"])): await tree(root)
             for root in below.get(None, ())
         }
 
-    async def _object(self, key: str) -> tuple[str, str, Fingerprint]:
+    async def read(self, key: str) -> tuple[str, str, Fingerprint]:
         """Return stage, path and fingerprint: of the bytes, and except for inputs, of type and attributes."""
         if key not in self._known:
             _, stage, path = key.split("/", 2)

@@ -182,9 +182,16 @@ class History:
                 await until(is_time)
                 answer = await self.ph.http.post(f"/api/v1/executions/{execution}/cancel")
                 self.happened[f"cancelled {kind}"] += answer.status_code == 200
+                # What is not settled is refused: a step that has begun ends after the response.
+                await until(lambda: self._is_settled(execution))
             await self.ph.ended(execution)
         self.executions.append((kind, execution))
         self.happened[kind] += 1
+
+    async def _is_settled(self, execution: str) -> bool:
+        body = {"executions": [execution], "dry_run": True}
+        answer = await self.ph.http.post("/api/v1/datasets/docs/publications", json=body)
+        return bool(answer.json().get("error_code") != "execution_running")
 
     async def _resend(self) -> None:
         if dead := await self.ph.items("dead-letters"):
@@ -211,8 +218,10 @@ class History:
     async def _prune(self) -> None:
         """Delete the objects of an execution, except those that are published."""
         if len(self.executions) > 2:
-            pruned = self.executions.pop(self.random.randrange(len(self.executions) - 2))
-            await self.ph.post("prune", {"execution_ids": [pruned[1]]})
+            _, pruned = self.executions.pop(self.random.randrange(len(self.executions) - 2))
+            for one in await self.ph.items("storage/objects", execution_id=pruned):
+                await self.definition.read(one["key"])  # replays of it have been published or will be
+            await self.ph.post("prune", {"execution_ids": [pruned]})
             await self.ph.rt.services.prune.finish()
             self.happened["prune"] += 1
 

@@ -42,7 +42,7 @@ async def test_each_publication_is_what_its_definition_says(tmp_path: Path, seed
     assert not history.differences
 
 
-@pytest.mark.parametrize("seed", _seeds(FEW // 4))
+@pytest.mark.parametrize("seed", _seeds(FEW // 8))
 async def test_each_publication_is_what_its_definition_says_on_servers(tmp_path: Path, seed: int) -> None:
     broker, prefix = need("nats"), f"histories{seed}."
     async with (
