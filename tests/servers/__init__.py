@@ -14,7 +14,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
-import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ import pytest
 from tests.servers import rabbitmq
 from tests.servers.nats import Nats, NatsThree
 from tests.servers.postgres import Postgres
-from tests.servers.process import DidNotStart, Missing, Server
+from tests.servers.process import DidNotStart, Missing, Server, guard
 from tests.servers.rabbitmq import RabbitMq
 from tests.servers.s3 import Moto, Rclone
 
@@ -55,6 +55,7 @@ _OF_ALL_PROCESSES: Final = ("rabbitmq",)
 _RUN: Final = "PLAYHEAD_TEST_RUN"
 """The variable with the folder that the processes of a run share."""
 
+_guardians: Final[list[subprocess.Popen[bytes]]] = []
 _starting: Final = threading.Lock()
 _urls: dict[str, str] = {}
 _shared: list[Server] = []
@@ -90,7 +91,7 @@ def begin_run() -> None:
     os.mkfifo(folder / "alive")
     os.open(folder / "alive", os.O_RDWR)  # open until this process ends
     os.environ[_RUN] = str(folder)
-    atexit.register(shutil.rmtree, folder)
+    _guardians.append(guard(folder))
 
 
 def close(name: str) -> None:

@@ -125,13 +125,7 @@ class Server:
         if self.running:
             return
         if self._guardian is None:
-            self._guardian = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARDIAN, str(self.folder)],
-                stdin=subprocess.PIPE,
-                stdout=self.until,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            self._guardian = guard(self.folder, self.until)
             self.prepare()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen[bytes](
@@ -273,6 +267,17 @@ class Server:
         assert pipe is not None
         pipe.write(line.encode() + b"\n")
         pipe.flush()
+
+
+def guard(folder: Path, until: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """Start the guardian that removes a folder when its stdin closes, also by the death of this process."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _GUARDIAN, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=until,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def free_port() -> int:

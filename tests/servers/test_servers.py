@@ -31,11 +31,13 @@ def test_no_process_and_no_file_survives_the_tests_even_after_sigkill(name):
     except Missing as exc:
         absent(exc)
     script = f"""
-import sys, time
-from tests.servers import fresh
+import os, sys, time
+from tests.servers import begin_run, fresh
+os.environ.pop("PLAYHEAD_TEST_RUN", None)
+begin_run()
 own = fresh({name!r})
 own.pause()
-print(own.folder, *own.processes(), flush=True)
+print(own.folder, os.environ["PLAYHEAD_TEST_RUN"], *own.processes(), flush=True)
 time.sleep(600)
 """
     tests = subprocess.Popen(
@@ -45,13 +47,14 @@ time.sleep(600)
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert tests.stdout is not None
-    folder, *pids = tests.stdout.readline().split()
+    folder, run, *pids = tests.stdout.readline().split()
     assert Path(folder).exists()
+    assert Path(run).exists()
     tests.send_signal(signal.SIGKILL)
     tests.wait()
     tests.stdout.close()
     deadline = time.monotonic() + 60.0
-    while (left := _left(pids, folder)) and time.monotonic() < deadline:
+    while (left := _left(pids, folder, run)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not left
 
@@ -89,8 +92,8 @@ def _listens(url: str) -> bool:
         return False
 
 
-def _left(pids: list[str], folder: str) -> list[str]:
-    return [pid for pid in pids if alive(int(pid))] + ([folder] if Path(folder).exists() else [])
+def _left(pids: list[str], *folders: str) -> list[str]:
+    return [pid for pid in pids if alive(int(pid))] + [one for one in folders if Path(one).exists()]
 
 
 def test_a_server_that_does_not_start_reports_why():
