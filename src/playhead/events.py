@@ -169,7 +169,7 @@ PUBLICATION_REFUSED = _event(
     "publication_refused",
     ("warning",),
     ("dataset", "publication", "detail"),
-    "A publication was refused while it was prepared. Readers see the one before.",
+    "A publication was refused. Readers see the one before.",
 )
 PUBLICATION_ROLLED_BACK = _event(
     "publication_rolled_back",
@@ -188,6 +188,13 @@ SINK_SWITCHED = _event(
     ("info",),
     ("dataset", "route", "publication"),
     "Readers of an index or a table see a publication.",
+)
+SINK_LAGGING = _event(
+    "sink_lagging",
+    ("warning",),
+    ("dataset", "route", "seconds"),
+    "An index or a table has shown an earlier publication for more than a minute. Logged once, until it "
+    "switches.",
 )
 SINK_FAILED = _event(
     "sink_failed",

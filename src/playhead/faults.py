@@ -17,9 +17,9 @@ POINTS = frozenset(
     | {f"report.{x}" for x in ("bound", "written", "stored")}
     | {f"webhook.{x}" for x in ("sent", "noted")}
     | {f"publication.{x}" for x in ("begun", "undone", "rewound", "written")}
-    | {f"publication.{x}" for x in ("resolved", "finished", "staged", "decided")}
+    | {f"publication.{x}" for x in ("resolved", "finished", "staged", "decided", "refused", "rolled_back")}
     | {f"drop.{x}" for x in ("marked", "page")}
-    | {f"sink.{x}" for x in ("staged", "switched", "forgot")}
+    | {f"sink.{x}" for x in ("staged", "switched", "forgot", "lag_reported")}
     | {f"replay.{x}" for x in ("created", "listed", "recorded", "published", "marked", "closed")}
     | {"replay.admitted", "replay.allowed", "replay.decided", "replay.checked", "replay.compared"}
     | {

@@ -9,7 +9,7 @@ from shlex import join
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from playhead.model import Plan, PublicationRange, PublishedIn, Replay, Warning
+    from playhead.model import Plan, PublicationRange, PublishedIn, Replay, ReplayPublication, Warning
 
 _MOST_NAMED: Final = 5
 _FINGERPRINT: Final = 19
@@ -56,6 +56,18 @@ def published_text(one: PublishedIn) -> str:
         return f"was in {one.dataset} {words(one.ranges)}"
     earlier = words([of for of in one.ranges if of.last < one.since])
     return f"current in {one.dataset} since {one.since}" + (f", was in {earlier}" if earlier else "")
+
+
+def publication_text(publication: ReplayPublication) -> str:
+    """Return a publication that was requested with a replay as text."""
+    one = publication
+    if one.refusal:
+        return f"refused in {one.dataset}: {one.refusal.code}: {one.refusal.detail}"
+    return {
+        "due": f"in {one.dataset}, when all messages have ended",
+        "preparing": f"{one.n} of {one.dataset} is being prepared",
+        "published": f"as {one.n} of {one.dataset}",
+    }.get(one.state, f"cancelled in {one.dataset}")
 
 
 def rate_of(replay: Replay) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -189,3 +190,57 @@ async def test_what_cannot_be_published_is_refused_at_once(playhead: Playhead, r
     answer = await playhead.http.post("/api/v1/datasets/docs/publications", json={"executions": []})
     assert answer.status_code == 422
     assert (await publish(playhead, run, replay))["state"] == "published"
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+async def test_a_repeated_request_with_a_key_returns_the_publication_of_the_first(
+    playhead: Playhead, run: str
+):
+    async def send(body: dict[str, Any], key: str = "k1") -> tuple[int, Any, str | None]:
+        answer = await playhead.http.post(
+            "/api/v1/datasets/docs/publications", json=body, headers={"Idempotency-Key": key}
+        )
+        return answer.status_code, answer.json(), answer.headers.get("Idempotent-Replayed")
+
+    status, first, replayed = await send({"executions": ["latest"]})
+    assert (status, first["n"], replayed) == (202, 1, None)
+    await until(lambda: _is_current(playhead, 1))
+    await playhead.run({"a": b"other"})  # `latest` is another one now
+
+    status, again, replayed = await send({"executions": ["latest"]})
+    assert (status, again["n"], again["state"], replayed) == (202, 1, "published", "true")
+    assert again["execution_id"] == first["execution_id"]
+    status, other, _ = await send({"executions": ["latest"], "reason": "another body"})
+    assert (status, other["error_code"]) == (409, "idempotency_key_reused")
+    assert f"which started publication {first['execution_id']}" in other["detail"]
+    status, other, _ = await send({"executions": ["latest"]}, key="not visible \t")
+    assert (status, other["error_code"]) == (400, "invalid_idempotency_key")
+    assert len(await playhead.items("datasets/docs/publications", all=True)) == 1
+
+
+async def test_a_key_is_kept_only_if_the_publication_begins(playhead: Playhead, run: str):
+    headers = {"Idempotency-Key": "k1"}
+    running = {"executions": [run], "expect_seq": 5}
+    code, _ = await error(playhead, "POST", "datasets/docs/publications", 409, json=running, headers=headers)
+    assert code == "publication_moved"
+    code, _ = await error(playhead, "POST", "datasets/docs/publications", 409, json=running, headers=headers)
+    assert code == "publication_moved"
+    answer = await playhead.http.post(
+        "/api/v1/datasets/docs/publications", json={"executions": [run]}, headers=headers
+    )
+    assert answer.status_code == 202
+
+
+async def test_two_requests_with_one_key_at_once_begin_one_publication(playhead: Playhead, run: str):
+    async def send() -> Any:
+        answer = await playhead.http.post(
+            "/api/v1/datasets/docs/publications",
+            json={"executions": [run]},
+            headers={"Idempotency-Key": "k1"},
+        )
+        assert answer.status_code == 202, answer.text
+        return answer.json()["n"]
+
+    assert list(await asyncio.gather(send(), send())) == [1, 1]

@@ -52,6 +52,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "routes": [{}],
     "dead-letters": [{}, {"execution_id": "RUN"}, {"route": "upper"}],
     "dead-letters/groups": [{}, {"execution_id": "RUN"}, {"route": "upper", "config": "words"}],
+    "datasets/words/deliveries": [{}],
     "datasets/words/publications": [{}, {"all": "true"}],
     "datasets/words/changes": [{"since": "0"}, {"since": "0", "stage": "input"}],
     "datasets/words/notes": [{}, {"kind": "left_out"}],
@@ -61,6 +62,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "errors": [{}],
 }
 """Every list with its filters. In `full` each has at least two items, so that it returns a cursor."""
+HOOK = 'webhook: "https://hooks.example/"'
 EVERY = [(path, query) for path, queries in LISTS.items() for query in queries]
 IN_AN_ORDER_OF_THEIR_OWN = (
     *("executions/RUN/routes", "executions/RUN/code", "executions/RUN/stages", "routes"),
@@ -83,7 +85,7 @@ class Full:
         files = {"a": b"x y z", "b": b"bad", "c": b"bad too", "d/e": b"v w", "d/f": b"u"}
         run = await playhead.run(files, tags=("t",))
         twin = await playhead.run(files, tags=("t",))
-        for version in ("datasets: {words: {}}\n", "datasets: {words: {keep: 2}}\n"):
+        for version in (f"datasets: {{words: {{{HOOK}}}}}\n", f"datasets: {{words: {{{HOOK}, keep: 2}}}}\n"):
             await playhead.apply(version + WORDS.replace("elsewhere", f"elsewhere{len(version)}"))
         await playhead.apply(WORDS.replace("name: words", "name: other").replace("elsewhere", "away"))
         for _ in range(2):

@@ -253,7 +253,9 @@ async def test_a_new_route_is_incomplete_until_it_is_filled(ph: Playhead):
 async def waiting_draft(ph: Playhead, run: str) -> Draft:
     """Return a draft that another process holds, so that nothing here prepares it."""
     request = PublishRequest([UUID(run)])
-    return await ph.rt.catalog.begin_publication("docs", "docs", request, owner="another", lease=600)
+    draft = await ph.rt.catalog.begin_publication("docs", "docs", request, owner="another", lease=600)
+    assert isinstance(draft, Draft)
+    return draft
 
 
 async def test_a_second_publication_waits_for_the_first_or_its_cancellation(ph: Playhead):

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from playhead.backends._sql_catalog.idempotency import keep_key
 from playhead.errors import Conflict, ReplayContinues, Unavailable, broker_unavailable, catalog_unavailable
 from playhead.model import OPEN_REPLAY_STATES, Replay, ReplayRequest
 from playhead.ports.catalog.jobs import Key, Opened
@@ -237,7 +238,7 @@ class KeyLast(Catalog):
         opened = await super().open_replay(**asked, key=None)
         self.world.keys[asked["batch"]] = key and key.key
         if key:
-            await self._db.write(partial(self._keep_key, key=key, batch=asked["batch"]))
+            await self._db.write(partial(keep_key, key=key, started=asked["batch"]))
         return opened
 
 
@@ -247,7 +248,7 @@ class KeyFirst(Catalog):
     async def open_replay(self, **asked: Any) -> Opened:
         key = asked.pop("key")
         if key:
-            await self._db.write(partial(self._keep_key, key=key, batch=asked["batch"]))
+            await self._db.write(partial(keep_key, key=key, started=asked["batch"]))
         opened = await super().open_replay(**asked, key=None)
         self.world.keys[asked["batch"]] = key and key.key
         return opened

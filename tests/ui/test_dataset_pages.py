@@ -452,6 +452,7 @@ def a_dataset(**changed: Any) -> Dataset:
         "seq": 2,
         "decided": 2,
         "draft": None,
+        "refused": None,
         "held": False,
         "publish": "manual",
         "routes": ["index"],

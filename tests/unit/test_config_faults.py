@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -17,6 +18,9 @@ from playhead import Item, adapter
 from playhead.config import CODES, parse
 from playhead.model import Config, Diagnostic
 from playhead.ports.adapter import AdapterSpec, spec_of
+from playhead.ports.webhook import check_webhook
+
+NO_WEBHOOKS = partial(check_webhook, None)
 
 
 class Inner(BaseModel):
@@ -74,7 +78,7 @@ STEPS = "adapters: [{type: copy}]"
 
 
 def faults(source: bytes | str, **more: Any) -> tuple[Diagnostic, ...]:
-    return parse(source, adapters=ADAPTERS, **more).diagnostics
+    return parse(source, adapters=ADAPTERS, check_webhook=NO_WEBHOOKS, **more).diagnostics
 
 
 def codes(source: bytes | str, **more: Any) -> list[str]:
@@ -398,6 +402,9 @@ CASES: list[tuple[str, str, str, str | None]] = [
     ("E104", kept("datasets: {¤D: {}}"), "datasets.D", "d"),
     ("E104", kept("datasets: {d: {routes: ¤[]}}"), "datasets.d.routes", None),
     ("E104", kept("datasets: {d: {publish: ¤automaticc}}"), "datasets.d.publish", "automatic"),
+    ("E104", kept("datasets: {d: {webhook: ¤hooks.example}}"), "datasets.d.webhook", None),
+    ("E103", kept("datasets: {d: {webhook: ¤1}}"), "datasets.d.webhook", '"1"'),
+    ("E316", kept('datasets: {d: {webhook: ¤"https://evil.example/"}}'), "datasets.d.webhook", None),
     ("E104", kept("datasets: {d: {max_failed: ¤1.5}}"), "datasets.d.max_failed", "1"),
     ("E104", kept("datasets: {d: {max_removed: ¤2}}"), "datasets.d.max_removed", "1"),
     ("E101", kept("datasets: {d: {¤keeps: 2}}"), "datasets.d.keeps", "keep"),
@@ -445,7 +452,7 @@ CASES: list[tuple[str, str, str, str | None]] = [
 def test_a_fault_has_its_code_position_and_suggestion_and_causes_no_others(code, source, path, suggestion):
     text, line, column = place(source)
     severity = "warning" if code.startswith("W") else "error"
-    parsed = parse(text, adapters=ADAPTERS)
+    parsed = parse(text, adapters=ADAPTERS, check_webhook=NO_WEBHOOKS)
     assert [(f.code, f.path, f.line, f.column, f.suggestion, f.severity) for f in parsed.diagnostics] == [
         (code, path, line, column, suggestion, severity)
     ]

@@ -40,6 +40,7 @@ DATASET = Dataset(
     seq=1,
     decided=1,
     draft=None,
+    refused=None,
     held=False,
     publish="manual",
     routes=["upper"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
@@ -15,7 +16,8 @@ from starlette.responses import JSONResponse, Response
 from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit, operations
 from playhead.api.bodies import JsonRoute
-from playhead.api.ids import NO_DATASET, NO_PUBLICATION
+from playhead.api.ids import NO_DATASET, NO_PUBLICATION, DeliveryId
+from playhead.api.replay_headers import PublicationKey, replayed
 from playhead.api.schemas import Word
 from playhead.api.schemas.datasets import IndexCheck, Publish, Rollback
 from playhead.api.storage import BYTES, content_response
@@ -33,6 +35,7 @@ from playhead.model import (
     PublicationPreview,
     StoredObject,
     Switch,
+    WebhookDelivery,
 )
 from playhead.reading.datasets import check_readable
 from playhead.reading.paging import decode_cursor
@@ -142,21 +145,40 @@ async def get_publication(name: DatasetName, n: Number, asked: Asked, config: Co
     "/{name}/publications",
     response_model=Publication,
     status_code=202,
-    responses=responses(*NO_DATASET, *_REFUSED, *_IN_CONTENT, *_BODY)
-    | {200: {"model": PublicationPreview, "description": "What would change: the response to `dry_run`."}},
+    responses=responses(
+        *(*NO_DATASET, *_REFUSED, *_IN_CONTENT, *_BODY),
+        *("invalid_idempotency_key", "idempotency_key_reused"),
+    )
+    | {
+        200: {"model": PublicationPreview, "description": "What would change: the response to `dry_run`."},
+        202: {"headers": replayed("publication")},
+    },
 )
-async def publish(name: DatasetName, body: Publish, asked: Asked, config: Config = None) -> Response:
+async def publish(
+    name: DatasetName,
+    body: Publish,
+    asked: Asked,
+    config: Config = None,
+    key: PublicationKey = None,
+) -> Response:
     """Prepare a publication from executions, and make it what readers see.
 
     The response is sent as soon as the draft is recorded. Its state at `Location` is `published`, or
     `abandoned` with the reason. Until then, readers see the current publication.
     """
-    request = await body.request(asked.resolve.execution)
+    service, of = asked.publish, _name(name, config)
     if body.dry_run:
-        return JSONResponse(jsonable_encoder(await asked.publish.preview(_name(name, config), request)))
-    made = await asked.publish.begin(_name(name, config), request)
+        preview = await service.preview(of, await body.request(asked.resolve.execution))
+        return JSONResponse(jsonable_encoder(preview))
+    fresh = True
+    if key is None:
+        made = await service.begin(of, await body.request(asked.resolve.execution))
+    else:
+        request = partial(body.request, asked.resolve.execution)
+        made, fresh = await service.begin_once(of, key, body.model_dump(mode="json"), request)
     place = f"/api/v1/datasets/{quote(name)}/publications/{made.n}" + (f"?config={config}" if config else "")
-    return JSONResponse(jsonable_encoder(made), 202, {"Location": place})
+    headers = {"Location": place} | ({} if fresh else {"Idempotent-Replayed": "true"})
+    return JSONResponse(jsonable_encoder(made), 202, headers)
 
 
 @router.post("/{name}/publications/{n}/cancel", responses=responses(*NO_PUBLICATION))
@@ -219,6 +241,22 @@ async def list_switches(
 ) -> Page[Switch]:
     """List what was made current, newest first."""
     return Page(await asked.publish.switches(_name(name, config), limit))
+
+
+@router.get("/{name}/deliveries", responses=responses(*NO_DATASET, "invalid_cursor"))
+async def list_dataset_deliveries(
+    name: DatasetName, asked: Asked, config: Config = None, limit: Limit = 100, cursor: Cursor = None
+) -> Page[WebhookDelivery]:
+    """List the events for the webhook of a dataset, newest first: the newest 100, and all that are due."""
+    return await asked.webhooks.list_of_dataset(_name(name, config), cursor, limit)
+
+
+@router.post("/{name}/deliveries/{delivery_id}/send", responses=responses(*NO_DATASET, "delivery_not_found"))
+async def send_dataset_delivery(
+    name: DatasetName, delivery_id: DeliveryId, asked: Asked, config: Config = None
+) -> WebhookDelivery:
+    """Send an event again, under the same id, whatever its state. All of its attempts are available again."""
+    return await asked.webhooks.send_again_of_dataset(_name(name, config), delivery_id)
 
 
 @router.get("/{name}/changes", responses=responses(*NO_PUBLICATION, "invalid_cursor"))

@@ -70,7 +70,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ),
     ErrorCode("plan_not_found", 404, "No plan has this id, or it has expired and was deleted."),
     ErrorCode("report_not_found", 404, "The replay has no such report, or it is not stored yet."),
-    ErrorCode("delivery_not_found", 404, "The webhook of the replay has no such delivery."),
+    ErrorCode("delivery_not_found", 404, "The webhook of the replay or dataset has no such delivery."),
     ErrorCode("dead_letter_not_found", 404, "No dead letter has this correlation id."),
     ErrorCode("receipt_not_found", 404, "The receipt is unknown or has expired; take the messages again."),
     ErrorCode("index_not_found", 404, "No step has created a search index with this name yet."),

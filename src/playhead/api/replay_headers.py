@@ -1,4 +1,5 @@
-"""Headers of a request for a replay: whether the client waits, and the key that makes it safe to repeat."""
+"""Headers of requests for replays and publications: whether the client waits, and the key that makes a
+request safe to repeat."""
 
 from __future__ import annotations
 
@@ -20,6 +21,15 @@ IdempotencyKey = Annotated[
         "and until publishing has ended.",
     ),
 ]
+PublicationKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Makes the request safe to repeat: 1 to 255 visible ASCII characters. A request with the "
+        "key and the body of an earlier one begins nothing, and returns the publication of that one. A key "
+        "is kept for a day, and until the publication has ended. `dry_run` needs no key.",
+    ),
+]
 Prefer = Annotated[
     str | None,
     Header(
@@ -37,6 +47,16 @@ ACCEPTED: Final[dict[str, Any]] = {
     },
 }
 """The headers of the response to `respond-async`."""
+
+
+def replayed(what: str) -> dict[str, Any]:
+    """Return the header of a response to a request whose key belongs to an earlier one."""
+    return {
+        "Idempotent-Replayed": {
+            "schema": {"type": "string", "enum": ["true"]},
+            "description": f"An earlier request with this key has started the {what}.",
+        }
+    }
 
 
 def prefers_async(prefer: str | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Query
@@ -14,7 +14,14 @@ from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import WARNINGS, AllowOldCode, Asked, Cursor, Limit, RequireCode, operations, warner
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, BatchId, execution_query
-from playhead.api.replay_headers import ACCEPTED, RESPOND_ASYNC, IdempotencyKey, Prefer, prefers_async
+from playhead.api.replay_headers import (
+    ACCEPTED,
+    RESPOND_ASYNC,
+    IdempotencyKey,
+    Prefer,
+    prefers_async,
+    replayed,
+)
 from playhead.api.schemas import DetachedReplayResponse
 from playhead.api.schemas.replays import DetachedReplayRequest
 from playhead.api.streams import LastEventId, stream, stream_responses
@@ -22,12 +29,7 @@ from playhead.model import Page, Replay
 
 router = operations(prefix="/api/v1", tags=["replay"], route_class=JsonRoute)
 
-_REPLAYED: Final[dict[str, Any]] = {
-    "Idempotent-Replayed": {
-        "schema": {"type": "string", "enum": ["true"]},
-        "description": "An earlier request with this key has started the replay.",
-    }
-}
+_REPLAYED: Final = replayed("replay")
 
 
 @router.post(
@@ -39,6 +41,7 @@ _REPLAYED: Final[dict[str, Any]] = {
         *("invalid_path", "route_ambiguous", "invalid_body", "selection_empty", "invalid_idempotency_key"),
         "webhook_not_allowed",
         *("execution_not_found", "stage_not_found", "route_not_found", "config_not_found"),
+        "dataset_not_found",
         *("replay_not_found", "object_not_found", "no_objects", "plan_not_found"),
         *("plan_mismatch", "plan_changed", "plan_expired", "plan_not_ready"),
         *("records_deleted", "publication_dropped", "config_inactive", "stage_pruned"),

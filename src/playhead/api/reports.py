@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from uuid import UUID
 
-from fastapi import Path, Query
+from fastapi import Query
 from starlette.responses import Response, StreamingResponse
 
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit, operations
-from playhead.api.ids import BatchId
+from playhead.api.ids import BatchId, DeliveryId
 from playhead.keys import SUFFIX_TYPES
 from playhead.model import MAX_VERSION, Page, Report, ReportLine, WebhookDelivery
 
@@ -83,7 +82,7 @@ async def list_deliveries(
 )
 async def send_delivery(
     replay_batch_id: BatchId,
-    delivery_id: Annotated[UUID, Path(description="Id of the delivery.")],
+    delivery_id: DeliveryId,
     asked: Asked,
 ) -> WebhookDelivery:
     """Send an event again, under the same id, whatever its state. All of its attempts are available again."""

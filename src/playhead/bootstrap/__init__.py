@@ -45,8 +45,9 @@ from playhead.errors import CannotStart
 from playhead.model import Diagnostic, Examination, SearchHit
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
-from playhead.ports.config import ParseConfig
+from playhead.ports.config import Parsed
 from playhead.ports.tracer import OFF
+from playhead.ports.webhook import check_webhook
 from playhead.reading.codecheck import CodeCheck
 from playhead.services.reconcile import ReconcileService
 from playhead.services.search import FindPublication, SearchService
@@ -78,7 +79,7 @@ def load_adapters(settings: Settings) -> Mapping[str, AdapterSpec]:
     return plugins.load(BUILT_IN, settings.adapters)
 
 
-def _parser(settings: Settings, adapters: Mapping[str, AdapterSpec], secrets: Secrets) -> ParseConfig:
+def _parser(settings: Settings, adapters: Mapping[str, AdapterSpec], secrets: Secrets) -> partial[Parsed]:
     return partial(
         config_loader.parse,
         adapters=adapters,
@@ -221,6 +222,7 @@ async def open_runtime(
             isolate=starter(settings),
         )
         loaded = loaded_code(adapters)
+        webhooks = open_webhooks(settings, stack)
         services = build(
             settings,
             opened,
@@ -228,9 +230,11 @@ async def open_runtime(
             kind=kind,
             adapters=adapters,
             code=CodeCheck(opened.catalog, CodeHere(settings.adapters), loaded.adapters, works=kind == "run"),
-            parse=_parser(settings, adapters, secrets),
+            parse=partial(
+                _parser(settings, adapters, secrets), check_webhook=partial(check_webhook, webhooks)
+            ),
             search=searching(settings, opened.catalog.publication_of),
-            webhooks=open_webhooks(settings, stack),
+            webhooks=webhooks,
         )
         runtime = Runtime(
             settings=settings,

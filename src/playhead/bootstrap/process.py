@@ -37,6 +37,8 @@ _LEASES_PER_RETENTION = 4
 """Retention is applied once in four times `lease_seconds`: with the default, once a minute."""
 _SELDOM = (50_000, 20, 50)
 _MOST_CANCELS = 3
+_FINISH_SECONDS = 30.0
+"""How long a process that ends waits for its publications. Another process continues them."""
 
 
 class Tasks:
@@ -177,9 +179,12 @@ class Runtime:
             self.watchdog.close()
 
     async def finish_outcome(self) -> None:
-        """Write the reports and send the events that are due now: this process may be the last one."""
+        """Write the reports, publish, and send the events that are due: this process may be the last one."""
         with contextlib.suppress(Unavailable):
             await self.services.reports.write_due()
+            with contextlib.suppress(TimeoutError):  # another process has the adapter of an index
+                async with asyncio.timeout(_FINISH_SECONDS):
+                    await self.services.publish.finish_automatic()
             await self.services.webhooks.send_due()
 
     async def _forever(self, once: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
@@ -240,6 +245,7 @@ class Runtime:
         if self.reconciler.has_lease:
             await self.services.publish.publish_automatic()
             await self.services.publish.publish_repaired()
+            await self.services.publish.drafts.report_lags()
 
     async def _follow(self) -> None:
         """Bring sinks up to date. A process that has not imported the operator's adapters cannot do that."""

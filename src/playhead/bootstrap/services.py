@@ -101,6 +101,7 @@ def build(
         environment,
         Drafting(catalog, environment, lease=lease, follow=follower.follow if is_near else None),
         repair.publish_due,
+        key_seconds=settings.idempotency_seconds,
     )
 
     def leave(job: UUID) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import typer
 
+from playhead import wording
 from playhead.cli import (
     complete,
     effects,
@@ -26,11 +27,14 @@ from playhead.cli.session import Session, Usage, limits_of
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from playhead.cli.deployment import AnyReplay, Deployment
-    from playhead.model import Canary, ReplayRequest
+    from playhead.model import Canary, ReplayPublication, ReplayRequest
     from playhead.ports.catalog.jobs import Opened
 
+_LOOK_SECONDS: Final = 0.25
+_PATIENCE_SECONDS: Final = 5.0
 CONTRACT: Final = (
     *("execution_id", "from_execution_id", "from_stage", "from_path", "to_route", "to_queue"),
     *("objects_found", "objects_published", "objects_failed", "status", "replay_batch_id", "errors"),
@@ -127,6 +131,13 @@ async def replay(
         str | None,
         typer.Option("--webhook", metavar="URL", help="Send the events of the replay to this URL."),
     ] = None,
+    publish: Annotated[
+        bool,
+        typer.Option(
+            "--publish",
+            help="When all messages have ended, publish it in the dataset of ROUTE, if none has failed.",
+        ),
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Record the replay and return; other processes publish it.")
     ] = False,
@@ -184,6 +195,7 @@ async def replay(
             priority=priority,
             reason=reason,
             webhook=webhook,
+            publish=publish or None,
             # Always a key: a request whose answer is lost can then be repeated.
             key=str(uuid7()) if key is None else key,
         )
@@ -273,6 +285,11 @@ async def _publish(
                     made = await progress.watch(rt.services, done.execution_id, shown, stalled)
             except TimeoutError:
                 made = await rt.services.executions.get(done.execution_id)
+    published: list[ReplayPublication] = []
+    if request.publish:
+        published = await _publications(rt, batch, waits=made is not None and made.status != "running")
+        answer["publications"] = published
+        code = code or _code_of(published)
     if made is not None:
         if made.status == "running":
             output.note(f"stopped waiting after {timeout:g} s; execution {done.execution_id} continues")
@@ -282,11 +299,36 @@ async def _publish(
         output.emit(answer)
         return code
     _describe(done)
+    for one in published:
+        output.line(f"  publish    {wording.publication_text(one)}")
     if made is not None:
         output.line()
         executions.describe(made)
     executions.suggest(s, steps)
     return code
+
+
+async def _publications(rt: Deployment, batch: UUID, *, waits: bool) -> list[ReplayPublication]:
+    """Return the publications of a replay; with `waits`, as soon as they are decided or refused.
+
+    One that cannot begin now, because another one is being prepared, is not waited for.
+    """
+    import asyncio
+
+    patience = _PATIENCE_SECONDS
+    while True:
+        found = (await rt.services.executions.replay(batch)).publications
+        states = {one.state for one in found}
+        if not waits or not states & {"due", "preparing"} or ("preparing" not in states and patience <= 0):
+            return found
+        await asyncio.sleep(_LOOK_SECONDS)
+        patience -= _LOOK_SECONDS
+
+
+def _code_of(published: Sequence[ReplayPublication]) -> int:
+    if any(one.state in ("refused", "cancelled") for one in published):
+        return exits.FAILED
+    return exits.OK
 
 
 def _tell_if_repeated(opened: Opened) -> None:

@@ -43,6 +43,7 @@ class ReplayMethods(Connection):
         priority: Priority | None = None,
         reason: str | None = None,
         webhook: str | None = None,
+        publish: bool | None = None,
         report: bool | None = None,
         key: str | None = None,
         detach: bool = False,
@@ -70,6 +71,8 @@ class ReplayMethods(Connection):
                 objects.
             reason: why it is replayed.
             webhook: URL that receives the events of the replay; the operator allows its host.
+            publish: publish it in the dataset of the route when all messages have ended, if none has failed.
+                `publications` of `replay_state` has the outcome.
             report: write a completion report; None: only if any other argument beyond `path` is given.
             key: your own key: a repeated call with the same key and arguments starts no second replay.
             detach: return when the replay is recorded. A server or a worker publishes it.
@@ -89,6 +92,7 @@ class ReplayMethods(Connection):
             priority=priority,
             reason=reason,
             webhook=webhook,
+            publish=publish,
             report=report,
             key=str(uuid7()) if key is None else key,
             allow_old_code=allow_old_code,
@@ -130,6 +134,7 @@ class ReplayMethods(Connection):
         priority: Priority | None = None,
         reason: str | None = None,
         webhook: str | None = None,
+        publish: bool | None = None,
         report: bool | None = None,
         detach: bool = False,
     ) -> Replay:
@@ -137,7 +142,7 @@ class ReplayMethods(Connection):
 
         Args:
             plan: the result of `plan`, or its id.
-            pace: as in `replay`, like the next six.
+            pace: as in `replay`, like the next seven.
 
         Raises:
             PlanChanged: objects of the plan are missing or have changed; `differences` names them.
@@ -150,6 +155,7 @@ class ReplayMethods(Connection):
             priority=priority,
             reason=reason,
             webhook=webhook,
+            publish=publish,
             report=report,
         )
         return await self._start(request, detach=detach)

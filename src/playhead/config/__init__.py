@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from playhead.config.diagnostics import CODES, Diagnostics
@@ -36,6 +36,7 @@ def parse(
     adapters: Mapping[str, AdapterSpec],
     allowed: Collection[str] | None = None,
     resolve: Resolve = no_secrets,
+    check_webhook: Callable[[str], None] = lambda url: None,
     taken: Mapping[str, tuple[str, str]] | None = None,
     previous: Config | None = None,
 ) -> Parsed:
@@ -46,6 +47,7 @@ def parse(
         adapters: the adapters loaded, by name; each step's config is checked by its adapter's model.
         allowed: names that the operator allows; None: all loaded.
         resolve: returns the secrets that configs may reference (W105). Their values are not used.
+        check_webhook: raises `BadRequest` for the URL of a webhook that the operator does not allow.
         taken: (config, route) by queue, of active configs; entries of this config are ignored.
         previous: the previous version, to find what the new one drops (W104).
     """
@@ -55,7 +57,7 @@ def parse(
         return Parsed(None, None, text, found.in_order())
     digest = None if found.failed else digest_of(_as_processed(root.value))
     known = Adapters(adapters, allowed, resolve)
-    config = read_config(Spot(root, "", root.at, found), known, taken or {}, previous)
+    config = read_config(Spot(root, "", root.at, found), known, check_webhook, taken or {}, previous)
     return Parsed(None if found.failed else config, digest, text, found.in_order())
 
 

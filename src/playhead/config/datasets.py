@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, get_args
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, get_args
 
 from playhead.config import declared
 from playhead.config.diagnostics import listed, shown
 from playhead.config.fields import Spot, Table, check_name
 from playhead.config.graph import Lane
+from playhead.errors import BadRequest
 from playhead.model import DatasetConfig, OnFailure
 
+_URL: Final = re.compile(r"https?://[^\s\0]{1,1990}")
 
-def read_datasets(spot: Spot | None, lanes: Mapping[str, Lane]) -> dict[str, DatasetConfig]:
-    """Read `datasets`. `lanes` are the routes."""
+
+def read_datasets(
+    spot: Spot | None, lanes: Mapping[str, Lane], check_webhook: Callable[[str], None]
+) -> dict[str, DatasetConfig]:
+    """Read `datasets`.
+
+    Args:
+        lanes: the routes.
+        check_webhook: raises `BadRequest` for a URL that the operator does not allow.
+    """
     if spot is None or not spot.mapping():
         return {}
     found: dict[str, DatasetConfig] = {}
     owners: dict[str, str] = {}
     for name, dataset in spot.children():
         check_name(dataset, name, "dataset")
-        found[name] = _read_dataset(dataset, name, lanes, owners)
+        found[name] = _read_dataset(dataset, name, lanes, owners, check_webhook)
     return found
 
 
-def _read_dataset(spot: Spot, name: str, lanes: Mapping[str, Lane], owners: dict[str, str]) -> DatasetConfig:
+def _read_dataset(
+    spot: Spot,
+    name: str,
+    lanes: Mapping[str, Lane],
+    owners: dict[str, str],
+    check_webhook: Callable[[str], None],
+) -> DatasetConfig:
     # `docs:` without a value has all defaults.
     is_empty = spot.node.value is None
     table = declared.table(spot, declared.DATASET) if not is_empty else None
@@ -46,6 +63,8 @@ def _read_dataset(spot: Spot, name: str, lanes: Mapping[str, Lane], owners: dict
         given["max_failed"] = _count_or_share(table, declared.MAX_FAILED)
         given["max_removed"] = declared.MAX_REMOVED.read(table)
         given["keep"] = declared.KEEP.read(table)
+        if webhook := table.get("webhook"):
+            given["webhook"] = _read_webhook(webhook, check_webhook)
     followers = tuple(route for route in chosen if lanes[route].follows)
     made = DatasetConfig(name, tuple(chosen), sinks=followers, **given)
     if made.publish == "automatic" and made.runs == "complete" and made.max_removed == 1:
@@ -57,6 +76,20 @@ def _read_dataset(spot: Spot, name: str, lanes: Mapping[str, Lane], owners: dict
             at_key=True,
         )
     return made
+
+
+def _read_webhook(spot: Spot, check_webhook: Callable[[str], None]) -> str | None:
+    url = spot.text()
+    if url is None:
+        return None
+    if not _URL.fullmatch(url):  # the fault does not show it: it may contain a token
+        spot.fault("E104", "a webhook is a URL of the form https://HOST/PATH, at most 2,000 characters")
+        return None
+    try:
+        check_webhook(url)
+    except BadRequest as exc:
+        spot.fault("E316", exc.detail)
+    return url
 
 
 def _count_or_share(table: Table, key: declared.Real) -> float:

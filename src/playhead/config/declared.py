@@ -339,6 +339,13 @@ DATASET: Final = (
         "`complete`",
     ),
     KEEP,
+    Key(
+        "webhook",
+        "URL",
+        "URL that receives the events of the dataset. The operator allows its host "
+        "(`PLAYHEAD_WEBHOOK_HOSTS`). Workers and servers send the events.",
+        "none",
+    ),
 )
 CONFIG: Final = (
     Key("version", "text", f'The version of this format: `"{VERSION}"`, quoted.', required=True),

@@ -40,6 +40,7 @@ CODES: Final = {
     "E313": "`retention` names a stage that no route has.",
     "E314": "`retention` has `records` and `stages`: records are deleted only after all objects.",
     "E315": "A dataset names a route that does not exist, or that belongs to another dataset.",
+    "E316": "The operator does not allow the URL of a webhook.",
     "W101": "No path leads from `entry` to the route; only a replay reaches it.",
     "W102": "`prefetch` is below `concurrency` (times the size of batches) and was raised to it.",
     "W103": "An adapter with external effects may run more than once for one message.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, cast, get_args
 
@@ -38,6 +38,7 @@ _ELSEWHERE: Final = {
 def read_config(
     root: Spot,
     adapters: Adapters,
+    check_webhook: Callable[[str], None],
     taken: Mapping[str, tuple[str, str]],
     previous: Config | None,
 ) -> Config | None:
@@ -59,7 +60,7 @@ def read_config(
     config = replace(config, retention=retention)
     if not routes or lanes is None:
         return None
-    config = replace(config, datasets=read_datasets(doc.get("datasets"), lanes))
+    config = replace(config, datasets=read_datasets(doc.get("datasets"), lanes, check_webhook))
     entry_known = entry in lanes
     if (spot := doc.get("entry")) and isinstance(spot.node.value, str) and not entry_known:
         near = spot.found.nearest(entry, lanes)

@@ -15,6 +15,13 @@ from playhead.model.publications import Publication
 OnFailure = Literal["keep_last", "leave_out", "refuse"]
 Allowed = Literal["incomplete", "removed", "older", "empty"]
 ChangeKind = Literal["added", "changed", "removed"]
+DatasetEvent = Literal[
+    "dataset.published",
+    "dataset.rolled_back",
+    "dataset.refused",
+    "dataset.sink_lagging",
+    "dataset.held",
+]
 
 MOST_PARTS: Final = 100
 MAX_NUMBER: Final = 2**53
@@ -39,6 +46,7 @@ class DatasetConfig(Limited):
         max_removed: share of the inputs that a publication may remove.
         runs: `complete`: each run has all inputs. `partial`: a run adds inputs.
         keep: publications that are kept, besides the current one and pinned ones.
+        webhook: URL that receives the events of the dataset; None: none does.
         sinks: those of its routes whose last adapter follows publications.
     """
 
@@ -50,6 +58,7 @@ class DatasetConfig(Limited):
     max_removed: Annotated[float, Interval(ge=0, le=1)] = 0.2
     runs: Literal["complete", "partial"] = "complete"
     keep: Annotated[int, Interval(ge=0, le=1_000)] = 5
+    webhook: Annotated[str, Len(1, 2_000), NoNul] | None = None
     sinks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -225,6 +234,7 @@ class Dataset:
         seq: number of the newest switch; 0 before the first one.
         decided: highest number that was ever current; None: nothing was published.
         draft: publication that is being prepared.
+        refused: newest publication, if it was refused. None as soon as another one is prepared.
         held: automatic publication waits for a person, because of a rollback.
         publish: `manual` or `automatic`.
         routes: routes whose results readers use.
@@ -239,6 +249,7 @@ class Dataset:
     seq: int
     decided: int | None
     draft: Publication | None
+    refused: Publication | None
     held: bool
     publish: Literal["manual", "automatic"]
     routes: list[str]

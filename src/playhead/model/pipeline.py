@@ -161,6 +161,11 @@ class Config:
         """Return the dataset that the sink of a route follows; None: it has no sink that follows one."""
         return next((name for name, one in self.datasets.items() if route in one.sinks), None)
 
+    def datasets_with(self, route: str) -> list[str]:
+        """Return the datasets whose content a route changes: its own results, or those of routes below it."""
+        found = {name: self.edges(name, ("", route)) for name in self.datasets}
+        return [name for name, edges in found.items() if any(route == target for _, target in edges)]
+
     def edges(self, dataset: str, received: tuple[str, str] | None = None) -> list[tuple[str, str]]:
         """Return which stages feed which routes of a dataset, and of the ways from the entry to them.
 

@@ -14,6 +14,7 @@ from playhead.form import read
 from playhead.globs import compile_glob
 from playhead.ids import now
 from playhead.limits import InvalidValue, Limited, Meets, NoNul, check
+from playhead.model.publications import Refusal
 from playhead.times import fixed_time, fixed_times
 
 ReplayState = Literal[
@@ -199,6 +200,8 @@ class ReplayRequest(Limited):
         reason: why it is replayed. Shown with the replay, its report and its events.
         webhook: URL that receives the events of the replay: its start, pauses, and each end. On a host that
             the operator allows; never shown.
+        publish: publish the replay in the datasets of its route when all of its messages have ended, if each
+            of its objects was processed. None: only a request publishes it.
         report: write a completion report. None: only if the request has a field other than
             `from_execution_id`, `from_stage`, `from_path` and `to_route`.
         key: Idempotency-Key: a repeated request with the same key returns the first replay.
@@ -219,6 +222,7 @@ class ReplayRequest(Limited):
     canary: Canary | None = None
     reason: Annotated[str, Len(0, 1_000), NoNul] | None = None
     webhook: Annotated[str, Len(0, 2_000), NoNul] | None = None
+    publish: bool | None = None
     report: bool | None = None
     key: str | None = None
 
@@ -298,6 +302,25 @@ class ReplayWork:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayPublication:
+    """The publication of a replay that was requested with it.
+
+    Attributes:
+        dataset: name of the dataset.
+        state: `due`: messages are open, another publication is being prepared, or the dataset is held because
+            of a rollback after the request. `preparing`. `published`. `refused`: not all objects were
+            processed, or the dataset has changed. `cancelled`: the replay or the publication was cancelled.
+        n: number of the publication; None until it begins.
+        refusal: why it was refused. After a resend of dead letters, it is due again.
+    """
+
+    dataset: str
+    state: Literal["due", "preparing", "published", "refused", "cancelled"]
+    n: int | None
+    refusal: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """A replay batch with its counts and its state.
 
@@ -351,6 +374,7 @@ class Replay:
             it does in a route that is found to have external effects only later. `config/route`: for replays
             of this replay; its own config does not have the route.
         reason: as requested.
+        publications: the publications that were requested with it, by dataset; usually empty.
         report: state of the completion report.
         revision: how often the new execution has ended; each end has its own report.
         paused_by: `request`, or `canary`: too many of its objects failed; None unless `paused`.
@@ -393,6 +417,7 @@ class Replay:
     selected_paths: int | None = None
     effects: Mapping[str, OnReplay] = field(default_factory=dict)
     reason: str | None = None
+    publications: list[ReplayPublication] = field(default_factory=list)
     report: ReportState = "none"
     revision: int = 0
     paused_by: Literal["request", "canary"] | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+from playhead.model.datasets import DatasetEvent
 from playhead.model.views import Problem
 
 ReplayEvent = Literal[
@@ -86,12 +87,13 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
-    """An event of a replay for its webhook.
+    """An event of a replay or of a dataset for its webhook.
 
     Attributes:
         delivery_id: the same in each attempt: the header `webhook-id`.
         event: type of the event.
-        revision: how often the execution had ended at the time of the event, this end included.
+        revision: of a replay: how often its execution had ended at the time of the event, this end included.
+            Of a dataset: number of its newest switch.
         state: `due`: it will be sent, or sent again. `sent`: the receiver has accepted it. `failed`: the
             attempts are used up, or the receiver answered 410.
         attempts: number of attempts so far.
@@ -102,7 +104,7 @@ class WebhookDelivery:
     """
 
     delivery_id: UUID
-    event: ReplayEvent
+    event: ReplayEvent | DatasetEvent
     revision: int
     state: Literal["due", "sent", "failed"]
     attempts: int

@@ -16,25 +16,29 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, Protocol
+from uuid import UUID
 
 from playhead import events, faults
 from playhead.environment import Environment
 from playhead.errors import Conflict, Unavailable
-from playhead.model import PublishRequest, UnitCounts
+from playhead.model import Publication, PublishRequest, UnitCounts
 from playhead.ports.catalog import Drafts, Publications, Sinks
 from playhead.ports.catalog.drafts import Draft, DraftLost
+from playhead.ports.catalog.jobs import Key
 from playhead.ports.catalog.publications import EntryCursor
 from playhead.publish.content import PAGE, Stored
 from playhead.publish.resolution import Resolution
 
 _RETRY_SECONDS: Final = 1.0
 _WAIT_SECONDS: Final = 0.2
+_LAG_SECONDS: Final = 60.0
 _SWITCH_SECONDS: Final = 5.0
 """How long a command waits for its sinks. It may be the only process that can write them."""
 _SIDES: Final[tuple[Literal["newer", "older"], ...]] = ("newer", "older")
 
 
-class DraftCatalog(Publications, Drafts, Sinks, Protocol): ...
+class DraftCatalog(Publications, Drafts, Sinks, Protocol):
+    async def keyed(self, key: Key) -> UUID | None: ...
 
 
 class Drafting:
@@ -59,10 +63,15 @@ class Drafting:
         self._driving = set[tuple[int, int]]()
         self._follow = follow
 
-    async def begin(self, config: str, name: str, request: PublishRequest) -> Draft:
-        """Record a draft, which this process holds. Raises what `Drafts.begin_publication` raises."""
+    async def begin(
+        self, config: str, name: str, request: PublishRequest, key: Key | None = None
+    ) -> Draft | Publication:
+        """Record a draft, which this process holds; or return the publication of an earlier request.
+
+        Raises what `Drafts.begin_publication` raises.
+        """
         draft = await self._catalog.begin_publication(
-            config, name, request, owner=self._env.process, lease=self._lease
+            config, name, request, owner=self._env.process, lease=self._lease, key=key
         )
         faults.reach("publication.begun")
         return draft
@@ -106,6 +115,7 @@ class Drafting:
                     return
                 except Conflict as exc:
                     await self._catalog.abandon_draft(*identity, code=exc.code, detail=exc.detail)
+                    faults.reach("publication.refused")
                     raise
                 except Unavailable as exc:
                     events.emit(events.BACKEND_UNAVAILABLE, code=exc.code, detail=exc.detail)
@@ -165,6 +175,12 @@ class Drafting:
         """Bring the sinks that this process can write up to date, and wait for that up to some seconds."""
         if self._follow:
             await self._follow(seconds)
+
+    async def report_lags(self) -> None:
+        """Report sinks that have been behind their datasets for a minute, each once."""
+        for one in await self._catalog.report_lags(_LAG_SECONDS):
+            faults.reach("sink.lag_reported")
+            events.emit(events.SINK_LAGGING, dataset=one.name, route=one.route, seconds=round(one.seconds))
 
     async def drop_due(self) -> None:
         """Drop publications that are no longer kept, and delete their entries.

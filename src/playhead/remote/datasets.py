@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from playhead.errors import Conflict
+from playhead.ids import uuid7
 from playhead.model import (
     OPEN_PUBLICATION_STATES,
     Dataset,
@@ -20,6 +21,7 @@ from playhead.model import (
 from playhead.reading.datasets import no_draft, nothing_published
 from playhead.remote.client import HARMLESS, WORK_SECONDS, segment
 from playhead.remote.derived import Remote, derived, of_dataset
+from playhead.remote.repeating import repeated
 from playhead.services.publish import PublishService, Tried
 
 _WAIT_SECONDS: Final = 0.5
@@ -57,7 +59,9 @@ class RemotePublish(Remote):
 
     async def begin(self, name: str, request: PublishRequest) -> Publication:
         path, query = place_of(name, "publications")
-        return await self._client.post(path, Publication, lost=_LOST, json=_body(request), query=query)
+        headers = {"Idempotency-Key": str(uuid7())}
+        how: dict[str, Any] = {"lost": _LOST, "json": _body(request), "query": query, "headers": headers}
+        return await repeated(lambda: self._client.post(path, Publication, **how), _LOST)
 
     async def publish(
         self, name: str, request: PublishRequest, begun: Callable[[Publication], None] = lambda made: None

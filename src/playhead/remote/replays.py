@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Final, Literal, TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
-from playhead.errors import Unavailable
 from playhead.model import Pace, Replay, ReplayRequest
 from playhead.ports.catalog.jobs import Opened
 from playhead.reading.codecheck import Warn, no_warning
 from playhead.remote.client import HARMLESS, WORK_SECONDS, Client
 from playhead.remote.derived import Remote, derived
+from playhead.remote.repeating import DELAYS, repeated
 from playhead.services.control import ControlService
 
 T = TypeVar("T")
-
-_DELAYS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before each repetition of a request whose answer was lost."""
-_LONG_SECONDS: Final = 30.0
-"""The connection of a request that lasted so long has worked; its loss is not one more failure in a row."""
-_LOST: Final = ("answer_lost", "server_unavailable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +43,7 @@ class RemoteReplay:
         delays: seconds before each repetition.
     """
 
-    def __init__(self, client: Client, *, delays: tuple[float, ...] = _DELAYS) -> None:
+    def __init__(self, client: Client, *, delays: tuple[float, ...] = DELAYS) -> None:
         self._client = client
         self._delays = delays
 
@@ -76,9 +68,10 @@ class RemoteReplay:
         started(opened)
         batch = opened.replay.replay_batch_id
         # The same request with the same key waits for the replay that exists.
-        answer, _ = await self._repeated(
+        answer, _ = await repeated(
             lambda: self._post(request, ReplayAnswer, {}, no_warning),
             f"replay {batch} continues. Watch it: {self._command(f'playhead replays watch {batch}')}",
+            self._delays,
         )
         return answer
 
@@ -87,10 +80,11 @@ class RemoteReplay:
         prefer = {"Prefer": "respond-async"}
         if request.key is None:
             return Opened(*await self._post(request, Replay, prefer, warn))
-        replay, fresh = await self._repeated(
+        replay, fresh = await repeated(
             lambda: self._post(request, Replay, prefer, warn),
             "the replay may have started, and then it continues. To repeat the request without a second "
             f"replay, use the same key: --key {request.key}",
+            self._delays,
         )
         return Opened(replay, fresh)
 
@@ -115,29 +109,6 @@ class RemoteReplay:
             warn=warn,
         )
         return answer, "Idempotent-Replayed" not in response.headers
-
-    async def _repeated(self, send: Callable[[], Awaitable[T]], lost: str) -> T:
-        """Send a request that may be repeated, until an answer arrives.
-
-        Args:
-            lost: end of the error message if no answer arrives.
-        """
-        delays = iter(self._delays)
-        was_sent = False
-        while True:
-            began = time.monotonic()
-            try:
-                return await send()
-            except Unavailable as exc:
-                if exc.code not in _LOST or (exc.code == "server_unavailable" and not was_sent):
-                    raise
-                was_sent = True
-                if time.monotonic() - began >= _LONG_SECONDS:
-                    delays = iter(self._delays)
-                delay = next(delays, None)
-                if delay is None:
-                    raise Unavailable("answer_lost", f"{exc.detail.partition(';')[0]}; {lost}") from exc
-                await asyncio.sleep(delay)
 
     def _command(self, command: str) -> str:
         return f"{command} --server {self._client.shown}"

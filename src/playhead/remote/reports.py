@@ -26,3 +26,10 @@ class RemoteWebhooks(Remote):
 
     list = derived(WebhookService.list, "replays/{batch}/deliveries")
     send_again = derived(WebhookService.send_again, "replays/{batch}/deliveries/{delivery}/send", verb="POST")
+
+    list_of_dataset = derived(WebhookService.list_of_dataset, "datasets/{name:dataset}/deliveries")
+    send_again_of_dataset = derived(
+        WebhookService.send_again_of_dataset,
+        "datasets/{name:dataset}/deliveries/{delivery}/send",
+        verb="POST",
+    )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 from uuid import UUID
 
-from playhead import events
+from playhead import events, faults
 from playhead.environment import Environment
 from playhead.errors import Conflict, NotFound
 from playhead.model import (
+    DAY,
     OPEN_PUBLICATION_STATES,
     Dataset,
     DatasetChange,
@@ -29,10 +31,13 @@ from playhead.publish.content import Overlay
 from playhead.publish.drafting import DraftCatalog, Drafting
 from playhead.publish.resolution import Resolution, Resolved
 from playhead.reading.datasets import check_readable, find_dataset, no_draft, nothing_published
+from playhead.reading.idempotency import key_of
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 
 _MOST_NOTES: Final = 100
 _WAIT_SECONDS: Final = 0.2
+_LATER: Final = ("publication_in_progress", "publication_moved", "execution_running")
+"""Codes with which an automatic publication is not refused for good."""
 
 
 Tried = tuple[Dataset, Publication | Conflict | None]
@@ -51,18 +56,27 @@ class PublishService:
     `Unavailable` if the catalog is unavailable, `NotFound` (`dataset_not_found`), and `BadRequest`
     (`dataset_ambiguous`).
 
+    Args:
+        key_seconds: how long an Idempotency-Key is kept at least.
+
     Attributes:
         drafts: those that this process prepares.
     """
 
     def __init__(
-        self, catalog: DraftCatalog, env: Environment, drafts: Drafting, publish_repairs: PublishRepairs
+        self,
+        catalog: DraftCatalog,
+        env: Environment,
+        drafts: Drafting,
+        publish_repairs: PublishRepairs,
+        *,
+        key_seconds: float = DAY,
     ) -> None:
         self._catalog = catalog
+        self._key_seconds = key_seconds
         self._env = env
         self.drafts = drafts
         self._publish_repairs = publish_repairs
-        self._refused = set[tuple[str, str, UUID]]()
 
     # -- what there is -----------------------------------------------------------------------------
 
@@ -244,12 +258,44 @@ class PublishService:
         self.drafts.drive_later(draft)
         return made
 
+    async def begin_once(
+        self,
+        name: str,
+        key: str,
+        body: Mapping[str, Any],
+        request: Callable[[], Awaitable[PublishRequest]],
+    ) -> tuple[Publication, bool]:
+        """Do the same, unless an earlier call with this key has; return also whether this call has begun it.
+
+        Args:
+            body: the request as it was sent. A repeated request has the same body, although `latest` may be
+                another execution by then.
+            request: returns what the body means.
+
+        Raises what `begin` raises, `BadRequest` (`invalid_idempotency_key`), and `Conflict`
+        (`idempotency_key_reused`).
+        """
+        given = key_of("publication", key, {"dataset": name, **body}, self._key_seconds)
+        # Before all other checks: the executions may be gone when a request is repeated.
+        if (first := await self._catalog.keyed(given)) and (found := await self.of_execution(first)):
+            return found, False
+        dataset = await self.dataset(name)
+        begun = await self.drafts.begin(dataset.config, dataset.name, await request(), given)
+        if isinstance(begun, Publication):
+            return begun, False
+        self.drafts.drive_later(begun)
+        return await self._made(begun), True
+
     async def _begin(self, name: str, request: PublishRequest) -> tuple[Draft, Publication]:
         dataset = await self.dataset(name)
         draft = await self.drafts.begin(dataset.config, dataset.name, request)
+        assert isinstance(draft, Draft), "only a request with a key can be an earlier one"
+        return draft, await self._made(draft)
+
+    async def _made(self, draft: Draft) -> Publication:
         made = await self._catalog.publication(draft.dataset, draft.n)
         assert made
-        return draft, made
+        return made
 
     async def _wait(self, dataset: int, n: int) -> Publication:
         """Return a publication as soon as it is decided or abandoned. Raises its refusal."""
@@ -265,17 +311,37 @@ class PublishService:
             await self._env.sleep(_WAIT_SECONDS)
 
     async def publish_automatic(self) -> None:
-        """Begin to publish the newest run of each dataset with `publish: automatic`, unless it is held."""
-        for config, name, run in await self._catalog.automatic_runs():
-            if (config, name, run) in self._refused:
-                continue
-            try:
-                await self.begin(f"{config}/{name}", PublishRequest([run], automatic=True))
-            except (Conflict, NotFound) as exc:
-                if exc.code == "publication_in_progress":  # another process was faster
-                    continue
-                self._refused.add((config, name, run))
-                events.emit(events.PUBLICATION_REFUSED, dataset=name, detail=exc.detail)
+        """Begin to publish replays that were requested with their publication, and the newest run of each
+        dataset with `publish: automatic`, unless it is held."""
+        for name, request in await self._due():
+            with self._refusals_logged(name):
+                await self.begin(name, request)
+
+    async def finish_automatic(self) -> None:
+        """Do the same, and return when they are published or refused: this process may be the last one."""
+        for name, request in await self._due():
+            with self._refusals_logged(name):
+                await self.publish(name, request)
+
+    async def _due(self) -> list[tuple[str, PublishRequest]]:
+        replays = [
+            (f"{config}/{name}", PublishRequest([one], on_failure="refuse", reason=reason, automatic=True))
+            for config, name, one, reason in await self._catalog.replays_to_publish()
+        ]
+        runs = [
+            (f"{config}/{name}", PublishRequest([run], automatic=True))
+            for config, name, run in await self._catalog.automatic_runs()
+        ]
+        return replays + runs
+
+    @contextmanager
+    def _refusals_logged(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (Conflict, NotFound) as exc:
+            if exc.code not in _LATER:
+                faults.reach("publication.refused")
+                events.emit(events.PUBLICATION_REFUSED, dataset=name.partition("/")[2], detail=exc.detail)
 
     async def publish_repaired(self) -> None:
         """Begin to publish settled replays that have written lost rows of a sink again."""
@@ -363,6 +429,7 @@ class PublishService:
         """
         number = await self._number(name)
         n = await self._catalog.roll_back(number, to=to, expect_seq=expect_seq, reason=reason)
+        faults.reach("publication.rolled_back")
         events.emit(events.PUBLICATION_ROLLED_BACK, dataset=name, publication=n)
         await self.drafts.follow()
         return await self.dataset(name)

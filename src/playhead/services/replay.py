@@ -7,18 +7,15 @@ is a job.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, replace
-from hashlib import sha256
 from typing import Protocol
 from uuid import UUID
 
 from playhead import events, faults
 from playhead.environment import Backends, Environment
-from playhead.errors import BadRequest, NotFound, PlanChanged, ReplayContinues, Unavailable
+from playhead.errors import NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
 from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest
 from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Work
@@ -26,6 +23,7 @@ from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.plans import check_usable
 from playhead.ports.webhook import Webhooks, check_webhook
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
+from playhead.reading.idempotency import key_of
 from playhead.reading.listing import PAGE, Listing
 from playhead.reading.looking import Looks
 from playhead.replay import effects, objects, planned
@@ -37,7 +35,6 @@ from playhead.wording import STALLED
 _FIRST_CHECK_SECONDS = 0.002
 _CHECK_SECONDS = 0.1
 _GONE_SECONDS = 1.0
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _CHECKS_AFTER_LOST_ANSWER = 5
 _CHECK_LOST_ANSWER_SECONDS = 1.0
 
@@ -105,7 +102,7 @@ class ReplayService:
             BadRequest: `invalid_idempotency_key`, `webhook_not_allowed`, `invalid_path`, `route_ambiguous`,
                 `selection_empty`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`,
-                `replay_not_found` (`in_replay`), `no_objects`.
+                `dataset_not_found` (`publish`), `replay_not_found` (`in_replay`), `no_objects`.
             Conflict: `config_inactive`, `stage_pruned`, `effects_refused`, `code_differs`,
                 `idempotency_key_reused`.
             Unavailable: nothing was recorded; or the detail says that this is not known.
@@ -146,6 +143,7 @@ class ReplayService:
         found = await request_checks.resolve(self._catalog, self._listing, request, to_config=to_config)
         source, loaded, route = found.source, found.loaded, found.route
         effects.check(loaded.config, route, found.effects, request)
+        datasets = await self._datasets(loaded.version.name, route) if request.publish else []
         if not request.plan_id:  # the objects of a plan are compared with the store later
             await objects.check(self._catalog, self._listing, request, found)
         if self._code:
@@ -171,6 +169,7 @@ class ReplayService:
                 traceparent=traceparent,
                 effects=found.effects,
                 key=key,
+                datasets=datasets,
             )
         except Unavailable as exc:
             opened = Opened(await self._find_recorded(batch, exc), fresh=True)
@@ -182,18 +181,22 @@ class ReplayService:
             faults.reach("replay.admitted")
         return opened
 
+    async def _datasets(self, config: str, route: str) -> list[str]:
+        """Return the datasets in which a replay into a route is published."""
+        newest = await self._catalog.config(config)
+        if newest and (found := newest.config.datasets_with(route)):
+            return found
+        raise NotFound(
+            "dataset_not_found",
+            f"the replay cannot be published: no dataset of config {config} has the route {route}, or one "
+            "below it",
+        )
+
     def _key(self, request: ReplayRequest) -> Key | None:
         if request.key is None:
             return None
-        if not _KEY.fullmatch(request.key):
-            raise BadRequest(
-                "invalid_idempotency_key",
-                f"the Idempotency-Key has {len(request.key)} characters, or one that is not visible ASCII; "
-                "send 1 to 255 characters from ! to ~, such as a UUID",
-            )
         body = replace(request, key=None, require_code=False, allow_old_code=True)
-        digest = sha256(json.dumps(asdict(body), sort_keys=True, default=str).encode()).digest()
-        return Key("replay", request.key, digest, self._key_seconds)
+        return key_of("replay", request.key, asdict(body), self._key_seconds)
 
     async def _get(self, batch: UUID) -> Replay:
         found = await self._catalog.replay(batch, work=False)

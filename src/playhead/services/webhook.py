@@ -1,4 +1,4 @@
-"""Send the events of replays to their webhooks.
+"""Send the events of replays and datasets to their webhooks.
 
 The catalog has inserted a delivery in the transaction of its event. A process claims it, sends it, and
 records the result. If it is killed (`kill -9`) after it has sent a delivery and before it has recorded that,
@@ -14,9 +14,10 @@ from uuid import UUID
 from playhead import events, faults
 from playhead.environment import Environment
 from playhead.errors import NotFound, Unavailable
-from playhead.model import Page, Replay, WebhookDelivery
+from playhead.model import Dataset, Page, Replay, WebhookDelivery
 from playhead.ports.catalog.reports import ClaimedDelivery, Reports
 from playhead.ports.webhook import NotDelivered, Webhooks
+from playhead.reading.datasets import find_dataset
 from playhead.reading.lookup import find_replay
 from playhead.reading.paging import decode_cursor, list_of, page_before
 
@@ -36,6 +37,10 @@ class WebhookCatalog(Reports, Protocol):
     """The part of the catalog that `WebhookService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
+
+    async def datasets(self, name: str | None = None, *, config: str | None = None) -> list[Dataset]: ...
+
+    async def dataset_number(self, config: str, name: str) -> int: ...
 
 
 class WebhookService:
@@ -77,6 +82,34 @@ class WebhookService:
         if found is None:
             raise NotFound("delivery_not_found", f"replay {batch} has no delivery {delivery}")
         return found
+
+    async def list_of_dataset(self, name: str, cursor: str | None, limit: int) -> Page[WebhookDelivery]:
+        """Return the deliveries of a dataset, newest first. Old ones that were sent are not kept.
+
+        Raises:
+            NotFound: `dataset_not_found`.
+            BadRequest: `dataset_ambiguous`, `invalid_cursor`.
+        """
+        number = await self._number(name)
+        of = list_of("deliveries", number)
+        before = decode_cursor(cursor, int, of)
+        return page_before(await self._catalog.deliveries(number, before=before, limit=limit), of)
+
+    async def send_again_of_dataset(self, name: str, delivery: UUID) -> WebhookDelivery:
+        """As `send_again`, for a dataset.
+
+        Raises:
+            NotFound: `dataset_not_found`, `delivery_not_found`.
+            BadRequest: `dataset_ambiguous`.
+        """
+        found = await self._catalog.send_again(await self._number(name), delivery)
+        if found is None:
+            raise NotFound("delivery_not_found", f"dataset {name} has no delivery {delivery}")
+        return found
+
+    async def _number(self, name: str) -> int:
+        found = await find_dataset(self._catalog, name)
+        return await self._catalog.dataset_number(found.config, found.name)
 
     async def send_due(self) -> None:
         """Send the deliveries that are due, some at once. Raises `Unavailable` for the catalog."""

@@ -105,8 +105,8 @@ class Settings(BaseModel):
     )
     webhook_hosts: Hosts = Field(
         (),
-        description="Hosts that the webhooks of replays may name, separated by commas: `host` for the port "
-        "of the scheme, or `host:port`; unset: no webhook.",
+        description="Hosts that the webhooks of replays and datasets may name, separated by commas: `host` "
+        "for the port of the scheme, or `host:port`; unset: no webhook.",
     )
     webhook_private_hosts: Hosts = Field(
         (),

@@ -76,7 +76,7 @@ class DetachedReplayRequest(ReplayBody):
 class ReplayToPlan(ReplayBody):
     """A replay to plan. `pace` is used for the estimate of its time.
 
-    `canary`, `reason`, `webhook` and `report` have no effect.
+    `canary`, `reason`, `webhook`, `publish` and `report` have no effect.
     """
 
     verify: bool = Field(default=False, description="Read every object and compare it with its record.")

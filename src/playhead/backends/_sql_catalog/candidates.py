@@ -103,6 +103,12 @@ async def check_part(db: Session, one: Candidate, config: str, number: int) -> N
         )
 
 
+def check_whole(one: Candidate) -> None:
+    """Refuse a replay that has not sent all of its objects: results are missing, though no message failed."""
+    if not one.is_run and (one.status == "cancelled" or one.listing_state != "completed"):
+        raise Conflict("units_failed", f"{one} ended before all of its objects were sent")
+
+
 async def roles_of(
     db: Session,
     found: Sequence[Candidate],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from uuid import UUID
 
-from playhead.backends._sql_catalog import publishing
+from playhead.backends._sql_catalog import publishing, requests
 from playhead.backends._sql_catalog.executions import exclude
 from playhead.backends._sql_catalog.lanes import as_uuid, as_uuid_or_none
 from playhead.backends._sql_catalog.part import Part
@@ -60,11 +60,7 @@ class DatasetsPart(Part):
         return await self._db.read(find)
 
     async def publication_of(self, execution: UUID) -> Publication | None:
-        async def find(db: Session) -> Publication | None:
-            rows = await db.rows(SQL.publication_of_execution, execution=execution)
-            return (await publishing.publications_of(db, rows))[0] if rows else None
-
-        return await self._db.read(find)
+        return await self._db.read(lambda db: publishing.publication_of(db, execution))
 
     async def publications(
         self, dataset: int, *, before: int | None = None, every: bool = False, limit: int = 100
@@ -144,7 +140,8 @@ class DatasetsPart(Part):
         self, dataset: int, *, to: int | None, expect_seq: int | None, reason: str | None
     ) -> int:
         async def switch(db: Session) -> int:
-            _, config, name, seq, current, *_ = await publishing.lock_dataset(db, dataset)
+            row = await publishing.lock_dataset(db, dataset)
+            _, config, name, seq, current, _, _, was_held, *_ = row
             if expect_seq not in (None, seq):
                 raise publishing.moved(config, name, seq, expect_seq or 0, current)
             n = to if to is not None else await self._before(db, dataset, name, current)
@@ -171,6 +168,10 @@ class DatasetsPart(Part):
                     SQL.insert_switch, dataset=dataset, seq=seq + 1, n=n, kind="rollback", reason=reason
                 )
                 await db.run(SQL.set_current, dataset=dataset, seq=seq + 1, n=n, held=True)
+                await publishing.record_event(db, dataset, "dataset.rolled_back")
+                declared = publishing.declared_of(row)
+                if declared and declared.publish == "automatic" and not was_held:
+                    await publishing.record_event(db, dataset, "dataset.held")
             return n
 
         return await self._db.write(switch)
@@ -195,6 +196,13 @@ class DatasetsPart(Part):
     async def automatic_runs(self) -> list[tuple[str, str, UUID]]:
         rows = await self._db.rows(SQL.automatic_runs)
         return [(config, name, as_uuid(run)) for config, name, run in rows]
+
+    async def replays_to_publish(self) -> list[tuple[str, str, UUID, str | None]]:
+        rows = await self._db.rows(SQL.replays_to_publish)
+        return [
+            (config, name, as_uuid(replay), requests.decode(request).reason)
+            for config, name, replay, request in rows
+        ]
 
     async def release_dataset(self, dataset: int) -> None:
         await self._db.run(SQL.release_dataset, dataset=dataset)

@@ -10,10 +10,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
+from uuid import UUID
 
 from playhead.backends._sql_catalog import publishing
-from playhead.backends._sql_catalog.candidates import Candidate, candidates, check_part, roles_of, to_lock
+from playhead.backends._sql_catalog.candidates import (
+    Candidate,
+    candidates,
+    check_part,
+    check_whole,
+    roles_of,
+    to_lock,
+)
 from playhead.backends._sql_catalog.executions import share
+from playhead.backends._sql_catalog.idempotency import keep_key
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Row, Session
@@ -23,6 +32,7 @@ from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE
 from playhead.model import Config, DatasetConfig, PartRole, Publication, PublishRequest
 from playhead.ports.catalog.drafts import Draft, DraftPart, Edge
+from playhead.ports.catalog.jobs import Key
 
 
 class _Prepared(NamedTuple):
@@ -38,52 +48,93 @@ class _Prepared(NamedTuple):
     declared: DatasetConfig
 
 
+class _Hold(NamedTuple):
+    """The id of the execution that a draft becomes, and the process that holds it for a time."""
+
+    execution: UUID
+    owner: str
+    lease: float
+
+
 class DraftsPart(Part):
     async def begin_publication(
-        self, config: str, name: str, request: PublishRequest, *, owner: str, lease: float
-    ) -> Draft:
-        identity = uuid7()
+        self,
+        config: str,
+        name: str,
+        request: PublishRequest,
+        *,
+        owner: str,
+        lease: float,
+        key: Key | None = None,
+    ) -> Draft | Publication:
+        hold = _Hold(uuid7(), owner, lease)
+        refused: list[Conflict | NotFound] = []
 
-        async def begin(db: Session) -> Draft:
+        async def begin(db: Session) -> Draft | Publication | None:
+            refused.clear()
+            if key and (first := await keep_key(db, key, hold.execution)) != hold.execution:
+                return await publishing.publication_of(db, first)
             dataset = await publishing.find_dataset(db, config, name)
             row = await publishing.lock_dataset(db, dataset)
             await self._check_free(db, row, request)
             await share(db, to_lock(await candidates(db, request.parts)))
-            made = await self._prepare(db, row, request)
-            n = await db.value(SQL.newest_number, dataset=dataset) + 1
-            execution = await db.value(
-                SQL.insert_publication_execution,
-                id=identity,
-                config=made.parts[0][0].config,
-                version=made.config_version,
-                parent=None,
-            )
-            await db.run(
-                SQL.insert_publication,
-                dataset=dataset,
-                n=n,
-                execution=execution,
-                version=made.config_version,
-                base=made.base,
-                base_run=made.base_run,
-                seq=made.seq,
-                request=publishing.encode_request(request),
-                edges=json.dumps(made.edges),
-                other_edges=made.has_other_edges,
-                owner=owner,
-                lease=lease,
-            )
-            await db.insert(
-                SQL.insert_parts,
-                [
-                    (dataset, n, place, part.n, role, part.revision)
-                    for place, (part, role) in enumerate(made.parts)
-                ],
-            )
-            await db.run(SQL.set_draft, dataset=dataset, n=n)
+            try:
+                made = await self._prepare(db, row, request)
+            except (Conflict, NotFound) as exc:
+                if not request.automatic or exc.code == "execution_running":
+                    raise
+                # No person gets this error, so it is recorded, once for each end of the execution.
+                parts = await candidates(db, request.parts)
+                n = await self._insert(db, dataset, _nothing(row, parts), request, hold)
+                await publishing.abandon(db, dataset, n, exc.code, exc.detail)
+                refused.append(exc)
+                return None
+            n = await self._insert(db, dataset, made, request, hold)
             return await self._draft(db, dataset, (config, name), n, 1, made, request, "")
 
-        return await self._db.write(begin)
+        draft = await self._db.write(begin)
+        if draft is None:
+            raise refused[0]
+        return draft
+
+    async def _insert(
+        self, db: Session, dataset: int, made: _Prepared, request: PublishRequest, hold: _Hold
+    ) -> int:
+        """Insert a draft with its parts, and return its number."""
+        n: int = await db.value(SQL.newest_number, dataset=dataset) + 1
+        execution = await db.value(
+            SQL.insert_publication_execution,
+            id=hold.execution,
+            config=made.parts[0][0].config,
+            version=made.config_version,
+            parent=None,
+        )
+        await db.run(
+            SQL.insert_publication,
+            dataset=dataset,
+            n=n,
+            execution=execution,
+            version=made.config_version,
+            base=made.base,
+            base_run=made.base_run,
+            seq=made.seq,
+            request=publishing.encode_request(request),
+            edges=json.dumps(made.edges),
+            other_edges=made.has_other_edges,
+            owner=hold.owner,
+            lease=hold.lease,
+        )
+        await db.insert(
+            SQL.insert_parts,
+            [
+                (dataset, n, place, part.n, role, part.revision)
+                for place, (part, role) in enumerate(made.parts)
+            ],
+        )
+        await db.run(SQL.set_draft, dataset=dataset, n=n)
+        executions = [part.n for part, _ in made.parts]
+        await db.run(SQL.tried_replay_publications, dataset=dataset, executions=executions)
+        return n
 
     async def preview_publication(self, config: str, name: str, request: PublishRequest) -> Draft:
         async def look(db: Session) -> Draft:
@@ -104,10 +155,18 @@ class DraftsPart(Part):
                 f"publication {draft} of {name} is {found.state}. Wait for its end, or run: "
                 f"playhead publications cancel {name}",
             )
-        if request.automatic and (row[7] or await self._is_tried(db, dataset, request)):
+        if request.automatic and (
+            await self._is_held(db, row, request) or await self._is_tried(db, dataset, request)
+        ):
             raise Conflict("publication_moved", f"{name} is held, or another process has published it")
         if request.expect_seq not in (None, seq):
             raise publishing.moved(row[1], name, seq, request.expect_seq or 0, current)
+
+    async def _is_held(self, db: Session, row: Row, request: PublishRequest) -> bool:
+        """Whether a rollback holds an automatic publication. It does not hold a replay that was requested
+        afterwards, with its publication."""
+        held, since = row[7:9]
+        return held and not await db.value(SQL.is_after_switch, execution=request.parts[0], at=since)
 
     async def _is_tried(self, db: Session, dataset: int, request: PublishRequest) -> bool:
         [run] = request.parts
@@ -133,6 +192,8 @@ class DraftsPart(Part):
         number = await db.value(SQL.config_number, name=config)
         for one in found:
             await check_part(db, one, config, number)
+            if request.automatic:
+                check_whole(one)
         before = await db.row(SQL.base_of_draft, dataset=dataset, n=current or 0)
         parts = await roles_of(db, found, request, declared, config, is_first=before is None)
         base_run = before[0] if before else None
@@ -289,6 +350,7 @@ class DraftsPart(Part):
                 await db.run(
                     SQL.end_publication_execution, dataset=draft.dataset, n=draft.n, status="completed"
                 )
+                await publishing.record_event(db, draft.dataset, "dataset.published")
             found = await publishing.publication(db, draft.dataset, draft.n)
             assert found
             return found
@@ -302,3 +364,18 @@ class DraftsPart(Part):
         self, dataset: int, n: int, *, code: str | None = None, detail: str | None = None
     ) -> None:
         await self._db.write(lambda db: publishing.abandon(db, dataset, n, code, detail))
+
+
+def _nothing(row: Row, parts: Sequence[Candidate]) -> _Prepared:
+    """Return what is recorded of a draft that is refused before it begins. `row` is that of the dataset."""
+    _, _, name, seq, current, *_ = row
+    return _Prepared(
+        parts=[(one, "base" if one.is_run else "layer") for one in parts],
+        config_version=parts[0].config_version,
+        edges=[],
+        has_other_edges=False,
+        base=current or 0,
+        base_run=None,
+        seq=seq,
+        declared=DatasetConfig(name, ()),
+    )

@@ -6,17 +6,20 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.errors import Conflict, NotFound
 from playhead.form import read
-from playhead.ids import moment
+from playhead.ids import moment, uuid7
 from playhead.model import (
     Config,
     Dataset,
+    DatasetConfig,
+    DatasetEvent,
     Publication,
     PublicationPart,
     PublishRequest,
@@ -28,6 +31,9 @@ from playhead.model import (
     UnitCounts,
 )
 from playhead.ports.catalog.publications import EntryCursor
+
+_KEPT_DELIVERIES: Final = 100
+"""Newest events of a dataset that are kept when they have been sent."""
 
 
 def encode_request(request: PublishRequest) -> str:
@@ -78,10 +84,16 @@ async def publication(db: Session, dataset: int, n: int) -> Publication | None:
     return (await publications_of(db, rows))[0] if rows else None
 
 
+async def publication_of(db: Session, execution: UUID) -> Publication | None:
+    rows = await db.rows(SQL.publication_of_execution, execution=execution)
+    return (await publications_of(db, rows))[0] if rows else None
+
+
 async def dataset_of(db: Session, row: Row) -> Dataset:
     """Return a dataset from a row with the columns of the fragment `dataset`."""
-    number, config, name, seq, current, decided, draft, held, since, document = row
-    declared = Config.from_document(json.loads(document)).datasets.get(name)
+    number, config, name, seq, current, decided, draft, held, since, newest, _ = row
+    declared = declared_of(row)
+    last = await publication(db, number, newest) if newest != current else None
     rows = await db.rows(SQL.unpublished_executions, dataset=number, config=config, limit=10)
     return Dataset(
         name=name,
@@ -90,7 +102,8 @@ async def dataset_of(db: Session, row: Row) -> Dataset:
         switched_at=moment_or_none(since),
         seq=seq,
         decided=decided or None,
-        draft=await publication(db, number, draft) if draft else None,
+        draft=last if draft else None,
+        refused=last if last and last.refusal else None,
         held=bool(held),
         publish=declared.publish if declared else "manual",
         routes=list(declared.routes) if declared else [],
@@ -136,6 +149,37 @@ def _sink(dataset: str, row: Row) -> SinkState:
     )
 
 
+def declared_of(row: Row) -> DatasetConfig | None:
+    """Return what the newest version of its config declares of a dataset, from a row as in `dataset_of`."""
+    return Config.from_document(json.loads(row[-1])).datasets.get(row[2])
+
+
+async def record_event(db: Session, dataset: int, event: DatasetEvent) -> None:
+    """Record an event for the webhook of a dataset, if it has one, in the transaction of the change.
+
+    So the webhook receives each event that was committed, and no other. Call it after the change: the body
+    shows the dataset as this transaction leaves it.
+    """
+    row = await lock_dataset(db, dataset)
+    declared = declared_of(row)
+    if declared is None or declared.webhook is None:
+        return
+    found = await dataset_of(db, row)
+    now = await db.value(SQL.catalog_time)
+    body = {"type": event, "timestamp": moment(now), "data": asdict(found)}
+    await db.run(
+        SQL.insert_delivery,
+        id=uuid7(),
+        execution=None,
+        dataset=dataset,
+        revision=found.seq,
+        event=event,
+        url=declared.webhook,
+        body=json.dumps(body, default=str),
+    )
+    await db.run(SQL.delete_old_deliveries, dataset=dataset, keep=_KEPT_DELIVERIES)
+
+
 async def lock_dataset(db: Session, dataset: int) -> Any:
     """Return a dataset, locked against other drafts, decisions and rollbacks until the transaction ends."""
     row = await db.row(SQL.lock_dataset, dataset=dataset)
@@ -157,6 +201,8 @@ async def abandon(db: Session, dataset: int, n: int, code: str | None, detail: s
     if await db.run(SQL.abandon_draft, dataset=dataset, n=n, code=code, detail=detail):
         await db.run(SQL.clear_draft, dataset=dataset, n=n)
         await db.run(SQL.end_publication_execution, dataset=dataset, n=n, status="cancelled")
+        if code:
+            await record_event(db, dataset, "dataset.refused")
 
 
 async def count_entries(db: Session, dataset: int, added: Iterable[int], deleted: Iterable[int]) -> None:

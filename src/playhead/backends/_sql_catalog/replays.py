@@ -22,8 +22,10 @@ from playhead.model import (
     OPEN_REPLAY_STATES,
     ROW_STATES,
     UNCERTAIN,
+    Refusal,
     Replay,
     ReplayEvent,
+    ReplayPublication,
     ReplayWork,
     RowState,
     WaitsFor,
@@ -139,6 +141,7 @@ class Replays:
             selected_paths=requests.selected_paths(row.request),
             effects=effects,
             reason=request.reason,
+            publications=await self._publications(db, row.n, state) if request.publish else [],
             report="none" if row.records_deleted_at else row.report,
             revision=row.revision,
             paused_by=row.paused_by if state == "paused" else None,
@@ -148,6 +151,21 @@ class Replays:
         if not has_errors:
             return replay
         return replace(replay, errors=await self._errors(db, row.n, replay, given_up, trouble))
+
+    async def _publications(self, db: Session, n: int, state: str) -> list[ReplayPublication]:
+        found = []
+        rows = await db.rows(SQL.publications_of_replay, execution=n)
+        for dataset, number, reached, code, detail, due in rows:
+            what: Literal["due", "preparing", "published", "refused", "cancelled"] = "preparing"
+            if reached in ("published", "dropped"):
+                what = "published"
+            elif due or reached is None:
+                what = "cancelled" if state in ("cancelled", "refused") else "due"
+            elif reached == "abandoned":
+                what = "refused" if code else "cancelled"
+            refusal = Refusal(code, detail) if what == "refused" else None
+            found.append(ReplayPublication(dataset, what, None if what == "due" else number, refusal))
+        return found
 
     async def keep_numbers(self, db: Session, n: int) -> None:
         """Record what is counted in the rows of a replay, which are about to be deleted."""
@@ -177,8 +195,9 @@ class Replays:
     # -- events ------------------------------------------------------------------------------------
 
     async def record_end(self, db: Session, execution_n: int) -> None:
-        """Record that an execution has ended, in the transaction that ends it: a report is due, and an event
-        of a webhook."""
+        """Record that an execution has ended, in the transaction that ends it: a report, a publication and an
+        event of a webhook are due."""
+        await db.run(SQL.arm_replay_publications, execution=execution_n)
         row = await db.row(SQL.record_end, execution=execution_n)
         if row is None:
             return
@@ -208,6 +227,7 @@ class Replays:
             SQL.insert_delivery,
             id=uuid7(),
             execution=execution_n,
+            dataset=None,
             revision=revision,
             event=event,
             url=requests.decode(request).webhook,

@@ -212,19 +212,19 @@ class ReportsPart(Part):
         await self._db.write(note)
 
     async def deliveries(
-        self, batch: UUID, *, before: int | None = None, limit: int = 100
+        self, of: UUID | int, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[WebhookDelivery], int | None]:
         async def find(db: Session) -> tuple[list[WebhookDelivery], int | None]:
-            rows = await db.rows(SQL.newest_deliveries, batch=batch, before=before, limit=limit + 1)
+            rows = await db.rows(SQL.newest_deliveries, **_owner(of), before=before, limit=limit + 1)
             then = rows[limit - 1][0] if len(rows) > limit else None
             return [_delivery(row) for row in rows[:limit]], then
 
         return await self._db.read(find)
 
-    async def send_again(self, batch: UUID, delivery: UUID) -> WebhookDelivery | None:
+    async def send_again(self, of: UUID | int, delivery: UUID) -> WebhookDelivery | None:
         async def send(db: Session) -> WebhookDelivery | None:
-            await db.run(SQL.send_again, batch=batch, id=delivery)
-            row = await db.row(SQL.delivery, batch=batch, id=delivery)
+            await db.run(SQL.send_again, **_owner(of), id=delivery)
+            row = await db.row(SQL.delivery, **_owner(of), id=delivery)
             return _delivery(row) if row else None
 
         return await self._db.write(send)
@@ -259,6 +259,10 @@ def _report_line(row: Row) -> ReportLine:
         skipped_below=0,
         error=Problem(code, error or "") if state == DEAD else None,
     )
+
+
+def _owner(of: UUID | int) -> dict[str, UUID | int | None]:
+    return {"batch": of, "dataset": None} if isinstance(of, UUID) else {"batch": None, "dataset": of}
 
 
 def _delivery(row: Row) -> WebhookDelivery:

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.executions import exclude, prunings_of, share
-from playhead.backends._sql_catalog.lanes import as_uuid, below
+from playhead.backends._sql_catalog.idempotency import find_key, keep_key
+from playhead.backends._sql_catalog.lanes import below
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql.session import Session
@@ -130,11 +131,12 @@ class RunsPart(Part):
         traceparent: str | None = None,
         effects: Mapping[str, OnReplay] = MappingProxyType({}),
         key: Key | None = None,
+        datasets: Sequence[str] = (),
     ) -> Opened:
         source, stage = request.from_execution_id, request.from_stage
 
         async def open_it(db: Session) -> Opened:
-            if key and (first := await self._keep_key(db, key, batch)) != batch:
+            if key and (first := await keep_key(db, key, batch)) != batch:
                 return Opened(await self._replays.get(db, first), fresh=False)
             plan: int | None = None
             if request.plan_id:
@@ -178,6 +180,9 @@ class RunsPart(Part):
                 lease=0.0,
             )
             await self._set_request(db, n, request, effects)
+            if datasets:
+                names = list(datasets)
+                await db.run(SQL.insert_replay_publications, execution=n, config=config, names=names)
             if plan is not None:
                 await db.run(SQL.use_plan_in_job, plan=plan, execution=n)
             return Opened(await self._replays.get(db, batch), fresh=True)
@@ -213,34 +218,7 @@ class RunsPart(Part):
         )
 
     async def keyed(self, key: Key) -> UUID | None:
-        return await self._db.read(lambda db: self._find_key(db, key))
-
-    async def _find_key(self, db: Session, key: Key) -> UUID | None:
-        """Return the batch of a key that has not expired. Raises `Conflict` if it belongs to another body."""
-        row = await db.row(SQL.find_key, scope=key.scope, key=key.key, seconds=key.seconds)
-        if row is None:
-            return None
-        body, batch = row
-        if bytes(body) != key.body_sha256:
-            raise Conflict(
-                "idempotency_key_reused",
-                f"the Idempotency-Key {key.key!r} belongs to another request, which started replay "
-                f"{as_uuid(batch)}: send a new key with a new request",
-            )
-        return as_uuid(batch)
-
-    async def _keep_key(self, db: Session, key: Key, batch: UUID) -> UUID:
-        """Store a key with its batch; return the batch of the first request with this key.
-
-        The row is inserted in the transaction that creates the replay. Another transaction that inserts the
-        same key waits for this one, and then finds the row.
-        """
-        await db.run(SQL.delete_expired_keys, seconds=key.seconds)
-        await db.run(SQL.delete_expired_key, scope=key.scope, key=key.key, seconds=key.seconds)
-        given = {"scope": key.scope, "key": key.key, "body": key.body_sha256, "batch": batch}
-        if await db.value(SQL.insert_key, **given) is not None:
-            return batch
-        return await self._find_key(db, key) or batch
+        return await self._db.read(lambda db: find_key(db, key))
 
     async def adopt(self, execution: UUID) -> Execution:
         async def adopt_it(db: Session) -> Execution:

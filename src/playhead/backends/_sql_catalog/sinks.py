@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 from playhead.backends._sql_catalog import publishing
@@ -20,6 +21,7 @@ from playhead.ports.catalog.sinks import (
     DuePage,
     DueSink,
     Forgotten,
+    Lagging,
     OpenRepair,
     PublishedResult,
     Repair,
@@ -92,6 +94,18 @@ class SinksPart(Part):
 
     async def sink_forgot(self, due: DueSink, at: float) -> None:
         await self._db.run(SQL.sink_forgot, **_place(due), at=at)
+
+    async def report_lags(self, seconds: float) -> list[Lagging]:
+        rows = await self._db.rows(SQL.lagging_sinks, seconds=seconds)
+        lagging = [Lagging._make(row) for row in rows]
+        return [one for one in lagging if await self._db.write(partial(self._report_lag, one))]
+
+    async def _report_lag(self, one: Lagging, db: Session) -> bool:
+        await publishing.lock_dataset(db, one.dataset)
+        if not await db.run(SQL.report_lag, dataset=one.dataset, route=one.route):
+            return False  # it has switched meanwhile, or another process has reported it
+        await publishing.record_event(db, one.dataset, "dataset.sink_lagging")
+        return True
 
     async def staged(self, draft: Draft) -> bool:
         given = {"dataset": draft.dataset, "n": draft.n}

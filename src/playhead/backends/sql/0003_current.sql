@@ -60,6 +60,15 @@ CREATE TABLE publication_parts (
 );
 CREATE INDEX publication_parts_by_execution ON publication_parts (execution);
 
+-- Datasets in which a replay is published when it has ended.
+CREATE TABLE replay_publications (
+  execution bigint NOT NULL,
+  dataset   bigint NOT NULL,
+  due       boolean NOT NULL DEFAULT false,  -- the replay has ended, and no draft has tried it since
+  PRIMARY KEY (execution, dataset)
+);
+CREATE INDEX replay_publications_due ON replay_publications (execution) WHERE due;
+
 CREATE TABLE switches (
   dataset bigint NOT NULL,
   seq     bigint NOT NULL,
@@ -110,6 +119,7 @@ CREATE TABLE sinks (
   first_missing  bigint,                         -- message of one of them
   shown          bigint,
   shown_seq      bigint NOT NULL DEFAULT 0,
+  is_lag_reported boolean NOT NULL DEFAULT false, -- the webhook was told that it lags; false: when it switches
   must_forget    boolean NOT NULL DEFAULT false,
   forgot_at      double precision NOT NULL DEFAULT 0,
   check_mode     integer NOT NULL DEFAULT 0,     -- 1: it is to be checked; 2: and rebuilt if it differs; 3: it was rebuilt

@@ -15,12 +15,13 @@ UPDATE jobs SET pace_rate = :rate, pace_depth = :depth, hold_at = :hold, paid = 
 WHERE execution = :execution
 
 -- fragment: expired_key
--- The row `i` of a key may be dropped: it is old enough, and the publishing of its replay has ended.
+-- The row `i` of a key may be dropped: it is old enough, and the publishing of its replay, or its publication, has ended.
 i.created_at < playhead_now() - :seconds::float8 AND NOT EXISTS (
   SELECT 1 FROM executions e JOIN jobs j ON j.execution = e.n WHERE e.batch = i.batch AND j.{open_jobs})
+  AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.id = i.batch AND NOT e.settled)
 
 -- name: find_key
--- The request and the replay of a key.
+-- The request of a key, and the batch of its replay or the execution of its publication.
 SELECT i.body_sha256, i.batch FROM idempotency i
 WHERE i.scope = :scope AND i.key = :key AND NOT ({expired_key})
 

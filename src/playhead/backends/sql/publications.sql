@@ -38,6 +38,40 @@ SELECT x.config, x.name, e.id FROM (
 JOIN executions e ON e.n = x.run
 WHERE NOT EXISTS (SELECT 1 FROM publication_parts t WHERE t.dataset = x.n AND t.execution = e.n AND t.revision = e.revision)
 
+-- name: insert_replay_publications
+-- Datasets in which a replay is to be published.
+INSERT INTO replay_publications (execution, dataset)
+SELECT :execution::bigint, d.n FROM datasets d JOIN configs c ON c.n = d.config WHERE c.name = :config AND d.name = ANY(:names::text[])
+
+-- name: arm_replay_publications
+-- A replay has ended. Unless it was cancelled, or was published after an earlier end, its publication is due.
+UPDATE replay_publications SET due = true WHERE execution = :execution
+  AND (SELECT e.status FROM executions e WHERE e.n = :execution) <> 'cancelled'
+  AND NOT EXISTS (SELECT 1 FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n
+    WHERE t.execution = replay_publications.execution AND t.dataset = replay_publications.dataset AND p.state IN ('published', 'dropped'))
+
+-- name: tried_replay_publications
+-- A draft has taken results of these executions.
+UPDATE replay_publications SET due = false WHERE dataset = :dataset AND execution = ANY(:executions::bigint[])
+
+-- name: replays_to_publish
+-- Replays to be published, oldest first. A rollback after the request holds them, too.
+SELECT c.name, d.name, e.id, j.request FROM replay_publications r JOIN executions e ON e.n = r.execution
+JOIN jobs j ON j.execution = r.execution JOIN datasets d ON d.n = r.dataset JOIN configs c ON c.n = d.config
+LEFT JOIN switches s ON s.dataset = d.n AND s.seq = d.seq
+WHERE r.due AND e.settled AND d.draft IS NULL AND (NOT d.held OR e.created_at > s.at) ORDER BY r.execution
+
+-- name: is_after_switch
+-- Whether a replay was requested after a time.
+SELECT EXISTS (SELECT 1 FROM executions e WHERE e.id = :execution::uuid AND e.kind = 'replay' AND e.created_at > :at::float8)
+
+-- name: publications_of_replay
+-- What has become of the publications that were requested with a replay.
+SELECT d.name, p.n, p.state, p.refusal_code, p.refusal, r.due FROM replay_publications r JOIN datasets d ON d.n = r.dataset
+LEFT JOIN publications p ON p.dataset = r.dataset AND p.n = (SELECT max(t.n) FROM publication_parts t
+  WHERE t.execution = r.execution AND t.dataset = r.dataset)
+WHERE r.execution = :execution ORDER BY d.name
+
 -- name: is_tried
 -- Whether a draft of a dataset has taken results of an execution since it ended last.
 SELECT EXISTS (SELECT 1 FROM publication_parts t JOIN executions e ON e.n = t.execution
@@ -46,7 +80,7 @@ SELECT EXISTS (SELECT 1 FROM publication_parts t JOIN executions e ON e.n = t.ex
 -- fragment: dataset
 -- The columns that a `Dataset` is built from.
 SELECT d.n, c.name, d.name, d.seq, d.current, d.decided, d.draft, d.held,
-  (SELECT s.at FROM switches s WHERE s.dataset = d.n AND s.seq = d.seq),
+  (SELECT s.at FROM switches s WHERE s.dataset = d.n AND s.seq = d.seq), d.newest,
   (SELECT v.document FROM config_versions v WHERE v.name = c.name ORDER BY v.version DESC LIMIT 1)
 FROM datasets d JOIN configs c ON c.n = d.config
 

@@ -156,8 +156,13 @@ SELECT 1 FROM deliveries WHERE execution = :execution AND event = 'replay.starte
 
 -- name: insert_delivery
 -- An event for a webhook.
-INSERT INTO deliveries (id, execution, revision, event, url, body, state, next_at)
-VALUES (:id::uuid, :execution, :revision, :event, :url, :body, 'due', playhead_now())
+INSERT INTO deliveries (id, execution, dataset, revision, event, url, body, state, next_at)
+VALUES (:id::uuid, :execution::bigint, :dataset::bigint, :revision, :event, :url, :body, 'due', playhead_now())
+
+-- name: delete_old_deliveries
+-- All but the newest events of a dataset, except those that are due.
+DELETE FROM deliveries WHERE dataset = :dataset AND state <> 'due' AND n <= (
+  SELECT d.n FROM deliveries d WHERE d.dataset = :dataset ORDER BY d.n DESC LIMIT 1 OFFSET :keep)
 
 -- name: has_due_delivery
 -- Whether there is one.
@@ -191,22 +196,28 @@ WHERE id = :id::uuid AND state = 'due' AND attempts = :attempt
 -- fragment: delivery
 -- The columns that a `WebhookDelivery` is built from.
 SELECT d.n, d.id, d.event, d.revision, d.state, d.attempts, d.last_status, d.last_error, d.next_at, d.sent_at
-FROM deliveries d JOIN executions e ON e.n = d.execution WHERE e.batch = :batch::uuid
+FROM deliveries d
 
 -- name: newest_deliveries
 -- Newest first.
-{delivery}
+{delivery} WHERE true
+AND d.execution = (SELECT e.n FROM executions e WHERE e.batch = :batch::uuid) -- if given
+AND d.dataset = :dataset -- if given
 AND d.n < :before -- if given
 ORDER BY d.n DESC LIMIT :limit
 
 -- name: delivery
--- One delivery of a replay.
-{delivery} AND d.id = :id::uuid
+-- One delivery of a replay or of a dataset.
+{delivery} WHERE d.id = :id::uuid
+AND d.execution = (SELECT e.n FROM executions e WHERE e.batch = :batch::uuid) -- if given
+AND d.dataset = :dataset -- if given
 
 -- name: send_again
 -- A delivery is due now, with all of its attempts.
 UPDATE deliveries SET state = 'due', attempts = 0, next_at = playhead_now(), sent_at = NULL
-WHERE id = :id::uuid AND execution = (SELECT n FROM executions WHERE batch = :batch::uuid)
+WHERE id = :id::uuid
+AND execution = (SELECT e.n FROM executions e WHERE e.batch = :batch::uuid) -- if given
+AND dataset = :dataset -- if given
 
 -- name: move_deliveries
 -- Retries that were planned before the clock was set back are due now.

@@ -53,12 +53,14 @@ ORDER BY m.id LIMIT :limit
 -- The sinks of a dataset.
 SELECT route, step, since, is_rebuilt OR needs_whole FROM sinks WHERE dataset = :dataset ORDER BY route
 
+-- fragment: lag
+-- Seconds since the oldest switch that a sink has not applied. Switches to publications that it does not have do not count.
+CASE WHEN d.seq > s.shown_seq AND d.current >= s.since THEN playhead_now() - (SELECT min(w.at) FROM switches w
+  WHERE w.dataset = d.n AND w.seq > s.shown_seq AND w.n >= s.since) ELSE 0 END
+
 -- name: sink_states
 -- The sinks of a dataset as people see them.
-SELECT s.route, s.step, s.shown, s.shown_seq,
-  CASE WHEN d.seq > s.shown_seq AND d.current >= s.since THEN
-    playhead_now() - (SELECT w.at FROM switches w WHERE w.dataset = d.n AND w.seq = d.seq) ELSE 0 END,
-  s.page, s.pages, s.is_rebuilt OR coalesce(p.state = 'staging', false),
+SELECT s.route, s.step, s.shown, s.shown_seq, {lag}, s.page, s.pages, s.is_rebuilt OR coalesce(p.state = 'staging', false),
   s.is_rebuilt AND s.page = s.pages, s.missing, s.staging, s.problem, s.since, d.current, s.check_mode > 0, s.checked_at,
   s.checked, s.is_repairing, s.repair
 FROM sinks s JOIN datasets d ON d.n = s.dataset LEFT JOIN publications p ON p.dataset = s.dataset AND p.n = s.staging
@@ -110,8 +112,18 @@ WHERE dataset = :dataset AND route = :route AND staging = :n AND page = :page AN
 
 -- name: sink_switched
 -- What a sink shows.
-UPDATE sinks SET shown = :n, shown_seq = :seq, problem_code = NULL, problem = NULL, is_rebuilt = false
+UPDATE sinks SET shown = :n, shown_seq = :seq, problem_code = NULL, problem = NULL, is_rebuilt = false, is_lag_reported = false
 WHERE dataset = :dataset AND route = :route AND generation = :generation AND shown_seq <= :seq
+
+-- name: lagging_sinks
+-- Sinks whose lag has not been reported, with the seconds.
+SELECT s.dataset, d.name, s.route, {lag} FROM sinks s JOIN datasets d ON d.n = s.dataset
+WHERE NOT s.is_lag_reported AND d.seq > s.shown_seq AND {lag} > :seconds::float8 ORDER BY s.dataset, s.route
+
+-- name: report_lag
+-- Report the lag of a sink once, until it shows a newer switch.
+UPDATE sinks SET is_lag_reported = true WHERE dataset = :dataset AND route = :route AND NOT is_lag_reported
+  AND shown_seq < (SELECT d.seq FROM datasets d WHERE d.n = :dataset)
 
 -- name: sink_failed
 -- A sink cannot be changed now.

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.model import NoteKind, OnFailure, PartRole, Publication, PublishRequest
+from playhead.ports.catalog.jobs import Key
 from playhead.ports.catalog.publications import EntryCursor, Place
 
 
@@ -238,12 +239,26 @@ class Drafts(Protocol):
     """
 
     async def begin_publication(
-        self, config: str, name: str, request: PublishRequest, *, owner: str, lease: float
-    ) -> Draft:
+        self,
+        config: str,
+        name: str,
+        request: PublishRequest,
+        *,
+        owner: str,
+        lease: float,
+        key: Key | None = None,
+    ) -> Draft | Publication:
         """Give a number to a new draft, and record its parts. Raises `Conflict` and `NotFound`.
 
         From then on, no prune takes objects of a part, and no other draft of the dataset can begin, until the
         draft is decided or abandoned. `owner` holds it.
+
+        If an earlier request has the key, its publication is returned. A key belongs to one request: another
+        body is a `Conflict` (`idempotency_key_reused`).
+
+        If an automatic request is refused, its refusal is recorded as that of an abandoned draft, unless it
+        may begin later: `publication_in_progress`, `publication_moved` (the dataset is held, or another
+        process has begun it), `execution_running`.
         """
         ...
 

@@ -41,10 +41,11 @@ class Key(NamedTuple):
     """An Idempotency-Key.
 
     Attributes:
-        scope: who sent it, and to which operation.
+        scope: what the request starts: `replay` or `publication`.
         key: as sent.
         body_sha256: of the request with its defaults.
-        seconds: how long the key is kept at least. It is also kept until publishing has ended.
+        seconds: how long the key is kept at least. It is also kept until publishing has ended, or the
+            publication is decided or refused.
     """
 
     scope: str
@@ -141,6 +142,7 @@ class Jobs(Protocol):
         traceparent: str | None = None,
         effects: Mapping[str, OnReplay] = MappingProxyType({}),
         key: Key | None = None,
+        datasets: Sequence[str] = (),
     ) -> Opened:
         """Create the new execution, the batch, the root and the job in one transaction.
 
@@ -152,6 +154,9 @@ class Jobs(Protocol):
 
         The replay of a managed request is `queued` until fewer replays publish to its queue (`admit`); any
         other is `publishing`. With a `key` that is known, the replay of the first request is returned.
+
+        Each time the replay ends, its publication in `datasets` of its config is due, until it is published
+        (`Publications.replays_to_publish`).
 
         With a plan, the plan becomes `used` in the same transaction. If it was used before, the replay that
         was started from it is returned.
@@ -168,7 +173,9 @@ class Jobs(Protocol):
         ...
 
     async def keyed(self, key: Key) -> UUID | None:
-        """Return the batch of the replay that a request with this key has started; None: the key is unknown.
+        """Return what a request with this key has started; None: the key is unknown.
+
+        That is the batch of a replay, or the execution id of a publication.
 
         Raises `Conflict` (`idempotency_key_reused`) if the key belongs to another body.
         """

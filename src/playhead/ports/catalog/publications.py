@@ -155,6 +155,14 @@ class Publications(Protocol):
         """
         ...
 
+    async def replays_to_publish(self) -> list[tuple[str, str, UUID, str | None]]:
+        """Return replays that are to be published, each with config and name of the dataset, and its reason.
+
+        They have ended since, and no draft has tried them. None while the dataset has a draft, or is held by
+        a rollback after the request.
+        """
+        ...
+
     async def release_dataset(self, dataset: int) -> None:
         """End the hold of automatic publication."""
         ...

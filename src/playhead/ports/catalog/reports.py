@@ -1,4 +1,4 @@
-"""What follows from the end of a replay, and from other events of it: completion reports and webhooks.
+"""What follows from events: completion reports of replays, and webhooks of replays and datasets.
 
 A report belongs to one end of an execution, so to one `revision`. Any process may write it. The one that
 claims it raises its epoch, and every later step is conditional on the epoch. So a report is stored once, as a
@@ -162,12 +162,16 @@ class Reports(Protocol):
         ...
 
     async def deliveries(
-        self, batch: UUID, *, before: int | None = None, limit: int = 100
+        self, of: UUID | int, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[WebhookDelivery], int | None]:
-        """Return the deliveries of a replay, newest first, and the start of the next page (None at the
-        end)."""
+        """Return deliveries, newest first, and the start of the next page (None at the end).
+
+        Args:
+            of: batch of a replay, or number of a dataset. Of a dataset, the newest 100 are kept, and all that
+                are due.
+        """
         ...
 
-    async def send_again(self, batch: UUID, delivery: UUID) -> WebhookDelivery | None:
-        """Make a delivery due now, with all of its attempts; None if the replay has no such delivery."""
+    async def send_again(self, of: UUID | int, delivery: UUID) -> WebhookDelivery | None:
+        """Make a delivery due now, with all of its attempts; None if `of` has no such delivery."""
         ...

@@ -147,6 +147,15 @@ class Forgotten(NamedTuple):
     at: float
 
 
+class Lagging(NamedTuple):
+    """A sink that is behind its dataset, named `name`, and for how many seconds."""
+
+    dataset: int
+    name: str
+    route: str
+    seconds: float
+
+
 class Sinks(Protocol):
     """Results are named as in `playhead.Context.result`."""
 
@@ -182,6 +191,13 @@ class Sinks(Protocol):
 
     async def sink_forgot(self, due: DueSink, at: float) -> None:
         """Record that a sink has forgotten what was to be forgotten at a time."""
+        ...
+
+    async def report_lags(self, seconds: float) -> list[Lagging]:
+        """Record an event for the webhooks of datasets with a sink that lags by more than `seconds`.
+
+        Returns these sinks. A sink is reported once, until it has switched.
+        """
         ...
 
     async def staged(self, draft: Draft) -> bool:

@@ -1,0 +1,35 @@
+"""Idempotency keys of requests."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+from playhead.errors import BadRequest
+from playhead.ports.catalog.jobs import Key
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def key_of(scope: str, key: str, body: Mapping[str, Any], seconds: float) -> Key:
+    """Return the key of a request.
+
+    Args:
+        scope: what the request starts.
+        body: the request; a repeated one has an equal body.
+        seconds: how long the key is kept at least.
+
+    Raises:
+        BadRequest: `invalid_idempotency_key`.
+    """
+    if not _KEY.fullmatch(key):
+        raise BadRequest(
+            "invalid_idempotency_key",
+            f"the Idempotency-Key has {len(key)} characters, or one that is not visible ASCII; send 1 to 255 "
+            "characters from ! to ~, such as a UUID",
+        )
+    digest = sha256(json.dumps(body, sort_keys=True, default=str).encode()).digest()
+    return Key(scope, key, digest, seconds)
