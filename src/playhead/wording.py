@@ -9,7 +9,15 @@ from shlex import join
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from playhead.model import Plan, PublicationRange, PublishedIn, Replay, ReplayPublication, Warning
+    from playhead.model import (
+        Plan,
+        PublicationRange,
+        PublishedIn,
+        Replay,
+        ReplayPublication,
+        RouteResults,
+        Warning,
+    )
 
 _MOST_NAMED: Final = 5
 _FINGERPRINT: Final = 19
@@ -25,6 +33,19 @@ UNITS: Final = {
     "older": "left out, because newer results are published",
 }
 """What happened to documents and replayed objects without their new results, by the kind of their notes."""
+
+
+def replay_of_stale(name: str, n: int, results: RouteResults) -> list[str]:
+    """Return the commands that replay exactly the stale results of a route of publication `n`.
+
+    The output of the first one is the input of the second one, if there are two.
+    """
+    of, route, stage = f"{name}@{n}", results.route, results.from_stage
+    replay = ["playhead", "replay", f"current:{of}", stage, route]
+    if results.stale == results.results:
+        return [join(replay)]
+    paths = ["playhead", "publications", "stale", of, "--route", route, "--stage", stage, "--paths"]
+    return [join(paths), join([*replay, "--paths-from", "-"])]
 
 
 def state_of(replay: Replay) -> str:

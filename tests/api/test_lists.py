@@ -56,6 +56,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "datasets/words/publications": [{}, {"all": "true"}],
     "datasets/words/changes": [{"since": "0"}, {"since": "0", "stage": "input"}],
     "datasets/words/notes": [{}, {"kind": "left_out"}],
+    "datasets/words/stale": [{}, {"route": "upper"}, {"from_stage": "input"}],
     "datasets/words/objects": [{}, {"stage": "input"}, {"stage": "input", "path": "d"}],
     "adapters": [{}],
     "workers": [{}],
@@ -68,7 +69,7 @@ IN_AN_ORDER_OF_THEIR_OWN = (
     *("executions/RUN/routes", "executions/RUN/code", "executions/RUN/stages", "routes"),
     "executions/RUN/diff/TWIN/objects",
     *("lineage/ROOT/chain", "lineage/chain", "storage/objects/versions"),
-    *("datasets/words/changes", "datasets/words/notes", "datasets/words/objects"),
+    *("datasets/words/changes", "datasets/words/notes", "datasets/words/objects", "datasets/words/stale"),
     *("storage/objects", "adapters", "workers", "errors", "replay/plans/PLAN/objects", "dead-letters/groups"),
 )
 
@@ -96,6 +97,7 @@ class Full:
         publish = playhead.services.publish.publish
         for _ in range(2):
             await publish("words", PublishRequest([UUID(run)]))
+        playhead.load("upper", code="sha256:bb")  # so its results are stale
         [root] = (await playhead.get("lineage", object_key=f"{run}/shouted/a.md"))["items"]
         request = {"from_execution_id": run, "from_stage": "input", "to_route": "upper"}
         for _ in range(2):

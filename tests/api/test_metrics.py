@@ -15,10 +15,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from playhead.api.metrics import METRICS
+from playhead.api.declared_metrics import METRICS
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
 from playhead.model import PublishRequest
 from playhead.ports.broker import Depth
+from playhead.reading.newestcode import NewestCode
 from playhead.services.metrics import MOST_ROUTES, MetricsService
 from tests.api.server import WORDS
 from tests.broker_memory import MemoryBroker
@@ -48,6 +49,11 @@ class Scrape:
         return sum(found) if found else None
 
 
+def metrics_of(playhead: Playhead, *, catalog: Any = None, broker: Any = None) -> MetricsService:
+    newest = NewestCode(playhead.catalog, {})
+    return MetricsService(catalog or playhead.catalog, broker or playhead.broker, playhead.store, newest)
+
+
 async def scrape(playhead: Playhead, http: httpx.AsyncClient | None = None) -> Scrape:
     began = time.monotonic()
     answer = await (http or playhead.http).get("/metrics")
@@ -71,6 +77,29 @@ async def test_it_prints_exactly_the_declared_metrics(playhead: Playhead):
     for metric in METRICS:
         labels = {label for s in ours[metric.name.removesuffix("_total")].samples for label in s.labels}
         assert labels - {"le"} == set(metric.labels), metric.name
+
+
+async def test_what_readers_see_is_measured(playhead: Playhead):
+    await playhead.apply(WORDS + "datasets: {docs: {}}\n")
+    of = {"config": "words", "dataset": "docs"}
+    found = await scrape(playhead)
+    assert found.value("dataset_objects", **of) == 0
+    assert found.value("dataset_stale", **of) is found.value("dataset_age_seconds", **of) is None
+
+    run = await playhead.run({"a": b"x y"})
+    await playhead.services.publish.publish("docs", PublishRequest([UUID(run)]))
+    found = await scrape(playhead)
+    assert (found.value("dataset_objects", **of), found.value("dataset_stale", **of)) == (4, 0)
+    age = found.value("dataset_age_seconds", **of)
+    assert age is not None
+    assert 0 <= age < 3600
+    for step in ("resolving", "staging"):
+        assert found.value("publication_seconds_count", step=step) == 1
+
+    playhead.load("split", code="sha256:bb")
+    assert (await scrape(playhead)).value("dataset_stale", **of) == 1
+    playhead._adapters.pop("split")
+    assert (await scrape(playhead)).value("dataset_stale", **of) is None
 
 
 async def test_openmetrics_is_returned_on_request(playhead: Playhead):
@@ -168,7 +197,7 @@ async def test_few_queues_are_asked_at_the_same_time_and_a_stuck_one_is_left_out
     stuck = "  s: {external: true, inbound: {queue: stuck}}\n"
     await playhead.apply(f'version: "1.0"\nname: a\nentry: r0\nroutes:\n{routes}{stuck}')
     broker = CountingBroker()
-    figures = await MetricsService(playhead.catalog, broker, playhead.store).collect()
+    figures = await metrics_of(playhead, broker=broker).collect()
     assert broker.most < 30
     queues = {figure.queue for figure in figures.queues}
     assert len(queues) == 100 + 3
@@ -259,7 +288,7 @@ async def test_a_backend_that_hangs_is_down_and_does_not_delay_the_scrape(playhe
 
 
 async def test_concurrent_scrapes_share_their_queries(playhead: Playhead):
-    service = MetricsService(playhead.catalog, playhead.broker, playhead.store)
+    service = metrics_of(playhead)
     slow = playhead.store_outage
     slow.gate, before = asyncio.Event(), slow.asked
     scrapes = [asyncio.create_task(service.collect()) for _ in range(5)]
@@ -281,7 +310,7 @@ async def test_an_unexpected_error_omits_only_the_metrics_that_it_affects(
     playhead: Playhead, caplog: pytest.LogCaptureFixture
 ):
     catalog = cast(Any, Broken(playhead.catalog))
-    metrics = MetricsService(catalog, playhead.broker, playhead.store)
+    metrics = metrics_of(playhead, catalog=catalog)
     playhead.app.state.services = replace(playhead.services, metrics=metrics)
     now = await scrape(playhead)
     assert (now.value("messages"), now.value("backend_up", port="catalog")) == (None, 1)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import yaml
 
 from playhead import events
-from playhead.api.metrics import METRICS
+from playhead.api.declared_metrics import METRICS
 from tests.deploy.checks import ROOT
 from tests.deploy.test_chart import LEAST, container, of_kind, pods
 

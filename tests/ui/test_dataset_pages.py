@@ -361,6 +361,51 @@ async def test_any_name_that_a_config_may_have_works(site: Site, name: str):
     assert name in await site.page("/datasets")
 
 
+# -- the newest code -------------------------------------------------------------------------------
+
+
+async def test_results_of_other_code_are_counted_and_replayed(site: Site, run: str):
+    await published(site, run)
+    assert "Differs from the newest code" not in await site.page(DOCS)
+
+    site.load("split", code="sha256:bb")
+    page = await site.page(DOCS)
+    assert "Differs from the newest code" in page
+    [row] = (await site.twin(DOCS))["view"]["stale"]
+    assert (row["route"], row["from_stage"], row["stale"], row["results"]) == ("split", "shouted", 2, 2)
+    current = (await site.get("datasets/docs/publications/1"))["execution_id"]
+    assert row["replay_url"] in html.unescape(page)
+    counted = await site.http.get(row["replay_url"])
+    assert counted.status_code == 303
+    plan = (await site.twin(counted.headers["location"]))["view"]["plan"]
+    asked = plan["request"]
+    assert (asked["from_execution_id"], asked["from_stage"]) == (current, "shouted")
+    assert (asked["to_route"], plan["objects"]) == ("split", 2)
+
+    # After a part of them was replayed, a command names the others.
+    replay = str((await site.replay(current, "shouted", "split", "a.md"))["execution_id"])
+    await site.work()
+    await published(site, replay)
+    [row] = (await site.twin(DOCS))["view"]["stale"]
+    assert (row["stale"], row["results"], row["replay_url"]) == (1, 2, None)
+    assert f"Replay these: {row['command']}" in text_of(await site.page(DOCS))
+    listed, replayed = row["command"].split(" | ")
+    assert listed == "playhead publications stale words/docs@2 --route split --stage shouted --paths"
+    assert replayed == "playhead replay current:words/docs@2 shouted split --paths-from -"
+    assert [one["from_path"] for one in await site.items("datasets/docs/stale", route="split")] == ["b.md"]
+
+
+async def test_the_page_says_why_stale_results_cannot_be_replayed(site: Site, run: str):
+    await published(site, run)
+    without = DATASET.replace(", to: [split]", "").replace(
+        "  split:\n    adapters: [{type: split}]\n    outbound: {stage: split/words}\n", ""
+    )
+    await site.apply(without)
+    assert "The newest version of the config does not have this route." in await site.page(DOCS)
+    site._adapters.pop("upper")
+    assert "This server has not loaded the adapters of the route." in await site.page(DOCS)
+
+
 # -- executions and replays ------------------------------------------------------------------------
 
 

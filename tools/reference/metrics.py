@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from playhead.api.metrics import METRICS
+from playhead.api.declared_metrics import METRICS
 from tools.reference import Parts, code, table
 
 

@@ -33,6 +33,7 @@ from playhead.model import (
     Publication,
     PublicationNote,
     PublicationPreview,
+    StaleResult,
     StoredObject,
     Switch,
     WebhookDelivery,
@@ -293,6 +294,31 @@ async def list_notes(
 ) -> Page[PublicationNote]:
     """List the documents and replayed objects whose new results a publication does not have."""
     return await asked.publish.notes(_name(name, config), at, kind, cursor, limit)
+
+
+@router.get(
+    "/{name}/stale",
+    responses=responses(
+        *NO_PUBLICATION, "publication_dropped", "route_not_found", "code_unknown", "invalid_cursor"
+    ),
+)
+async def list_stale_results(
+    name: DatasetName,
+    asked: Asked,
+    at: At = None,
+    route: Annotated[Word | None, Query(description="Only results of this route.")] = None,
+    from_stage: Annotated[
+        str | None, Query(description="Only results of routes that have received objects of this stage.")
+    ] = None,
+    config: Config = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[StaleResult]:
+    """List the results of a publication that were made by other code, or by another config, than the newest.
+
+    The server compares them with the newest version of the config, and with the adapters that it has loaded.
+    """
+    return await asked.publish.stale(_name(name, config), at, route, from_stage, cursor, limit)
 
 
 @router.get(

@@ -83,6 +83,11 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
         "Workers have outdated or different code, or a route has no worker; restart them, or start one.",
     ),
     ErrorCode(
+        "code_unknown",
+        409,
+        "An adapter is not loaded where the request is answered, so code cannot be compared; load it there.",
+    ),
+    ErrorCode(
         "effects_refused",
         409,
         "The replay would repeat effects in routes with `refuse`, or its target has `skip`; the detail lists "

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from fastapi import Request, Response
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
@@ -17,9 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from playhead import events
 from playhead.api.answers import correlation_id
 from playhead.api.asking import Asked, operations
+from playhead.api.declared_metrics import METRICS
 from playhead.counters import AGE_BOUNDS, ATTEMPT_BOUNDS, Histogram
 from playhead.model import Dataset
-from playhead.services.metrics import MOST_ROUTES, Figures
+from playhead.services.metrics import PUBLICATION_BOUNDS, Figures, Rows
 
 NOWHERE: Final = "none"
 """The label `route` of all URLs that do not exist, as their number is unlimited."""
@@ -34,150 +35,6 @@ Labels = TypeVar("Labels", bound=tuple[str, ...])
 router = operations(tags=["system"])
 
 
-# -- declarations --------------------------------------------------------------------------------
-
-
-class Declared(NamedTuple):
-    """A metric, by its printed name. A histogram has three names, with `_bucket`, `_sum` and `_count`."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    help: str
-
-
-_QUEUE: Final = ("config", "route", "queue")
-_ROUTE: Final = ("config", "route")
-_DATASET: Final = ("config", "dataset")
-METRICS: Final = (
-    Declared(
-        "playhead_build_info", "gauge", ("version",), "Always 1; the label is the version of this server."
-    ),
-    Declared(
-        "playhead_backend_up",
-        "gauge",
-        ("port",),
-        "1 if the catalog, the broker or the store responded in time to this scrape, else 0.",
-    ),
-    Declared(
-        "playhead_processes", "gauge", ("kind",), "Processes that are alive: worker, serve, run, replay."
-    ),
-    Declared(
-        "playhead_routes_omitted",
-        "gauge",
-        (),
-        f"Routes above the limit of {MOST_ROUTES}, which are not reported.",
-    ),
-    Declared("playhead_workers", "gauge", _QUEUE, "Processes that consume the queue."),
-    Declared("playhead_queue_depth", "gauge", _QUEUE, "Dispatches in the queue that are ready."),
-    Declared(
-        "playhead_in_flight",
-        "gauge",
-        _QUEUE,
-        "Dispatches of the queue that are delivered and not yet acknowledged.",
-    ),
-    Declared(
-        "playhead_messages",
-        "gauge",
-        (*_ROUTE, "state"),
-        "Messages in the state pending, running, retry or dead, counted from rows.",
-    ),
-    Declared(
-        "playhead_messages_completed_total", "counter", _ROUTE, "Messages that were completed or skipped."
-    ),
-    Declared(
-        "playhead_messages_failed_total",
-        "counter",
-        _ROUTE,
-        "Attempts that failed, whether the message is retried or not.",
-    ),
-    Declared(
-        "playhead_messages_retried_total",
-        "counter",
-        _ROUTE,
-        "Attempts that failed, and whose message is retried.",
-    ),
-    Declared("playhead_messages_dead_total", "counter", _ROUTE, "Messages that became dead letters."),
-    Declared(
-        "playhead_messages_released_total",
-        "counter",
-        _ROUTE,
-        "Attempts that were released: a backend was unavailable, an adapter was missing, or a service "
-        "rejected the call.",
-    ),
-    Declared(
-        "playhead_messages_rate_limited_total",
-        "counter",
-        _ROUTE,
-        "Attempts that were released, because a step raised `RateLimited`.",
-    ),
-    Declared(
-        "playhead_cooldown_seconds",
-        "gauge",
-        ("key",),
-        "Seconds until calls of a rate limit or a route may start again. Only keys with a cooldown.",
-    ),
-    Declared(
-        "playhead_dataset_publication", "gauge", _DATASET, "Number of the publication that readers see, or 0."
-    ),
-    Declared(
-        "playhead_dataset_seq",
-        "gauge",
-        _DATASET,
-        "Number of publications and rollbacks so far, each of which changed what readers see.",
-    ),
-    Declared(
-        "playhead_dataset_held",
-        "gauge",
-        _DATASET,
-        "1 if automatic publication waits for a person since a rollback, else 0.",
-    ),
-    Declared(
-        "playhead_dataset_unpublished",
-        "gauge",
-        _DATASET,
-        "Settled runs and replays that are newer than what readers see; at most 10.",
-    ),
-    Declared(
-        "playhead_sink_lag_seconds",
-        "gauge",
-        (*_DATASET, "route"),
-        "Seconds for which an index or a table has been behind its dataset; 0 if it is not.",
-    ),
-    Declared(
-        "playhead_attempt_duration_seconds", "histogram", _ROUTE, "Duration of the adapters of an attempt."
-    ),
-    Declared(
-        "playhead_message_age_seconds",
-        "histogram",
-        _ROUTE,
-        "Time from the recording of a message to its completion.",
-    ),
-    Declared(
-        "playhead_replay_messages_published_total",
-        "counter",
-        _ROUTE,
-        "Messages of replays that the broker confirmed.",
-    ),
-    Declared(
-        "playhead_replay_messages_failed_total",
-        "counter",
-        _ROUTE,
-        "Objects of replays that the broker rejected permanently, or whose key is invalid.",
-    ),
-    Declared(
-        "playhead_http_requests_total",
-        "counter",
-        ("method", "route", "status"),
-        "Requests to which this server responded.",
-    ),
-    Declared(
-        "playhead_http_request_duration_seconds",
-        "histogram",
-        ("method", "route"),
-        "Duration of responses, except for event streams.",
-    ),
-)
 _BY_NAME: Final = {metric.name.removeprefix("playhead_"): metric for metric in METRICS}
 _COUNTED: Final = {
     "messages_completed_total": ("completed",),
@@ -308,6 +165,7 @@ class Page:
             "cooldown_seconds", {(key,): left for key, left in rows.cooldowns.items()} if rows else {}
         )
         yield from _of_datasets(rows.datasets if rows else ())
+        yield from _of_publications(rows)
         done = rows.done if rows else {}
         # Routes without work are reported with zeros, so that `increase()` includes their first failure.
         routes = figures.routes if rows else ()
@@ -333,6 +191,17 @@ def _of_datasets(datasets: Sequence[Dataset]) -> Iterator[Metric]:
     yield _gauge("dataset_unpublished", {of: len(one.unpublished) for of, one in named.items()})
     lags = {(*of, sink.route): sink.lag_seconds for of, one in named.items() for sink in one.sinks}
     yield _gauge("sink_lag_seconds", lags)
+
+
+def _of_publications(rows: Rows | None) -> Iterator[Metric]:
+    objects = {(one.config, one.name): 0 for one in rows.datasets} if rows else {}
+    shown = {(one.config, one.dataset): one for one in rows.shown} if rows else {}
+    yield _gauge("dataset_objects", objects | {of: one.objects for of, one in shown.items()})
+    stale = {of: one.stale for of, one in shown.items() if one.stale is not None}
+    yield _gauge("dataset_stale", stale)
+    yield _gauge("dataset_age_seconds", {of: one.age_seconds for of, one in shown.items()})
+    steps = {(step,): [one.sum, *one.counts] for step, one in rows.publications.items()} if rows else {}
+    yield _histogram("publication_seconds", PUBLICATION_BOUNDS, steps)
 
 
 def _sum(numbers: Mapping[str, Sequence[float]], names: Iterable[str]) -> Iterator[float]:

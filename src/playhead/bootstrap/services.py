@@ -15,6 +15,7 @@ from playhead.ports.config import ParseConfig
 from playhead.ports.webhook import Webhooks
 from playhead.publish.drafting import Drafting
 from playhead.reading.codecheck import CodeCheck
+from playhead.reading.newestcode import NewestCode
 from playhead.services import Services
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
@@ -73,6 +74,7 @@ def build(
     # The files of a sink are where its steps run. Another machine would begin an empty file.
     is_near = kind in ("worker", "run") or settings.catalog is None
     executions = ExecutionService(catalog, store)
+    newest = NewestCode(catalog, adapters)
     names = ResolveService(catalog)
     replay = ReplayService(
         given,
@@ -100,6 +102,7 @@ def build(
         catalog,
         environment,
         Drafting(catalog, environment, lease=lease, follow=follower.follow if is_near else None),
+        newest,
         repair.publish_due,
         key_seconds=settings.idempotency_seconds,
     )
@@ -152,5 +155,5 @@ def build(
         search=search,
         doctor=backends.doctor(),
         watch=WatchService(executions, publish.dataset),
-        metrics=MetricsService(catalog, broker, store),
+        metrics=MetricsService(catalog, broker, store, newest),
     )

@@ -117,6 +117,7 @@ GROUPS: Final = (
             Listed(
                 "notes", "publications:notes", "List documents whose new results are not published, and why."
             ),
+            Listed("stale", "publications:stale", "List results that are not of the newest code."),
             Listed("cancel", "publications:cancel", "Abandon the publication that is being prepared."),
             Listed("pin", "publications:pin", "Keep a publication until it is unpinned."),
             Listed("unpin", "publications:unpin", "End the protection of a publication."),

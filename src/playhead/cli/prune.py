@@ -182,6 +182,8 @@ def _write(found: Pruned, what: str) -> None:
         )
     else:
         output.line("Nothing to prune")
+    if found.bytes_protected:
+        output.line(f"{output.size(found.bytes_protected)} stay, because publications name these objects")
     if found.kept:
         from playhead.model import KEPT
 

@@ -36,7 +36,7 @@ async def list_(
     cursor: Cursor = None,
 ) -> None:
     """List the publications of a dataset, newest first."""
-    async with s.open() as rt:
+    async with s.open(checks_configs=True) as rt:
         dataset = await rt.services.publish.dataset(name)
         items, rest = await output.gather(
             lambda c, n: rt.services.publish.publications(name, c, n, every=every), cursor, limit
@@ -45,7 +45,10 @@ async def list_(
         output.emit_list(items, rest)
         return
     output.table(
-        ("N", "STATE", "PUBLISHED", "BASE", "PARTS", "ADDED", "CHANGED", "REMOVED", "FAILED", "REASON"),
+        (
+            *("N", "STATE", "PUBLISHED", "BASE", "PARTS", "ADDED", "CHANGED", "REMOVED", "FAILED"),
+            *("STALE", "REASON"),
+        ),
         [_row(one, dataset) for one in items],
     )
     output.note(f"Newest switch: {dataset.seq}")
@@ -62,6 +65,7 @@ def _row(one: Publication, dataset: Dataset) -> tuple[object, ...]:
         ", ".join(output.short(part.execution_id) for part in one.parts),
         *(sum(getattr(each, name) for each in objects) for name in ("added", "changed", "removed")),
         one.units.kept + one.units.left_out,
+        one.stale,
         one.refusal.code if one.refusal else one.reason,
     )
 
@@ -69,8 +73,9 @@ def _row(one: Publication, dataset: Dataset) -> tuple[object, ...]:
 @command("show", example="playhead publications show docs@1")
 async def show(s: Session, name: NumberedRef) -> None:
     """Show the counts, the parts and the state of a publication."""
-    async with s.open() as rt:
-        found = await rt.services.publish.publication(*_numbered(name))
+    async with s.open(checks_configs=True) as rt:
+        dataset, n = _numbered(name)
+        found = await rt.services.publish.publication(dataset, n)
     if s.json:
         output.emit(found)
         return
@@ -80,7 +85,80 @@ async def show(s: Session, name: NumberedRef) -> None:
     for part in found.parts:
         output.line(f"  {part.role:<5}  {part.execution_id}")
     print_counts(found.counts, found.units, [])
+    _print_stale(s, dataset, found)
+    if found.bytes_protected:
+        output.line(f"It protects {output.size(found.bytes_protected)} from prunes")
     output.line(f"To read it: playhead ls current:{found.dataset}@{found.n}")
+
+
+def _print_stale(s: Session, name: str, found: Publication) -> None:
+    from playhead.wording import replay_of_stale
+
+    for one in found.results:
+        if one.stale is None:
+            output.note(f"Adapters of {one.route} are not loaded here: how much of it is stale is not known")
+        elif one.stale:
+            output.line(f"  {one.stale:,} of {one.results:,} results of {one.route} are stale")
+            if one.is_declared:
+                commands = replay_of_stale(name, found.n, one)
+                output.line(f"  To replay them: {' | '.join(s.again(command) for command in commands)}")
+
+
+@command("stale", example="playhead publications stale docs --route segment")
+async def stale(
+    s: Session,
+    name: NumberedRef,
+    route: Annotated[
+        str | None, typer.Option("--route", metavar="ROUTE", help="Only results of this route.")
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage",
+            metavar="STAGE",
+            help="Only results of routes that have received objects of this stage.",
+        ),
+    ] = None,
+    paths: Annotated[
+        bool,
+        typer.Option(
+            "--paths",
+            help="Print only the paths of the objects that the route has received, all of them, for `replay "
+            "--paths-from -`. Needs --route and --stage.",
+        ),
+    ] = False,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> None:
+    """List results that are not of the newest code.
+
+    Such a result was made by other code of an adapter than this command or the server has loaded, or its
+    route has another stage or other steps in the newest version of the config.
+    """
+    if paths and not (route and stage):
+        raise Usage("--paths needs --route and --stage: the objects of one stage are replayed into one route")
+    if paths and s.json:
+        raise Usage("--paths prints lines; it cannot be combined with --json")
+    async with s.open(checks_configs=True) as rt:
+        dataset, n = _numbered(name)
+        if paths and n is None:
+            n = (await rt.services.publish.publication(dataset)).n  # the same one on all pages
+        while True:
+            items, cursor = await output.gather(
+                lambda c, size: rt.services.publish.stale(dataset, n, route, stage, c, size), cursor, limit
+            )
+            for one in items if paths else ():
+                output.line(one.from_path)
+            if not paths or cursor is None:
+                break
+    if s.json:
+        output.emit_list(items, cursor)
+    elif not paths:
+        output.table(
+            ("ROUTE", "RECEIVED", "KEY"),
+            [(one.route, f"{one.from_stage}/{one.from_path}", one.key) for one in items],
+        )
+        output.more(cursor)
 
 
 @command("notes", example="playhead publications notes docs@1")
@@ -128,7 +206,7 @@ async def _pin(s: Session, name: str, pinned: bool) -> None:
     dataset, n = _numbered(name)
     if n is None:
         raise Usage(f"{name!r} names no publication: write {name}@N")
-    async with s.open() as rt:
+    async with s.open(checks_configs=True) as rt:
         found = await rt.services.publish.pin(dataset, n, pinned)
     if s.json:
         output.emit(found)

@@ -15,6 +15,7 @@ from playhead.model import (
     PublicationNote,
     PublicationPreview,
     PublishRequest,
+    StaleResult,
 )
 
 if TYPE_CHECKING:
@@ -109,6 +110,29 @@ class DatasetMethods(Connection):
     ) -> list[PublicationNote]:
         """Return the documents and replayed objects whose new results a publication does not have."""
         return await self._collect(partial(self._services.publish.notes, name, n, kind), limit)
+
+    async def stale_results(
+        self,
+        name: str,
+        n: int | None = None,
+        *,
+        route: str | None = None,
+        from_stage: str | None = None,
+        limit: int | None = None,
+    ) -> list[StaleResult]:
+        """Return the results of a publication that are not of the newest code and config.
+
+        Args:
+            n: a number; None: the current publication.
+            route: only results of this route.
+            from_stage: only results of routes that have received objects of this stage.
+            limit: the largest number of results; None: all.
+
+        Raises:
+            Conflict: `code_unknown`: this process, or the server, has not loaded an adapter of a route.
+        """
+        find = partial(self._services.publish.stale, name, n, route, from_stage)
+        return await self._collect(find, limit)
 
     async def cancel_publication(self, name: str) -> Publication:
         """Abandon the publication that is being prepared."""

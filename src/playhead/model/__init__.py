@@ -133,6 +133,7 @@ from playhead.model.replays import (
     skips_effects,
 )
 from playhead.model.reports import ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
+from playhead.model.results import RouteResults, StaleResult
 from playhead.model.retention import (
     DAY,
     KEPT,
@@ -300,6 +301,7 @@ __all__ = [
     "RouteCode",
     "RouteCounts",
     "RouteEffects",
+    "RouteResults",
     "RouteStatus",
     "RouteWait",
     "RowState",
@@ -314,6 +316,7 @@ __all__ = [
     "StageSummary",
     "StageTotal",
     "StageTotals",
+    "StaleResult",
     "Status",
     "Step",
     "StoredObject",

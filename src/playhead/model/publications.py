@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 from uuid import UUID
+
+from playhead.model.results import RouteResults
 
 PublicationState = Literal[
     "resolving", "staging", "checking", "prepared", "published", "abandoned", "dropped"
@@ -109,6 +111,10 @@ class Publication:
         created_at: time at which it began to be prepared; RFC 3339 in UTC.
         published_at: time at which it became current for the first time; RFC 3339 in UTC; None until then.
         dropped_at: time from which it cannot be read any more; RFC 3339 in UTC; None until then.
+        bytes_protected: size of its objects, which no prune deletes; None until its content is complete.
+        results: its results by route, in the order of their names.
+        stale: number of results that are not of the newest code; see `RouteResults`. None: it is not known of
+            a route, or the content is not complete.
     """
 
     dataset: str
@@ -128,6 +134,9 @@ class Publication:
     created_at: str
     published_at: str | None
     dropped_at: str | None
+    bytes_protected: int | None
+    results: list[RouteResults] = field(default_factory=list)
+    stale: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,7 @@ class Pruned:
         kept_executions: number of executions that are selected and kept.
         is_deleted: whether all of it is deleted. Otherwise a process of the deployment deletes it.
         records: number of records that are deleted: messages, and outputs of all attempts. 0 if objects are.
+        bytes_protected: total size of objects of these executions that stay, because publications name them.
     """
 
     dry_run: bool
@@ -161,3 +162,4 @@ class Pruned:
     kept_executions: int = 0
     is_deleted: bool = False
     records: int = 0
+    bytes_protected: int = 0

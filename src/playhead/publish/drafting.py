@@ -14,7 +14,8 @@ killed (`kill -9`):
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Literal, Protocol
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from playhead.ports.catalog import Drafts, Publications, Sinks
 from playhead.ports.catalog.drafts import Draft, DraftLost
 from playhead.ports.catalog.jobs import Key
 from playhead.ports.catalog.publications import EntryCursor
+from playhead.ports.catalog.results import MadeById
 from playhead.publish.content import PAGE, Stored
 from playhead.publish.resolution import Resolution
 
@@ -35,6 +37,10 @@ _LAG_SECONDS: Final = 60.0
 _SWITCH_SECONDS: Final = 5.0
 """How long a command waits for its sinks. It may be the only process that can write them."""
 _SIDES: Final[tuple[Literal["newer", "older"], ...]] = ("newer", "older")
+
+_COUNTED: Final = 20_000
+"""Entries that one statement counts."""
+_SIGNS: Final[Mapping[Literal["added", "closed"], int]] = {"added": 1, "closed": -1}
 
 
 class DraftCatalog(Publications, Drafts, Sinks, Protocol):
@@ -154,9 +160,15 @@ class Drafting:
                     faults.reach("publication.rewound")
                     await keep()
         found = await Resolution(self._catalog, draft, Stored(self._catalog, draft), keep).run()
+        made, size = await self._made(draft, keep)
         faults.reach("publication.resolved")
         await self._catalog.finish_draft(
-            draft, counts=found.counts, units=units_of(found.units), digest=found.digest
+            draft,
+            counts=found.counts,
+            units=units_of(found.units),
+            digest=found.digest,
+            made=made,
+            size=size,
         )
         faults.reach("publication.finished")
         await self.follow(_WAIT_SECONDS)
@@ -170,6 +182,20 @@ class Drafting:
         if decided.state == "published":
             events.emit(events.PUBLICATION_DECIDED, dataset=draft.name, publication=draft.n)
             await self.follow()
+
+    async def _made(self, draft: Draft, keep: Callable[[], Awaitable[None]]) -> tuple[Counter[MadeById], int]:
+        """Return by how much a draft changes the results of each code, and the bytes of the objects."""
+        made, size = Counter[MadeById](), 0
+        for side, sign in _SIGNS.items():
+            after: EntryCursor | None = (0, 0)
+            while after is not None:
+                page, after = await self._catalog.count_made(draft, side, after=after, limit=_COUNTED)
+                for one in page:
+                    size += sign * one.bytes
+                    if one.made_by is not None:
+                        made[one.made_by] += sign * one.results
+                await keep()
+        return made, size
 
     async def follow(self, seconds: float = _SWITCH_SECONDS) -> None:
         """Bring the sinks that this process can write up to date, and wait for that up to some seconds."""

@@ -193,11 +193,17 @@ class Trees:
             if node.n in covered:
                 continue
             message, attempt, execution, slot = node.message, node.attempt, node.execution, node.slot
-            for (stage, path), output, fingerprint in node.outputs:
-                found.append(Entry(stage, path, up, message, attempt, execution, output, fingerprint, slot))
+            first = min([place for place, _, _ in node.outputs], default=None)
+            for place, output, fingerprint in node.outputs:
+                found.append(
+                    Entry(
+                        *(*place, up, message, attempt, execution, output, fingerprint, slot, None),
+                        is_first=place == first,
+                    )
+                )
             if not node.outputs:
                 route, stage, path = slot
-                place = SINK + route, f"{stage}/{path}"
+                place = Place(SINK + route, f"{stage}/{path}")
                 found.append(Entry(*place, up, message, attempt, execution, None, None, slot))
             todo += [(child, message) for child in self._children.get(node.n, ())]
         return found

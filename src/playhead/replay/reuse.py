@@ -15,6 +15,7 @@ from uuid import UUID
 from playhead.model import AdapterCode, Compare, Config, Execution, Route, RouteCode, Warning
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.runs import ReusableRoutes, Since
+from playhead.reading.newestcode import code_here
 
 
 class Earlier(NamedTuple):
@@ -78,13 +79,13 @@ def _routes(
     routes: dict[str, Sequence[Sequence[AdapterCode]] | None] = {}
     reasons: dict[str, tuple[str, str]] = {}
     for route in config.routes.values():
-        specs = [spec for step in route.steps if (spec := adapters.get(step.type))]
-        here = [AdapterCode(one.name, one.version, one.code) for one in specs]
-        if why := _why_not(config, route, earlier, specs):
+        here = code_here(route, adapters)
+        if why := _why_not(config, route, earlier, adapters):
             reasons[route.name] = "all items", why
         elif route.external:
             routes[route.name] = None
         else:
+            assert here is not None
             there = ran.get(route.name, [])
             same = [one for one in there if compare == "version" and _versions(one) == _versions(here)]
             routes[route.name] = valid = [here, *(one for one in same if one != here)]
@@ -94,7 +95,9 @@ def _routes(
     return routes, reasons
 
 
-def _why_not(config: Config, route: Route, earlier: Earlier, specs: Sequence[AdapterSpec]) -> str | None:
+def _why_not(
+    config: Config, route: Route, earlier: Earlier, adapters: Mapping[str, AdapterSpec]
+) -> str | None:
     """Return why no result of a route can be taken over; None if the code decides."""
     identity = earlier.execution.execution_id
     other = earlier.config.routes.get(route.name)
@@ -103,10 +106,10 @@ def _why_not(config: Config, route: Route, earlier: Earlier, specs: Sequence[Ada
         return f"execution {identity} did not have this route"
     if not route.has_outputs_of(other):
         return f"its stage or its steps have changed in the config since execution {identity}"
-    if len(specs) < len(route.steps):
+    if code_here(route, adapters) is None:
         return "this process has not loaded its adapters, so their code cannot be compared"
     if route.stage is None:
-        if route.external or any(one.effects == "external" for one in specs):
+        if route.external or any(adapters[one.type].effects == "external" for one in route.steps):
             return None
         if dataset and earlier.config.followed_by(route.name) == dataset:
             return _why_pruned(earlier, None)

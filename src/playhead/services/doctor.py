@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
 from playhead.envelope import Message
 from playhead.errors import PlayheadError
 from playhead.ids import moment, now, parse_uuid
-from playhead.model import DAY, Examination, Examined, Finding
-from playhead.ports.catalog import Browse, Upkeep
+from playhead.model import DAY, Dataset, Examination, Examined, Finding
+from playhead.ports.catalog import Browse, Results, Upkeep
+from playhead.ports.catalog.results import Protected
 from playhead.ports.diagnosis import Diagnosed
 from playhead.reading.datasets import Datasets
 
@@ -20,11 +21,16 @@ _PEEKED: Final = 20
 _MOST_QUEUES: Final = 50
 _BEHIND: Final = 60.0
 """Seconds for which an index may be behind its dataset."""
+_MOST_DATASETS: Final = 5
+_MOST_PROTECTED: Final = 3
+"""How many times the bytes of the newest publication all publications of a dataset may protect."""
 
 Status = Literal["ok", "warning", "failed"]
+_Warning = tuple[str, str]
+"""What is wrong, and what to do."""
 
 
-class DoctorCatalog(Browse, Upkeep, Datasets, Protocol):
+class DoctorCatalog(Browse, Upkeep, Datasets, Results, Protocol):
     """The part of the catalog that `DoctorService` needs."""
 
 
@@ -110,27 +116,45 @@ async def _workers(catalog: DoctorCatalog) -> Finding:
 
 
 async def _datasets(catalog: DoctorCatalog) -> list[Finding]:
-    """Check that no index is behind its dataset, and no dataset held for long."""
+    """Check that no index is behind its dataset, no dataset held for long, and no old bytes without need."""
     found = await catalog.datasets()
+    warnings = [*_behind(found), *_held(found), *_protected(await catalog.protected_bytes())]
+    if warnings:
+        return [Finding("datasets", "warning", detail, fix) for detail, fix in warnings]
+    return [Finding("datasets", "ok", f"{len(found)} up to date")] if found else []
+
+
+def _behind(datasets: Sequence[Dataset]) -> Iterator[_Warning]:
     behind = [
-        (one, sink) for one in found for sink in one.sinks if sink.problem or sink.lag_seconds > _BEHIND
+        (one, sink) for one in datasets for sink in one.sinks if sink.problem or sink.lag_seconds > _BEHIND
     ]
-    if behind:
-        one, sink = behind[0]
+    for one, sink in behind[:_MOST_DATASETS]:
         why = sink.problem or f"it has been behind for {sink.lag_seconds:.0f} s"
         fix = f"start a worker that has the adapter {sink.adapter}, or run: playhead index check {one.name}"
-        return [Finding("datasets", "warning", f"{sink.route} of {one.name}: {why}", fix)]
+        yield f"{sink.route} of {one.name}: {why}", fix
+
+
+def _held(datasets: Sequence[Dataset]) -> Iterator[_Warning]:
     a_day_ago = moment(now() - DAY)
     held = [
         one.name
-        for one in found
+        for one in datasets
         if one.held and one.publish == "automatic" and (one.switched_at or "") < a_day_ago
     ]
     if held:
-        detail = f"{', '.join(held[:5])}: automatic publication is held for more than a day, since a rollback"
-        fix = f"publish a good run, or run: playhead release {held[0]}"
-        return [Finding("datasets", "warning", detail, fix)]
-    return [Finding("datasets", "ok", f"{len(found)} up to date")] if found else []
+        names = ", ".join(held[:_MOST_DATASETS])
+        detail = f"{names}: automatic publication is held for more than a day, since a rollback"
+        yield detail, f"publish a good run, or run: playhead release {held[0]}"
+
+
+def _protected(found: Sequence[Protected]) -> Iterator[_Warning]:
+    for one in [one for one in found if one.of_all > _MOST_PROTECTED * one.of_newest][:_MOST_DATASETS]:
+        detail = (
+            f"publications of {one.dataset} protect {one.of_all:,} bytes from prunes; the newest one, "
+            f"{one.n}, has {one.of_newest:,}"
+        )
+        fix = f"unpin publications, or lower `keep`. To list them, run: playhead publications {one.dataset}"
+        yield detail, fix
 
 
 async def _unknown_messages(catalog: DoctorCatalog, queues: Queues) -> Finding:

@@ -14,20 +14,24 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from playhead import events
-from playhead.counters import Numbers
+from playhead.counters import Histogram, Numbers
 from playhead.errors import PlayheadError
 from playhead.model import Dataset, RowState, WorkerInfo
 from playhead.ports.broker import Broker, Depth
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.limits import Cooldown
+from playhead.ports.catalog.results import Shown, StepTimes
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.store import Store
+from playhead.reading.newestcode import NewestCode, total_stale
 from playhead.work.routelimits import is_wait
 
 T = TypeVar("T")
 
 MOST_ROUTES: Final = 1000
 """A scrape reports at most this many routes: about 1 MB, or 4 MB when all of them have done work."""
+PUBLICATION_STEPS: Final = StepTimes._fields
+PUBLICATION_BOUNDS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 _FIRST_SECONDS: Final = 0.6
 """Time to find the routes to report. The rest of `_ALL_SECONDS` is for the depths of their queues."""
 _ALL_SECONDS: Final = 1.6
@@ -63,6 +67,10 @@ class MetricsCatalog(Protocol):
 
     async def datasets(self) -> list[Dataset]: ...
 
+    async def shown(self) -> list[Shown]: ...
+
+    async def publication_times(self) -> list[StepTimes]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
@@ -76,6 +84,23 @@ class QueueFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownFigures:
+    """What readers of a dataset see.
+
+    Attributes:
+        objects: number of its objects.
+        stale: number of its results that are not of the newest code; None: not known.
+        age_seconds: time since the publication was decided.
+    """
+
+    config: str
+    dataset: str
+    objects: int
+    stale: int | None
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """Counts from the catalog.
 
@@ -85,7 +110,9 @@ class Rows:
         messages: open and dead messages, by (config, route, state). Counts of zero are absent.
         done: counters of all processes, added up.
         cooldowns: seconds until calls of a key may begin again. Keys without a cooldown are absent.
-        datasets: what readers see.
+        datasets: all datasets.
+        shown: what readers see of those of which something is published.
+        publications: seconds of the steps of all publications, by step.
     """
 
     workers: Mapping[str, int]
@@ -94,6 +121,8 @@ class Rows:
     done: Numbers
     cooldowns: Mapping[str, float]
     datasets: Sequence[Dataset]
+    shown: Sequence[ShownFigures]
+    publications: Mapping[str, Histogram]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +195,9 @@ class _Question(Generic[T]):
 class MetricsService:
     """Collects the figures. Figures of a backend that is unavailable or late are left out. Raises nothing."""
 
-    def __init__(self, catalog: MetricsCatalog, broker: Broker, store: Store) -> None:
+    def __init__(self, catalog: MetricsCatalog, broker: Broker, store: Store, newest: NewestCode) -> None:
         self._catalog = catalog
+        self._newest = newest
         self._broker = broker
         self._checks = {
             port: _Question(backend.check)
@@ -253,4 +283,18 @@ class MetricsService:
                 if not is_wait(key)
             },
             datasets=await self._catalog.datasets(),
+            shown=[await self._shown(one) for one in await self._catalog.shown()],
+            publications=_histograms(await self._catalog.publication_times()),
         )
+
+    async def _shown(self, one: Shown) -> ShownFigures:
+        [results] = await self._newest.by_route(one.config, one.made_by)
+        return ShownFigures(one.config, one.dataset, one.objects, total_stale(results), one.age_seconds)
+
+
+def _histograms(times: Sequence[StepTimes]) -> dict[str, Histogram]:
+    found = {step: Histogram(PUBLICATION_BOUNDS) for step in PUBLICATION_STEPS}
+    for one in times:
+        for step, histogram in found.items():
+            histogram.add(getattr(one, step))
+    return found

@@ -160,7 +160,7 @@ class PruneService:
         kept = [KeptExecution(one, "adopted") for one in await self._only_in_store(where)]
         ids: list[UUID] = []
         begun: list[Pruning] = []
-        objects = size = records = 0
+        objects = size = records = protected = 0
         after: int | None = 0
         while after is not None:
             page, after = await self._catalog.prune_candidates(where, after=after, limit=_EXECUTIONS)
@@ -178,6 +178,7 @@ class PruneService:
             objects += sum(counts[one][0] for one in chosen)
             size += sum(counts[one][1] for one in chosen)
             records += sum(counts[one][2] for one in chosen)
+            protected += sum(counts[one][3] for one in chosen)
         found = Pruned(
             dry_run=not begin,
             executions=len(ids),
@@ -188,14 +189,17 @@ class PruneService:
             kept_executions=len(kept),
             is_deleted=begin and not begun,
             records=records,
+            bytes_protected=protected,
         )
         return found, begun
 
-    async def _count(self, candidate: Candidate) -> tuple[int, int, int]:
-        """Return the objects, their bytes, and the records that are deleted with a candidate."""
+    async def _count(self, candidate: Candidate) -> tuple[int, int, int, int]:
+        """Return the objects, their bytes and the records that are deleted with a candidate, and the bytes
+        that publications protect."""
         if candidate.records:
-            return 0, 0, await self._catalog.count_records(candidate)
-        return *await self._catalog.count_prunable(candidate), 0
+            return 0, 0, await self._catalog.count_records(candidate), 0
+        objects, size = await self._catalog.count_prunable(candidate)
+        return objects, size, 0, await self._catalog.count_protected(candidate)
 
     async def _protected_since(self, where: PruneFilter, left: Set[UUID]) -> list[KeptExecution]:
         """Return those that could be pruned when they were selected, and cannot be any more."""

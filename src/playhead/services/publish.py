@@ -22,16 +22,16 @@ from playhead.model import (
     PublicationNote,
     PublicationPreview,
     PublishRequest,
-    StageChanges,
+    StaleResult,
     Switch,
 )
-from playhead.ports.catalog.drafts import Draft, Note
+from playhead.ports.catalog.drafts import Draft
 from playhead.ports.catalog.publications import Place
-from playhead.publish.content import Overlay
 from playhead.publish.drafting import DraftCatalog, Drafting
-from playhead.publish.resolution import Resolution, Resolved
+from playhead.publish.preview import preview
 from playhead.reading.datasets import check_readable, find_dataset, no_draft, nothing_published
 from playhead.reading.idempotency import key_of
+from playhead.reading.newestcode import NewestCode
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 
 _MOST_NOTES: Final = 100
@@ -68,6 +68,7 @@ class PublishService:
         catalog: DraftCatalog,
         env: Environment,
         drafts: Drafting,
+        newest: NewestCode,
         publish_repairs: PublishRepairs,
         *,
         key_seconds: float = DAY,
@@ -76,6 +77,7 @@ class PublishService:
         self._key_seconds = key_seconds
         self._env = env
         self.drafts = drafts
+        self._newest = newest
         self._publish_repairs = publish_repairs
 
     # -- what there is -----------------------------------------------------------------------------
@@ -103,7 +105,7 @@ class PublishService:
         of = list_of("publications", number, every)
         before = decode_cursor(cursor, int, of)
         found = await self._catalog.publications(number, before=before, every=every, limit=limit + 1)
-        page = found[:limit]
+        page = await self._newest.counted(number, found[:limit])
         return Page(page, encode_cursor(page[-1].n, of) if len(found) > limit else None)
 
     async def publication(self, name: str, n: int | None = None) -> Publication:
@@ -117,11 +119,12 @@ class PublishService:
         if n is None and dataset.current is None:
             raise nothing_published(name)
         wanted = n or dataset.current or 0
-        found = await self._catalog.publication_of_dataset(dataset.config, dataset.name, wanted)
+        number = await self._catalog.dataset_number(dataset.config, dataset.name)
+        found = await self._catalog.publication(number, wanted)
         if found is None:
             check_readable(dataset, None, wanted)
         assert found
-        return found
+        return (await self._newest.counted(number, [found]))[0]
 
     async def of_execution(self, execution: UUID) -> Publication | None:
         """Return the publication with this execution id; None if it is not one."""
@@ -157,6 +160,25 @@ class PublishService:
         after = decode_cursor(cursor, int, of) or 0
         items, then = await self._catalog.notes(number, found.n, kind=kind, after=after, limit=limit)
         return Page(items, encode_cursor(then, of) if then else None)
+
+    async def stale(
+        self,
+        name: str,
+        n: int | None = None,
+        route: str | None = None,
+        from_stage: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[StaleResult]:
+        """Return the results of a publication that are not of the newest code.
+
+        Raises what `publication` raises, and `BadRequest` (`invalid_cursor`), `NotFound` (`route_not_found`,
+        `publication_dropped`), `Conflict` (`code_unknown`).
+        """
+        dataset = await self.dataset(name)
+        found = check_readable(dataset, one := await self.publication(name, n), one.n)
+        number = await self._number(name)
+        return await self._newest.stale_results(number, found, route, from_stage, cursor, limit)
 
     async def changes(
         self,
@@ -215,21 +237,11 @@ class PublishService:
         """
         dataset = await self.dataset(name)
         draft = await self._catalog.preview_publication(dataset.config, dataset.name, request)
-        content = Overlay(self._catalog, draft)
 
         async def keep() -> None:
             await self._env.sleep(0)
 
-        found = await Resolution(self._catalog, draft, content, keep).run()
-        return PublicationPreview(
-            dataset=dataset.name,
-            config=dataset.config,
-            base=draft.base or None,
-            expect_seq=dataset.seq,
-            counts=_counts(found),
-            units=found.units,
-            notes=[_note(draft, one) for one in content.notes[:_MOST_NOTES]],
-        )
+        return await preview(self._catalog, draft, keep, expect_seq=dataset.seq)
 
     async def publish(
         self, name: str, request: PublishRequest, begun: Callable[[Publication], None] = lambda made: None
@@ -307,7 +319,7 @@ class PublishService:
             if found.state == "abandoned":
                 raise Conflict("publication_cancelled", f"publication {n} of {found.dataset} was cancelled")
             if found.state not in OPEN_PUBLICATION_STATES:
-                return found
+                return (await self._newest.counted(dataset, [found]))[0]
             await self._env.sleep(_WAIT_SECONDS)
 
     async def publish_automatic(self) -> None:
@@ -447,12 +459,3 @@ class PublishService:
         """
         await self._catalog.pin_publication(await self._number(name), n, pinned)
         return check_readable(await self.dataset(name), await self.publication(name, n), n)
-
-
-def _counts(found: Resolved) -> dict[str, StageChanges]:
-    return {stage: StageChanges(**one) for stage, one in found.counts.items()}
-
-
-def _note(draft: Draft, note: Note) -> PublicationNote:
-    part = next(one for one in draft.parts if one.execution == note.execution)
-    return PublicationNote(note.kind, *note.place, part.id, None, note.detail)

@@ -23,6 +23,7 @@ from playhead.services import Services
 from playhead.web.links import link
 from playhead.web.page import ROWS, Action, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, status_of, url
 from playhead.web.render import counted, number
+from playhead.web.stale import StaleRow, stale_rows
 
 _SWITCHES: Final = 20
 _STAGES: Final = 6
@@ -203,6 +204,7 @@ class DatasetView:
         switches: what readers saw, newest first.
         next_url: older publications; None at the end.
         first_url: the newest publications; None if they are shown.
+        stale: routes of the current publication with results that are not of the newest code.
         problem: why something that a person asked for was refused.
     """
 
@@ -216,6 +218,7 @@ class DatasetView:
     switches: Sequence[Switch]
     next_url: str | None
     first_url: str | None
+    stale: Sequence[StaleRow] = ()
     problem: Problem | None = None
 
 
@@ -265,6 +268,7 @@ async def shown(
         await publish.switches(name, _SWITCHES),
         url(place_of(dataset), config=dataset.config, cursor=page.next_cursor) if page.next_cursor else None,
         here if cursor else None,
+        stale_rows(current) if current else (),
         Problem.of(error) if error else None,
     )
     calls = [
@@ -272,6 +276,8 @@ async def shown(
         ApiCall(api_of(dataset, "/publications", all="true", limit=ROWS, cursor=cursor)),
         ApiCall(api_of(dataset, "/switches", limit=_SWITCHES)),
     ]
+    if current:
+        calls.insert(1, ApiCall(api_of(dataset, f"/publications/{current.n}")))
     return Shown(
         dataset.name,
         view,

@@ -47,6 +47,7 @@ from playhead.backends._sql_catalog.prune import PrunePart
 from playhead.backends._sql_catalog.reports import ReportsPart
 from playhead.backends._sql_catalog.resend import ResendPart
 from playhead.backends._sql_catalog.resolution import ResolutionPart
+from playhead.backends._sql_catalog.results import ResultsPart
 from playhead.backends._sql_catalog.runs import RunsPart
 from playhead.backends._sql_catalog.sinks import SinksPart
 from playhead.backends._sql_catalog.totals import TotalsPart
@@ -77,6 +78,7 @@ class SqlCatalog(
     ReportsPart,
     ResendPart,
     ResolutionPart,
+    ResultsPart,
     RunsPart,
     SinksPart,
     TotalsPart,

@@ -199,6 +199,15 @@ class PrunePart(Part):
             objects, size = objects + some[0], size + some[1]
         return objects, size
 
+    async def count_protected(self, candidate: Candidate) -> int:
+        size = 0
+        for stage in candidate.stages or (None,):
+            [(some,)] = await self._db.rows(
+                SQL.count_protected, **below(Pruning(0, candidate.execution, stage).prefix)
+            )
+            size += some
+        return size
+
     async def begin_prune(self, candidates: Sequence[Candidate]) -> list[Pruning]:
         async def begin(db: Session) -> list[Pruning]:
             chosen = {await db.value(SQL.execution_number, id=one.execution): one for one in candidates}

@@ -54,7 +54,7 @@ async def publications_of(db: Session, rows: Sequence[Row]) -> list[Publication]
     made = []
     for row in rows:
         _, n, identity, name, config, version, state, base, counts, units, digest, *rest = row
-        code, detail, request, pinned, created, published, dropped = rest
+        code, detail, request, pinned, created, published, dropped, size = rest
         made.append(
             Publication(
                 dataset=name,
@@ -74,6 +74,7 @@ async def publications_of(db: Session, rows: Sequence[Row]) -> list[Publication]
                 created_at=moment(created),
                 published_at=moment_or_none(published),
                 dropped_at=moment_or_none(dropped),
+                bytes_protected=0 if dropped is not None else size,
             )
         )
     return made

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from playhead.backends._sql_catalog import publishing, staging
 from playhead.backends._sql_catalog.executions import share
 from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.made import made_with
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql import CANCELLED, COMPLETED, SKIPPED, TAKEN_OVER
 from playhead.backends.sql.session import Row, Session
@@ -35,6 +36,7 @@ from playhead.ports.catalog.drafts import (
     Slot,
 )
 from playhead.ports.catalog.publications import EntryCursor, Place
+from playhead.ports.catalog.results import MadeById, MadeCount
 
 T = TypeVar("T")
 
@@ -174,6 +176,7 @@ class ResolutionPart(Part):
                     one.up,
                     one.message,
                     one.attempt,
+                    one.is_first,
                     one.execution,
                     one.output,
                     draft.n,
@@ -184,11 +187,20 @@ class ResolutionPart(Part):
         await publishing.count_entries(db, draft.dataset, [one.execution for one in new], ())
 
     async def finish_draft(
-        self, draft: Draft, *, counts: Mapping[str, Mapping[str, int]], units: Mapping[str, int], digest: str
+        self,
+        draft: Draft,
+        *,
+        counts: Mapping[str, Mapping[str, int]],
+        units: Mapping[str, int],
+        digest: str,
+        made: Mapping[MadeById, int],
+        size: int,
     ) -> None:
         async def finish(db: Session) -> None:
             await self._hold(db, draft)
-            given = {"counts": json.dumps(counts), "units": json.dumps(units), "digest": digest}
+            given: dict[str, object] = {"counts": json.dumps(counts), "units": json.dumps(units)}
+            given["digest"] = digest
+            given["made"], given["bytes"] = await made_with(db, draft, made, size)
             if await db.run(SQL.finish_draft, dataset=draft.dataset, n=draft.n, epoch=draft.epoch, **given):
                 await staging.stage(db, draft)
 
@@ -318,6 +330,21 @@ class ResolutionPart(Part):
         for number, n, stage, path, before, after_it in rows:
             found.append(Difference((number, n), Place(stage, path), _bytes(before), _bytes(after_it)))
         return found
+
+    async def count_made(
+        self, draft: Draft, side: Literal["added", "closed"], *, after: EntryCursor, limit: int
+    ) -> tuple[list[MadeCount], EntryCursor | None]:
+        number, n = max(after, (draft.base + 1, 0))
+        given = {"dataset": draft.dataset, "number": number, "base": draft.base}
+        statement = SQL.count_added if side == "added" else SQL.count_closed
+        rows = await self._db.rows(statement, after=n, limit=limit, **given)
+        found = [
+            MadeCount(None if lane is None else (lane, *by), results, size)
+            for lane, *by, _, _, results, size in rows
+        ]
+        if sum(row[3] for row in rows) == limit:
+            return found, (number, max(row[4] for row in rows))
+        return found, (number + 1, 0) if number < draft.n else None
 
 
 def _at(draft: Draft) -> int | None:

@@ -33,6 +33,8 @@ CREATE TABLE publications (
   counts         text NOT NULL DEFAULT '{}',      -- JSON: by stage
   units          text NOT NULL DEFAULT '{}',      -- JSON: what happened to the units of its parts
   digest         text,
+  made           text NOT NULL DEFAULT '[]',      -- JSON: [lane, stage, code, results] of what made its results
+  bytes          bigint,                          -- of its objects; NULL until its content is complete
   epoch          bigint NOT NULL DEFAULT 0,
   owner          text COLLATE "C",
   lease_until    double precision NOT NULL DEFAULT 0,
@@ -40,6 +42,7 @@ CREATE TABLE publications (
   refusal        text,
   pinned         boolean NOT NULL DEFAULT false,
   created_at     double precision NOT NULL,
+  resolved_at    double precision,                -- when its content was complete
   published_at   double precision,
   dropped_at     double precision,
   swept          boolean NOT NULL DEFAULT false,  -- of a dropped one: its entries are deleted
@@ -47,6 +50,8 @@ CREATE TABLE publications (
 );
 CREATE INDEX publications_open ON publications (dataset)
   WHERE state IN ('resolving', 'staging', 'checking', 'prepared');
+-- Metrics read these columns only.
+CREATE INDEX publications_decided ON publications (published_at, resolved_at, created_at) WHERE published_at IS NOT NULL;
 CREATE INDEX publications_unswept ON publications (dataset) WHERE state = 'dropped' AND NOT swept;
 
 CREATE TABLE publication_parts (
@@ -90,6 +95,7 @@ CREATE TABLE published (
   first     integer NOT NULL,
   last      integer,                   -- NULL: open
   attempt   integer,
+  is_first  boolean NOT NULL,          -- of the entries of its result, so that results can be counted
   stage     text COLLATE "C" NOT NULL,
   path      text COLLATE "C" NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,

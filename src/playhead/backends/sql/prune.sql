@@ -123,6 +123,11 @@ AND NOT EXISTS (SELECT 1 FROM published x WHERE x.output = o.n)
 SELECT count(*), coalesce(sum(o.size), 0)::bigint FROM outputs o
 WHERE o.key > :first AND o.key < :last AND o.pruned_at IS NULL AND {disposable}
 
+-- name: count_protected
+-- Bytes of objects that a pruning leaves, because publications name them.
+SELECT coalesce(sum(o.size), 0)::bigint FROM outputs o WHERE o.key > :first AND o.key < :last AND o.pruned_at IS NULL
+  AND EXISTS (SELECT 1 FROM published x WHERE x.output = o.n)
+
 -- name: begin_pruning
 -- Returns the number of the pruning, unless there is one.
 INSERT INTO prunings (execution, stage, pruned_at) VALUES (:execution, :stage, playhead_now())

@@ -125,7 +125,7 @@ SELECT d.n FROM datasets d JOIN configs c ON c.n = d.config WHERE c.name = :conf
 -- fragment: publication
 -- The columns that a `Publication` is built from.
 SELECT p.dataset, p.n, e.id, d.name, c.name, v.version, p.state, p.base, p.counts, p.units, p.digest, p.refusal_code, p.refusal,
-  p.request, p.pinned, p.created_at, p.published_at, p.dropped_at
+  p.request, p.pinned, p.created_at, p.published_at, p.dropped_at, p.bytes
 FROM publications p JOIN executions e ON e.n = p.execution JOIN datasets d ON d.n = p.dataset
 JOIN configs c ON c.n = d.config JOIN config_versions v ON v.id = p.config_version
 
@@ -206,6 +206,30 @@ WHERE p.dataset = :dataset AND p.stage = :stage AND p.first <= :n AND (p.last IS
 WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
 SELECT {object_columns} FROM given g CROSS JOIN published p CROSS JOIN outputs o
 WHERE o.n = p.output AND p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+
+-- name: results_in
+-- Results of a publication in a stage after a path, each with its first object, what made it, and what it received.
+SELECT p.path, o.key, m.lane, m.stage, m.object_key, m.code
+FROM published p CROSS JOIN messages m LEFT JOIN outputs o ON o.n = p.output
+WHERE m.n = p.message AND p.dataset = :dataset AND p.stage = :stage AND p.path > :after AND p.is_first AND p.first <= :n
+  AND (p.last IS NULL OR p.last > :n)
+ORDER BY p.path LIMIT :limit
+
+-- name: shown
+-- What readers of each dataset see.
+SELECT c.name, d.name, p.n, p.counts, p.made, playhead_now() - p.published_at FROM datasets d JOIN configs c ON c.n = d.config
+JOIN publications p ON p.dataset = d.n AND p.n = d.current ORDER BY c.name, d.name
+
+-- name: publication_times
+-- How long the steps of each decided publication took.
+SELECT resolved_at - created_at, published_at - resolved_at FROM publications WHERE published_at IS NOT NULL
+
+-- name: protected_bytes
+-- Bytes of the newest publication of each dataset, and of all objects that its publications name.
+SELECT c.name, d.name, p.n, p.bytes, (SELECT coalesce(sum(o.size), 0)::bigint FROM outputs o
+  WHERE o.n IN (SELECT x.output FROM published x WHERE x.dataset = d.n AND x.output IS NOT NULL))
+FROM datasets d JOIN configs c ON c.n = d.config
+JOIN publications p ON p.dataset = d.n AND p.n = d.decided ORDER BY c.name, d.name
 
 -- name: changed_between
 -- Places whose entries differ between two numbers, in order. An entry differs if exactly one of them contains it.
@@ -387,8 +411,8 @@ ORDER BY p.n LIMIT :limit
 
 -- name: copy_entries
 -- The same entries, open from the draft on.
-INSERT INTO published (dataset, stage, path, up, message, attempt, execution, output, first)
-SELECT dataset, stage, path, up, message, attempt, execution, output, :draft FROM published WHERE n = ANY(:rows::bigint[])
+INSERT INTO published (dataset, stage, path, up, message, attempt, is_first, execution, output, first)
+SELECT dataset, stage, path, up, message, attempt, is_first, execution, output, :draft FROM published WHERE n = ANY(:rows::bigint[])
 
 -- name: executions_of_entries
 -- The executions of entries.
@@ -497,9 +521,9 @@ SELECT n, first, execution FROM published WHERE n = ANY(:rows::bigint[]) AND las
 
 -- name: insert_entries
 -- New entries.
-INSERT INTO published (dataset, stage, path, up, message, attempt, execution, output, first)
-VALUES (:dataset::bigint, :stage::text, :path::text, :up::bigint, :message::bigint, :attempt::int, :execution::bigint,
-  :output::bigint, :first::bigint)
+INSERT INTO published (dataset, stage, path, up, message, attempt, is_first, execution, output, first)
+VALUES (:dataset::bigint, :stage::text, :path::text, :up::bigint, :message::bigint, :attempt::int, :is_first::boolean,
+  :execution::bigint, :output::bigint, :first::bigint)
 
 -- name: insert_notes
 -- New notes.
@@ -541,9 +565,36 @@ SELECT p.last, p.n, p.stage, p.path, coalesce(o.fingerprint, ''::bytea), (SELECT
 FROM published p LEFT JOIN outputs o ON o.n = p.output
 WHERE p.dataset = :dataset AND p.last = :number AND p.n > :after AND p.first <= :base ORDER BY p.n LIMIT :limit
 
+-- fragment: counted
+-- Some entries by what made their results: entries, the last one, results, and bytes of objects. Inputs have no lane.
+SELECT m.lane, m.stage, m.code, count(*), max(p.n), count(m.n), coalesce(sum(o.size), 0)::bigint
+FROM p LEFT JOIN outputs o ON o.n = p.output LEFT JOIN messages m ON m.n = p.message AND p.is_first
+GROUP BY m.lane, m.stage, m.code
+
+-- name: count_added
+-- Entries of a draft that are newer than its base publication.
+WITH p AS MATERIALIZED (SELECT p.n, p.message, p.output, p.is_first FROM published p
+  WHERE {added_by} AND p.last IS NULL ORDER BY p.n LIMIT :limit)
+{counted}
+
+-- name: count_closed
+-- Entries of the base publication that were closed since. If one was opened again, a copy of it is newer.
+WITH p AS MATERIALIZED (SELECT n, message, output, is_first FROM published
+  WHERE dataset = :dataset AND last = :number AND n > :after AND first <= :base ORDER BY n LIMIT :limit)
+{counted}
+
+-- name: base_made
+-- What made the results of a publication, and the bytes of its objects.
+SELECT made, bytes FROM publications WHERE dataset = :dataset AND n = :n
+
+-- name: made_of
+-- What made the results of publications, as it was counted.
+SELECT n, made FROM publications WHERE dataset = :dataset AND n = ANY(:numbers::bigint[])
+
 -- name: finish_draft
 -- The content of a draft is complete.
-UPDATE publications SET state = 'staging', counts = :counts, units = :units, digest = :digest
+UPDATE publications SET state = 'staging', counts = :counts, units = :units, digest = :digest, made = :made, bytes = :bytes,
+  resolved_at = playhead_now()
 WHERE dataset = :dataset AND n = :n AND epoch = :epoch AND state = 'resolving'
 
 -- name: decision_row

@@ -25,6 +25,7 @@ from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.prune import Prune
 from playhead.ports.catalog.publications import Publications
 from playhead.ports.catalog.reports import Reports
+from playhead.ports.catalog.results import Results
 from playhead.ports.catalog.runs import Runs
 from playhead.ports.catalog.sinks import Sinks
 from playhead.ports.catalog.totals import Totals
@@ -50,6 +51,7 @@ class Catalog(
     Prune,
     Publications,
     Drafts,
+    Results,
     Sinks,
     Reports,
     Find,
@@ -88,6 +90,7 @@ __all__ = [
     "Prune",
     "Publications",
     "Reports",
+    "Results",
     "Runs",
     "Sinks",
     "Totals",

@@ -14,6 +14,7 @@ from uuid import UUID
 from playhead.model import NoteKind, OnFailure, PartRole, Publication, PublishRequest
 from playhead.ports.catalog.jobs import Key
 from playhead.ports.catalog.publications import EntryCursor, Place
+from playhead.ports.catalog.results import MadeById, MadeCount
 
 
 class Slot(NamedTuple):
@@ -48,6 +49,7 @@ class Entry(NamedTuple):
         fingerprint: of the object: its SHA-256, content type and attributes.
         slot: what the message received; None for an input.
         n: number of the row; None if it is not stored yet.
+        is_first: of the entries of its result. Each result has one, and always the same.
     """
 
     stage: str
@@ -60,6 +62,7 @@ class Entry(NamedTuple):
     fingerprint: bytes | None
     slot: Slot | None
     n: int | None = None
+    is_first: bool = True
 
     @property
     def identity(self) -> Identity:
@@ -363,10 +366,32 @@ class Drafts(Protocol):
         """Return entries that the draft has added or closed."""
         ...
 
+    async def count_made(
+        self, draft: Draft, side: Literal["added", "closed"], *, after: EntryCursor, limit: int
+    ) -> tuple[list[MadeCount], EntryCursor | None]:
+        """Count up to `limit` entries that the draft has added to its base publication, or closed.
+
+        An entry that was closed and opened again is on both sides. Also returns the `after` of the next page;
+        None at the end.
+        """
+        ...
+
     async def finish_draft(
-        self, draft: Draft, *, counts: Mapping[str, Mapping[str, int]], units: Mapping[str, int], digest: str
+        self,
+        draft: Draft,
+        *,
+        counts: Mapping[str, Mapping[str, int]],
+        units: Mapping[str, int],
+        digest: str,
+        made: Mapping[MadeById, int],
+        size: int,
     ) -> None:
-        """Record that the content of a draft is complete."""
+        """Record that the content of a draft is complete.
+
+        Args:
+            made: change of the number of results by what made them, compared with the base publication.
+            size: change of the bytes of its objects.
+        """
         ...
 
     async def decide_draft(self, draft: Draft) -> Publication:

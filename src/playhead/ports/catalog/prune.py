@@ -147,6 +147,11 @@ class Prune(Protocol):
         """
         ...
 
+    async def count_protected(self, candidate: Candidate) -> int:
+        """Return the bytes of the objects that a prune of this candidate leaves because publications name
+        them."""
+        ...
+
     async def count_records(self, candidate: Candidate) -> int:
         """Return the number of messages and outputs, also of failed attempts, of an execution."""
         ...

@@ -1,0 +1,170 @@
+"""Which results are of the newest code: their route is declared as it is now, and its adapters are the same.
+
+A run with `--changed-since` takes over results by this rule. Publications count the results that do not meet
+it; they are called *stale*.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from playhead.errors import Conflict, NotFound
+from playhead.model import AdapterCode, Page, Publication, Route, RouteResults, StaleResult
+from playhead.ports.adapter import AdapterSpec
+from playhead.ports.catalog import Configs, Results
+from playhead.ports.catalog.publications import Place
+from playhead.ports.catalog.results import MadeBy, MadeById
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+
+_PAGE = 1_000
+
+
+class ResultsCatalog(Configs, Results, Protocol): ...
+
+
+def code_here(route: Route, adapters: Mapping[str, AdapterSpec]) -> list[AdapterCode] | None:
+    """Return the code that would run in a route; None if one of its adapters is not loaded."""
+    specs = [spec for step in route.steps if (spec := adapters.get(step.type))]
+    if len(specs) < len(route.steps):
+        return None
+    return [AdapterCode(one.name, one.version, one.code) for one in specs]
+
+
+class NewestCode:
+    """Compares what made results with the newest config, and with the adapters of this process."""
+
+    def __init__(self, catalog: ResultsCatalog, adapters: Mapping[str, AdapterSpec]) -> None:
+        self._catalog = catalog
+        self._adapters = adapters
+
+    async def by_route(self, config: str, *made: Sequence[MadeBy]) -> list[list[RouteResults]]:
+        """Return the numbers of results in publications of a config."""
+        newest = await self._routes(config, None)
+        stale = await self._stale(config, newest, [one for some in made for one in some])
+        return [_by_route(some, stale, newest) for some in made]
+
+    async def counted(self, dataset: int, found: Sequence[Publication]) -> list[Publication]:
+        """Return publications of a dataset with the numbers of their results."""
+        complete = [one for one in found if one.bytes_protected is not None and one.state != "dropped"]
+        if not complete:
+            return list(found)
+        made = await self._catalog.made_by(dataset, [one.n for one in complete])
+        results = await self.by_route(complete[0].config, *(made[one.n] for one in complete))
+        by_number = {one.n: some for one, some in zip(complete, results, strict=True)}
+        return [
+            replace(one, results=by_number[one.n], stale=total_stale(by_number[one.n]))
+            if one.n in by_number
+            else one
+            for one in found
+        ]
+
+    async def stale_results(
+        self,
+        dataset: int,
+        found: Publication,
+        route: str | None,
+        from_stage: str | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[StaleResult]:
+        """Return stale results of a publication, by stage and path of their first objects.
+
+        Raises:
+            BadRequest: `invalid_cursor`.
+            NotFound: `route_not_found`: the publication has no result of the route.
+            Conflict: `code_unknown`: an adapter of a route is not loaded here.
+        """
+        of = list_of("stale", dataset, found.n, route, from_stage)
+        after = decode_cursor(cursor, str, of)
+        start = Place(*after.split("\n", 1)) if after else Place("", "")
+        every = (await self._catalog.made_by(dataset, [found.n])).get(found.n, [])
+        if route is not None and route not in {one.route for one in every}:
+            routes = ", ".join(dict.fromkeys(one.route for one in every)) or "none"
+            what = f"publication {found.n} of {found.dataset} has no result of the route {route!r}"
+            raise NotFound("route_not_found", f"{what}; its routes: {routes}")
+        chosen = [one for one in every if route in (None, one.route) and from_stage in (None, one.from_stage)]
+        stale = await self._stale(found.config, await self._routes(found.config, None), chosen)
+        if unknown := [one.route for one in chosen if stale[one.id] is None]:
+            raise Conflict(
+                "code_unknown",
+                f"the adapters of route {unknown[0]} are not loaded here, so the code of its results cannot "
+                "be compared. Load them with --adapters, or ask a server that has them",
+            )
+        wanted = {one.id: one for one in chosen if stale[one.id]}
+        items = await self._results(dataset, found.n, wanted, start, limit + 1)
+        then = encode_cursor("\n".join(items[limit - 1][0]), of) if len(items) > limit else None
+        return Page([one for _, one in items[:limit]], then)
+
+    async def _results(
+        self, dataset: int, n: int, wanted: Mapping[MadeById, MadeBy], start: Place, limit: int
+    ) -> list[tuple[Place, StaleResult]]:
+        """Return results of a publication that these have made, with the places of their first objects."""
+        items: list[tuple[Place, StaleResult]] = []
+        for stage in sorted({one.stage for one in wanted.values()}, key=str.encode):
+            if stage.encode() < start.stage.encode():
+                continue
+            path = start.path if stage == start.stage else ""
+            while len(items) < limit:
+                page = await self._catalog.results_in(dataset, n, stage=stage, after=path, limit=_PAGE)
+                items += [
+                    (Place(stage, one.path), StaleResult(by.route, by.from_stage, one.received, one.key))
+                    for one in page
+                    if (by := wanted.get(one.made_by))
+                ]
+                if len(page) < _PAGE:
+                    break
+                path = page[-1].path
+        return items[:limit]
+
+    async def _stale(
+        self, config: str, newest: Mapping[str, Route], made: Iterable[MadeBy]
+    ) -> dict[MadeById, bool | None]:
+        """Return whether results are stale; None: an adapter of their route is not loaded here."""
+        versions: dict[int, Mapping[str, Route]] = {}
+        found: dict[MadeById, bool | None] = {}
+        for one in made:
+            if one.id in found:
+                continue
+            if one.version not in versions:
+                versions[one.version] = await self._routes(config, one.version)
+            found[one.id] = self._is_stale(newest.get(one.route), versions[one.version][one.route], one.code)
+        return found
+
+    async def _routes(self, config: str, version: int | None) -> Mapping[str, Route]:
+        found = await self._catalog.config(config, version)
+        assert found, "versions are never deleted"
+        return found.config.routes
+
+    def _is_stale(
+        self, route: Route | None, made_as: Route, code: Sequence[AdapterCode] | None
+    ) -> bool | None:
+        if route is None or not route.has_outputs_of(made_as):
+            return True
+        if route.external:
+            return False
+        here = code_here(route, self._adapters)
+        return None if here is None else list(code or ()) != here
+
+
+def total_stale(results: Iterable[RouteResults]) -> int | None:
+    """Return the number of stale results; None if it is not known of a route."""
+    numbers = [one.stale for one in results]
+    return None if None in numbers else sum(number or 0 for number in numbers)
+
+
+def _by_route(
+    made: Sequence[MadeBy], stale: Mapping[MadeById, bool | None], newest: Container[str]
+) -> list[RouteResults]:
+    routes: dict[tuple[str, str], list[MadeBy]] = defaultdict(list)
+    for one in made:
+        routes[one.route, one.from_stage].append(one)
+    found = []
+    for (route, stage), some in sorted(routes.items()):
+        is_known = None not in [stale[one.id] for one in some]
+        number = sum(one.results for one in some if stale[one.id]) if is_known else None
+        results = sum(one.results for one in some)
+        found.append(RouteResults(route, stage, results, number, is_declared=route in newest))
+    return found

@@ -1,0 +1,183 @@
+"""Results of a publication that are not of the newest code, and the bytes that it protects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from playhead import Context, Item, Output
+from playhead.errors import Conflict, NotFound
+from playhead.model import PruneFilter, Publication, PublishRequest
+from playhead.ports.adapter import AdapterSpec
+from playhead.reading.newestcode import NewestCode
+from playhead.services.doctor import DoctorService
+from tests.inprocess import Playhead, opened
+from tests.servers.schema import emptied_schema
+
+DOCS = """
+entry: convert
+datasets: {docs: {routes: [segment, index]}}
+routes:
+  convert:
+    adapters: [{type: passthrough}]
+    outbound: {stage: md, to: [segment, index]}
+  segment:
+    adapters: [{type: do}]
+    outbound: {stage: seg}
+  index:
+    adapters: [{type: ado}]
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def ph(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Playhead]:
+    """A Playhead on each catalog, whose step `segment` makes a part of each word."""
+    async with AsyncExitStack() as stack:
+        on: dict[str, Any] = {}
+        if request.param == "postgres":
+            on["catalog"] = await stack.enter_async_context(emptied_schema())
+        playhead = await stack.enter_async_context(opened(tmp_path / "home", **on))
+        playhead.steps.doing = split
+        await playhead.apply(DOCS)
+        yield playhead
+
+
+def split(item: Item, ctx: Context) -> list[Output]:
+    words = item.data.decode().split()
+    return [Output(word.encode(), path=f"{item.path}/{n}") for n, word in enumerate(words, 1)]
+
+
+def loaded(ph: Playhead, **code: str) -> None:
+    """Let the process that answers have loaded other code of some adapters; "" stands for none."""
+    adapters: Mapping[str, AdapterSpec] = {
+        name: replace(spec, code=code.get(name, spec.code))
+        for name, spec in ph.rt.adapters.items()
+        if code.get(name) != ""
+    }
+    ph.rt.services.publish._newest = NewestCode(ph.rt.catalog, adapters)
+
+
+async def published(ph: Playhead, *executions: str, **given: Any) -> Publication:
+    request = PublishRequest([UUID(one) for one in executions], **given)
+    return await ph.rt.services.publish.publish("docs", request)
+
+
+async def replayed(ph: Playhead, source: str, path: str | None = None) -> str:
+    replay = str((await ph.replay(source, "md", "segment", path))["execution_id"])
+    await ph.work(replay)
+    return replay
+
+
+def by_route(one: Publication) -> dict[str, tuple[int, int | None]]:
+    return {f"{row.from_stage} {row.route}": (row.results, row.stale) for row in one.results}
+
+
+async def found(ph: Playhead, n: int | None = None) -> Publication:
+    return await ph.rt.services.publish.publication("docs", n)
+
+
+async def test_results_of_other_code_are_counted_by_route(ph: Playhead):
+    run = await ph.run({"a": "x y", "b": "x", "c": "x y z"})
+    one = await published(ph, run)
+    all_new = {"input convert": (3, 0), "md index": (3, 0), "md segment": (3, 0)}
+    assert (one.stale, by_route(one)) == (0, all_new)
+
+    loaded(ph, do="sha256:new", ado="sha256:new")
+    assert by_route(await found(ph)) == all_new | {"md index": (3, 3), "md segment": (3, 3)}
+    assert (await found(ph)).stale == 6
+    [listed] = (await ph.rt.services.publish.publications("docs")).items
+    assert listed == await found(ph)
+
+    loaded(ph, do="")
+    assert (await found(ph)).stale is None
+    assert by_route(await found(ph))["md segment"] == (3, None)
+    with pytest.raises(Conflict, match="adapters of route segment are not loaded") as refused:
+        await ph.rt.services.publish.stale("docs")
+    assert refused.value.code == "code_unknown"
+
+
+async def test_only_what_a_replay_replaced_is_of_the_newest_code(ph: Playhead):
+    """The steps of a route also differ if the newest config version declares them otherwise."""
+    run = await ph.run({"a": "x y", "b": "x", "c": "x y z"})
+    await published(ph, run)
+    await ph.apply(DOCS.replace("{type: do}", "{type: do, condition: {field: path, operator: exists}}"))
+    assert by_route(await found(ph))["md segment"] == (3, 3)
+
+    replay = await replayed(ph, run, "c")
+    two = await published(ph, replay)
+    assert by_route(two) == {"input convert": (3, 0), "md index": (3, 0), "md segment": (3, 2)}
+    assert by_route(await found(ph, 1))["md segment"] == (3, 3)
+
+    service = ph.rt.services.publish
+    page = await service.stale("docs", route="segment", limit=1)
+    rest = await service.stale("docs", route="segment", cursor=page.next_cursor)
+    assert rest.next_cursor is None
+    assert [(row.route, row.from_stage, row.from_path, row.key) for row in page.items + rest.items] == [
+        ("segment", "md", "a", f"{run}/seg/a/1"),
+        ("segment", "md", "b", f"{run}/seg/b/1"),
+    ]
+    assert (await service.stale("docs", route="index")).items == []
+    assert (await service.stale("docs", from_stage="input")).items == []
+    with pytest.raises(NotFound, match="no result of the route 'segmen'; its routes: convert, index, seg"):
+        await service.stale("docs", route="segmen")
+
+
+async def test_results_are_counted_right_after_a_rollback_and_an_abandoned_draft(ph: Playhead):
+    run = await ph.run({"a": "x y", "b": "x", "c": "x y z"})
+    one = await published(ph, run)
+    await ph.apply(DOCS.replace("{type: do}", "{type: do, condition: {field: path, operator: exists}}"))
+    replays = [await replayed(ph, run, path) for path in ("a", "b")]
+    await published(ph, replays[0])
+    shorter = await ph.run({"a": "x", "b": "x"})
+    three = await published(ph, shorter, allow=["removed"])
+    assert by_route(three) == {"input convert": (2, 0), "md index": (2, 0), "md segment": (2, 0)}
+
+    await ph.rt.services.publish.roll_back("docs", 1)
+    with pytest.raises(Conflict):
+        await published(ph, replays[1], shorter, expect_seq=99)
+    five = await published(ph, replays[1])
+    assert by_route(five)["md segment"] == (3, 2)
+    assert five.bytes_protected == one.bytes_protected
+    assert one.bytes_protected == sum([len("x y"), len("x"), len("x y z")]) * 2 + len("xyxxyz")
+
+
+async def protected(ph: Playhead, *executions: str) -> int:
+    return (await ph.rt.services.prune.plan(PruneFilter([UUID(one) for one in executions]))).bytes_protected
+
+
+async def test_a_prune_counts_the_bytes_that_publications_protect(ph: Playhead):
+    run = await ph.run({"a": "x y", "b": "xx"})
+    assert await protected(ph, run) == 0
+    one = await published(ph, run)
+    replay = await replayed(ph, run, "a")
+    assert await protected(ph, run) == one.bytes_protected == 2 * len("x yxx") + len("xyxx")
+    assert await protected(ph, replay) == 0
+
+    pruned = await ph.rt.services.prune.prune(PruneFilter([UUID(run), UUID(replay)]))
+    assert (pruned.bytes_protected, pruned.objects, pruned.bytes) == (one.bytes_protected, 2, len("xy"))
+    assert len(await ph.stored(str(one.execution_id))) == 7
+
+
+async def findings(ph: Playhead) -> list[str]:
+    found = await DoctorService([], ph.rt.catalog, ph.rt.broker).examine()
+    return [
+        f"{one.detail}. {one.fix}" for part in found.parts for one in part.findings if one.what == "datasets"
+    ]
+
+
+async def test_doctor_warns_of_many_protected_bytes(ph: Playhead):
+    assert await findings(ph) == ["1 up to date. "]
+    await published(ph, await ph.run({"a": "x" * 100_000}))
+    await published(ph, await ph.run({"a": "y" * 50_000}))
+    assert await findings(ph) == ["1 up to date. "]
+
+    await published(ph, await ph.run({"a": "z" * 10_000}))
+    [found] = await findings(ph)
+    assert "publications of docs protect 480,000 bytes from prunes; the newest one, 3, has 30,000. " in found
+    assert "playhead publications docs" in found
