@@ -303,10 +303,10 @@ class Stand(Publishing):
 
     def _kill_a_drop(self, case: str) -> Kill:
         deployment = self.deployment
+        deployment.close()  # so that no other process drops before
         for execution in (self.run, self.other, self.run):
             self.publish(execution)
         with self.readers() as reads:
-            deployment.close()
             deployment.struck(deployment.serve(fault=case))
             deployment.forget()
             began = time.monotonic()
