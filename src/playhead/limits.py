@@ -55,6 +55,12 @@ class Pattern:
     meaning: str
 
 
+def _count_or_share(number: float) -> None:
+    if number >= 1 and not float(number).is_integer():
+        raise ValueError("is neither a whole number nor a share below 1")
+
+
+COUNT_OR_SHARE: Final = Meets(_count_or_share)
 NoNul: Final = Pattern(r"^[^\x00]*$", "has a NUL character; remove it")
 
 

@@ -93,6 +93,7 @@ from playhead.model.publications import (
     PublicationPreview,
     PublicationState,
     Refusal,
+    ReplayPublication,
     StageChanges,
     UnitCounts,
 )
@@ -122,7 +123,6 @@ from playhead.model.replays import (
     Priority,
     RatePace,
     Replay,
-    ReplayPublication,
     ReplayRequest,
     ReplayState,
     ReplayWork,

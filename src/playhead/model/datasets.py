@@ -9,7 +9,7 @@ from uuid import UUID
 
 from annotated_types import Interval, Len
 
-from playhead.limits import InvalidValue, Limited, Meets, NoNul, check
+from playhead.limits import COUNT_OR_SHARE, InvalidValue, Limited, NoNul, check
 from playhead.model.publications import Publication
 
 OnFailure = Literal["keep_last", "leave_out", "refuse"]
@@ -26,11 +26,6 @@ DatasetEvent = Literal[
 MOST_PARTS: Final = 100
 MAX_NUMBER: Final = 2**53
 """Highest number of a publication or a switch: every reader of JSON has it exactly."""
-
-
-def _count_or_share(number: float) -> None:
-    if number >= 1 and not float(number).is_integer():
-        raise ValueError("is neither a whole number nor a share below 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ class DatasetConfig(Limited):
     routes: tuple[str, ...]
     publish: Literal["manual", "automatic"] = "manual"
     on_failure: OnFailure = "keep_last"
-    max_failed: Annotated[float, Interval(ge=0, le=1e9), Meets(_count_or_share)] = 0
+    max_failed: Annotated[float, Interval(ge=0, le=1e9), COUNT_OR_SHARE] = 0
     max_removed: Annotated[float, Interval(ge=0, le=1)] = 0.2
     runs: Literal["complete", "partial"] = "complete"
     keep: Annotated[int, Interval(ge=0, le=1_000)] = 5

@@ -183,3 +183,22 @@ class PublicationNote:
     execution_id: UUID
     correlation_id: UUID | None
     detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPublication:
+    """The publication of a replay that was requested with it.
+
+    Attributes:
+        dataset: name of the dataset.
+        state: `due`: messages are open, another publication is being prepared, or the dataset is held because
+            of a rollback after the request. `preparing`. `published`. `refused`: not all objects were
+            processed, or the dataset has changed. `cancelled`: the replay or the publication was cancelled.
+        n: number of the publication; None until it begins.
+        refusal: why it was refused. After a resend of dead letters, it is due again.
+    """
+
+    dataset: str
+    state: Literal["due", "preparing", "published", "refused", "cancelled"]
+    n: int | None
+    refusal: Refusal | None

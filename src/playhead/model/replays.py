@@ -13,8 +13,8 @@ from annotated_types import Interval, Len
 from playhead.form import read
 from playhead.globs import compile_glob
 from playhead.ids import now
-from playhead.limits import InvalidValue, Limited, Meets, NoNul, check
-from playhead.model.publications import Refusal
+from playhead.limits import COUNT_OR_SHARE, InvalidValue, Limited, Meets, NoNul, check
+from playhead.model.publications import ReplayPublication
 from playhead.times import fixed_time, fixed_times
 
 ReplayState = Literal[
@@ -50,11 +50,6 @@ def _check_paths(paths: Sequence[str]) -> None:
     for path in paths:
         if not 0 < len(path) <= _MOST_IN_PATH or "\0" in path:
             raise ValueError(f"has a path that is empty, too long, or has a NUL character: {path[:100]!r}")
-
-
-def _count_or_share(failed: float) -> None:
-    if failed >= 1 and not float(failed).is_integer():
-        raise ValueError("is neither a whole number nor a share below 1")
 
 
 Globs = Annotated[list[Annotated[str, Len(0, 1_000), Meets(compile_glob)]], Len(1, 100)]
@@ -125,7 +120,7 @@ class Canary(Limited):
     """
 
     objects: Annotated[int, Interval(ge=1, le=MOST_IN_CANARY)]
-    max_failed: Annotated[float, Interval(ge=0, le=MOST_IN_CANARY), Meets(_count_or_share)] = 0
+    max_failed: Annotated[float, Interval(ge=0, le=MOST_IN_CANARY), COUNT_OR_SHARE] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,25 +294,6 @@ class ReplayWork:
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayPublication:
-    """The publication of a replay that was requested with it.
-
-    Attributes:
-        dataset: name of the dataset.
-        state: `due`: messages are open, another publication is being prepared, or the dataset is held because
-            of a rollback after the request. `preparing`. `published`. `refused`: not all objects were
-            processed, or the dataset has changed. `cancelled`: the replay or the publication was cancelled.
-        n: number of the publication; None until it begins.
-        refusal: why it was refused. After a resend of dead letters, it is due again.
-    """
-
-    dataset: str
-    state: Literal["due", "preparing", "published", "refused", "cancelled"]
-    n: int | None
-    refusal: Refusal | None
 
 
 @dataclass(frozen=True, slots=True)

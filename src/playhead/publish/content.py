@@ -7,7 +7,8 @@ from itertools import count
 from typing import Final, Protocol
 
 from playhead import faults
-from playhead.ports.catalog.drafts import Difference, Draft, Drafts, Entry, Identity, Note
+from playhead.ports.catalog.drafts import Difference, Draft, Drafts, Note
+from playhead.ports.catalog.entries import Entry, Identity
 from playhead.ports.catalog.publications import EntryCursor, Place
 
 PAGE: Final = 2_000

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from playhead.errors import Conflict
-from playhead.ports.catalog.drafts import Draft, DraftPart, Edge, Entry
+from playhead.ports.catalog.drafts import Draft, DraftPart, Edge
+from playhead.ports.catalog.entries import Entry
 from playhead.ports.catalog.publications import Place
 
 

@@ -19,7 +19,8 @@ from hashlib import sha256
 from typing import Final, NamedTuple, cast
 
 from playhead.model import NoteKind, UnitCounts
-from playhead.ports.catalog.drafts import Draft, DraftPart, Drafts, Edge, Entry, Node, Note, Root, Slot
+from playhead.ports.catalog.drafts import Draft, DraftPart, Drafts, Edge, Note
+from playhead.ports.catalog.entries import Entry, Node, Root, Slot
 from playhead.ports.catalog.publications import SINK, Place
 from playhead.publish.content import PAGE, Content
 from playhead.publish.refusals import check_complete, check_failed, check_part, check_size, path_conflict

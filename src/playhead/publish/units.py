@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, cast
 
-from playhead.ports.catalog.drafts import Draft, Drafts, Entry, Node, Root, Slot
+from playhead.ports.catalog.drafts import Draft, Drafts
+from playhead.ports.catalog.entries import Entry, Node, Root, Slot
 from playhead.ports.catalog.publications import SINK, Place
 from playhead.publish.content import Content
 

@@ -22,19 +22,8 @@ from playhead.backends.sql.statements import SQL, Statement
 from playhead.errors import Conflict
 from playhead.keys import object_key, owner_of
 from playhead.model import EFFECTS_SKIPPED, ROW_STATES
-from playhead.ports.catalog.drafts import (
-    Difference,
-    Draft,
-    DraftLost,
-    DraftPart,
-    Entry,
-    Identity,
-    Made,
-    Node,
-    Note,
-    Root,
-    Slot,
-)
+from playhead.ports.catalog.drafts import Difference, Draft, DraftLost, DraftPart, Note
+from playhead.ports.catalog.entries import Entry, Identity, Made, Node, Root, Slot
 from playhead.ports.catalog.publications import EntryCursor, Place
 from playhead.ports.catalog.results import MadeById, MadeCount
 
