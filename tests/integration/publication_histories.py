@@ -268,7 +268,7 @@ class History:
                 f"{body}: {code}, its preview {_code_of(preview)}; it should be {refusal}"
             )
         if code:
-            self.happened["refused"] += 1
+            self.happened["refusal"] += 1
             return
         self.happened["publication"] += 1
         if (preview["counts"], preview["units"]) != (made["counts"], made["units"]):
