@@ -149,11 +149,40 @@ async def test_a_run_is_published_automatically_unless_too_much_failed_or_a_pers
     assert (await ended(ph, 3)).units.kept == 1
 
     await ph.rt.services.publish.roll_back("docs")
-    await ph.run({"a": "x 3", "b": "y 3", "c": "z 3"})
+    waiting = await ph.run({"a": "x 3", "b": "y 3", "c": "z 3"})
     assert await ph.rt.catalog.automatic_runs() == []
-    await ph.rt.services.publish.release("docs")
+    released = await ph.rt.services.publish.release("docs")
+    assert released.unpublished[0] == UUID(waiting)
+    assert await ph.rt.catalog.automatic_runs() == []
+    await ph.run({"a": "x 4", "b": "y 4", "c": "z 4"})
     assert (await ended(ph, 4)).state == "published"
     assert await current(ph) == 4
+
+
+async def test_a_fix_that_is_published_after_a_rollback_is_not_replaced_by_a_run_from_before(either: Playhead):
+    """That run may have the fault for which a person went back."""
+    ph = either
+    await ph.apply(DOCS.replace("{docs: {}}", "{docs: {publish: automatic}}"))
+    splitter = Splitter(ph)
+    service = ph.rt.services.publish
+    await ph.run({"a": "x"})
+    await ended(ph, 1)
+    splitter.mark = " broken"
+    await ph.run({"a": "x 2"})
+    await ended(ph, 2)
+    await service.roll_back("docs")
+    await ph.run({"a": "x 3"})
+    splitter.mark = " fixed"
+    source = str((await service.publication("docs")).execution_id)
+    fixed = (await ph.replay(source, "md", "segment"))["execution_id"]
+    await ph.work(fixed)
+    assert await published(ph, fixed) == 3
+    dataset = await service.dataset("docs")
+    assert (dataset.held, dataset.unpublished) == (False, [])
+    assert await ph.rt.catalog.automatic_runs() == []
+
+    after = await ph.run({"a": "x 4"})
+    assert (await ended(ph, 4)).parts[0].execution_id == UUID(after)
 
 
 async def test_a_run_of_one_file_does_not_empty_the_dataset(ph: Playhead):

@@ -137,14 +137,22 @@ async def rollback(
 
 @command("release", example="playhead release docs")
 async def release(s: Session, name: DatasetRef) -> None:
-    """End the hold of automatic publication."""
+    """End the hold of automatic publication.
+
+    Runs that begin from then on are published when they have ended. Earlier ones wait for `playhead publish`:
+    they may be why you went back.
+    """
     async with s.open() as rt:
         found = await rt.services.publish.release(name)
     if s.json:
         output.emit(found)
+        return
+    if found.publish == "automatic":
+        output.line(f"Runs of {found.config} that begin from now on are published in {name}")
     else:
-        how = "automatically" if found.publish == "automatic" else "by `playhead publish` only"
-        output.line(f"{name} is published {how}")
+        output.line(f"{name} is published by `playhead publish` only")
+    for one in found.unpublished:
+        output.note(f"Not published: {s.again(f'playhead publish {name} {one} --dry-run')}")
 
 
 async def report_behind(rt: Any, name: str) -> None:

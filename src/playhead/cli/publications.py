@@ -41,6 +41,7 @@ async def list_(
         items, rest = await output.gather(
             lambda c, n: rt.services.publish.publications(name, c, n, every=every), cursor, limit
         )
+        switches = [] if s.json else await rt.services.publish.switches(name, limit)
     if s.json:
         output.emit_list(items, rest)
         return
@@ -51,6 +52,10 @@ async def list_(
         ),
         [_row(one, dataset) for one in items],
     )
+    for one in switches:
+        if one.kind == "rollback":
+            why = f": {one.reason}" if one.reason else ""
+            output.line(f"{output.when(one.switched_at)}  rollback to {one.n}{why}")
     output.note(f"Newest switch: {dataset.seq}")
     output.more(rest)
 
@@ -76,14 +81,20 @@ async def show(s: Session, name: NumberedRef) -> None:
     async with s.open(checks_configs=True) as rt:
         dataset, n = _numbered(name)
         found = await rt.services.publish.publication(dataset, n)
+        current = (await rt.services.publish.dataset(dataset)).current
     if s.json:
         output.emit(found)
         return
-    output.line(f"Publication {found.n} of {found.dataset}: {found.state}")
+    state = "current" if found.n == current else found.state
+    output.line(f"Publication {found.n} of {found.dataset}: {state}")
+    facts = {"published": found.published_at and output.when(found.published_at), "base": found.base}
+    for word, fact in (facts | {"reason": found.reason}).items():
+        if fact:
+            output.line(f"  {word:<9}  {fact}")
     if found.refusal:
         output.line(f"{found.refusal.code}: {found.refusal.detail}")
     for part in found.parts:
-        output.line(f"  {part.role:<5}  {part.execution_id}")
+        output.line(f"  {part.role:<9}  {part.execution_id}")
     print_counts(found.counts, found.units, [])
     _print_stale(s, dataset, found)
     if found.bytes_protected:

@@ -122,8 +122,11 @@ async def publish(
         if detach:
             made = await service.begin(name, request)
         else:
+            before = await service.dataset(name)
             made = await _published(service, name, request)
             await report_behind(rt, name)
+            if before.held and before.publish == "automatic":
+                output.note(f"The hold has ended: runs of {made.config} that begin from now on are published")
         notes = [] if detach else (await service.notes(name, made.n, limit=MOST_NOTES)).items
     if s.json:
         output.emit(made)
@@ -160,7 +163,7 @@ def _base(number: int | None) -> str:
 async def _list_unpublished(s: Session, rt: Any, name: str) -> int:
     dataset: Dataset = await rt.services.publish.dataset(name)
     if not dataset.unpublished:
-        raise Usage(f"name an execution; every settled one of {dataset.config} is published in {name}")
+        raise Usage(f"no result of {dataset.config} waits for publication in {name}; name an execution")
     found = [await rt.services.executions.get(one) for one in dataset.unpublished]
     if not s.json:
         output.note("Name an execution. These have settled, and are not published:")

@@ -185,7 +185,7 @@ def _of_dataset(of: Dataset) -> Iterator[Need]:
             "warn",
             f"Publication of {of.name} is held, because of a rollback to {of.current}",
             "",
-            "Automatic publication continues when you publish, or press Release.",
+            "Publish, or press Release: runs that begin from then on are published automatically.",
             steps,
         )
     if of.unpublished:

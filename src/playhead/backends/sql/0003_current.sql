@@ -13,6 +13,8 @@ CREATE TABLE datasets (
   draft       bigint,
   held        boolean NOT NULL DEFAULT false,
   automatic   boolean NOT NULL DEFAULT false,  -- as the newest version of the config says
+  -- Runs that began before the end of a hold are not published automatically: they may be why it was held.
+  automatic_after bigint NOT NULL DEFAULT 0,
   UNIQUE (config, name)
 );
 

@@ -31,12 +31,15 @@ UPDATE datasets SET automatic = false WHERE config = (SELECT c.n FROM configs c 
 
 -- name: automatic_runs
 -- Datasets that are published automatically, each with the newest settled run of its config, unless a draft has tried it.
+-- It ended after what readers see was decided, and began after the end of a hold.
 SELECT x.config, x.name, e.id FROM (
-  SELECT d.n, c.name AS config, d.name AS name, (SELECT r.n FROM executions r WHERE r.config = d.config AND r.kind = 'run'
+  SELECT d.n, d.current, d.automatic_after, c.name AS config, d.name AS name, (SELECT r.n FROM executions r WHERE r.config = d.config AND r.kind = 'run'
     AND r.settled AND r.status IN ('completed', 'failed') ORDER BY r.n DESC LIMIT 1) AS run
   FROM datasets d JOIN configs c ON c.n = d.config WHERE d.automatic AND NOT d.held AND d.draft IS NULL) x
 JOIN executions e ON e.n = x.run
-WHERE NOT EXISTS (SELECT 1 FROM publication_parts t WHERE t.dataset = x.n AND t.execution = e.n AND t.revision = e.revision)
+WHERE e.n > x.automatic_after
+  AND e.ended_at > coalesce((SELECT p.published_at FROM publications p WHERE p.dataset = x.n AND p.n = x.current), 0)
+  AND NOT EXISTS (SELECT 1 FROM publication_parts t WHERE t.dataset = x.n AND t.execution = e.n AND t.revision = e.revision)
 
 -- name: insert_replay_publications
 -- Datasets in which a replay is to be published.
@@ -97,10 +100,11 @@ SELECT d.name, (SELECT v.document FROM config_versions v WHERE v.name = c.name O
 FROM datasets d JOIN configs c ON c.n = d.config WHERE d.n = :dataset
 
 -- name: unpublished_executions
--- Newest settled runs and replays of a config that are not a part of a published publication.
+-- Newest settled runs and replays that ended after what readers see was decided, and are not a part of a published
+-- publication.
 SELECT e.id FROM executions e WHERE e.config = (SELECT c.n FROM configs c WHERE c.name = :config) AND e.settled
   AND e.kind IN ('run', 'replay') AND e.status IN ('completed', 'failed')
-  AND e.n > coalesce((SELECT min(x.n) FROM executions x JOIN publications p ON p.execution = x.n
+  AND e.ended_at > coalesce((SELECT p.published_at FROM publications p
     JOIN datasets d ON d.n = p.dataset AND d.current = p.n WHERE d.n = :dataset), 0)
   AND NOT EXISTS (SELECT 1 FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n
     WHERE t.execution = e.n AND t.dataset = :dataset AND p.state = 'published')
@@ -605,9 +609,13 @@ SELECT state, expected_seq FROM publications WHERE dataset = :dataset AND n = :n
 -- A switch.
 INSERT INTO switches (dataset, seq, n, kind, reason, at) VALUES (:dataset, :seq, :n, :kind, :reason, playhead_now())
 
+-- fragment: runs_from_now_on
+-- At the end of a hold, runs that exist wait for a person.
+automatic_after = CASE WHEN held THEN (SELECT max(e.n) FROM executions e) ELSE automatic_after END
+
 -- name: set_current
 -- The newest switch names a publication.
-UPDATE datasets SET seq = :seq, current = :n, held = :held,
+UPDATE datasets SET seq = :seq, current = :n, held = :held, {runs_from_now_on},
   decided = CASE WHEN decided < :n THEN :n ELSE decided END, draft = CASE WHEN draft = :n THEN NULL ELSE draft END
 WHERE n = :dataset
 
@@ -637,7 +645,7 @@ SELECT n FROM switches WHERE dataset = :dataset ORDER BY seq DESC LIMIT :limit
 
 -- name: release_dataset
 -- Automatic publication goes on.
-UPDATE datasets SET held = false WHERE n = :dataset
+UPDATE datasets SET held = false, {runs_from_now_on} WHERE n = :dataset
 
 -- name: pin_publication
 -- Keep a publication, or no longer.
