@@ -159,7 +159,9 @@ async def test_a_run_is_published_automatically_unless_too_much_failed_or_a_pers
     assert await current(ph) == 4
 
 
-async def test_a_fix_that_is_published_after_a_rollback_is_not_replaced_by_a_run_from_before(either: Playhead):
+async def test_a_fix_published_after_a_rollback_is_not_replaced_by_a_run_from_before(
+    either: Playhead,
+):
     """That run may have the fault for which a person went back."""
     ph = either
     await ph.apply(DOCS.replace("{docs: {}}", "{docs: {publish: automatic}}"))
@@ -180,6 +182,10 @@ async def test_a_fix_that_is_published_after_a_rollback_is_not_replaced_by_a_run
     dataset = await service.dataset("docs")
     assert (dataset.held, dataset.unpublished) == (False, [])
     assert await ph.rt.catalog.automatic_runs() == []
+
+    publication = (await service.publication("docs")).execution_id
+    answer = await ph.get(f"executions/{publication}/why", 404, path="a")
+    assert f"It has results of {fixed}." in answer["detail"]
 
     after = await ph.run({"a": "x 4"})
     assert (await ended(ph, 4)).parts[0].execution_id == UUID(after)

@@ -12,7 +12,7 @@ from uuid import UUID
 from playhead import keys
 from playhead.errors import BadRequest, NotFound
 from playhead.ids import moment
-from playhead.model import Execution, Outcome, Problem, Replay, Why, WhyExample, WhyRoute
+from playhead.model import Execution, Outcome, Problem, Publication, Replay, Why, WhyExample, WhyRoute
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
@@ -35,6 +35,8 @@ class WhyCatalog(Browse, Trace, Configs, Limits, PrunedObjects, Protocol):
     """The part of the catalog that `WhyService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
+
+    async def publication_of(self, execution: UUID) -> Publication | None: ...
 
     async def is_listed(self, job: UUID) -> bool: ...
 
@@ -99,6 +101,16 @@ class WhyService:
         )
         return Walk(at, found, is_complete and len(starts) < MOST_MESSAGES)
 
+    async def _raise_parts(self, of: Execution) -> None:
+        """Raise `NotFound` with the executions whose results a publication has: they processed the items."""
+        found = await self._catalog.publication_of(of.execution_id)
+        parts = [str(part.execution_id) for part in found.parts] if found else []
+        raise NotFound(
+            "execution_not_found",
+            f"execution {of.execution_id} is a publication, which processed nothing. It has results of "
+            f"{', '.join(parts)}. Run: playhead why {parts[-1] if parts else 'EXECUTION'} PATH",
+        )
+
     async def _line(self, execution: UUID) -> tuple[list[Visited], Execution | None]:
         """Return an execution, the one that it replays, and so on.
 
@@ -111,6 +123,8 @@ class WhyService:
             if found.records_deleted_at and line:
                 return line, found
             check_records(found)
+            if found.kind == "publication" and not line:
+                await self._raise_parts(found)
             batch = found.replay_batch_id
             replay = await self._catalog.replay(batch) if batch else None
             loaded = None
