@@ -270,7 +270,9 @@ class _Drawing:
         routes = [(group.execution_id, group.route) for group in self._groups[place]]
         said = [", ".join(route for _, route in routes)]
         if not routes:
-            said = ["input" if place[1] == keys.INPUT_STAGE else "stored by another program"]
+            is_published = self._rows[place[0]].kind == "publication"
+            other = "published here" if is_published else "stored by another program"
+            said = ["input" if place[1] == keys.INPUT_STAGE else other]
             if place == self._top and self._summary.records_deleted_at:
                 said = [_DELETED]
         elif len(routes) == 1 and len(code := self._code[routes[0]]) == 1:
