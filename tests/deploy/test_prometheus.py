@@ -17,6 +17,8 @@ from tests.servers import Missing, absent
 
 WORK: Final = 'config="docs", route="work"'
 OF_WORK: Final = {"config": "docs", "route": "work"}
+DOCS: Final = 'config="docs", dataset="docs"'
+OF_DOCS: Final = {"config": "docs", "dataset": "docs"}
 #: For each alert: the series with their values every 15 s, the time until it fires, and the labels it has;
 #: None if it must not fire.
 CASES: Final[dict[str, list[tuple[dict[str, str], str, dict[str, str] | None]]]] = {
@@ -75,6 +77,30 @@ CASES: Final[dict[str, list[tuple[dict[str, str], str, dict[str, str] | None]]]]
             },
             *("50m", OF_WORK),
         ),
+    ],
+    "PlayheadDatasetHeld": [
+        (
+            {
+                f"playhead_dataset_held{{{DOCS}}}": "1x3000",
+                f"playhead_dataset_unpublished{{{DOCS}}}": "2x3000",
+            },
+            *("721m", OF_DOCS),
+        ),
+        (
+            {
+                f"playhead_dataset_held{{{DOCS}}}": "1x3000",
+                f"playhead_dataset_unpublished{{{DOCS}}}": "0x3000",
+            },
+            *("721m", None),
+        ),
+    ],
+    "PlayheadIndexBehind": [
+        (
+            {f'playhead_sink_lag_seconds{{{DOCS}, route="index"}}': "310x9"},
+            "1m",
+            OF_DOCS | {"route": "index"},
+        ),
+        ({f'playhead_sink_lag_seconds{{{DOCS}, route="index"}}': "10x9"}, "1m", None),
     ],
     "PlayheadServerErrors": [
         (

@@ -121,7 +121,9 @@ async def _datasets(catalog: DoctorCatalog) -> list[Finding]:
     warnings = [*_behind(found), *_held(found), *_protected(await catalog.protected_bytes())]
     if warnings:
         return [Finding("datasets", "warning", detail, fix) for detail, fix in warnings]
-    return [Finding("datasets", "ok", f"{len(found)} up to date")] if found else []
+    waiting = sum(len(one.unpublished) for one in found)
+    detail = f"{len(found)} up to date, {waiting} results wait for publication"
+    return [Finding("datasets", "ok", detail)] if found else []
 
 
 def _behind(datasets: Sequence[Dataset]) -> Iterator[_Warning]:
