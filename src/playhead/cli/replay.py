@@ -276,6 +276,10 @@ async def _publish(
             steps = [f"playhead replays resume {batch}"]
         elif not wait and await workers.tell_if_missing(rt, [done.to_queue]) and rt.here:
             steps.insert(0, "playhead worker --until-idle")
+        if not (s.json or is_paused or request.publish):
+            config = (await rt.services.executions.get(done.execution_id)).config
+            named = [one.name for one in await rt.services.publish.datasets() if one.config == config]
+            steps += [f"playhead publish {name} {done.execution_id} --dry-run" for name in named]
         made = None
         if wait and not is_paused:
             s.interrupted = f"stopped waiting; execution {done.execution_id} continues"
