@@ -35,7 +35,7 @@ from playhead.envelope import Dispatch, Headers
 from playhead.model import ReplayRequest
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
-from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.ports.catalog.browse import DeadLetterFilter, ExecutionFilter
 from playhead.services.reconcile import RUNNING_EACH_SECOND
 
 _ROUTES: Final = 20
@@ -194,9 +194,11 @@ def queries(size: Size) -> dict[str, Query]:
         "replays": lambda c, b: c.replays(),
         "the replay with many dead letters": lambda c, b: c.replay(identity(2, large + 1)),
         "dead letters": lambda c, b: c.dead_letters(),
-        "dead letters: of a route": lambda c, b: c.dead_letters(route="r00"),
-        "dead letters: of a route (none)": lambda c, b: c.dead_letters(route="scale/r09"),
-        "dead letters: of an old execution": lambda c, b: c.dead_letters(execution=identity(1, 100)),
+        "dead letters: of a route": lambda c, b: c.dead_letters(DeadLetterFilter(route="r00")),
+        "dead letters: of a route (none)": lambda c, b: c.dead_letters(DeadLetterFilter(route="scale/r09")),
+        "dead letters: of an old execution": lambda c, b: c.dead_letters(
+            DeadLetterFilter(execution=identity(1, 100))
+        ),
         "depth of a long queue": lambda c, b: b.depth(_QUEUE),
         "peek into a long queue": lambda c, b: b.peek(_QUEUE, 1),
     }

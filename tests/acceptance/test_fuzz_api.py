@@ -36,7 +36,7 @@ ENDLESS = "GET /api/v1/datasets/{name}/events"
 
 DOCS = (Path(__file__).parents[2] / "src/playhead/demo/docs.yaml").read_text("utf-8")
 # Publications must be kept, however many requests publish.
-DOCS = DOCS.replace("docs: {}", "docs: {keep: 1000}")
+DOCS = DOCS.replace("docs: {publish: automatic}", "docs: {keep: 1000, webhook: 'https://localhost:1/'}")
 SPARE = """\
 version: "1.0"
 name: spare
@@ -138,6 +138,7 @@ def _demo(deployment: Deployment) -> Pools:
         "name": ["docs"],
         "spare name": ["spare"],
         "dataset name": ["docs"],
+        "dataset delivery_id": [d["delivery_id"] for d in deployment.items("/datasets/docs/deliveries")],
         "dataset config": ["docs"],
         "dataset stage": ["segments", "markdown_converted"],
         "dataset path": ["guide/page/0001.md"],

@@ -74,9 +74,12 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     },
     "POST /api/v1/replays/{replay_batch_id}/cancel": Example(_SLOW, body='{"withdraw": true}'),
     "PUT /api/v1/replays/{replay_batch_id}/pace": Example(_SLOW, body='{"rate": 50}'),
-    "POST /api/v1/replays/{replay_batch_id}/deliveries/{delivery_id}/send": Example(
-        {"delivery_id": "$EXECUTION"}, status=404
-    ),
+    **{
+        f"POST /api/v1/{owner}/deliveries/{{delivery_id}}/send": Example(
+            {"delivery_id": "$EXECUTION"}, status=404
+        )
+        for owner in ("replays/{replay_batch_id}", "datasets/{name}")
+    },
     "POST /api/v1/executions/{execution_id}/cancel": Example({"execution_id": "$REPLAY"}),
     "POST /api/v1/configs/{name}/activate": Example({"name": "other"}),
     "POST /api/v1/configs/{name}/deactivate": Example({"name": "other"}),

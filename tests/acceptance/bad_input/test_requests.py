@@ -84,9 +84,9 @@ def test_every_code_of_a_wrong_request_has_a_row():
     elsewhere |= {"internal", "store_full", "replay_continues", "route_ambiguous", "execution_ended"}
     elsewhere |= {"plan_expired", "plan_not_ready", "too_many_objects"}
     elsewhere |= {"report_not_found", "delivery_not_found", "sink_rows_missing", "sink_behind"}
-    # `test_publications.py` and `test_datasets.py` have them.
+    # `test_publications.py`, `test_datasets.py` and `test_stale_results.py` have them.
     elsewhere |= {"publication_in_progress", "publication_cancelled", "publication_dropped", "path_conflict"}
     elsewhere |= {"publication_empty", "publication_incomplete", "units_failed", "execution_running"}
-    elsewhere |= {"execution_changed"}
+    elsewhere |= {"execution_changed", "code_unknown"}
     elsewhere |= {code for code in STATUS if code.endswith("_unavailable")}
     assert {row.code for row in ROWS} - {SHAPE} >= set(STATUS) - elsewhere
