@@ -50,18 +50,21 @@ def test_the_printed_commands_run_and_replay_the_pipeline(tmp_path: Path):
 
 
 def test_the_printed_next_commands_of_each_command_work(tmp_path: Path):
-    """A user who only copies what is printed gets from `init` to a processed replay."""
+    """A user who only copies what is printed gets from `init` to what a publication would change."""
     assert playhead(tmp_path, "init").returncode == 0
     ran = playhead(tmp_path, "run", "pipeline.yaml", "inputs/")
     [replay] = [line for line in ran.stdout.splitlines() if line.startswith("  playhead replay ")]
     said = playhead(tmp_path, *shlex.split(replay)[1:])
     assert said.returncode == 0
     steps = [shlex.split(line, comments=True) for line in said.stdout.partition("Next:\n")[2].splitlines()]
-    assert [step[1] for step in steps] == ["worker", "show"]
+    assert [step[1] for step in steps] == ["worker", "show", "publish"]
+    outputs = []
     for step in steps:
         done = playhead(tmp_path, *step[1:])
         assert done.returncode == 0, done.stderr
-    assert "3 done, 0 failed, 0 to go" in done.stdout
+        outputs.append(done.stdout)
+    assert "3 done, 0 failed, 0 to go" in outputs[1]
+    assert "3 changed" in outputs[2]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from playhead import Context, Item, Output
-from playhead.model import PruneFilter
+from playhead.errors import Conflict
+from playhead.model import PruneFilter, PublishRequest
 from tests.inprocess import Playhead, opened
 from tests.servers.schema import emptied_schema
 from tests.waiting import until
@@ -126,6 +127,8 @@ async def test_a_run_that_cannot_be_published_at_all_is_refused_once(ph: Playhea
     await ph.rt.services.prune.prune(PruneFilter([UUID(pruned)]))
 
     await service.release("docs")
+    with pytest.raises(Conflict):
+        await service.publish("docs", PublishRequest([UUID(pruned)], automatic=True))
     [refused] = await events(web, "dataset.refused")
     assert refused["refused"]["refusal"]["code"] == "execution_pruned"
     [part] = refused["refused"]["parts"]

@@ -112,7 +112,9 @@ class PostgresPlace:
         await old.execute("SET session_replication_role = replica")  # copy in any order
         for table, names, identity in await old.fetch(columns):
             await old.execute(f"DELETE FROM {table}")
-            await old.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {source}.{table}")
+            await old.execute(
+                f"INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM {source}.{table}"
+            )
             if identity:
                 sequence = f"pg_get_serial_sequence('{table}', '{identity}')"
                 await old.execute(
