@@ -191,6 +191,19 @@ async def test_a_fix_published_after_a_rollback_is_not_replaced_by_a_run_from_be
     assert (await ended(ph, 4)).parts[0].execution_id == UUID(after)
 
 
+async def test_a_run_that_ends_while_an_earlier_one_is_published_is_published_next(either: Playhead):
+    ph = either
+    await ph.apply(DOCS)
+    Splitter(ph)
+    draft = await waiting_draft(ph, await ph.run({"a": "x"}))
+    await ph.apply(DOCS.replace("{docs: {}}", "{docs: {publish: automatic}}"))
+    second = UUID(await ph.run({"a": "y"}))
+    assert await ph.rt.catalog.renew_draft(draft, lease=0)
+    await ph.rt.services.publish.drafts.drive_due()
+    assert (await ended(ph, 1)).state == "published"
+    assert (await ended(ph, 2)).parts[0].execution_id == second
+
+
 async def test_a_run_of_one_file_does_not_empty_the_dataset(ph: Playhead):
     await ph.apply(DOCS.replace("{docs: {}}", "{docs: {publish: automatic}}"))
     Splitter(ph)

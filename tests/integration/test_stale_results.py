@@ -172,10 +172,10 @@ async def findings(ph: Playhead) -> list[str]:
 
 
 async def test_doctor_warns_of_many_protected_bytes(ph: Playhead):
-    assert await findings(ph) == ["1 up to date, 0 results wait for publication. "]
+    assert await findings(ph) == ["1 up to date; executions that wait for publication: 0. "]
     await published(ph, await ph.run({"a": "x" * 100_000}))
     await published(ph, await ph.run({"a": "y" * 50_000}))
-    assert await findings(ph) == ["1 up to date, 0 results wait for publication. "]
+    assert await findings(ph) == ["1 up to date; executions that wait for publication: 0. "]
 
     await published(ph, await ph.run({"a": "z" * 10_000}))
     [found] = await findings(ph)

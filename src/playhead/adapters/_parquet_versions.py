@@ -196,7 +196,8 @@ class Versions:
         for number, rows in groupby(ordered, key=itemgetter(0)):
             count = 0
             digest = hashlib.sha256(str(self._schema).encode())
-            for count, (_, result, key, _) in enumerate(rows, 1):  # noqa: B007
+            for _, result, key, _ in rows:
+                count += 1
                 digest.update(f"\n{result} {key}".encode())
             found.append(_Bucket(number, f"{number:03}-{digest.hexdigest()[:32]}.parquet", count))
         return found or [_Bucket(0, "000-empty.parquet", 0)]
@@ -221,9 +222,8 @@ class Versions:
 
         base = self._linked(ctx)
         for file in [file for one in buckets for file in base.glob(f"{one.number:03}-*")] if base else ():
-            with suppress(
-                OSError, pa.ArrowException
-            ):  # damaged: the rows are read from where they were staged
+            # The rows of a damaged file are read from where they were staged.
+            with suppress(OSError, pa.ArrowException):
                 take(_read(file))
         for name in sorted({file for _, file in wanted.values()}):
             take(_read(self._staged / name))
@@ -375,7 +375,7 @@ def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _link(stored: Path | None, bucket: _Bucket, folder: Path) -> bool:
-    """Share an intact file of a publication with another one; return False if there is none to share."""
+    """Share an intact file of a publication with another one; return False if it is missing or damaged."""
     if stored is None or rows_in(stored) != bucket.rows:
         return False
     try:

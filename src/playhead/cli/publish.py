@@ -71,7 +71,7 @@ async def publish(
         bool, typer.Option("--allow-older", help="Replace results by older ones.")
     ] = False,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Publish although nothing is left.")
+        bool, typer.Option("--allow-empty", help="Publish although it has no objects.")
     ] = False,
     expect: Expect = None,
     reason: Reason = None,

@@ -41,7 +41,7 @@ class DatasetConfig(Limited):
         max_removed: share of the inputs that a publication may remove.
         runs: `complete`: each run has all inputs. `partial`: a run adds inputs.
         keep: publications that are kept, besides the current one and pinned ones.
-        webhook: URL that receives the events of the dataset; None: none does.
+        webhook: URL that receives the events of the dataset; None: there is no webhook.
         sinks: those of its routes whose last adapter follows publications.
     """
 
@@ -151,7 +151,7 @@ class SinkRepair:
     Attributes:
         results: number of results whose rows were lost.
         replays: replays of exactly the objects of these results.
-        publication: publication of the replays; None: there is none.
+        publication: publication of the replays; None if they are not published.
         problem: why the rows were not written, or the replays not published.
         is_open: the replays are not published yet. They are as soon as they have settled.
     """
@@ -177,7 +177,7 @@ class SinkState:
         pages: pages that the draft has for it; 0 without a draft.
         problem: why it cannot be changed now.
         is_checked: it is being compared with what is published, or rebuilt.
-        check: the last comparison; None: there was none.
+        check: the last comparison; None if it was never compared.
         repair: how rows that it had lost were written again, the last time; None: never.
     """
 

@@ -122,7 +122,7 @@ async def _datasets(catalog: DoctorCatalog) -> list[Finding]:
     if warnings:
         return [Finding("datasets", "warning", detail, fix) for detail, fix in warnings]
     waiting = sum(len(one.unpublished) for one in found)
-    detail = f"{len(found)} up to date, {waiting} results wait for publication"
+    detail = f"{len(found)} up to date; executions that wait for publication: {waiting}"
     return [Finding("datasets", "ok", detail)] if found else []
 
 

@@ -279,9 +279,8 @@ class _Sink:
         self._threads = threads
         self._make = make
         self._made: Any = None
-        self._runner = asyncio.Runner(
-            loop_factory=asyncio.new_event_loop
-        )  # a pool needs one loop for all calls
+        # One loop for all calls, because a pool of connections belongs to a loop.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
 
     async def call(self, method: str, *given: Any) -> Any:
         """Call a method, plain or async, in a thread."""

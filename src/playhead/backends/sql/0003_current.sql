@@ -13,7 +13,7 @@ CREATE TABLE datasets (
   draft       bigint,
   held        boolean NOT NULL DEFAULT false,
   automatic   boolean NOT NULL DEFAULT false,  -- as the newest version of the config says
-  -- Runs that began before the end of a hold are not published automatically: they may be why it was held.
+  -- Runs up to this number are not published automatically. They began before the end of a hold, and may have its cause.
   automatic_after bigint NOT NULL DEFAULT 0,
   UNIQUE (config, name)
 );
@@ -127,7 +127,7 @@ CREATE TABLE sinks (
   first_missing  bigint,                         -- message of one of them
   shown          bigint,
   shown_seq      bigint NOT NULL DEFAULT 0,
-  is_lag_reported boolean NOT NULL DEFAULT false, -- the webhook was told that it lags; false: when it switches
+  is_lag_reported boolean NOT NULL DEFAULT false, -- its present lag is reported; a switch resets it
   must_forget    boolean NOT NULL DEFAULT false,
   forgot_at      double precision NOT NULL DEFAULT 0,
   check_mode     integer NOT NULL DEFAULT 0,     -- 1: it is to be checked; 2: and rebuilt if it differs; 3: it was rebuilt

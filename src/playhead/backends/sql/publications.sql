@@ -31,14 +31,14 @@ UPDATE datasets SET automatic = false WHERE config = (SELECT c.n FROM configs c 
 
 -- name: automatic_runs
 -- Datasets that are published automatically, each with the newest settled run of its config, unless a draft has tried it.
--- It ended after what readers see was decided, and began after the end of a hold.
+-- It ended after the preparation of what readers see began, and it began after the end of a hold.
 SELECT x.config, x.name, e.id FROM (
   SELECT d.n, d.current, d.automatic_after, c.name AS config, d.name AS name, (SELECT r.n FROM executions r WHERE r.config = d.config AND r.kind = 'run'
     AND r.settled AND r.status IN ('completed', 'failed') ORDER BY r.n DESC LIMIT 1) AS run
   FROM datasets d JOIN configs c ON c.n = d.config WHERE d.automatic AND NOT d.held AND d.draft IS NULL) x
 JOIN executions e ON e.n = x.run
 WHERE e.n > x.automatic_after
-  AND e.ended_at > coalesce((SELECT p.published_at FROM publications p WHERE p.dataset = x.n AND p.n = x.current), 0)
+  AND e.ended_at > coalesce((SELECT p.created_at FROM publications p WHERE p.dataset = x.n AND p.n = x.current), 0)
   AND NOT EXISTS (SELECT 1 FROM publication_parts t WHERE t.dataset = x.n AND t.execution = e.n AND t.revision = e.revision)
 
 -- name: insert_replay_publications
@@ -69,7 +69,7 @@ WHERE r.due AND e.settled AND d.draft IS NULL AND (NOT d.held OR e.created_at > 
 SELECT EXISTS (SELECT 1 FROM executions e WHERE e.id = :execution::uuid AND e.kind = 'replay' AND e.created_at > :at::float8)
 
 -- name: publications_of_replay
--- What has become of the publications that were requested with a replay.
+-- The publications that were requested with a replay, each with its state.
 SELECT d.name, p.n, p.state, p.refusal_code, p.refusal, r.due FROM replay_publications r JOIN datasets d ON d.n = r.dataset
 LEFT JOIN publications p ON p.dataset = r.dataset AND p.n = (SELECT max(t.n) FROM publication_parts t
   WHERE t.execution = r.execution AND t.dataset = r.dataset)
@@ -100,11 +100,11 @@ SELECT d.name, (SELECT v.document FROM config_versions v WHERE v.name = c.name O
 FROM datasets d JOIN configs c ON c.n = d.config WHERE d.n = :dataset
 
 -- name: unpublished_executions
--- Newest settled runs and replays that ended after what readers see was decided, and are not a part of a published
--- publication.
+-- Newest settled runs and replays that ended after the preparation of what readers see began, and are not a part of a
+-- published publication.
 SELECT e.id FROM executions e WHERE e.config = (SELECT c.n FROM configs c WHERE c.name = :config) AND e.settled
   AND e.kind IN ('run', 'replay') AND e.status IN ('completed', 'failed')
-  AND e.ended_at > coalesce((SELECT p.published_at FROM publications p
+  AND e.ended_at > coalesce((SELECT p.created_at FROM publications p
     JOIN datasets d ON d.n = p.dataset AND d.current = p.n WHERE d.n = :dataset), 0)
   AND NOT EXISTS (SELECT 1 FROM publication_parts t JOIN publications p ON p.dataset = t.dataset AND p.n = t.n
     WHERE t.execution = e.n AND t.dataset = :dataset AND p.state = 'published')

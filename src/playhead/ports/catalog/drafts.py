@@ -29,7 +29,7 @@ class DraftPart(NamedTuple):
         source: execution whose objects it received: itself, or the source of the replay.
         publication: dataset and number of its source, if that is a publication.
         is_foreign: its source does not belong to the config of the dataset.
-        units: messages that one root has on average, itself included.
+        size: messages that one root has on average, itself included.
     """
 
     execution: int

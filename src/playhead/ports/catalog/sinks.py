@@ -126,7 +126,7 @@ class OpenRepair(NamedTuple):
     Attributes:
         dataset: number of the dataset; `config` and `name` are its names.
         repairs: number of the repair, as in `DueSink`.
-        n: newest publication that has the replays as parts; None: there is none.
+        n: newest publication that has the replays as parts; None if no draft has tried them.
     """
 
     dataset: int
