@@ -110,7 +110,8 @@ async def test_replay_starts_a_replay_and_shows_its_progress(site: Site):
     assert answer.status_code == 303, answer.text
     [batch] = await site.items("replays")
     assert answer.headers["location"] == f"/replays/{batch['replay_batch_id']}"
-    assert (batch["objects_found"], batch["reason"], batch["pace"]) == (2, "new split", {"rate": 1000.0})
+    await site.replay_when(batch["replay_batch_id"], lambda shown: shown["objects_found"] == 2)
+    assert (batch["reason"], batch["pace"]) == ("new split", {"rate": 1000.0})
     assert batch["priority"] == "bulk"
 
 
