@@ -77,7 +77,7 @@ async def begun_replay(playhead: Playhead) -> Any:
     answer = await playhead.http.post("/api/v1/replay", json=body)
     assert answer.json()["error_code"] == "replay_continues"
     [replay] = await playhead.items("replays")
-    return replay
+    return await playhead.replay_when(replay["replay_batch_id"], lambda shown: shown["rate"] is not None)
 
 
 # -- events ----------------------------------------------------------------------------------------

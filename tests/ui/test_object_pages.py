@@ -172,6 +172,7 @@ async def test_a_pruned_object_keeps_its_records(site: Site):
     execution = await site.run({"a.md": b"one two"})
     answer = await site.http.post("/api/v1/prune", json={"execution_ids": [execution]})
     assert answer.status_code == 200, answer.text
+    await site.driven()
 
     page = await site.page(url("/objects", key=f"{execution}/shouted/a.md"), 410)
 
