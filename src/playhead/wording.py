@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from playhead.model import (
+        Dataset,
         Plan,
         PublicationRange,
         PublishedIn,
@@ -33,6 +34,11 @@ UNITS: Final = {
     "older": "left out, because newer results are published",
 }
 """What happened to documents and replayed objects without their new results, by the kind of their notes."""
+
+
+def address_of(config: str, name: str, datasets: Sequence[Dataset]) -> str:
+    """Return how commands name a dataset: `NAME`, or `CONFIG/NAME` if several of `datasets` have the name."""
+    return name if sum(one.name == name for one in datasets) < 2 else f"{config}/{name}"
 
 
 def replay_of_stale(name: str, n: int, results: RouteResults) -> list[str]:

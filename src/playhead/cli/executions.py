@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from playhead import wording
 from playhead.cli import complete, output
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, ExecutionRef, Limit, command
 from playhead.cli.output import counted, when
@@ -350,9 +351,11 @@ async def next_steps(deployment: Deployment, e: Execution, stages: Sequence[Stag
             f"playhead dead-letters list --execution {identity}",
             f"playhead dead-letters resend --execution {identity}",
         ]
-    for dataset in await deployment.services.publish.datasets():
+    datasets = await deployment.services.publish.datasets()
+    for dataset in datasets:
         if identity in dataset.unpublished:
-            steps.append(f"playhead publish {dataset.name} {identity}")
+            name = wording.address_of(dataset.config, dataset.name, datasets)
+            steps.append(f"playhead publish {name} {identity}")
     made = [x.stage for x in stages if x.objects]
     if made:
         steps.append(f"playhead ls {identity} {made[-1]}")

@@ -99,7 +99,7 @@ async def show(s: Session, name: NumberedRef) -> None:
     _print_stale(s, dataset, found)
     if found.bytes_protected:
         output.line(f"It protects {output.size(found.bytes_protected)} from prunes")
-    output.line(f"To read it: playhead ls current:{found.dataset}@{found.n}")
+    output.line(f"To read it: playhead ls current:{dataset}@{found.n}")
 
 
 def _print_stale(s: Session, name: str, found: Publication) -> None:

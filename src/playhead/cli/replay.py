@@ -278,7 +278,8 @@ async def _publish(
             steps.insert(0, "playhead worker --until-idle")
         if not (s.json or is_paused or request.publish):
             config = (await rt.services.executions.get(done.execution_id)).config
-            named = [one.name for one in await rt.services.publish.datasets() if one.config == config]
+            every = await rt.services.publish.datasets()
+            named = [wording.address_of(one.config, one.name, every) for one in every if one.config == config]
             steps += [f"playhead publish {name} {done.execution_id} --dry-run" for name in named]
         made = None
         if wait and not is_paused:

@@ -14,6 +14,7 @@ from playhead.ports.catalog import Browse, Results, Upkeep
 from playhead.ports.catalog.results import Protected
 from playhead.ports.diagnosis import Diagnosed
 from playhead.reading.datasets import Datasets
+from playhead.wording import address_of
 
 _SECONDS: Final = 60.0
 _PEEKED: Final = 20
@@ -118,7 +119,7 @@ async def _workers(catalog: DoctorCatalog) -> Finding:
 async def _datasets(catalog: DoctorCatalog) -> list[Finding]:
     """Check that no index is behind its dataset, no dataset held for long, and no old bytes without need."""
     found = await catalog.datasets()
-    warnings = [*_behind(found), *_held(found), *_protected(await catalog.protected_bytes())]
+    warnings = [*_behind(found), *_held(found), *_protected(await catalog.protected_bytes(), found)]
     if warnings:
         return [Finding("datasets", "warning", detail, fix) for detail, fix in warnings]
     waiting = sum(len(one.unpublished) for one in found)
@@ -132,14 +133,15 @@ def _behind(datasets: Sequence[Dataset]) -> Iterator[_Warning]:
     ]
     for one, sink in behind[:_MOST_DATASETS]:
         why = sink.problem or f"it has been behind for {sink.lag_seconds:.0f} s"
-        fix = f"start a worker that has the adapter {sink.adapter}, or run: playhead index check {one.name}"
-        yield f"{sink.route} of {one.name}: {why}", fix
+        name = address_of(one.config, one.name, datasets)
+        fix = f"start a worker that has the adapter {sink.adapter}, or run: playhead index check {name}"
+        yield f"{sink.route} of {name}: {why}", fix
 
 
 def _held(datasets: Sequence[Dataset]) -> Iterator[_Warning]:
     a_day_ago = moment(now() - DAY)
     held = [
-        one.name
+        address_of(one.config, one.name, datasets)
         for one in datasets
         if one.held and one.publish == "automatic" and (one.switched_at or "") < a_day_ago
     ]
@@ -149,13 +151,14 @@ def _held(datasets: Sequence[Dataset]) -> Iterator[_Warning]:
         yield detail, f"publish a good run, or run: playhead release {held[0]}"
 
 
-def _protected(found: Sequence[Protected]) -> Iterator[_Warning]:
+def _protected(found: Sequence[Protected], datasets: Sequence[Dataset]) -> Iterator[_Warning]:
     for one in [one for one in found if one.of_all > _MOST_PROTECTED * one.of_newest][:_MOST_DATASETS]:
+        name = address_of(one.config, one.dataset, datasets)
         detail = (
-            f"publications of {one.dataset} protect {one.of_all:,} bytes from prunes; the newest one, "
+            f"publications of {name} protect {one.of_all:,} bytes from prunes; the newest one, "
             f"{one.n}, has {one.of_newest:,}"
         )
-        fix = f"unpin publications, or lower `keep`. To list them, run: playhead publications {one.dataset}"
+        fix = f"unpin publications, or lower `keep`. To list them, run: playhead publications {name}"
         yield detail, fix
 
 

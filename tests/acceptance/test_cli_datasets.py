@@ -1,0 +1,64 @@
+"""Datasets on the command line: what is printed and suggested, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.shell import Command, Shell, commands_here
+from tests.acceptance.test_cli import CONFIG, FAN, FILES
+
+DATASET = CONFIG + "datasets: {texts: {}}\n"
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """Commands in a folder in which one run has ended; its config has a dataset."""
+    shell = Shell(tmp_path, FILES | {"docs.yaml": DATASET})
+    with commands_here(tmp_path, shell.env, monkeypatch, capfd) as command:
+        assert command("run", "docs.yaml", "pages")[0] == 0
+        yield command
+
+
+def answer(run: Command, *arguments: str, code: int = 0) -> Any:
+    """Return what a command prints with `--json`. Its exit code is checked."""
+    left, out, err = run(*arguments, "--json")
+    assert left == code, (out, err)
+    return json.loads(out)
+
+
+def suggested(text: str, command: str) -> list[str]:
+    """Return the names of datasets in the suggested commands."""
+    return [line.split()[2] for line in map(str.strip, text.splitlines()) if line.startswith(command)]
+
+
+def test_a_suggestion_names_the_config_only_if_another_one_has_the_dataset_too(run: Command, tmp_path: Path):
+    replay = ("replay", "latest:run", "shouted", "split")
+    alone = run(*replay)
+    (tmp_path / "other.yaml").write_text(FAN + "datasets: {texts: {}}\n")
+    assert run("config", "apply", "other.yaml")[0] == 0
+    several = run(*replay)
+    shown = run("show", "latest:run")
+
+    assert suggested("".join(alone[1:]), "playhead publish") == ["texts"]
+    assert suggested("".join(several[1:]), "playhead publish") == ["docs/texts"]
+    assert suggested("".join(shown[1:]), "playhead publish") == ["docs/texts"]
+
+
+def test_doctor_names_the_config_only_if_another_one_has_the_dataset_too(run: Command, tmp_path: Path):
+    (tmp_path / "pages/a.txt").write_text("word " * 100)
+    for name in ("pages", "pages/sub"):  # the second publication has much less than both of them
+        assert run("run", "docs.yaml", name)[0] == 0
+        assert run("publish", "texts", "latest", "--allow-removed")[0] == 0
+    alone = run("doctor")[1]
+    (tmp_path / "other.yaml").write_text(FAN + "datasets: {texts: {}}\n")
+    assert run("config", "apply", "other.yaml")[0] == 0
+
+    assert "run: playhead publications texts" in alone
+    assert "run: playhead publications docs/texts" in run("doctor")[1]
