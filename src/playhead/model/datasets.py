@@ -24,6 +24,8 @@ DatasetEvent = Literal[
 ]
 
 MOST_PARTS: Final = 100
+NOT_IN_BODY: Final = ("automatic", "keeps_hold")
+"""Fields of `PublishRequest` that no client sets."""
 MAX_NUMBER: Final = 2**53
 """Highest number of a publication or a switch: every reader of JSON has it exactly."""
 

@@ -12,11 +12,11 @@ from pydantic_core import PydanticCustomError
 from playhead.api.schemas import Body, ExecutionName
 from playhead.api.schemas.derived import body_of
 from playhead.model import MAX_NUMBER, PublishRequest
-from playhead.model.datasets import MOST_PARTS
+from playhead.model.datasets import MOST_PARTS, NOT_IN_BODY
 
 _NAMED: Final = "ids or their last digits, `latest`, `latest:replay`, `tag:NAME`."
 _Names = Annotated[list[UUID | ExecutionName], Field(max_length=MOST_PARTS)]
-_Fields: Any = body_of("Fields", PublishRequest, leave_out=("executions", "base", "add", "automatic"))
+_Fields: Any = body_of("Fields", PublishRequest, leave_out=("executions", "base", "add", *NOT_IN_BODY))
 
 
 class Publish(_Fields):  # type: ignore[misc]  # its fields are those of the model
