@@ -62,3 +62,17 @@ def test_doctor_names_the_config_only_if_another_one_has_the_dataset_too(run: Co
 
     assert "run: playhead publications texts" in alone
     assert "run: playhead publications docs/texts" in run("doctor")[1]
+
+
+def test_a_command_with_a_key_publishes_once(run: Command):
+    publish = ("publish", "texts", "latest:run", "--key", "mine")
+    first = answer(run, *publish)
+    again = answer(run, *publish)
+    _, later, _ = run(*publish, "--detach")
+    other = answer(run, *publish, "--reason", "another command", code=1)
+
+    assert (first["n"], first["state"]) == (1, "published")
+    assert again == first
+    assert later == "Publication 1 of texts is published\n"
+    assert other["error_code"] == "idempotency_key_reused"
+    assert [one["n"] for one in answer(run, "publications", "texts", "--all")["items"]] == [1]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from playhead.errors import BadRequest, Conflict
+from playhead.model import Publication, PublishRequest
 from tests.api.server import WORDS, Playhead
 from tests.waiting import until
 
@@ -187,8 +191,10 @@ async def test_what_cannot_be_published_is_refused_at_once(playhead: Playhead, r
     assert await refusal(replay) == "nothing_published"  # it is only a layer
     answer = await playhead.http.post("/api/v1/datasets/docs/publications", json={"executions": [X]})
     assert (answer.status_code, answer.json()["error_code"]) == (404, "execution_not_found")
-    answer = await playhead.http.post("/api/v1/datasets/docs/publications", json={"executions": []})
-    assert answer.status_code == 422
+    bodies: list[dict[str, Any]] = [{"executions": []}, {"executions": [run], "keeps_hold": True}]
+    for body in bodies:
+        answer = await playhead.http.post("/api/v1/datasets/docs/publications", json=body)
+        assert answer.status_code == 422, body
     assert (await publish(playhead, run, replay))["state"] == "published"
 
 
@@ -244,3 +250,33 @@ async def test_two_requests_with_one_key_at_once_begin_one_publication(playhead:
         return answer.json()["n"]
 
     assert list(await asyncio.gather(send(), send())) == [1, 1]
+
+
+async def test_a_key_means_the_same_for_a_command_as_over_http(playhead: Playhead, run: str):
+    answer = await playhead.http.post(
+        "/api/v1/datasets/docs/publications",
+        json={"executions": [run], "reason": "why"},
+        headers={"Idempotency-Key": "k1"},
+    )
+    request = PublishRequest([UUID(run)], reason="why")
+
+    made = await playhead.services.publish.publish("docs", request, key="k1")
+
+    assert (answer.status_code, made.n, made.state) == (202, 1, "published")
+    with pytest.raises(Conflict, match="which started publication"):
+        await playhead.services.publish.publish("docs", replace(request, reason="other"), key="k1")
+    with pytest.raises(BadRequest, match="visible ASCII"):
+        await playhead.services.publish.begin("docs", request, key="")
+    assert len(await playhead.items("datasets/docs/publications", all=True)) == 1
+
+
+async def test_a_command_that_waits_continues_the_publication_of_a_process_that_has_died(playhead: Playhead):
+    await playhead.apply(WORDS + "datasets: {docs: {publish: automatic}}\n")
+    run = UUID(await playhead.run({"a": b"x y", "b": b"z"}))
+    request = PublishRequest([run], automatic=True)
+    await playhead.catalog.begin_publication("words", "docs", request, owner="dead", lease=0)
+
+    [(_, made)] = await playhead.services.publish.publish_run(run, "words")
+
+    assert isinstance(made, Publication)
+    assert (made.n, made.state) == (1, "published")

@@ -75,6 +75,14 @@ async def publish(
     ] = False,
     expect: Expect = None,
     reason: Reason = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="K",
+            help="Your own key: the same command with the same key begins no second publication.",
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return at once. With --server, or if a worker is running.")
     ] = False,
@@ -87,7 +95,7 @@ async def publish(
 
     Without EXECUTION, lists the executions that are not published.
     """
-    from playhead.model import PublishRequest
+    from playhead.model import OPEN_PUBLICATION_STATES, PublishRequest
 
     async with s.open(checks_configs=True) as rt:
         if not (executions or base or add):
@@ -120,10 +128,10 @@ async def publish(
                 output.line(f"To publish exactly this: --expect {preview.expect_seq}")
             return exits.OK
         if detach:
-            made = await service.begin(name, request)
+            made = await service.begin(name, request, key=key)
         else:
             before = await service.dataset(name)
-            made = await _published(service, name, request)
+            made = await _published(service, name, request, key)
             await report_behind(rt, name)
             if before.held and before.publish == "automatic":
                 output.note(f"The hold has ended: runs of {made.config} that begin from now on are published")
@@ -131,7 +139,8 @@ async def publish(
     if s.json:
         output.emit(made)
     elif detach:
-        output.line(f"Publication {made.n} of {name} is being prepared")
+        is_open = made.state in OPEN_PUBLICATION_STATES
+        output.line(f"Publication {made.n} of {name} is {'being prepared' if is_open else made.state}")
         output.note(f"To see its state: playhead publications show {name}@{made.n}")
     else:
         parts = " + ".join(f"{output.short(part.execution_id)}" for part in made.parts)
@@ -142,9 +151,9 @@ async def publish(
     return exits.PARTIAL if detach else exits.OK
 
 
-async def _published(service: Any, name: str, request: PublishRequest) -> Publication:
+async def _published(service: Any, name: str, request: PublishRequest, key: str | None) -> Publication:
     """Publish, and say after some seconds which index the publication waits for."""
-    publishing: asyncio.Task[Publication] = asyncio.create_task(service.publish(name, request))
+    publishing: asyncio.Task[Publication] = asyncio.create_task(service.publish(name, request, key=key))
     said: set[str] = set()
     while not (await asyncio.wait([publishing], timeout=_PATIENCE_SECONDS))[0]:
         for one in (await service.dataset(name)).sinks:

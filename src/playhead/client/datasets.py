@@ -52,6 +52,7 @@ class DatasetMethods(Connection):
         allow: Sequence[Allowed] = (),
         expect_seq: int | None = None,
         reason: str | None = None,
+        key: str | None = None,
     ) -> Publication:
         """Make the results of runs and replays what readers see, and return when they do.
 
@@ -65,6 +66,7 @@ class DatasetMethods(Connection):
             allow: what is not refused: `incomplete`, `removed`, `older`, `empty`.
             expect_seq: refuse unless this is the number of the newest switch.
             reason: why; shown in the history.
+            key: your own key: a repeated call with the same key and arguments begins no second publication.
         """
         request = await self._publish_request(
             executions,
@@ -76,7 +78,7 @@ class DatasetMethods(Connection):
             expect_seq=expect_seq,
             reason=reason,
         )
-        return await self._services.publish.publish(name, request)
+        return await self._services.publish.publish(name, request, key=key)
 
     async def preview(
         self, name: str, /, *executions: Name, base: Name | None = None, add: Sequence[Name] = (), **how: Any

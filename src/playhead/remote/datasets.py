@@ -18,6 +18,7 @@ from playhead.model import (
     PublicationPreview,
     PublishRequest,
 )
+from playhead.model.datasets import NOT_IN_BODY
 from playhead.reading.datasets import no_draft, nothing_published
 from playhead.remote.client import HARMLESS, WORK_SECONDS, segment
 from playhead.remote.derived import Remote, derived, of_dataset
@@ -58,16 +59,23 @@ class RemotePublish(Remote):
         how: dict[str, Any] = {"lost": HARMLESS, "json": body, "query": query, "seconds": WORK_SECONDS}
         return await self._client.post(path, PublicationPreview, **how)
 
-    async def begin(self, name: str, request: PublishRequest) -> Publication:
+    async def begin(self, name: str, request: PublishRequest, *, key: str | None = None) -> Publication:
         path, query = place_of(name, "publications")
-        headers = {"Idempotency-Key": str(uuid7())}
-        how: dict[str, Any] = {"lost": _LOST, "json": _body(request), "query": query, "headers": headers}
-        return await repeated(lambda: self._client.post(path, Publication, **how), _LOST)
+        key = str(uuid7()) if key is None else key
+        lost = f"{_LOST}. To repeat the request without a second publication, use the same key: --key {key}"
+        headers = {"Idempotency-Key": key}
+        how: dict[str, Any] = {"lost": lost, "json": _body(request), "query": query, "headers": headers}
+        return await repeated(lambda: self._client.post(path, Publication, **how), lost)
 
     async def publish(
-        self, name: str, request: PublishRequest, begun: Callable[[Publication], None] = lambda made: None
+        self,
+        name: str,
+        request: PublishRequest,
+        begun: Callable[[Publication], None] = lambda made: None,
+        *,
+        key: str | None = None,
     ) -> Publication:
-        made = await self.begin(name, request)
+        made = await self.begin(name, request, key=key)
         begun(made)
         while made.state in OPEN_PUBLICATION_STATES:
             await asyncio.sleep(_WAIT_SECONDS)
@@ -103,6 +111,4 @@ def place_of(name: str, *rest: object) -> tuple[str, dict[str, Any]]:
 
 
 def _body(request: PublishRequest) -> dict[str, Any]:
-    body = asdict(request)
-    del body["automatic"], body["keeps_hold"]
-    return body
+    return {one: value for one, value in asdict(request).items() if one not in NOT_IN_BODY}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,7 +19,9 @@ from playhead.model import (
     PublicationPreview,
     PublishRequest,
 )
+from playhead.model.datasets import NOT_IN_BODY
 from playhead.ports.catalog.drafts import Draft
+from playhead.ports.catalog.jobs import Key
 from playhead.publish.drafting import DraftCatalog, Drafting
 from playhead.publish.preview import preview
 from playhead.reading.datasets import check_readable, no_draft
@@ -86,30 +89,41 @@ class PublishService(PublicationReader):
         return await preview(self._catalog, draft, keep, expect_seq=dataset.seq)
 
     async def publish(
-        self, name: str, request: PublishRequest, begun: Callable[[Publication], None] = lambda made: None
+        self,
+        name: str,
+        request: PublishRequest,
+        begun: Callable[[Publication], None] = lambda made: None,
+        *,
+        key: str | None = None,
     ) -> Publication:
         """Publish, and return when readers see it. `begun` is called when the draft is recorded.
 
+        Args:
+            key: Idempotency-Key: the same request with the same key returns the first publication.
+
         Raises:
+            BadRequest: `invalid_idempotency_key`.
             NotFound: `execution_not_found`, `records_deleted`.
             Conflict: `publication_in_progress`, `publication_moved`, `execution_running`,
                 `execution_changed`, `execution_pruned`, `source_superseded`, `source_not_published`,
                 `older_results`, `not_a_base`, `units_failed`, `publication_incomplete`,
                 `publication_shrinks`, `publication_empty`, `path_conflict`, `nothing_published`,
-                `sink_rows_missing`, `sink_behind`.
+                `sink_rows_missing`, `sink_behind`, `idempotency_key_reused`.
         """
-        draft, made = await self._begin(name, request)
+        draft, made = await self._begin(name, request, key)
         begun(made)
-        await self.drafts.drive(draft)
-        return await self._wait(draft.dataset, draft.n)
+        if draft:
+            await self.drafts.drive(draft)
+        return await self._wait(await self._number(name), made.n)
 
-    async def begin(self, name: str, request: PublishRequest) -> Publication:
+    async def begin(self, name: str, request: PublishRequest, *, key: str | None = None) -> Publication:
         """Record a draft, and prepare it in the background. Any process continues it.
 
         Raises what `publish` raises, except what is found only in the content.
         """
-        draft, made = await self._begin(name, request)
-        self.drafts.drive_later(draft)
+        draft, made = await self._begin(name, request, key)
+        if draft:
+            self.drafts.drive_later(draft)
         return made
 
     async def begin_once(
@@ -130,21 +144,35 @@ class PublishService(PublicationReader):
         (`idempotency_key_reused`).
         """
         given = key_of("publication", key, {"dataset": name, **body}, self._key_seconds)
-        # Before all other checks: the executions may be gone when a request is repeated.
-        if (first := await self._catalog.keyed(given)) and (found := await self.of_execution(first)):
-            return found, False
-        dataset = await self.dataset(name)
-        begun = await self.drafts.begin(dataset.config, dataset.name, await request(), given)
-        if isinstance(begun, Publication):
-            return begun, False
-        self.drafts.drive_later(begun)
-        return await self._made(begun), True
+        draft, made = await self._begin_once(name, given, request)
+        if draft:
+            self.drafts.drive_later(draft)
+        return made, draft is not None
 
-    async def _begin(self, name: str, request: PublishRequest) -> tuple[Draft, Publication]:
+    async def _begin(
+        self, name: str, request: PublishRequest, key: str | None
+    ) -> tuple[Draft | None, Publication]:
+        """Record a draft; None, and the first publication, if an earlier request had the key."""
+
+        async def known() -> PublishRequest:
+            return request
+
+        if key is None:
+            return await self._begin_once(name, None, known)
+        # The body of the same request over HTTP, so that a key means the same there.
+        body = {one: value for one, value in asdict(request).items() if one not in NOT_IN_BODY}
+        body |= {"dataset": name, "dry_run": False}
+        return await self._begin_once(name, key_of("publication", key, body, self._key_seconds), known)
+
+    async def _begin_once(
+        self, name: str, key: Key | None, request: Callable[[], Awaitable[PublishRequest]]
+    ) -> tuple[Draft | None, Publication]:
+        # Before all other checks: the executions may be gone when a request is repeated.
+        if key and (first := await self._catalog.keyed(key)) and (found := await self.of_execution(first)):
+            return None, found
         dataset = await self.dataset(name)
-        draft = await self.drafts.begin(dataset.config, dataset.name, request)
-        assert isinstance(draft, Draft), "only a request with a key can be an earlier one"
-        return draft, await self._made(draft)
+        begun = await self.drafts.begin(dataset.config, dataset.name, await request(), key)
+        return (None, begun) if isinstance(begun, Publication) else (begun, await self._made(begun))
 
     async def _made(self, draft: Draft) -> Publication:
         made = await self._catalog.publication(draft.dataset, draft.n)
@@ -152,7 +180,10 @@ class PublishService(PublicationReader):
         return made
 
     async def _wait(self, dataset: int, n: int) -> Publication:
-        """Return a publication as soon as it is decided or abandoned. Raises its refusal."""
+        """Return a publication as soon as it is decided or abandoned. Raises its refusal.
+
+        If the process that prepares it has died, this one continues.
+        """
         while True:
             found = await self._catalog.publication(dataset, n)
             assert found
@@ -162,6 +193,7 @@ class PublishService(PublicationReader):
                 raise Conflict("publication_cancelled", f"publication {n} of {found.dataset} was cancelled")
             if found.state not in OPEN_PUBLICATION_STATES:
                 return (await self._newest.counted(dataset, [found]))[0]
+            await self.drafts.drive_due()
             await self._env.sleep(_WAIT_SECONDS)
 
     async def publish_automatic(self) -> None:
