@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from playhead import connect
 from tests.acceptance.shell import Command, Shell, commands_here
 from tests.acceptance.test_cli import CONFIG, FAN, FILES
 
@@ -21,6 +23,7 @@ def run(
 ) -> Iterator[Command]:
     """Commands in a folder in which one run has ended; its config has a dataset."""
     shell = Shell(tmp_path, FILES | {"docs.yaml": DATASET})
+    shell.env |= {"PLAYHEAD_WEBHOOK_HOSTS": "hooks.example", "PLAYHEAD_WEBHOOK_SECRET": "whsec_" + "A" * 32}
     with commands_here(tmp_path, shell.env, monkeypatch, capfd) as command:
         assert command("run", "docs.yaml", "pages")[0] == 0
         yield command
@@ -76,3 +79,30 @@ def test_a_command_with_a_key_publishes_once(run: Command):
     assert later == "Publication 1 of texts is published\n"
     assert other["error_code"] == "idempotency_key_reused"
     assert [one["n"] for one in answer(run, "publications", "texts", "--all")["items"]] == [1]
+
+
+def test_the_events_for_the_webhook_of_a_dataset_are_listed(run: Command, tmp_path: Path):
+    hook = "datasets: {texts: {webhook: 'https://hooks.example/x'}}\n"
+    (tmp_path / "docs.yaml").write_text(CONFIG + hook)
+    assert run("config", "apply", "docs.yaml")[0] == 0
+    assert answer(run, "datasets", "deliveries", "texts")["items"] == []
+    for _ in range(2):
+        answer(run, "publish", "texts", "latest")
+    answer(run, "rollback", "texts")
+
+    found = answer(run, "datasets", "deliveries", "texts", "--limit", "2")
+    _, listed, _ = run("datasets", "deliveries", "texts")
+
+    assert [one["event"] for one in found["items"]] == ["dataset.rolled_back", "dataset.published"]
+    assert found["next_cursor"]
+    assert [line.split()[1:4] for line in listed.splitlines()] == [
+        ["EVENT", "STATE", "ATTEMPTS"],
+        ["dataset.rolled_back", "due", "0"],
+        ["dataset.published", "due", "0"],
+        ["dataset.published", "due", "0"],
+    ]
+    with connect(tmp_path / "home") as client:
+        ids = [str(one.delivery_id) for one in client.dataset_deliveries("texts")]
+        again = client.send_dataset_delivery("texts", UUID(ids[0]))
+    assert ids[:2] == [one["delivery_id"] for one in found["items"]]
+    assert (str(again.delivery_id), again.state) == (ids[0], "due")

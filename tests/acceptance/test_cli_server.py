@@ -164,6 +164,7 @@ LOOKS = [
     *("config list", "config list --limit 1", "config show docs", "config show docs --version 1"),
     *("config deactivate none", "config validate docs.yaml", "config validate docs.yaml bad.yaml"),
     *("config apply docs.yaml", "config apply docs.yaml bad.yaml", "run bad.yaml pages", "run none pages"),
+    *("datasets list", "datasets deliveries texts", "datasets deliveries none"),
     *("datasets", "show current:texts", "ls current:texts words", "ls current:texts@1 words --limit 1"),
     *("cat current:texts@1/shouted/a.txt", "show current:texts@9", "show current:texts@x", "show KEPT"),
     *("show current:waited", "show current:none", "lineage current:texts@1/input/a.txt"),
@@ -208,7 +209,7 @@ LOOKS = [
 
 
 def name_of(command: str) -> str:
-    found = re.match(r"(replays|dead-letters|config|publications) [a-z]+\b|\S+", command)
+    found = re.match(r"(replays|dead-letters|config|datasets|publications) [a-z]+\b|\S+", command)
     assert found
     return found[0]
 

@@ -64,6 +64,7 @@ def execution(folder: Folder) -> str:
     [
         ("playhead sh", ["show"]),
         ("playhead dead-letters ", ["list", "groups", "show", "resend"]),
+        ("playhead datasets ", ["list", "deliveries"]),
         ("playhead replays p", ["pause", "pace"]),
         ("playhead replays l", ["list", "latest", "latest:replay", "latest:other", "latest:words"]),
         ("playhead replays --lim", ["--limit"]),

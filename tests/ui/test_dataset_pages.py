@@ -556,3 +556,18 @@ async def test_the_graph_of_a_pipeline_marks_the_routes_of_a_dataset(site: Site,
         assert "what readers see" in page
         table = await site.page(f"{path}?view=table")
         assert '<span title="in dataset docs, readers see publication 1">' in table, path
+
+
+async def test_the_events_for_the_webhook_are_shown_and_sent_again(site: Site, run: str):
+    await site.apply(WORDS + "datasets: {docs: {webhook: 'https://hooks.example/x'}}\n")
+    assert "Webhook" not in await site.page(DOCS)
+    await published(site, run)
+    [delivery] = (await site.twin(DOCS))["view"]["deliveries"]
+    path = "/datasets/docs/send?config=words"
+
+    assert "dataset.published" in await site.page(DOCS)
+    assert delivery["delivery_id"] not in await site.page(DOCS), "it was not tried yet"
+    answer = await site.send(path, delivery_id=delivery["delivery_id"])
+    assert (answer.status_code, answer.headers["location"]) == (303, DOCS)
+    assert (await site.send(path, delivery_id=str(uuid7()))).status_code == 404
+    assert (await site.send(path, delivery_id="x")).status_code == 400

@@ -58,7 +58,6 @@ COMMANDS: Final = (
     Listed("publish", "publish:publish", "Make the results of runs and replays what readers see."),
     Listed("rollback", "datasets:rollback", "Show readers an earlier publication again."),
     Listed("release", "datasets:release", "End the hold of automatic publication."),
-    Listed("datasets", "datasets:datasets", "List datasets, and what their readers see."),
     Listed("changes", "datasets:changes", "List the objects that differ between two publications."),
     Listed("pin", "prune:pin", "Protect the objects of an execution from every prune."),
     Listed("unpin", "prune:unpin", "End the protection of an execution."),
@@ -90,6 +89,16 @@ GROUPS: Final = (
             ),
             Listed(
                 "activate", "config:activate", "Allow new runs of a config, and new replays into it, again."
+            ),
+        ),
+    ),
+    (
+        "datasets",
+        "List datasets, and the events for their webhooks.",
+        (
+            Listed("list", "datasets:list_", "List datasets, and what their readers see."),
+            Listed(
+                "deliveries", "reports:deliveries_of_dataset", "List the events for the webhook of a dataset."
             ),
         ),
     ),
@@ -141,7 +150,7 @@ GROUPS: Final = (
     ),
 )
 
-WITH_DEFAULT: Final = ("replays", "publications")
+WITH_DEFAULT: Final = ("datasets", "replays", "publications")
 """The groups whose command `list` may be omitted."""
 
 # Click's base class for errors of a command line. Since 0.26, typer has its own copy of click and exports

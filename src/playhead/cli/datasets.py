@@ -1,4 +1,4 @@
-"""`datasets`, `changes`, `rollback` and `release`: what readers see, and the way back."""
+"""`datasets list`, `changes`, `rollback` and `release`: what readers see, and the way back."""
 
 from __future__ import annotations
 
@@ -37,9 +37,12 @@ Expect = Annotated[
 ]
 
 
-@command("datasets", example="playhead datasets")
-async def datasets(s: Session) -> None:
-    """List datasets, and what their readers see."""
+@command("list", example="playhead datasets list")
+async def list_(s: Session) -> None:
+    """List datasets, and what their readers see.
+
+    `list` may be omitted.
+    """
     async with s.open() as rt:
         found = await rt.services.publish.datasets()
     if s.json:

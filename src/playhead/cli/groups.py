@@ -27,5 +27,5 @@ class GroupWithDefault(TyperGroup):
         with listing.make_context(DEFAULT, [], parent=ctx, resilient_parsing=True) as inner:
             if incomplete.startswith("-"):
                 return offers + listing.shell_complete(inner, incomplete)
-            first = next(one for one in listing.params if one.param_type_name == "argument")
-            return offers + first.shell_complete(inner, incomplete)
+            first = [one for one in listing.params if one.param_type_name == "argument"][:1]
+            return offers + [offer for one in first for offer in one.shell_complete(inner, incomplete)]

@@ -1,15 +1,21 @@
-"""`replays report` and `replays deliveries`: what follows from a replay."""
+"""`replays report`, `replays deliveries` and `datasets deliveries`: reports, and events for webhooks."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from playhead.cli import output
 from playhead.cli.command import Cursor, Limit, command
+from playhead.cli.datasets import DatasetRef
 from playhead.cli.replays import BatchRef
 from playhead.cli.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from playhead.model import WebhookDelivery
 
 
 @command("report", example="playhead replays report latest:replay --lines")
@@ -67,6 +73,25 @@ async def deliveries(s: Session, batch: BatchRef, limit: Limit = 20, cursor: Cur
     async with s.open() as rt:
         found = await rt.services.resolve.replay(batch)
         items, rest = await output.gather(lambda c, n: rt.services.webhooks.list(found, c, n), cursor, limit)
+    _print(s, items, rest)
+
+
+@command("deliveries", example="playhead datasets deliveries docs")
+async def deliveries_of_dataset(
+    s: Session, name: DatasetRef, limit: Limit = 20, cursor: Cursor = None
+) -> None:
+    """List the events for the webhook of a dataset.
+
+    Newest first: the newest 100, and all that are due.
+    """
+    async with s.open() as rt:
+        items, rest = await output.gather(
+            lambda c, n: rt.services.webhooks.list_of_dataset(name, c, n), cursor, limit
+        )
+    _print(s, items, rest)
+
+
+def _print(s: Session, items: Sequence[WebhookDelivery], rest: str | None) -> None:
     if s.json:
         output.emit_list(items, rest)
         return

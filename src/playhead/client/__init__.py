@@ -217,6 +217,8 @@ class Client:
     rollback = _blocking(AsyncClient.rollback)
     check_index = _blocking(AsyncClient.check_index)
     release = _blocking(AsyncClient.release)
+    dataset_deliveries = _blocking(AsyncClient.dataset_deliveries)
+    send_dataset_delivery = _blocking(AsyncClient.send_dataset_delivery)
     changes = _blocking(AsyncClient.changes)
     # the deployment
     apply = _blocking(AsyncClient.apply)

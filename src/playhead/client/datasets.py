@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from playhead.client.connection import Connection, Name
 from playhead.model import (
@@ -16,6 +17,7 @@ from playhead.model import (
     PublicationPreview,
     PublishRequest,
     StaleResult,
+    WebhookDelivery,
 )
 
 if TYPE_CHECKING:
@@ -162,6 +164,18 @@ class DatasetMethods(Connection):
     async def release(self, name: str) -> Dataset:
         """End the hold of automatic publication."""
         return await self._services.publish.release(name)
+
+    async def dataset_deliveries(self, name: str, *, limit: int | None = None) -> list[WebhookDelivery]:
+        """Return the events for the webhook of a dataset, newest first: 100, and all that are due."""
+        return await self._collect(partial(self._services.webhooks.list_of_dataset, name), limit)
+
+    async def send_dataset_delivery(self, name: str, delivery: UUID) -> WebhookDelivery:
+        """Send an event for the webhook of a dataset again, under the same id.
+
+        Args:
+            delivery: the id of one of `dataset_deliveries`.
+        """
+        return await self._services.webhooks.send_again_of_dataset(name, delivery)
 
     async def changes(
         self,

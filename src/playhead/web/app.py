@@ -44,6 +44,7 @@ from playhead.web import (
     home,
     message,
     objects,
+    publication,
     publishform,
     queues,
     replay,
@@ -73,6 +74,7 @@ PAGES: Final[Sequence[Page]] = (
     *config.PAGES,
     *publishform.PAGES,
     *datasets.PAGES,
+    *publication.PAGES,
     *help.PAGES,
 )
 ACTIONS: Final[Sequence[Action]] = (

@@ -1,23 +1,22 @@
-"""`/datasets`, `/datasets/{name}` and `/datasets/{name}/{n}`: what readers see, and its publications."""
+"""`/datasets` and `/datasets/{name}`: what readers see, and the history of it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 from playhead.errors import BadRequest, NotFound, PlayheadError
+from playhead.ids import parse_uuid
 from playhead.model import (
     MAX_NUMBER,
-    OPEN_PUBLICATION_STATES,
     Dataset,
     Execution,
     Publication,
-    PublicationNote,
     SinkState,
     StageChanges,
     Switch,
+    WebhookDelivery,
 )
 from playhead.services import Services
 from playhead.web.links import link
@@ -26,6 +25,7 @@ from playhead.web.render import counted, number
 from playhead.web.stale import StaleRow, stale_rows
 
 _SWITCHES: Final = 20
+_DELIVERIES: Final = 20
 _STAGES: Final = 6
 """Stages that the first sentence names."""
 
@@ -114,6 +114,13 @@ def crumbs_of(dataset: Dataset, last: str = "") -> list[Crumb]:
     here = link("dataset", full_name(dataset))
     found = [Crumb("Datasets", "/datasets"), Crumb(dataset.name, here if last else None)]
     return [*found, Crumb(last)] if last else found
+
+
+def number_of(dataset: Dataset, text: str) -> int:
+    """Return the number of a publication that an address or a form names. Raises `NotFound`."""
+    if text.isascii() and text.isdecimal() and len(text) <= 16 and 1 <= int(text) <= MAX_NUMBER:
+        return int(text)
+    raise NotFound("publication_not_found", f"dataset {dataset.name} has no publication {text!r}")
 
 
 # -- all datasets ----------------------------------------------------------------------------------
@@ -205,6 +212,7 @@ class DatasetView:
         next_url: older publications; None at the end.
         first_url: the newest publications; None if they are shown.
         stale: routes of the current publication with results that are not of the newest code.
+        deliveries: newest events for its webhook.
         problem: why something that a person asked for was refused.
     """
 
@@ -219,6 +227,7 @@ class DatasetView:
     next_url: str | None
     first_url: str | None
     stale: Sequence[StaleRow] = ()
+    deliveries: Sequence[WebhookDelivery] = ()
     problem: Problem | None = None
 
 
@@ -256,6 +265,7 @@ async def shown(
     current = await publish.publication(name, dataset.current) if dataset.current else None
     page = await publish.publications(name, cursor, ROWS, every=True)
     here = link("dataset", name)
+    deliveries = (await services.webhooks.list_of_dataset(name, None, _DELIVERIES)).items
     texts = {one.route: sink_text(one) for one in dataset.sinks}
     view = DatasetView(
         dataset,
@@ -269,6 +279,7 @@ async def shown(
         url(place_of(dataset), config=dataset.config, cursor=page.next_cursor) if page.next_cursor else None,
         here if cursor else None,
         stale_rows(current) if current else (),
+        deliveries,
         Problem.of(error) if error else None,
     )
     calls = [
@@ -276,6 +287,8 @@ async def shown(
         ApiCall(api_of(dataset, "/publications", all="true", limit=ROWS, cursor=cursor)),
         ApiCall(api_of(dataset, "/switches", limit=_SWITCHES)),
     ]
+    if deliveries:
+        calls.append(ApiCall(api_of(dataset, "/deliveries", limit=_DELIVERIES)))
     if current:
         calls.insert(1, ApiCall(api_of(dataset, f"/publications/{current.n}")))
     return Shown(
@@ -287,77 +300,6 @@ async def shown(
         shape=_shape(dataset),
         status=status_of(error),
         mark="live",
-    )
-
-
-# -- one publication -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class PublicationView:
-    """A publication.
-
-    Attributes:
-        dataset: what readers see now.
-        publication: the publication.
-        stages: its counts.
-        current: id of the publication that readers see, if it is another one that can be compared with it.
-        parts: executions from which it takes results.
-        notes: documents and objects whose new results it does not have: a page of them.
-        next_url: more of them; None at the end.
-        first_url: the first of them; None if they are shown.
-    """
-
-    dataset: Dataset
-    publication: Publication
-    stages: Sequence[StageRow]
-    current: UUID | None
-    parts: Sequence[Execution]
-    notes: Sequence[PublicationNote]
-    next_url: str | None
-    first_url: str | None
-
-
-def number_of(dataset: Dataset, text: str) -> int:
-    """Return the number of a publication that an address or a form names. Raises `NotFound`."""
-    if text.isascii() and text.isdecimal() and len(text) <= 16 and 1 <= int(text) <= MAX_NUMBER:
-        return int(text)
-    raise NotFound("publication_not_found", f"dataset {dataset.name} has no publication {text!r}")
-
-
-async def show_one(ask: Ask) -> Shown[PublicationView]:
-    dataset = await dataset_of(ask)
-    name, services = full_name(dataset), ask.services
-    n = number_of(dataset, ask.parameters["n"])
-    found = await services.publish.publication(name, n)
-    cursor = ask.text("cursor")
-    page = await services.publish.notes(name, n, cursor=cursor, limit=ROWS)
-    current = None
-    if dataset.current not in (None, n) and found.state == "published":
-        current = (await services.publish.publication(name)).execution_id
-    here = {"config": dataset.config}
-    path = place_of(found, str(n))
-    view = PublicationView(
-        dataset,
-        found,
-        stage_rows(found.counts),
-        current,
-        [await services.executions.get(part.execution_id) for part in found.parts],
-        page.items,
-        url(path, **here, cursor=page.next_cursor) if page.next_cursor else None,
-        url(path, **here) if cursor else None,
-    )
-    calls = [
-        ApiCall(api_of(dataset, f"/publications/{n}")),
-        ApiCall(api_of(dataset, "/notes", at=n, limit=ROWS, cursor=cursor)),
-    ]
-    return Shown(
-        f"Publication {n} of {dataset.name}",
-        view,
-        calls,
-        crumbs_of(dataset, str(n)),
-        shape=f"{found.state} {dataset.current == n}",
-        ended=found.state not in OPEN_PUBLICATION_STATES,
     )
 
 
@@ -380,6 +322,14 @@ async def _check(ask: Ask, dataset: Dataset) -> None:
     await ask.services.publish.check(full_name(dataset))
 
 
+async def _send(ask: Ask, dataset: Dataset) -> None:
+    """Make an event for the webhook due again."""
+    delivery = parse_uuid(str(ask.form.get("delivery_id") or ""))
+    if delivery is None:
+        raise BadRequest("invalid_body", "the form needs delivery_id, the id of a delivery")
+    await ask.services.webhooks.send_again_of_dataset(full_name(dataset), delivery)
+
+
 def _action(name: str, act: Callable[[Ask, Dataset], Awaitable[None]]) -> Action:
     async def perform(ask: Ask) -> Answer:
         dataset = await dataset_of(ask)
@@ -395,6 +345,10 @@ def _action(name: str, act: Callable[[Ask, Dataset], Awaitable[None]]) -> Action
 PAGES: Final = (
     Page("/datasets", "datasets.html", show_all, "datasets", live=True),
     Page("/datasets/{name}", "dataset.html", show, "datasets", live=True),
-    Page("/datasets/{name}/{n}", "publication.html", show_one, "datasets", live=True),
 )
-ACTIONS: Final = (_action("cancel", _cancel), _action("release", _release), _action("check", _check))
+ACTIONS: Final = (
+    _action("cancel", _cancel),
+    _action("release", _release),
+    _action("check", _check),
+    _action("send", _send),
+)

@@ -1,0 +1,85 @@
+"""`/datasets/{name}/{n}`: what a publication contains, and what it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from playhead.model import OPEN_PUBLICATION_STATES, Dataset, Execution, Publication, PublicationNote
+from playhead.web.datasets import (
+    StageRow,
+    api_of,
+    crumbs_of,
+    dataset_of,
+    full_name,
+    number_of,
+    place_of,
+    stage_rows,
+)
+from playhead.web.page import ROWS, ApiCall, Ask, Page, Shown, url
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationView:
+    """A publication.
+
+    Attributes:
+        dataset: what readers see now.
+        publication: the publication.
+        stages: its counts.
+        current: id of the publication that readers see, if it is another one that can be compared with it.
+        parts: executions from which it takes results.
+        notes: documents and objects whose new results it does not have: a page of them.
+        next_url: more of them; None at the end.
+        first_url: the first of them; None if they are shown.
+    """
+
+    dataset: Dataset
+    publication: Publication
+    stages: Sequence[StageRow]
+    current: UUID | None
+    parts: Sequence[Execution]
+    notes: Sequence[PublicationNote]
+    next_url: str | None
+    first_url: str | None
+
+
+async def show(ask: Ask) -> Shown[PublicationView]:
+    dataset = await dataset_of(ask)
+    name, services = full_name(dataset), ask.services
+    n = number_of(dataset, ask.parameters["n"])
+    found = await services.publish.publication(name, n)
+    cursor = ask.text("cursor")
+    page = await services.publish.notes(name, n, cursor=cursor, limit=ROWS)
+    current = None
+    if dataset.current not in (None, n) and found.state == "published":
+        current = (await services.publish.publication(name)).execution_id
+    here = {"config": dataset.config}
+    path = place_of(found, str(n))
+    view = PublicationView(
+        dataset,
+        found,
+        stage_rows(found.counts),
+        current,
+        [await services.executions.get(part.execution_id) for part in found.parts],
+        page.items,
+        url(path, **here, cursor=page.next_cursor) if page.next_cursor else None,
+        url(path, **here) if cursor else None,
+    )
+    calls = [
+        ApiCall(api_of(dataset, f"/publications/{n}")),
+        ApiCall(api_of(dataset, "/notes", at=n, limit=ROWS, cursor=cursor)),
+    ]
+    return Shown(
+        f"Publication {n} of {dataset.name}",
+        view,
+        calls,
+        crumbs_of(dataset, str(n)),
+        shape=f"{found.state} {dataset.current == n}",
+        ended=found.state not in OPEN_PUBLICATION_STATES,
+    )
+
+
+PAGES: Final = (Page("/datasets/{name}/{n}", "publication.html", show, "datasets", live=True),)
