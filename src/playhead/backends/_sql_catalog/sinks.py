@@ -115,14 +115,13 @@ class SinksPart(Part):
         if unready:
             return False
 
-        async def prepare(db: Session) -> None:
+        async def prepare(db: Session) -> bool:
             if await db.row(SQL.lock_draft, **given, epoch=draft.epoch) is None:
                 raise DraftLost
-            await db.run(SQL.prepare_draft, **given, epoch=draft.epoch)
+            return await db.run(SQL.prepare_draft, **given, epoch=draft.epoch) > 0
 
         # A sink that has all pages of a draft keeps them while the draft is open.
-        await self._db.write(prepare)
-        return True
+        return await self._db.write(prepare)
 
     async def published_results(
         self, due: DueSink, n: int, *, after: UUID, limit: int

@@ -138,7 +138,7 @@ WHERE s.dataset = :dataset AND s.staging = :n AND (s.page < s.pages OR s.missing
 
 -- name: prepare_draft
 -- All sinks have the content of a draft.
-UPDATE publications SET state = 'prepared' WHERE dataset = :dataset AND n = :n AND epoch = :epoch AND state = 'staging'
+UPDATE publications SET state = 'prepared' WHERE dataset = :dataset AND n = :n AND epoch = :epoch AND state IN ('staging', 'prepared')
 
 -- name: sinks_must_forget
 -- After a drop, the sinks of a dataset delete what is not needed any more.
