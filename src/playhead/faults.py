@@ -20,6 +20,7 @@ POINTS = frozenset(
     | {f"publication.{x}" for x in ("resolved", "finished", "staged", "decided", "refused", "rolled_back")}
     | {f"drop.{x}" for x in ("marked", "page")}
     | {f"sink.{x}" for x in ("staged", "switched", "forgot", "lag_reported")}
+    | {f"repair.{x}" for x in ("asked", "rebuilt", "recorded", "ended")}
     | {f"replay.{x}" for x in ("created", "listed", "recorded", "published", "marked", "closed")}
     | {"replay.admitted", "replay.allowed", "replay.decided", "replay.checked", "replay.compared"}
     | {

@@ -21,7 +21,7 @@ from tests.acceptance.ledger import Findings, Ledger, Picture
 from tests.acceptance.processes import Deployment, Process, open_deployment
 
 ELSEWHERE: Final = (
-    *("prune.", "plan.", "report.", "webhook.", "control.", "publication.", "drop.", "sink."),
+    *("prune.", "plan.", "report.", "webhook.", "control.", "publication.", "drop.", "sink.", "repair."),
     *("replay.admitted", "replay.allowed", "replay.checked", "replay.compared", "replay.decided"),
 )
 """How points begin that a plain run and a plain replay do not pass. They have tests of their own."""

@@ -282,6 +282,8 @@ class PublishService(PublicationReader):
             there = ", ".join(one.route for one in (await self.dataset(name)).sinks) or "none"
             which = f"no sink {route!r}" if route else "no sink"
             raise NotFound("route_not_found", f"dataset {name} has {which}; its sinks: {there}")
+        if repair:
+            faults.reach("repair.asked")
         await self.drafts.follow()
         return await self.dataset(name)
 

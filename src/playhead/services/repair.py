@@ -1,7 +1,15 @@
 """Write lost rows of a sink again by a replay of exactly the results that it lacks, and publish the replay.
 
-A replay has an idempotency key, so a repeated call returns the existing replay. The transaction that begins a
-draft records its parts, so a replay is published once.
+The catalog has each step, so any process continues after `kill -9`:
+
+- after a repair is asked for: the sink is due, and the next process compares it;
+- after the rebuild has begun: the sink gets its pages, and is compared afterwards;
+- after a replay has begun, before it is recorded: a replay has an idempotency key, so the repeated call
+  returns the existing one;
+- after the replays are recorded: they are published when they have settled. The transaction that begins a
+  draft records its parts, so a replay is published once;
+- after the publication, before the end is recorded: the newest publication with the replay as a part is found
+  again.
 """
 
 from __future__ import annotations
@@ -10,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
+from playhead import faults
 from playhead.errors import Conflict, NotFound
 from playhead.model import (
     MOST_PATHS,
@@ -91,3 +100,4 @@ class RepairService:
             await self._catalog.end_repair(due, None, why)
         else:
             await self._catalog.end_repair(due, n, None)
+        faults.reach("repair.ended")

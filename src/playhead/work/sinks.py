@@ -222,9 +222,13 @@ class SinkFollower:
             found = SinkDifference(n, len(missing), left_over, first, stages)
             repair = await self._rewrite(due, n, missing) if due.must_write and missing else None
             await self._catalog.sink_checked(due, found, repair)
+            if repair:
+                faults.reach("repair.recorded")
         elif not await self._catalog.rebuild_sink(due):
             await self._failed(due, "publication_in_progress", "it is rebuilt when the draft has ended")
             return False
+        else:
+            faults.reach("repair.rebuilt")
         return True
 
     async def _rewrite(self, due: DueSink, n: int, missing: Sequence[_Named]) -> Repair:
