@@ -198,6 +198,46 @@ async def test_what_people_typed_is_escaped(site: Site, run: str):
         assert "<script>" not in (await site.http.get(path)).text.replace("<script src", ""), path
 
 
+async def test_the_form_names_the_base_and_runs_that_only_add_inputs(site: Site, run: str):
+    other = await site.run({"c": b"new"})
+    path = f"/datasets/docs/publish?config=words&base={run}&add={other}"
+
+    page = await site.page(path)
+    command = (await site.twin(path))["view"]["command"]
+    [seq] = re.findall(r'name="expect_seq" value="(\d+)"', page)
+    [mark] = re.findall(r'name="counted" value="(\w+)"', page)
+    wanted = {"base": run, "add": other, "expect_seq": seq}
+    changed = await site.send(path, **(wanted | {"add": "", "counted": mark}))
+    sent = await site.send("/datasets/docs/publish?config=words", **wanted, counted=mark)
+
+    assert command == f"playhead publish words/docs --base {run} --add {other}"
+    assert (changed.status_code, "the form has changed" in changed.text) == (400, True)
+    assert sent.status_code == 303, sent.text
+    parts = (await site.get("datasets/docs/publications/1"))["parts"]
+    assert [(one["execution_id"], one["role"]) for one in parts] == [(run, "base"), (other, "layer")]
+
+
+async def test_the_form_says_that_the_dataset_is_held_and_that_publishing_ends_the_hold(site: Site):
+    await site.apply(WORDS + "datasets: {docs: {publish: automatic}}\n")
+    for text in (b"x", b"y"):
+        run = await site.run({"a": text})
+        await published(site, run)
+    form = form_of(run)
+    assert "Publishing ends the hold" not in await site.page(form)
+    await site.post("datasets/docs/rollback", {"to": 1, "reason": "wrong text"})
+
+    page = text_of(await site.page(form))
+    twin = await site.twin(form)
+
+    assert (
+        "because of a rollback to publication 1: “wrong text”. Publishing ends the hold: runs of words"
+        in page
+    )
+    assert (twin["view"]["hold"]["n"], twin["view"]["hold"]["reason"]) == (1, "wrong text")
+    await published(site, run)
+    assert not (await site.get("datasets/docs"))["held"]
+
+
 # -- go back ---------------------------------------------------------------------------------------
 
 
@@ -216,7 +256,7 @@ async def test_a_rollback_by_form(site: Site, two: tuple[str, str]):
     assert 'aria-label="Compare 1 with current"' in history
 
     form = await site.page("/datasets/docs/rollback?config=words&to=1")
-    assert "3 objects change." in form
+    assert "3 objects change (1 in input, 1 in shouted, 1 in split/words)." in form
     assert "Automatic publication will be held" in form
     answer = await site.send(
         "/datasets/docs/rollback?config=words", to="1", expect_seq="2", reason="wrong text"
@@ -225,7 +265,8 @@ async def test_a_rollback_by_form(site: Site, two: tuple[str, str]):
     assert (answer.status_code, answer.headers["location"]) == (303, DOCS)
     page = text_of(await site.page(DOCS))
     assert "Readers of docs see publication 1" in page
-    assert "Automatic publication is held because of a rollback." in page
+    assert "Automatic publication is held since" in page
+    assert "because of a rollback to publication 1: “wrong text”." in page
     assert "wrong text" in page
     assert "a rollback" in page
     assert (await site.get("datasets/docs"))["held"]
@@ -252,7 +293,7 @@ async def test_refused_rollbacks_are_on_the_form(site: Site, two: tuple[str, str
 async def test_many_changes_are_not_counted_to_their_end(
     site: Site, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("playhead.web.publishform._MOST_COUNTED", 2)
+    monkeypatch.setattr("playhead.web.rollbackform._MOST_COUNTED", 2)
 
     assert "More than 2 objects change." in await site.page("/datasets/docs/rollback?config=words&to=1")
 

@@ -49,6 +49,7 @@ from playhead.web import (
     queues,
     replay,
     replays,
+    rollbackform,
     system,
     why,
 )
@@ -73,6 +74,7 @@ PAGES: Final[Sequence[Page]] = (
     *system.PAGES,
     *config.PAGES,
     *publishform.PAGES,
+    *rollbackform.PAGES,
     *datasets.PAGES,
     *publication.PAGES,
     *help.PAGES,
@@ -83,6 +85,7 @@ ACTIONS: Final[Sequence[Action]] = (
     *batch.ACTIONS,
     *execution.ACTIONS,
     *publishform.ACTIONS,
+    *rollbackform.ACTIONS,
     *datasets.ACTIONS,
     *system.ACTIONS,
 )

@@ -123,6 +123,15 @@ def number_of(dataset: Dataset, text: str) -> int:
     raise NotFound("publication_not_found", f"dataset {dataset.name} has no publication {text!r}")
 
 
+def seq_of(text: str) -> int | None:
+    """Return the number of the newest switch that a form was made with. Raises `BadRequest`."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= MAX_NUMBER):
+        raise BadRequest("invalid_body", f"expect_seq is {text!r}; use a number")
+    return int(text)
+
+
 # -- all datasets ----------------------------------------------------------------------------------
 
 
@@ -151,13 +160,26 @@ def _sinks_text(sinks: Sequence[SinkState]) -> str:
     return "the sink is up to date" if len(sinks) == 1 else f"all {len(sinks)} sinks are up to date"
 
 
-def _stages_text(counts: Mapping[str, StageChanges]) -> str:
-    """Return the numbers of objects of a publication by stage."""
-    rows = [row for row in stage_rows(counts) if not row.is_route]
-    found = [f"{number(row.total)} in {row.name}" for row in rows[:_STAGES]]
-    if len(rows) > _STAGES:
-        found.append(f"and {counted(len(rows) - _STAGES, 'more stage')}")
-    return f"{counted(sum(row.total for row in rows), 'object')} ({', '.join(found)})" if rows else ""
+def stages_text(counts: Mapping[str, int]) -> str:
+    """Return numbers of objects by stage."""
+    found = [f"{number(count)} in {stage}" for stage, count in list(counts.items())[:_STAGES]]
+    if len(counts) > _STAGES:
+        found.append(f"and {counted(len(counts) - _STAGES, 'more stage')}")
+    return ", ".join(found)
+
+
+def _objects_text(counts: Mapping[str, StageChanges]) -> str:
+    """Return the numbers of objects of a publication."""
+    totals = {row.name: row.total for row in stage_rows(counts) if not row.is_route}
+    return f"{counted(sum(totals.values()), 'object')} ({stages_text(totals)})" if totals else ""
+
+
+async def hold_of(services: Services, dataset: Dataset) -> Switch | None:
+    """Return the rollback that holds automatic publication; None if nothing does."""
+    if not dataset.held:
+        return None
+    switches = await services.publish.switches(full_name(dataset), _SWITCHES)
+    return next((one for one in switches if one.kind == "rollback"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +292,7 @@ async def shown(
     view = DatasetView(
         dataset,
         current,
-        _stages_text(current.counts) if current else "",
+        _objects_text(current.counts) if current else "",
         _sinks_text(dataset.sinks),
         texts,
         [await services.executions.get(one) for one in dataset.unpublished],

@@ -1,19 +1,19 @@
-"""`/datasets/{name}/publish` and `/datasets/{name}/rollback`: forms that say first what would change."""
+"""`/datasets/{name}/publish`: a form that says first what would change."""
 
 from __future__ import annotations
 
 import asyncio
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from typing import Any, Final, get_args
+from uuid import UUID
 
 from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError
 from playhead.ids import parse_uuid
 from playhead.limits import InvalidValue
 from playhead.model import (
-    MAX_NUMBER,
     OPEN_PUBLICATION_STATES,
     Allowed,
     Dataset,
@@ -22,6 +22,7 @@ from playhead.model import (
     Publication,
     PublicationPreview,
     PublishRequest,
+    Switch,
 )
 from playhead.services import Services
 from playhead.web.datasets import (
@@ -31,8 +32,9 @@ from playhead.web.datasets import (
     crumbs_of,
     dataset_of,
     full_name,
-    number_of,
+    hold_of,
     place_of,
+    seq_of,
     stage_rows,
 )
 from playhead.web.links import link
@@ -43,8 +45,6 @@ from playhead.wording import UNITS
 _ALLOWED: Final[tuple[Allowed, ...]] = get_args(Allowed)
 _POLICIES: Final[tuple[OnFailure, ...]] = get_args(OnFailure)
 _MOST_TEXT: Final = 10_000
-_MOST_COUNTED: Final = 1_000
-"""Objects up to which the form of a rollback counts."""
 _WAIT_SECONDS: Final = 2.0
 """How long the answer waits for the end of a publication, so that the form can show most refusals."""
 _LOOK_SECONDS: Final = 0.05
@@ -56,6 +56,8 @@ class PublishForm:
 
     Attributes:
         execution: executions, with blanks between them.
+        base: the one that defines the inputs; empty: the newest run of `execution`, if there is one.
+        add: runs that only add inputs, with blanks between them.
         on_failure: what happens to documents whose processing failed; empty: as the config says.
         skip_superseded: `1`: leave out replayed objects that are no longer published.
         allow: what is not refused.
@@ -65,6 +67,8 @@ class PublishForm:
     """
 
     execution: str = ""
+    base: str = ""
+    add: str = ""
     on_failure: str = ""
     skip_superseded: str = ""
     allow: Sequence[str] = ()
@@ -75,7 +79,8 @@ class PublishForm:
     @property
     def mark(self) -> str:
         """A text that changes with each field on which the counted changes depend."""
-        parts = (self.execution.split(), self.on_failure, self.skip_superseded, sorted(self.allow))
+        named = _names(self.execution), self.base, _names(self.add)
+        parts = (*named, self.on_failure, self.skip_superseded, sorted(self.allow))
         return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
 
     @classmethod
@@ -88,38 +93,39 @@ class PublishForm:
 
     async def request(self, services: Services) -> PublishRequest:
         """Return the request that the form means. Raises `BadRequest` and `NotFound`."""
-        executions = [
-            parse_uuid(one) or await services.resolve.execution(one)
-            for one in self.execution.replace(",", " ").split()
-        ]
+
+        async def found(names: Sequence[str]) -> list[UUID]:
+            return [parse_uuid(one) or await services.resolve.execution(one) for one in names]
+
+        executions, added = await found(_names(self.execution)), await found(_names(self.add))
+        base = await found([self.base] if self.base else [])
         try:
             return PublishRequest(
                 executions,
+                base=base[0] if base else None,
+                add=added,
                 on_failure=_one_of("on_failure", self.on_failure, _POLICIES) if self.on_failure else None,
                 skip_superseded=self.skip_superseded == "1",
                 allow=[_one_of("allow", one, _ALLOWED) for one in dict.fromkeys(self.allow)],
-                expect_seq=_seq(self.expect_seq),
+                expect_seq=seq_of(self.expect_seq),
                 reason=self.reason or None,
             )
         except InvalidValue as exc:
             raise BadRequest("invalid_body", f"{exc}") from None
 
 
-_FIELDS: Final = ("execution", "on_failure", "skip_superseded", "reason", "expect_seq", "counted")
+_FIELDS: Final = tuple(one.name for one in fields(PublishForm) if one.name != "allow")
+
+
+def _names(text: str) -> list[str]:
+    """Return the names of executions in a field."""
+    return text.replace(",", " ").split()
 
 
 def _one_of(name: str, text: str, options: Sequence[Any]) -> Any:
     if text not in options:
         raise BadRequest("invalid_body", f"{name} is {text!r}; use one of: {', '.join(options)}")
     return text
-
-
-def _seq(text: str) -> int | None:
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= MAX_NUMBER):
-        raise BadRequest("invalid_body", f"expect_seq is {text!r}; use a number")
-    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,7 @@ class PublishView:
         preview: what would change; None: it was refused, or nothing is chosen yet.
         stages: the counts of the preview.
         unchanged: documents and objects whose new results would not be published, as sentences.
+        hold: rollback that holds automatic publication; None: nothing does, or it is not known.
         button: what the button does.
         command: the command that does the same.
         problem: why it is refused.
@@ -144,6 +151,7 @@ class PublishView:
     preview: PublicationPreview | None
     stages: Sequence[StageRow]
     unchanged: Sequence[str]
+    hold: Switch | None
     button: str
     command: str
     problem: Problem | None
@@ -162,7 +170,7 @@ async def _publish_page(
     preview: PublicationPreview | None = None
     executions: Sequence[Execution] = ()
     try:
-        if form.execution:
+        if form.execution or form.base or form.add:
             request = await form.request(services)
             executions = [await services.executions.get(one) for one in request.parts]
             if not ask.is_foreign:  # a link of another site starts no work
@@ -177,6 +185,7 @@ async def _publish_page(
         preview,
         stage_rows(preview.counts) if preview else (),
         _unchanged(preview) if preview else (),
+        await hold_of(services, dataset),
         await _button(services, dataset, preview) if preview else "Publish",
         _command(dataset, request) if request else "",
         Problem.of(error) if error else None,
@@ -205,7 +214,9 @@ async def _button(services: Services, dataset: Dataset, preview: PublicationPrev
 
 def _body(request: PublishRequest) -> Mapping[str, Any]:
     given: dict[str, Any] = {
-        "executions": [str(one) for one in request.parts],
+        "executions": [str(one) for one in request.executions],
+        "base": str(request.base) if request.base else None,
+        "add": [str(one) for one in request.add],
         "on_failure": request.on_failure,
         "skip_superseded": request.skip_superseded,
         "allow": list(request.allow),
@@ -215,7 +226,9 @@ def _body(request: PublishRequest) -> Mapping[str, Any]:
 
 
 def _command(dataset: Dataset, request: PublishRequest) -> str:
-    words = ["playhead", "publish", full_name(dataset), *map(str, request.parts)]
+    words = ["playhead", "publish", full_name(dataset), *map(str, request.executions)]
+    words += ["--base", str(request.base)] if request.base else []
+    words += [word for one in request.add for word in ("--add", str(one))]
     if request.on_failure:
         words += ["--on-failure", request.on_failure]
     if request.skip_superseded:
@@ -272,92 +285,12 @@ async def _same(services: Services, dataset: Dataset, form: PublishForm) -> Publ
     """Return the draft or the current publication if the same form has already made it."""
     wanted = (await form.request(services)).parts
     made = dataset.draft
-    if made is None and dataset.current and dataset.seq == (_seq(form.expect_seq) or 0) + 1:
+    if made is None and dataset.current and dataset.seq == (seq_of(form.expect_seq) or 0) + 1:
         made = await services.publish.publication(full_name(dataset))
     if made is None or {part.execution_id for part in made.parts} != set(wanted):
         return None
     return made
 
 
-# -- rollback --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RollbackView:
-    """The form that goes back to an earlier publication.
-
-    Attributes:
-        dataset: what readers see now.
-        to: number of the publication.
-        publication: the publication; None if there is no such one.
-        changes: how many objects would change, up to 1,000; None: this is not known.
-        is_more: there are more changes.
-        reason: as it was typed.
-        problem: why it is refused.
-    """
-
-    dataset: Dataset
-    to: str
-    publication: Publication | None
-    changes: int | None
-    is_more: bool
-    reason: str
-    problem: Problem | None
-
-    @property
-    def button(self) -> str:
-        return f"Roll back to {self.to}"
-
-
-async def show_rollback(ask: Ask) -> Answer:
-    return await _rollback_page(ask, await dataset_of(ask), ask.needed("to"), "")
-
-
-async def _rollback_page(
-    ask: Ask, dataset: Dataset, to: str, reason: str, error: PlayheadError | None = None
-) -> Shown[RollbackView]:
-    name, service = full_name(dataset), ask.services.publish
-    publication: Publication | None = None
-    changes: int | None = None
-    is_more = False
-    try:
-        publication = await service.publication(name, number_of(dataset, to))
-        if dataset.current is not None and not ask.is_foreign:
-            page = await service.changes(name, dataset.current, publication.n, limit=_MOST_COUNTED)
-            changes, is_more = len(page.items), page.next_cursor is not None
-    except (BadRequest, Conflict, NotFound) as exc:
-        error = error or exc
-    view = RollbackView(
-        dataset, to, publication, changes, is_more, reason, Problem.of(error) if error else None
-    )
-    calls = [ApiCall(api_of(dataset))]
-    if publication:
-        calls.append(ApiCall(api_of(dataset, f"/publications/{publication.n}")))
-    title = f"Roll back {dataset.name}"
-    return Shown(title, view, calls, crumbs_of(dataset, "Roll back"), status=status_of(error))
-
-
-async def roll_back(ask: Ask) -> Answer:
-    """Go back, and show the dataset, or the form with the refusal."""
-    dataset = await dataset_of(ask)
-    fields = {name: str(ask.form.get(name) or "").strip() for name in ("to", "reason", "expect_seq")}
-    try:
-        to, expected = number_of(dataset, fields["to"]), _seq(fields["expect_seq"])
-        if expected is None or len(fields["reason"]) > 1_000 or "\0" in fields["reason"]:
-            raise BadRequest(
-                "invalid_body", "the form needs expect_seq, and at most 1,000 characters of reason"
-            )
-        await ask.services.publish.roll_back(full_name(dataset), to, expected, fields["reason"] or None)
-    except (BadRequest, Conflict, NotFound) as exc:
-        return await _rollback_page(ask, await dataset_of(ask), fields["to"], fields["reason"], exc)
-    return Redirect(link("dataset", full_name(dataset)))
-
-
-PAGES: Final = (
-    Page("/datasets/{name}/publish", "publish.html", show_publish, "datasets"),
-    Page("/datasets/{name}/rollback", "rollback.html", show_rollback, "datasets"),
-)
-ACTIONS: Final = (
-    Action("/datasets/{name}/publish", publish, "publish.html", "datasets"),
-    Action("/datasets/{name}/rollback", roll_back, "rollback.html", "datasets"),
-)
+PAGES: Final = (Page("/datasets/{name}/publish", "publish.html", show_publish, "datasets"),)
+ACTIONS: Final = (Action("/datasets/{name}/publish", publish, "publish.html", "datasets"),)
