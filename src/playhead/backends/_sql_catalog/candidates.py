@@ -80,7 +80,8 @@ async def check_part(db: Session, one: Candidate, config: str, number: int) -> N
     """Check that an execution can be a part. Raises `Conflict` and `NotFound`."""
     if one.kind not in ("run", "replay"):
         what = (
-            f"another program stored its objects. Replay them into {config}, and publish the replay"
+            "another program stored its objects, and may change or delete them. Copy them by a replay into "
+            f"another config, replay the copy into {config}, and publish that replay"
             if one.kind == "adopted"
             else "it is a publication"
         )
@@ -169,7 +170,12 @@ def _why_no_base(one: Candidate, config: str, *, has_runs: bool) -> str | None:
     if has_runs:
         return f"{config} has runs, and these define the inputs"
     if one.source_kind == "adopted":
-        return "another program stored the objects of its source, so their content is not recorded"
+        return (
+            "another program stored the objects of its source, and may change or delete them. Copy them: "
+            "apply a config copy with a route keep that has the adapter passthrough and the stage "
+            f"{one.stage}, and run: playhead replay {one.source} {one.stage} copy/keep. When it has ended, "
+            f"run: playhead replay latest:replay {one.stage} {config}/{one.route}, and publish that replay"
+        )
     if not one.is_whole:
         return f"it has only a part of the stage {one.stage} of its source"
     return None if is_listed else f"the stage {one.stage} of its source was not listed to its end"
