@@ -12,7 +12,7 @@ import pytest
 
 from playhead.errors import store_unavailable
 from playhead.ids import uuid7
-from playhead.model import LoadedAdapter, LoadedCode
+from playhead.model import LoadedAdapter, LoadedCode, PublishRequest
 from playhead.ports.catalog.upkeep import Process
 from tests.api.server import WORDS
 from tests.ui.site import Site
@@ -372,3 +372,57 @@ async def test_a_link_of_another_site_makes_no_plan(site: Site):
 
         assert answer.status_code == 200
     assert await site.items("replay/plans") == []
+
+
+PUBLISH = 'name="publish" value="1"'
+
+
+async def test_the_result_is_published_if_the_form_asks_for_it(site: Site):
+    await site.apply(WORDS + "datasets: {docs: {}}\n")
+    source = await site.run(TWO)
+    await site.services.publish.publish("docs", PublishRequest([UUID(source)]))
+
+    path = await counted(site, source, publish="1")
+    page, twin = await site.page(path), await site.twin(path)
+    answer = await press(site, path, publish="1")
+    batch = answer.headers["location"]
+    waiting = await site.page(batch)
+    await site.work()
+    await site.services.publish.finish_automatic()
+
+    assert f"{PUBLISH} checked" in page
+    assert "Publish the result in docs <" in page
+    assert "--publish" in twin["view"]["command"]
+    assert twin["api"][1]["body"]["publish"] is True
+    assert ">in docs, when all messages have ended</a>" in waiting
+    assert ">as 2 of docs</a>" in await site.page(batch)
+    assert (await site.get("datasets/docs"))["current"] == 2
+
+
+async def test_without_the_box_nothing_is_published(site: Site):
+    await site.apply(WORDS + "datasets: {docs: {}}\n")
+    source = await site.run(TWO)
+
+    path = await counted(site, source)
+    page = await site.page(path)
+    assert (await press(site, path)).status_code == 303
+
+    assert PUBLISH in page
+    assert f"{PUBLISH} checked" not in page
+    [batch] = await site.items("replays")
+    assert batch["publications"] == []
+
+
+async def test_the_box_is_shown_only_if_the_route_reaches_a_dataset(site: Site):
+    source = await site.run(TWO)
+    assert PUBLISH not in await site.page(await counted(site, source))
+
+    await site.apply(WORDS + "datasets: {first: {routes: [upper]}}\n")
+    path = await counted(site, source, publish="1")
+    assert PUBLISH not in await site.page(path)
+    assert "--publish" not in (await site.twin(path))["view"]["command"]
+
+    await site.apply(WORDS + "datasets: {first: {routes: [upper]}, second: {routes: [split]}}\n")
+    assert "Publish the result in second <" in await site.page(await counted(site, source))
+    both = await site.page(await counted(site, source, stage="input", route="upper"))
+    assert "Publish the result in first, second <" in both

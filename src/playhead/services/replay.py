@@ -181,10 +181,13 @@ class ReplayService:
             faults.reach("replay.admitted")
         return opened
 
-    async def _datasets(self, config: str, route: str) -> list[str]:
-        """Return the datasets in which a replay into a route is published."""
+    async def datasets(self, config: str, route: str) -> list[str]:
+        """Return the datasets in which a replay into a route can be published."""
         newest = await self._catalog.config(config)
-        if newest and (found := newest.config.datasets_with(route)):
+        return newest.config.datasets_with(route) if newest else []
+
+    async def _datasets(self, config: str, route: str) -> list[str]:
+        if found := await self.datasets(config, route):
             return found
         raise NotFound(
             "dataset_not_found",

@@ -168,7 +168,9 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         crumbs,
         cells=_cells(view) | (cells(drawn) if drawn else {}),
         shape=_shape(view),
-        ended=is_over and (report is None or report.state in ("stored", "failed")),
+        ended=is_over
+        and (report is None or report.state in ("stored", "failed"))
+        and all(one.state not in ("due", "preparing") for one in replay.publications),
         status=status_of(error),
     )
 
@@ -305,6 +307,7 @@ def _shape(view: BatchView) -> str:
             ),
             *(view.pace_text, *view.controls, *(bar.name for bar in view.bars)),
             *(f"{one.delivery_id}.{one.state}" for one in view.deliveries),
+            *(f"{one.dataset}.{one.state}" for one in replay.publications),
         )
     )
 

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from playhead.terminal import visible
 from playhead.web.links import link
 from playhead.web.page import Missing, url
-from playhead.wording import published_text
+from playhead.wording import publication_text, published_text
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
@@ -171,6 +171,7 @@ def environment(version: str) -> Environment:
         "short": short,
         "visible": visible,
         "published": published_text,
+        "publication": publication_text,
     }
     made.tests["missing"] = lambda part: isinstance(part, Missing)
     made.globals |= {

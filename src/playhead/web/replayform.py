@@ -56,6 +56,7 @@ class ReplayForm:
         max_failed: how many of them may fail.
         priority: `normal` or `bulk`.
         reason: why it is replayed.
+        publish: `1`: publish the result in the datasets of the route.
         require_code: `1`: refuse to send work to workers with outdated or different code. `0`: send it.
             Empty: refuse if the plan names such workers.
     """
@@ -80,6 +81,7 @@ class ReplayForm:
     max_failed: str = ""
     priority: str = ""
     reason: str = ""
+    publish: str = ""
     require_code: str = ""
 
     @classmethod
@@ -103,7 +105,7 @@ class ReplayForm:
     def of_request(cls, request: Mapping[str, Any]) -> ReplayForm:
         """Return the form with the fields of a plan's request."""
         texts = {
-            one.name: "\n".join(value) if isinstance(value, list) else str(value)
+            one.name: "\n".join(value) if isinstance(value, list) else "1" if value is True else str(value)
             for one in fields(cls)
             if one.name not in ("effects", "pace") and (value := request.get(one.name)) is not None
         }
@@ -177,6 +179,8 @@ class ReplayForm:
         if (objects := _number("canary", self.canary)) is not None:
             body["canary"] = {"objects": objects, "max_failed": _number("max_failed", self.max_failed) or 0}
         body |= {name: text for name in ("priority", "reason") if (text := getattr(self, name))}
+        if self.publish == "1":
+            body["publish"] = True
         return replace(_request(body), require_code=self.requires_code, key=key)
 
     def limited(self, pace: Pace | None, canary: Canary | None) -> ReplayForm:
@@ -296,6 +300,8 @@ def command_of(plan: Plan, form: ReplayForm) -> str:
         words += ["--max-failed", form.max_failed] if form.max_failed else []
     if form.requires_code:
         words.append("--require-code")
+    if form.publish == "1":
+        words.append("--publish")
     for name in ("priority", "reason"):
         words += [f"--{name}", text] if (text := getattr(form, name)) else []
     return shlex.join(words)

@@ -88,6 +88,7 @@ class Target:
         change: how it differs from the config of the source; None if it does not.
         reaches: the routes that the replay reaches.
         not_reached: names of the other routes of the config.
+        datasets: datasets in which the result can be published.
     """
 
     config: str | None = None
@@ -96,6 +97,7 @@ class Target:
     change: ConfigChange | None = None
     reaches: Sequence[Reach] = ()
     not_reached: Sequence[str] = ()
+    datasets: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ async def page(
         plan = None
     problem = _problem(error)
     target = await _target(services, form, source, pipeline, plan)
+    if not target.datasets:
+        form = replace(form, publish="")
     usable = plan is not None and plan.state == "ready" and not plan.would_refuse
     stale = await stale_now(services, plan) if plan else []
     if stale and not form.require_code:
@@ -278,6 +282,7 @@ async def _target(
         await _change(services, source, config, made.version),
         reaches,
         [one.route for one in made.routes if one.route not in names] if reaches else (),
+        await services.replay.datasets(config, route),
     )
 
 
