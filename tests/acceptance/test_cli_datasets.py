@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,34 @@ def test_the_events_for_the_webhook_of_a_dataset_are_listed(run: Command, tmp_pa
         again = client.send_dataset_delivery("texts", UUID(ids[0]))
     assert ids[:2] == [one["delivery_id"] for one in found["items"]]
     assert (str(again.delivery_id), again.state) == (ids[0], "due")
+
+
+def test_publications_that_a_rollback_took_back_are_marked(run: Command):
+    def states(*options: str) -> dict[str, str]:
+        _, out, _ = run("publications", "texts", *options)
+        rows = (re.split(r"  +", line) for line in out.splitlines() if line[:1].isdecimal())
+        return {row[0]: row[1] for row in rows if row[0].isdecimal()}
+
+    for _ in range(3):
+        answer(run, "publish", "texts", "latest")
+    assert states() == {"3": "current", "2": "published", "1": "published"}
+    answer(run, "rollback", "texts", "--to", "1")
+    assert states() == {"3": "taken back", "2": "taken back", "1": "current"}
+    answer(run, "publish", "texts", "latest")
+
+    assert states() == {"4": "current", "3": "taken back", "2": "taken back", "1": "published"}
+    assert states("--limit", "1") == {"4": "current"}
+    cursor = answer(run, "publications", "texts", "--limit", "2")["next_cursor"]
+    assert states("--cursor", cursor) == {"2": "taken back", "1": "published"}
+    answer(run, "rollback", "texts", "--to", "3")
+    assert states()["4"] == "taken back", "going forward is a rollback, too"
+
+
+def test_show_of_an_object_names_the_commands_that_show_it(run: Command):
+    answer(run, "publish", "texts", "latest")
+    for key in ("current:texts/shouted/a.txt", "current:texts@1/shouted/a.txt", "latest/shouted/a.txt"):
+        code, _, err = run("show", key)
+        assert code == 4
+        assert f"To show an object: playhead lineage {key}, or playhead cat {key}" in err
+    assert "To show an object" not in run("show", "none")[2]
+    assert run("show", "current:texts")[0] == run("lineage", "current:texts/shouted/a.txt")[0] == 0

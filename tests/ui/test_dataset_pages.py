@@ -308,8 +308,26 @@ async def test_an_earlier_publication_can_be_compared_with_the_current_one(site:
     assert "3 objects differ" in await site.page(compare)
     current = await site.page("/datasets/docs/2?config=words")
     assert "Roll back to this" not in current
-    assert "Compare with current" not in current
+    assert "Compare with 2 (current)" in page
+    assert "(current)" not in current
     assert "All results of its parts are published." in current
+
+
+async def test_the_counts_of_a_publication_lead_to_its_changes(site: Site, two: tuple[str, str]):
+    third = await site.run({"b": b"z", "c": b"new"})
+    await site.services.publish.publish("docs", PublishRequest([UUID(third)], allow=["removed"]))
+    rows = (await site.twin("/datasets/docs/3?config=words"))["view"]["stages"]
+    page = await site.page("/datasets/docs/3?config=words")
+
+    states = {"added": "added", "changed": "changed", "removed": "missing", "same": "same"}
+    found = [(row["name"], name, row[name]) for row in rows for name in states if row[name]]
+    assert {("split/words", "added", 1), ("split/words", "removed", 2), ("input", "same", 1)} <= set(found)
+    links = [html.unescape(one) for one in re.findall(r'href="([^"]+/compare[^"]+state=[^"]+)"', page)]
+    assert len(links) == len(found)
+    for href, (stage, name, count) in zip(links, found, strict=True):
+        objects = (await site.twin(href))["view"]["objects"]
+        assert [(one["stage"], one["state"]) for one in objects] == [(stage, states[name])] * count
+    assert "state=" not in await site.page("/datasets/docs/1?config=words"), "it has no base"
 
 
 async def test_the_id_of_a_publication_leads_to_its_page_and_its_objects(site: Site, two: tuple[str, str]):

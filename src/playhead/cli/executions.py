@@ -128,7 +128,13 @@ async def show(s: Session, execution: ExecutionRef = "latest") -> None:
 
     async with s.open() as rt:
         executions = rt.services.executions
-        found = await executions.get(await rt.services.resolve.execution(execution))
+        try:
+            found = await executions.get(await rt.services.resolve.execution(execution))
+        except NotFound as exc:
+            if "/" not in execution:
+                raise
+            advice = f"To show an object: playhead lineage {execution}, or playhead cat {execution}"
+            raise NotFound(exc.code, f"{exc.detail}. {advice}") from exc
         identity = found.execution_id
         has_records = found.kind != "adopted" and not found.records_deleted_at
         code = await executions.code(identity) if has_records else []

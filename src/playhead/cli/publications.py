@@ -12,6 +12,7 @@ from playhead.cli import complete, output
 from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.datasets import DatasetRef
 from playhead.cli.session import Session, Usage
+from playhead.reading.takenback import taken_back
 
 if TYPE_CHECKING:
     from playhead.model import Dataset, Publication, PublicationNote, StageChanges, UnitCounts
@@ -35,13 +36,17 @@ async def list_(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> None:
-    """List the publications of a dataset, newest first."""
+    """List the publications of a dataset, newest first.
+
+    The state of a publication that readers have seen, until a rollback, is `taken back`.
+    """
     async with s.open(checks_configs=True) as rt:
         dataset = await rt.services.publish.dataset(name)
         items, rest = await output.gather(
             lambda c, n: rt.services.publish.publications(name, c, n, every=every), cursor, limit
         )
         switches = [] if s.json else await rt.services.publish.switches(name, limit)
+        back = set[int]() if s.json else await taken_back(rt.services.publish, name, dataset, items)
     if s.json:
         output.emit_list(items, rest)
         return
@@ -50,7 +55,7 @@ async def list_(
             *("N", "STATE", "PUBLISHED", "BASE", "PARTS", "ADDED", "CHANGED", "REMOVED", "FAILED"),
             *("STALE", "REASON"),
         ),
-        [_row(one, dataset) for one in items],
+        [_row(one, dataset, one.n in back) for one in items],
     )
     for one in switches:
         if one.kind == "rollback":
@@ -60,11 +65,11 @@ async def list_(
     output.more(rest)
 
 
-def _row(one: Publication, dataset: Dataset) -> tuple[object, ...]:
+def _row(one: Publication, dataset: Dataset, is_back: bool) -> tuple[object, ...]:
     objects = [counts for stage, counts in one.counts.items() if not stage.startswith(":")]
     return (
         one.n,
-        "current" if one.n == dataset.current else one.state,
+        "current" if one.n == dataset.current else "taken back" if is_back else one.state,
         output.when(one.published_at),
         one.base,
         ", ".join(output.short(part.execution_id) for part in one.parts),

@@ -29,6 +29,7 @@ class PublicationView:
         dataset: what readers see now.
         publication: the publication.
         stages: its counts.
+        base: id of the publication on which it is based, if both can be compared.
         current: id of the publication that readers see, if it is another one that can be compared with it.
         parts: executions from which it takes results.
         notes: documents and objects whose new results it does not have: a page of them.
@@ -39,6 +40,7 @@ class PublicationView:
     dataset: Dataset
     publication: Publication
     stages: Sequence[StageRow]
+    base: UUID | None
     current: UUID | None
     parts: Sequence[Execution]
     notes: Sequence[PublicationNote]
@@ -53,7 +55,10 @@ async def show(ask: Ask) -> Shown[PublicationView]:
     found = await services.publish.publication(name, n)
     cursor = ask.text("cursor")
     page = await services.publish.notes(name, n, cursor=cursor, limit=ROWS)
-    current = None
+    base, current = None, None
+    if found.base and found.state == "published":
+        earlier = await services.publish.publication(name, found.base)
+        base = earlier.execution_id if earlier.state == "published" else None
     if dataset.current not in (None, n) and found.state == "published":
         current = (await services.publish.publication(name)).execution_id
     here = {"config": dataset.config}
@@ -62,6 +67,7 @@ async def show(ask: Ask) -> Shown[PublicationView]:
         dataset,
         found,
         stage_rows(found.counts),
+        base,
         current,
         [await services.executions.get(part.execution_id) for part in found.parts],
         page.items,
