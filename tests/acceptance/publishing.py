@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -55,6 +56,8 @@ CASES: Final = (
     *DROPS,
 )
 Who = Literal["cli", "serve"]
+_DROPS_SOON: Final = {"LEASE_SECONDS": "1"}
+"""Drops begin once in four times `lease_seconds`."""
 _MOST_TRIES: Final = 20
 _PAUSE_SECONDS: Final = 0.02
 
@@ -99,8 +102,8 @@ class Publishing:
         self.run = deployment.run("docs", inputs)
         deployment.ended(self.run)
 
-    def start(self) -> None:
-        self.server = self.deployment.serve()
+    def start(self, settings: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.server = self.deployment.serve(settings=settings)
         self.deployment.worker()
 
     def replay(self) -> str:
@@ -249,7 +252,7 @@ class Stand(Publishing):
 
     def kill(self, case: str, who: Who = "cli") -> Kill:
         """Kill a process at a point, and wait until everything has ended without help."""
-        return self._kill_a_drop(case) if case in DROPS else self._kill_a_publication(case, who)
+        return self.kill_a_drop(case) if case in DROPS else self._kill_a_publication(case, who)
 
     def _kill_a_publication(self, case: str, who: Who) -> Kill:
         self.settled()
@@ -301,16 +304,18 @@ class Stand(Publishing):
             return self.is_settled()
         return False
 
-    def _kill_a_drop(self, case: str) -> Kill:
+    def kill_a_drop(self, *cases: str) -> Kill:
+        """Kill at each of these points the process that continues a drop; the last one ends it."""
         deployment = self.deployment
         deployment.close()  # so that no other process drops before
         for execution in (self.run, self.other, self.run):
             self.publish(execution)
         with self.readers() as reads:
-            deployment.struck(deployment.serve(fault=case))
-            deployment.forget()
+            for case in cases:
+                deployment.struck(deployment.serve(fault=case, settings=_DROPS_SOON))
+                deployment.forget()
             began = time.monotonic()
-            self.start()
+            self.start(_DROPS_SOON)
             deployment.until(lambda: not self._undropped() or None, "the end of the drop")
             self.settled()
         seconds = time.monotonic() - began

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from playhead import faults
-from tests.acceptance.publishing import CASES, Stand, open_stand
+from tests.acceptance.publishing import CASES, DROPS, Kill, Stand, open_stand
 from tests.acceptance.test_dataset_webhook_kills import CASES as CHANGES
 from tests.servers import need
 
@@ -29,9 +29,16 @@ def stand() -> Iterator[Stand]:
         yield made
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_publication_or_a_drop_ends_without_help_and_without_a_mixture(stand: Stand, case: str) -> None:
-    found = stand.kill(case)
+@pytest.mark.parametrize("case", [case for case in CASES if case not in DROPS])
+def test_a_publication_ends_without_help_and_without_a_mixture(stand: Stand, case: str) -> None:
+    judge(stand.kill(case))
+
+
+def test_a_drop_killed_at_each_of_its_points_ends_without_help_and_without_a_mixture(stand: Stand) -> None:
+    judge(stand.kill_a_drop(*DROPS))
+
+
+def judge(found: Kill) -> None:
     assert not found.reads.mixtures
     assert not found.left
     assert found.reads.count
