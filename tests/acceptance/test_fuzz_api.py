@@ -35,6 +35,13 @@ ENDLESS = "GET /api/v1/datasets/{name}/events"
 """A stream that has no end. `tests/api/test_watching.py` has its events and its errors."""
 
 DOCS = (Path(__file__).parents[2] / "src/playhead/demo/docs.yaml").read_text("utf-8")
+_ANY_NAME = tuple(
+    f"{method} /api/v1/configs/{{name}}{action}"
+    for method, action in (("GET", ""), ("POST", "/activate"), ("POST", "/deactivate"))
+)
+"""Operations whose only parameter is a name. Any text up to 1,024 characters is valid, so no invalid request
+is found, and the search takes seconds. `bad_input/test_requests.py` has those."""
+
 # Publications must be kept, however many requests publish.
 DOCS = DOCS.replace("docs: {publish: automatic}", "docs: {keep: 1000, webhook: 'https://localhost:1/'}")
 SPARE = """\
@@ -291,7 +298,8 @@ def test_every_operation_answers_as_the_schema_says_and_succeeds_once(deployment
         )
         for operation in operations:
             fuzzed.ask(operation, GenerationMode.POSITIVE, EXAMPLES)
-            fuzzed.ask(operation, GenerationMode.NEGATIVE, EXAMPLES // 3)
+            if operation.label not in _ANY_NAME:
+                fuzzed.ask(operation, GenerationMode.NEGATIVE, EXAMPLES // 3)
 
     print(f"{sum(map(Counter.total, fuzzed.answers.values()))} requests")
     assert not fuzzed.faults, "\n\n".join(f"{label}: {detail}" for label, detail in fuzzed.faults.items())
