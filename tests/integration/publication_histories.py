@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
+from uuid import UUID
 
 from playhead import Context, Item, Output
 from tests.inprocess import Playhead
@@ -174,8 +175,10 @@ class History:
 
                 async def is_time() -> bool:
                     shown = await self.ph.execution(execution)
-                    # A run whose inputs are not all recorded can be no base.
-                    is_listed = kind == "replay" or shown["counts"]["total"] >= len(self.inputs)
+                    # A run whose inputs are not all recorded can be no base. Its job then ends the listing.
+                    is_recorded = shown["counts"]["total"] >= len(self.inputs)
+                    is_driven = UUID(execution) in self.ph.rt.services.replay.drives.driving
+                    is_listed = kind == "replay" or (is_recorded and not is_driven)
                     is_later = (self.stop_after or 0) <= 0 and is_listed
                     return is_later or shown["status"] != "running"
 

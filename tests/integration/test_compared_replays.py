@@ -185,6 +185,7 @@ async def test_pruned_and_taken_over_outputs_are_compared_by_their_records(ph: P
     assert (await ph.execution(second))["counts"]["taken_over"]
     assert (await diff(ph, first, second))["parts"] == {"same": 1, "changed": 1}
     await ph.post("prune", {"execution_ids": [second]})
+    await ph.rt.services.prune.finish()
     assert (await diff(ph, first, second))["parts"] == {"same": 1, "changed": 1}
     [changed] = await ph.items(f"executions/{first}/diff/{second}/objects", stage="parts", state="changed")
     assert (changed["a"]["pruned_at"], changed["b"]["pruned_at"] is None) == (None, False)
