@@ -191,10 +191,10 @@ def of_names() -> Iterator[Row]:
     yield get("configs/docs/versions/9", "config_not_found", "9")
     for way in ("activate", "deactivate"):
         yield post(f"configs/none/{way}", None, "config_not_found", "none")
-    for name, words in (("x" * 1025, "at most 1024"), ("a%00b", "string_pattern_mismatch")):
-        yield get(f"configs/{name}", SHAPE, "name", words)
+    for name, fault in (("x" * 1025, "at most 1024"), ("a%00b", "string_pattern_mismatch")):
+        yield get(f"configs/{name}", SHAPE, "name", fault)
         for way in ("activate", "deactivate"):
-            yield post(f"configs/{name}/{way}", None, SHAPE, "name", words)
+            yield post(f"configs/{name}/{way}", None, SHAPE, "name", fault)
     yield post("configs/none/run", {"payload": 1}, "config_not_found", "none", "playhead config list")
     yield post("configs/docs/run", {"payload": 1, "config_version": 9}, "config_not_found", "version 9")
     yield post("configs/idle/run", {"payload": 1}, "config_inactive", "idle", "playhead config activate")
