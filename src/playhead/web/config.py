@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from playhead.model import ConfigVersion
+from playhead.textdiff import Hunk, compare, hunks
 from playhead.web.page import ApiCall, Ask, Crumb, Page, Shown, url
 from playhead.web.pipelines import Known, PipelineCard, card
-from playhead.web.textdiff import Hunk, compare, hunks
 
 _MOST_VERSION: Final = 10**9
 _VERSIONS: Final = 20

@@ -7,9 +7,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from playhead import textdiff
 from playhead.model import ObjectVersion
 from playhead.services import Services
-from playhead.web import markdown, textdiff
+from playhead.textdiff import Diff, Hunk
+from playhead.web import markdown
 from playhead.web.page import url
 from playhead.web.preview import (
     LIMIT,
@@ -24,7 +26,6 @@ from playhead.web.preview import (
     shown,
 )
 from playhead.web.single_thread import in_turn
-from playhead.web.textdiff import Diff, Hunk
 
 View = Literal["changes", "formatted", "rendered", "text", "bytes"]
 VIEWS: Final[tuple[View, ...]] = ("changes", "formatted", "rendered", "text", "bytes")

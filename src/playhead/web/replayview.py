@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from playhead import textdiff
 from playhead.errors import NotFound, PlanChanged, PlayheadError
 from playhead.ids import uuid7
 from playhead.model import (
@@ -20,7 +21,6 @@ from playhead.model import (
     StageTotal,
 )
 from playhead.services import Services
-from playhead.web import textdiff
 from playhead.web.oldcode import OldCode, old_code
 from playhead.web.page import ApiCall, Crumb, Missing, Shown, or_missing, status_of
 from playhead.web.reaches import Reach, reached

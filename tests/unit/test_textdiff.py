@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.web.textdiff import Diff, compare, hunks
+from playhead.textdiff import Diff, compare, hunks
 from tests.slowness import slowness
 
 LIMIT = 64 * 1024
