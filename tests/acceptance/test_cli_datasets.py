@@ -138,3 +138,44 @@ def test_show_of_an_object_names_the_commands_that_show_it(run: Command):
         assert f"To show an object: playhead lineage {key}, or playhead cat {key}" in err
     assert "To show an object" not in run("show", "none")[2]
     assert run("show", "current:texts")[0] == run("lineage", "current:texts/shouted/a.txt")[0] == 0
+
+
+def test_the_texts_of_two_publications_are_compared(run: Command, tmp_path: Path):
+    answer(run, "publish", "texts", "latest")
+    (tmp_path / "pages/a.txt").write_text("one\nthree\n")
+    (tmp_path / "pages/new.txt").write_text("new")
+    (tmp_path / "pages/sub/b.txt").write_bytes("\n".join(map(str, range(20_000))).encode())
+    assert run("run", "docs.yaml", "pages")[0] == 0
+    answer(run, "publish", "texts", "latest")
+    between = ("diff", "current:texts@1", "current:texts@2")
+
+    code, out, _ = run(*between, "shouted", "--text")
+    items = answer(run, *between, "shouted/a.txt", "--text", code=1)["items"]
+
+    [before, after] = items[0]["text"][:2]
+    assert (before[:4], before.partition("/")[2]) == ("--- ", "shouted/a.txt")
+    assert code == 1
+    assert out.splitlines() == [
+        before,
+        after,
+        *("@@ -1,1 +1,3 @@", "-ONE TWO", "+ONE", "+THREE", "+"),
+        "Only in B: shouted/new.txt",
+        "Differ, without a text difference: shouted/sub/b.txt (at least one of the objects is pruned, not "
+        "UTF-8, or larger than 64,000 bytes)",
+    ]
+    assert items[0]["text"] == out.splitlines()[:7]
+    assert run(*between, "shouted", "--text", "--limit", "1")[1].splitlines()[:7] == items[0]["text"]
+    assert run("diff", "latest", "latest", "--text")[:2] == (0, "")
+    assert run(*between, "--text", "--objects")[0] == 2
+
+
+def test_a_long_difference_of_texts_says_what_it_leaves_out(run: Command, tmp_path: Path):
+    for letter in "xy":
+        (tmp_path / "pages/a.txt").write_text("\n".join(f"{letter}{n}" for n in range(1_000)))
+        assert run("run", "docs.yaml", "pages")[0] == 0
+        answer(run, "publish", "texts", "latest")
+
+    lines = run("diff", "current:texts@1", "current:texts@2", "shouted", "--text")[1].splitlines()
+
+    assert len(lines) == 2 + 1 + 400 + 1
+    assert lines[-1] == "… 1,600 more changed lines"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from playhead.cli import complete, exits, output
+from playhead.cli import complete, difftexts, exits, output
 from playhead.cli.command import NAMES, Cursor, Limit, command
 from playhead.cli.session import Session, Usage
 from playhead.model import DiffFilter
@@ -45,6 +45,14 @@ async def diff(
     objects: Annotated[
         bool, typer.Option("--objects", help="List the objects that differ, instead of counts.")
     ] = False,
+    text: Annotated[
+        bool,
+        typer.Option(
+            "--text",
+            help="Print how the texts of these objects differ, in the unified format: objects up to 64,000 "
+            "bytes, and 400 lines of each.",
+        ),
+    ] = False,
     state: Annotated[
         DiffFilter | None,
         typer.Option("--state", help="With --objects: list the objects in this state.  [default: different]"),
@@ -59,12 +67,14 @@ async def diff(
     is a replay that had no reason to produce it. The exit code is 1 if objects are changed, added or missing;
     with --objects, if any such object is listed.
     """
-    if not objects and (state or cursor):
-        raise Usage("--state and --cursor need --objects")
+    if text and (objects or state):
+        raise Usage("--text cannot be combined with --objects or --state: it prints the objects that differ")
+    if not (objects or text) and (state or cursor):
+        raise Usage("--state needs --objects, and --cursor needs --objects or --text")
     async with s.open() as rt:
         names, service = rt.services.resolve, rt.services.diff
         first, second = await names.execution(execution), await names.execution(other)
-        if not objects:
+        if not (objects or text):
             found = await service.summary(first, second, stage)
             if s.json:
                 output.emit(found)
@@ -76,8 +86,14 @@ async def diff(
             cursor,
             limit,
         )
+        texts = [await difftexts.difference(rt, one) for one in items] if text else []
     if s.json:
-        output.emit_list(items, rest)
+        shown = [difftexts.as_json(*one) for one in zip(items, texts, strict=True)] if text else items
+        output.emit_list(shown, rest)
+    elif text:
+        for lines in texts:
+            output.block("\n".join(line.removesuffix("\r") for line in lines))
+        output.more(rest)
     else:
         _write_objects(items)
         output.more(rest)
