@@ -8,8 +8,10 @@ import pytest
 
 from playhead.errors import Conflict
 from playhead.model import PruneFilter, PublishRequest
+from playhead.ports.catalog.drafts import Draft
 from tests.inprocess import Playhead
 from tests.integration.test_publications import DOCS, Splitter, content, published
+from tests.waiting import until
 
 PAGES = """
 name: pages
@@ -46,6 +48,9 @@ class Two:
             await published(self.ph, *executions, **given)
         assert caught.value.code == code, caught.value.detail
         return caught.value.detail
+
+
+PARTIAL = NO_INPUTS.replace("{max_removed: 1", "{runs: partial, max_removed: 1")
 
 
 @pytest.fixture
@@ -164,3 +169,115 @@ async def test_a_dropped_publication_is_no_source_of_a_base(of: Two):
     await publish_pages(await of.pages(a="y"))
     await pages.drafts.drop_due()
     assert "was dropped" in await of.refused("execution_pruned", base=UUID(base))
+
+
+# -- replays that add inputs -----------------------------------------------------------------------
+
+
+async def test_with_partial_runs_a_replay_adds_its_objects_to_the_inputs(of: Two):
+    await of.ph.apply(PARTIAL)
+    one = await of.pages(a="x y", b="x")
+    first = await of.replay(one)
+    assert await published(of.ph, first) == 1
+    assert await content(of.ph, "html") == {"a": one, "b": one}
+    assert await content(of.ph) == {"a/1": first, "a/2": first, "b/1": first}
+
+    # Another version of b, and c, of which only a part of the stage is replayed.
+    two = await of.pages(b="y y", c="x", d="x")
+    of_b, of_c = await of.replay(two, path="b"), await of.replay(two, path="c")
+    assert await published(of.ph, of_b, of_c) == 2
+    assert await content(of.ph, "html") == {"a": one, "b": two, "c": two}
+    assert await content(of.ph) == {"a/1": first, "a/2": first, "b/1": of_b, "b/2": of_b, "c/1": of_c}
+
+    # A run adds inputs in its own stage, and a replay below them is a layer as always.
+    run = await of.ph.run({"e": "x"})
+    assert await published(of.ph, run) == 3
+    below = await of.replay(first, "md", "segment", "a")
+    assert await published(of.ph, below) == 4
+    assert await content(of.ph, "html") == {"a": one, "b": two, "c": two}
+    segments = {"a/1": below, "a/2": below, "b/1": of_b, "b/2": of_b, "c/1": of_c, "e/1": run}
+    assert await content(of.ph) == segments
+
+    await of.ph.rt.services.publish.roll_back("docs", 2)
+    again = await of.replay(two, path="d")
+    assert await published(of.ph, again) == 5
+    assert set(await content(of.ph)) == {"a/1", "a/2", "b/1", "b/2", "c/1", "d/1"}
+
+
+async def test_an_older_replay_does_not_replace_the_results_of_an_input(of: Two):
+    await of.ph.apply(PARTIAL)
+    one = await of.pages(a="x")
+    older, newer = await of.replay(one), await of.replay(one)
+    await published(of.ph, newer)
+    await of.refused("older_results", older)
+    assert await content(of.ph) == {"a/1": newer}
+    await published(of.ph, older, allow=["older"])
+    assert await content(of.ph) == {"a/1": older}
+
+
+async def test_an_added_input_that_failed_keeps_its_earlier_version(of: Two):
+    await of.ph.apply(PARTIAL)
+    one = await of.pages(a="x", b="x")
+    first = await of.replay(one)
+    await published(of.ph, first)
+    of.splitter.fails = {"a"}
+    two = await of.pages(a="y", c="x")
+    second = await of.replay(two)
+    await published(of.ph, second)
+    assert await content(of.ph, "html") == {"a": one, "b": one, "c": two}
+    assert await content(of.ph) == {"a/1": first, "b/1": first, "c/1": second}
+    # A later replay of the same object has a good unit for it.
+    of.splitter.fails = set()
+    third = await of.replay(two, path="a")
+    await published(of.ph, second, third)
+    assert await content(of.ph, "html") == {"a": two, "b": one, "c": two}
+    assert await content(of.ph) == {"a/1": third, "b/1": first, "c/1": second}
+    notes = (await of.ph.rt.services.publish.notes("docs")).items
+    assert notes == [], "the replay that failed is covered"
+
+
+async def test_a_replay_can_add_inputs_to_those_of_a_run_until_the_next_run(of: Two):
+    run = await of.ph.run({"a": "x", "b": "x"})
+    await published(of.ph, run)
+    one = await of.pages(c="x", d="x")
+    added = await of.replay(one)
+    assert f"--add {added}" in await of.refused("source_not_published", added)
+    n = await published(of.ph, add=[UUID(added)])
+    assert await content(of.ph, "html") == {"c": one, "d": one}
+    assert await content(of.ph) == {"a/1": run, "b/1": run, "c/1": added, "d/1": added}
+
+    # A later run leaves nothing of the earlier inputs, also if another replay adds some in the same stage.
+    newer, two = await of.ph.run({"a": "x"}), await of.pages(e="x")
+    other = await of.replay(two)
+    assert await published(of.ph, newer, add=[UUID(other)]) == n + 1
+    assert await content(of.ph, "html") == {"e": two}
+    assert await content(of.ph) == {"a/1": newer, "e/1": other}
+    last = await of.ph.run({"a": "y"})
+    assert await published(of.ph, last) == n + 2
+    assert await content(of.ph, "html") == {}
+    assert await content(of.ph) == {"a/1": last}
+
+
+async def test_what_cannot_be_an_input_is_not_added(of: Two):
+    await of.ph.apply(PARTIAL)
+    one = await of.pages(a="x")
+    replay = await of.replay(one)
+    await of.ph.rt.services.prune.prune(PruneFilter([UUID(one)]))
+    assert "pruned" in await of.refused("execution_pruned", replay)
+
+
+async def test_a_draft_that_adds_inputs_goes_on_in_another_process_after_a_change_of_the_config(of: Two):
+    await of.ph.apply(PARTIAL)
+    replay = await of.replay(await of.pages(a="x"))
+    catalog = of.ph.rt.catalog
+    request = PublishRequest([UUID(replay)])
+    draft = await catalog.begin_publication("docs", "docs", request, owner="dead", lease=0)
+    assert isinstance(draft, Draft)
+    await of.ph.apply(NO_INPUTS)
+    await of.ph.rt.services.publish.drafts.drive_due()
+
+    async def is_published() -> bool:
+        return (await of.ph.rt.services.publish.dataset("docs")).current == 1
+
+    await until(is_published)
+    assert await content(of.ph) == {"a/1": replay}

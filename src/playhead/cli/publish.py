@@ -46,7 +46,10 @@ async def publish(
     add: Annotated[
         list[str] | None,
         typer.Option(
-            "--add", metavar="RUN", help="A run that only adds inputs. Repeatable.", show_default=False
+            "--add",
+            metavar="EXECUTION",
+            help="A run, or a replay of a stage of another config, that only adds inputs. Repeatable.",
+            show_default=False,
         ),
     ] = None,
     on_failure: Annotated[

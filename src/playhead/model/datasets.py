@@ -41,7 +41,8 @@ class DatasetConfig(Limited):
             left out, or the publication is refused.
         max_failed: documents that may have failed in an automatic publication: a number, or a share below 1.
         max_removed: share of the inputs that a publication may remove.
-        runs: `complete`: each run has all inputs. `partial`: a run adds inputs.
+        runs: `complete`: each run has all inputs. `partial`: a run adds inputs, and so does a replay of a stage
+            of another config.
         keep: publications that are kept, besides the current one and pinned ones.
         webhook: URL that receives the events of the dataset; None: there is no webhook.
         sinks: those of its routes whose last adapter follows publications.
@@ -72,7 +73,8 @@ class PublishRequest(Limited):
             current publication.
         base: run that is the base, if `executions` has several. In a dataset of a config without runs, it is
             a replay of a whole stage of another config; the replayed objects are the inputs.
-        add: runs that are layers, although each run of the dataset has all inputs.
+        add: runs that are layers, although each run of the dataset has all inputs; and replays of a stage of
+            another config, whose objects are added to the inputs. With `runs: partial`, all of them are.
         on_failure: what happens to a document whose processing failed; None: as the config says.
         skip_superseded: leave out replayed objects that are no longer published, instead of refusing.
         allow: what is not refused: `incomplete`: documents without a result in a route; `removed`: more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -163,25 +163,30 @@ class Config:
 
     def datasets_with(self, route: str) -> list[str]:
         """Return the datasets whose content a route changes: its own results, or those of routes below it."""
-        found = {name: self.edges(name, ("", route)) for name in self.datasets}
+        found = {name: self.edges(name, [("", route)]) for name in self.datasets}
         return [name for name, edges in found.items() if any(route == target for _, target in edges)]
 
-    def edges(self, dataset: str, received: tuple[str, str] | None = None) -> list[tuple[str, str]]:
+    def edges(self, dataset: str, received: Iterable[tuple[str, str]] = ()) -> list[tuple[str, str]]:
         """Return which stages feed which routes of a dataset, and of the ways from the entry to them.
 
         Args:
-            received: a stage of another config, and the route that has received its objects as inputs.
+            received: stages of other configs, each with the route that has received its objects as inputs.
         """
         declared = self.datasets.get(dataset)
         feeds = {route.name: route.to for route in self.routes.values()}
         relevant = relevant_routes(self.entry, feeds, declared.routes if declared else ())
         found = [("input", self.entry)] if self.entry in relevant else []
-        if received and received[1] in relevant:
-            found.append(received)
+        found += [edge for edge in received if edge[1] in relevant]
         for route in self.routes.values():
             if route.name in relevant and route.stage:
                 found += [(route.stage, target) for target in route.to if target in relevant]
         return found
+
+    def feeds(self, stage: str, route: str) -> bool:
+        """Return whether a route receives the objects of a stage of this config, or the inputs."""
+        if (stage, route) == ("input", self.entry):
+            return True
+        return any(one.stage == stage and route in one.to for one in self.routes.values())
 
     @property
     def stages(self) -> tuple[str, ...]:

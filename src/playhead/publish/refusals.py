@@ -19,7 +19,8 @@ def check_part(draft: Draft, part: DraftPart, count: Mapping[str, int], first: M
     every, what = sum(count.values()), f"{'run' if part.is_run else 'replay'} {part.id}"
     if every and count["removed"] == every:
         solution = (
-            f"If its objects are to be the inputs, instead of the present ones: --base {part.id}"
+            f"To add its objects to the inputs: --add {part.id}. To replace the inputs by them: --base "
+            f"{part.id}"
             if part.is_foreign
             else f"Publish that first, or both: playhead publish {draft.name} {part.source} {part.id}"
         )

@@ -1,7 +1,7 @@
 """The units of a part, each with the entries that exist, and those that it would have.
 
 A *unit* is what is replaced or kept as a whole: in a run each input, in a replay each replayed object, with
-everything below it. The replayed objects of a base are inputs, too.
+everything below it. The replayed objects of a base are inputs, too, and those of a layer that adds inputs.
 
 What is below a result is found by `up`, which names the result above, and not by path: within a draft, a path
 may move from one document to another.
@@ -73,6 +73,9 @@ class Units:
             if root.object is None:
                 units.append(Unit(root, existing, failed=root.node))
                 continue
+            if part.adds_inputs and self._is_older(root, existing):
+                units.append(Unit(root, outcome="older"))
+                continue
             _, output, fingerprint = root.object
             if top is None or top.fingerprint != fingerprint:
                 top = Entry(*place, None, None, None, root.execution, output, fingerprint, None)
@@ -100,13 +103,17 @@ class Units:
                 units.append(Unit(root, outcome="superseded"))
             else:
                 existing = below[tops[root.node.n]]
-                newest = max((one.message or 0 for one in existing if one.slot == root.node.slot), default=0)
-                if newest > root.node.message and "older" not in self._draft.request.allow:
+                if self._is_older(root, existing):
                     units.append(Unit(root, outcome="older"))
                     continue
                 wanted = trees.entries(root.node, source.above, covered)
                 units.append(Unit(root, existing, wanted, trees.failed(root.node, covered)))
         return units
+
+    def _is_older(self, root: Root, existing: Sequence[Entry]) -> bool:
+        """Whether the entries at the slot of a replayed object are newer, and must not be replaced."""
+        newest = max((one.message or 0 for one in existing if one.slot == root.node.slot), default=0)
+        return newest > root.node.message and "older" not in self._draft.request.allow
 
     async def _before(self, k: int, places: Sequence[Place]) -> dict[Place, Entry]:
         """Return the entries at these places before part `k` is applied.
@@ -145,7 +152,7 @@ class Units:
         """Return the messages at whose slot a later replay has a good unit for the same object."""
         found: set[int] = set()
         for k, part in enumerate(self._draft.parts[later:], later):
-            if part.is_run:
+            if part.has_inputs:
                 continue
             there = [node for node in nodes if node.slot.route == part.route]
             good = await self._good_at(k, [Place(*node.slot[1:]) for node in there]) if there else {}
@@ -155,10 +162,10 @@ class Units:
         return found
 
     async def _rerun(self, places: Sequence[Place], later: int) -> set[Place]:
-        """Return the inputs for which a later run of the draft has a good unit."""
+        """Return the inputs for which a later part of the draft has a good unit."""
         found: set[Place] = set()
         for k, part in enumerate(self._draft.parts[later:], later):
-            if part.is_run:
+            if part.has_inputs:
                 found |= (await self._good_at(k, places)).keys()
         return found
 

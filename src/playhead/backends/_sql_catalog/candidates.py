@@ -1,12 +1,13 @@
 """The executions that a draft may take results from, and their roles.
 
 The base defines the inputs. It is a run, or, if the config has no runs, a replay of a whole stage of another
-config, whose objects are then the inputs.
+config, whose objects are then the inputs. A replay of such a stage may also add its objects to the inputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
@@ -129,8 +130,10 @@ async def roles_of(
     """
     has_runs = bool(await db.value(SQL.has_runs, config=found[0].config))
     is_complete = declared.runs == "complete"
+    adds = [one for one in found if one.id in request.add and one.id != request.base]
     bases = [one for one in found if one.is_run and one.id not in request.add and is_complete]
-    if is_first and is_complete and not any(one.is_run for one in found):
+    has_inputs = any(one.is_run for one in found) or any(one.is_foreign for one in adds)
+    if is_first and is_complete and not has_inputs:
         bases = [one for one in found if _why_no_base(one, config, has_runs=has_runs) is None]
     if request.base is not None:
         bases = [one for one in found if one.id == request.base]
@@ -141,7 +144,7 @@ async def roles_of(
             + (", and the others with --add" if bases[0].is_run else ""),
         )
     base = bases[0] if bases else None
-    if base is None and is_first and is_complete and not any(one.is_run for one in found):
+    if base is None and is_first and is_complete and not has_inputs:
         first = found[0]
         if first.is_foreign:
             why = _why_no_base(first, config, has_runs=has_runs)
@@ -156,6 +159,11 @@ async def roles_of(
             raise Conflict("not_a_base", f"{base} cannot be the base of {declared.name}: {why}")
         if not base.is_run:
             await _check_source(db, base)
+    for one in adds:
+        if one.is_foreign:
+            if why := _why_no_source(one, config):
+                raise Conflict("not_a_base", f"{one} cannot add inputs to {declared.name}: {why}")
+            await _check_source(db, one)
     layers = [(one, "layer") for one in found if one is not base]
     return [*([(base, "base")] if base else []), *layers]  # type: ignore[list-item]
 
@@ -169,20 +177,44 @@ def _why_no_base(one: Candidate, config: str, *, has_runs: bool) -> str | None:
         return "it does not define the inputs"
     if has_runs:
         return f"{config} has runs, and these define the inputs"
-    if one.source_kind == "adopted":
-        return (
-            "another program stored the objects of its source, and may change or delete them. Copy them: "
-            "apply a config copy with a route keep that has the adapter passthrough and the stage "
-            f"{one.stage}, and run: playhead replay {one.source} {one.stage} copy/keep. When it has ended, "
-            f"run: playhead replay latest:replay {one.stage} {config}/{one.route}, and publish that replay"
-        )
+    if why := _why_no_source(one, config):
+        return why
     if not one.is_whole:
         return f"it has only a part of the stage {one.stage} of its source"
     return None if is_listed else f"the stage {one.stage} of its source was not listed to its end"
 
 
+def _why_no_source(one: Candidate, config: str) -> str | None:
+    """Return why the objects that a replay has received cannot be inputs; None if they can."""
+    if one.source_kind != "adopted":
+        return None
+    return (
+        "another program stored the objects of its source, and may change or delete them. Copy them: "
+        "apply a config copy with a route keep that has the adapter passthrough and the stage "
+        f"{one.stage}, and run: playhead replay {one.source} {one.stage} copy/keep. When it has ended, "
+        f"run: playhead replay latest:replay {one.stage} {config}/{one.route}, and publish that replay"
+    )
+
+
+def with_added(
+    request: PublishRequest, found: Sequence[Candidate], declared: DatasetConfig
+) -> PublishRequest:
+    """Return a request that names all replays that add inputs.
+
+    With `runs: partial`, replays of other configs' stages add inputs, as runs do. The request is stored, so a
+    change of the config does not change the draft.
+    """
+    if declared.runs == "complete":
+        return request
+    added = [one.id for one in found if one.is_foreign and one.id != request.base]
+    return replace(request, add=list(dict.fromkeys([*request.add, *added])))
+
+
 async def _check_source(db: Session, base: Candidate) -> None:
-    """Check that the objects of a base replay exist. The lock of the source keeps them until the commit."""
+    """Check that the objects that a replay has received exist.
+
+    The lock of the source keeps them until the commit.
+    """
     assert base.source_n is not None
     state = await db.row(SQL.publication_state, execution=base.source_n)
     if state and state[0] != "published":

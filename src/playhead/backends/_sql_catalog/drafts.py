@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,7 +19,9 @@ from playhead.backends._sql_catalog.candidates import (
     check_whole,
     roles_of,
     to_lock,
+    with_added,
 )
+from playhead.backends._sql_catalog.draft_edges import edges_of
 from playhead.backends._sql_catalog.executions import share
 from playhead.backends._sql_catalog.idempotency import keep_key
 from playhead.backends._sql_catalog.lanes import as_uuid
@@ -36,8 +37,9 @@ from playhead.ports.catalog.jobs import Key
 
 
 class _Prepared(NamedTuple):
-    """What a draft will be: its parts with their roles, its config version, and its edges."""
+    """What a draft will be: its request, its parts with their roles, its config version, and its edges."""
 
+    request: PublishRequest
     parts: Sequence[tuple[Candidate, PartRole]]
     config_version: int
     edges: Sequence[tuple[str, str]]
@@ -85,21 +87,19 @@ class DraftsPart(Part):
                     raise
                 # No person gets this error, so it is recorded, once for each end of the execution.
                 parts = await candidates(db, request.parts)
-                n = await self._insert(db, dataset, _nothing(row, parts), request, hold)
+                n = await self._insert(db, dataset, _nothing(row, parts, request), hold)
                 await publishing.abandon(db, dataset, n, exc.code, exc.detail)
                 refused.append(exc)
                 return None
-            n = await self._insert(db, dataset, made, request, hold)
-            return await self._draft(db, dataset, (config, name), n, 1, made, request, "")
+            n = await self._insert(db, dataset, made, hold)
+            return await self._draft(db, dataset, (config, name), n, 1, made, "")
 
         draft = await self._db.write(begin)
         if draft is None:
             raise refused[0]
         return draft
 
-    async def _insert(
-        self, db: Session, dataset: int, made: _Prepared, request: PublishRequest, hold: _Hold
-    ) -> int:
+    async def _insert(self, db: Session, dataset: int, made: _Prepared, hold: _Hold) -> int:
         """Insert a draft with its parts, and return its number."""
         n: int = await db.value(SQL.newest_number, dataset=dataset) + 1
         execution = await db.value(
@@ -118,7 +118,7 @@ class DraftsPart(Part):
             base=made.base,
             base_run=made.base_run,
             seq=made.seq,
-            request=publishing.encode_request(request),
+            request=publishing.encode_request(made.request),
             edges=json.dumps(made.edges),
             other_edges=made.has_other_edges,
             owner=hold.owner,
@@ -141,7 +141,7 @@ class DraftsPart(Part):
             dataset = await publishing.find_dataset(db, config, name)
             row = (await db.rows(SQL.datasets, name=name, config=config))[0]
             made = await self._prepare(db, row, request)
-            return await self._draft(db, dataset, (config, name), 0, 0, made, request, "")
+            return await self._draft(db, dataset, (config, name), 0, 0, made, "")
 
         return await self._db.read(look)
 
@@ -194,6 +194,7 @@ class DraftsPart(Part):
             await check_part(db, one, config, number)
             if request.automatic:
                 check_whole(one)
+        request = with_added(request, found, declared)
         before = await db.row(SQL.base_of_draft, dataset=dataset, n=current or 0)
         parts = await roles_of(db, found, request, declared, config, is_first=before is None)
         base_run = before[0] if before else None
@@ -208,20 +209,22 @@ class DraftsPart(Part):
         if before:
             versions[before[1]] = before[2]
         version = max(versions, key=lambda one: versions[one])
-        received = await self._received(db, base.n if base else base_run)
-        shapes = {}
-        for number in versions:
-            of = Config.from_document(json.loads(await db.value(SQL.version_document, id=number)))
-            shapes[number] = replace(of, datasets={name: declared}).edges(name, received)
-        edges = shapes[version]
-        others = list(shapes.values())
-        if before:
-            others.append([tuple(edge) for edge in json.loads(before[3])])
+        documents = {one: json.loads(await db.value(SQL.version_document, id=one)) for one in versions}
+        edges, has_other_edges = edges_of(
+            declared,
+            version,
+            {one: Config.from_document(document) for one, document in documents.items()},
+            await self._received(db, base.n if base else base_run),
+            [(one.stage, one.route) for one, _ in parts if one.is_foreign and one.id in request.add],
+            (before[1], [tuple(edge) for edge in json.loads(before[3])]) if before else None,
+            has_base=base is not None,
+        )
         return _Prepared(
+            request=request,
             parts=parts,
             config_version=version,
             edges=edges,
-            has_other_edges=any(set(one) != set(edges) for one in others),
+            has_other_edges=has_other_edges,
             base=current or 0,
             base_run=base.n if base else base_run,
             seq=seq,
@@ -243,7 +246,6 @@ class DraftsPart(Part):
         n: int,
         epoch: int,
         made: _Prepared,
-        request: PublishRequest,
         cursor: str,
     ) -> Draft:
         before = await db.row(SQL.stage_counts_of, dataset=dataset, n=made.base)
@@ -255,19 +257,19 @@ class DraftsPart(Part):
             n=n,
             epoch=epoch,
             base=made.base,
-            parts=[await self._part(db, *one) for one in made.parts],
+            parts=[await self._part(db, *one, made.request) for one in made.parts],
             edges=frozenset(Edge(*edge) for edge in made.edges),
             has_other_edges=made.has_other_edges,
-            request=request,
-            on_failure=request.on_failure or made.declared.on_failure,
-            max_failed=made.declared.max_failed if request.automatic else None,
+            request=made.request,
+            on_failure=made.request.on_failure or made.declared.on_failure,
+            max_failed=made.declared.max_failed if made.request.automatic else None,
             max_removed=made.declared.max_removed,
             cursor=cursor,
             counts={stage: one["total"] for stage, one in counts.items()},
             digest=int(before[1] or "0", 16) if before else 0,
         )
 
-    async def _part(self, db: Session, one: Candidate, role: PartRole) -> DraftPart:
+    async def _part(self, db: Session, one: Candidate, role: PartRole, request: PublishRequest) -> DraftPart:
         messages = sum(count for _, _, count in json.loads(one.counts or "[]"))
         publication = None
         if not one.is_run:
@@ -284,6 +286,7 @@ class DraftsPart(Part):
             publication=publication,
             size=max(messages / one.ordinals, 1.0) if one.ordinals else 1.0,
             is_foreign=one.is_foreign,
+            adds_inputs=one.is_foreign and role == "layer" and one.id in request.add,
         )
 
     async def open_drafts(self) -> list[tuple[int, int]]:
@@ -296,11 +299,11 @@ class DraftsPart(Part):
             row = await db.row(SQL.draft_row, dataset=dataset, n=n)
             assert row
             _, name, config, _, epoch, base, edges, stored, cursor, has_other, version, document = row
-            request = publishing.decode_request(stored)
             declared = Config.from_document(json.loads(document)).datasets.get(name)
             ids = await db.rows(SQL.part_rows, dataset=dataset, n=n)
             found = {one.n: one for one in await candidates(db, [as_uuid(one) for _, one, _ in ids])}
             made = _Prepared(
+                request=publishing.decode_request(stored),
                 parts=[(found[number], role) for number, _, role in ids],
                 config_version=version,
                 edges=[tuple(edge) for edge in json.loads(edges)],
@@ -310,7 +313,7 @@ class DraftsPart(Part):
                 seq=0,
                 declared=declared or DatasetConfig(name, ()),
             )
-            return await self._draft(db, dataset, (config, name), n, epoch, made, request, cursor)
+            return await self._draft(db, dataset, (config, name), n, epoch, made, cursor)
 
         return await self._db.write(acquire)
 
@@ -366,10 +369,11 @@ class DraftsPart(Part):
         await self._db.write(lambda db: publishing.abandon(db, dataset, n, code, detail))
 
 
-def _nothing(row: Row, parts: Sequence[Candidate]) -> _Prepared:
+def _nothing(row: Row, parts: Sequence[Candidate], request: PublishRequest) -> _Prepared:
     """Return what is recorded of a draft that is refused before it begins. `row` is that of the dataset."""
     _, _, name, seq, current, *_ = row
     return _Prepared(
+        request=request,
         parts=[(one, "base" if one.is_run else "layer") for one in parts],
         config_version=parts[0].config_version,
         edges=[],

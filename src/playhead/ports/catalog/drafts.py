@@ -29,6 +29,7 @@ class DraftPart(NamedTuple):
         source: execution whose objects it received: itself, or the source of the replay.
         publication: dataset and number of its source, if that is a publication.
         is_foreign: its source does not belong to the config of the dataset.
+        adds_inputs: a layer whose objects are added to the inputs, although it is a replay.
         size: messages that one root has on average, itself included.
     """
 
@@ -42,11 +43,13 @@ class DraftPart(NamedTuple):
     publication: tuple[int, int] | None
     size: float
     is_foreign: bool = False
+    adds_inputs: bool = False
 
     @property
     def has_inputs(self) -> bool:
-        """Whether the objects of its roots are inputs; also those of a replay as the base."""
-        return self.is_run or self.role == "base"
+        """Whether the objects of its roots are inputs. They are also those of a replay, if it defines or adds
+        inputs."""
+        return self.is_run or self.role == "base" or self.adds_inputs
 
 
 class Edge(NamedTuple):
@@ -67,7 +70,8 @@ class Draft:
         base: publication on which it is prepared; 0: none.
         parts: in the order in which they are applied.
         edges: relevant edges of its config version.
-        has_other_edges: the publication on which it is prepared, or a part, has other ones.
+        has_other_edges: the publication on which it is prepared, or a part, has other ones, or it has inputs
+            in other stages than the base.
         request: what was asked for.
         on_failure: what happens to units that are not good.
         max_failed: units that may be not good: a number, or a share below 1; None: any number.
