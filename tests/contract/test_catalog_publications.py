@@ -307,6 +307,19 @@ async def test_of_two_rollbacks_that_expect_the_same_switch_one_happens(
     assert (await dataset_of(docs)).seq == 3
 
 
+async def test_events_that_are_not_sent_yet_are_all_kept(lab: Lab):
+    docs = Publisher(lab, declared(webhook="https://example.org/hook"))
+    run = await docs.run(a="x")
+    await docs.publish(run)
+    await docs.publish(await docs.replay(run, a="y"))
+
+    for n in range(104):
+        await roll_back(docs, 1 + n % 2)
+
+    sent = await docs.catalog.claim_deliveries(limit=1_000, lease=60, most=5)
+    assert len(sent) == 2 + 104
+
+
 # -- automatic publication -------------------------------------------------------------------------
 
 

@@ -262,7 +262,16 @@ async def test_what_cannot_be_an_input_is_not_added(of: Two):
     await of.ph.apply(PARTIAL)
     one = await of.pages(a="x")
     replay = await of.replay(one)
-    await of.ph.rt.services.prune.prune(PruneFilter([UUID(one)]))
+    prune, catalog = of.ph.rt.services.prune, of.ph.rt.catalog
+    request = PublishRequest([UUID(replay)])
+    draft = await catalog.begin_publication("docs", "docs", request, owner="w", lease=60)
+    await prune.prune(PruneFilter([UUID(one)]))
+    assert (of.ph.objects / one / "html" / "a").exists(), "the draft may name it"
+
+    assert isinstance(draft, Draft)
+    await catalog.abandon_draft(draft.dataset, draft.n)
+    await prune.prune(PruneFilter([UUID(one)]))
+    assert not (of.ph.objects / one / "html" / "a").exists()
     assert "pruned" in await of.refused("execution_pruned", replay)
 
 

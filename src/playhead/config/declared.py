@@ -335,7 +335,8 @@ DATASET: Final = (
     Key(
         "runs",
         "`complete` `partial`",
-        "`complete`: each run has all inputs, so others are removed. `partial`: a run adds inputs.",
+        "`complete`: each run has all inputs, so others are removed. `partial`: a run adds inputs. "
+        "A replay of a stage of another config adds its objects, too.",
         "`complete`",
     ),
     KEEP,

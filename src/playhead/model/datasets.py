@@ -41,8 +41,8 @@ class DatasetConfig(Limited):
             left out, or the publication is refused.
         max_failed: documents that may have failed in an automatic publication: a number, or a share below 1.
         max_removed: share of the inputs that a publication may remove.
-        runs: `complete`: each run has all inputs. `partial`: a run adds inputs, and so does a replay of a stage
-            of another config.
+        runs: `complete`: each run has all inputs. `partial`: a run adds inputs, and so does a replay of a
+            stage of another config.
         keep: publications that are kept, besides the current one and pinned ones.
         webhook: URL that receives the events of the dataset; None: there is no webhook.
         sinks: those of its routes whose last adapter follows publications.

@@ -76,9 +76,9 @@ WHERE n IN (SELECT n FROM executions WHERE n = ANY(:numbers::bigint[]) ORDER BY 
   OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since IN (e.id, e.parent) AND NOT r.settled))
 
 -- fragment: in_draft
--- A publication that is being prepared takes results from the execution, or its base has received objects of it.
+-- A publication that is being prepared takes results from the execution, or a part has received objects of it, which may be inputs.
 EXISTS (SELECT 1 FROM publications w JOIN publication_parts t ON t.dataset = w.dataset AND t.n = w.n
-  LEFT JOIN jobs b ON b.execution = t.execution AND t.role = 'base'
+  LEFT JOIN jobs b ON b.execution = t.execution
   WHERE w.state IN ('resolving', 'staging', 'checking', 'prepared') AND (t.execution = e.n OR b.source = e.id))
 
 -- name: prune_states

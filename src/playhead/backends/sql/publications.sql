@@ -652,7 +652,7 @@ UPDATE datasets SET held = false, {runs_from_now_on} WHERE n = :dataset
 UPDATE publications SET pinned = :pinned WHERE dataset = :dataset AND n = :n AND state = 'published'
 
 -- name: droppable
--- Publications that are neither current nor pinned, nor the source of an open replay or of the base of a draft, newest first.
+-- Publications that are neither current nor pinned, nor the source of an open replay or of a part of a draft, newest first.
 SELECT p.n FROM publications p JOIN datasets d ON d.n = p.dataset JOIN executions e ON e.n = p.execution
 WHERE p.dataset = :dataset AND p.state = 'published' AND NOT p.pinned AND p.n <> d.current
   AND NOT EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.source = e.id AND NOT r.settled)
