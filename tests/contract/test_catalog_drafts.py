@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -124,6 +125,53 @@ async def test_what_cannot_be_published_is_refused(docs: Publisher):
         assert await code_of(begun) == "dataset_not_found"
         assert await code_of(catalog.preview_publication(config, name, request)) == "dataset_not_found"
     assert await catalog.publications(await docs.dataset(), every=True) == [], "none has used a number"
+
+
+async def foreign(lab: Lab, docs: Publisher) -> tuple[UUID, UUID]:
+    """Return a run of another config, and a replay of its stage `html` into the route `convert`."""
+    pages = lab.config("pages", lab.route("fetch", queue="pages.fetch", stage="html"))
+    run = await lab.started("a", config=pages)
+    await lab.work(run.ids[0], lab.output("a", "x"))
+    await lab.catalog.end_executions([run.execution])
+    sent = await lab.started_replay(
+        run.execution, f"{run.execution}/html/a", stage="html", config=docs.config
+    )
+    [split] = await lab.work(sent.ids[0], lab.output("a", "x"))
+    [index] = await lab.work(lab.ids([split])[0], lab.output("a/1", "x"))
+    await lab.work(lab.ids([index])[0])
+    await lab.catalog.end_executions([sent.execution])
+    return run.execution, sent.execution
+
+
+async def test_with_partial_runs_a_replay_of_another_config_adds_inputs(lab: Lab):
+    docs = Publisher(lab, declared(runs="partial"))
+    await docs.dataset()
+    run, replay = await foreign(lab, docs)
+
+    draft = await docs.begin(replay)
+
+    [part] = draft.parts
+    assert (part.id, part.role, part.stage, part.route) == (replay, "layer", "html", "convert")
+    assert (part.is_foreign, part.adds_inputs, part.has_inputs) == (True, True, True)
+    assert ("html", "convert") in draft.edges
+    await lab.save(declared())
+    taken = await lab.catalog.acquire_draft(draft.dataset, draft.n, owner="w1", lease=LEASE)
+    assert taken
+    assert taken.parts == draft.parts, "a change of the config does not change the draft"
+    assert await lab.catalog.begin_prune([Candidate(run, (), None)]) == [], "its objects may be inputs"
+
+
+async def test_with_complete_runs_a_replay_of_another_config_adds_inputs_if_it_is_named(lab: Lab):
+    docs = Publisher(lab)
+    await docs.publish(await docs.run(b="x"))
+    _, replay = await foreign(lab, docs)
+    catalog = lab.catalog
+
+    [layer] = (await catalog.preview_publication("docs", "docs", PublishRequest([replay]))).parts
+    [added] = (await catalog.preview_publication("docs", "docs", PublishRequest(add=[replay]))).parts
+
+    assert (layer.is_foreign, layer.adds_inputs) == (True, False)
+    assert (added.role, added.adds_inputs) == ("layer", True)
 
 
 async def test_a_part_is_not_pruned_while_a_draft_is_open(docs: Publisher):
