@@ -114,11 +114,11 @@ def test_a_curve_leaves_and_arrives_horizontally():
 def test_a_layout_is_fast_once_and_free_afterwards(routes: int, seconds: float):
     given = pipeline(routes, 1)
     times = []
-    for attempt in range(5):  # other processes use the same cores
+    for attempt in range(5):  # other processes use the same caches
         place.cache_clear()
-        start = time.perf_counter()
+        start = time.thread_time()
         place(*given)
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
         if times[attempt] < seconds * slowness():
             break
     assert min(times) < seconds * slowness()
