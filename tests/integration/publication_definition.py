@@ -255,6 +255,10 @@ class _Draft:
         if self._parts[k].is_run:
             if self._runs_again(k, path):
                 return "covered"
+            if self._parts[k].execution != self._wanted.base and self._is_older(
+                self._top.get(path), route, tree
+            ):
+                return "older_results"
             is_covered = self._is_covered(k, slot)
             below = {} if is_covered else {route: self._cut(tree, k)}
             made = {"object": (stage, path, fingerprint), "below": below}
@@ -269,10 +273,14 @@ class _Draft:
         [source] = there
         if source["object"][2] != fingerprint:
             return "superseded" if self._wanted.skip_superseded else "source_superseded"
-        earlier = source["below"].get(route)
-        if earlier and earlier["message"] > tree["message"] and "older" not in self._wanted.allow:
+        if self._is_older(source, route, tree):
             return "older_results"
         return self._put(source["below"], route, self._cut(tree, k), self._is_good(tree, k))
+
+    def _is_older(self, there: Any, route: str, tree: Tree) -> bool:
+        """Whether a unit would replace results of a newer message."""
+        earlier = there and there["below"].get(route)
+        return bool(earlier) and earlier["message"] > tree["message"] and "older" not in self._wanted.allow
 
     def _put(self, there: Content, name: str, unit: Tree, is_good: bool) -> str:
         if is_good:

@@ -225,6 +225,21 @@ async def test_runs_that_add_inputs_are_layers(ph: Playhead):
     assert await content(ph) == {"a/1": one, "b/1": two, "b/2": two, "c/1": two}
 
 
+async def test_an_older_run_that_adds_inputs_replaces_no_newer_results(ph: Playhead):
+    await ph.apply(DOCS.replace("{docs: {}}", "{docs: {runs: partial}}"))
+    Splitter(ph)
+    one, two = await ph.run({"a": "x", "b": "y"}), await ph.run({"b": "y z"})
+    await published(ph, two)
+
+    with pytest.raises(Conflict, match="older than 1 results that it would replace, first b") as refused:
+        await published(ph, one)
+
+    assert refused.value.code == "older_results"
+    assert await content(ph) == {"b/1": two, "b/2": two}
+    await published(ph, one, allow=["older"])
+    assert await content(ph) == {"a/1": one, "b/1": one}
+
+
 async def test_a_failed_run_and_the_replay_of_its_failures_are_published_together(ph: Playhead):
     await ph.apply(DOCS)
     splitter = Splitter(ph)

@@ -92,7 +92,9 @@ async def show(s: Session, name: NumberedRef) -> None:
         return
     state = "current" if found.n == current else found.state
     output.line(f"Publication {found.n} of {found.dataset}: {state}")
-    facts = {"published": found.published_at and output.when(found.published_at), "base": found.base}
+    facts = {"published": found.published_at and output.when(found.published_at)}
+    if found.base:
+        facts["based on"] = f"publication {found.base}"
     for word, fact in (facts | {"reason": found.reason}).items():
         if fact:
             output.line(f"  {word:<9}  {fact}")

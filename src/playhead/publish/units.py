@@ -73,7 +73,7 @@ class Units:
             if root.object is None:
                 units.append(Unit(root, existing, failed=root.node))
                 continue
-            if part.adds_inputs and self._is_older(root, existing):
+            if part.role == "layer" and self._is_older(root, existing):
                 units.append(Unit(root, outcome="older"))
                 continue
             _, output, fingerprint = root.object
@@ -111,7 +111,7 @@ class Units:
         return units
 
     def _is_older(self, root: Root, existing: Sequence[Entry]) -> bool:
-        """Whether the entries at the slot of a replayed object are newer, and must not be replaced."""
+        """Whether the entries at the slot of a root are newer, and must not be replaced."""
         newest = max((one.message or 0 for one in existing if one.slot == root.node.slot), default=0)
         return newest > root.node.message and "older" not in self._draft.request.allow
 
