@@ -120,6 +120,9 @@ def test_publications_that_a_rollback_took_back_are_marked(run: Command):
     assert states() == {"3": "current", "2": "published", "1": "published"}
     answer(run, "rollback", "texts", "--to", "1")
     assert states() == {"3": "taken back", "2": "taken back", "1": "current"}
+    assert run("publications", "show", "texts@3")[1].startswith("Publication 3 of texts: taken back\n")
+    shown = [answer(run, "publications", "show", f"texts@{n}")["is_taken_back"] for n in (1, 2, 3)]
+    assert shown == [False, True, True]
     answer(run, "publish", "texts", "latest")
 
     assert states() == {"4": "current", "3": "taken back", "2": "taken back", "1": "published"}

@@ -109,6 +109,12 @@ async def test_a_rollback_and_its_changes(playhead: Playhead, run: str):
     assert [(one["path"], one["change"]) for one in forwards] == [("a/0002.txt", "changed")]
     back = await playhead.post("datasets/docs/rollback", {"reason": "wrong"})
     assert (back["current"], back["seq"], back["held"]) == (1, 3, True)
+    listed = await playhead.items("datasets/docs/publications")
+    assert [(one["n"], one["state"], one["is_taken_back"]) for one in listed] == [
+        (2, "published", True),
+        (1, "published", False),
+    ]
+    assert await playhead.get("datasets/docs/publications/2") == listed[0]
     backwards = await playhead.items("datasets/docs/changes", since=2, stage="split/words")
     assert [(one["sha256"], one["was"]) for one in backwards] == [
         (one["was"], one["sha256"]) for one in forwards

@@ -274,6 +274,30 @@ async def test_a_rollback_makes_an_earlier_publication_current_and_holds_the_dat
     assert (await dataset_of(docs)).seq == 4
 
 
+async def test_publications_on_which_the_current_one_is_not_based_are_taken_back(docs: Publisher):
+    run, _ = await two(docs)
+    catalog, dataset = docs.catalog, await docs.dataset()
+
+    async def taken_back() -> list[int]:
+        listed = await catalog.publications(dataset, every=True)
+        for one in listed:
+            assert await catalog.publication(dataset, one.n) == one
+            assert await catalog.publications(dataset, every=True, before=one.n + 1, limit=1) == [one]
+        return [one.n for one in listed if one.is_taken_back]
+
+    assert await taken_back() == []
+    await roll_back(docs, 1)
+    assert await taken_back() == [2]
+    abandoned = await docs.begin(run, allow=["older"])
+    assert await taken_back() == [2], "readers have never seen a draft"
+    await catalog.abandon_draft(abandoned.dataset, abandoned.n)
+    made = await docs.publish(run, allow=["older"])
+    assert (made.n, made.base, made.is_taken_back) == (4, 1, False)
+    assert await taken_back() == [2], "the new one is based on what readers saw"
+    await roll_back(docs, 2)
+    assert await taken_back() == [4], "going forward is a rollback, too"
+
+
 async def test_a_rollback_is_refused_with_its_reason(docs: Publisher):
     await docs.dataset()
     assert await code_of(roll_back(docs)) == "nothing_published"

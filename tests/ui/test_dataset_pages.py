@@ -267,7 +267,10 @@ async def test_a_rollback_by_form(site: Site, two: tuple[str, str]):
     assert "Readers of docs see publication 1" in page
     assert "Automatic publication is held since" in page
     assert "because of a rollback to publication 1: “wrong text”." in page
-    assert "wrong text" in page
+    assert re.search(r"\b2 taken back .* Roll back to this ?1 current\b", page)
+    later = text_of(await site.page("/datasets/docs/2?config=words"))
+    assert "Publication 2 of docs taken back" in later
+    assert "Roll back to this" in later
     assert "a rollback" in page
     assert (await site.get("datasets/docs"))["held"]
     assert (await site.send("/datasets/docs/release?config=words")).headers["location"] == DOCS

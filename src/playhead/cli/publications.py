@@ -12,7 +12,6 @@ from playhead.cli import complete, output
 from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.datasets import DatasetRef
 from playhead.cli.session import Session, Usage
-from playhead.reading.takenback import taken_back
 
 if TYPE_CHECKING:
     from playhead.model import Dataset, Publication, PublicationNote, StageChanges, UnitCounts
@@ -46,7 +45,6 @@ async def list_(
             lambda c, n: rt.services.publish.publications(name, c, n, every=every), cursor, limit
         )
         switches = [] if s.json else await rt.services.publish.switches(name, limit)
-        back = set[int]() if s.json else await taken_back(rt.services.publish, name, dataset, items)
     if s.json:
         output.emit_list(items, rest)
         return
@@ -55,7 +53,7 @@ async def list_(
             *("N", "STATE", "PUBLISHED", "BASE", "PARTS", "ADDED", "CHANGED", "REMOVED", "FAILED"),
             *("STALE", "REASON"),
         ),
-        [_row(one, dataset, one.n in back) for one in items],
+        [_row(one, dataset) for one in items],
     )
     for one in switches:
         if one.kind == "rollback":
@@ -65,11 +63,11 @@ async def list_(
     output.more(rest)
 
 
-def _row(one: Publication, dataset: Dataset, is_back: bool) -> tuple[object, ...]:
+def _row(one: Publication, dataset: Dataset) -> tuple[object, ...]:
     objects = [counts for stage, counts in one.counts.items() if not stage.startswith(":")]
     return (
         one.n,
-        "current" if one.n == dataset.current else "taken back" if is_back else one.state,
+        _state(one, dataset.current),
         output.when(one.published_at),
         one.base,
         ", ".join(output.short(part.execution_id) for part in one.parts),
@@ -78,6 +76,10 @@ def _row(one: Publication, dataset: Dataset, is_back: bool) -> tuple[object, ...
         one.stale,
         one.refusal.code if one.refusal else one.reason,
     )
+
+
+def _state(one: Publication, current: int | None) -> str:
+    return "current" if one.n == current else "taken back" if one.is_taken_back else one.state
 
 
 @command("show", example="playhead publications show docs@1")
@@ -90,8 +92,7 @@ async def show(s: Session, name: NumberedRef) -> None:
     if s.json:
         output.emit(found)
         return
-    state = "current" if found.n == current else found.state
-    output.line(f"Publication {found.n} of {found.dataset}: {state}")
+    output.line(f"Publication {found.n} of {found.dataset}: {_state(found, current)}")
     facts = {"published": found.published_at and output.when(found.published_at)}
     if found.base:
         facts["based on"] = f"publication {found.base}"

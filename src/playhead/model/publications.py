@@ -115,6 +115,8 @@ class Publication:
         results: its results by route, in the order of their names.
         stale: number of results that are not of the newest code; see `RouteResults`. None: it is not known of
             a route, or the content is not complete.
+        is_taken_back: readers have seen it, and no longer see its results because of a rollback: it is
+            `published`, and the current publication is not based on it.
     """
 
     dataset: str
@@ -137,6 +139,7 @@ class Publication:
     bytes_protected: int | None
     results: list[RouteResults] = field(default_factory=list)
     stale: int | None = None
+    is_taken_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

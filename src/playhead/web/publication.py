@@ -83,7 +83,7 @@ async def show(ask: Ask) -> Shown[PublicationView]:
         view,
         calls,
         crumbs_of(dataset, str(n)),
-        shape=f"{found.state} {dataset.current == n}",
+        shape=f"{found.state} {found.is_taken_back} {dataset.current == n}",
         ended=found.state not in OPEN_PUBLICATION_STATES,
     )
 

@@ -47,13 +47,18 @@ def decode_request(stored: str) -> PublishRequest:
 async def publications_of(db: Session, rows: Sequence[Row]) -> list[Publication]:
     """Return publications from rows with the columns of the fragment `publication`."""
     parts: dict[int, list[PublicationPart]] = {row[1]: [] for row in rows}
+    seen: set[tuple[int, int]] = set()
     for dataset in {row[0] for row in rows}:
         found = await db.rows(SQL.parts_of, dataset=dataset, numbers=list(parts))
         for n, identity, role, revision in found:
             parts[n].append(PublicationPart(as_uuid(identity), role, revision))
+        published = [row[1] for row in rows if row[0] == dataset and row[6] == "published"]
+        if published:
+            chain = await db.rows(SQL.seen_publications, dataset=dataset, lowest=min(published))
+            seen |= {(dataset, n) for (n,) in chain}
     made = []
     for row in rows:
-        _, n, identity, name, config, version, state, base, counts, units, digest, *rest = row
+        dataset, n, identity, name, config, version, state, base, counts, units, digest, *rest = row
         code, detail, request, pinned, created, published, dropped, size = rest
         made.append(
             Publication(
@@ -75,6 +80,7 @@ async def publications_of(db: Session, rows: Sequence[Row]) -> list[Publication]
                 published_at=moment_or_none(published),
                 dropped_at=moment_or_none(dropped),
                 bytes_protected=0 if dropped is not None else size,
+                is_taken_back=state == "published" and (dataset, n) not in seen,
             )
         )
     return made

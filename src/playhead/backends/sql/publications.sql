@@ -148,6 +148,15 @@ AND p.n < :before -- if given
 AND p.state IN ('published', 'resolving', 'staging', 'checking', 'prepared') AND :kept::boolean -- if given
 ORDER BY p.n DESC LIMIT :limit
 
+-- name: seen_publications
+-- The publication that readers see, and those on which it is based, down to a number.
+WITH RECURSIVE seen(n) AS (
+  SELECT d.current FROM datasets d WHERE d.n = :dataset AND d.current IS NOT NULL
+  UNION ALL
+  SELECT p.base FROM seen s CROSS JOIN publications p WHERE p.dataset = :dataset AND p.n = s.n AND p.base >= :lowest
+)
+SELECT n FROM seen
+
 -- name: parts_of
 -- The parts of publications, in order.
 SELECT t.n, e.id, t.role, t.revision FROM publication_parts t JOIN executions e ON e.n = t.execution
