@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Final, Literal
 
 _LINE_STEPS: Final = 400_000
@@ -55,12 +56,14 @@ class Line:
         old: its number in the old text, from 1; None if it was added.
         new: its number in the new text, from 1; None if it was removed.
         parts: its text, without the line end.
+        lacks_newline: it is the last line of a text that does not end with a newline.
     """
 
     change: Change
     old: int | None
     new: int | None
     parts: tuple[Part, ...]
+    lacks_newline: bool = False
 
     @property
     def text(self) -> str:
@@ -114,14 +117,14 @@ class _Budget:
 
 def compare(old: str, new: str) -> Diff:
     """Return the difference of two texts. 64 kB each take less than a second, whatever they contain."""
-    a, b = old.split("\n"), new.split("\n")
+    a, b = list(StringIO(old)), list(StringIO(new))
     budget = _Budget(_LINE_STEPS)
     words = _Budget(_WORD_STEPS)
     lines: list[Line] = []
     i = j = 0
     for at_a, at_b, number in (*_matches(a, b, budget), (len(a), len(b), 0)):
         lines += _changed(a, b, (i, at_a), (j, at_b), words)
-        lines += [Line("same", at_a + n + 1, at_b + n + 1, (Part(a[at_a + n]),)) for n in range(number)]
+        lines += [_line("same", at_a + n + 1, at_b + n + 1, a[at_a + n]) for n in range(number)]
         i, j = at_a + number, at_b + number
     count = Counter(line.change for line in lines)
     return Diff(tuple(lines), count["add"], count["del"], not budget.is_used_up)
@@ -165,11 +168,20 @@ def _changed(
 ) -> Iterator[Line]:
     """Yield removed lines, then added ones. The first are compared with the first, word by word."""
     removed, added = range(*of_a), range(*of_b)
-    pairs = [_inline(a[i], b[j], words) for i, j in zip(removed, added, strict=False)]
+    pairs = [
+        _inline(a[i].removesuffix("\n"), b[j].removesuffix("\n"), words)
+        for i, j in zip(removed, added, strict=False)
+    ]
     for n, i in enumerate(removed):
-        yield Line("del", i + 1, None, pairs[n][0] if n < len(pairs) else (Part(a[i]),))
+        yield _line("del", i + 1, None, a[i], pairs[n][0] if n < len(pairs) else ())
     for n, j in enumerate(added):
-        yield Line("add", None, j + 1, pairs[n][1] if n < len(pairs) else (Part(b[j]),))
+        yield _line("add", None, j + 1, b[j], pairs[n][1] if n < len(pairs) else ())
+
+
+def _line(change: Change, old: int | None, new: int | None, text: str, parts: tuple[Part, ...] = ()) -> Line:
+    """Return a line. `text` has its line end; without `parts`, it is one part."""
+    alone = text.removesuffix("\n")
+    return Line(change, old, new, parts or (Part(alone),), lacks_newline=alone == text)
 
 
 def _inline(old: str, new: str, budget: _Budget) -> tuple[tuple[Part, ...], tuple[Part, ...]]:

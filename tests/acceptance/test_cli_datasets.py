@@ -161,7 +161,7 @@ def test_the_texts_of_two_publications_are_compared(run: Command, tmp_path: Path
     assert out.splitlines() == [
         before,
         after,
-        *("@@ -1,1 +1,3 @@", "-ONE TWO", "+ONE", "+THREE", "+"),
+        *("@@ -1 +1,2 @@", "-ONE TWO", "\\ No newline at end of file", "+ONE", "+THREE"),
         "Only in B: shouted/new.txt",
         "Differ, without a text difference: shouted/sub/b.txt (at least one of the objects is pruned, not "
         "UTF-8, or larger than 64,000 bytes)",

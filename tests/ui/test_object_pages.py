@@ -152,6 +152,17 @@ async def test_changed_lines_are_shown_against_any_execution(site: Site):
     assert '<tr class="add">' in page
 
 
+async def test_a_newline_that_only_one_text_ends_with_is_shown(site: Site):
+    first = await site.run({"a.md": b"one\ntwo\n"})
+    second = await site.run({"a.md": b"one\ntwo"})
+
+    page = await site.page(url("/objects", key=f"{second}/shouted/a.md", view="changes", against=first))
+
+    rows = re.findall(r'<tr class="(\w+)">.*?<td>([^<]*)(.*?)</td></tr>', page)
+    marker = '<span class="dim">no newline at the end</span>'
+    assert rows == [("del", "TWO", ""), ("add", "TWO ", marker)]
+
+
 async def test_a_large_object_is_shown_in_part_and_in_time(site: Site):
     execution = await site.run({"a.md": b"one"})
     key = f"{execution}/shouted/large.txt"

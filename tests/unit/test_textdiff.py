@@ -1,13 +1,16 @@
 """The difference of two texts is correct whatever they contain, and ends in time."""
 
+import difflib
 import random
+import re
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.textdiff import Diff, compare, hunks
+from playhead.cli.difftexts import unified
+from playhead.textdiff import Diff, Line, compare, hunks
 from tests.slowness import slowness
 
 LIMIT = 64 * 1024
@@ -16,11 +19,20 @@ lines = st.text(alphabet="ab c\n\r\t<é", max_size=80)
 
 
 def old_of(diff: Diff) -> str:
-    return "\n".join(line.text for line in diff.lines if line.change != "add")
+    return "".join(map(with_end, (line for line in diff.lines if line.change != "add")))
 
 
 def new_of(diff: Diff) -> str:
-    return "\n".join(line.text for line in diff.lines if line.change != "del")
+    return "".join(map(with_end, (line for line in diff.lines if line.change != "del")))
+
+
+def with_end(line: Line) -> str:
+    return line.text + ("" if line.lacks_newline else "\n")
+
+
+def lines_of(text: str) -> list[str]:
+    """Return lines with their ends. Only a newline ends a line."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def shown(diff: Diff) -> list[str]:
@@ -33,14 +45,14 @@ def test_a_diff_holds_both_texts(old: str, new: str) -> None:
     diff = compare(old, new)
     assert (old_of(diff), new_of(diff)) == (old, new)
     assert diff.added == sum(line.change == "add" for line in diff.lines)
-    assert [line.old for line in diff.lines if line.old] == list(range(1, old.count("\n") + 2))
-    assert [line.new for line in diff.lines if line.new] == list(range(1, new.count("\n") + 2))
+    assert [line.old for line in diff.lines if line.old] == list(range(1, len(lines_of(old)) + 1))
+    assert [line.new for line in diff.lines if line.new] == list(range(1, len(lines_of(new)) + 1))
 
 
 @given(st.lists(st.sampled_from("abcdef"), max_size=40), st.lists(st.sampled_from("abcdef"), max_size=40))
 def test_a_small_diff_is_as_short_as_possible(old: list[str], new: list[str]) -> None:
     diff = compare("\n".join(old), "\n".join(new))
-    a, b = "\n".join(old).split("\n"), "\n".join(new).split("\n")
+    a, b = lines_of("\n".join(old)), lines_of("\n".join(new))
     best = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i in range(len(a)):
         for j in range(len(b)):
@@ -48,6 +60,24 @@ def test_a_small_diff_is_as_short_as_possible(old: list[str], new: list[str]) ->
             best[i + 1][j + 1] = best[i][j] + 1 if equal else max(best[i][j + 1], best[i + 1][j])
     assert diff.is_exact
     assert diff.added + diff.removed == len(a) + len(b) - 2 * best[-1][-1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        *(("", "\n"), ("\n", ""), ("", "a"), ("a", "a\n"), ("a\n", "a"), ("a\n", "a\n\n")),
+        *(("a\nb", "a\nc"), ("a\nb\n", "a\nc"), ("a", "b\na"), ("a\r\n", "a\n"), ("a\fb", "a\fb\n")),
+        *(("1\n2\n3\n4\n5", "1\n2\n3\n4\n5\n6"), ("a" + "\n" * 9 + "b\n", "c" + "\n" * 9 + "d")),
+    ],
+)
+def test_a_difference_is_written_as_difflib_writes_it(old: str, new: str) -> None:
+    expected = []
+    for line in list(difflib.unified_diff(lines_of(old), lines_of(new)))[2:]:
+        expected.append(line.removesuffix("\n"))
+        if not line.endswith("\n"):
+            expected.append("\\ No newline at end of file")
+
+    assert list(unified(old, new)) == expected
 
 
 def test_words_within_a_changed_line_are_marked() -> None:
@@ -63,8 +93,8 @@ def test_lines_with_little_in_common_are_not_marked() -> None:
 
 
 def test_a_moved_function_keeps_its_neighbours() -> None:
-    old = "\n".join(f"line {n}" for n in range(2000))
-    new = "\n".join(f"line {n}" for n in [*range(500), *range(1000, 2000), *range(500, 1000)])
+    old = "".join(f"line {n}\n" for n in range(2000))
+    new = "".join(f"line {n}\n" for n in [*range(500), *range(1000, 2000), *range(500, 1000)])
     diff = compare(old, new)
     assert diff.is_exact
     assert (diff.added, diff.removed) == (500, 500)

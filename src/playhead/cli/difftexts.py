@@ -29,7 +29,7 @@ async def difference(rt: Deployment, one: DiffObject) -> list[str]:
         why = f"at least one of the objects is pruned, not UTF-8, or larger than {MOST_BYTES:,} bytes"
         return [f"Differ, without a text difference: {one.stage}/{one.path} ({why})"]
     before, after = (text or "" for text in texts)
-    return [f"--- {one.a.key}", f"+++ {one.b.key}", *_unified(before, after)]
+    return [f"--- {one.a.key}", f"+++ {one.b.key}", *unified(before, after)]
 
 
 async def _text(rt: Deployment, side: DiffSide) -> str | None:
@@ -43,7 +43,8 @@ async def _text(rt: Deployment, side: DiffSide) -> str | None:
         return None
 
 
-def _unified(before: str, after: str) -> Iterator[str]:
+def unified(before: str, after: str) -> Iterator[str]:
+    """Yield the lines of a difference as `diff -u` prints them, without the names of the files."""
     found = textdiff.compare(before, after)
     hunks, _ = textdiff.hunks(found, limit=MOST_LINES)
     for hunk in hunks:
@@ -51,14 +52,17 @@ def _unified(before: str, after: str) -> Iterator[str]:
         new = [line.new for line in hunk.lines if line.new]
         yield f"@@ -{_range(old)} +{_range(new)} @@"
         for line in hunk.lines:
-            yield _SIGNS[line.change] + "".join(part.text for part in line.parts)
+            yield _SIGNS[line.change] + line.text
+            if line.lacks_newline:
+                yield "\\ No newline at end of file"
     shown = sum(line.change != "same" for hunk in hunks for line in hunk.lines)
     if left := found.added + found.removed - shown:
         yield f"… {left:,} more changed lines"
 
 
 def _range(numbers: Sequence[int]) -> str:
-    return f"{numbers[0] if numbers else 0},{len(numbers)}"
+    first, count = numbers[0] if numbers else 0, len(numbers)
+    return f"{first}" if count == 1 else f"{first},{count}"
 
 
 def as_json(one: DiffObject, lines: list[str]) -> dict[str, Any]:

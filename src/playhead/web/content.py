@@ -214,7 +214,13 @@ def _changes(new: Head, old: Head, against: ObjectVersion, is_same: bool) -> Cha
             note = "Both are compared as re-indented JSON."
     if not (new.is_whole and old.is_whole):
         note = f"The first {LIMIT // 1024} kB of each are compared."
-    return _compared(textdiff.compare(shown(before), shown(after)), against, note)
+    texts = _lines(before, old), _lines(after, new)
+    return _compared(textdiff.compare(*texts), against, note)
+
+
+def _lines(text: str, head: Head) -> str:
+    """Return text to compare. No newline is missing where a head is cut off."""
+    return shown(text) + ("" if head.is_whole or text.endswith("\n") else "\n")
 
 
 def _compared(diff: Diff, against: ObjectVersion, note: str | None) -> Changes:
