@@ -68,6 +68,20 @@ def test_doctor_names_the_config_only_if_another_one_has_the_dataset_too(run: Co
     assert "run: playhead publications docs/texts" in run("doctor")[1]
 
 
+def test_after_a_rollback_a_run_is_to_be_compared_before_it_is_published(run: Command, tmp_path: Path):
+    (tmp_path / "docs.yaml").write_text(CONFIG + "datasets: {texts: {publish: automatic}}\n")
+    for _ in range(2):
+        assert run("run", "docs.yaml", "pages")[0] == 0
+    answer(run, "rollback", "texts")
+
+    code, out, err = run("run", "docs.yaml", "pages")
+
+    assert code == 0
+    assert "held since a rollback. Why: playhead publications docs/texts" in err
+    [step] = [line for line in (out + err).splitlines() if "playhead publish" in line]
+    assert step.endswith(" --dry-run")
+
+
 def test_a_command_with_a_key_publishes_once(run: Command):
     publish = ("publish", "texts", "latest:run", "--key", "mine")
     first = answer(run, *publish)

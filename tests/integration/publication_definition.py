@@ -186,8 +186,11 @@ class Definition:
                 objects.append(
                     {"object": made, "below": {child["route"]: await tree(child) for child in children}}
                 )
+            original = one["taken_over_from"]
+            made_in = await self.http.get(f"lineage/{original}") if original else one
             return {
-                "message": one["taken_over_from"] or one["correlation_id"],
+                "message": original or one["correlation_id"],
+                "execution": made_in["execution_id"],
                 "good": one["status"] in ("completed", "taken_over", "skipped")
                 and one["skip_code"] != "effects_skipped",
                 "cancelled": one["status"] == "cancelled",
@@ -255,32 +258,45 @@ class _Draft:
         if self._parts[k].is_run:
             if self._runs_again(k, path):
                 return "covered"
-            if self._parts[k].execution != self._wanted.base and self._is_older(
-                self._top.get(path), route, tree
-            ):
+            there = self._top.get(path)
+            if there and self._has_newer(there, k):
                 return "older_results"
             is_covered = self._is_covered(k, slot)
             below = {} if is_covered else {route: self._cut(tree, k)}
-            made = {"object": (stage, path, fingerprint), "below": below}
+            made = {
+                "object": (stage, path, fingerprint),
+                "below": below,
+                "execution": self._parts[k].execution,
+            }
+            if there and there["object"] == made["object"]:
+                made["execution"] = there["execution"]
             return self._put(self._top, path, made, is_covered or self._is_good(tree, k))
         if tree["cancelled"]:
             return "cancelled"
         if self._is_covered(k, slot):
             return "covered"
-        there = [one for root in self._top.values() for one in _below(root) if one["object"][:2] == slot[1:3]]
-        if not there:
+        found = [one for root in self._top.values() for one in _below(root) if one["object"][:2] == slot[1:3]]
+        if not found:
             return "removed"
-        [source] = there
+        [source] = found
         if source["object"][2] != fingerprint:
             return "superseded" if self._wanted.skip_superseded else "source_superseded"
-        if self._is_older(source, route, tree):
+        earlier = source["below"].get(route)
+        if earlier and earlier["message"] > tree["message"] and "older" not in self._wanted.allow:
             return "older_results"
         return self._put(source["below"], route, self._cut(tree, k), self._is_good(tree, k))
 
-    def _is_older(self, there: Any, route: str, tree: Tree) -> bool:
-        """Whether a unit would replace results of a newer message."""
-        earlier = there and there["below"].get(route)
-        return bool(earlier) and earlier["message"] > tree["message"] and "older" not in self._wanted.allow
+    def _has_newer(self, top: Tree, k: int) -> bool:
+        """Whether an input or a result below it is of an execution that began after part `k`.
+
+        Those of later parts do not count. Ids are in the order of time.
+        """
+        found = {
+            top["execution"],
+            *(one["execution"] for made in _below(top) for one in made["below"].values()),
+        }
+        newer = max(found - {part.execution for part in self._parts[k:]}, default="")
+        return newer > self._parts[k].execution and "older" not in self._wanted.allow
 
     def _put(self, there: Content, name: str, unit: Tree, is_good: bool) -> str:
         if is_good:

@@ -231,13 +231,46 @@ async def test_an_older_run_that_adds_inputs_replaces_no_newer_results(ph: Playh
     one, two = await ph.run({"a": "x", "b": "y"}), await ph.run({"b": "y z"})
     await published(ph, two)
 
-    with pytest.raises(Conflict, match="older than 1 results that it would replace, first b") as refused:
+    with pytest.raises(Conflict, match="newer results are published for 1 of 2 objects") as refused:
         await published(ph, one)
 
     assert refused.value.code == "older_results"
     assert await content(ph) == {"b/1": two, "b/2": two}
     await published(ph, one, allow=["older"])
     assert await content(ph) == {"a/1": one, "b/1": one}
+
+
+@pytest.mark.parametrize("runs", ["complete", "partial"])
+async def test_a_run_from_before_a_fix_does_not_replace_it(ph: Playhead, runs: str):
+    await ph.apply(DOCS.replace("{docs: {}}", f"{{docs: {{runs: {runs}}}}}"))
+    Splitter(ph)
+    first, nightly = await ph.run({"a": "x", "b": "y"}), await ph.run({"a": "x", "b": "y"})
+    await published(ph, first)
+    fix = (await ph.replay(first, "md", "segment", "b"))["execution_id"]
+    await ph.work(fix)
+    await published(ph, fix)
+
+    with pytest.raises(Conflict, match="newer results are published for 1 of 2 objects") as refused:
+        await published(ph, nightly)
+
+    assert refused.value.code == "older_results"
+    assert await content(ph) == {"a/1": first, "b/1": fix}
+    await published(ph, nightly, allow=["older"])
+    assert await content(ph) == {"a/1": nightly, "b/1": nightly}
+
+
+async def test_a_published_fix_of_a_waiting_run_is_published_with_it(ph: Playhead):
+    await ph.apply(DOCS)
+    Splitter(ph)
+    first, nightly = await ph.run({"a": "x", "b": "y"}), await ph.run({"a": "x 2", "b": "y"})
+    await published(ph, first)
+    fix = (await ph.replay(nightly, "md", "segment", "b"))["execution_id"]
+    await ph.work(fix)
+    await published(ph, fix)
+
+    await published(ph, nightly, fix)
+
+    assert await content(ph) == {"a/1": nightly, "a/2": nightly, "b/1": fix}
 
 
 async def test_a_failed_run_and_the_replay_of_its_failures_are_published_together(ph: Playhead):

@@ -361,7 +361,8 @@ async def next_steps(deployment: Deployment, e: Execution, stages: Sequence[Stag
     for dataset in datasets:
         if identity in dataset.unpublished:
             name = wording.address_of(dataset.config, dataset.name, datasets)
-            steps.append(f"playhead publish {name} {identity}")
+            # After a rollback, the run may have the same fault.
+            steps.append(f"playhead publish {name} {identity}{' --dry-run' * dataset.held}")
     made = [x.stage for x in stages if x.objects]
     if made:
         steps.append(f"playhead ls {identity} {made[-1]}")

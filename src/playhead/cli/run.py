@@ -217,7 +217,11 @@ async def _run(
 def _tell_published(found: Sequence[tuple[Dataset, Publication | Conflict | None]]) -> None:
     for dataset, made in found:
         if made is None:
-            output.note(f"Not published in {dataset.name}: held since a rollback (playhead release)")
+            name = f"{dataset.config}/{dataset.name}"
+            output.note(
+                f"Not published in {dataset.name}: held since a rollback. Why: playhead publications {name}. "
+                f"To end the hold: playhead release {name}"
+            )
         elif isinstance(made, Conflict):
             output.note(f"Not published in {dataset.name}: {made.detail}")
         else:

@@ -40,7 +40,7 @@ def check_part(draft: Draft, part: DraftPart, count: Mapping[str, int], first: M
     if count["older"]:
         raise Conflict(
             "older_results",
-            f"{what} is older than {count['older']:,} results that it would replace, first "
+            f"newer results are published for {count['older']:,} of {every:,} objects of {what}, first "
             f"{first['older']}. To publish it all the same: --allow-older",
         )
     if (failed := count["kept"] + count["left_out"]) and draft.on_failure == "refuse":

@@ -73,7 +73,7 @@ class Units:
             if root.object is None:
                 units.append(Unit(root, existing, failed=root.node))
                 continue
-            if part.role == "layer" and self._is_older(root, existing):
+            if self._replaces_newer(k, existing):
                 units.append(Unit(root, outcome="older"))
                 continue
             _, output, fingerprint = root.object
@@ -110,8 +110,18 @@ class Units:
                 units.append(Unit(root, existing, wanted, trees.failed(root.node, covered)))
         return units
 
+    def _replaces_newer(self, k: int, existing: Sequence[Entry]) -> bool:
+        """Whether entries below an input are of a newer execution than part `k`, and must not be replaced.
+
+        Those of later parts of the draft are replaced by the same results.
+        """
+        parts = self._draft.parts[k:]
+        later = {part.execution for part in parts}
+        newest = max((one.execution for one in existing if one.execution not in later), default=0)
+        return newest > parts[0].execution and "older" not in self._draft.request.allow
+
     def _is_older(self, root: Root, existing: Sequence[Entry]) -> bool:
-        """Whether the entries at the slot of a root are newer, and must not be replaced."""
+        """Whether the entries at the slot of a replayed object are newer, and must not be replaced."""
         newest = max((one.message or 0 for one in existing if one.slot == root.node.slot), default=0)
         return newest > root.node.message and "older" not in self._draft.request.allow
 
