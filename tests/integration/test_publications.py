@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -184,8 +185,16 @@ async def test_a_fix_published_after_a_rollback_is_not_replaced_by_a_run_from_be
     assert await ph.rt.catalog.automatic_runs() == []
 
     publication = (await service.publication("docs")).execution_id
-    answer = await ph.get(f"executions/{publication}/why", 404, path="a")
-    assert f"It has results of {fixed}." in answer["detail"]
+    first = str((await service.publication("docs", 1)).parts[0].execution_id)
+    for path, made in (("a", f"{first}/input/a"), ("md/a", f"{first}/md/a"), ("seg/a/1", f"{fixed}/seg/a/1")):
+        found = await ph.get(f"executions/{publication}/why", path=path)
+        assert (found["key"], found["execution_id"]) == (made, made[:36])
+        assert found["outcome"] == "completed"
+    assert (await ph.get(f"executions/{publication}/why", path="a/1", stage="seg"))["key"] == made
+    gone = await ph.get(f"executions/{publication}/why", 404, path="it's gone")
+    assert gone["error_code"] == "object_not_found"
+    assert gone["detail"].startswith('publication 3 of docs has no object "it\'s gone". To see what happened')
+    assert shlex.split(gone["detail"].partition("run: ")[2]) == ["playhead", "why", fixed, "it's gone"]
 
     after = await ph.run({"a": "x 4"})
     assert (await ended(ph, 4)).parts[0].execution_id == UUID(after)

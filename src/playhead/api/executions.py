@@ -200,5 +200,6 @@ async def explain_item(
     """Explain what happened to an item: its trace through the routes, and where and why it ended.
 
     For a replay, `path` may also be a path in the execution that it replays. The trace begins there then.
+    For an object of a publication, the trace is that of the execution that stored it.
     """
     return await asked.why.explain(execution_id, path, stage)

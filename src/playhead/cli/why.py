@@ -42,7 +42,8 @@ async def why(
     """Explain what happened to an input, and why.
 
     Shows the trace of the item through the routes, and where and why it ended. For a replay, PATH may
-    also be a path in the execution that it replays. The exit code is 1 if a message of the item is dead
+    also be a path in the execution that it replays. For an object of a publication, the trace is that of
+    the execution that stored it. The exit code is 1 if a message of the item is dead
     or rejected, and 4 if there is no such item.
     """
     async with s.open() as rt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Protocol
@@ -51,8 +52,8 @@ class WhyService:
     async def explain(self, execution: UUID, path: str, stage: str | None = None) -> Why:
         """Return the trace of an item through the routes of an execution, and where it ended.
 
-        The way of an item of a replay may begin in an execution that it replays. At most 10,000 messages are
-        read.
+        The way of an item of a replay may begin in an execution that it replays. For an object of a
+        publication, the execution that stored it is explained. At most 10,000 messages are read.
 
         Args:
             path: path of an input; or `stage/path`, a path in any stage, or the key of an object. The suffix
@@ -64,6 +65,10 @@ class WhyService:
             NotFound: `execution_not_found`; `object_not_found`, with similar paths; `records_deleted`.
         """
         line, deleted = await self._line(execution)
+        if line[0].execution.kind == "publication":
+            made = await self._made_as(line[0], path, stage)
+            line, deleted = await self._line(keys.owner_of(made))
+            path, stage = made, None
         key = await self._find(line, deleted, path, stage)
         routes: list[WhyRoute] = []
         before: Walk | None = None
@@ -101,14 +106,22 @@ class WhyService:
         )
         return Walk(at, found, is_complete and len(starts) < MOST_MESSAGES)
 
-    async def _raise_parts(self, of: Execution) -> None:
-        """Raise `NotFound` with the executions whose results a publication has: they processed the items."""
-        found = await self._catalog.publication_of(of.execution_id)
-        parts = [str(part.execution_id) for part in found.parts] if found else []
+    async def _made_as(self, at: Visited, path: str, stage: str | None) -> str:
+        """Return the key under which an execution stored an object of a publication.
+
+        Raises `NotFound` with a part of the publication: the publication itself processed nothing.
+        """
+        for key in _candidates([at], None, path, stage)[:_MOST_PROBED]:
+            if found := await self._listing.find(key):
+                return found[0]
+        publication = await self._catalog.publication_of(at.id)
+        assert publication, "executions of this kind have one"
         raise NotFound(
-            "execution_not_found",
-            f"execution {of.execution_id} is a publication, which processed nothing. It has results of "
-            f"{', '.join(parts)}. Run: playhead why {parts[-1] if parts else 'EXECUTION'} PATH",
+            "object_not_found",
+            f"publication {publication.n} of {publication.dataset} has no object {path!r}. To see what "
+            "happened in the last execution from which it takes results, run: "
+            f"playhead why {publication.parts[-1].execution_id} {shlex.quote(path)}"
+            + (f" --stage {shlex.quote(stage)}" if stage else ""),
         )
 
     async def _line(self, execution: UUID) -> tuple[list[Visited], Execution | None]:
@@ -123,8 +136,6 @@ class WhyService:
             if found.records_deleted_at and line:
                 return line, found
             check_records(found)
-            if found.kind == "publication" and not line:
-                await self._raise_parts(found)
             batch = found.replay_batch_id
             replay = await self._catalog.replay(batch) if batch else None
             loaded = None
