@@ -146,9 +146,13 @@ async def release(s: Session, name: DatasetRef) -> None:
     they may be why you went back.
     """
     async with s.open() as rt:
+        was_held = (await rt.services.publish.dataset(name)).held
         found = await rt.services.publish.release(name)
     if s.json:
         output.emit(found)
+        return
+    if not was_held:
+        output.line(f"{name} was not held, so nothing has changed")
         return
     if found.publish == "automatic":
         output.line(f"Runs of {found.config} that begin from now on are published in {name}")
