@@ -82,6 +82,31 @@ def test_after_a_rollback_a_run_is_to_be_compared_before_it_is_published(run: Co
     assert step.endswith(" --dry-run")
 
 
+def test_release_and_doctor_report_a_hold(run: Command, tmp_path: Path):
+    (tmp_path / "docs.yaml").write_text(CONFIG + "datasets: {texts: {publish: automatic}}\n")
+    assert run("release", "texts")[:2] == (0, "texts was not held, so nothing has changed\n")
+    for text in ("one", "two"):
+        (tmp_path / "pages/a.txt").write_text(text)
+        assert run("run", "docs.yaml", "pages")[0] == 0
+    back = answer(run, "rollback", "texts", "--reason", "broken text")
+    before = run("doctor")[1]
+    assert run("run", "docs.yaml", "pages")[0] == 0
+
+    code, out, _ = run("doctor")
+
+    assert "held" not in before, "nothing waits, and the rollback is recent"
+    assert "executions that wait for publication: 0" in before
+    assert code == 0, "a warning"
+    assert "up to date; executions" not in out
+    since = f"rollback to publication 1 at {back['switched_at']} (broken text)"
+    assert f"texts: automatic publication is held because of the {since}; executions that wait" in out
+    assert "run: playhead publications texts. To end the hold, publish a good run" in out
+    assert "or run: playhead release texts" in out
+    assert run("release", "texts")[1].startswith("Runs of docs that begin from now on are published in texts")
+    assert "is held" not in run("doctor")[1]
+    assert run("release", "texts")[:2] == (0, "texts was not held, so nothing has changed\n")
+
+
 def test_a_command_with_a_key_publishes_once(run: Command):
     publish = ("publish", "texts", "latest:run", "--key", "mine")
     first = answer(run, *publish)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
 from playhead.envelope import Message
 from playhead.errors import PlayheadError
 from playhead.ids import moment, now, parse_uuid
-from playhead.model import DAY, Dataset, Examination, Examined, Finding
+from playhead.model import DAY, Dataset, Examination, Examined, Finding, Switch
 from playhead.ports.catalog import Browse, Results, Upkeep
 from playhead.ports.catalog.results import Protected
 from playhead.ports.diagnosis import Diagnosed
@@ -23,6 +23,8 @@ _MOST_QUEUES: Final = 50
 _BEHIND: Final = 60.0
 """Seconds for which an index may be behind its dataset."""
 _MOST_DATASETS: Final = 5
+_MOST_SWITCHES: Final = 20
+"""Newest switches among which the rollback that holds a dataset is looked for."""
 _MOST_PROTECTED: Final = 3
 """How many times the bytes of the newest publication all publications of a dataset may protect."""
 
@@ -33,6 +35,10 @@ _Warning = tuple[str, str]
 
 class DoctorCatalog(Browse, Upkeep, Datasets, Results, Protocol):
     """The part of the catalog that `DoctorService` needs."""
+
+    async def dataset_number(self, config: str, name: str) -> int: ...
+
+    async def switches(self, dataset: int, *, limit: int = 100) -> list[Switch]: ...
 
 
 class Queues(Protocol):
@@ -117,9 +123,11 @@ async def _workers(catalog: DoctorCatalog) -> Finding:
 
 
 async def _datasets(catalog: DoctorCatalog) -> list[Finding]:
-    """Check that no index is behind its dataset, no dataset held for long, and no old bytes without need."""
+    """Check that no index is behind its dataset, no result waits because of a rollback, and no old bytes are
+    kept without need."""
     found = await catalog.datasets()
-    warnings = [*_behind(found), *_held(found), *_protected(await catalog.protected_bytes(), found)]
+    held = [warning async for warning in _held(catalog, found)]
+    warnings = [*_behind(found), *held, *_protected(await catalog.protected_bytes(), found)]
     if warnings:
         return [Finding("datasets", "warning", detail, fix) for detail, fix in warnings]
     waiting = sum(len(one.unpublished) for one in found)
@@ -138,17 +146,32 @@ def _behind(datasets: Sequence[Dataset]) -> Iterator[_Warning]:
         yield f"{sink.route} of {name}: {why}", fix
 
 
-def _held(datasets: Sequence[Dataset]) -> Iterator[_Warning]:
+async def _held(catalog: DoctorCatalog, datasets: Sequence[Dataset]) -> AsyncIterator[_Warning]:
     a_day_ago = moment(now() - DAY)
     held = [
-        address_of(one.config, one.name, datasets)
+        one
         for one in datasets
-        if one.held and one.publish == "automatic" and (one.switched_at or "") < a_day_ago
+        if one.held
+        and one.publish == "automatic"
+        and (one.unpublished or (one.switched_at or "") < a_day_ago)
     ]
-    if held:
-        names = ", ".join(held[:_MOST_DATASETS])
-        detail = f"{names}: automatic publication is held for more than a day, since a rollback"
-        yield detail, f"publish a good run, or run: playhead release {held[0]}"
+    for one in held[:_MOST_DATASETS]:
+        name = address_of(one.config, one.name, datasets)
+        switches = await catalog.switches(
+            await catalog.dataset_number(one.config, one.name), limit=_MOST_SWITCHES
+        )
+        back = next((switch for switch in switches if switch.kind == "rollback"), None)
+        since = f" to publication {back.n} at {back.switched_at}" if back else ""
+        why = f" ({back.reason})" if back and back.reason else ""
+        detail = (
+            f"{name}: automatic publication is held because of the rollback{since}{why}; "
+            f"executions that wait for publication: {len(one.unpublished)}"
+        )
+        fix = (
+            f"to see what was rolled back, run: playhead publications {name}. To end the hold, publish a "
+            f"good run, or run: playhead release {name}"
+        )
+        yield detail, fix
 
 
 def _protected(found: Sequence[Protected], datasets: Sequence[Dataset]) -> Iterator[_Warning]:
