@@ -32,8 +32,7 @@ from bench.publication_sizes import sizes
 from playhead.ids import uuid7
 from tests import servers
 from tests.acceptance.publishing import CASES, DROPS, Kill, Stand, Who, open_stand
-from tests.inprocess import opened
-from tests.integration.publication_histories import History
+from tests.integration.publication_histories import played
 from tests.servers.schema import emptied_schema
 
 _KILL_LINE = "{:<22} {:>6} {:>8} {:>9} {:>10} {:>8}"
@@ -134,8 +133,7 @@ async def _histories(on: str, count: int) -> list[str]:
                 given["catalog"] = await stack.enter_async_context(emptied_schema())
                 given |= {"broker": servers.server("nats"), "queue_prefix": f"h{uuid7().hex}."}
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory())))
-            history = History(await stack.enter_async_context(opened(home, **given)), seed)
-            await history.play()
+            history = await played(home, seed, **given)
             happened += history.happened
             wrong += [f"{on}, seed {seed}: {one}" for one in history.differences]
     counts = ", ".join(f"{number:,} {what}s" for what, number in happened.most_common())

@@ -7,11 +7,12 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 from playhead import Context, Item, Output
-from tests.inprocess import Playhead
+from tests.inprocess import Playhead, opened
 from tests.integration.publication_definition import Definition, Graph, Refused, Wanted
 from tests.waiting import until
 
@@ -53,6 +54,16 @@ _KINDS: Final = {
     "prune": 0.3,
 }
 STEPS: Final = 18
+_LEASE_SECONDS: Final = 3600
+"""So long that the process itself drops no publication while a history compares them."""
+
+
+async def played(home: Path, seed: int, **settings: Any) -> History:
+    """Open a runtime on a new home, and play a history."""
+    async with opened(home, lease_seconds=_LEASE_SECONDS, **settings) as ph:
+        history = History(ph, seed)
+        await history.play()
+    return history
 
 
 @dataclass

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.inprocess import opened
 from tests.integration import publication_definition
-from tests.integration.publication_histories import History
+from tests.integration.publication_histories import played
 from tests.servers import need
 from tests.servers.schema import emptied_schema
 
@@ -36,19 +35,12 @@ def test_the_definition_shares_no_code_with_playhead() -> None:
 
 @pytest.mark.parametrize("seed", _seeds(FEW))
 async def test_each_publication_is_what_its_definition_says(tmp_path: Path, seed: int) -> None:
-    async with opened(tmp_path / "home") as ph:
-        history = History(ph, seed)
-        await history.play()
-    assert not history.differences
+    assert not (await played(tmp_path / "home", seed)).differences
 
 
 @pytest.mark.parametrize("seed", _seeds(FEW // 8))
 async def test_each_publication_is_what_its_definition_says_on_servers(tmp_path: Path, seed: int) -> None:
     broker, prefix = need("nats"), f"histories{seed}."
-    async with (
-        emptied_schema() as url,
-        opened(tmp_path / "home", catalog=url, broker=broker, queue_prefix=prefix) as ph,
-    ):
-        history = History(ph, seed)
-        await history.play()
+    async with emptied_schema() as url:
+        history = await played(tmp_path / "home", seed, catalog=url, broker=broker, queue_prefix=prefix)
     assert not history.differences
