@@ -117,7 +117,10 @@ def _print_stale(s: Session, name: str, found: Publication) -> None:
         if one.stale is None:
             output.note(f"Adapters of {one.route} are not loaded here: how much of it is stale is not known")
         elif one.stale:
-            output.line(f"  {one.stale:,} of {one.results:,} results of {one.route} are stale")
+            output.line(
+                f"  {one.stale:,} of {one.results:,} results of {one.route} are stale: of other code or "
+                "settings than those that would run now"
+            )
             if one.is_declared:
                 commands = replay_of_stale(name, found.n, one)
                 output.line(f"  To replay them: {' | '.join(s.again(command) for command in commands)}")
