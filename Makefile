@@ -84,7 +84,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # RabbitMQ. Four processes on two cores, because many tests wait. Each process must collect the same tests, so no
 # name of a test contains a time, an id or an address.
 PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
-test: $(VENV)/.setup-servers ## run the tests, about 12 minutes (the fast ones: make test ARGS="-m 'not slow'")
+test: $(VENV)/.setup-servers ## run the tests, about 15 minutes (the fast ones: make test ARGS="-m 'not slow'")
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
 test-full: export PLAYHEAD_TEST_EXAMPLES ?= 200
