@@ -172,17 +172,6 @@ def test_publications_that_a_rollback_took_back_are_marked(run: Command):
     assert states()["4"] == "taken back", "going forward is a rollback, too"
 
 
-def test_a_publication_named_by_two_words_is_a_usage_error_that_shows_the_form(run: Command):
-    for verb in ("show", "notes", "pin"):
-        code, _, err = run("publications", verb, "texts", "2")
-        assert (code, "To name a publication, write texts@2" in err) == (2, True), err
-    assert (
-        "To name a publication, write texts@2"
-        in answer(run, "publications", "show", "texts", "2", code=2)["detail"]
-    )
-    assert "To name" not in run("release", "texts", "2")[2] + run("publications", "show", "texts", "x")[2]
-
-
 def test_show_of_an_object_names_the_commands_that_show_it(run: Command):
     answer(run, "publish", "texts", "latest")
     for key in ("current:texts/shouted/a.txt", "current:texts@1/shouted/a.txt", "latest/shouted/a.txt"):

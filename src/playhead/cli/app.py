@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pkgutil
-import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, NamedTuple
@@ -12,7 +11,7 @@ import typer
 
 import playhead
 from playhead.cli import exits, output, shell
-from playhead.cli.command import NUMBERED, Broker, Catalog, Command, Home, Json, Server, Store, add
+from playhead.cli.command import Broker, Catalog, Command, Home, Json, Server, Store, add
 from playhead.cli.groups import DEFAULT, GroupWithDefault
 from playhead.cli.session import Session
 
@@ -224,14 +223,6 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
-def _hint(exc: Any) -> str:
-    """Return how to name a publication, if its number was given as a word of its own; else an empty text."""
-    extra = re.fullmatch(r"Got unexpected extra argument(?:\(s\))? \(([1-9][0-9]*)\)", exc.message)
-    if extra is None or not any(one.metavar == NUMBERED for one in exc.ctx.command.params):
-        return ""
-    return f". To name a publication, write {exc.ctx.params['name']}@{extra[1]}"
-
-
 def run_program(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; all output is written when this returns."""
     output.set_up_streams()
@@ -242,7 +233,6 @@ def run_program(arguments: Sequence[str]) -> int:
             list(arguments), prog_name="playhead", standalone_mode=False
         )
     except _ClickException as exc:
-        exc.message += _hint(exc)
         exc.show(sys.stderr)
         if "--json" in arguments:
             Session(json=True).report("usage", exc.format_message())

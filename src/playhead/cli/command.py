@@ -58,8 +58,6 @@ Version = Annotated[
         "--version", min=1, max=2**31 - 1, metavar="N", help="Version of the config.  [default: the newest]"
     ),
 ]
-NUMBERED = "NAME[@N]"
-"""How help names a parameter that is a publication of a dataset."""
 NAMES = (
     "an id or its last 4 or more digits, `latest`, `latest:CONFIG`, `latest:replay`, `tag:NAME` or "
     "`current:DATASET`"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from playhead.cli import complete, output
-from playhead.cli.command import NUMBERED, Cursor, Limit, command
+from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.datasets import DatasetRef
 from playhead.cli.session import Session, Usage
 
@@ -20,7 +20,7 @@ MOST_NOTES = 10
 NumberedRef = Annotated[
     str,
     typer.Argument(
-        metavar=NUMBERED,
+        metavar="NAME[@N]",
         help="A dataset, and the number of a publication.  [default: the current one]",
         autocompletion=complete.dataset,
     ),
