@@ -49,8 +49,8 @@ async def diff(
         bool,
         typer.Option(
             "--text",
-            help="Print how the texts of these objects differ, in the unified format: objects up to 64,000 "
-            "bytes, and 400 lines of each.",
+            help="Print how the texts of these objects differ, in the unified format: objects up to "
+            f"{difftexts.MOST_BYTES:,} bytes, and {difftexts.MOST_LINES} lines of each.",
         ),
     ] = False,
     state: Annotated[

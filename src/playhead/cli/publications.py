@@ -37,7 +37,7 @@ async def list_(
 ) -> None:
     """List the publications of a dataset, newest first.
 
-    The state of a publication that readers have seen, until a rollback, is `taken back`.
+    A publication that readers no longer see because of a rollback has the state `taken back`.
     """
     async with s.open(checks_configs=True) as rt:
         dataset = await rt.services.publish.dataset(name)
@@ -118,8 +118,8 @@ def _print_stale(s: Session, name: str, found: Publication) -> None:
             output.note(f"Adapters of {one.route} are not loaded here: how much of it is stale is not known")
         elif one.stale:
             output.line(
-                f"  {one.stale:,} of {one.results:,} results of {one.route} are stale: of other code or "
-                "settings than those that would run now"
+                f"  {one.stale:,} of {one.results:,} results of {one.route} are stale: a replay now "
+                "would use other code or settings"
             )
             if one.is_declared:
                 commands = replay_of_stale(name, found.n, one)

@@ -111,9 +111,10 @@ class Units:
         return units
 
     def _replaces_newer(self, k: int, existing: Sequence[Entry]) -> bool:
-        """Whether entries below an input are of a newer execution than part `k`, and must not be replaced.
+        """Whether an input, or a result below it, is of an execution that began after part `k`.
 
-        Those of later parts of the draft are replaced by the same results.
+        It must not be replaced: a run with old code may end after a fix was published. Results of later parts
+        of the draft do not count, because these parts put them in place again.
         """
         parts = self._draft.parts[k:]
         later = {part.execution for part in parts}

@@ -47,8 +47,7 @@ class DraftPart(NamedTuple):
 
     @property
     def has_inputs(self) -> bool:
-        """Whether the objects of its roots are inputs. They are also those of a replay, if it defines or adds
-        inputs."""
+        """Whether the objects of its roots are inputs: also if it is a replay that defines or adds inputs."""
         return self.is_run or self.role == "base" or self.adds_inputs
 
 
