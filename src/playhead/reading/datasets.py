@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from playhead.errors import BadRequest, Conflict, NotFound
-from playhead.model import Dataset, Publication
+from playhead.model import Dataset, Publication, Switch
+
+_MOST_SWITCHES: Final = 20
+"""Newest switches among which the rollback that holds a dataset is looked for."""
 
 
 class Datasets(Protocol):
     """The part of the catalog that looking up a dataset needs."""
 
     async def datasets(self, name: str | None = None, *, config: str | None = None) -> list[Dataset]: ...
+
+
+class Switches(Protocol):
+    """The part of the catalog that looking up a hold needs."""
+
+    async def dataset_number(self, config: str, name: str) -> int: ...
+
+    async def switches(self, dataset: int, *, limit: int = 100) -> list[Switch]: ...
+
+
+async def hold_of(catalog: Switches, dataset: Dataset) -> Switch | None:
+    """Return the rollback that holds automatic publication; None if nothing does."""
+    if not dataset.held:
+        return None
+    number = await catalog.dataset_number(dataset.config, dataset.name)
+    switches = await catalog.switches(number, limit=_MOST_SWITCHES)
+    return next((one for one in switches if one.kind == "rollback"), None)
 
 
 async def find_dataset(catalog: Datasets, name: str) -> Dataset:

@@ -17,7 +17,7 @@ from playhead.model import (
 )
 from playhead.ports.catalog import Publications
 from playhead.ports.catalog.publications import Place
-from playhead.reading.datasets import check_readable, find_dataset, nothing_published
+from playhead.reading.datasets import check_readable, find_dataset, hold_of, nothing_published
 from playhead.reading.newestcode import NewestCode
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 
@@ -88,6 +88,10 @@ class PublicationReader:
     async def switches(self, name: str, limit: int = 100) -> list[Switch]:
         """Return what was made current, newest first."""
         return await self._catalog.switches(await self._number(name), limit=limit)
+
+    async def hold(self, dataset: Dataset) -> Switch | None:
+        """Return the rollback that holds automatic publication; None if nothing does."""
+        return await hold_of(self._catalog, dataset)
 
     async def notes(
         self,

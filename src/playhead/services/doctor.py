@@ -9,11 +9,11 @@ from typing import Final, Literal, NamedTuple, Protocol
 from playhead.envelope import Message
 from playhead.errors import PlayheadError
 from playhead.ids import moment, now, parse_uuid
-from playhead.model import DAY, Dataset, Examination, Examined, Finding, Switch
+from playhead.model import DAY, Dataset, Examination, Examined, Finding
 from playhead.ports.catalog import Browse, Results, Upkeep
 from playhead.ports.catalog.results import Protected
 from playhead.ports.diagnosis import Diagnosed
-from playhead.reading.datasets import Datasets
+from playhead.reading.datasets import Datasets, Switches, hold_of
 from playhead.wording import address_of
 
 _SECONDS: Final = 60.0
@@ -23,8 +23,6 @@ _MOST_QUEUES: Final = 50
 _BEHIND: Final = 60.0
 """Seconds for which an index may be behind its dataset."""
 _MOST_DATASETS: Final = 5
-_MOST_SWITCHES: Final = 20
-"""Newest switches among which the rollback that holds a dataset is looked for."""
 _MOST_PROTECTED: Final = 3
 """How many times the bytes of the newest publication all publications of a dataset may protect."""
 
@@ -33,12 +31,8 @@ _Warning = tuple[str, str]
 """What is wrong, and what to do."""
 
 
-class DoctorCatalog(Browse, Upkeep, Datasets, Results, Protocol):
+class DoctorCatalog(Browse, Upkeep, Datasets, Switches, Results, Protocol):
     """The part of the catalog that `DoctorService` needs."""
-
-    async def dataset_number(self, config: str, name: str) -> int: ...
-
-    async def switches(self, dataset: int, *, limit: int = 100) -> list[Switch]: ...
 
 
 class Queues(Protocol):
@@ -157,10 +151,7 @@ async def _held(catalog: DoctorCatalog, datasets: Sequence[Dataset]) -> AsyncIte
     ]
     for one in held[:_MOST_DATASETS]:
         name = address_of(one.config, one.name, datasets)
-        switches = await catalog.switches(
-            await catalog.dataset_number(one.config, one.name), limit=_MOST_SWITCHES
-        )
-        back = next((switch for switch in switches if switch.kind == "rollback"), None)
+        back = await hold_of(catalog, one)
         since = f" to publication {back.n} at {back.switched_at}" if back else ""
         why = f" ({back.reason})" if back and back.reason else ""
         detail = (

@@ -174,14 +174,6 @@ def _objects_text(counts: Mapping[str, StageChanges]) -> str:
     return f"{counted(sum(totals.values()), 'object')} ({stages_text(totals)})" if totals else ""
 
 
-async def hold_of(services: Services, dataset: Dataset) -> Switch | None:
-    """Return the rollback that holds automatic publication; None if nothing does."""
-    if not dataset.held:
-        return None
-    switches = await services.publish.switches(full_name(dataset), _SWITCHES)
-    return next((one for one in switches if one.kind == "rollback"), None)
-
-
 @dataclass(frozen=True, slots=True)
 class DatasetsView:
     """The list of datasets.
