@@ -31,7 +31,8 @@ from bench.publication_readers import readers
 from bench.publication_sizes import sizes
 from playhead.ids import uuid7
 from tests import servers
-from tests.acceptance.publishing import CASES, DROPS, Kill, Stand, Who, open_stand
+from tests.acceptance.publishing import CASES, DROPS, Kill, Killing, open_killing
+from tests.acceptance.stand import Who
 from tests.integration.publication_histories import played
 from tests.servers.schema import emptied_schema
 
@@ -83,7 +84,7 @@ class _Stands:
     """Several stands; each kill uses one. After a failure its stand is abandoned, and another one made."""
 
     def __init__(self, count: int) -> None:
-        self._free: queue.LifoQueue[Stand | None] = queue.LifoQueue()
+        self._free: queue.LifoQueue[Killing | None] = queue.LifoQueue()
         for _ in range(count):
             self._free.put(None)
         self._pool = ThreadPoolExecutor(count)
@@ -103,7 +104,7 @@ class _Stands:
         stand = self._free.get()
         try:
             stand = stand or self._open.enter_context(
-                open_stand(servers.server("postgres"), lease=_LEASE_SECONDS)
+                open_killing(servers.server("postgres"), lease=_LEASE_SECONDS)
             )
             found = stand.kill(case, who)
         except BaseException:

@@ -1,8 +1,7 @@
 """Kill a process at each named point, restart it, and count the results.
 
-A `Case` names the process, the point and the job. A `Stand` is a deployment that runs cases one after
-another. `trying` runs cases on several deployments at once: most of a case is waiting until a dead process is
-noticed.
+A `Case` names the process, the point and the job. A `Trier` runs cases one after another on its stand.
+`trying` uses several at once, because most of a case is waiting until a dead process is noticed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from typing import Final, Literal
 import httpx
 
 from tests.acceptance.ledger import Findings, Ledger, Picture
-from tests.acceptance.processes import Deployment, Process, open_deployment
+from tests.acceptance.pipelines import PIPELINES
+from tests.acceptance.stand import Job, Stand, Who, open_stand
 
 ELSEWHERE: Final = (
     *("prune.", "plan.", "report.", "webhook.", "control.", "publication.", "drop.", "sink.", "repair."),
@@ -27,80 +27,6 @@ ELSEWHERE: Final = (
 """How points begin that a plain run and a plain replay do not pass. They have tests of their own."""
 
 What = Literal["run", "replay"]
-Who = Literal["worker", "serve", "cli", "heir"]
-
-_PIPELINE = """
-version: "1.0"
-name: {name}
-entry: split
-routes:
-  split:
-    inbound: {{concurrency: 2, prefetch: 4}}
-    adapters: [{{type: thirds, config: {{{config}}}}}]
-    outbound: {{stage: parts, to: [shout, measure]}}
-  shout:
-    inbound: {{concurrency: 2, prefetch: 4}}
-    adapters: [{{type: shout}}]
-    outbound: {{stage: loud, to: [hand_over]}}
-  measure:
-    inbound: {{concurrency: 2, prefetch: 4}}
-    adapters: [{{type: measure}}]
-    outbound: {{stage: lengths}}
-  hand_over:
-    external: true
-"""
-
-_BULK = """
-version: "1.0"
-name: bulk
-entry: shout
-routes:
-  shout:
-    adapters: [{type: shout}]
-    outbound: {stage: loud}
-"""
-
-_OUTSIDE = """
-version: "1.0"
-name: outside
-entry: hand_over
-routes:
-  hand_over:
-    external: true
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """A config and the inputs of its runs. `retries`: attempts that its steps themselves ask for."""
-
-    name: str
-    source: str
-    entry: str
-    inputs: Mapping[str, bytes]
-    retries: int = 0
-
-    @classmethod
-    def of(cls, name: str, source: str, entry: str, count: int, late: int = 0) -> Pipeline:
-        inputs = {f"folder{n % 3}/page{n:04d}.txt": f"the text of page {n}".encode() for n in range(count)}
-        return cls(name, source, entry, inputs, late * count)
-
-
-PIPELINES: Final = {
-    p.name: p
-    for p in (
-        # Fan-out, two routes, one that others consume.
-        Pipeline.of("pages", _PIPELINE.format(name="pages", config=""), "split", 30),
-        # The same with another fan-out and other bytes at every attempt.
-        Pipeline.of("uneven", _PIPELINE.format(name="uneven", config="uneven: true"), "split", 20),
-        # The same, where the first two attempts at each input ask to be made again.
-        Pipeline.of("late", _PIPELINE.format(name="late", config="late: 2"), "split", 6, 2),
-        # With its sidecars more than a page of a listing, and more than two batches of an upload.
-        Pipeline.of("bulk", _BULK, "shout", 520),
-        # As many, for others: no reconciler dispatches again what is marked and was never published.
-        Pipeline.of("outside", _OUTSIDE, "hand_over", 520),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +37,7 @@ class Case:
         point: where.
         n: at which pass.
         what: is going on.
-        who: dies. `heir`: a worker that took over the job of a command that was killed before it.
+        who: dies.
         pipeline: what the messages go through.
         purged: what the dead one held is lost by the broker too: only the reconciler can call it again.
     """
@@ -173,30 +99,22 @@ class Outcome:
 Pictures = Mapping[tuple[str, What], Picture]
 
 
-class Stand:
-    """A deployment for the cases: a server, two workers, and a finished run of each pipeline."""
+class Trier:
+    """Runs cases on a stand with two workers, and with a finished run of each pipeline."""
 
-    def __init__(self, deployment: Deployment) -> None:
-        self._deployment = deployment
-        self._start()
+    def __init__(self, stand: Stand) -> None:
+        self.stand = stand
+        self._deployment = stand.deployment
         self._sources: dict[str, str] = {}
         for name, pipeline in PIPELINES.items():
-            deployment.apply(pipeline.source)
             for path, data in pipeline.inputs.items():
-                file = deployment.folder / name / path
+                file = self._deployment.folder / name / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
-            self._sources[name] = deployment.run(name, pipeline.inputs)
+            self._sources[name] = self._deployment.run(name, pipeline.inputs)
         for execution in self._sources.values():
-            deployment.ended(execution)
+            self._deployment.ended(execution)
         self._known = set(self._sources.values())
-
-    def _start(self) -> None:
-        self._server = self._deployment.serve()
-        self._steady, self._other = self._deployment.worker(), self._deployment.worker()
-
-    def close(self) -> None:
-        self._deployment.close()
 
     def undisturbed(self) -> Pictures:
         """The results of a run and a replay of each pipeline without a kill."""
@@ -219,13 +137,13 @@ class Stand:
         Raises `DeploymentFailed` when the point is never reached, or something does not end.
         """
         began = time.monotonic()
-        strike = {
-            "worker": self._strike_worker,
-            "serve": self._strike_server,
-            "cli": self._strike_command,
-            "heir": self._strike_heir,
-        }
-        strike[case.who](case)
+        if case.who in ("worker", "serve"):
+            self._strike(case)
+        elif case.who == "cli":
+            self.stand.strike("cli", case.fault, self._job(case), alone=False)
+        else:
+            self.stand.strike("heir", case.fault, self._job(case))
+            self.stand.start()
         findings = Findings()
         executions = self._new()
         for execution in executions:
@@ -247,43 +165,37 @@ class Stand:
 
     # -- who dies ----------------------------------------------------------------------------------
 
-    def _strike_worker(self, case: Case) -> None:
-        self._other.stop()
-        settings = self._deployment.holds if case.purged else {}
-        armed = self._deployment.worker(fault=case.fault, settings=settings)
-        self._begin_until_struck(case, armed)
-        if case.purged:
-            self._deployment.forget_held()
-        self._other = self._deployment.worker()
-
-    def _strike_server(self, case: Case) -> None:
-        self._server.stop()
-        armed = self._deployment.serve(fault=case.fault)
-        self._begin_until_struck(case, armed)
-        self._server = self._deployment.serve()
-
-    def _strike_command(self, case: Case) -> None:
-        self._deployment.struck(self._command(case.pipeline, case.what, case.fault))
-
-    def _strike_heir(self, case: Case) -> None:
-        """A command dies just when its job could begin, and then the worker that takes the job over."""
-        self._deployment.close()
-        armed = self._deployment.worker(fault=case.fault)
-        before = {"run": "submit.sealed", "replay": "replay.created"}
-        self._deployment.struck(self._command(case.pipeline, case.what, before[case.what]))
-        self._deployment.struck(armed)
-        self._start()
-
-    def _begin_until_struck(self, case: Case, armed: Process) -> None:
+    def _strike(self, case: Case) -> None:
+        """Let a worker or the server die while the other processes continue, and replace it."""
+        stand, deployment = self.stand, self._deployment
+        if case.who == "serve":
+            stand.server.stop()
+            armed = deployment.serve(fault=case.fault)
+        else:
+            stand.workers.pop().stop()
+            armed = deployment.worker(fault=case.fault, settings=deployment.holds if case.purged else {})
         for _ in range(_MOST_TRIES):
             execution = self._begin(case.pipeline, case.what)
-            self._deployment.until(
+            deployment.until(
                 lambda e=execution: armed.code is not None or self._has_ended(e),  # type: ignore[misc]
                 f"{armed.name} to die at {case.fault}, or execution {execution} to end",
             )
             if armed.code is not None:
                 break
-        self._deployment.struck(armed, seconds=1)
+        deployment.struck(armed, seconds=1)
+        if case.purged:
+            deployment.forget_held()
+        if case.who == "serve":
+            stand.server = deployment.serve()
+        else:
+            stand.workers.append(deployment.worker())
+
+    def _job(self, case: Case) -> Job:
+        name = case.pipeline
+        if case.what == "run":
+            return Job(("run", name, name, "--detach"), begun="submit.sealed")
+        command = ("replay", self._sources[name], "input", PIPELINES[name].entry)
+        return Job(command, begun="replay.created")
 
     def _begin(self, name: str, what: What) -> str | None:
         """Start a run or a replay over HTTP; None when the server died under it."""
@@ -294,13 +206,6 @@ class Stand:
             answer = self._deployment.replay(self._sources[name], "input", pipeline.entry)
             return str(answer["execution_id"])
         return None
-
-    def _command(self, name: str, what: What, fault: str) -> Process:
-        if what == "run":
-            return self._deployment.start("run", name, name, "--detach", fault=fault)
-        return self._deployment.start(
-            "replay", self._sources[name], "input", PIPELINES[name].entry, fault=fault
-        )
 
     def _has_ended(self, execution: str | None) -> bool:
         if execution is not None:
@@ -342,33 +247,37 @@ class Stand:
 
 @contextmanager
 def trying(cases: Sequence[Case], *, stands: int = 2) -> Iterator[Mapping[Case, Future[Outcome]]]:
-    """Run cases in order on several deployments; each future has the outcome of its case.
+    """Run cases in order on several stands; each future has the outcome of its case.
 
-    The undisturbed results come from the first deployment, before any kill. After a failed case its
-    deployment is abandoned, so that no other case fails because of it.
+    The undisturbed results come from the first stand, before any kill. After a failed case its stand is
+    abandoned, so that no other case fails because of it.
     """
-    free: queue.LifoQueue[Stand | None] = queue.LifoQueue()
-    with ExitStack() as deployments, ThreadPoolExecutor(stands) as pool:
+    free: queue.LifoQueue[Trier | None] = queue.LifoQueue()
+    with ExitStack() as opened, ThreadPoolExecutor(stands) as pool:
+
+        def new() -> Trier:
+            sources = (pipeline.source for pipeline in PIPELINES.values())
+            return Trier(opened.enter_context(open_stand(*sources, workers=2)))
 
         def first() -> Pictures:
-            stand = None
+            trier = None
             try:
-                stand = Stand(deployments.enter_context(open_deployment()))
-                return stand.undisturbed()
+                trier = new()
+                return trier.undisturbed()
             finally:
-                free.put(stand)
+                free.put(trier)
 
         def attempt(case: Case) -> Outcome:
-            stand = free.get()
+            trier = free.get()
             try:
-                stand = stand or Stand(deployments.enter_context(open_deployment()))
-                outcome = stand.attempt(case, pictures.result())
+                trier = trier or new()
+                outcome = trier.attempt(case, pictures.result())
             except BaseException:
-                if stand:
-                    stand.close()
+                if trier:
+                    trier.stand.end()
                 free.put(None)
                 raise
-            free.put(stand)
+            free.put(trier)
             return outcome
 
         # First in the queue: the cases, which wait for it, can't keep it from running.

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,10 +23,11 @@ import httpx
 from playhead.adapters.sqlite_search import search
 from playhead.ids import uuid7
 from tests.acceptance.brokers import looking, query
-from tests.acceptance.kills import PIPELINES
-from tests.acceptance.processes import STEPS, Deployment, Process, client, open_deployment, variables
+from tests.acceptance.pipelines import BULK
+from tests.acceptance.processes import STEPS, Deployment, client, open_deployment, variables
+from tests.acceptance.stand import Job, Stand, Who, reading
 
-INPUTS: Final = PIPELINES["bulk"].inputs
+INPUTS: Final = BULK.inputs
 _CONFIG: Final = """
 version: "1.0"
 name: docs
@@ -55,11 +55,8 @@ CASES: Final = (
     *(f"sink.{what}:{n}" for what in ("staged", "switched") for n in (1, 2, 3)),
     *DROPS,
 )
-Who = Literal["cli", "serve"]
 _DROPS_SOON: Final = {"LEASE_SECONDS": "1"}
 """Drops begin once in four times `lease_seconds`."""
-_MOST_TRIES: Final = 20
-_PAUSE_SECONDS: Final = 0.02
 
 Seen = Counter[str]
 """How many results of each execution a reader saw at once."""
@@ -97,14 +94,10 @@ class Publishing:
         self.deployment = deployment
         self.vectors = vectors
         self.inputs = inputs
-        self.start()
+        self.stand = Stand(deployment)
+        self.stand.start()
         deployment.apply(_CONFIG.replace("KEEP", str(keep)))
-        self.run = deployment.run("docs", inputs)
-        deployment.ended(self.run)
-
-    def start(self, settings: Mapping[str, str] = MappingProxyType({})) -> None:
-        self.server = self.deployment.serve(settings=settings)
-        self.deployment.worker()
+        self.run = self.stand.finished("docs", inputs)
 
     def replay(self) -> str:
         """Replay all inputs; return the execution when it has ended."""
@@ -114,14 +107,19 @@ class Publishing:
     def dataset(self) -> Any:
         return self.deployment.get("/datasets/docs")
 
+    def _publishing(self, execution: str) -> Job:
+        command = ("publish", "docs", execution, "--allow-older")
+        body = {"executions": [execution], "allow": ["older"]}
+        return Job(command, "/datasets/docs/publications", body)
+
     def publish(self, execution: str) -> None:
         """Publish, and return when readers of the catalog see it."""
-        self.deployment.cli("publish", "docs", execution, "--allow-older")
+        self.deployment.cli(*self._publishing(execution).command)
 
     def begin(self, execution: str) -> Any:
         """Let the server publish; return the draft."""
-        body = {"executions": [execution], "allow": ["older"]}
-        return self.deployment.post("/datasets/docs/publications", json=body)
+        job = self._publishing(execution)
+        return self.deployment.post(job.path, json=job.body)
 
     def roll_back(self, n: int) -> None:
         self.deployment.post("/datasets/docs/rollback", json={"to": n})
@@ -160,14 +158,11 @@ class Publishing:
                 yield lambda: Counter(json.loads(str(value(as_json))))
 
     def _listed(self, http: httpx.Client, n: int | None = None) -> Seen:
-        """Return what one page lists. A server that is being killed or started is asked again."""
+        """Return what one page lists."""
         given = {"stage": "loud", "limit": "1000"} | ({"at": str(n)} if n else {})
-        while True:
-            with suppress(httpx.TransportError):
-                answer = http.get(f"{self.deployment.url}/api/v1/datasets/docs/objects", params=given)
-                assert answer.status_code == 200, answer.text
-                return Counter(one["key"].partition("/")[0] for one in answer.json()["items"])
-            time.sleep(_PAUSE_SECONDS)
+        answer = http.get(f"{self.deployment.url}/api/v1/datasets/docs/objects", params=given)
+        assert answer.status_code == 200, answer.text
+        return Counter(one["key"].partition("/")[0] for one in answer.json()["items"])
 
     def seen(self, of: str = "catalog", n: int | None = None) -> set[str]:
         """Return the one execution whose results readers see."""
@@ -183,23 +178,21 @@ class Publishing:
     @contextmanager
     def readers(self) -> Iterator[Reads]:
         """Read the catalog and each sink all the time."""
-        reads, over = Reads(len(self.inputs)), threading.Event()
+        reads = Reads(len(self.inputs))
 
-        def read_all() -> None:
+        def read_all(readers: Mapping[str, Callable[[], Seen]]) -> None:
+            for of, read in readers.items():
+                with suppress(httpx.TransportError):  # no server is running
+                    reads.note(of, read())
+
+        @contextmanager
+        def all_readers() -> Iterator[Callable[[], None]]:
             with ExitStack() as stack:
                 readers = {of: stack.enter_context(self.reader(of)) for of in READERS}
-                while not over.is_set():
-                    for of, read in readers.items():
-                        reads.note(of, read())
-                    time.sleep(_PAUSE_SECONDS)
+                yield partial(read_all, readers)
 
-        thread = threading.Thread(target=read_all)
-        thread.start()
-        try:
+        with reading(all_readers()):
             yield reads
-        finally:
-            over.set()
-            thread.join()
 
     # -- what must be left -------------------------------------------------------------------------
 
@@ -242,7 +235,7 @@ class Kill:
     seconds: float
 
 
-class Stand(Publishing):
+class Killing(Publishing):
     """Publishes a run and a replay in turn, and kills the process that does it."""
 
     def __init__(self, deployment: Deployment, vectors: str) -> None:
@@ -257,57 +250,34 @@ class Stand(Publishing):
     def _kill_a_publication(self, case: str, who: Who) -> Kill:
         self.settled()
         with self.readers() as reads:
-            wanted = self._strike(case, who)
+            # A command does all of this itself. Other processes would write to sinks, too.
+            alone = who != "cli" or not case.startswith("publication.")
+            wanted = self._strike(case, who, alone=alone)
             began = time.monotonic()
+            if alone:
+                self.stand.start()
             self.settled()
         seconds = time.monotonic() - began
         return Kill(reads, self._left(wanted), seconds)
 
-    def _strike(self, case: str, who: Who) -> str:
-        """Publish until a process dies at a point, and return what it has published last.
-
-        Other processes write to sinks, too, so the one that is armed may have nothing left to do.
-        """
-        for _ in range(_MOST_TRIES):
-            wanted = self.other if self.seen() == {self.run} else self.run
-            if case == "publication.undone":  # an abandoned draft has left entries
-                self._armed("publication.written:2", "cli", wanted)
-                self.deployment.cli("publications", "cancel", "docs")
-            elif case == "publication.rewound":
-                before = self.dataset()["current"]
-                self.publish(wanted)
-                self.deployment.cli("rollback", "docs", "--to", str(before))
-            armed = self._armed(case, who, wanted)
-            if armed.was_struck:
-                return wanted
-            self.settled()
-        raise self.deployment.failed(f"no process reached {case}")
-
-    def _armed(self, case: str, who: Who, wanted: str) -> Process:
-        """Let a process publish that is to die; return when it has ended, or all is published."""
-        deployment = self.deployment
-        if who == "cli":
-            command = deployment.start("publish", "docs", wanted, "--allow-older", fault=case)
-            command.popen.wait(120)
-            return command
-        self.server.stop()
-        armed = deployment.serve(fault=case)
-        with suppress(httpx.TransportError):
-            self.begin(wanted)
-        deployment.until(lambda: armed.code is not None or self._is_over(), f"{armed.name} to die at {case}")
-        armed.stop()
-        self.server = deployment.serve()
-        return armed
-
-    def _is_over(self) -> bool:
-        with suppress(httpx.TransportError):
-            return self.is_settled()
-        return False
+    def _strike(self, case: str, who: Who, *, alone: bool) -> str:
+        """Let a process die that publishes, and return what it has published."""
+        wanted = self.other if self.seen() == {self.run} else self.run
+        job = self._publishing(wanted)
+        if case == "publication.undone":  # an abandoned draft has left entries
+            self.stand.strike("cli", "publication.written:2", job, alone=alone)
+            self.deployment.cli("publications", "cancel", "docs")
+        elif case == "publication.rewound":
+            before = self.dataset()["current"]
+            self.publish(wanted)
+            self.deployment.cli("rollback", "docs", "--to", str(before))
+        self.stand.strike(who, case, job, alone=alone)
+        return wanted
 
     def kill_a_drop(self, *cases: str) -> Kill:
         """Kill at each of these points the process that continues a drop; the last one ends it."""
         deployment = self.deployment
-        deployment.close()  # so that no other process drops before
+        self.stand.end()  # so that no other process drops before
         for execution in (self.run, self.other, self.run):
             self.publish(execution)
         with self.readers() as reads:
@@ -315,7 +285,7 @@ class Stand(Publishing):
                 deployment.struck(deployment.serve(fault=case, settings=_DROPS_SOON))
                 deployment.forget()
             began = time.monotonic()
-            self.start(_DROPS_SOON)
+            self.stand.start(_DROPS_SOON)
             deployment.until(lambda: not self._undropped() or None, "the end of the drop")
             self.settled()
         seconds = time.monotonic() - began
@@ -366,11 +336,11 @@ def open_publishing(server: str, **settings: str) -> Iterator[tuple[Deployment, 
 
 
 @contextmanager
-def open_stand(server: str, *, lease: int) -> Iterator[Stand]:
-    """Open a stand whose table is on a PostgreSQL server.
+def open_killing(server: str, *, lease: int) -> Iterator[Killing]:
+    """Open a deployment whose table is on a PostgreSQL server.
 
     Args:
         lease: seconds. A command that is to be killed must keep its draft until then.
     """
     with open_publishing(server, LEASE_SECONDS=str(lease)) as (deployment, vectors):
-        yield Stand(deployment, vectors)
+        yield Killing(deployment, vectors)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
+from tests.acceptance.processes import DEADLINE_SECONDS, Deployment
+from tests.acceptance.stand import Job, Stand, open_stand
 
 pytestmark = pytest.mark.slow
 
@@ -25,30 +26,19 @@ routes:
 """
 COUNT, CANARY, BAD = 12, 4, 2
 PAGE = b"<h1>Page</h1><p>Text.</p>"
-POINTS = (
-    "replay.allowed:1",
-    "replay.marked:1",
-    "replay.decided",
-    "replay.published:2",
-)
+POINTS = ("replay.allowed:1", "replay.marked:1", "replay.decided", "replay.published:2")
 
 
-@pytest.fixture
-def deployment() -> Iterator[Deployment]:
-    """Of the inputs of a run, the first two cannot be converted. No process is running."""
-    with open_deployment(HEARTBEAT_SECONDS="0.2", LEASE_SECONDS="1") as deployment:
-        deployment.serve()
-        deployment.worker()
-        deployment.apply(CONFIG)
-        inputs = {f"{n:02}.{'pdf' if n < BAD else 'html'}": PAGE for n in range(COUNT)}
-        deployment.ended(deployment.run("docs", inputs))
-        deployment.close()
-        yield deployment
+@pytest.fixture(scope="module")
+def stand() -> Iterator[Stand]:
+    """A stand with a run. Its first two inputs cannot be converted."""
+    with open_stand(CONFIG, HEARTBEAT_SECONDS="0.2") as stand:
+        stand.finished("docs", {f"{n:02}.{'pdf' if n < BAD else 'html'}": PAGE for n in range(COUNT)})
+        yield stand
 
 
-def detach(deployment: Deployment, *options: str) -> str:
-    replay = deployment.cli("replay", "latest:docs", "input", "convert", "--detach", *options)
-    return str(replay["execution_id"])
+def job(*options: str) -> Job:
+    return Job(("replay", "latest:docs", "input", "convert", "--detach", *options))
 
 
 def processed(deployment: Deployment) -> Any:
@@ -66,8 +56,10 @@ def processed(deployment: Deployment) -> Any:
     return deployment.until(look, "the replay and its messages to end")
 
 
-def check_order(deployment: Deployment, execution: str) -> None:
-    """Check by rows that no message behind the canary started before all below the canary had ended."""
+def check_end(deployment: Deployment, execution: str) -> None:
+    """Check the end, and that no message behind the canary started before all below the canary had ended."""
+    ended = processed(deployment)
+    assert (ended["state"], ended["objects_published"]) == ("publishing_complete", COUNT)
     of = "execution = (SELECT n FROM executions WHERE hex(id) = ?)"
     identity = execution.replace("-", "").upper()
     # Children of the canary have a parent in it; the others descend from later roots.
@@ -84,20 +76,16 @@ def check_order(deployment: Deployment, execution: str) -> None:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_replay_whose_worker_is_killed_continues_behind_its_canary(deployment: Deployment, point: str):
-    execution = detach(deployment, "--canary", str(CANARY), "--max-failed", "0.5")
-    deployment.struck(deployment.start("worker", fault=point))
-    deployment.worker()
+def test_a_replay_whose_worker_is_killed_continues_behind_its_canary(stand: Stand, point: str):
+    replay = stand.strike("worker", point, job("--canary", str(CANARY), "--max-failed", "0.5"))
+    stand.deployment.worker()
 
-    ended = processed(deployment)
-
-    assert (ended["state"], ended["objects_published"]) == ("publishing_complete", COUNT)
-    check_order(deployment, execution)
+    check_end(stand.deployment, replay["execution_id"])
 
 
-def test_a_failed_canary_pauses_the_replay_also_after_kills_and_a_resume_continues(deployment: Deployment):
-    execution = detach(deployment, "--canary", str(CANARY), "--max-failed", "1")
-    deployment.struck(deployment.start("worker", fault="replay.decided"))
+def test_a_failed_canary_pauses_the_replay_also_after_kills_and_a_resume_continues(stand: Stand):
+    deployment = stand.deployment
+    replay = stand.strike("worker", "replay.decided", job("--canary", str(CANARY), "--max-failed", "1"))
     until_idle = deployment.worker("--until-idle")
 
     assert until_idle.popen.wait(DEADLINE_SECONDS) == 0
@@ -108,6 +96,4 @@ def test_a_failed_canary_pauses_the_replay_also_after_kills_and_a_resume_continu
 
     deployment.cli("replays", "resume", "latest")
     deployment.worker()
-    ended = processed(deployment)
-    assert (ended["state"], ended["objects_published"]) == ("publishing_complete", COUNT)
-    check_order(deployment, execution)
+    check_end(deployment, replay["execution_id"])

@@ -14,38 +14,26 @@ import httpx
 import pytest
 
 from tests.acceptance.deployments import KINDS, Urls, open_server_deployment
+from tests.acceptance.pipelines import BULK
 from tests.acceptance.processes import DEADLINE_SECONDS, LIVE, Deployment, Process, client, open_deployment
+from tests.acceptance.stand import Stand
 
 pytestmark = pytest.mark.slow
 
-CONFIG: Final = """
-version: "1.0"
-name: bulk
-entry: shout
-routes:
-  shout:
-    adapters: [{type: shout}]
-    outbound: {stage: loud}
-"""
 COUNT: Final = 30
 RATE: Final = 10
 
 
-class Stand:
+class Paced:
     """A deployment with the source of all replays. Each test starts its own servers and workers."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        server, worker = deployment.serve(), deployment.worker()
-        deployment.apply(CONFIG)
-        self.source = deployment.run("bulk", {f"{n:03}.txt": b"text" for n in range(COUNT)})
-        deployment.ended(self.source)
-        server.stop()
-        worker.stop()
-
-    def stop_all(self) -> None:
-        self.deployment.close()
-        self.deployment.forget()
+        self.stand = Stand(deployment)
+        self.stand.start()
+        deployment.apply(BULK.source)
+        self.source = self.stand.finished("bulk", {f"{n:03}.txt": b"text" for n in range(COUNT)})
+        self.stand.end()
 
     @property
     def body(self) -> dict[str, Any]:
@@ -105,19 +93,19 @@ ON_SERVERS: Final = ("nats", "rabbitmq", "postgres")
 
 
 @pytest.fixture(scope="module", params=["sqlite"])
-def whole_stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
+def whole(request: pytest.FixtureRequest) -> Iterator[Paced]:
     if request.param == "sqlite":
         with open_deployment(**LIVE) as deployment:
-            yield Stand(deployment)
+            yield Paced(deployment)
     else:
         with open_server_deployment(Urls.shared(KINDS[request.param]), **LIVE) as on_servers:
-            yield Stand(on_servers)
+            yield Paced(on_servers)
 
 
 @pytest.fixture
-def stand(whole_stand: Stand) -> Iterator[Stand]:
-    yield whole_stand
-    whole_stand.stop_all()
+def paced(whole: Paced) -> Iterator[Paced]:
+    yield whole
+    whole.stand.end()
 
 
 CONTROLS: Final[dict[str, tuple[str, str, Any]]] = {
@@ -137,104 +125,104 @@ FAST: Final = ("pause", "resume", "withdraw")
     "control",
     [*FAST, *(pytest.param(control, marks=pytest.mark.full) for control in CONTROLS if control not in FAST)],
 )
-def test_a_control_whose_answer_is_lost_can_be_repeated(stand: Stand, control: str):
+def test_a_control_whose_answer_is_lost_can_be_repeated(paced: Paced, control: str):
     """The server dies after the commit. Another one drives the replay."""
-    driver = stand.deployment.serve()
-    dying = stand.deployment.serve(fault="control.committed")
-    replay = stand.start(driver)
-    stand.published(driver, replay, 3)
+    driver = paced.deployment.serve()
+    dying = paced.deployment.serve(fault="control.committed")
+    replay = paced.start(driver)
+    paced.published(driver, replay, 3)
     path = f"replays/{replay['replay_batch_id']}"
     if control == "resume":
-        stand.ask(driver, "POST", f"{path}/pause")
+        paced.ask(driver, "POST", f"{path}/pause")
     method, verb, body = CONTROLS[control]
 
     with pytest.raises(httpx.TransportError):
-        stand.ask(dying, method, f"{path}/{verb}", json=body)
-    stand.deployment.struck(dying)
-    again = stand.ask(driver, method, f"{path}/{verb}", json=body)
+        paced.ask(dying, method, f"{path}/{verb}", json=body)
+    paced.deployment.struck(dying)
+    again = paced.ask(driver, method, f"{path}/{verb}", json=body)
 
-    stand.deployment.worker()
+    paced.deployment.worker()
     if control in ("cancel", "withdraw"):
-        ended = stand.processed(driver, replay)
+        ended = paced.processed(driver, replay)
         assert ended["state"] == "cancelled"
         assert ended["objects_published"] == again["objects_published"]
         started = again["objects_published"] if control == "cancel" else 0
-        assert stand.starts(replay).total() == started
+        assert paced.starts(replay).total() == started
         return
     if control == "pause":
         assert again["state"] == "paused"
-        stand.ask(driver, "POST", f"{path}/resume")
-    stand.check_all(driver, replay)
+        paced.ask(driver, "POST", f"{path}/resume")
+    paced.check_all(driver, replay)
 
 
-@pytest.mark.parametrize("whole_stand", ["sqlite", *ON_SERVERS], indirect=True, scope="module")
-def test_a_paced_replay_whose_publisher_is_killed_is_continued_by_another(stand: Stand):
-    dying = stand.deployment.serve(fault="replay.published:2")
-    replay = stand.start(dying)
-    stand.deployment.struck(dying)
+@pytest.mark.parametrize("whole", ["sqlite", *ON_SERVERS], indirect=True, scope="module")
+def test_a_paced_replay_whose_publisher_is_killed_is_continued_by_another(paced: Paced):
+    dying = paced.deployment.serve(fault="replay.published:2")
+    replay = paced.start(dying)
+    paced.deployment.struck(dying)
 
-    heir = stand.deployment.serve()
-    stand.deployment.worker()
+    heir = paced.deployment.serve()
+    paced.deployment.worker()
 
-    stand.check_all(heir, replay)
+    paced.check_all(heir, replay)
 
 
 @pytest.mark.parametrize("point", ["replay.created", "replay.admitted"])
-def test_a_request_with_a_key_that_is_repeated_after_a_kill_starts_one_replay(stand: Stand, point: str):
-    dying = stand.deployment.serve(fault=point)
-    key = {"Idempotency-Key": f"after-{point}-{stand.source}"}
+def test_a_request_with_a_key_that_is_repeated_after_a_kill_starts_one_replay(paced: Paced, point: str):
+    dying = paced.deployment.serve(fault=point)
+    key = {"Idempotency-Key": f"after-{point}-{paced.source}"}
     with pytest.raises(httpx.TransportError):
-        stand.start(dying, **key)
-    heir = stand.deployment.serve()
-    before = stand.ask(heir, "GET", "replays", params={"limit": 1})["items"][0]
+        paced.start(dying, **key)
+    heir = paced.deployment.serve()
+    before = paced.ask(heir, "GET", "replays", params={"limit": 1})["items"][0]
 
-    replay = stand.start(heir, **key)
+    replay = paced.start(heir, **key)
 
     assert replay["replay_batch_id"] == before["replay_batch_id"]
-    stand.deployment.worker()
-    stand.check_all(heir, replay)
+    paced.deployment.worker()
+    paced.check_all(heir, replay)
 
 
-def _frozen(stand: Stand) -> tuple[Process, Process, Any]:
+def _frozen(paced: Paced) -> tuple[Process, Process, Any]:
     """A replay whose publisher is frozen in the middle (SIGSTOP), and a server that can be asked."""
-    publisher = stand.deployment.serve()
-    replay = stand.start(publisher)
-    stand.published(publisher, replay, 3)
+    publisher = paced.deployment.serve()
+    replay = paced.start(publisher)
+    paced.published(publisher, replay, 3)
     publisher.pause()
-    return publisher, stand.deployment.serve(), replay
+    return publisher, paced.deployment.serve(), replay
 
 
 @pytest.mark.parametrize(
-    "whole_stand",
+    "whole",
     ["sqlite", *(pytest.param(kind, marks=pytest.mark.full) for kind in ON_SERVERS)],
     indirect=True,
     scope="module",
 )
-def test_after_a_cancel_a_publisher_that_wakes_up_starts_nothing(stand: Stand):
-    publisher, server, replay = _frozen(stand)
+def test_after_a_cancel_a_publisher_that_wakes_up_starts_nothing(paced: Paced):
+    publisher, server, replay = _frozen(paced)
     path = f"replays/{replay['replay_batch_id']}"
 
-    cancelled = stand.ask(server, "POST", f"{path}/cancel", json={"withdraw": True})
+    cancelled = paced.ask(server, "POST", f"{path}/cancel", json={"withdraw": True})
     publisher.resume()
-    stand.deployment.worker()
+    paced.deployment.worker()
 
-    ended = stand.processed(server, replay)
+    ended = paced.processed(server, replay)
     assert ended["objects_published"] == cancelled["objects_published"]
-    assert stand.starts(replay).total() == 0
+    assert paced.starts(replay).total() == 0
 
 
-def test_in_a_pause_a_publisher_that_wakes_up_starts_nothing_that_was_not_named(stand: Stand):
-    publisher, server, replay = _frozen(stand)
+def test_in_a_pause_a_publisher_that_wakes_up_starts_nothing_that_was_not_named(paced: Paced):
+    publisher, server, replay = _frozen(paced)
     path = f"replays/{replay['replay_batch_id']}"
 
-    paused = stand.ask(server, "POST", f"{path}/pause")
+    paused = paced.ask(server, "POST", f"{path}/pause")
     publisher.resume()
-    worker = stand.deployment.worker("--until-idle")
+    worker = paced.deployment.worker("--until-idle")
 
     assert worker.popen.wait(DEADLINE_SECONDS) == 0
-    started = stand.starts(replay)
+    started = paced.starts(replay)
     assert paused["objects_published"] <= started.total()
     assert started.total() <= paused["objects_published"] + paused["objects_uncertain"]
-    stand.ask(server, "POST", f"{path}/resume")
-    stand.deployment.worker()
-    stand.check_all(server, replay)
+    paced.ask(server, "POST", f"{path}/resume")
+    paced.deployment.worker()
+    paced.check_all(server, replay)

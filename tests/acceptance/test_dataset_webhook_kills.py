@@ -9,17 +9,17 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
 
-from tests.acceptance.kills import PIPELINES
-from tests.acceptance.processes import Deployment, open_deployment
+from tests.acceptance.pipelines import BULK
+from tests.acceptance.stand import Job, Stand, open_stand
 from tests.web import Answer, Web
 
 pytestmark = pytest.mark.slow
 
-BULK: Final = PIPELINES["bulk"]
 CONFIG: Final = (
     BULK.source.replace("{stage: loud}", "{stage: loud, to: [index]}")
     + """\
@@ -41,70 +41,65 @@ CASES: Final = {
 }
 
 
-class Stand:
-    """A deployment with two publications, no process, and a receiver of webhooks."""
+@dataclass
+class Changed:
+    """A stand with two publications of `run`, and a receiver of webhooks. No publication accepts `small`."""
 
-    def __init__(self, deployment: Deployment, web: Web) -> None:
-        self.deployment = deployment
-        self.web = web
-        server = deployment.serve()
-        worker = deployment.worker()
-        deployment.apply(CONFIG.replace("URL", f"http://localhost:{web.port}/"))
-        self.run = deployment.run("bulk", BULK.inputs)
-        self.small = deployment.run("bulk", dict([*BULK.inputs.items()][:1]))
-        for execution in (self.run, self.small):
-            deployment.ended(execution)
-        for _ in range(2):
-            deployment.cli("publish", "docs", self.run)
-        deployment.until(lambda: len(web.asked) == 2 or None, "the events of two publications")
-        server.stop()
-        worker.stop()
-        deployment.forget()
-        web.asked.clear()
+    stand: Stand
+    web: Web
+    run: str
+    small: str
+
+    def events(self, kind: str) -> list[Any]:
+        return [asked for asked in self.web.asked if json.loads(asked.body)["type"] == kind]
 
     def strike(self, point: str) -> None:
         """Change the dataset in a process that dies at the point."""
-        deployment = self.deployment
-        if point == "sink.lag_reported":
-            index = deployment.home / "data" / "search.db"
-            index.rename(index.with_name("away"))
-            index.mkdir()
-            deployment.cli("rollback", "docs", "--to", "1")
-            with closing(sqlite3.connect(deployment.home / "playhead.db")) as con, con:
-                con.execute("UPDATE switches SET at = at - 120")
-            deployment.struck(deployment.serve(fault=point))
-            index.rmdir()
-            index.with_name("away").rename(index)
-        else:
+        deployment = self.stand.deployment
+        back = ("rollback", "docs", "--to", "2" if deployment.get("/datasets/docs")["current"] == 1 else "1")
+        if point != "sink.lag_reported":
             command = {
                 "publication.decided": ("publish", "docs", self.run),
-                "publication.rolled_back": ("rollback", "docs", "--to", "1"),
+                "publication.rolled_back": back,
                 "publication.refused": ("publish", "docs", self.small),
             }[point]
-            deployment.struck(deployment.start(*command, fault=point))
-        deployment.forget()
+            self.stand.strike("cli", point, Job(command))
+            return
+        self.stand.end()
+        index = deployment.data / "search.db"
+        index.rename(index.with_name("away"))
+        index.mkdir()
+        deployment.cli(*back)
+        with closing(sqlite3.connect(deployment.home / "playhead.db")) as con, con:
+            con.execute("UPDATE switches SET at = at - 120")
+        deployment.struck(deployment.serve(fault=point))
+        index.rmdir()
+        index.with_name("away").rename(index)
 
 
-@pytest.fixture
-def stand() -> Iterator[Stand]:
-    with (
-        Web(lambda asked: Answer(204)) as web,
-        open_deployment(**SETTINGS, WEBHOOK_HOSTS=f"localhost:{web.port}") as deployment,
-    ):
-        yield Stand(deployment, web)
+@pytest.fixture(scope="module")
+def changed() -> Iterator[Changed]:
+    with Web(lambda asked: Answer(204)) as web:
+        config = CONFIG.replace("URL", f"http://localhost:{web.port}/")
+        with open_stand(config, **SETTINGS, WEBHOOK_HOSTS=f"localhost:{web.port}") as stand:
+            run = stand.finished("bulk", BULK.inputs)
+            small = stand.finished("bulk", dict([*BULK.inputs.items()][:1]))
+            for _ in range(2):
+                stand.deployment.cli("publish", "docs", run)
+            stand.deployment.until(lambda: len(web.asked) == 2 or None, "the events of two publications")
+            yield Changed(stand, web, run, small)
 
 
 @pytest.mark.parametrize("point", CASES)
-def test_the_event_of_a_change_arrives_although_its_process_was_killed(stand: Stand, point: str) -> None:
-    stand.strike(point)
-    already = {json.loads(asked.body)["type"] for asked in stand.web.asked}
-    stand.deployment.serve()
+def test_the_event_of_a_change_arrives_although_its_process_was_killed(changed: Changed, point: str) -> None:
+    deployment, kind = changed.stand.deployment, CASES[point]
+    before = deployment.get("/datasets/docs")["seq"]
+    changed.web.asked.clear()
+    changed.strike(point)
+    assert not changed.events(kind), "the killed process has not sent it"
+    deployment.serve()
 
-    def events() -> list[Any]:
-        return [asked for asked in stand.web.asked if json.loads(asked.body)["type"] == CASES[point]]
-
-    stand.deployment.until(lambda: events() or None, f"the event {CASES[point]}")
-    assert CASES[point] not in already, "the killed process has not sent it"
-    assert len({asked.headers["webhook-id"] for asked in events()}) == 1
-    found = stand.deployment.get("/datasets/docs")
-    assert (found["draft"], found["seq"]) == (None, {"dataset.refused": 2}.get(CASES[point], 3))
+    deployment.until(lambda: changed.events(kind) or None, f"the event {kind}")
+    assert len({asked.headers["webhook-id"] for asked in changed.events(kind)}) == 1
+    found = deployment.get("/datasets/docs")
+    assert (found["draft"], found["seq"]) == (None, before + (kind != "dataset.refused"))

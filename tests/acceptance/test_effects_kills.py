@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import httpx
 import pytest
 
-from tests.acceptance.processes import Deployment, Process, open_deployment
+from tests.acceptance.stand import Job, Stand, Who, open_stand
 
 STEPS: Final = Path(__file__).with_name("mailing_steps.py")
 CONFIG: Final = """
@@ -41,38 +39,31 @@ INPUTS: Final = {
     f"{number:02d}.txt": f"page {number}{' late' if number % 5 == 0 else ''}".encode() for number in range(20)
 } | {"bad.txt": b"bad"}
 WORKED: Final = len(INPUTS) - 1
-POINTS: Final = ("claimed", "object", "committed", "marked")
+CASES: Final[list[tuple[Who, str]]] = [
+    *(("worker", f"worker.{point}:7") for point in ("claimed", "object", "committed", "marked")),
+    ("serve", "replay.created"),
+    ("serve", "replay.published"),
+]
 
 
-class Stand:
-    """A deployment in which a run has sent its mails."""
+class Mails:
+    """A stand in which a run has sent its mails."""
 
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.server = deployment.serve()
-        self.apply(CONFIG)
-        worker = deployment.worker()
-        self.run = deployment.run("mails", INPUTS)
-        assert deployment.ended(self.run)["status"] == "failed"
-        worker.stop()
-        assert self.sent() == {self.run: WORKED}
-        assert len(deployment.called("mails.partner", self.run)) == WORKED
+    def __init__(self, stand: Stand) -> None:
+        self.stand = stand
+        self.deployment = stand.deployment
+        self.run = stand.finished("mails", INPUTS)
+        self.check_sent({self.run: WORKED})
+        assert len(self.deployment.called("mails.partner", self.run)) == WORKED
 
-    def apply(self, source: str) -> Any:
-        return self.deployment.apply(source)
-
-    def sent(self) -> dict[str, int]:
-        """Number of mails by execution."""
+    def check_sent(self, wanted: dict[str, int]) -> None:
+        """Check the number of mails by execution."""
         lines = (self.deployment.data / "mail.log").read_text().splitlines()
-        return dict(Counter(line.partition(" ")[0] for line in lines))
-
-    def replay(self, source: str, stage: str, route: str, **fields: Any) -> Any:
-        body = {"from_execution_id": source, "from_stage": stage, "to_route": route, **fields}
-        return self.deployment.post("/replay", json=body)
+        assert Counter(line.partition(" ")[0] for line in lines) == wanted
 
     def check(self, execution: str, skipped: int) -> None:
         """Check that a replay has repeated nothing, and shows what it has skipped."""
-        assert self.sent() == {self.run: WORKED}
+        self.check_sent({self.run: WORKED})
         assert self.deployment.called("mails.partner", execution) == set()
         found = self.deployment.get(f"/executions/{execution}")
         replay = self.deployment.get(f"/replays/{found['replay_batch_id']}")
@@ -85,87 +76,56 @@ class Stand:
 
 
 @pytest.fixture(scope="module")
-def stand() -> Iterator[Stand]:
-    with open_deployment(adapters=STEPS) as deployment:
-        yield Stand(deployment)
-
-
-@pytest.fixture
-def worker(stand: Stand) -> Iterator[list[Process]]:
-    """The workers of a test, which end with it."""
-    workers: list[Process] = []
-    yield workers
-    for one in workers:
-        one.kill()
-    stand.deployment.forget()
+def mails() -> Iterator[Mails]:
+    with open_stand(CONFIG, adapters=STEPS) as stand:
+        yield Mails(stand)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", POINTS)
-def test_no_effect_is_repeated_after_a_worker_was_killed(
-    stand: Stand, worker: list[Process], point: str
-) -> None:
-    deployment = stand.deployment
-    armed = deployment.worker(fault=f"worker.{point}:7")
-    answer = stand.replay(stand.run, "input", "page", effects="skip")
-    deployment.struck(armed)
-    worker += [deployment.worker(), deployment.worker()]
-
-    assert deployment.ended(answer["execution_id"])["status"] == "failed"
-
-    stand.check(answer["execution_id"], 2 * WORKED)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("point", ["replay.created", "replay.published"])
-def test_no_effect_is_repeated_after_the_server_was_killed(
-    stand: Stand, worker: list[Process], point: str
-) -> None:
-    deployment = stand.deployment
-    stand.server.stop()
-    armed = deployment.serve(fault=point)
-    with suppress(httpx.TransportError):
-        stand.replay(stand.run, "input", "page", effects="skip")
-    deployment.struck(armed)
-    stand.server = deployment.serve()
-    worker.append(deployment.worker())
+@pytest.mark.parametrize(("who", "fault"), CASES)
+def test_no_effect_is_repeated_after_a_kill(mails: Mails, who: Who, fault: str) -> None:
+    deployment = mails.deployment
+    command = ("replay", mails.run, "input", "page", "--effects", "skip", "--detach")
+    body = {"from_execution_id": mails.run, "from_stage": "input", "to_route": "page", "effects": "skip"}
+    mails.stand.strike(who, fault, Job(command, "/replay", body))
+    mails.stand.start()
 
     [newest, *_] = deployment.items("/replays")
 
     assert newest["effects"] == {"mail": "skip", "partner": "skip", "*": "skip"}
     assert deployment.ended(newest["execution_id"])["status"] == "failed"
-    stand.check(newest["execution_id"], 2 * WORKED)
+    mails.check(newest["execution_id"], 2 * WORKED)
 
 
 @pytest.mark.slow
 def test_no_effect_is_repeated_by_resends_newer_versions_and_replays_of_the_replay() -> None:
-    with open_deployment(adapters=STEPS) as deployment:
-        resend_and_replay_again(Stand(deployment))
+    with open_stand(CONFIG, adapters=STEPS) as stand:
+        resend_and_replay_again(Mails(stand))
 
 
-def resend_and_replay_again(stand: Stand) -> None:
-    deployment = stand.deployment
-    first = stand.replay(stand.run, "input", "page", effects="skip")["execution_id"]
+def resend_and_replay_again(mails: Mails) -> None:
+    deployment = mails.deployment
+    command = ("replay", mails.run, "input", "page", "--effects", "skip", "--detach")
     newer = CONFIG.replace("type: mail}]", "type: mail}]\n    on_replay: run")
-    assert stand.apply(newer)["version"] == 2
-    deployment.struck(deployment.worker(fault="worker.committed:9"))
-    deployment.worker()
+    assert deployment.apply(newer)["version"] == 2
+    first = mails.stand.strike("worker", "worker.committed:9", Job(command))["execution_id"]
+    mails.stand.start()
     deployment.ended(first)
-    stand.check(first, 2 * WORKED)
+    mails.check(first, 2 * WORKED)
 
     # The dead letter is processed after all.
     (deployment.data / "repaired").touch()
     assert deployment.post("/dead-letters/resend", json={"execution_id": first})["resent"] == 1
     assert deployment.ended(first)["status"] == "completed"
-    stand.check(first, 2 * len(INPUTS))
+    mails.check(first, 2 * len(INPUTS))
 
-    second = stand.replay(first, "pages", "title")["execution_id"]
+    second = deployment.replay(first, "pages", "title")["execution_id"]
     assert deployment.get(f"/executions/{second}")["config_version"] == 2
     deployment.ended(second)
-    stand.check(second, 2 * len(INPUTS))
-    third = stand.replay(second, "titles", "mail", effects="run")["execution_id"]
+    mails.check(second, 2 * len(INPUTS))
+    third = deployment.replay(second, "titles", "mail", effects="run")["execution_id"]
     deployment.ended(third)
-    assert stand.sent() == {stand.run: WORKED, third: len(INPUTS)}  # the count notices repeated effects
+    mails.check_sent({mails.run: WORKED, third: len(INPUTS)})  # the count notices repeated effects
 
 
 @pytest.mark.slow
@@ -175,18 +135,16 @@ def test_effects_that_a_killed_worker_has_found_are_not_repeated_by_one_that_doe
     """The adapter declared no effects when the config was applied, and one worker still has that code."""
     harmless = tmp_path / "mailing_steps.py"
     harmless.write_text(STEPS.read_text().replace(', effects="external"', ""))
-    with open_deployment(adapters=harmless) as deployment:
-        stand = Stand(deployment)
-        answer = stand.replay(stand.run, "titles", "mail", effects="skip")
-        execution, batch = answer["execution_id"], answer["replay_batch_id"]
-        assert deployment.get(f"/replays/{batch}")["effects"] == {"partner": "skip", "*": "skip"}
+    with open_stand(CONFIG, adapters=harmless) as stand:
+        mails, deployment = Mails(stand), stand.deployment
+        command = ("replay", mails.run, "titles", "mail", "--effects", "skip", "--detach")
 
         # It has recorded the route, and has closed no message yet.
-        deployment.struck(deployment.worker(fault="worker.ran", settings={"ADAPTERS": str(STEPS)}))
-        deployment.worker()
+        answer = stand.strike("worker", "worker.ran", Job(command), settings={"ADAPTERS": str(STEPS)})
+        stand.start()
 
-        assert deployment.ended(execution)["status"] == "completed"
-        assert stand.sent() == {stand.run: WORKED}
-        shown = deployment.get(f"/replays/{batch}")
+        assert deployment.ended(answer["execution_id"])["status"] == "completed"
+        mails.check_sent({mails.run: WORKED})
+        shown = deployment.get(f"/replays/{answer['replay_batch_id']}")
         assert shown["effects"] == {"partner": "skip", "mail": "skip", "*": "skip"}
         assert shown["objects_skipped"] == WORKED

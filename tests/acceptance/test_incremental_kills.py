@@ -19,7 +19,8 @@ import pytest
 from playhead import faults
 from tests.acceptance.deployments import KINDS, Urls, open_server_deployment
 from tests.acceptance.kills import ELSEWHERE
-from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
+from tests.acceptance.processes import Deployment, open_deployment
+from tests.acceptance.stand import Job, Stand
 
 _SOURCE: Final = """
 version: "1.0"
@@ -67,11 +68,12 @@ class Picture:
     rows: Counter[tuple[str, str, str]]
 
 
-class Stand:
-    """A deployment with a finished run, and the inputs of the next one."""
+class Changed:
+    """A stand with a finished run, and the inputs of the next one. No process is running."""
 
     def __init__(self, deployment: Deployment, inputs: int = _INPUTS) -> None:
         self.deployment = deployment
+        self.stand = Stand(deployment)
         self.inputs = deployment.folder / "inputs"
         self.inputs.mkdir()
         for n in range(inputs):
@@ -93,11 +95,9 @@ class Stand:
 
     def killed(self, point: str, n: int) -> str:
         """Let the command die; return the run once other processes have ended it."""
-        command = self.deployment.start(*self.command, fault=f"{point}:{n}")
-        command.popen.wait(DEADLINE_SECONDS)
-        processes = [self.deployment.serve(), self.deployment.worker()]
+        self.stand.strike("cli", f"{point}:{n}", Job(self.command))
+        self.stand.start()
         try:
-            self.deployment.struck(command)
             [execution] = self.new()
             ended = self.deployment.ended(execution)
             if point == "submit.stored":  # it was not sealed
@@ -106,9 +106,7 @@ class Stand:
             return execution
         finally:
             self.known |= self.new()
-            for process in processes:
-                process.stop()
-            self.deployment.forget()
+            self.stand.end()
 
     def new(self) -> set[str]:
         return {str(one["execution_id"]) for one in self.deployment.items("/executions")} - self.known
@@ -149,10 +147,10 @@ def _path(key: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def stands() -> Iterator[Callable[[int], Stand]]:
+def changes() -> Iterator[Callable[[int], Changed]]:
     """A function that returns the stand with a number of inputs."""
     with ExitStack() as stack:
-        yield cache(lambda inputs: Stand(stack.enter_context(open_deployment()), inputs))
+        yield cache(lambda inputs: Changed(stack.enter_context(open_deployment()), inputs))
 
 
 def test_every_point_has_a_case() -> None:
@@ -161,47 +159,49 @@ def test_every_point_has_a_case() -> None:
 
 
 @pytest.mark.slow
-def test_an_undisturbed_run_takes_over_what_is_valid(stands: Callable[[int], Stand]) -> None:
-    stand = stands(_INPUTS)
+def test_an_undisturbed_run_takes_over_what_is_valid(changes: Callable[[int], Changed]) -> None:
+    changed = changes(_INPUTS)
     unchanged = _INPUTS - 2 * _CHANGED
     processed = 2 * _CHANGED
-    counts = stand.undisturbed.counts
+    counts = changed.undisturbed.counts
     assert counts["total"] == counts["completed"] == 7 * (unchanged + processed)
     assert counts["taken_over"] == (1 + 3) * unchanged
     own = Counter(
-        path.partition("/")[0] for path, (_, there) in stand.undisturbed.objects.items() if not there
+        path.partition("/")[0] for path, (_, there) in changed.undisturbed.objects.items() if not there
     )
     assert own == {"input": processed, "parts": 3 * processed, "lengths": 3 * processed, "loud": 3 * _INPUTS}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("point", "n"), CASES)
-def test_a_killed_run_ends_as_an_undisturbed_one(stands: Callable[[int], Stand], point: str, n: int) -> None:
-    stand = stands(_TWO_PAGES if n == 2 else _INPUTS)
-    assert stand.picture(stand.killed(point, n)) == stand.undisturbed
+def test_a_killed_run_ends_as_an_undisturbed_one(
+    changes: Callable[[int], Changed], point: str, n: int
+) -> None:
+    changed = changes(_TWO_PAGES if n == 2 else _INPUTS)
+    assert changed.picture(changed.killed(point, n)) == changed.undisturbed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["prune.marked", "prune.deleted"])
 def test_a_killed_prune_of_references_deletes_the_bytes_in_the_end(point: str) -> None:
     with open_deployment() as deployment:
-        stand = Stand(deployment, inputs=20)
-        for run in stand.known - {stand.source}:
-            before = stand.picture(run)
-            deployment.cli("prune", stand.source, "--yes")
-            kept = [key for key in deployment.stored(stand.source) if not key.endswith(".meta.json")]
+        changed = Changed(deployment, inputs=20)
+        for run in changed.known - {changed.source}:
+            before = changed.picture(run)
+            deployment.cli("prune", changed.source, "--yes")
+            kept = [key for key in deployment.stored(changed.source) if not key.endswith(".meta.json")]
             assert len(kept) == sum(is_shared for _, is_shared in before.objects.values())
-            assert stand.picture(run).objects == before.objects
+            assert changed.picture(run).objects == before.objects
 
             deployment.struck(deployment.start("prune", run, "--yes", fault=f"{point}:1"))
             deployment.worker()
             deployment.until(lambda: not deployment.rows(_OPEN_PRUNINGS), "the prune to be continued")
 
-            assert deployment.stored(run) == deployment.stored(stand.source) == {}
+            assert deployment.stored(run) == deployment.stored(changed.source) == {}
 
 
 @pytest.mark.slow
 def test_a_killed_run_on_servers_ends_as_an_undisturbed_one() -> None:
     with open_server_deployment(Urls.shared(KINDS["postgres"])) as deployment:
-        stand = Stand(deployment, inputs=20)
-        assert stand.picture(stand.killed("replay.recorded", 1)) == stand.undisturbed
+        changed = Changed(deployment, inputs=20)
+        assert changed.picture(changed.killed("replay.recorded", 1)) == changed.undisturbed

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
-import httpx
 import pytest
 
 from playhead import faults
-from tests.acceptance.kills import PIPELINES
-from tests.acceptance.processes import Deployment, open_deployment
+from tests.acceptance.pipelines import BULK
+from tests.acceptance.processes import Deployment
+from tests.acceptance.stand import Job, Stand, Who, open_stand
 
 pytestmark = pytest.mark.slow
 
-BULK: Final = PIPELINES["bulk"]
-"""520 objects in the stage `loud`: with their sidecars more than a page of a listing."""
 COUNT: Final = len(BULK.inputs)
-WHO: Final = ("cli", "serve", "heir")
-"""Who dies. `heir`: a worker that took the replay over from a server that was killed."""
-CASES: Final = [
+"""Objects of the stage `loud`: with their sidecars more than a page of a listing."""
+CASES: Final[list[tuple[str, Who]]] = [
     ("plan.paged", "cli"),
     ("plan.paged", "serve"),
     ("plan.ready", "cli"),
@@ -38,70 +35,37 @@ def test_every_point_of_a_plan_has_a_case() -> None:
     assert {point for point, _ in CASES} == points
 
 
-class Stand:
-    """A deployment with a finished run. Each case starts its own processes."""
+@dataclass
+class Planned:
+    """A stand with a finished run, and what is planned."""
 
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.start()
-        deployment.apply(BULK.source)
-        self.run = deployment.run("bulk", BULK.inputs)
-        deployment.ended(self.run)
-        self.request = {"from_execution_id": self.run, "from_stage": "loud", "to_route": "shout"}
-        self.digest = self.plan()["digest"]
+    stand: Stand
+    deployment: Deployment
+    run: str
+
+    @property
+    def planning(self) -> Job:
+        body = {"from_execution_id": self.run, "from_stage": "loud", "to_route": "shout"}
+        return Job(("plan", self.run, "loud", "shout"), "/replay/plan", body)
 
     def plan(self) -> Any:
-        return self.deployment.post("/replay/plan", json=self.request)
+        return self.deployment.post(self.planning.path, json=self.planning.body)
 
     def write(self, text: str) -> None:
         """Store an object of another program in the stage."""
         (self.deployment.objects / self.run / "loud" / "external.txt").write_text(text)
 
-    def start(self) -> None:
-        # Not a worker of the server: it would outlive the server for a moment.
-        self.deployment.serve()
-        self.deployment.worker()
+    def newest(self, what: str) -> Any:
+        return next(self.deployment.items(what))
 
-    def restart(self) -> None:
-        self.deployment.close()
-        self.deployment.forget()
-        self.start()
-
-    def newest_plan(self) -> Any:
-        return next(iter(self.deployment.items("/replay/plans")))
-
-    def newest_replay(self) -> Any:
-        return next(iter(self.deployment.items("/replays")))
-
-    def kill_planner(self, point: str, who: str) -> Any:
-        """Let the process die that makes a plan. Return the plan, as other processes see it."""
-        if who == "cli":
-            command = self.deployment.start("plan", self.run, "loud", "shout", fault=point)
-            self.deployment.struck(command)
-        else:
-            self.deployment.close()
-            armed = self.deployment.serve(fault=point)
-            with suppress(httpx.TransportError):
-                self.plan()
-            self.deployment.struck(armed)
-            self.restart()
-        return self.newest_plan()
-
-    def kill_replayer(self, point: str, who: str, plan: str) -> None:
+    def kill_replayer(self, point: str, who: Who, plan: str) -> None:
         """Let the process die that replays a plan, while no other process runs."""
-        self.deployment.close()
-        if who == "cli":
-            self.deployment.struck(self.deployment.start("replay", "--plan", plan, fault=point))
-            return
-        armed = self.deployment.serve(fault=point if who == "serve" else "replay.admitted")
-        with suppress(httpx.TransportError):
-            self.deployment.post("/replay", json={"plan_id": plan})
-        self.deployment.struck(armed)
-        if who == "heir":
-            self.deployment.struck(self.deployment.worker(fault=point))
+        replaying = Job(("replay", "--plan", plan), "/replay", {"plan_id": plan}, begun="replay.admitted")
+        self.stand.strike(who, point, replaying)
 
-    def check_complete(self, replay: Any, keys: list[str]) -> None:
-        """Check that each of these objects was processed once, and no other one."""
+    def check_complete(self, keys: list[str]) -> None:
+        """Check that the newest replay has processed each of these objects once, and no other one."""
+        replay = self.newest("/replays")
         self.deployment.ended(replay["execution_id"])
         ended = self.deployment.get(f"/replays/{replay['replay_batch_id']}")
         assert (ended["state"], ended["objects_found"]) == ("publishing_complete", len(keys))
@@ -114,88 +78,97 @@ class Stand:
 
 
 @pytest.fixture(scope="module")
-def stand() -> Iterator[Stand]:
-    with open_deployment() as deployment:
-        yield Stand(deployment)
+def whole() -> Iterator[Planned]:
+    with open_stand(BULK.source) as stand:
+        yield Planned(stand, stand.deployment, stand.finished("bulk", BULK.inputs))
+
+
+@pytest.fixture
+def planned(whole: Planned) -> Iterator[Planned]:
+    yield whole
+    (whole.deployment.objects / whole.run / "loud" / "external.txt").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(("point", "who"), [case for case in CASES if case[0] == "plan.paged"])
 def test_a_plan_whose_process_was_killed_fails_and_another_one_is_made(
-    stand: Stand, point: str, who: str
+    planned: Planned, point: str, who: Who
 ) -> None:
-    plan = stand.kill_planner(point, who)
+    deployment, digest = planned.deployment, planned.plan()["digest"]
+    planned.stand.strike(who, point, planned.planning)
+    planned.stand.start()
 
-    path = f"/replay/plans/{plan['plan_id']}"
-    stand.deployment.until(lambda: stand.deployment.get(path)["state"] == "failed", "the plan to be failed")
-    assert "ended" in stand.deployment.get(path)["error"]
+    path = f"/replay/plans/{planned.newest('/replay/plans')['plan_id']}"
+    deployment.until(lambda: deployment.get(path)["state"] == "failed", "the plan to be failed")
+    assert "ended" in deployment.get(path)["error"]
     pages = "SELECT 1 FROM plan_pages g JOIN plans p ON p.n = g.plan WHERE p.state = 'failed'"
-    stand.deployment.until(lambda: not stand.deployment.rows(pages), "its pages to be deleted")
-    assert stand.plan()["digest"] == stand.digest
+    deployment.until(lambda: not deployment.rows(pages), "its pages to be deleted")
+    assert planned.plan()["digest"] == digest
 
 
 @pytest.mark.parametrize(("point", "who"), [case for case in CASES if case[0] == "plan.ready"])
-def test_a_plan_that_was_complete_before_the_kill_can_be_replayed(stand: Stand, point: str, who: str) -> None:
-    plan = stand.kill_planner(point, who)
+def test_a_plan_that_was_complete_before_the_kill_can_be_replayed(
+    planned: Planned, point: str, who: Who
+) -> None:
+    digest = planned.plan()["digest"]
+    planned.stand.strike(who, point, planned.planning)
+    planned.stand.start()
 
-    assert (plan["state"], plan["objects"], plan["digest"]) == ("ready", COUNT, stand.digest)
-    keys = stand.keys(plan["plan_id"])
-    replay = stand.deployment.post("/replay", json={"plan_id": plan["plan_id"]})
+    plan = planned.newest("/replay/plans")
+    assert (plan["state"], plan["objects"], plan["digest"]) == ("ready", COUNT, digest)
+    replay = planned.deployment.post("/replay", json={"plan_id": plan["plan_id"]})
     assert replay["objects_published"] == COUNT
-    stand.check_complete(replay, keys)
+    planned.check_complete(planned.keys(plan["plan_id"]))
 
 
 @pytest.mark.parametrize(("point", "who"), [case for case in CASES if case[0] == "replay.checked"])
 def test_a_replay_that_was_killed_after_the_check_publishes_the_set_of_the_plan(
-    stand: Stand, point: str, who: str
+    planned: Planned, point: str, who: Who
 ) -> None:
-    plan = stand.plan()["plan_id"]
-    keys = stand.keys(plan)
+    plan = planned.plan()["plan_id"]
+    keys = planned.keys(plan)
 
-    stand.kill_replayer(point, who, plan)
-    stand.write("it appears after the check, so it is not part of the plan")
-    stand.restart()
+    planned.kill_replayer(point, who, plan)
+    planned.write("it appears after the check, so it is not part of the plan")
+    planned.stand.start()
 
-    replay = stand.newest_replay()
-    assert replay["plan_id"] == plan
-    stand.check_complete(replay, keys)
-    (stand.deployment.objects / stand.run / "loud" / "external.txt").unlink()
+    assert planned.newest("/replays")["plan_id"] == plan
+    planned.check_complete(keys)
 
 
 @pytest.mark.parametrize(("point", "who"), [case for case in CASES if case[0] == "replay.compared"])
-def test_a_check_that_was_killed_continues_where_it_was(stand: Stand, point: str, who: str) -> None:
-    plan = stand.plan()["plan_id"]
-    keys = stand.keys(plan)
+def test_a_check_that_was_killed_continues_where_it_was(planned: Planned, point: str, who: Who) -> None:
+    plan = planned.plan()["plan_id"]
+    keys = planned.keys(plan)
 
-    stand.kill_replayer(point, who, plan)
+    planned.kill_replayer(point, who, plan)
 
     job = "SELECT state, checked, idle_takeovers FROM jobs ORDER BY execution DESC LIMIT 1"
-    [job] = stand.deployment.rows(job)
+    [job] = planned.deployment.rows(job)
     assert (job["state"], job["idle_takeovers"]) == ("checking", 0)
     assert job["checked"] > keys[0]
-    stand.restart()
-    stand.check_complete(stand.newest_replay(), keys)
+    planned.stand.start()
+    planned.check_complete(keys)
 
 
 @pytest.mark.parametrize("changes", [False, True])
-def test_a_check_that_was_interrupted_is_repeated_by_another_process(stand: Stand, changes: bool) -> None:
-    stand.write("one")
-    plan = stand.plan()["plan_id"]
-    keys = stand.keys(plan)
+def test_a_check_that_was_interrupted_is_repeated_by_another_process(planned: Planned, changes: bool) -> None:
+    planned.write("one")
+    plan = planned.plan()["plan_id"]
+    keys = planned.keys(plan)
     assert len(keys) == COUNT + 1
 
-    stand.kill_replayer("replay.admitted", "serve", plan)
-    [state] = stand.deployment.rows("SELECT state FROM jobs ORDER BY execution DESC LIMIT 1")
+    planned.kill_replayer("replay.admitted", "serve", plan)
+    [state] = planned.deployment.rows("SELECT state FROM jobs ORDER BY execution DESC LIMIT 1")
     assert state["state"] == "checking"
     if changes:
-        stand.write("two")
-    stand.restart()
+        planned.write("two")
+    planned.stand.start()
 
-    replay = stand.newest_replay()
     if not changes:
-        stand.check_complete(replay, keys)
+        planned.check_complete(keys)
     else:
-        stand.deployment.ended(replay["execution_id"])
-        refused = stand.newest_replay()
+        execution = planned.newest("/replays")["execution_id"]
+        planned.deployment.ended(execution)
+        refused = planned.newest("/replays")
         assert (refused["state"], refused["objects_found"], refused["plan_id"]) == ("refused", 0, plan)
-        assert list(stand.deployment.items(f"/executions/{replay['execution_id']}/lineage")) == []
-    (stand.deployment.objects / stand.run / "loud" / "external.txt").unlink()
+        assert list(planned.deployment.items(f"/executions/{execution}/lineage")) == []

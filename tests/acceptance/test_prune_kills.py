@@ -6,22 +6,21 @@ In between, nothing can be replayed from the pruned execution, whichever process
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
-import httpx
 import pytest
 
 from playhead import faults
-from tests.acceptance.kills import PIPELINES
-from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, Process, client, open_deployment
+from tests.acceptance.pipelines import BULK
+from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, client
+from tests.acceptance.stand import Job, Stand, open_stand
 
-BULK: Final = PIPELINES["bulk"]
-"""520 inputs and as many outputs: more than one page of a prune."""
 SHORT: Final = BULK.source.replace("entry:", "retention: {keep_days: 0.000001}\nentry:")
 
-WHO: Final = ("cli", "serve", "worker")
+Who = Literal["cli", "serve", "worker"]
+WHO: Final = get_args(Who)
 CASES: Final = [
     ("prune.begun", 1, "cli"),
     ("prune.marked", 1, "worker"),
@@ -60,52 +59,28 @@ def test_every_point_of_a_prune_has_a_case() -> None:
     assert {(point, who) for point, _, who in values} == {(p, w) for p in points for w in WHO}
 
 
-class Stand:
-    """A deployment with a server, a worker, and an execution that no prune selects."""
+@dataclass
+class Pruned:
+    """A stand with an execution that no prune selects, and the objects of that execution."""
 
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.start()
-        deployment.apply(BULK.source)
-        self.other = deployment.run("bulk", {"page.txt": b"text"})
-        deployment.ended(self.other)
-        deployment.post(f"/executions/{self.other}/pin")
-        self.kept = deployment.stored(self.other)
+    stand: Stand
+    deployment: Deployment
+    other: str
+    kept: dict[str, bytes]
 
-    def start(self) -> None:
-        self.server: Process = self.deployment.serve()
-        self.worker = self.deployment.worker()
-
-    def finished_run(self) -> str:
-        execution = self.deployment.run("bulk", BULK.inputs)
-        self.deployment.ended(execution)
-        return execution
-
-    def strike(self, point: str, n: int, who: str, execution: str, *, records: bool = False) -> None:
-        """Prune an execution, or its records, and let the process die that does it."""
-        fault = f"{point}:{n}"
-        if who == "cli":
-            more = ["--records"] * records
-            command = self.deployment.start("prune", execution, "--yes", *more, fault=fault)
-            self.deployment.struck(command)
-        elif who == "serve":
-            self.server.stop()
-            armed = self.deployment.serve(fault=fault)
-            with suppress(httpx.TransportError):
-                self.deployment.post("/prune", json={"execution_ids": [execution], "records": records})
-            self.deployment.struck(armed)
-            self.server = self.deployment.serve()
+    def strike(self, point: str, n: int, who: Who, execution: str, *, records: bool = False) -> None:
+        """Prune an execution, or its records, and let the process die that does it. Others continue."""
+        if who == "worker":
+            days = "}\nentry", ", records: 0.000001 days}\nentry"
+            config = self.deployment.folder / "short.yaml"
+            config.write_text(SHORT.replace(*days) if records else SHORT)
+            job = Job(("config", "apply", str(config)))
         else:
-            self.deployment.close()  # so that only one process can prune
-            file = self.deployment.folder / "short.yaml"
-            file.write_text(
-                SHORT.replace("}\nentry", ", records: 0.000001 days}\nentry") if records else SHORT
-            )
-            self.deployment.cli("config", "apply", str(file))
-            armed = self.deployment.worker(fault=fault)
-            self.deployment.struck(armed)
-            self.start()
-            self.deployment.apply(BULK.source)  # so that it is continued without the retention
+            command = ("prune", execution, "--yes", *["--records"] * records)
+            job = Job(command, "/prune", {"execution_ids": [execution], "records": records})
+        self.stand.strike(who, f"{point}:{n}", job)
+        self.stand.start()
+        self.deployment.apply(BULK.source)  # so that it is continued without the retention
 
     def refused(self, execution: str) -> Any:
         body = {"from_execution_id": execution, "from_stage": "loud", "to_route": "shout", "from_path": None}
@@ -130,26 +105,29 @@ class Stand:
 
 
 @pytest.fixture(scope="module")
-def stand() -> Iterator[Stand]:
-    with open_deployment() as deployment:
-        yield Stand(deployment)
+def pruned() -> Iterator[Pruned]:
+    with open_stand(BULK.source) as stand:
+        deployment = stand.deployment
+        other = stand.finished("bulk", {"page.txt": b"text"})
+        deployment.post(f"/executions/{other}/pin")
+        yield Pruned(stand, deployment, other, deployment.stored(other))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("point", "n", "who"), CASES)
-def test_a_prune_that_was_killed_is_continued(stand: Stand, point: str, n: int, who: str) -> None:
-    deployment = stand.deployment
-    execution = stand.finished_run()
+def test_a_prune_that_was_killed_is_continued(pruned: Pruned, point: str, n: int, who: Who) -> None:
+    deployment = pruned.deployment
+    execution = pruned.stand.finished("bulk", BULK.inputs)
     before = deployment.get(f"/executions/{execution}")
     messages = list(deployment.items(f"/executions/{execution}/lineage"))
 
-    stand.strike(point, n, who, execution)
+    pruned.strike(point, n, who, execution)
 
-    assert stand.refused(execution) == (409, "stage_pruned")
-    deployment.until(lambda: stand.open_prunings() == 0, "the prune to be continued")
+    assert pruned.refused(execution) == (409, "stage_pruned")
+    deployment.until(lambda: pruned.open_prunings() == 0, "the prune to be continued")
     assert not (deployment.objects / execution).exists()
-    assert deployment.stored(stand.other) == stand.kept
-    assert stand.refused(execution) == (409, "stage_pruned")
+    assert deployment.stored(pruned.other) == pruned.kept
+    assert pruned.refused(execution) == (409, "stage_pruned")
     after = deployment.get(f"/executions/{execution}")
     [gone] = after["pruned"]
     changed = ("pruned", "replayable_until")
@@ -159,28 +137,27 @@ def test_a_prune_that_was_killed_is_continued(stand: Stand, point: str, n: int, 
     for then, now in zip(messages, deployment.items(f"/executions/{execution}/lineage"), strict=True):
         assert now["outputs_pruned_at"] == now["input_pruned_at"] == gone["pruned_at"]
         assert now == then | {name: now[name] for name in ("outputs_pruned_at", "input_pruned_at")}
-    deployment.forget()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("point", "n", "who"), OF_RECORDS)
 def test_a_deletion_of_records_that_was_killed_is_continued(
-    stand: Stand, point: str, n: int, who: str
+    pruned: Pruned, point: str, n: int, who: Who
 ) -> None:
-    deployment = stand.deployment
-    execution = stand.finished_run()
+    deployment = pruned.deployment
+    execution = pruned.stand.finished("bulk", BULK.inputs)
     before = deployment.get(f"/executions/{execution}")
     deployment.cli("prune", execution, "--yes")
-    deployment.until(lambda: stand.open_prunings() == 0, "the prune to end")
-    others = stand.records(stand.other)
-    assert stand.records(execution) == [520, 1040, 0]
+    deployment.until(lambda: pruned.open_prunings() == 0, "the prune to end")
+    others = pruned.records(pruned.other)
+    assert pruned.records(execution) == [520, 1040, 0]
 
-    stand.strike(point, n, who, execution, records=True)
+    pruned.strike(point, n, who, execution, records=True)
 
     after = deployment.get(f"/executions/{execution}")
     assert after["records_deleted_at"] is not None
-    deployment.until(lambda: stand.records(execution) == [0, 0, 0], "the deletion to be continued")
-    assert stand.records(stand.other) == others
+    deployment.until(lambda: pruned.records(execution) == [0, 0, 0], "the deletion to be continued")
+    assert pruned.records(pruned.other) == others
     changed = ("pruned", "replayable_until", "records_deleted_at")
     assert {k: after[k] for k in after if k not in changed} == {
         k: before[k] for k in before if k not in changed
@@ -188,44 +165,34 @@ def test_a_deletion_of_records_that_was_killed_is_continued(
     with client(f"{deployment.url}/api/v1") as http:
         refused = http.get(f"/executions/{execution}/lineage")
     assert (refused.status_code, refused.json()["error_code"]) == (410, "records_deleted")
-    deployment.forget()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [("--yes",), ()])
-def test_the_same_prune_again_ends_one_that_was_killed(more: tuple[str, ...]) -> None:
-    with open_deployment() as deployment:
-        deployment.serve()
-        deployment.worker()
-        deployment.apply(BULK.source)
-        execution = deployment.run("bulk", BULK.inputs)
-        deployment.ended(execution)
-        deployment.close()
-        deployment.struck(deployment.start("prune", execution, "--yes", fault="prune.marked:2"))
-        assert 0 < len(deployment.stored(execution)) < 4 * len(BULK.inputs)
+def test_the_same_prune_again_ends_one_that_was_killed(pruned: Pruned, more: tuple[str, ...]) -> None:
+    deployment = pruned.deployment
+    execution = pruned.stand.finished("bulk", BULK.inputs)
+    pruned.stand.strike("cli", "prune.marked:2", Job(("prune", execution, "--yes")))
+    assert 0 < len(deployment.stored(execution)) < 4 * len(BULK.inputs)
 
-        again = deployment.start("prune", execution, *more)
+    again = deployment.start("prune", execution, *more)
 
-        assert again.popen.wait(DEADLINE_SECONDS) == 0
-        assert again.said == "1 interrupted prune continued and ended\n"
-        assert deployment.stored(execution) == {}
+    assert again.popen.wait(DEADLINE_SECONDS) == 0
+    assert again.said == "1 interrupted prune continued and ended\n"
+    assert deployment.stored(execution) == {}
+    pruned.stand.start()
 
 
 @pytest.mark.slow
-def test_the_next_prune_ends_one_that_was_killed() -> None:
-    with open_deployment() as deployment:
-        deployment.serve()
-        deployment.worker()
-        deployment.apply(BULK.source)
-        first, second = (deployment.run("bulk", BULK.inputs) for _ in range(2))
-        for execution in (first, second):
-            deployment.ended(execution)
-        deployment.close()
-        deployment.struck(deployment.start("prune", first, "--yes", fault="prune.deleted:1"))
-        left = len(deployment.stored(first))
-        assert 0 < left < 4 * len(BULK.inputs)
+def test_the_next_prune_ends_one_that_was_killed(pruned: Pruned) -> None:
+    deployment = pruned.deployment
+    first, second = (pruned.stand.finished("bulk", BULK.inputs) for _ in range(2))
+    pruned.stand.strike("cli", "prune.deleted:1", Job(("prune", first, "--yes")))
+    left = len(deployment.stored(first))
+    assert 0 < left < 4 * len(BULK.inputs)
 
-        answer = deployment.cli("prune", second, "--yes")
+    answer = deployment.cli("prune", second, "--yes")
 
-        assert (answer["executions"], answer["objects"]) == (1, 2 * len(BULK.inputs))
-        assert deployment.stored(first) == deployment.stored(second) == {}
+    assert (answer["executions"], answer["objects"]) == (1, 2 * len(BULK.inputs))
+    assert deployment.stored(first) == deployment.stored(second) == {}
+    pruned.stand.start()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from playhead import faults
-from tests.acceptance.publishing import CASES, DROPS, Kill, Stand, open_stand
+from tests.acceptance.publishing import CASES, DROPS, Kill, Killing, open_killing
 from tests.acceptance.test_dataset_webhook_kills import CASES as CHANGES
 from tests.servers import need
 
@@ -24,18 +24,20 @@ def test_every_point_of_a_publication_has_a_case() -> None:
 
 
 @pytest.fixture(scope="module")
-def stand() -> Iterator[Stand]:
-    with open_stand(need("postgres"), lease=3) as made:
+def killing() -> Iterator[Killing]:
+    with open_killing(need("postgres"), lease=3) as made:
         yield made
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in DROPS])
-def test_a_publication_ends_without_help_and_without_a_mixture(stand: Stand, case: str) -> None:
-    judge(stand.kill(case))
+def test_a_publication_ends_without_help_and_without_a_mixture(killing: Killing, case: str) -> None:
+    judge(killing.kill(case))
 
 
-def test_a_drop_killed_at_each_of_its_points_ends_without_help_and_without_a_mixture(stand: Stand) -> None:
-    judge(stand.kill_a_drop(*DROPS))
+def test_a_drop_killed_at_each_of_its_points_ends_without_help_and_without_a_mixture(
+    killing: Killing,
+) -> None:
+    judge(killing.kill_a_drop(*DROPS))
 
 
 def judge(found: Kill) -> None:

@@ -7,18 +7,15 @@ shown, readers see what they saw before it.
 from __future__ import annotations
 
 import sqlite3
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
 from typing import Any, Final, Literal
 
 import pytest
 
 from playhead import faults
 from playhead.adapters.sqlite_search import search
-from tests.acceptance.processes import STEPS, Deployment, open_deployment
+from tests.acceptance.stand import Job, Stand, Who, open_stand, reading
 
 pytestmark = pytest.mark.slow
 
@@ -53,11 +50,12 @@ BY_WORKER: Final = (
     *("publication.staged", "publication.decided", "sink.switched", "repair.ended"),
 )
 OF_INTERVALS: Final = ("repair.rebuilt", "sink.staged", "sink.switched")
-CASES: Final[list[tuple[Damage, str, str]]] = [
-    *(("rows", "command", point) for point in BY_COMMAND),
-    *(("rows", "worker", point) for point in BY_WORKER),
-    *(("intervals", "command", point) for point in OF_INTERVALS),
+CASES: Final[list[tuple[Damage, Who, str]]] = [
+    *(("rows", "cli", point) for point in BY_COMMAND),
+    *(("rows", "heir", point) for point in BY_WORKER),
+    *(("intervals", "cli", point) for point in OF_INTERVALS),
 ]
+REPAIR: Final = Job(("index", "check", "docs", "--repair"), begun="repair.recorded")
 FINISHERS: Final = ("worker", "command")
 REPEATED: Final = 3
 _WITHOUT_REPAIR: Final = ("publication.written", "publication.finished", "publication.staged")
@@ -84,28 +82,14 @@ def test_every_point_of_a_repair_has_a_case() -> None:
     assert {point for _, _, point in CASES} >= {one for one in faults.POINTS if one.startswith("repair.")}
 
 
-@dataclass
-class Reads:
-    """What a reader saw, without repetitions, one after the other."""
+class Repaired:
+    """A stand with a publication that its index shows."""
 
-    seen: list[Seen]
-    count: int = 0
-
-
-class Stand:
-    """A deployment with a publication that its index shows, and without a process."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        server, worker = deployment.serve(), deployment.worker()
-        deployment.apply(CONFIG)
-        run = deployment.run("docs", INPUTS)
-        deployment.ended(run)
-        deployment.cli("publish", "docs", run)
-        deployment.until(lambda: len(self.found()) == len(INPUTS) or None, "the index to show the run")
-        server.stop()
-        worker.stop()
-        deployment.forget()
+    def __init__(self, stand: Stand) -> None:
+        self.stand = stand
+        self.deployment = stand.deployment
+        self.deployment.cli("publish", "docs", stand.finished("docs", INPUTS))
+        self.deployment.until(lambda: len(self.found()) == len(INPUTS) or None, "the index to show the run")
 
     def found(self) -> Seen:
         """Return what a search finds. Each path is found once."""
@@ -118,42 +102,6 @@ class Stand:
         with closing(sqlite3.connect(self.deployment.data / "search.db")) as db, db:
             for statement in DAMAGES[how]:
                 assert db.execute(statement).rowcount == len(LOST)
-
-    @contextmanager
-    def reader(self) -> Iterator[Reads]:
-        """Search all the time."""
-        reads, over = Reads([self.found()]), threading.Event()
-        errors: list[BaseException] = []
-
-        def read() -> None:
-            try:
-                while not over.is_set():
-                    seen = self.found()
-                    reads.count += 1
-                    if seen != reads.seen[-1]:
-                        reads.seen.append(seen)
-                    time.sleep(0.005)
-            except BaseException as exc:
-                errors.append(exc)
-
-        thread = threading.Thread(target=read)
-        thread.start()
-        try:
-            yield reads
-        finally:
-            over.set()
-            thread.join()
-        assert not errors, errors
-
-    def strike(self, who: str, point: str) -> None:
-        """Let the process that repairs die at a point. No other process runs."""
-        deployment = self.deployment
-        command = ("index", "check", "docs", "--repair")
-        first = point if who == "command" else "repair.recorded"
-        deployment.struck(deployment.start(*command, fault=first))
-        if who == "worker":
-            deployment.struck(deployment.start("worker", fault=point))
-        deployment.forget()
 
     def replays(self) -> list[Any]:
         """Return the replays, each with the number of its messages."""
@@ -172,37 +120,43 @@ class Stand:
 
 
 @pytest.fixture(scope="module")
-def stand() -> Iterator[Stand]:
-    with open_deployment(ADAPTERS=str(STEPS)) as deployment:
-        yield Stand(deployment)
+def index() -> Iterator[Repaired]:
+    with open_stand(CONFIG) as stand:
+        yield Repaired(stand)
 
 
 @pytest.mark.parametrize(("damage", "who", "point", "finisher"), list(cases()))
 def test_a_repair_ends_without_a_part_and_each_lost_row_is_back_once(
-    stand: Stand, damage: Damage, who: str, point: str, finisher: str
+    index: Repaired, damage: Damage, who: Who, point: str, finisher: str
 ) -> None:
-    deployment = stand.deployment
-    whole, before = stand.found(), stand.replays()
-    stand.damage(damage)
-    damaged = stand.found()
+    deployment = index.deployment
+    index.stand.end()
+    whole, before = index.found(), index.replays()
+    index.damage(damage)
+    damaged = index.found()
     assert damaged.keys() == INPUTS.keys() - set(LOST)
 
-    with stand.reader() as reads:
-        stand.strike(who, point)
-        worker = deployment.worker()
-        if finisher == "command":
-            deployment.start("index", "check", "docs", "--repair").popen.wait(120)
-        deployment.until(lambda: stand.is_over() or None, "the end of the repair")
-        worker.stop()
-        deployment.forget()
-        repaired = stand.found()
+    seen = [damaged]
 
-    assert reads.count
-    assert reads.seen in ([damaged, repaired], [damaged]), "a reader saw a part"
+    def note() -> None:
+        found = index.found()
+        if found != seen[-1]:
+            seen.append(found)
+
+    with reading(nullcontext(note)):
+        index.stand.strike(who, point, REPAIR)
+        deployment.worker()
+        if finisher == "command":
+            deployment.start(*REPAIR.command).popen.wait(120)
+        deployment.until(lambda: index.is_over() or None, "the end of the repair")
+        index.stand.end()
+        repaired = index.found()
+
+    assert seen in ([damaged, repaired], [damaged]), "a reader saw a part"
     assert repaired.keys() == INPUTS.keys(), "each lost row is back"
     kept = {path: of for path, of in repaired.items() if path not in LOST}
     assert kept == damaged
-    new = stand.replays()[len(before) :]
+    new = index.replays()[len(before) :]
     if damage == "intervals":
         assert (new, repaired) == ([], whole)
     else:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-import httpx
 import pytest
 
 from playhead import faults
-from tests.acceptance.kills import PIPELINES
-from tests.acceptance.processes import Deployment, client, open_deployment
+from tests.acceptance.pipelines import PIPELINES
+from tests.acceptance.processes import client
+from tests.acceptance.stand import Job, Stand, open_stand
 from tests.web import Answer, Web, self_signed
 
 KEY: Final = b"k" * 32
@@ -51,23 +51,17 @@ def test_every_point_of_a_report_and_of_a_webhook_has_a_case() -> None:
     assert {getattr(case, "values", case) for case in CASES} == {(p, w) for p in points for w in WHO}
 
 
-class Stand:
-    """A deployment without processes, with a run of each pipeline, and a receiver of webhooks."""
+class Reported:
+    """A stand with a run of each pipeline, and a receiver of webhooks."""
 
-    def __init__(self, deployment: Deployment, web: Web) -> None:
-        self.deployment = deployment
+    def __init__(self, stand: Stand, web: Web) -> None:
+        self.stand = stand
+        self.deployment = stand.deployment
         self.web = web
-        deployment.serve()
-        deployment.worker()
-        self.runs = {}
-        for name, pipeline in WHO.items():
-            deployment.apply(pipeline.source)
-            self.runs[name] = deployment.run(pipeline.name, pipeline.inputs)
-            deployment.ended(self.runs[name])
-        deployment.close()
+        self.runs = {who: stand.finished(one.name, one.inputs) for who, one in WHO.items()}
 
-    def replay(self, who: str) -> str:
-        """Start a replay with a report and a webhook; return its batch. All of its messages are published."""
+    def job(self, who: str) -> Job:
+        """A replay with a report and a webhook."""
         body = {
             "from_execution_id": self.runs[who],
             "from_stage": "input",
@@ -76,7 +70,28 @@ class Stand:
             "webhook": f"https://localhost:{self.web.port}/{who}",
             "reason": "a test",
         }
-        return str(self.deployment.post("/replay", json=body)["replay_batch_id"])
+        return Job(path="/replay", body=body)
+
+    def strike(self, point: str, who: str) -> str:
+        """Let a process die that replays, and return the batch of the replay."""
+        deployment, job = self.deployment, self.job(who)
+        if who == "serve":
+            # `webhook.*` is passed once for the start of the replay, and once for its end.
+            self.stand.strike("serve", f"{point}:2" if point.startswith("webhook") else point, job)
+            [row] = deployment.rows("SELECT batch FROM executions ORDER BY n DESC LIMIT 1")
+            return str(UUID(bytes=row["batch"]))
+        self.stand.end()
+        deployment.serve()
+        batch = str(deployment.post(job.path, json=job.body)["replay_batch_id"])
+        deployment.until(lambda: self.events(batch), "the event of the start")
+        deployment.until(lambda: self.is_delivered(batch), "the first delivery to be recorded")
+        self.stand.end()
+        # The worker sends only the event of the end.
+        deployment.struck(deployment.start("worker", fault=point))
+        return batch
+
+    def is_delivered(self, batch: str) -> bool:
+        return {d["state"] for d in self.deployment.items(f"/replays/{batch}/deliveries")} == {"sent"}
 
     def events(self, batch: str) -> dict[str, list[tuple[str, int]]]:
         """Return the ids and revisions under which each event of a replay has arrived."""
@@ -95,56 +110,32 @@ class Stand:
 
 
 @pytest.fixture(scope="module")
-def whole_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reported]:
     tls, certificate = self_signed(Path(tmp_path_factory.mktemp("tls")))
+    sources = (pipeline.source for pipeline in WHO.values())
     with pytest.MonkeyPatch.context() as environment, Web(lambda asked: Answer(204), tls) as web:
         environment.setenv("SSL_CERT_FILE", str(certificate))
-        with open_deployment(**SETTINGS, WEBHOOK_HOSTS=f"localhost:{web.port}") as deployment:
-            yield Stand(deployment, web)
-
-
-@pytest.fixture
-def stand(whole_stand: Stand) -> Iterator[Stand]:
-    yield whole_stand
-    whole_stand.deployment.close()
-    whole_stand.deployment.forget()
+        with open_stand(*sources, **SETTINGS, WEBHOOK_HOSTS=f"localhost:{web.port}") as stand:
+            yield Reported(stand, web)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("point", "who"), CASES)
 def test_the_report_is_complete_and_each_event_arrives_under_one_id(
-    stand: Stand, point: str, who: str
+    reported: Reported, point: str, who: str
 ) -> None:
-    deployment = stand.deployment
-    # `webhook.*` is passed once for the start of the replay, and once for its end.
-    fault = f"{point}:2" if point.startswith("webhook") else point
-    server = deployment.serve(fault=fault if who == "serve" else "")
-    if who == "serve":
-        batch = _batch_of(stand, who)
-        deployment.struck(server)
-    else:
-        batch = stand.replay(who)
-        deployment.until(lambda: stand.events(batch), "the event of the start")
-        deployment.until(
-            lambda: {d["state"] for d in deployment.items(f"/replays/{batch}/deliveries")} == {"sent"},
-            "the first delivery to be recorded",
-        )
-        server.kill()
-        # The worker sends only the event of the end.
-        armed = deployment.worker(fault=point)
-        deployment.struck(armed)
-    deployment.serve()
-    worker = deployment.worker()
+    stand, deployment = reported.stand, reported.deployment
+    batch = reported.strike(point, who)
+    stand.start()
 
     def done() -> bool:
-        states = {d["state"] for d in deployment.items(f"/replays/{batch}/deliveries")}
-        return states == {"sent"} and deployment.get(f"/replays/{batch}")["report"] == "stored"
+        return reported.is_delivered(batch) and deployment.get(f"/replays/{batch}")["report"] == "stored"
 
-    deployment.until(done, "the report and the events", alive=[worker])
+    deployment.until(done, "the report and the events", alive=stand.workers)
 
     report = deployment.get(f"/replays/{batch}/report")
     inputs = WHO[who].inputs
-    lines = stand.lines(batch)
+    lines = reported.lines(batch)
     assert report["lines"] == len(lines) == len(inputs)
     assert [line["key"].partition("/input/")[2] for line in lines] == sorted(inputs)
     assert {(line["outcome"], line["work"]) for line in lines} == {("published", "completed")}
@@ -157,7 +148,7 @@ def test_the_report_is_complete_and_each_event_arrives_under_one_id(
         epoch = 1 if point == "report.stored" else 2
         assert part["key"].split("/")[3] == f"1.{epoch}"
 
-    events = stand.events(batch)
+    events = reported.events(batch)
     assert set(events) == {"replay.started", "replay.completed"}
     for arrived in events.values():
         assert len(set(arrived)) == 1, "the same event has one id"
@@ -165,18 +156,9 @@ def test_the_report_is_complete_and_each_event_arrives_under_one_id(
     if point == "webhook.sent":
         # The events may be sent at the same time. Then none of the answers was recorded before the kill.
         assert sum(map(len, events.values())) in (3, 4), "one or both of the events have arrived twice"
-    for asked in stand.web.asked:
+    for asked in reported.web.asked:
         signed = f"{asked.headers['webhook-id']}.{asked.headers['webhook-timestamp']}.".encode() + asked.body
         expected = base64.b64encode(hmac.digest(KEY, signed, "sha256")).decode()
         assert asked.headers["webhook-signature"] == f"v1,{expected}"
-    logs = "".join(process.said for process in deployment.processes)
+    logs = "".join(log.read_text() for log in (deployment.folder / "logs").iterdir())
     assert SETTINGS["WEBHOOK_SECRET"][6:] not in logs
-
-
-def _batch_of(stand: Stand, who: str) -> str:
-    """Start a replay on a server that dies during it, and return its batch."""
-    try:
-        return stand.replay(who)
-    except httpx.TransportError:
-        [row] = stand.deployment.rows("SELECT batch FROM executions ORDER BY n DESC LIMIT 1")
-        return str(UUID(bytes=row["batch"]))

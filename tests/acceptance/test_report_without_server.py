@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.acceptance.kills import PIPELINES
+from tests.acceptance.pipelines import PIPELINES
 from tests.acceptance.processes import open_deployment
 
 
