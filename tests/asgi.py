@@ -30,6 +30,12 @@ class Api:
         assert answer.status_code == status, answer.text
         return answer.json()
 
+    async def replay(
+        self, source: str, stage: str, route: str, path: str | None = None, status: int = 200
+    ) -> Any:
+        body = {"from_execution_id": source, "from_stage": stage, "to_route": route, "from_path": path}
+        return await self.post("replay", body, status)
+
     async def items(self, path: str, /, **query: Any) -> list[dict[str, Any]]:
         """Return all items of a list, page by page."""
         found: list[dict[str, Any]] = []

@@ -93,12 +93,6 @@ class Playhead(Api):
         await self.work(execution)
         return execution
 
-    async def replay(
-        self, source: str, stage: str, route: str, path: str | None = None, status: int = 200
-    ) -> Any:
-        body = {"from_execution_id": source, "from_stage": stage, "to_route": route, "from_path": path}
-        return await self.post("replay", body, status)
-
     async def execution(self, execution: str) -> Any:
         return await self.get(f"executions/{execution}")
 

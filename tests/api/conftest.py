@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from tests.api.server import Playhead
+from tests.api.server import Playhead, open_playhead
 
 
 @pytest.fixture
-async def playhead(tmp_path: Any) -> AsyncIterator[Playhead]:
-    made = Playhead(str(tmp_path))
-    await made.beat()
-    await made.apply()
-    yield made
-    await made.close()
+async def playhead(tmp_path: Path) -> AsyncIterator[Playhead]:
+    async with open_playhead(tmp_path, Playhead) as made:
+        await made.apply()
+        yield made

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 from uuid import UUID
 
 from fastapi import FastAPI
@@ -16,36 +17,28 @@ from starlette.types import ASGIApp
 from playhead import Item, Reject, adapter
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
-from playhead.backends.webhook_http import HttpWebhooks
-from playhead.bootstrap import search_index
-from playhead.bootstrap.backends import Backends as Opened
-from playhead.bootstrap.services import build
-from playhead.config import parse
+from playhead.bootstrap import open_runtime
+from playhead.bootstrap.backends import Backends
+from playhead.bootstrap.process import Runtime
 from playhead.envelope import Dispatch
-from playhead.environment import Backends, Environment, WorkerSettings
 from playhead.errors import PlayheadError
-from playhead.model import AdapterCode, CodeNote, Dataset, Execution, Replay, RouteCounts
+from playhead.model import Dataset, Execution, Replay, RouteCounts
 from playhead.ports.adapter import AdapterSpec, spec_of
 from playhead.ports.broker import PublishResult
-from playhead.ports.catalog.upkeep import Process
 from playhead.ports.sinks import Shown, SinkContext, StagePage
 from playhead.ports.store import Blob
-from playhead.reading.codecheck import CodeCheck
 from playhead.services import Services
 from playhead.services.control import ControlService
 from playhead.services.doctor import DoctorService
 from playhead.services.executions import ExecutionService
 from playhead.services.publish import PublishService
-from playhead.services.search import SearchService
 from playhead.services.watch import WatchService
-from playhead.services.worker import WorkerService
 from playhead.settings import Settings
 from tests.asgi import Api, client
 from tests.broker_memory import MemoryBroker
 from tests.catalog_memory import MemoryCatalog
 from tests.store_memory import MemoryStore
 
-OWNER = "test-process"
 HOSTS = Hosts(loopback=True, named=frozenset({"playhead"}))
 MAX_BODY = 20_000
 MAX_UPLOAD = 100_000
@@ -191,6 +184,17 @@ class Looking:
             self.looks += 1
 
 
+class Memory:
+    """The three backends in memory, each with an outage on demand."""
+
+    def __init__(self) -> None:
+        self.store_outage, self.broker_outage, self.catalog_outage = Outage(), Outage(), Outage()
+        self.publish_outage = Outage()
+        self.store = MemoryStore(pause=self.store_outage)
+        self.broker = FickleMemoryBroker(self.publish_outage, pause=self.broker_outage)
+        self.catalog = MemoryCatalog(pause=self.catalog_outage, heartbeat_seconds=60)
+
+
 class Playhead(Api):
     """The components, and the steps that the tests consist of."""
 
@@ -206,90 +210,69 @@ class Playhead(Api):
         """An app that accepts uploads of 100 MB."""
         return new_app(self.services, max_upload=100_000_000)
 
-    def __init__(self, data_dir: str) -> None:
-        self.store_outage, self.broker_outage, self.catalog_outage = Outage(), Outage(), Outage()
-        self.store = MemoryStore(pause=self.store_outage)
-        self.publish_outage = Outage()
-        self.broker = FickleMemoryBroker(self.publish_outage, pause=self.broker_outage)
-        self.catalog = MemoryCatalog(pause=self.catalog_outage, heartbeat_seconds=60)
-        self._data_dir = data_dir
-        self._adapters = _specs()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._backends = Backends(self.catalog, self.broker, self.store)
-        self._env = Environment(OWNER, spawn=self._spawn)
-        loaded = [AdapterCode(one.name, one.version, one.code) for one in self._adapters.values()]
-        self.code_here: dict[tuple[str, str], tuple[CodeNote, str]] = {}
-        self.webhooks = HttpWebhooks(["hooks.example"], [], ["whsec_" + "A" * 32])
-        settings = Settings(home=Path(data_dir), max_object_bytes=MAX_UPLOAD, max_replay_objects=1_000)
-        services = build(
-            settings,
-            Opened(cast(Any, self.store), cast(Any, self.broker), self.catalog),
-            self._env,
-            kind="serve",
-            adapters=self._adapters,
-            code=CodeCheck(self.catalog, lambda *source: self.code_here.get(source), loaded),
-            parse=partial(parse, adapters=self._adapters),
-            search=SearchService(partial(search_index, settings)),
-            webhooks=self.webhooks,
-        )
-        self.replays = services.replay
-        self._looking = Looking(services.executions, services.publish)
+    def __init__(self, rt: Runtime, memory: Memory) -> None:
+        self.rt = rt
+        self.store_outage, self.broker_outage = memory.store_outage, memory.broker_outage
+        self.catalog_outage, self.publish_outage = memory.catalog_outage, memory.publish_outage
+        self.store, self.broker, self.catalog = memory.store, memory.broker, memory.catalog
+        self.replays = rt.services.replay
+        self._looking = Looking(rt.services.executions, rt.services.publish)
         doctor = DoctorService([], self.catalog, self.broker)  # the backends in memory cannot be examined
-        watch = WatchService(self._looking, self._looking.dataset, every=0.01)
         # No loop takes the jobs that are still driven when they are resumed: each is driven again.
         control = ControlService(self.catalog, drive=self._drive)
-        self.services = replace(services, control=control, doctor=doctor, watch=watch)
-        self.app = _app()
-        self.app.state.services = self.services
+        rt.services = replace(rt.services, control=control, doctor=doctor, watch=self._watch())
+        self.app = self.make_app()
         self.http = client(self.app)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def make_app(self) -> FastAPI:
+        _app().state.services = self.services
+        return _app()
+
+    @property
+    def services(self) -> Services:
+        return self.rt.services
+
+    def _watch(self) -> WatchService:
+        return WatchService(cast(Any, self._looking), self._looking.dataset, every=0.01)
 
     def _drive(self, job: UUID) -> None:
-        self._spawn(self.replays.drives.drive(job))
+        self.rt.tasks.spawn(self.replays.drives.drive(job))
 
     async def driven(self) -> None:
         """Return when all started jobs have been published."""
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self.rt.tasks)
 
     async def work(self) -> None:
         """Publish pending messages and process all that can be processed."""
         await self.driven()
-        for dispatch in await self.catalog.orphans(OWNER, limit=1000):
+        for dispatch in await self.catalog.orphans(self.rt.environment.process, limit=1000):
             await self.broker.publish([dispatch])
             await self.catalog.mark_published([dispatch])
         await self.process()
 
     async def process(self) -> None:
         """Process all messages of the running executions, also those that are published meanwhile."""
-        settings = WorkerSettings(visibility=30, data_dir=self._data_dir, max_object_bytes=MAX_UPLOAD)
-        worker = WorkerService(self._backends, self._adapters, settings, self._env)
-        await worker.run(until_idle=True)
+        await self.rt.work(until_idle=True)
         await self.beat()
 
     async def restart(self) -> None:
         """End the open streams, as a server does that shuts down; a new one answers from now on."""
         self.services.watch.stop()
-        watch = WatchService(self._looking, self._looking.dataset, every=0.01)
-        self.services = replace(self.services, watch=watch)
+        self.rt.services = replace(self.services, watch=self._watch())
         self.app.state.services = self.services
 
     def load(self, name: str, **changed: str) -> None:
         """Load another version or other code of an adapter."""
-        self._adapters[name] = replace(self._adapters[name], **changed)  # type: ignore[arg-type]
+        self.adapters[name] = replace(self.adapters[name], **changed)  # type: ignore[arg-type]
+
+    @property
+    def adapters(self) -> dict[str, AdapterSpec]:
+        return cast(dict[str, AdapterSpec], self.rt.adapters)
 
     async def beat(self) -> None:
         """Send a heartbeat of the process, with its counters."""
-        await self.catalog.heartbeat(Process(OWNER, "serve", "here", 1), (), self._env.counters.numbers())
-
-    async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await self.http.aclose()
+        assert self.rt.process
+        await self.catalog.heartbeat(self.rt.process, (), self.rt.environment.counters.numbers())
 
     async def looked(self) -> None:
         """Return after two more looks of the watchers: the second one began after this call."""
@@ -325,8 +308,26 @@ class Playhead(Api):
         await self.work()
         return str(answer.json()["execution_id"])
 
-    async def replay(self, source: str, stage: str, route: str, path: str | None = None) -> Any:
-        return await self.post(
-            "replay",
-            {"from_execution_id": source, "from_stage": stage, "to_route": route, "from_path": path},
-        )
+
+P = TypeVar("P", bound=Playhead)
+
+
+@asynccontextmanager
+async def open_playhead(home: Path, kind: Callable[[Runtime, Memory], P]) -> AsyncIterator[P]:
+    """Open a process whose loops do not run: tests repeat what a loop does when they need it."""
+    memory = Memory()
+    settings = Settings(
+        home=home,
+        max_object_bytes=MAX_UPLOAD,
+        max_replay_objects=1_000,
+        webhook_hosts=("hooks.example",),
+        webhook_secret=("whsec_" + "A" * 32,),
+    )
+    backends = Backends(cast(Any, memory.store), cast(Any, memory.broker), memory.catalog)
+    async with open_runtime(settings, kind="serve", backends=backends, adapters=_specs()) as rt:
+        for loop in rt._loops:
+            loop.cancel()
+        made = kind(rt, memory)
+        yield made
+        memory.catalog_outage.error = None  # so that the process can deregister itself
+        await made.http.aclose()

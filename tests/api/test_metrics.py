@@ -98,7 +98,7 @@ async def test_what_readers_see_is_measured(playhead: Playhead):
 
     playhead.load("split", code="sha256:bb")
     assert (await scrape(playhead)).value("dataset_stale", **of) == 1
-    playhead._adapters.pop("split")
+    playhead.adapters.pop("split")
     assert (await scrape(playhead)).value("dataset_stale", **of) is None
 
 

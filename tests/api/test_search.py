@@ -63,7 +63,7 @@ async def test_an_index_is_searched_for_the_newest_entries_or_those_of_a_given_e
 async def test_only_files_in_the_data_folder_are_searched(
     playhead: Playhead, tmp_path: Path, index: str, status: int, code: str
 ):
-    (tmp_path / "data").mkdir()
+    (tmp_path / "data").mkdir(exist_ok=True)
     (tmp_path / "playhead.db").touch()
     (tmp_path / "data" / "out").symlink_to(tmp_path)
     answer = await playhead.get("search", status, index=index, words="x")

@@ -37,7 +37,8 @@ def body(execution: str, route: str = "split") -> dict[str, str]:
 async def test_workers_are_listed_with_the_code_that_they_have_loaded(playhead: Playhead):
     await starts(playhead)
     server, worker = await playhead.items("workers", limit=1)
-    assert (server["kind"], server["adapters"], server["queues"]) == ("serve", [], [])
+    assert (server["kind"], server["queues"]) == ("serve", [])
+    assert [one["type"] for one in server["adapters"]] == ["keep", "split", "upper"]
     assert {k: worker[k] for k in ("kind", "host", "pid", "queues", "version")} == {
         "kind": "worker",
         "host": "there",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,6 @@ from playhead.model import LoadedAdapter, LoadedCode
 from playhead.ports.catalog.upkeep import Process
 from playhead.web.app import create_pages
 from tests.api.server import Playhead, new_app
-from tests.asgi import client
 
 
 @cache
@@ -28,22 +28,36 @@ def _app() -> FastAPI:
     return app
 
 
+HOST = socket.gethostname()
+
+
 class Site(Playhead):
     """Playhead with its pages, on stores and brokers in memory."""
 
-    def __init__(self, data_dir: str) -> None:
-        super().__init__(data_dir)
-        self.app = _app()
-        self.app.state.services = self.services
-        self.app.state.pages = create_pages(self.services, version="1.2.3", status=STATUS)
-        self.http = client(self.app)
+    def make_app(self) -> FastAPI:
+        app = _app()
+        app.state.services = self.services
+        app.state.pages = create_pages(self.services, version="1.2.3", status=STATUS)
+        return app
 
-    async def consume(self, *queues: str, worker: str = "worker-1") -> None:
-        """Send the heartbeat of a worker that consumes queues, with the adapters of the tests."""
+    def changed_file(self) -> str:
+        """Return a file of this machine from which no adapter of the tests was loaded."""
+        file = self.rt.settings.home / "steps.py"
+        file.touch()
+        return str(file)
+
+    async def consume(self, *queues: str, worker: str = "worker-1", source: str = "") -> None:
+        """Send the heartbeat of a worker that consumes queues, with the adapters of the tests.
+
+        Args:
+            source: where the worker has found the adapters. The default is no file of this machine.
+        """
         loaded = [
-            LoadedAdapter(one.name, one.version, one.code, one.source) for one in self._adapters.values()
+            LoadedAdapter(one.name, one.version, one.code, source or one.source)
+            for one in self.adapters.values()
         ]
-        process = Process(worker, "worker", "here", int(worker.rpartition("-")[2]))
+        host = HOST if source else "here"
+        process = Process(worker, "worker", host, int(worker.rpartition("-")[2]))
         await self.catalog.heartbeat(process, queues, None, LoadedCode("1.2.3", tuple(loaded)))
 
     async def page(self, path: str, status: int = 200) -> str:

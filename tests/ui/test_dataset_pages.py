@@ -464,7 +464,7 @@ async def test_the_page_says_why_stale_results_cannot_be_replayed(site: Site, ru
     )
     await site.apply(without)
     assert "The newest version of the config does not have this route." in await site.page(DOCS)
-    site._adapters.pop("upper")
+    site.adapters.pop("upper")
     assert "This server has not loaded the adapters of the route." in await site.page(DOCS)
 
 

@@ -14,6 +14,7 @@ from playhead.errors import broker_unavailable, catalog_unavailable, store_unava
 from playhead.model import LoadedAdapter, Worker, WorkerAdapter
 from playhead.web import home
 from playhead.web.needs import of_workers
+from tests.api.server import open_playhead
 from tests.ui.site import Site
 from tests.ui.test_queue_pages import wait_in
 from tests.ui.test_replays_pages import SLOW, replayed
@@ -27,11 +28,10 @@ async def test_an_empty_home_names_the_next_command(tmp_path: Any, site: Site):
     assert "Nothing needs attention." in await site.page("/")
     assert "playhead run words inputs/" in await site.page("/")
 
-    empty = Site(str(tmp_path))
-    page = await empty.page("/")
-    assert "playhead init" in page
-    assert "The catalog of this server" in page
-    await empty.close()
+    async with open_playhead(tmp_path / "empty", Site) as empty:
+        page = await empty.page("/")
+        assert "playhead init" in page
+        assert "The catalog of this server" in page
 
 
 async def test_dead_letters_that_failed_alike_need_attention_once(site: Site):
@@ -99,9 +99,8 @@ async def test_a_paused_replay_needs_attention_however_many_came_after_it(
 
 
 async def test_old_code_needs_attention_once_for_each_source(site: Site):
-    await site.consume("words.upper", worker="worker-1")
-    await site.consume("words.split", worker="worker-2")
-    site.code_here["here", "/x/steps.py"] = ("changed", "sha256:bb")
+    await site.consume("words.upper", worker="worker-1", source=site.changed_file())
+    await site.consume("words.split", worker="worker-2", source=site.changed_file())
 
     [need] = (await site.twin("/"))["view"]["needs"]
 

@@ -61,8 +61,7 @@ async def test_a_queue_shows_its_first_messages_and_consumes_none(site: Site):
 
 
 async def test_a_queue_shows_the_old_code_of_its_workers(site: Site):
-    await site.consume("words.upper")
-    site.code_here["here", "/x/steps.py"] = ("changed", "sha256:bb")
+    await site.consume("words.upper", source=site.changed_file())
 
     page = await site.page("/queues/words.upper")
 

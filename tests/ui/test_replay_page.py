@@ -15,7 +15,7 @@ from playhead.ids import uuid7
 from playhead.model import LoadedAdapter, LoadedCode, PublishRequest
 from playhead.ports.catalog.upkeep import Process
 from tests.api.server import WORDS
-from tests.ui.site import Site
+from tests.ui.site import HOST, Site
 
 TWO = {"a.txt": b"one two", "b.txt": b"three"}
 
@@ -244,14 +244,13 @@ async def test_workers_with_different_code_are_named_and_none_of_them_is_called_
 
 async def test_workers_with_the_same_old_code_are_one_warning(site: Site):
     source = await site.run(TWO)
-    await site.consume("words.upper", "words.split", worker="worker-1")
-    await site.consume("words.upper", "words.split", worker="worker-2")
-    site.code_here["here", "/x/steps.py"] = ("changed", "sha256:bb")
+    for worker in ("worker-1", "worker-2"):
+        await site.consume("words.upper", "words.split", worker=worker, source=site.changed_file())
 
     page = await site.page(await counted(site, source, "input", "upper"))
 
     assert "<b>2 workers run old code of steps.py</b>" in page
-    assert "<small>worker 1 on here, worker 2 on here; adapters: split, upper. Restart them" in page
+    assert f"<small>worker 1 on {HOST}, worker 2 on {HOST}; adapters: split, upper. Restart them" in page
     assert "has changed since it was loaded" not in page
 
 

@@ -179,6 +179,7 @@ async def open_runtime(
     creates_home: bool = True,
     watchdog: Watchdog | None = None,
     backends: Backends | None = None,
+    adapters: Mapping[str, AdapterSpec] | None = None,
 ) -> AsyncIterator[Runtime]:
     """Open the backends that the settings name, yield a running process, and close the backends.
 
@@ -192,6 +193,7 @@ async def open_runtime(
         creates_home: whether a missing home is created; otherwise it is an error (`home_missing`).
         watchdog: of a process that runs steps.
         backends: to use instead of those that the settings name; the caller closes them.
+        adapters: to use instead of those that the settings name.
 
     Raises:
         CannotStart: the settings or the home directory are invalid.
@@ -199,7 +201,8 @@ async def open_runtime(
     """
     # Importing an adapter runs its code, so a command that only reads imports none.
     imports = checks_configs or kind in ("serve", "worker", "run")
-    adapters = load_adapters(settings) if imports else plugins.load_built_in(BUILT_IN)
+    if adapters is None:
+        adapters = load_adapters(settings) if imports else plugins.load_built_in(BUILT_IN)
     (_make_home if creates_home else require_home)(settings)
     faults.arm(settings.fault)
     if kind:
