@@ -20,8 +20,8 @@ from bench.peers.documents import FULL
 from bench.peers.steps import Step, embedding_service, steps
 from bench.peers.systems import Cocoindex, Playhead, System
 
-_HEAD = ("step", "system", "wall s", "processor s", "texts", "calls", "MB", "files", "index")
-_LEFT = (0, 1, 8)
+_HEAD = ("step", "system", "new chunks", "texts", "calls", "processor s", "wall s", "MB", "files", "index")
+_LEFT = (0, 1, 9)
 """Columns that are not numbers."""
 
 
@@ -80,10 +80,11 @@ def _row(same: Sequence[Step]) -> tuple[str, ...]:
     return (
         same[0].name,
         same[0].system,
-        median(lambda one: one.seconds, 1),
-        median(lambda one: one.processor_seconds, 1),
+        median(lambda one: one.new_chunks),
         median(lambda one: one.texts),
         median(lambda one: one.calls),
+        median(lambda one: one.processor_seconds, 1),
+        median(lambda one: one.seconds, 1),
         median(lambda one: one.bytes / 1e6, 1),
         median(lambda one: one.files),
         "; ".join(dict.fromkeys(str(one.index) for one in same)),

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from bench.peers.service import vector
 
+Chunks: TypeAlias = Counter[tuple[str, str]]
 _QUERIES: Final = {
     "playhead": "SELECT path, text, embedding FROM vector_current",
     "cocoindex": "SELECT document, text, embedding FROM chunk",
@@ -40,19 +41,21 @@ class Differences(NamedTuple):
         return ", ".join(found) or "exact"
 
 
-def differences(index: Path, system: str, texts: Mapping[str, str], *, tables: bool) -> Differences:
-    """Compare the index of a system with the documents.
+def expected(texts: Mapping[str, str], *, tables: bool) -> Chunks:
+    """Return the chunks of documents, each with its document, and how often it is there.
 
     Args:
-        index: the file of SQLite.
-        system: whose index it is.
         texts: the texts of the documents by path.
         tables: tables are chunks, too.
     """
-    expected = Counter(
-        (path, chunk) for path, text in texts.items() for chunk in _chunks(text) if tables or chunk[0] != "|"
+    return Counter(
+        (path, chunk) for path, text in texts.items() for chunk in _blocks(text) if tables or chunk[0] != "|"
     )
-    found: Counter[tuple[str, str]] = Counter()
+
+
+def differences(index: Path, system: str, chunks: Chunks) -> Differences:
+    """Compare the file of SQLite that a system has filled with the chunks that it must have."""
+    found: Chunks = Counter()
     wrong = 0
     with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as db:
         for path, text, stored in db.execute(_QUERIES[system]):
@@ -61,10 +64,10 @@ def differences(index: Path, system: str, texts: Mapping[str, str], *, tables: b
             found[document, text] += 1
             values = vector(text)
             wrong += stored != struct.pack(f"<{len(values)}f", *values)
-    return Differences((expected - found).total(), (found - expected).total(), wrong)
+    return Differences((chunks - found).total(), (found - chunks).total(), wrong)
 
 
-def _chunks(text: str) -> Iterator[str]:
+def _blocks(text: str) -> Iterator[str]:
     """Yield the blocks of a document, line by line."""
     block: list[str] = []
     for line in [*text.splitlines(), ""]:

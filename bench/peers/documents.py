@@ -30,28 +30,28 @@ class Documents:
         count: documents at the beginning.
         texts: the text of each document by its path in the folder.
         tables: paths of the documents with a table.
-        longest: path of a long document.
+        long: paths of the long documents.
     """
 
     folder: Path
     count: int
     texts: dict[str, str] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
-    longest: str = ""
+    long: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for number in range(self.count):
             path = self._write(_path(number), _document(number))
             if _is_long(number):
-                self.longest = path
+                self.long.append(path)
             if _has_a_table(number):
                 self.tables.append(path)
         self._next = self.count
 
     def pass_a_day(self, day: int) -> None:
-        """Change one block of some documents, and add and delete others. None of them has a table."""
+        """Change one block of some documents, and add and delete others: short ones without a table."""
         chance = random.Random(f"day {day}")
-        plain = sorted(self.texts.keys() - {*self.tables, self.longest})
+        plain = sorted(self.texts.keys() - {*self.tables, *self.long})
         chosen = chance.sample(plain, self._scaled(_CHANGED) + self._scaled(_DELETED))
         for path in chosen[: self._scaled(_CHANGED)]:
             blocks = self.texts[path].split("\n\n")
@@ -61,12 +61,13 @@ class Documents:
             del self.texts[path]
             (self.folder / path).unlink()
         for number in range(self._next, self._next + self._scaled(_NEW)):
-            self._write(_path(number), _document(number, table=False))
+            self._write(_path(number), _document(number, is_short=True))
             self._next += 1
 
     def insert_at_the_top(self) -> None:
         """Insert a block at the top of a long document."""
-        self._write(self.longest, _block(random.Random("top")) + "\n\n" + self.texts[self.longest])
+        path = self.long[-1]
+        self._write(path, _block(random.Random("top")) + "\n\n" + self.texts[path])
 
     def _scaled(self, number: int) -> int:
         return max(1, round(number * self.count / FULL))
@@ -93,10 +94,11 @@ def _is_long(number: int) -> bool:
     return number % _EACH_LONG == 1
 
 
-def _document(number: int, *, table: bool = True) -> str:
+def _document(number: int, *, is_short: bool = False) -> str:
     chance = random.Random(number)
-    blocks = [_block(chance) for _ in range(chance.randint(*_BLOCKS) + _is_long(number) * _LONG_BLOCKS)]
-    if table and _has_a_table(number):
+    more = _LONG_BLOCKS if _is_long(number) and not is_short else 0
+    blocks = [_block(chance) for _ in range(chance.randint(*_BLOCKS) + more)]
+    if _has_a_table(number) and not is_short:
         rows = "\n".join(f"| {_words(chance, 2)} | {chance.randrange(1000)} |" for _ in range(5))
         blocks.insert(chance.randint(1, len(blocks)), rows)
     return "\n\n".join(blocks)

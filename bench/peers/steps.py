@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.machine import report
-from bench.peers.check import Differences, differences
+from bench.peers.check import Chunks, Differences, differences, expected
 from bench.peers.documents import Documents
 from bench.peers.systems import System
 
@@ -32,6 +33,7 @@ class Step:
     Attributes:
         name: of the step.
         system: which ran it.
+        new_chunks: chunks that no document had before the step. Each of them must be embedded.
         seconds: from the start of the first command to the end of the last one.
         processor_seconds: of the commands and their children, without the embedding service.
         calls, texts: what the embedding service received.
@@ -41,6 +43,7 @@ class Step:
 
     name: str
     system: str
+    new_chunks: int
     seconds: float
     processor_seconds: float
     calls: int
@@ -69,21 +72,23 @@ def steps(make: Callable[[Path], System], folder: Path, service: str, documents:
     """Run all steps of the job in a new folder."""
     system = make(folder)
     files = Documents(folder / "documents", documents)
-    tables = False
     measured: list[Step] = []
+    known: Chunks = Counter()
 
-    def step(name: str, commands: Sequence[Sequence[str]]) -> None:
+    def step(name: str, commands: Sequence[Sequence[str]], *, tables: bool = True) -> None:
         before = _counts(service)
         began = time.perf_counter()
         processor = sum(_run(command, folder, system, service) for command in commands)
         seconds = time.perf_counter() - began
         after = _counts(service)
         sizes = [file.stat().st_blocks * 512 for file in _files(system.state)]
-        found = differences(system.index, system.name, files.texts, tables=tables)
+        chunks = expected(files.texts, tables=tables)
+        found = differences(system.index, system.name, chunks)
         counts = {one: after[one] - before[one] for one in ("calls", "texts")}
         done = Step(
             name,
             system.name,
+            (chunks - known).total(),
             seconds,
             processor,
             **counts,
@@ -92,13 +97,14 @@ def steps(make: Callable[[Path], System], folder: Path, service: str, documents:
             index=found,
         )
         measured.append(done)
+        known.clear()
+        known.update(chunks)
         report(f"  {system.name}: {name}: {seconds:.1f} s, {done.texts:,} texts, index {found}")
 
-    step("first run", system.first())
-    step("nothing changed", system.update())
+    step("first run", system.first(), tables=False)
+    step("nothing changed", system.update(), tables=False)
     files.pass_a_day(1)
-    step("an edited day", system.update())
-    tables = True
+    step("an edited day", system.update(), tables=False)
     step("a fix", system.fix(files.tables))
     files.pass_a_day(2)
     step("the day after the fix", system.update())

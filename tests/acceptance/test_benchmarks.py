@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import PARTS
-from bench.peers.check import Differences, differences
+from bench.peers.check import Differences, differences, expected
 from bench.peers.service import vector
 
 ROOT = Path(__file__).parents[2]
@@ -55,8 +55,8 @@ def test_the_check_of_the_peers_counts_missing_extra_and_wrong_rows(tmp_path: Pa
             values = array("f", vector(embedded)).tobytes()
             db.execute("INSERT INTO chunk VALUES (?, ?, ?)", (document, text, values))
 
-    without = differences(tmp_path / "index.db", "cocoindex", texts, tables=False)
-    with_tables = differences(tmp_path / "index.db", "cocoindex", texts, tables=True)
+    without = differences(tmp_path / "index.db", "cocoindex", expected(texts, tables=False))
+    with_tables = differences(tmp_path / "index.db", "cocoindex", expected(texts, tables=True))
 
     assert without == Differences(missing=1, extra=1, wrong=1)
     assert with_tables == Differences(missing=2, extra=1, wrong=1)
