@@ -23,6 +23,8 @@ from bench.peers.systems import Cocoindex, Playhead, System
 _HEAD = ("step", "system", "new chunks", "texts", "calls", "processor s", "wall s", "MB", "files", "index")
 _LEFT = (0, 1, 9)
 """Columns that are not numbers."""
+_LEAST = 10
+"""Fewer documents have too few that may change."""
 
 
 def main() -> int:
@@ -111,7 +113,10 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--only", choices=("playhead", "cocoindex"), help="run the job with one system only")
     parser.add_argument("--json", action="store_true", help="print JSON with every step of every round")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.documents < _LEAST or options.rounds < 1:
+        parser.error(f"at least {_LEAST} documents and 1 round")
+    return options
 
 
 if __name__ == "__main__":
