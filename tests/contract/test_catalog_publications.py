@@ -331,7 +331,7 @@ async def test_of_two_rollbacks_that_expect_the_same_switch_one_happens(
     assert (await dataset_of(docs)).seq == 3
 
 
-async def test_events_that_are_not_sent_yet_are_all_kept(lab: Lab):
+async def test_all_events_are_kept_until_they_are_sent_and_then_the_newest_100(lab: Lab):
     docs = Publisher(lab, declared(webhook="https://example.org/hook"))
     run = await docs.run(a="x")
     await docs.publish(run)
@@ -342,6 +342,11 @@ async def test_events_that_are_not_sent_yet_are_all_kept(lab: Lab):
 
     sent = await docs.catalog.claim_deliveries(limit=1_000, lease=60, most=5)
     assert len(sent) == 2 + 104
+    for one in sent:
+        await docs.catalog.delivered(one, status=204, error=None, retry=None)
+    await roll_back(docs, 1)
+    kept, _ = await docs.catalog.deliveries(await docs.dataset(), limit=1_000)
+    assert [one.state for one in kept] == ["due"] + ["sent"] * 99
 
 
 # -- automatic publication -------------------------------------------------------------------------

@@ -187,22 +187,3 @@ async def test_only_hosts_that_the_operator_allows_can_be_named(ph: Playhead):
     assert (fault["code"], fault["path"]) == ("E316", "datasets.docs.webhook")
     assert "host evil.example:443 is not allowed" in fault["message"]
     assert "token-123" not in answer.text
-
-
-async def test_the_catalog_keeps_the_newest_100_events_and_those_that_are_due(ph: Playhead):
-    service = ph.rt.services.publish
-    fails(ph)
-    await two_publications(ph)
-    for n in range(104):
-        await service.roll_back("docs", 1 + n % 2)
-
-    async def states() -> list[str]:
-        found = await ph.get("datasets/docs/deliveries", limit=1000)
-        return [one["state"] for one in found["items"]]
-
-    async def all_are_sent() -> bool:
-        return "due" not in await states()
-
-    await until(all_are_sent)
-    await service.roll_back("docs", 1)
-    assert len(await states()) == 100
