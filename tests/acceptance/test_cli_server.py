@@ -126,7 +126,6 @@ LOOKS = [
     *(
         "executions --kind replay --parent GOOD",
         "executions --parent tag:none",
-        "executions --since yesterday",
     ),
     *("show latest", "show tag:first", "show REPLAYED", "show latest:docs", "show latest:replay"),
     *("show UNKNOWN", "show latest:none", "show abcd", "show ENDOFGOOD", "dead-letters show ENDOFLETTER"),
