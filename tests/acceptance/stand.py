@@ -19,7 +19,7 @@ import httpx
 
 from tests.acceptance.processes import STEPS, Deployment, open_deployment
 
-_PAUSE_SECONDS = 0.01
+_PAUSE_SECONDS = 0.02
 
 Who = Literal["cli", "serve", "worker", "heir"]
 """Which process dies.
