@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.inprocess import Playhead, opened
+from tests.integration.postgres_processes import Place, open_place
 from tests.servers.schema import emptied_schema, schema
 
 
@@ -28,3 +29,10 @@ async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         if request.param == "postgres":
             on["catalog"] = await stack.enter_async_context(emptied_schema())
         yield await stack.enter_async_context(opened(tmp_path / "home", **on))
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    """Processes on one PostgreSQL database."""
+    async with open_place() as made:
+        yield made
