@@ -239,6 +239,12 @@ async def test_where_the_results_of_an_execution_are(docs: Publisher):
     assert await place(run) == (1, False, 3)
     assert await place(newer) == (3, True, None)
     assert await catalog.placements("other", run) == []
+    await docs.publish(run, allow=["older"])
+    assert (await place(run), await place(newer)) == ((4, True, None), (3, False, 4))
+    await roll_back(docs, 1)
+    assert (await place(run), await place(replay)) == ((1, True, None), (2, False, None))
+    await roll_back(docs, 3)
+    assert await place(run) == (4, False, None)
 
 
 async def test_in_which_publications_an_object_is(docs: Publisher):

@@ -479,40 +479,6 @@ async def test_a_run_of_which_everything_failed_does_not_empty_a_dataset(ph: Pla
     assert await published(ph, run, allow=["empty"]) == 2
 
 
-async def test_it_is_known_where_the_results_of_an_execution_are(either: Playhead):
-    ph = either
-    await ph.apply(DOCS)
-    Splitter(ph)
-    service = ph.rt.services.publish
-
-    async def where(execution: str) -> tuple[int | None, bool, int | None]:
-        [one] = await service.placements("docs", UUID(execution))
-        return one.n, one.is_current, one.replaced_in
-
-    one = await ph.run({"a": "x y", "b": "x"})
-    assert await where(one) == (None, False, None)
-    await published(ph, one)
-    replay = (await ph.replay(one, "md", "segment"))["execution_id"]
-    await ph.work(replay)
-    assert await published(ph, replay) == 2
-    assert (await where(one), await where(replay)) == ((1, True, None), (2, True, None))
-
-    # A publication that was taken back is not the base of the next one.
-    await service.roll_back("docs")
-    assert (await where(one), await where(replay)) == ((1, True, None), (2, False, None))
-    two = await ph.run({"a": "x", "b": "x"})
-    assert await published(ph, two) == 3
-    assert (await where(one), await where(two)) == ((1, False, 3), (3, True, None))
-
-    assert await published(ph, one, allow=["older"]) == 4
-    assert (await where(one), await where(two)) == ((4, True, None), (3, False, 4))
-    await service.roll_back("docs", 1)
-    assert (await where(one), await where(replay)) == ((1, True, None), (2, False, None))
-    await service.roll_back("docs", 3)
-    assert await where(one) == (4, False, None)
-    assert await service.placements("other", UUID(one)) == []
-
-
 async def test_refused_automatic_publications_are_listed_until_the_next_one(either: Playhead):
     ph = either
     await ph.apply(DOCS.replace("{docs: {}}", "{docs: {publish: automatic, on_failure: refuse}}"))
