@@ -263,3 +263,12 @@ async def test_an_object_says_in_which_publications_readers_see_it(site: Site):
     await publish.roll_back("docs")
     assert ">current in docs since 1<" in await site.page(url("/objects", key=key))
     assert ">was in docs 2<" in await site.page(url("/objects", key=f"{two}/shouted/a.md"))
+    # A reference, and the name of an object in a publication, have the bytes of the published object.
+    answer = await site.http.post(
+        "/api/v1/configs/words/run", files=[("files", ("a.md", b"one two"))], data={"changed_since": one}
+    )
+    await site.work()
+    current = (await publish.publication("docs")).execution_id
+    for same in (answer.json()["execution_id"], current):
+        page = await site.page(url("/objects", key=f"{same}/shouted/a.md"))
+        assert ">current in docs since 1<" in page
