@@ -20,12 +20,6 @@ from tests.acceptance.ledger import Findings, Ledger, Picture
 from tests.acceptance.pipelines import PIPELINES
 from tests.acceptance.stand import Job, Stand, Who, open_stand
 
-ELSEWHERE: Final = (
-    *("prune.", "plan.", "report.", "webhook.", "control.", "publication.", "drop.", "sink.", "repair."),
-    *("replay.admitted", "replay.allowed", "replay.checked", "replay.compared", "replay.decided"),
-)
-"""How points begin that a plain run and a plain replay do not pass. They have tests of their own."""
-
 What = Literal["run", "replay"]
 
 

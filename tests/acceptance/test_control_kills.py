@@ -20,6 +20,7 @@ from tests.acceptance.stand import Stand
 
 pytestmark = pytest.mark.slow
 
+POINTS: Final = ("control.committed", "replay.created", "replay.admitted")
 COUNT: Final = 30
 RATE: Final = 10
 
@@ -128,7 +129,7 @@ FAST: Final = ("pause", "resume", "withdraw")
 def test_a_control_whose_answer_is_lost_can_be_repeated(paced: Paced, control: str):
     """The server dies after the commit. Another one drives the replay."""
     driver = paced.deployment.serve()
-    dying = paced.deployment.serve(fault="control.committed")
+    dying = paced.deployment.serve(fault=POINTS[0])
     replay = paced.start(driver)
     paced.published(driver, replay, 3)
     path = f"replays/{replay['replay_batch_id']}"
@@ -167,7 +168,7 @@ def test_a_paced_replay_whose_publisher_is_killed_is_continued_by_another(paced:
     paced.check_all(heir, replay)
 
 
-@pytest.mark.parametrize("point", ["replay.created", "replay.admitted"])
+@pytest.mark.parametrize("point", POINTS[1:])
 def test_a_request_with_a_key_that_is_repeated_after_a_kill_starts_one_replay(paced: Paced, point: str):
     dying = paced.deployment.serve(fault=point)
     key = {"Idempotency-Key": f"after-{point}-{paced.source}"}

@@ -16,9 +16,8 @@ from uuid import UUID
 
 import pytest
 
-from playhead import faults
+from tests.acceptance import kills
 from tests.acceptance.deployments import KINDS, Urls, open_server_deployment
-from tests.acceptance.kills import ELSEWHERE
 from tests.acceptance.processes import Deployment, open_deployment
 from tests.acceptance.stand import Job, Stand
 
@@ -45,7 +44,7 @@ _TWO_PAGES: Final = 210
 _CHANGED: Final = 5
 _OPEN_PRUNINGS: Final = "SELECT 1 FROM prunings WHERE deleted_at IS NULL"
 
-POINTS: Final = tuple(point for point in sorted(faults.POINTS) if not point.startswith(ELSEWHERE))
+POINTS: Final = sorted({case.point for case in kills.CASES})
 LATER: Final = {
     **{f"replay.{point}": 2 for point in ("recorded", "published", "marked")},
     **{f"worker.{point}": 50 for point in ("claimed", "bound", "object", "committed", "marked")},
@@ -151,11 +150,6 @@ def changes() -> Iterator[Callable[[int], Changed]]:
     """A function that returns the stand with a number of inputs."""
     with ExitStack() as stack:
         yield cache(lambda inputs: Changed(stack.enter_context(open_deployment()), inputs))
-
-
-def test_every_point_has_a_case() -> None:
-    """Except those of a prune, and the creation of a replay."""
-    assert {point for point, _ in CASES} == set(POINTS) - {"replay.created"}
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 import pytest
+from _pytest.mark import ParameterSet
 
-from playhead import faults
 from tests.acceptance.pipelines import BULK
 from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, client
 from tests.acceptance.stand import Job, Stand, open_stand
@@ -21,42 +21,28 @@ SHORT: Final = BULK.source.replace("entry:", "retention: {keep_days: 0.000001}\n
 
 Who = Literal["cli", "serve", "worker"]
 WHO: Final = get_args(Who)
-CASES: Final = [
+FAST: Final = {
     ("prune.begun", 1, "cli"),
     ("prune.marked", 1, "worker"),
     ("prune.deleted", 2, "serve"),
     ("prune.emptied", 1, "cli"),
-    *[
-        pytest.param(point, n, who, marks=pytest.mark.full)
-        for point, n, who in (
-            *(("prune.begun", 1, who) for who in ("serve", "worker")),
-            *(("prune.marked", n, who) for n in (1, 2) for who in ("cli", "serve")),
-            ("prune.marked", 2, "worker"),
-            *(("prune.deleted", 1, who) for who in WHO),
-            *(("prune.deleted", 2, who) for who in ("cli", "worker")),
-            *(("prune.emptied", 1, who) for who in ("serve", "worker")),
-        )
-    ],
-]
-
-OF_RECORDS: Final = [
     ("prune.records", 1, "cli"),
     ("prune.records", 4, "worker"),
-    *[
-        pytest.param("prune.records", n, who, marks=pytest.mark.full)
-        for n in (1, 3, 4)
-        for who in WHO
-        if (n, who) not in ((1, "cli"), (4, "worker"))
-    ],
-]
+}
+
+
+def cases(*passes: tuple[str, int]) -> list[ParameterSet]:
+    """Each pass of a point in each process."""
+    found = [(point, n, who) for point, n in passes for who in WHO]
+    return [pytest.param(*one, marks=() if one in FAST else pytest.mark.full) for one in found]
+
+
+CASES: Final = cases(
+    *(("prune.begun", 1), ("prune.marked", 1), ("prune.marked", 2)),
+    *(("prune.deleted", 1), ("prune.deleted", 2), ("prune.emptied", 1)),
+)
+OF_RECORDS: Final = cases(("prune.records", 1), ("prune.records", 3), ("prune.records", 4))
 """Three pages of inputs and outputs, and two of messages."""
-
-
-def test_every_point_of_a_prune_has_a_case() -> None:
-    values = [getattr(case, "values", case) for case in CASES + OF_RECORDS]
-    points = {point for point in faults.POINTS if point.startswith("prune.")}
-    assert {point for point, _, _ in values} == points
-    assert {(point, who) for point, _, who in values} == {(p, w) for p in points for w in WHO}
 
 
 @dataclass

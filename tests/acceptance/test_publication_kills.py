@@ -10,17 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from playhead import faults
 from tests.acceptance.publishing import CASES, DROPS, Kill, Killing, open_killing
-from tests.acceptance.test_dataset_webhook_kills import CASES as CHANGES
 from tests.servers import need
 
 pytestmark = pytest.mark.slow
-
-
-def test_every_point_of_a_publication_has_a_case() -> None:
-    points = {point for point in faults.POINTS if point.startswith(("publication.", "drop.", "sink."))}
-    assert {case.partition(":")[0] for case in CASES} | set(CHANGES) == points
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 
 import pytest
 
-from playhead import faults
 from playhead.adapters.sqlite_search import search
 from tests.acceptance.stand import Job, Stand, Who, open_stand, reading
 
@@ -76,10 +75,6 @@ def cases() -> Iterator[Any]:
 
 Seen = dict[str, str]
 """What a reader finds: the execution of each path."""
-
-
-def test_every_point_of_a_repair_has_a_case() -> None:
-    assert {point for _, _, point in CASES} >= {one for one in faults.POINTS if one.startswith("repair.")}
 
 
 class Repaired:

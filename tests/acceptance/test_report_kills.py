@@ -17,7 +17,6 @@ from uuid import UUID
 
 import pytest
 
-from playhead import faults
 from tests.acceptance.pipelines import PIPELINES
 from tests.acceptance.processes import client
 from tests.acceptance.stand import Job, Stand, open_stand
@@ -30,25 +29,16 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 WHO: Final = {"worker": PIPELINES["bulk"], "serve": PIPELINES["outside"]}
 """Which process dies: a worker, or a server. A server alone only processes messages of external routes."""
+FAST: Final = {
+    *(("report.bound", "worker"), ("report.written", "serve"), ("report.stored", "worker")),
+    *(("webhook.sent", "serve"), ("webhook.noted", "worker")),
+}
+POINTS: Final = ("report.bound", "report.written", "report.stored", "webhook.sent", "webhook.noted")
 CASES: Final = [
-    ("report.bound", "worker"),
-    ("report.written", "serve"),
-    ("report.stored", "worker"),
-    ("webhook.sent", "serve"),
-    ("webhook.noted", "worker"),
-    *[
-        pytest.param(point, who, marks=pytest.mark.full)
-        for point, who in (
-            *(("report.bound", "serve"), ("report.written", "worker"), ("report.stored", "serve")),
-            *(("webhook.sent", "worker"), ("webhook.noted", "serve")),
-        )
-    ],
+    pytest.param(point, who, marks=() if (point, who) in FAST else pytest.mark.full)
+    for point in POINTS
+    for who in WHO
 ]
-
-
-def test_every_point_of_a_report_and_of_a_webhook_has_a_case() -> None:
-    points = {point for point in faults.POINTS if point.startswith(("report.", "webhook."))}
-    assert {getattr(case, "values", case) for case in CASES} == {(p, w) for p in points for w in WHO}
 
 
 class Reported:
