@@ -349,8 +349,8 @@ ADAPTER_CLOSE_FAILED = _event(
 CODE_CHANGED = _event(
     "code_changed",
     ("warning",),
-    ("source",),
-    "A file or module of adapters has changed. The process still runs the code that it has loaded.",
+    ("source", "adapters"),
+    "The code of adapters in a source has changed. The process still runs the code that it has loaded.",
 )
 CODE_RELOADED = _event(
     "code_reloaded",
@@ -369,7 +369,7 @@ VERSION_UNCHANGED = _event(
     "version_unchanged",
     ("warning",),
     ("detail",),
-    "The source of adapters has changed since they last ran, but their versions have not.",
+    "The code of adapters has changed since they last ran, but their versions have not.",
 )
 TRACES_OFF = _event(
     "traces_off", ("warning",), ("detail",), "Traces were configured, but cannot be exported."

@@ -19,9 +19,10 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Final
 
-from playhead import __version__, sourcecode
+from playhead import __version__
 from playhead.errors import CannotStart
 from playhead.ports.adapter import AdapterSpec, collect
+from playhead.sourcecode import roots
 
 
 class _FromSource(SourceFileLoader):
@@ -43,15 +44,15 @@ class _CoveredCode:
         self._files: set[str] = set()
         self._names: set[str] = set()
 
-    def read(self, root: sourcecode.CodeRoot) -> str:
-        """Return the fingerprint of a root. From now on, its modules are loaded from source."""
-        found = sourcecode.read(root)
+    def read(self, root: roots.CodeRoot) -> roots.SourceCode:
+        """Return the code of a root. From now on, its modules are loaded from source."""
+        found = roots.read(root)
         for file in map(Path, found.files):
             self._files.add(str(file))
             self._names.add(file.parent.name if file.name == "__init__.py" else file.stem)
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
-        return found.code
+        return found
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -61,7 +62,7 @@ class _CoveredCode:
         others = (one for one in sys.meta_path if one is not self)
         spec = next((found for one in others if (found := one.find_spec(name, path, target))), None)
         if spec and spec.origin and type(spec.loader) is SourceFileLoader:
-            file = str(sourcecode.absolute(spec.origin))
+            file = str(roots.absolute(spec.origin))
             if file in self._files:
                 spec.loader = _FromSource(name, file)
         return spec
@@ -95,29 +96,29 @@ def load(built_in: Iterable[ModuleType], named: Sequence[str]) -> Mapping[str, A
     for point in entry_points(group="playhead.adapters"):
         specs += _from_entry_point(point)
     for name in named:
-        root = sourcecode.root_of(name)
+        root = roots.root_of(name)
         # Before the import: if the file changes meanwhile, it is noticed as changed.
-        code = _COVERED.read(root) if root else ""
-        module = _load_file(Path(name), root) if name.endswith(".py") else _import(name)
+        read = _COVERED.read(root) if root else None
+        module = _load_file(Path(name), root, read) if name.endswith(".py") else _import(name)
         found = _collect(module, name)
         if not found:
             raise CannotStart("adapters_invalid", f"setting adapters: {name} defines no adapter (@adapter)")
         # A module that was loaded before keeps the code that it had then.
-        code = vars(module).setdefault("__playhead_code__", code)
+        code: roots.SourceCode | None = vars(module).setdefault("__playhead_code__", read)
         source = root.source if root else name
-        specs += [replace(spec, code=code, source=source) for spec in found]
+        specs += [_with_code(spec, code, source) for spec in found]
     return _by_name(specs)
 
 
-def code_roots(named: Sequence[str]) -> list[sourcecode.CodeRoot]:
+def code_roots(named: Sequence[str]) -> list[roots.CodeRoot]:
     """Return where the code of all adapters begins, except that of installed packages. Imports nothing."""
-    found = [sourcecode.root_of(name) for name in _sources(named)]
+    found = [roots.root_of(name) for name in _sources(named)]
     return list(dict.fromkeys(root for root in found if root))
 
 
-def watch(named: Sequence[str]) -> sourcecode.CodeWatch:
-    """Watch the code of all adapters as it is now, except that of installed packages. Imports nothing."""
-    return sourcecode.CodeWatch.of(_sources(named))
+def watch(named: Sequence[str]) -> roots.CodeWatch:
+    """Watch the files of all adapters, except those of installed packages. Imports nothing."""
+    return roots.CodeWatch(_sources(named))
 
 
 def _sources(named: Sequence[str]) -> list[str]:
@@ -139,8 +140,8 @@ def _by_name(specs: Iterable[AdapterSpec]) -> Mapping[str, AdapterSpec]:
 
 def _from_entry_point(point: Any) -> list[AdapterSpec]:
     where = f"entry point {point.name} = {point.value}"
-    root = sourcecode.root_of(point.module) if _is_editable(point.dist) else None
-    code = _COVERED.read(root) if root else f"{point.dist.name} {point.dist.version}"
+    root = roots.root_of(point.module) if _is_editable(point.dist) else None
+    code = _COVERED.read(root) if root else None
     try:
         target = point.load()
     except Exception as exc:
@@ -152,7 +153,16 @@ def _from_entry_point(point: Any) -> list[AdapterSpec]:
         raise CannotStart(
             "adapters_invalid", f"{where}: its decorator has the name {spec.name!r}; both names must be equal"
         )
-    return [replace(spec, code=code, source=root.source if root else point.dist.name)]
+    if root:
+        return [_with_code(spec, code, root.source)]
+    return [replace(spec, code=f"{point.dist.name} {point.dist.version}", source=point.dist.name)]
+
+
+def _with_code(spec: AdapterSpec, code: roots.SourceCode | None, source: str) -> AdapterSpec:
+    if code is None:
+        return replace(spec, source=source)
+    used = code.of(spec.name)
+    return replace(spec, code=used.code, covers=used.covered, whole=used.whole, source=source)
 
 
 def _is_editable(package: Any) -> bool:
@@ -169,19 +179,19 @@ def _import(name: str) -> ModuleType:
         raise CannotStart("adapters_invalid", detail) from exc
 
 
-def _load_file(path: Path, root: sourcecode.CodeRoot | None) -> ModuleType:
-    where = sourcecode.absolute(path)
+def _load_file(path: Path, root: roots.CodeRoot | None, code: roots.SourceCode | None) -> ModuleType:
+    where = roots.absolute(path)
     # The name differs for two files with the same name, and is equal in all processes.
     name = f"playhead_steps_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, where, loader=_FromSource(name, str(where)))
-    if root is None or spec is None or spec.loader is None:
+    if root is None or code is None or spec is None or spec.loader is None:
         raise CannotStart("adapters_invalid", f"setting adapters: there is no file {path}")
     # A file may import its neighbours. They come last: a `queue.py` must not replace that of Python.
     if root.base not in sys.path:
         sys.path.append(root.base)
-    _check_neighbours(path, root)
+    _check_neighbours(path, root, code)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -192,10 +202,10 @@ def _load_file(path: Path, root: sourcecode.CodeRoot | None) -> ModuleType:
     return module
 
 
-def _check_neighbours(path: Path, root: sourcecode.CodeRoot) -> None:
+def _check_neighbours(path: Path, root: roots.CodeRoot, code: roots.SourceCode) -> None:
     """Check that each module of the code is the one that Python imports under its name."""
     base = Path(root.base)
-    files = [Path(file).relative_to(base) for file in sourcecode.read(root).files if file != root.file]
+    files = [Path(file).relative_to(base) for file in code.files if file != root.file]
     for top in sorted({file.parts[0].removesuffix(".py") for file in files}):
         spec = importlib.util.find_spec(top)
         if spec is None:

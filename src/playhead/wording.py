@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         RouteResults,
         Warning,
     )
+    from playhead.sourcecode import WholeFiles
 
 _MOST_NAMED: Final = 5
 _FINGERPRINT: Final = 19
@@ -222,6 +223,27 @@ def ended_text(replay: Replay, status: str) -> str:
     )
 
 
+# -- code ------------------------------------------------------------------------------------------
+
+
+def why_whole(kind: str, whole: WholeFiles) -> str:
+    """Return why the fingerprint of an adapter covers whole files, in words."""
+    place = f"{whole.file}, line {whole.line}," if whole.line else whole.file
+    match whole.why:
+        case "reflection":
+            return f"{place} uses {whole.name}"
+        case "computed_import":
+            return f"{place} imports a module whose name is computed"
+        case "star_import":
+            return f"{place} imports * from {whole.name}"
+        case "module_getattr":
+            return f"{place} defines __getattr__"
+        case "not_found":
+            return f'no @adapter("{kind}") at module level declares it'
+        case "not_python":
+            return f"{place} is not valid Python source"
+
+
 # -- warnings --------------------------------------------------------------------------------------
 
 
@@ -246,11 +268,11 @@ def _code_differs(w: Warning) -> str:
 def _version_unchanged(w: Warning) -> str:
     if w.detail:
         return (
-            f"the source of adapter {w.adapters[0]} has changed, but its version is still "
+            f"the code of adapter {w.adapters[0]} has changed, but its version is still "
             f"{json.dumps(w.detail)}: raise the version in @adapter if its outputs change"
         )
     return (
-        f"the source of adapters {listed(w.adapters)} has changed, but their versions have not: raise the "
+        f"the code of adapters {listed(w.adapters)} has changed, but their versions have not: raise the "
         "version in @adapter of those whose outputs change"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 import playhead
+from playhead.sourcecode.roots import read, root_of
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
 from tests.waiting import eventually
@@ -50,8 +50,10 @@ class Project:
 
     @property
     def code(self) -> str:
-        """The fingerprint of the file as it is now."""
-        return "sha256:" + hashlib.sha256((self.shell.folder / "steps.py").read_bytes()).hexdigest()
+        """The fingerprint of the step as it is now."""
+        root = root_of(str(self.shell.folder / "steps.py"))
+        assert root is not None
+        return read(root).of("shout").code
 
     def edit(self, text: str) -> None:
         (self.shell.folder / "steps.py").write_text(text)
@@ -134,7 +136,7 @@ def test_an_edit_below_a_running_worker_is_reported_and_lineage_names_the_code_t
         project.until_logged("version_unchanged")
         text, err = project.replayed("--require-code")
         assert text == "hello?"
-        assert 'the source of adapter shout has changed, but its version is still "1"' in err
+        assert 'the code of adapter shout has changed, but its version is still "1"' in err
         assert project.replayed()[1].count("Warning") == 0, "the code has run now"
 
     codes = []
@@ -144,6 +146,23 @@ def test_an_edit_below_a_running_worker_is_reported_and_lineage_names_the_code_t
     assert codes == [old, project.code, project.code]
     sidecar = next((shell.folder / "home/objects").rglob("shouted/a.txt.meta.json"))
     assert '"code": "sha256:' in sidecar.read_text()
+
+
+def test_an_edit_of_a_comment_or_of_another_step_leaves_a_worker_current(project: Project):
+    shell = project.shell
+    assert shell("run", "docs.yaml", "in")[0] == 0
+    other = '@adapter("other")\ndef other(item: Item) -> str:\n    return "?"\n'
+    project.edit(steps("!") + other)
+    with project.process("worker"):
+        project.until_loaded(project.code)
+        project.edit("# a comment\n" + steps("!") + other.replace("?", "??"))
+        text, err = project.replayed("--require-code")
+        assert (text, err.count("Warning")) == ("hello!", 0)
+        listed = {one["type"]: one["notes"] for one in shell.json("workers")["items"][0]["adapters"]}
+        assert (listed["shout"], listed["other"]) == ([], ["changed"])
+        project.until_logged("code_changed")
+        (line,) = [one for one in project.log.splitlines() if "code_changed" in one]
+        assert "adapters=other" in line
 
 
 def test_an_execution_that_ran_with_different_code_is_marked(project: Project):
@@ -175,7 +194,7 @@ def test_a_run_is_warned_about_a_changed_source_with_an_unchanged_version(projec
     applied = project.shell("config", "apply", "docs.yaml")
     ran = project.shell("run", "docs.yaml", "in")
     for _, _, err in (applied, ran):
-        assert 'Warning: the source of adapter shout has changed, but its version is still "1"' in err
+        assert 'Warning: the code of adapter shout has changed, but its version is still "1"' in err
     project.edit(steps("??", version="2"))
     assert "Warning" not in project.shell("run", "docs.yaml", "in")[2]
 

@@ -40,12 +40,29 @@ def shell(tmp_path: Path) -> Shell:
     return shell
 
 
-def test_an_edit_of_a_file_runs_its_steps_again_unless_only_versions_are_compared(shell: Shell):
+def test_an_edit_of_a_step_runs_that_step_again(shell: Shell):
     first = shell.json("show", "latest")["execution_id"]
-    edited = STEPS.replace("item.text.upper()", "item.text.upper() + '!'").replace(
+    edited = STEPS.replace("item.text.upper()", "item.text.upper() + '!'")
+    (shell.folder / "steps.py").write_text(f"# a comment\n{edited}")
+
+    code, out, err = shell("run", "docs.yaml", "in", "--changed-since", first)
+
+    assert (code, "4 done (2 taken over), 0 failed" in out) == (0, True)
+    assert (
+        f"route shout processes all items again: the code of shout differs from that of execution {first}, "
+        "but not the version. To keep the results: --compare version\n"
+    ) in err
+    assert "route fetch" not in err
+    assert shell("cat", "latest/loud/a.txt")[1] == "A!"
+
+
+def test_an_edit_of_shared_code_runs_its_steps_again_unless_only_versions_are_compared(shell: Shell):
+    first = shell.json("show", "latest")["execution_id"]
+    edited = STEPS.replace("item.text.upper()", "item.text.upper() + MARK").replace(
         '"shout", version="1"', '"shout", version="2"'
     )
-    (shell.folder / "steps.py").write_text(edited)
+    edited = edited.replace("return item.text\n", "return item.text + MARK[:0]\n")
+    (shell.folder / "steps.py").write_text(f"MARK = '!'\n{edited}")
 
     code, out, err = shell("run", "docs.yaml", "in", "--changed-since", first)
     assert (code, "4 done (0 taken over), 0 failed" in out) == (0, True)

@@ -20,7 +20,7 @@ FILE = "/x/schritte-ä.py"
 async def starts(playhead: Playhead, *, changed: bool = True) -> None:
     """Start a worker, of which a file has changed since."""
     split = LoadedAdapter("split", "1", "sha256:aa", FILE)
-    loaded = LoadedCode("1.2.3", (split,), (FILE,) if changed else ())
+    loaded = LoadedCode("1.2.3", (split,), ("split",) if changed else ())
     await playhead.catalog.heartbeat(
         Process("worker-1", "worker", "there", 7), ["words.split"], loaded=loaded
     )

@@ -125,7 +125,7 @@ async def test_live_processes_show_what_they_have_loaded(catalog: Catalog, lab: 
     assert (found["w1"].version, found["w1"].adapters) == ("", []), "it has reported none"
 
 
-async def test_a_process_reports_with_later_heartbeats_which_sources_have_changed(catalog: Catalog):
+async def test_a_process_reports_with_later_heartbeats_which_adapters_have_changed(catalog: Catalog):
     steps = LoadedAdapter("sections", "1", "sha256:aa", "/x/steps.py")
     other = LoadedAdapter("clean", "1", "sha256:bb", "/x/other.py")
     process = Process("w9", "worker", "host", 9)
@@ -135,7 +135,7 @@ async def test_a_process_reports_with_later_heartbeats_which_sources_have_change
         return [list(adapter.notes) for adapter in worker.adapters]
 
     await catalog.heartbeat(process, loaded=LoadedCode("0.1.0", (steps, other)))
-    await catalog.heartbeat(process, loaded=LoadedCode("0.1.0", (steps, other), ("/x/steps.py",)))
+    await catalog.heartbeat(process, loaded=LoadedCode("0.1.0", (steps, other), ("sections",)))
     assert await notes() == [["changed"], []]
     await catalog.heartbeat(process)
     assert await notes() == [["changed"], []], "a heartbeat without it changes nothing"

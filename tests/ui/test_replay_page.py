@@ -239,7 +239,7 @@ async def test_workers_with_different_code_are_named_and_none_of_them_is_called_
     assert "old code" not in page
     [warning] = (await site.twin(path))["view"]["warnings"]
     assert "its version is still" in warning
-    assert "The source of adapter split has changed, but its version is still" in page
+    assert "The code of adapter split has changed, but its version is still" in page
 
 
 async def test_workers_with_the_same_old_code_are_one_warning(site: Site):
@@ -301,7 +301,7 @@ async def outdate(site: Site) -> None:
     await site.catalog.heartbeat(
         Process("worker-old", "worker", "here", 1),
         ["words.split"],
-        loaded=LoadedCode("1.2.3", (adapter,), ("/x/steps.py",)),
+        loaded=LoadedCode("1.2.3", (adapter,), ("split",)),
     )
 
 

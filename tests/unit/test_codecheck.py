@@ -33,7 +33,7 @@ class Deployment:
 
     def __init__(self, *loaded: AdapterCode, works: bool = False) -> None:
         self.catalog = MemoryCatalog()
-        self.here: dict[tuple[str, str], tuple[CodeNote, str]] = {}
+        self.here: dict[tuple[str, str, str], tuple[CodeNote, str]] = {}
         self.check = CodeCheck(self.catalog, lambda *of: self.here.get(of), loaded, works=works)
 
     async def starts(
@@ -59,14 +59,14 @@ async def test_workers_with_the_same_code_cause_no_warning():
     here = Deployment()
     for pid in (1, 2):
         await here.starts(pid, sections(OLD))
-    here.here["one", "/x/steps.py"] = ("changed", OLD)
+    here.here["one", "/x/steps.py", "sections"] = ("changed", OLD)
     assert await here.warnings() == []
     assert await here.notes() == {1: [], 2: []}
 
 
 async def test_a_worker_whose_file_has_changed_is_outdated():
     here = Deployment()
-    await here.starts(1, sections(OLD), changed=("/x/steps.py",))
+    await here.starts(1, sections(OLD), changed=("sections",))
     (warning,) = await here.warnings()
     assert warning == Warning("code_changed", "steps.py", ["sections"], ["worker 1 on one"])
     assert warning_text(warning).startswith(
@@ -78,15 +78,26 @@ async def test_a_worker_whose_file_has_changed_is_outdated():
 async def test_a_change_is_noticed_on_this_machine_before_the_worker_has_reported_it():
     here = Deployment()
     await here.starts(1, sections(OLD))
-    here.here["one", "/x/steps.py"] = ("changed", NEW)
+    here.here["one", "/x/steps.py", "sections"] = ("changed", NEW)
     assert len(await here.warnings()) == 1
     assert await here.notes() == {1: ["changed"]}
+
+
+async def test_only_the_adapters_whose_code_has_changed_are_outdated():
+    here = Deployment()
+    clean = LoadedAdapter("clean", "1", OLD, "/x/steps.py")
+    await here.starts(1, clean, sections(OLD), queues=["docs.convert", "docs.segment"])
+    here.here["one", "/x/steps.py", "clean"] = ("changed", OLD)
+    here.here["one", "/x/steps.py", "sections"] = ("changed", NEW)
+    assert [one.adapters for one in await here.warnings("convert")] == [["sections"]]
+    (worker,) = await here.check.workers()
+    assert {one.type: one.notes for one in worker.adapters} == {"clean": [], "sections": ["changed"]}
 
 
 async def test_workers_on_other_machines_are_compared_with_the_code_of_this_machine():
     here = Deployment()
     await here.starts(1, sections(OLD), host="far")
-    here.here["far", "/x/steps.py"] = ("other_here", NEW)
+    here.here["far", "/x/steps.py", "sections"] = ("other_here", NEW)
     (warning,) = await here.warnings()
     assert warning.code == "code_other_here"
     assert (
@@ -97,7 +108,7 @@ async def test_workers_on_other_machines_are_compared_with_the_code_of_this_mach
 async def test_a_worker_with_the_current_code_is_not_old_next_to_a_worker_with_old_code():
     here = Deployment()
     await here.starts(1, sections(NEW))
-    await here.starts(2, sections(OLD), changed=("/x/steps.py",))
+    await here.starts(2, sections(OLD), changed=("sections",))
     assert [(one.code, one.places) for one in await here.warnings()] == [
         ("code_changed", ["worker 2 on one"])
     ]
@@ -118,19 +129,19 @@ async def test_two_workers_of_a_queue_with_different_code_are_named_with_their_c
 
 async def test_routes_after_the_target_count_and_others_do_not():
     here = Deployment()
-    await here.starts(1, sections(OLD), changed=("/x/steps.py",))
+    await here.starts(1, sections(OLD), changed=("sections",))
     assert len(await here.warnings("convert")) == 1
     other = Deployment()
     clean = LoadedAdapter("clean", "1", OLD, "/x/steps.py")
-    await other.starts(1, clean, queues=["docs.convert"], changed=("/x/steps.py",))
+    await other.starts(1, clean, queues=["docs.convert"], changed=("clean",))
     assert await other.warnings("segment") == []
 
 
 async def test_a_worker_that_has_just_started_counts_and_a_server_does_not():
     here = Deployment()
-    await here.starts(1, sections(OLD), kind="serve", queues=(), changed=("/x/steps.py",))
+    await here.starts(1, sections(OLD), kind="serve", queues=(), changed=("sections",))
     assert await here.warnings() == []
-    await here.starts(2, sections(OLD), queues=(), changed=("/x/steps.py",))
+    await here.starts(2, sections(OLD), queues=(), changed=("sections",))
     assert len(await here.warnings()) == 1
 
 
@@ -159,7 +170,7 @@ async def test_a_changed_source_with_the_same_version_is_a_warning_until_it_has_
     (warning,) = await here.check.unversioned_here()
     assert warning == Warning("version_unchanged", adapters=["sections"], detail="1")
     assert warning_text(warning) == (
-        'the source of adapter sections has changed, but its version is still "1": raise the version in '
+        'the code of adapter sections has changed, but its version is still "1": raise the version in '
         "@adapter if its outputs change"
     )
     assert await here.check.unversioned_here(["clean"]) == []
@@ -167,28 +178,19 @@ async def test_a_changed_source_with_the_same_version_is_a_warning_until_it_has_
     assert await here.check.unversioned_here() == []
 
 
-async def test_a_raised_version_is_no_warning_also_for_the_other_adapters_of_the_file():
+async def test_a_raised_version_is_no_warning_for_its_adapter_alone():
     here = Deployment(AdapterCode("sections", "2", NEW), AdapterCode("clean", "1", NEW))
     await ran(here, AdapterCode("sections", "1", OLD), AdapterCode("clean", "1", OLD))
-    assert await here.check.unversioned_here() == []
+    assert [one.adapters for one in await here.check.unversioned_here()] == [["clean"]]
 
 
-async def test_a_new_adapter_in_the_file_does_not_stand_for_a_raised_version():
-    here = Deployment(AdapterCode("new", "1", NEW), AdapterCode("clean", "1", NEW))
-    await ran(here, AdapterCode("clean", "1", OLD))
-    assert len(await here.check.unversioned_here()) == 1
-
-
-async def test_a_changed_file_is_one_warning_for_all_its_adapters():
-    others = AdapterCode("own", "3", "sha256:cc")
+async def test_a_change_of_several_adapters_is_one_warning():
     names = ("b", "a", "d", "c", "f", "e", "g")
-    here = Deployment(*(AdapterCode(name, "1", NEW) for name in names), others)
-    await ran(here, *(AdapterCode(name, "1", OLD) for name in names), AdapterCode("own", "3", OLD))
+    here = Deployment(*(AdapterCode(name, "1", f"sha256:{name}") for name in names))
+    await ran(here, *(AdapterCode(name, "1", OLD) for name in names))
     assert [warning_text(one) for one in await here.check.unversioned_here()] == [
-        "the source of adapters a, b, c, d, e and 2 more has changed, but their versions have not: raise the "
-        "version in @adapter of those whose outputs change",
-        'the source of adapter own has changed, but its version is still "3": raise the version in '
-        "@adapter if its outputs change",
+        "the code of adapters a, b, c, d, e and 2 more has changed, but their versions have not: raise the "
+        "version in @adapter of those whose outputs change"
     ]
 
 

@@ -65,7 +65,9 @@ VALUES: list[tuple[Any, Any]] = [
     (model.SearchHit, model.SearchHit("k", ID, "p", "t", "[x]", 1.0)),
     (
         model.AdapterInfo,
-        model.AdapterInfo("a", "1", None, "none", None, "", "here", "x 1", "x", {"properties": {"x": [1]}}),
+        model.AdapterInfo(
+            "a", "1", None, "none", None, "", "here", "x 1", "x", [], None, {"properties": {"x": [1]}}
+        ),
     ),
     (HandOut, HandOut([Message({"route": "x"}, {"object_key": "k", "other": [1, None]})], "receipt")),
 ]

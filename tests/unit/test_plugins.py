@@ -118,7 +118,7 @@ def test_a_file_of_adapters_may_import_modules_of_its_folder(folders):
     before = load_adapters(Settings(adapters=(named,)))["first"].code
     loaded = [name for name, one in sys.modules.items() if getattr(one, "__file__", None) == named]
     del sys.modules[loaded[0]]
-    steps(folders[0], "near_by, parts.inner", near_by="changed = True")
+    steps(folders[0], "near_by, parts.inner", near_by="print()")
 
     assert load_adapters(Settings(adapters=(named,)))["first"].code != before
 

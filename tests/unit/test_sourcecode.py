@@ -1,16 +1,16 @@
-"""The fingerprint of an adapter covers its file and what it imports from the same folder or package."""
+"""The files whose code an adapter may use: its own, and what that imports from the same folder or package."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
 
-from playhead import __version__, plugins, sourcecode
+from playhead import __version__, plugins
 from playhead.bootstrap import load_adapters
 from playhead.settings import Settings
-from playhead.sourcecode import CodeRoot, CodeWatch
+from playhead.sourcecode import roots as sourcecode
+from playhead.sourcecode.roots import CodeWatch
 from tests.unit.test_plugins import SHOUT, install
 
 
@@ -24,15 +24,17 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def code(entry: str | Path) -> str:
+    """Return the fingerprint of whole files."""
     root = sourcecode.root_of(str(entry))
     assert root is not None
     return sourcecode.read(root).code
 
 
-def test_the_code_of_a_single_file_is_the_sha256_of_the_file(tmp_path):
-    write(tmp_path, steps=SHOUT)
-    digest = hashlib.sha256((tmp_path / "steps.py").read_bytes()).hexdigest()
-    assert code(tmp_path / "steps.py") == f"sha256:{digest}"
+def used(entry: str | Path, kind: str) -> str:
+    """Return the fingerprint of an adapter."""
+    root = sourcecode.root_of(str(entry))
+    assert root is not None
+    return sourcecode.read(root).of(kind).code
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,6 @@ def test_a_file_in_a_folder_that_kubernetes_updates_keeps_its_name(tmp_path):
 
     assert watch.changed() == {file}
     assert load_adapters(Settings(adapters=(str(steps),)))["shout"].source == loaded.source
-    assert code(steps) != loaded.code
 
 
 def test_a_path_with_dots_means_the_file_that_the_system_opens(tmp_path):
@@ -148,20 +149,20 @@ def test_a_package_that_is_installed_for_development_has_the_code_of_its_source(
     about = '{"url": "file:///src", "dir_info": {"editable": true}}'
     (tmp_path / "hailing-1.0.dist-info/direct_url.json").write_text(about)
     monkeypatch.syspath_prepend(tmp_path)
-    assert load_adapters(Settings())["hail"].code == code(tmp_path / "hailing_steps.py")
+    assert load_adapters(Settings())["hail"].code == used(tmp_path / "hailing_steps.py", "hail")
     assert [root.source for root in plugins.code_roots(())] == ["hailing_steps"]
 
 
-def test_the_adapters_of_a_file_have_its_code(tmp_path):
+def test_the_adapters_of_a_file_have_the_code_that_they_use(tmp_path):
     steps = write(tmp_path, steps=SHOUT) / "steps.py"
     loaded = load_adapters(Settings(adapters=(str(steps),)))["shout"]
-    assert (loaded.code, loaded.source) == (code(steps), str(steps))
+    assert (loaded.code, loaded.source) == (used(steps, "shout"), str(steps))
     assert [root.source for root in plugins.code_roots([str(steps)])] == [str(steps)]
 
 
 def watched(folder: Path) -> tuple[CodeWatch, str]:
     file = str(folder / "steps.py")
-    return CodeWatch.of([file]), file
+    return CodeWatch([file]), file
 
 
 def test_a_watch_notices_a_change_of_a_file_and_of_what_it_imports(tmp_path):
@@ -184,10 +185,3 @@ def test_a_watch_notices_that_a_file_is_deleted_or_created(tmp_path):
     watch, file = watched(tmp_path)
     (tmp_path / "steps.py").unlink()
     assert watch.changed() == {file}
-
-
-def test_a_watch_of_loaded_code_notices_a_change_before_its_first_look(tmp_path):
-    write(tmp_path, steps="")
-    file = str(tmp_path / "steps.py")
-    root = CodeRoot(file, file, str(tmp_path))
-    assert CodeWatch({root: "sha256:0"}).changed() == {file}

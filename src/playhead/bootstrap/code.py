@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
-from playhead import __version__, events, plugins, sourcecode
+from playhead import __version__, events, plugins
 from playhead.model import CodeNote, LoadedAdapter, LoadedCode
 from playhead.ports.adapter import AdapterSpec
-from playhead.sourcecode import CodeReader, CodeRoot, CodeWatch
+from playhead.sourcecode.roots import PREFIX, CodeReader, CodeRoot, root_of
 
 LOOK_SECONDS: Final = 2.0
 
@@ -30,16 +30,24 @@ class ProcessCode:
 
     def __init__(self, loaded: LoadedCode) -> None:
         self.loaded = loaded
-        codes = {one.source: one.code for one in loaded.adapters if one.code.startswith(sourcecode.PREFIX)}
-        roots = {root: code for source, code in codes.items() if (root := sourcecode.root_of(source))}
-        self._watch = CodeWatch(roots)
+        self._reader = CodeReader()
+        own = [one for one in loaded.adapters if one.code.startswith(PREFIX)]
+        roots = {source: root_of(source) for source in {one.source for one in own}}
+        self._watched = [(one, root) for one in own if (root := roots[one.source])]
 
     async def look(self) -> None:
-        """Check whether the files have changed since they were loaded, and log each change once."""
-        changed = await asyncio.to_thread(self._watch.changed)
-        for source in sorted(changed.difference(self.loaded.changed)):
-            events.emit(events.CODE_CHANGED, source=source)
-        self.loaded = replace(self.loaded, changed=tuple(sorted(changed)))
+        """Check whether adapters have changed since they were loaded, and log each change once."""
+        changed = await asyncio.to_thread(self._changed)
+        new: dict[str, list[str]] = {}
+        for one in changed:
+            if one.type not in self.loaded.changed:
+                new.setdefault(one.source, []).append(one.type)
+        for source, adapters in new.items():
+            events.emit(events.CODE_CHANGED, source=source, adapters=", ".join(adapters))
+        self.loaded = replace(self.loaded, changed=tuple(one.type for one in changed))
+
+    def _changed(self) -> list[LoadedAdapter]:
+        return [one for one, root in self._watched if self._reader.read(root).of(one.type).code != one.code]
 
 
 class CodeHere:
@@ -50,13 +58,13 @@ class CodeHere:
         self._host = socket.gethostname()
         self._reader = CodeReader()
 
-    def __call__(self, host: str, source: str) -> tuple[CodeNote, str] | None:
-        if host == self._host and source.endswith(".py") and (root := sourcecode.root_of(source)):
-            return "changed", self._reader.code(root)
+    def __call__(self, host: str, source: str, kind: str) -> tuple[CodeNote, str] | None:
+        if host == self._host and source.endswith(".py") and (root := root_of(source)):
+            return "changed", self._reader.read(root).of(kind).code
         name = _name(source)
         for root in self._roots:
             if _name(root.source) == name:
-                return "other_here", self._reader.code(root)
+                return "other_here", self._reader.read(root).of(kind).code
         return None
 
     @cached_property

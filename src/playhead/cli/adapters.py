@@ -9,6 +9,7 @@ import typer
 from playhead.cli import complete, output
 from playhead.cli.command import command
 from playhead.cli.session import Session
+from playhead.wording import why_whole
 
 if TYPE_CHECKING:
     from playhead.model import AdapterInfo
@@ -23,12 +24,20 @@ async def adapters(
             metavar="TYPE", help="Show only this adapter, with its config.", autocompletion=complete.adapter
         ),
     ] = None,
+    *,
+    code: Annotated[
+        bool, typer.Option("--code", help="Show what the fingerprint of the code covers.")
+    ] = False,
 ) -> None:
     """List adapters, or show the config of one."""
     known = {info.type: info for info in await _loaded(s)}
     if kind is None:
         if s.json:
             output.emit_list(list(known.values()))
+            return
+        if code:
+            for info in known.values():
+                _describe_code(info)
             return
         output.table(
             ("TYPE", "VERSION", "CODE", "PRODUCES", "EFFECTS", "WHAT IT DOES"),
@@ -48,6 +57,8 @@ async def adapters(
         raise NotFound("adapter_not_found", f"no adapter {kind!r} is loaded; {hint}")
     if s.json:
         output.emit(known[kind])
+    elif code:
+        _describe_code(known[kind])
     else:
         _describe(known[kind])
 
@@ -92,6 +103,18 @@ def _describe(info: AdapterInfo) -> None:
             for name, field in fields.items()
         ],
     )
+
+
+def _describe_code(info: AdapterInfo) -> None:
+    if not info.covers:
+        output.line(f"{info.type}  {output.code(info.code)}")
+        return
+    output.line(f"{info.type}  {output.code(info.code)}  {info.source}")
+    if info.whole is not None:
+        output.line(f"  whole files, because {why_whole(info.type, info.whole)}")
+    for one in info.covers:
+        what = [*one.names, *(f"line {line}" for line in one.lines)]
+        output.line(f"  {one.file}{': ' if what else ''}{', '.join(what)}")
 
 
 def _default(field: dict[str, Any]) -> str:

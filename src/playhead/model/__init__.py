@@ -173,6 +173,7 @@ from playhead.model.views import (
 )
 from playhead.model.warnings import CODE_WARNINGS, Warning
 from playhead.model.why import OUTCOMES, Outcome, Why, WhyExample, WhyRoute
+from playhead.sourcecode import CoveredFile, WholeFiles
 
 __all__ = [
     "CODE_WARNINGS",
@@ -215,6 +216,7 @@ __all__ = [
     "Config",
     "ConfigVersion",
     "Counts",
+    "CoveredFile",
     "Dataset",
     "DatasetChange",
     "DatasetConfig",
@@ -326,6 +328,7 @@ __all__ = [
     "Warning",
     "WatchedExecution",
     "WebhookDelivery",
+    "WholeFiles",
     "Why",
     "WhyExample",
     "WhyRoute",

@@ -71,7 +71,7 @@ class LoadedCode:
     Attributes:
         version: version of Playhead.
         adapters: its adapters, sorted by name.
-        changed: sources that have changed since they were loaded.
+        changed: types of adapters whose source has changed since they were loaded.
     """
 
     version: str
@@ -84,9 +84,9 @@ class WorkerAdapter(LoadedAdapter):
     """An adapter of a live process.
 
     Attributes:
-        notes: `changed`: its source has changed since the process loaded it. `differs`: another live process
-            that consumes the same queue has loaded other code. `other_here`: the machine that answers would
-            load other code.
+        notes: `changed`: its code has changed in the source since the process loaded it. `differs`: another
+            live process that consumes the same queue has loaded other code. `other_here`: the machine that
+            answers would load other code.
     """
 
     notes: list[CodeNote] = field(default_factory=list)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from playhead.sourcecode import CoveredFile, WholeFiles
+
 
 @dataclass(frozen=True, slots=True)
 class BackendHealth:
@@ -105,6 +107,8 @@ class AdapterInfo:
         origin: human-readable place of its definition.
         code: fingerprint of its code: `sha256:` of its source, or name and version of its package.
         source: file, module or package that was loaded.
+        covers: what the fingerprint of its source covers.
+        whole: why it covers whole files; None if it covers only what the adapter uses.
         config: JSON Schema of its config; None if it has no config.
     """
 
@@ -117,6 +121,8 @@ class AdapterInfo:
     origin: str
     code: str
     source: str
+    covers: list[CoveredFile]
+    whole: WholeFiles | None
     config: dict[str, Any] | None
 
 

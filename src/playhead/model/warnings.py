@@ -29,9 +29,10 @@ class Warning:
     """A fact that somebody should know before objects are replayed, or inputs are run.
 
     Attributes:
-        code: `code_changed`: a source has changed since processes loaded it. `code_other_here`: this machine
-            has another source of that name. `code_differs`: processes have loaded different code of an
-            adapter. `version_unchanged`: the source of adapters has changed, but not their versions.
+        code: `code_changed`: adapters of a source have changed since processes loaded it. `code_other_here`:
+            adapters of the source of that name are others on this machine. `code_differs`: processes have
+            loaded different code of an adapter. `version_unchanged`: the code of adapters has changed, but
+            not their versions.
             `other_playhead`: a process runs another version of Playhead than most others. `no_consumer`: no
             live worker consumes a queue. `invalid_keys`, `no_sidecars`, `bytes_differ`: about objects of a
             plan. `partial_into_sink`: only a part of the objects reaches a sink. `older_into_sink`: objects

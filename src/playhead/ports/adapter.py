@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from uuid import UUID
 
+    from playhead.sourcecode import CoveredFile, WholeFiles
+
 F = TypeVar("F", bound=Callable[..., Any])
 Effects = Literal["none", "idempotent", "external"]
 
@@ -235,6 +237,8 @@ class AdapterSpec:
         returns: what its return annotation promises.
         code: fingerprint of the code that was loaded: that of its source, or name and version of its package.
             Set when the adapter is loaded.
+        covers: what the fingerprint of its source covers.
+        whole: why it covers whole files; None if it covers only what the adapter uses.
         source: what was loaded: the path of a file, the name of a module, or the name of a package.
     """
 
@@ -256,6 +260,8 @@ class AdapterSpec:
     follows: bool = False
     returns: Returns = UNKNOWN
     code: str = ""
+    covers: tuple[CoveredFile, ...] = ()
+    whole: WholeFiles | None = None
     source: str = ""
 
 

@@ -16,6 +16,8 @@ from playhead.wording import warning_text
 
 Warn = Callable[[Warning], None]
 """Called with each warning, before anything is recorded."""
+Loaded = tuple[str, str, str]
+"""An adapter that a process has loaded: the host of the process, the source, and the type."""
 _SOURCE: Final = "sha256:"
 
 
@@ -26,8 +28,8 @@ def no_warning(_: Warning) -> None:
 class CodeHere(Protocol):
     """The code of this machine."""
 
-    def __call__(self, host: str, source: str) -> tuple[CodeNote, str] | None:
-        """Return the code that this machine has now of a source that a process on `host` has loaded.
+    def __call__(self, host: str, source: str, kind: str) -> tuple[CodeNote, str] | None:
+        """Return the code that this machine has now of an adapter that a process on `host` has loaded.
 
         The note is the one to set if the codes differ: `changed` for the same file, `other_here` for a file
         or module with the same name. None: this machine has no such source. Blocks while it reads files.
@@ -55,7 +57,7 @@ class CodeCheck:
         """Return the live processes, oldest first. The notes of their adapters name all differences."""
         workers = await self._catalog.worker_code()
         sources = {
-            (worker.host, one.source)
+            (worker.host, one.source, one.type)
             for worker in workers
             for one in worker.adapters
             if one.code.startswith(_SOURCE)
@@ -66,7 +68,7 @@ class CodeCheck:
         def noted(worker: Worker, one: WorkerAdapter) -> WorkerAdapter:
             notes = list(one.notes)
             if (
-                (found := here.get((worker.host, one.source)))
+                (found := here.get((worker.host, one.source, one.type)))
                 and found[1] != one.code
                 and found[0] not in notes
             ):
@@ -79,7 +81,7 @@ class CodeCheck:
             replace(worker, adapters=[noted(worker, one) for one in worker.adapters]) for worker in workers
         ]
 
-    def _codes_here(self, sources: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[CodeNote, str]]:
+    def _codes_here(self, sources: Iterable[Loaded]) -> dict[Loaded, tuple[CodeNote, str]]:
         return {source: found for source in sources if (found := self._here(*source))}
 
     async def check(
@@ -125,7 +127,7 @@ class CodeCheck:
         return [one for one in await self.workers() if _may_consume(one, routes)]
 
     async def unversioned_here(self, types: Collection[str] | None = None) -> list[Warning]:
-        """Return a warning for each source of this process that has changed, but not the adapters' versions.
+        """Return a warning if adapters of this process have changed, but not their versions.
 
         Args:
             types: only these adapters; None: all.
@@ -133,11 +135,9 @@ class CodeCheck:
         return await self._unversioned(one for one in self._loaded if types is None or one.type in types)
 
     async def _unversioned(self, adapters: Iterable[AdapterCode]) -> list[Warning]:
-        """Return the warnings about these adapters.
+        """Return a warning about those of these adapters that have changed, but not their versions.
 
-        An adapter has changed if it has run with other code and not yet with this one. A fingerprint covers
-        a whole source, so adapters of one source share a warning. If the version of one of them was raised,
-        the author has decided for the whole source.
+        An adapter has changed if it has run with other code and not yet with this one.
         """
         current = {
             AdapterCode(one.type, one.version, one.code) for one in adapters if one.code.startswith(_SOURCE)
@@ -146,22 +146,15 @@ class CodeCheck:
             return []
         recorded = await self._catalog.recorded_code(sorted({one.type for one in current}))
         versions = {(one.type, one.version) for one in recorded if one.code.startswith(_SOURCE)}
-        types = {one.type for one in recorded}
-        raised = {
-            one.code for one in current if one.type in types and (one.type, one.version) not in versions
+        found = {
+            one.type: one.version
+            for one in current
+            if (one.type, one.version) in versions and one not in recorded
         }
-        sources: dict[str, list[AdapterCode]] = defaultdict(list)
-        for one in sorted(current, key=lambda one: (one.type, one.version)):
-            if (one.type, one.version) in versions and one not in recorded and one.code not in raised:
-                sources[one.code].append(one)
-        return [
-            Warning(
-                "version_unchanged",
-                adapters=[one.type for one in adapters],
-                detail=adapters[0].version if len(adapters) == 1 else "",
-            )
-            for adapters in sources.values()
-        ]
+        if not found:
+            return []
+        detail = next(iter(found.values())) if len(found) == 1 else ""
+        return [Warning("version_unchanged", adapters=sorted(found), detail=detail)]
 
 
 def other_versions(workers: Sequence[Worker]) -> Iterator[Warning]:

@@ -71,6 +71,8 @@ def describe_adapters(adapters: Mapping[str, AdapterSpec]) -> list[AdapterInfo]:
             origin=spec.origin,
             code=spec.code,
             source=spec.source,
+            covers=list(spec.covers),
+            whole=spec.whole,
             config=spec.config_model.model_json_schema() if spec.config_model is not None else None,
         )
         for spec in found

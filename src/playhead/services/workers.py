@@ -16,7 +16,7 @@ class WorkersService:
         self._code = code
 
     async def unversioned(self) -> Sequence[Warning]:
-        """Return a warning for each adapter of this process whose source has changed, but not its version."""
+        """Return a warning for each adapter of this process whose code has changed, but not its version."""
         return await self._code.unversioned_here()
 
     async def list(self, cursor: str | None, limit: int) -> Page[Worker]:

@@ -21,7 +21,7 @@ class SystemView:
         health: state of the backends.
         size: size and growth of the catalog, or why they cannot be read.
         workers: live processes with the code that they have loaded, or why they cannot be read.
-        warnings: adapters of this server whose source has changed, but not their version.
+        warnings: adapters of this server whose code has changed, but not their version.
         examination: what an examination has found; None: it was not asked for.
         next_url: next page of processes.
     """

@@ -59,7 +59,7 @@ def _loaded(rows: Sequence[Sequence[str]], changed: Sequence[str]) -> list[Worke
     found = [LoadedAdapter(*row) for row in rows]
     return [
         WorkerAdapter(
-            *(one.type, one.version, one.code, one.source), ["changed"] if one.source in changed else []
+            *(one.type, one.version, one.code, one.source), ["changed"] if one.type in changed else []
         )
         for one in found
     ]
