@@ -42,8 +42,8 @@ class Modules(NamedTuple):
         return self._replace(helper_statements=self.helper_writer.edit(self.helper_statements))
 
     def difference(self, other: Modules) -> str:
-        lines = [[*one.steps.split("\n"), "# helper", *one.helper.split("\n")] for one in (self, other)]
-        return "\n".join(unified_diff(*lines, lineterm="", n=1))
+        old, new = ([*one.steps.split("\n"), "# helper", *one.helper.split("\n")] for one in (self, other))
+        return "\n".join(unified_diff(old, new, lineterm="", n=1))
 
 
 @contextmanager

@@ -31,7 +31,8 @@ class WholeFiles:
             module `name`. `module_getattr`: a module defines `__getattr__`. `not_found`: no
             `@adapter("TYPE")` at module level declares the adapter. `not_python`: the file is not valid
             Python source.
-        file: the file, if there is one.
+        name: what is used or imported; may be empty.
+        file: the file; empty for `not_found`.
         line: its line, or 0.
     """
 
