@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,21 @@ async def url() -> AsyncIterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Playhead]:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
+async def catalog_setting(request: pytest.FixtureRequest) -> AsyncIterator[dict[str, Any]]:
+    """The setting of each catalog. The contract suites test the rules of both."""
+    if request.param == "sqlite":
+        yield {}
+    else:
+        async with emptied_schema() as url:
+            yield {"catalog": url}
+
+
+@pytest.fixture
+async def either(catalog_setting: dict[str, Any], tmp_path: Path) -> AsyncIterator[Playhead]:
     """A Playhead on each catalog."""
-    async with AsyncExitStack() as stack:
-        on: dict[str, Any] = {}
-        if request.param == "postgres":
-            on["catalog"] = await stack.enter_async_context(emptied_schema())
-        yield await stack.enter_async_context(opened(tmp_path / "home", **on))
+    async with opened(tmp_path / "home", **catalog_setting) as playhead:
+        yield playhead
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,6 @@ from playhead import Context, Item, Output
 from playhead.errors import Conflict
 from playhead.model import PruneFilter, PublishRequest
 from tests.inprocess import Playhead, opened
-from tests.servers.schema import emptied_schema
 from tests.waiting import until
 from tests.web import Answer, Web
 
@@ -41,17 +40,10 @@ def web() -> Iterator[Web]:
         yield receiver
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def ph(request: pytest.FixtureRequest, tmp_path: Path, web: Web) -> AsyncIterator[Playhead]:
-    async with AsyncExitStack() as stack:
-        on: dict[str, Any] = {
-            "webhook_hosts": f"localhost:{web.port}",
-            "webhook_private_hosts": "localhost",
-            "webhook_secret": SECRET,
-        }
-        if request.param == "postgres":
-            on["catalog"] = await stack.enter_async_context(emptied_schema())
-        playhead = await stack.enter_async_context(opened(tmp_path / "home", **on))
+@pytest.fixture
+async def ph(catalog_setting: dict[str, Any], tmp_path: Path, web: Web) -> AsyncIterator[Playhead]:
+    hosts: dict[str, Any] = {"webhook_hosts": f"localhost:{web.port}", "webhook_private_hosts": "localhost"}
+    async with opened(tmp_path / "home", **hosts, webhook_secret=SECRET, **catalog_setting) as playhead:
         await playhead.apply(CONFIG.replace("URL", f"http://localhost:{web.port}/hook"))
         yield playhead
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,21 +9,15 @@ import pytest
 
 from playhead.model import ReplayPublication
 from playhead.ports.catalog.browse import DeadLetterFilter
-from tests.inprocess import Playhead, opened
+from tests.inprocess import Playhead
 from tests.integration.test_publications import DOCS, Splitter, published
-from tests.servers.schema import emptied_schema
 from tests.waiting import until
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def ph(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Playhead]:
-    async with AsyncExitStack() as stack:
-        on: dict[str, Any] = {}
-        if request.param == "postgres":
-            on["catalog"] = await stack.enter_async_context(emptied_schema())
-        playhead = await stack.enter_async_context(opened(tmp_path / "home", **on))
-        await playhead.apply(DOCS)
-        yield playhead
+@pytest.fixture
+async def ph(either: Playhead) -> Playhead:
+    await either.apply(DOCS)
+    return either
 
 
 @pytest.fixture

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from playhead.ports.catalog.sinks import DueSink
 from playhead.services.repair import RepairService
-from tests.inprocess import opened
+from tests.inprocess import Playhead
 from tests.integration.test_publications import Splitter, published
 from tests.integration.test_published_index import INDEXED, Indexed
-from tests.servers.schema import emptied_schema
 from tests.waiting import until
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def of(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Indexed]:
-    async with AsyncExitStack() as stack:
-        on: dict[str, Any] = {}
-        if request.param == "postgres":
-            on["catalog"] = await stack.enter_async_context(emptied_schema())
-        ph = await stack.enter_async_context(opened(tmp_path / "home", **on))
-        await ph.apply(INDEXED)
-        Splitter(ph)
-        yield Indexed(ph, tmp_path / "home")
+@pytest.fixture
+async def of(either: Playhead, tmp_path: Path) -> Indexed:
+    await either.apply(INDEXED)
+    Splitter(either)
+    return Indexed(either, tmp_path / "home")
 
 
 LOSE = (

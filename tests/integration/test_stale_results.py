@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +15,7 @@ from playhead.model import PruneFilter, Publication, PublishRequest
 from playhead.ports.adapter import AdapterSpec
 from playhead.reading.newestcode import NewestCode
 from playhead.services.doctor import DoctorService
-from tests.inprocess import Playhead, opened
-from tests.servers.schema import emptied_schema
+from tests.inprocess import Playhead
 
 DOCS = """
 entry: convert
@@ -35,17 +32,12 @@ routes:
 """
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def ph(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Playhead]:
+@pytest.fixture
+async def ph(either: Playhead) -> Playhead:
     """A Playhead on each catalog, whose step `segment` makes a part of each word."""
-    async with AsyncExitStack() as stack:
-        on: dict[str, Any] = {}
-        if request.param == "postgres":
-            on["catalog"] = await stack.enter_async_context(emptied_schema())
-        playhead = await stack.enter_async_context(opened(tmp_path / "home", **on))
-        playhead.steps.doing = split
-        await playhead.apply(DOCS)
-        yield playhead
+    either.steps.doing = split
+    await either.apply(DOCS)
+    return either
 
 
 def split(item: Item, ctx: Context) -> list[Output]:
