@@ -62,12 +62,6 @@ def test_what_takes_three_visibility_times_stays_hidden_and_is_worked_once() -> 
         assert audited(deployment, execution).again == 0
 
 
-# -- listing ---------------------------------------------------------------------------------------
-
-
-# -- attempts that differ --------------------------------------------------------------------------
-
-
 # -- processes that stop and wake ------------------------------------------------------------------
 
 

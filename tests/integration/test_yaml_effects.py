@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
-from itertools import pairwise
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -37,102 +35,6 @@ routes:
 """)
     execution = await ph.run({"a.txt": "x"})
     assert await ph.stored(execution) == {"input/a.txt": "x", "two/a.txt": "x."}
-
-
-# -- error handling --------------------------------------------------------------------------------
-
-RETRIES = """
-entry: start
-error_handling: {max_attempts: 3, retry_delay_seconds: 0.2, backoff: 10, max_delay_seconds: 0.8}
-routes:
-  start:
-    adapters: [{type: stamp}]
-    outbound: {stage: started, to: [as_above, often, once, late, flat, free]}
-  as_above: {adapters: [{type: do}]}
-  often: {adapters: [{type: do}], error_handling: {max_attempts: 4}}
-  once: {adapters: [{type: do}], error_handling: {max_attempts: 1}}
-  late: {adapters: [{type: do}], error_handling: {retry_delay_seconds: 0.8}}
-  flat: {adapters: [{type: do}], error_handling: {backoff: 1}}
-  free: {adapters: [{type: do}], error_handling: {max_delay_seconds: 5}}
-"""
-
-
-DUE = {
-    "as_above": [0.2, 0.8],
-    "often": [0.2, 0.8, 0.8],
-    "once": [],
-    "late": [0.8, 0.8],
-    "flat": [0.2, 0.2],
-    "free": [0.2, 2.0],
-}
-"""Seconds between the attempts."""
-
-
-@pytest.fixture(scope="module")
-def gaps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
-    """Return the seconds between attempts of a message that always fails, by route.
-
-    The shortest of some runs, because a stall of the machine makes them longer.
-    """
-
-    async def fail_everywhere() -> dict[str, list[float]]:
-        def fail(item: Any, ctx: Any) -> None:
-            raise ValueError("always")
-
-        shortest: dict[str, list[float]] = {}
-        async with opened(tmp_path_factory.mktemp("retries")) as ph:
-            ph.steps.doing = fail
-            await ph.apply(RETRIES)
-            for _ in range(3):
-                ph.steps.seen.clear()
-                execution = await ph.run({"a.txt": "x"})
-                assert len(await ph.items("dead-letters", execution_id=execution)) == 6
-                starts = defaultdict(list)
-                for seen in ph.steps.seen:
-                    starts[seen.ctx.route].append(seen.at)
-                for route, at in starts.items():
-                    waits = [b - a for a, b in pairwise(at)]
-                    shortest[route] = [
-                        min(both) for both in zip(waits, shortest.get(route, waits), strict=True)
-                    ]
-                at_once = [
-                    wait < 2 * due
-                    for route, dues in DUE.items()
-                    for wait, due in zip(shortest[route], dues, strict=False)
-                ]
-                if all(at_once):
-                    break
-        return shortest
-
-    return asyncio.run(fail_everywhere())
-
-
-def test_max_attempts_is_how_often_a_message_is_tried(gaps: Mapping[str, list[float]]):
-    assert {route: len(waits) + 1 for route, waits in gaps.items()} == {
-        **dict.fromkeys(("as_above", "late", "flat", "free"), 3),
-        "often": 4,
-        "once": 1,
-    }
-
-
-def test_retry_delay_seconds_is_the_first_wait(gaps: Mapping[str, list[float]]):
-    assert 0.2 <= gaps["as_above"][0] < 0.8
-    assert gaps["late"][0] >= 0.8
-
-
-def test_backoff_makes_each_wait_longer(gaps: Mapping[str, list[float]]):
-    assert gaps["free"][1] >= 2.0
-    assert 0.2 <= gaps["flat"][1] < 0.8
-
-
-def test_max_delay_seconds_bounds_the_waits(gaps: Mapping[str, list[float]]):
-    assert 0.8 <= gaps["as_above"][1] < 2.0
-    assert gaps["free"][1] >= 2.0
-
-
-def test_a_route_overrides_single_fields_and_keeps_the_others(gaps: Mapping[str, list[float]]):
-    assert 0.2 <= gaps["often"][0] < 0.8
-    assert all(0.8 <= wait < 2.0 for wait in gaps["often"][1:])
 
 
 # -- inbound ---------------------------------------------------------------------------------------
@@ -292,12 +194,6 @@ async def test_a_worker_half_of_whose_slots_hang_ends_with_1_and_names_the_adapt
         counts = (await ph.ended(execution))["counts"]
     assert await ph.dead(execution) == {f"input/{n}.txt": "adapter_timeout" for n in lost}
     assert counts["completed"] == 10 - len(lost)
-
-
-# -- external --------------------------------------------------------------------------------------
-
-
-# -- adapters --------------------------------------------------------------------------------------
 
 
 # -- within ----------------------------------------------------------------------------------------
