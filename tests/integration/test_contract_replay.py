@@ -491,8 +491,10 @@ async def test_a_cancelled_replay_answers_those_who_wait_and_publishes_nothing_m
     assert any("cancelled" in line for line in answer["errors"])
     broker.instead = lambda dispatch: None
     sent = len(broker.sent)
-    async with ph.working():
-        await asyncio.sleep(0.5)
+    for _ in range(2):
+        await ph.rt.reconciler.cycle()
+        await ph.rt.reconciler.find_lost()
+    await ph.rt.work(until_idle=True)
     assert len(broker.sent) == sent
     shown = await ph.execution(execution)
     assert shown["counts"] == {

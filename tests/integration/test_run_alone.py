@@ -70,6 +70,6 @@ async def test_a_run_does_not_take_jobs_of_other_processes(tmp_path: Path):
         detached: UUID = (await other.services.submit.run("docs", pages())).execution_id
         mine = await rt.services.submit.run("docs", pages())
         await rt.work(until=mine.execution_id)
-        await asyncio.sleep(1.5)
+        await rt._take_over()
 
         assert await rt.catalog.abandoned_jobs() == [detached]

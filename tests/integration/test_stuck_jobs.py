@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -73,6 +72,6 @@ async def test_a_process_holds_a_limited_number_of_waiting_jobs(tmp_path: Path):
             return len(await rt.catalog.abandoned_jobs()) <= 2
 
         await until(are_held, "it to take as many as it may")
-        await asyncio.sleep(1.5)
+        await rt._take_over()
 
         assert await rt.catalog.abandoned_jobs() == jobs[6:]
