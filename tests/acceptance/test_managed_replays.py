@@ -114,15 +114,6 @@ def test_a_command_ends_when_its_replay_is_paused_even_if_it_would_wait_for_the_
     assert "execution" not in answer
 
 
-def test_a_worker_until_idle_does_not_wait_for_a_paused_replay(deployment: Deployment):
-    command = started(deployment, "--rate", "0.5")
-    paused = deployment.cli("replays", "pause", "latest")
-    ended(command)
-    worker = until_idle(deployment)
-    assert f"replay {paused['replay_batch_id']} is paused" in worker.said
-    assert replay_of(deployment)["work"]["completed"] == paused["objects_published"]
-
-
 def test_a_watcher_follows_a_replay_of_other_processes_through_a_pause_to_its_end(deployment: Deployment):
     deployment.cli("replay", *REPLAY, "--rate", "0.5", "--detach")
     watcher = deployment.start("replays", "watch", "--json", stdout=subprocess.PIPE)
