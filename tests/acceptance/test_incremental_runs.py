@@ -54,16 +54,6 @@ def test_a_command_may_use_a_server(deployment: Deployment):
     assert run["status"] == "completed"
 
 
-def test_the_run_may_be_left_to_workers(deployment: Deployment):
-    (deployment.folder / "texts/c.txt").write_text("c")
-    try:
-        run = since(deployment, "--detach")
-        counts = deployment.ended(run["execution_id"])["counts"]
-    finally:
-        (deployment.folder / "texts/c.txt").unlink()
-    assert (counts["total"], counts["taken_over"]) == (12, 8)
-
-
 def test_several_processes_may_work_on_it(deployment: Deployment):
     run = since(deployment, "--processes", "2")
     assert run["counts"]["taken_over"] == 8
