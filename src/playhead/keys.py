@@ -136,6 +136,12 @@ def check_path(path: str, what: str = "path") -> str:
     return path
 
 
+def path_of(key: str, stage: str) -> str:
+    """The path of an object: what follows its execution and its stage in the key."""
+    head = key.find("/") + 1
+    return key[head + len(stage) + 1 :] if key.startswith(stage + "/", head) else key[head:]
+
+
 def object_key(execution_id: UUID | str, stage: str, path: str) -> str:
     """Return the key of an object. The parts must be valid; they are not checked."""
     return f"{execution_id}/{stage}/{path}"

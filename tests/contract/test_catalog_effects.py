@@ -12,7 +12,7 @@ from playhead.ids import uuid7
 from playhead.model import EFFECTS_SKIPPED, Config, OnReplay
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import DeadLetterFilter
-from playhead.ports.catalog.runs import Since
+from playhead.ports.catalog.runs import Reusable
 from playhead.ports.catalog.work import Done, Refusal
 from tests.lab import Lab, Started
 
@@ -327,7 +327,7 @@ async def test_no_run_takes_over_that_a_replay_has_skipped_a_route(catalog: Cata
             tags=(),
             owner="w1",
             lease=lab.LEASE,
-            since=Since(run.execution, routes, {started.execution: routes}),
+            reuse=Reusable(run.execution, routes, {started.execution: routes}),
         )
     ).execution_id
     await catalog.bind_inputs(execution, [lab.input("a.md")], takes_over=True)

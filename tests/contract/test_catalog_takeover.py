@@ -18,7 +18,7 @@ from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.prune import Candidate
-from playhead.ports.catalog.runs import Input, ReusableRoutes, Since
+from playhead.ports.catalog.runs import Input, Reusable, ReusableRoutes
 from playhead.ports.catalog.work import Claim, Done, NewOutput, Unbound
 from playhead.services.resolve import ResolveService
 from tests.lab import Clock, Lab, Started
@@ -80,7 +80,7 @@ async def bound(
         tags=(),
         owner="w1",
         lease=lab.LEASE,
-        since=Since(source, routes, replays),
+        reuse=Reusable(source, routes, replays),
     )
     assert execution.changed_since == source
     referred = await lab.catalog.bind_inputs(execution.execution_id, inputs, takes_over=True)
@@ -363,8 +363,8 @@ async def test_what_other_programs_received_is_not_sent_again(catalog: Catalog, 
     source = await lab.started("a", config=config)
     version = await lab.save(config)
     run = uuid7()
-    given = Since(source.execution, {"out": None})
-    await catalog.open_run(run, "docs", version, tags=(), owner="w1", lease=lab.LEASE, since=given)
+    given = Reusable(source.execution, {"out": None})
+    await catalog.open_run(run, "docs", version, tags=(), owner="w1", lease=lab.LEASE, reuse=given)
     await catalog.bind_inputs(run, [lab.input("a"), lab.input("new")], takes_over=True)
     assert await catalog.seal(run)
 

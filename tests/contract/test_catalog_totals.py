@@ -9,7 +9,7 @@ from playhead.ids import uuid7
 from playhead.model import AdapterCode
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.prune import Candidate
-from playhead.ports.catalog.runs import Since
+from playhead.ports.catalog.runs import Reusable
 from playhead.ports.catalog.work import Done
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ async def test_results_that_were_taken_over_count_with_their_size(catalog: Catal
         tags=(),
         owner="w1",
         lease=lab.LEASE,
-        since=Since(first.execution, {"convert": [CODE]}, {}),
+        reuse=Reusable(first.execution, {"convert": [CODE]}, {}),
     )
     run = again.execution_id
     await catalog.bind_inputs(run, [lab.input("a.md")], takes_over=True)

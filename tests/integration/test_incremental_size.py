@@ -10,7 +10,7 @@ from playhead.ids import uuid7
 from playhead.model import AdapterCode
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.prune import Candidate
-from playhead.ports.catalog.runs import Since
+from playhead.ports.catalog.runs import Reusable
 from playhead.ports.catalog.work import Done
 from tests.lab import Clock, Lab
 
@@ -47,9 +47,9 @@ async def steps_for(folder: Path, outputs: int) -> int:
         ran = await lab.catalog.record_code(CODE)
         keys = [one.key for one in bound]
         assert await lab.catalog.finish("w1", [Done(claim.correlation_id, claim.attempt, keys, ran=ran)])
-        since = Since(source.execution, {"convert": [CODE], "split": [CODE]})
+        since = Reusable(source.execution, {"convert": [CODE], "split": [CODE]})
         run = await lab.catalog.open_run(
-            uuid7(), "docs", await lab.save(), tags=(), owner="w1", lease=lab.LEASE, since=since
+            uuid7(), "docs", await lab.save(), tags=(), owner="w1", lease=lab.LEASE, reuse=since
         )
         await lab.catalog.bind_inputs(run.execution_id, [lab.input("b.md")], takes_over=True)
         assert await lab.catalog.seal(run.execution_id)
@@ -76,9 +76,9 @@ async def steps_of_prune(folder: Path, runs: int) -> int:
         source = await lab.sealed(*(one.path for one in inputs))
         executions = [source]
         for _ in range(runs):
-            since = Since(executions[-1], {})
+            since = Reusable(executions[-1], {})
             run = await catalog.open_run(
-                uuid7(), "docs", await lab.save(), tags=(), owner="w1", lease=lab.LEASE, since=since
+                uuid7(), "docs", await lab.save(), tags=(), owner="w1", lease=lab.LEASE, reuse=since
             )
             assert len(await catalog.bind_inputs(run.execution_id, inputs, takes_over=True)) == len(inputs)
             assert await catalog.seal(run.execution_id)

@@ -32,7 +32,7 @@ from playhead.model import AdapterCode, Config, ErrorHandling, PruneFilter, Rout
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import DeadLetterFilter, ExecutionFilter
 from playhead.ports.catalog.jobs import LeasedJob, Listed
-from playhead.ports.catalog.runs import Input, Since
+from playhead.ports.catalog.runs import Input, Reusable
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Binding, Bound, Claim, Done, Failed, NewOutput, Released, Result
 from tests.catalog_memory import MemoryCatalog
@@ -401,12 +401,13 @@ class Catalogs(RuleBasedStateMachine):
     def run_at_once(self, data: st.DataObject, owner: str, paths: list[str], takes_over: bool) -> None:
         """A complete run without faults, so that sequences reach later states."""
         since = self._since(data) if takes_over and self.runs else None
-        name, version = self.runs[since[0].execution] if since else data.draw(st.sampled_from(self.versions))
+        versions = [self.runs[since[0].execution]] if since and since[0].execution else self.versions
+        name, version = data.draw(st.sampled_from(versions))
         execution, digest, paths = uuid7(), sha256(b"x").digest(), sorted(paths)
         inputs = [Input(path, 1, digest, "text/plain") for path in paths]
         given: dict[str, Any] = {"tags": [], "owner": owner, "lease": LEASE}
         opened, _ = self.both(
-            lambda c, n: c.open_run(execution, name, version, **given, since=since and since[n])
+            lambda c, n: c.open_run(execution, name, version, **given, reuse=since and since[n])
         )
         if isinstance(opened, str):  # the earlier run is pruned
             return
@@ -449,7 +450,7 @@ class Catalogs(RuleBasedStateMachine):
         loaded, _ = self.both(lambda c, _: c.config(name, version))
         return loaded
 
-    def _since(self, data: st.DataObject) -> tuple[Since, Since]:
+    def _since(self, data: st.DataObject) -> tuple[Reusable, Reusable]:
         """What may be taken over from one of the last runs, and from its replays, in each catalog."""
         execution = data.draw(st.sampled_from(list(self.runs)[-3:]))
         name, version = self.runs[execution]
@@ -469,7 +470,7 @@ class Catalogs(RuleBasedStateMachine):
                 theirs = self._loaded(target, target_version).config.routes
                 replays.append((replay, {one: codes[one] for one in theirs if one in codes}))
         first, second = ({ids[n]: given for ids, given in replays} for n in (0, 1))
-        return Since(execution, routes, first), Since(execution, routes, second)
+        return Reusable(execution, routes, first), Reusable(execution, routes, second)
 
     @step(weight=1, needs=lambda self: bool(self.executions))
     def cancel(self, data: st.DataObject) -> None:

@@ -21,7 +21,7 @@ from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.model import Config, ErrorHandling, Lineage, Route
 from playhead.ports.catalog.jobs import LeasedJob
-from playhead.ports.catalog.runs import Input, Since
+from playhead.ports.catalog.runs import Input, Reusable
 from playhead.ports.catalog.work import Binding, Bound, Done, Finished, Result, Unbound
 from playhead.ports.store import Blob
 from playhead.work.attempt import AttemptOutcome, ClaimedMessage
@@ -66,10 +66,10 @@ class Pipeline(World):
     def prepare(self) -> None:
         self.job = self.sealed({path: path.encode() for path in OBJECTS})
 
-    def sealed(self, files: Mapping[str, bytes], since: Since | None = None) -> UUID:
+    def sealed(self, files: Mapping[str, bytes], since: Reusable | None = None) -> UUID:
         """Seal a run of files (path to bytes)."""
         run = uuid7()
-        at_once(self.catalog.open_run(run, "model", 1, tags=[], owner="p", lease=1, since=since))
+        at_once(self.catalog.open_run(run, "model", 1, tags=[], owner="p", lease=1, reuse=since))
         inputs = [Input(p, len(d), hashlib.sha256(d).digest(), "text/plain") for p, d in files.items()]
         referred = at_once(self.catalog.bind_inputs(run, inputs, takes_over=since is not None))
         blobs = [Blob(f"{run}/input/{path}", data) for path, data in files.items()]
@@ -178,7 +178,7 @@ class Incremental(Pipeline):
         source = self.job
         self.faults, self.cancelled = faults, False
         changed = self.rng.choice([None, "split", "left", "right"])
-        since = Since(source, {route: None for route in CONFIG.routes if route != changed})
+        since = Reusable(source, {route: None for route in CONFIG.routes if route != changed})
         text = self.rng.choice([b"k1", b"changed"])
         self.job = self.sealed({"k0": b"k0", "k1": text, "new": b"new"}, since)
         self.bad = super().run()

@@ -85,6 +85,8 @@ class Seen:
 
     def deleting(self, done: int, total: int) -> None: ...
 
+    def indexing(self, done: int) -> None: ...
+
     def replaying(self, replay: Replay) -> None:
         self.done.append(replay.objects_published)
 

@@ -12,6 +12,7 @@ import pytest
 from playhead.environment import Environment
 from playhead.model import Config, ReplayRequest, Route, Selection, Step, Warning
 from playhead.model.warnings import SinkWarning
+from playhead.ports.adapter import AdapterSpec, Item, adapter, spec_of
 from playhead.services.plan import PlanService
 from playhead.services.replay import ReplayService
 from playhead.wording import warning_text
@@ -31,6 +32,17 @@ def config(name: str = "docs", sink: str = "rows") -> Config:
     return Config(name, "convert", {route.name: route for route in routes})
 
 
+@adapter("rows", sink=True)
+def rows(item: Item) -> None:
+    """Write nothing."""
+
+
+def adapters() -> dict[str, AdapterSpec]:
+    spec = spec_of(rows)
+    assert spec
+    return {"rows": spec}
+
+
 class Site(MemoryDeployment):
     """A deployment in memory. Adapters of the type `rows` are sinks."""
 
@@ -45,7 +57,7 @@ class Site(MemoryDeployment):
         """Return the warnings about sinks of a plan. The replay of the same objects has the same ones."""
         env = Environment("w1", clock=self.clock)
         plans = PlanService(self.backends, env, seconds=100, most_objects=10, sinks={"rows"})
-        replays = ReplayService(self.backends, env, lease=100, settle=1, sinks={"rows"})
+        replays = ReplayService(self.backends, env, lease=100, settle=1, adapters=adapters())
         request = ReplayRequest(source, "input", given.pop("from_path", None), route, **given)
         found: list[Warning] = []
         await replays.create(request, found.append)

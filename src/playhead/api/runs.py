@@ -98,6 +98,7 @@ async def _selected(asked: Services, name: str, run: RunForm) -> dict[str, Any]:
         "version": run.config_version,
         "tags": run.tags,
         "compare": run.compare,
+        "reuse": run.reuse,
         "changed_since": None if since is None else await asked.resolve.earlier_run(str(since), name),
     }
 

@@ -87,7 +87,7 @@ def build(
         key_seconds=settings.idempotency_seconds,
         code=code,
         webhooks=webhooks,
-        sinks=sinks,
+        adapters=adapters,
     )
     repair = RepairService(catalog, replay.start)
     follower = SinkFollower(

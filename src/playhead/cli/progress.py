@@ -37,6 +37,10 @@ class Display(Protocol):
         """Show how many inputs of a run are stored."""
         ...
 
+    def indexing(self, done: int) -> None:
+        """Show how many earlier results are indexed."""
+        ...
+
     def working(self, counts: Counts) -> None:
         """Show how many messages are done."""
         ...
@@ -77,6 +81,9 @@ class _Bar:
 
     def storing(self, done: int, total: int) -> None:
         self._bar.update(self._task, description="Storing inputs", completed=done, total=total)
+
+    def indexing(self, done: int) -> None:
+        self._bar.update(self._task, description="Indexing earlier results", completed=done)
 
     def deleting(self, done: int, total: int) -> None:
         self._bar.update(self._task, description="Deleting", completed=done, total=total)
@@ -119,6 +126,9 @@ class Lines:
 
     def storing(self, done: int, total: int) -> None:
         self._say(f"storing inputs: {done:,} of {total:,}")
+
+    def indexing(self, done: int) -> None:
+        self._say(f"indexing earlier results: {done:,}")
 
     def deleting(self, done: int, total: int) -> None:
         self._say(f"deleted: {done:,} of {total:,}")

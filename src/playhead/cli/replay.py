@@ -138,6 +138,13 @@ async def replay(
             help="When all messages have ended, publish it in the dataset of ROUTE, if none has failed.",
         ),
     ] = False,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse",
+            help="Take over earlier results for items that are the same, in the routes that follow too.",
+        ),
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Record the replay and return; other processes publish it.")
     ] = False,
@@ -196,6 +203,7 @@ async def replay(
             reason=reason,
             webhook=webhook,
             publish=publish or None,
+            reuse=reuse or None,
             # Always a key: a request whose answer is lost can then be repeated.
             key=str(uuid7()) if key is None else key,
         )

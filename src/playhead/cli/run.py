@@ -98,6 +98,14 @@ async def run(
             "[default: code]",
         ),
     ] = None,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse",
+            help="Take over the results of earlier executions of this config for items that are the same, "
+            "whatever their paths. --changed-since does this in any case.",
+        ),
+    ] = False,
 ) -> int:
     """Run files through a config.
 
@@ -135,6 +143,7 @@ async def run(
             require_code=require_code,
             changed_since=changed_since,
             compare=compare or "code",
+            reuse=reuse,
         )
 
 
@@ -152,6 +161,7 @@ async def _run(
     require_code: bool,
     changed_since: str | None,
     compare: Compare,
+    reuse: bool,
 ) -> int:
     async with s.open("run", creates_home=True) as rt:
         if file:
@@ -181,7 +191,9 @@ async def _run(
                 require_code=require_code,
                 changed_since=since,
                 compare=compare,
+                reuse=reuse,
                 warn=output.warn,
+                indexed=shown.indexing,
             )
             identity = execution.execution_id
             s.interrupted = _unfinished(s, execution)

@@ -117,6 +117,7 @@ class ExecutionMethods(Connection):
         tags: Sequence[str] = (),
         changed_since: Name | None = None,
         compare: Compare = "code",
+        reuse: bool = False,
         require_code: bool = False,
     ) -> Execution:
         """Start a run, and return it when its inputs are stored. Workers process them; `wait` waits for them.
@@ -129,6 +130,8 @@ class ExecutionMethods(Connection):
             changed_since: an earlier run, whose results are taken over where they are valid; `previous`: the
                 newest run of the config that has processed all of its inputs.
             compare: the adapters must have had the same `code`, or only the same `version`.
+            reuse: take over the results of earlier executions of this config for items that are the same,
+                whatever their paths; `changed_since` does this in any case.
             require_code: raise an error if workers have outdated or different code, instead of warning.
         """
         pairs = inputs.items() if isinstance(inputs, Mapping) else inputs
@@ -146,6 +149,7 @@ class ExecutionMethods(Connection):
             require_code=require_code,
             changed_since=None if changed_since is None else await earlier(str(changed_since), config),
             compare=compare,
+            reuse=reuse,
             warn=warn,
         )
 

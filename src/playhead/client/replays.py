@@ -44,6 +44,7 @@ class ReplayMethods(Connection):
         reason: str | None = None,
         webhook: str | None = None,
         publish: bool | None = None,
+        reuse: bool | None = None,
         report: bool | None = None,
         key: str | None = None,
         detach: bool = False,
@@ -73,6 +74,7 @@ class ReplayMethods(Connection):
             webhook: URL that receives the events of the replay; the operator allows its host.
             publish: publish it in the dataset of the route when all messages have ended, if none has failed.
                 `publications` of `replay_state` has the outcome.
+            reuse: take over earlier results for items that are the same, in the routes that follow too.
             report: write a completion report; None: only if any other argument beyond `path` is given.
             key: your own key: a repeated call with the same key and arguments starts no second replay.
             detach: return when the replay is recorded. A server or a worker publishes it.
@@ -93,6 +95,7 @@ class ReplayMethods(Connection):
             reason=reason,
             webhook=webhook,
             publish=publish,
+            reuse=reuse,
             report=report,
             key=str(uuid7()) if key is None else key,
             allow_old_code=allow_old_code,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -123,17 +124,19 @@ class Route:
         return {self.cooldown_key(config)} | {step.rate_limit.key for step in self.steps if step.rate_limit}
 
     def has_outputs_of(self, other: Route) -> bool:
-        """Whether this declaration stores the same outputs for the same items as another one.
+        """Whether this declaration stores the same outputs for the same items as another one."""
+        return self.outputs_digest == other.outputs_digest
+
+    @property
+    def outputs_digest(self) -> str:
+        """SHA-256 of what decides which outputs are stored for an item.
 
         Queues, limits, retries, isolation and the routes that follow change no outputs. If other programs
-        consume the queue, it has to be the same queue. Compared as JSON, because `True == 1` in Python.
+        consume the queue, it has to be the same queue. Of the JSON, because `True == 1` in Python.
         """
-
-        def of(route: Route) -> str:
-            steps = [(step["type"], step["config"], step["condition"]) for step in asdict(route)["steps"]]
-            return json.dumps([route.external and route.queue, route.stage, steps], sort_keys=True)
-
-        return of(self) == of(other)
+        steps = [(step["type"], step["config"], step["condition"]) for step in asdict(self)["steps"]]
+        decides = json.dumps([self.external and self.queue, self.stage, steps], sort_keys=True)
+        return hashlib.sha256(decides.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def is_limited(self) -> bool:

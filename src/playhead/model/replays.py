@@ -197,6 +197,7 @@ class ReplayRequest(Limited):
             the operator allows; never shown.
         publish: publish the replay in the datasets of its route when all of its messages have ended, if each
             of its objects was processed. None: only a request publishes it.
+        reuse: take over earlier results for items that are the same, in the routes that follow too. None: no.
         report: write a completion report. None: only if the request has a field other than
             `from_execution_id`, `from_stage`, `from_path` and `to_route`.
         key: Idempotency-Key: a repeated request with the same key returns the first replay.
@@ -218,6 +219,7 @@ class ReplayRequest(Limited):
     reason: Annotated[str, Len(0, 1_000), NoNul] | None = None
     webhook: Annotated[str, Len(0, 2_000), NoNul] | None = None
     publish: bool | None = None
+    reuse: bool | None = None
     report: bool | None = None
     key: str | None = None
 

@@ -234,6 +234,7 @@ class AdapterSpec:
         wait_seconds: how long an item waits for others of its batch.
         is_sink: its rows replace those of earlier executions, in an index or a table that others read.
         follows: it has the methods of `playhead.sinks.Sink`, so its rows follow publications.
+        reuse: an earlier result for an equal item may be taken over.
         returns: what its return annotation promises.
         code: fingerprint of the code that was loaded: that of its source, or name and version of its package.
             Set when the adapter is loaded.
@@ -258,6 +259,7 @@ class AdapterSpec:
     wait_seconds: float = 0.0
     is_sink: bool = False
     follows: bool = False
+    reuse: bool = True
     returns: Returns = UNKNOWN
     code: str = ""
     covers: tuple[CoveredFile, ...] = ()
@@ -275,6 +277,7 @@ def adapter(
     batch: int | None = None,
     wait_seconds: float = 0.1,
     sink: bool = False,
+    reuse: bool = True,
 ) -> Callable[[F], F]:
     """Declare a function or class as an adapter. It is returned unchanged, so it can still be called.
 
@@ -291,6 +294,8 @@ def adapter(
         wait_seconds: how long an item waits at most for others of its batch, while fewer are available.
         sink: the step writes rows that replace those of earlier executions, in an index or a table that
             others read. Playhead warns before a replay of only some objects, or of older ones, into it.
+        reuse: False if the result depends on more than the item, the config and the code, for example on the
+            time or on a service. Then no run takes over an earlier result.
 
     Raises:
         TypeError, ValueError: the declaration is invalid; the message states the correct form.
@@ -348,6 +353,7 @@ def adapter(
             wait_seconds=float(wait_seconds),
             is_sink=sink or follows(target),
             follows=follows(target),
+            reuse=reuse,
             returns=read_annotation(
                 inspect.signature(step).return_annotation,
                 inspect.unwrap(step).__globals__ | scope,

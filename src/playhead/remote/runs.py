@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from uuid import UUID
 
 from playhead.model import Compare, Execution
@@ -25,7 +25,9 @@ class RemoteSubmit(Remote):
         require_code: bool = False,
         changed_since: UUID | None = None,
         compare: Compare = "code",
+        reuse: bool = False,
         warn: Warn = no_warning,
+        indexed: Callable[[int], None] = lambda count: None,
     ) -> Execution:
         """Stream the inputs to the server, which starts the run once it has stored all of them."""
         fields = [("tags", tag) for tag in tags]
@@ -33,6 +35,8 @@ class RemoteSubmit(Remote):
             fields.append(("config_version", str(version)))
         if changed_since is not None:
             fields += [("changed_since", str(changed_since)), ("compare", compare)]
+        if reuse:
+            fields.append(("reuse", "true"))
         upload = Upload(fields, inputs)
         return await self._client.post(
             f"configs/{segment(config)}/run",

@@ -1,4 +1,4 @@
-"""Decide which routes of a run may take over the results of an earlier run, and why the others may not.
+"""Decide which routes may take over earlier results, and why the others may not.
 
 A route without a stage has no result that could be taken over, such as the step that fills an index. It
 processes all items. So a sink has rows of this run for each of them, and rows that replace older ones of a
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from playhead.model import AdapterCode, Compare, Config, Execution, Route, RouteCode, Warning
 from playhead.ports.adapter import AdapterSpec
-from playhead.ports.catalog.runs import ReusableRoutes, Since
+from playhead.ports.catalog.runs import Reusable, ReusableRoutes
 from playhead.reading.newestcode import code_here
 
 
@@ -38,7 +38,7 @@ def reusable(
     replays: Sequence[Earlier],
     adapters: Mapping[str, AdapterSpec],
     compare: Compare,
-) -> tuple[Since, list[Warning]]:
+) -> tuple[Reusable, list[Warning]]:
     """Return what may be taken over, and why routes process items although the route before has not changed.
 
     Args:
@@ -63,11 +63,28 @@ def reusable(
         for route, (_, why) in reasons.items()
         if route in replayed
     }
-    since = Since(earlier.execution.execution_id, routes, of_replays)
-    return since, [
+    items = items_reusable(config, adapters)
+    if compare == "version":
+        items = {route: routes.get(route) or here for route, here in items.items()}
+    return Reusable(earlier.execution.execution_id, routes, of_replays, items), [
         Warning("not_taken_over", route, detail=": ".join(reasons[route]))
         for route in _after_unchanged(config, reasons)
     ]
+
+
+def items_reusable(config: Config, adapters: Mapping[str, AdapterSpec]) -> ReusableRoutes:
+    """Return the routes whose results may be taken over for any item that is the same, with their code.
+
+    Effects may depend on what the catalog does not see of an item, so these routes have none.
+    """
+    found = {}
+    for route in config.routes.values():
+        here = code_here(route, adapters)
+        specs = [adapters[one.type] for one in route.steps if one.type in adapters]
+        is_pure = all(one.reuse and one.effects == "none" and not one.is_sink for one in specs)
+        if route.stage and route.steps and not route.external and here is not None and is_pure:
+            found[route.name] = [here]
+    return found
 
 
 def _routes(
@@ -108,6 +125,8 @@ def _why_not(
         return f"its stage or its steps have changed in the config since execution {identity}"
     if code_here(route, adapters) is None:
         return "this process has not loaded its adapters, so their code cannot be compared"
+    if always := [one.type for one in route.steps if not adapters[one.type].reuse]:
+        return f"{', '.join(always)} is declared with reuse=False"
     if route.stage is None:
         if route.external or any(adapters[one.type].effects == "external" for one in route.steps):
             return None

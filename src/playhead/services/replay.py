@@ -7,9 +7,10 @@ is a job.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import Protocol
 from uuid import UUID
 
@@ -18,9 +19,11 @@ from playhead.environment import Backends, Environment
 from playhead.errors import NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
 from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest
-from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Work
+from playhead.ports.adapter import AdapterSpec
+from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Runs, Work
 from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.plans import check_usable
+from playhead.ports.catalog.runs import Reusable
 from playhead.ports.webhook import Webhooks, check_webhook
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
 from playhead.reading.idempotency import key_of
@@ -29,6 +32,7 @@ from playhead.reading.looking import Looks
 from playhead.replay import effects, objects, planned
 from playhead.replay import request as request_checks
 from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
+from playhead.replay.reuse import items_reusable
 from playhead.replay.sinks import warnings_of
 from playhead.wording import STALLED
 
@@ -39,7 +43,7 @@ _CHECKS_AFTER_LOST_ANSWER = 5
 _CHECK_LOST_ANSWER_SECONDS = 1.0
 
 
-class ReplayCatalog(Configs, Control, Jobs, Plans, Work, Browse, Protocol): ...
+class ReplayCatalog(Configs, Control, Jobs, Plans, Runs, Work, Browse, Protocol): ...
 
 
 class ReplayService:
@@ -55,7 +59,7 @@ class ReplayService:
         key_seconds: how long an Idempotency-Key is kept at least.
         code: compares the code of the workers; None: it is not compared.
         webhooks: checks the URLs of webhooks; None: no webhook is allowed.
-        sinks: types of the adapters that are sinks.
+        adapters: those of this process, by name. A replay takes over what their code has produced.
 
     Attributes:
         drives: the jobs that this process drives.
@@ -76,7 +80,7 @@ class ReplayService:
         key_seconds: float = DAY,
         code: CodeCheck | None = None,
         webhooks: Webhooks | None = None,
-        sinks: Collection[str] = (),
+        adapters: Mapping[str, AdapterSpec] = MappingProxyType({}),
     ) -> None:
         self._catalog, self._broker, store = backends
         self._env = env
@@ -85,7 +89,8 @@ class ReplayService:
         self._key_seconds = key_seconds
         self._code = code
         self._webhooks = webhooks
-        self._sinks = sinks
+        self._adapters = adapters
+        self._sinks = {name for name, spec in adapters.items() if spec.is_sink}
         self._listing = Listing(backends.catalog, store)
         self.drives = Drives(backends, env, lease=lease, page=page, most=per_process, max_objects=max_objects)
         self.stopping = False
@@ -156,6 +161,10 @@ class ReplayService:
         await self._broker.check()
         if source.kind == "adopted":
             await self._catalog.adopt(request.from_execution_id)
+        reuse = None
+        if request.reuse:
+            reuse = Reusable(items=items_reusable(loaded.config, self._adapters))
+            await self._catalog.index_results(loaded.version.name)
         follow(await self._catalog.newest_execution())
         batch = uuid7()
         try:
@@ -170,6 +179,7 @@ class ReplayService:
                 effects=found.effects,
                 key=key,
                 datasets=datasets,
+                reuse=reuse,
             )
         except Unavailable as exc:
             opened = Opened(await self._find_recorded(batch, exc), fresh=True)

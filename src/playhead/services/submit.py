@@ -21,10 +21,10 @@ from playhead.ports.catalog import Configs, Jobs, Runs
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Loaded
-from playhead.ports.catalog.runs import Input, Since
+from playhead.ports.catalog.runs import Input, Reusable
 from playhead.ports.store import Blob, Delete, Write
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
-from playhead.replay.reuse import Earlier, reusable
+from playhead.replay.reuse import Earlier, items_reusable, reusable
 from playhead.replay.target import config_not_found
 from playhead.work import sidecar
 
@@ -96,7 +96,9 @@ class SubmitService:
         require_code: bool = False,
         changed_since: UUID | None = None,
         compare: Compare = "code",
+        reuse: bool = False,
         warn: Warn = no_warning,
+        indexed: Callable[[int], None] = lambda count: None,
     ) -> Execution:
         """Store the inputs (path, bytes) under `input` and seal them. Workers process them afterwards.
 
@@ -104,7 +106,9 @@ class SubmitService:
         different code is an error. With `changed_since`, results of that run are taken over where they are
         valid, and its objects are not stored again. `compare` decides whether its adapters must have had the
         same code, or only the same version. `warn` is also called with the reason of each route from which
-        results are not taken over.
+        results are not taken over. With `reuse` or `changed_since`, results of any earlier execution of the
+        config are taken over for items that are the same. They are indexed first: `indexed` is called with
+        their number so far.
 
         Raises:
             NotFound: `config_not_found`, `execution_not_found`, `records_deleted`.
@@ -118,7 +122,13 @@ class SubmitService:
             entry = loaded.config.entry
             for warning in await self._code.check(loaded.config, entry, required=require_code):
                 warn(warning)
-        since = await self._since(loaded, changed_since, compare, warn) if changed_since else None
+        found: Reusable | None = None
+        if changed_since:
+            found = await self._since(loaded, changed_since, compare, warn)
+        elif reuse:
+            found = Reusable(items=items_reusable(loaded.config, self._adapters))
+        if found and found.items:
+            await self._catalog.index_results(config, indexed)
         # Faults in the first inputs (usually these are all) are reported before anything is recorded.
         batches = self._batches(inputs)
         first = await anext(batches, None)
@@ -137,7 +147,7 @@ class SubmitService:
                 owner=self._env.process,
                 lease=self._lease,
                 traceparent=self._env.tracer.current(),
-                since=since,
+                reuse=found,
             )
             await self._store_batch(execution, first, written)
             async for batch in batches:
@@ -173,7 +183,7 @@ class SubmitService:
             )
         return loaded
 
-    async def _since(self, loaded: Loaded, changed_since: UUID, compare: Compare, warn: Warn) -> Since:
+    async def _since(self, loaded: Loaded, changed_since: UUID, compare: Compare, warn: Warn) -> Reusable:
         """Return what may be taken over from an earlier run, and from replays of it."""
         earlier = await self._catalog.execution(changed_since)
         if earlier is None:
@@ -195,10 +205,10 @@ class SubmitService:
             assert theirs, "versions are never deleted"
             ran = await self._catalog.code_of(execution.execution_id)
             found.append(Earlier(execution, theirs.config, ran))
-        since, reasons = reusable(loaded.config, found[0], found[1:], self._adapters, compare)
+        reuse, reasons = reusable(loaded.config, found[0], found[1:], self._adapters, compare)
         for reason in reasons:
             warn(reason)
-        return since
+        return reuse
 
     async def _give_up(self, execution: UUID, written: Sequence[str]) -> None:
         """Cancel an execution as soon as the catalog is available and contains it.

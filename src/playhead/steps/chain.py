@@ -18,6 +18,7 @@ from playhead.steps.conditions import dropped_because
 from playhead.steps.isolation import IsolatedStep, StartChild
 from playhead.steps.outputs import Product, Returned
 from playhead.steps.ratelimits import CallLimits
+from playhead.steps.reads import Reads
 from playhead.steps.step import Budget, CooldownNeeded, ReadyStep, UnknownAdapter
 from playhead.steps.threads import Threads
 from playhead.steps.timeouts import time_not_counted
@@ -45,10 +46,13 @@ class Result(NamedTuple):
         products: what is to be stored, in order.
         skip: why there are no products although the route stores outputs, or because a condition dropped the
             item; else None.
+        reads: what the result depends on, besides the bytes and the content type of the item: `READS_…` of
+            `ports.catalog.work`, added.
     """
 
     products: list[Product]
     skip: Skip | None = None
+    reads: int = 0
 
 
 _Call = tuple[ReadyStep, Sequence[Item], Budget]
@@ -104,6 +108,7 @@ class Chain:
         # The items of a batch wait for each other, which coroutines do without a thread for each.
         self._has_batches = any(step.spec.batch for step in self._steps)
         self.is_async = self._has_batches or any(step.needs_loop for step in self._steps)
+        self._takes_ctx = any(spec.takes_ctx for spec in self.specs)
         self._threads = Threads()
         self._places: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
         self._batches: dict[tuple[asyncio.AbstractEventLoop, ReadyStep], Batches] = {}
@@ -147,7 +152,8 @@ class Chain:
         """
         if self.is_async:
             raise RuntimeError(f"route {self._route.name!r} has async adapters: await run_async")
-        walk = self._walk(item)
+        reads = Reads()
+        walk, ctx = self._walk(item, reads), reads.context(ctx) if self._takes_ctx else ctx
         try:
             step, (each,), budget = next(walk)
             while True:
@@ -164,7 +170,8 @@ class Chain:
         Args:
             alone: the item may kill the process, so it shares no batch.
         """
-        walk = self._walk(item)
+        reads = Reads()
+        walk, ctx = self._walk(item, reads), reads.context(ctx) if self._takes_ctx else ctx
         try:
             step, items, budget = next(walk)
             while True:
@@ -227,7 +234,7 @@ class Chain:
         for step in self._steps:
             await step.close_async()
 
-    def _walk(self, item: Item) -> Walk:
+    def _walk(self, item: Item, reads: Reads) -> Walk:
         """Walk through the steps, for both ways to run: yield the items of each call of a step, and receive
         its results. A step with batches gets all its items at once, any other step one at a time.
         """
@@ -242,7 +249,7 @@ class Chain:
             budget = Budget(*self._limits)
             groups = [items] if step.spec.batch else [[each] for each in items]
             for group in groups:
-                for each, returned in (yield from self._call(step, group, budget)):
+                for each, returned in (yield from self._call(step, group, budget, reads)):
                     if returned is None:
                         assert step.condition, "what a condition does not admit"
                         if step.condition.otherwise == "drop":
@@ -260,6 +267,7 @@ class Chain:
                             skip = Skip("condition_false", f"the condition of {step.spec.name} is false")
                         continue
                     is_reached |= n == last
+                    reads.returned(each.attributes, returned)
                     made = step.maker.products(each, returned)
                     if not made and (is_stored or n < last):
                         skip = Skip("no_output", f"{step.spec.name} returned no output")
@@ -277,14 +285,15 @@ class Chain:
             items = following
         if len(found) > 1:
             self._check_paths_differ(item, found)
-        return Result(found, None if found or (is_reached and not is_stored) else skip)
+        return Result(found, None if found or (is_reached and not is_stored) else skip, reads.found)
 
     def _call(
-        self, step: ReadyStep, items: Sequence[Item], budget: Budget
+        self, step: ReadyStep, items: Sequence[Item], budget: Budget, reads: Reads
     ) -> Generator[_Call, Sequence[Returned], list[tuple[Item, Returned | None]]]:
         """Return items with what the step returned for each; None for one that its condition excludes."""
-        admitted = [step.admits is None or step.admits(each) for each in items]
-        called = [each for each, is_admitted in zip(items, admitted, strict=True) if is_admitted]
+        shown = [reads.item(each) for each in items]
+        admitted = [step.admits is None or step.admits(each) for each in shown]
+        called = [each for each, is_admitted in zip(shown, admitted, strict=True) if is_admitted]
         returned = iter((yield step, called, budget) if called else ())
         return [
             (each, next(returned) if is_admitted else None)

@@ -65,6 +65,7 @@ class AttemptOutcome:
         skip: see `chain.Result`.
         adapters: name, version and code of each adapter that ran.
         code: the number of that code.
+        reads: what the result depends on; see `chain.Result`.
         result: why there are no products; None if the chain returned.
         seconds: how long the chain ran; None if it did not.
         cooldown: the cooldown that a step asks for.
@@ -78,6 +79,7 @@ class AttemptOutcome:
     skip: Skip | None = None
     adapters: Sequence[Mapping[str, str]] = ()
     code: int | None = None
+    reads: int | None = None
     result: Failed | Released | None = None
     seconds: float | None = None
     cooldown: CooldownRequest | None = None

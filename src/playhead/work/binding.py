@@ -8,7 +8,6 @@ harmless. *The sidecar* comes before its object, so each of Playhead's objects h
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,17 @@ from playhead.environment import Backends, Environment
 from playhead.errors import MessageError, StoreFull, Unavailable
 from playhead.keys import is_sidecar
 from playhead.ports.catalog import Work
-from playhead.ports.catalog.work import Binding, Bound, Done, Failed, NewOutput, Released, Result, Unbound
+from playhead.ports.catalog.work import (
+    Binding,
+    Bound,
+    Done,
+    Failed,
+    NewOutput,
+    Released,
+    Result,
+    Unbound,
+    fingerprint_of,
+)
 from playhead.ports.store import Blob, WriteResult
 from playhead.steps.outputs import Product
 from playhead.work import sidecar
@@ -63,7 +72,11 @@ class Binder:
                 results[outcome] = outcome.result
             elif not outcome.products:
                 results[outcome] = Done(
-                    claim.correlation_id, claim.attempt, skip=outcome.skip, ran=outcome.code
+                    claim.correlation_id,
+                    claim.attempt,
+                    skip=outcome.skip,
+                    ran=outcome.code,
+                    reads=outcome.reads,
                 )
             elif too_large := next(
                 (one for one in outcome.products if len(one.data) > self._max_object_bytes), None
@@ -144,7 +157,10 @@ class Binder:
             elif reasons:
                 result = Released(claim.correlation_id, claim.attempt, delay)
             else:
-                result = Done(claim.correlation_id, claim.attempt, write.keys, ran=write.outcome.code)
+                outcome = write.outcome
+                result = Done(
+                    claim.correlation_id, claim.attempt, write.keys, ran=outcome.code, reads=outcome.reads
+                )
             results[write.outcome] = result
 
     async def _blobs(
@@ -172,8 +188,7 @@ def _reach_fault(key: str) -> None:
 
 def _new_output(product: Product) -> NewOutput:
     sha256 = hashlib.sha256(product.data).digest()
-    about = json.dumps([product.content_type, product.attributes], sort_keys=True, ensure_ascii=False)
-    fingerprint = hashlib.sha256(sha256 + about.encode("utf-8", "surrogatepass")).digest()
+    fingerprint = fingerprint_of(sha256, product.content_type, product.attributes)
     return NewOutput(
         product.path, len(product.data), sha256, fingerprint, product.content_type, product.attributes
     )

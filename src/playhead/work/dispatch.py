@@ -154,6 +154,7 @@ class Dispatcher:
                 skip=returned.skip,
                 adapters=runtime.adapters,
                 code=runtime.code,
+                reads=returned.reads,
                 seconds=seconds,
             )
         claim, route, mask = message.claim, runtime.route, runtime.chain.mask

@@ -157,6 +157,11 @@ class RunForm(Body):
         description="With `changed_since`, what must be the same of an adapter: the fingerprint of its code, "
         "or only its declared version.",
     )
+    reuse: bool = Field(
+        default=False,
+        description="Take over the results of earlier executions of this config for items that are the same, "
+        "whatever their paths. `changed_since` does this in any case.",
+    )
 
 
 class RunPayload(RunForm):

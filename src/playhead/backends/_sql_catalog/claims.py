@@ -15,6 +15,7 @@ from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL
 from playhead.failures import group_of
+from playhead.keys import path_of
 from playhead.model import EFFECTS_SKIPPED, is_skipped, skips_effects
 from playhead.ports.catalog.work import Claim, Refusal, Source, is_used_up, runs_alone
 
@@ -199,7 +200,9 @@ class ClaimsPart(Part):
         its worker found the effects."""
         count = len(rows)
         codes, reasons = [EFFECTS_SKIPPED.code] * count, [EFFECTS_SKIPPED.reason] * count
-        await db.run(SQL.skip, rows=rows, codes=codes, reasons=reasons, ran=[None] * count)
+        await db.run(
+            SQL.skip, rows=rows, codes=codes, reasons=reasons, ran=[None] * count, reads=[None] * count
+        )
         await db.run(SQL.supersede_outputs, messages=rows)
 
     async def _close_lost(self, db: Session, lost: Mapping[int, tuple[int, Lane]]) -> None:
@@ -239,9 +242,3 @@ def _claimed(cid: UUID, row: Sequence[Any], spent: int, origin: Origin, lane: La
         traceparent=origin.traceparent,
         skips_effects=skips_effects(origin.effects, lane.route) if origin.effects else False,
     )
-
-
-def path_of(key: str, stage: str) -> str:
-    """The path of an object: what follows its execution and its stage in the key."""
-    head = key.find("/") + 1
-    return key[head + len(stage) + 1 :] if key.startswith(stage + "/", head) else key[head:]

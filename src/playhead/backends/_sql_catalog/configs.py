@@ -42,7 +42,7 @@ class ConfigsPart(Part):
                 [
                     (
                         *(number, r.name, r.queue, r.stage, r.external, r.errors.max_attempts),
-                        *(json.dumps(r.to), r.on_replay, r.effects),
+                        *(json.dumps(r.to), r.on_replay, r.effects, r.stage and r.outputs_digest),
                     )
                     for r in config.routes.values()
                 ],

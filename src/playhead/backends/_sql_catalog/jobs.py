@@ -17,6 +17,7 @@ from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, below, storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rates import saved
+from playhead.backends._sql_catalog.reusing import Wanted
 from playhead.backends._sql_catalog.rows import LONG_SECONDS, refuse_dispatches
 from playhead.backends._sql_catalog.takeover import Plan
 from playhead.backends.sql.session import Session
@@ -125,8 +126,12 @@ class JobsPart(Part):
             )
             taken = set[str]()
             if held.page is not None and kept:
-                roots = {o.key: cid for cid, o in zip(ids, kept, strict=False)}
-                taken = await self._take_over.take_results(db, job.n, held.job, job.lane, roots)
+                roots = [
+                    Wanted(cid, job.lane, real[o.key], o.stage)
+                    for cid, o in zip(ids, kept, strict=False)
+                    if not o.problem
+                ]
+                taken, _ = await self._take_over.take_results(db, job.n, held.job, roots, None)
             bad = [(cid, f"the key {o.problem}") for cid, o in zip(ids, kept, strict=False) if o.problem]
             if bad:
                 at = held.headers.config, held.headers.route

@@ -68,11 +68,12 @@ class Lane(NamedTuple):
     external: bool
     max_attempts: int
     feeds: tuple[str, ...]
+    declared: str | None
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> Lane:
         """From the columns of the fragment `lane`."""
-        return cls._make((*row[:8], bool(row[8]), row[9], tuple(json.loads(row[10]))))
+        return cls._make((*row[:8], bool(row[8]), row[9], tuple(json.loads(row[10])), row[11]))
 
 
 class DispatchMaker:
@@ -187,6 +188,7 @@ class Origin(NamedTuple):
             published, so it never changes afterwards.
         effects: what a replay does in its routes; empty: all of them run. Of this, another process may add
             routes (`skip_route`). Then this process closes their messages when it finds their effects too.
+        reuses: whether it takes over results.
     """
 
     id: UUID
@@ -194,6 +196,7 @@ class Origin(NamedTuple):
     traceparent: str | None
     is_bulk: bool
     effects: Mapping[str, OnReplay]
+    reuses: bool
 
 
 class Origins:
@@ -213,9 +216,10 @@ class Origins:
             if len(known) > _MOST_ORIGINS:
                 known = self._known = {}
             rows = await db.rows(SQL.executions_named, numbers=list(executions - known.keys()))
-            for n, cid, batch, trace, is_bulk, effects in rows:
+            for n, cid, batch, trace, is_bulk, effects, reuses in rows:
                 known[n] = Origin(
-                    as_uuid(cid), as_uuid_or_none(batch), trace, bool(is_bulk), decode_effects(effects)
+                    *(as_uuid(cid), as_uuid_or_none(batch), trace, bool(is_bulk)),
+                    *(decode_effects(effects), bool(reuses)),
                 )
         return known
 

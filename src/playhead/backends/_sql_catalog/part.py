@@ -10,6 +10,7 @@ from playhead.backends._sql_catalog.executions import Executions
 from playhead.backends._sql_catalog.lanes import Lanes, Origins
 from playhead.backends._sql_catalog.plan_rows import Plans
 from playhead.backends._sql_catalog.replays import Replays
+from playhead.backends._sql_catalog.reusing import Reusing
 from playhead.backends._sql_catalog.rows import Rows, Sizes
 from playhead.backends._sql_catalog.takeover import TakeOver
 from playhead.backends.sql.session import Transactions
@@ -36,5 +37,6 @@ class Part:
         self._rows = Rows(transactions, self._executions, self.sizes)
         self._replays = Replays(self._lanes, self._executions, self.sizes)
         self._plans = Plans(self._lanes)
-        self._take_over = TakeOver(self._lanes)
+        self._reusing = Reusing(transactions, self._lanes)
+        self._take_over = TakeOver(self._lanes, self._reusing)
         self._totals = Known[UUID, StageTotals](5.0)  # a count of a million outputs takes a tenth of it

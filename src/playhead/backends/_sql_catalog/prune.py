@@ -279,8 +279,11 @@ class PrunePart(Part):
             if rows:
                 return await self._delete_outputs(db, rows)
             # Their outputs first: no output has the number of a message that is deleted.
-            count = await db.run(SQL.delete_messages, execution=pruning.n, limit=limit)
-            return RecordsPage(after, count) if count else None
+            deleted = await db.rows(SQL.delete_messages, execution=pruning.n, limit=limit)
+            if not deleted:
+                return None
+            await db.run(SQL.forget_results, messages=[n for (n,) in deleted])
+            return RecordsPage(after, len(deleted))
 
         return await self._db.write(delete)
 

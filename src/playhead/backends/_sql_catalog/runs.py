@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, OnReplay, Priority, ReplayRequest
 from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.prune import check_unpruned
-from playhead.ports.catalog.runs import Input, Since
+from playhead.ports.catalog.runs import Input, Reusable
 
 
 class RunsPart(Part):
@@ -35,7 +35,7 @@ class RunsPart(Part):
         owner: str,
         lease: float,
         traceparent: str | None = None,
-        since: Since | None = None,
+        reuse: Reusable | None = None,
     ) -> Execution:
         async def open_it(db: Session) -> Execution:
             number, document = await self._version(db, config, version)
@@ -64,11 +64,14 @@ class RunsPart(Part):
                 owner=owner,
                 lease=lease,
             )
-            if since:
-                await self._take_over.set_plan(db, n, number, since)
+            if reuse:
+                await self._take_over.set_plan(db, n, number, reuse)
             return await self._existing(db, execution)
 
-        return await self._db.write(open_it, seconds=LONG_SECONDS if since else 30.0)
+        return await self._db.write(open_it, seconds=LONG_SECONDS if reuse else 30.0)
+
+    async def index_results(self, config: str, progress: Callable[[int], None] = lambda _: None) -> None:
+        await self._reusing.index(config, progress)
 
     async def _version(self, db: Session, config: str, version: int) -> tuple[int, str]:
         """Return the number of a config version, and its content as JSON."""
@@ -94,7 +97,7 @@ class RunsPart(Part):
             if any(one.overlaps(INPUT_STAGE) for one in (await prunings_of(db, [n]))[n]):
                 raise Conflict("execution_ended", f"inputs of execution {execution} were pruned")
             if takes_over:
-                await self._take_over.refer_inputs(db, execution, [(key, i.sha256) for key, i in given])
+                await self._take_over.refer_inputs(db, n, [(key, i.sha256) for key, i in given])
             bound = await db.insert(
                 SQL.bind_inputs, [(key, i.size, i.sha256, i.sha256, i.content_type) for key, i in given]
             )
@@ -132,6 +135,7 @@ class RunsPart(Part):
         effects: Mapping[str, OnReplay] = MappingProxyType({}),
         key: Key | None = None,
         datasets: Sequence[str] = (),
+        reuse: Reusable | None = None,
     ) -> Opened:
         source, stage = request.from_execution_id, request.from_stage
 
@@ -183,6 +187,8 @@ class RunsPart(Part):
             if datasets:
                 names = list(datasets)
                 await db.run(SQL.insert_replay_publications, execution=n, config=config, names=names)
+            if reuse:
+                await self._take_over.set_plan(db, n, number, reuse)
             if plan is not None:
                 await db.run(SQL.use_plan_in_job, plan=plan, execution=n)
             return Opened(await self._replays.get(db, batch), fresh=True)

@@ -24,12 +24,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.codes import number_of_chain
 from playhead.backends._sql_catalog.executions import prunings_of, records_deleted_at, share
-from playhead.backends._sql_catalog.lanes import Lanes, as_text, as_uuid, below, lanes_of
+from playhead.backends._sql_catalog.lanes import Lane, Lanes, as_text, as_uuid_or_none, below, lanes_of
+from playhead.backends._sql_catalog.reusing import Reused, Reusing, Source, Wanted
 from playhead.backends.sql import COMPLETED, PENDING, SKIPPED, STORED, TAKEN_OVER, WRITING
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
@@ -37,11 +39,12 @@ from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE
 from playhead.model import AdapterCode
 from playhead.ports.catalog.prune import check_not_all_pruned, check_replays_recorded
-from playhead.ports.catalog.runs import ReusableRoutes, Since
+from playhead.ports.catalog.runs import Reusable, ReusableRoutes
 
 _MOST_ROWS: Final = 2_000
 """Outputs that one page takes over, on average."""
 _MOST_IN_A_PAGE: Final = 1_000
+_MOST_PLANS: Final = 100
 _VALID: Final = (COMPLETED, SKIPPED, TAKEN_OVER)
 
 
@@ -49,21 +52,23 @@ class Plan(NamedTuple):
     """What a run may take over.
 
     Attributes:
-        source: the number of the earlier run.
+        source: the number of the earlier run; None: results are only found by their items (`reusing.py`).
         since: its id.
         lanes: by number of an execution (the earlier run, or a replay of it) and lane of this run: what may
             have produced the results: the lane of the same route in that execution, and the number of a code.
         has_inputs: whether inputs may be references.
         page: how many inputs one transaction records.
+        codes: by lane of this execution, the codes whose results are valid for any item that is the same.
     """
 
-    source: int
-    since: UUID
+    source: int | None
+    since: UUID | None
     lanes: dict[tuple[int, int], list[tuple[int, int | None]]]
     has_inputs: bool
     page: int
+    codes: dict[int, list[int]]
 
-    def allows(self, lane: int, source: _Source) -> bool:
+    def allows(self, lane: int, source: Source) -> bool:
         """Whether a row in a lane may have the result of a row of the earlier run, or of a replay of it."""
         valid = self.lanes.get((source.execution, lane), ())
         if source.state == SKIPPED and source.code is None:
@@ -71,12 +76,13 @@ class Plan(NamedTuple):
         return source.state in _VALID and (source.lane, source.code) in valid
 
     @property
-    def replays(self) -> list[int]:
-        return list({execution for execution, _ in self.lanes} - {self.source})
+    def executions(self) -> list[int]:
+        """The earlier run, if there is one, and its replays."""
+        return list({execution for execution, _ in self.lanes})
 
     def best(
-        self, wanted: Mapping[str, Sequence[tuple[str, int]]], found: Iterable[_Source]
-    ) -> dict[str, tuple[int, _Source]]:
+        self, wanted: Mapping[str, Sequence[tuple[str, int]]], found: Iterable[Source]
+    ) -> dict[str, Reused]:
         """Return the lane and the source of new rows, by id: the earlier run, or else the newest replay.
 
         Args:
@@ -87,42 +93,48 @@ class Plan(NamedTuple):
         for one in sorted(found, key=lambda one: (one.execution == self.source, one.n)):
             for cid, lane in wanted[one.key]:
                 if self.allows(lane, one):
-                    same[cid] = lane, one
+                    same[cid] = Reused(lane, one, None)
         return same
 
     def encode(self) -> str:
-        return json.dumps([self.source, list(self.lanes.items()), self.has_inputs, self.page])
+        lanes, codes = list(self.lanes.items()), list(self.codes.items())
+        return json.dumps([self.source, lanes, self.has_inputs, self.page, codes])
 
     @classmethod
     def decode(cls, since: Any, stored: str) -> Plan:
-        source, lanes, has_inputs, page = json.loads(stored)
+        source, lanes, has_inputs, page, codes = json.loads(stored)
         by_lane = {
             (execution, lane): [(of, code) for of, code in valid] for (execution, lane), valid in lanes
         }
-        return cls(source, as_uuid(since), by_lane, has_inputs, page)
+        return cls(source, as_uuid_or_none(since), by_lane, has_inputs, page, dict(codes))
 
 
-class _Source(NamedTuple):
-    """A row of the earlier run, or of a replay of it, with the columns of the fragment `result`."""
-
-    execution: int
-    parent: int | None
-    key: str
-    n: int
-    lane: int
-    state: int
-    code: int | None
-    error_code: str | None
-    error: str | None
-    original: int
-
-
-class _Pair(NamedTuple):
-    """A new row, and the row of the earlier run whose result it gets."""
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A new row, and the result that it gets."""
 
     n: int
-    lane: int
-    source: _Source
+    result: Reused
+
+    @property
+    def lane(self) -> int:
+        return self.result.lane
+
+    @property
+    def source(self) -> Source:
+        return self.result.source
+
+
+class Taken(NamedTuple):
+    """What was taken over.
+
+    Attributes:
+        ids: of the rows among those asked for that need no attempt.
+        rows: the numbers of all rows that need none, also of those that follow.
+    """
+
+    ids: set[str]
+    rows: list[int]
 
 
 class _Child(NamedTuple):
@@ -137,14 +149,37 @@ class _Child(NamedTuple):
 class TakeOver:
     """Takes over results."""
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, reusing: Reusing) -> None:
         self._lanes = lanes
+        self._reusing = reusing
+        self._losses = 0
+        self._plans: dict[int, Plan] = {}
 
-    async def set_plan(self, db: Session, n: int, version: int, since: Since) -> None:
-        """Decide what a run may take over. Locks the source, as `open_replay` does: a prune of it either
-        comes before, or it waits, and then finds this run."""
+    async def set_plan(self, db: Session, n: int, version: int, reuse: Reusable) -> None:
+        """Decide what an execution may take over."""
+        ours = await lanes_of(db, version)
+        codes = {
+            lane.id: [number_of_chain(chain) for chain in reuse.items[lane.route] or ()]
+            for lane in ours
+            if lane.route in reuse.items
+        }
+        plan = Plan(None, None, {}, False, _MOST_IN_A_PAGE, codes)
+        if reuse.execution is not None:
+            plan = await self._plan_since(db, ours, reuse.execution, reuse, codes)
+        await db.run(SQL.set_plan, since=plan.since, plan=plan.encode(), execution=n)
+
+    async def _plan_since(
+        self,
+        db: Session,
+        ours: Sequence[Lane],
+        since: UUID,
+        reuse: Reusable,
+        codes: dict[int, list[int]],
+    ) -> Plan:
+        """Locks the source, as `open_replay` does: a prune of it either comes before, or it waits, and then
+        finds this run."""
         sources: list[tuple[int, int, ReusableRoutes]] = []
-        for identity, routes in [(since.execution, since.routes), *since.replays.items()]:
+        for identity, routes in [(since, reuse.routes), *reuse.replays.items()]:
             row = await db.row(SQL.execution_counts, id=identity)
             assert row, "the caller has found the execution"
             sources.append((row[0], row[1], routes))
@@ -152,9 +187,8 @@ class TakeOver:
         await share(db, numbers)
         all_pruned = await prunings_of(db, numbers)
         pruned = all_pruned[source]
-        check_not_all_pruned(since.execution, pruned)
-        check_replays_recorded(since.execution, await records_deleted_at(db, since.replays))
-        ours = await lanes_of(db, version)
+        check_not_all_pruned(since, pruned)
+        check_replays_recorded(since, await records_deleted_at(db, reuse.replays))
         lanes = {}
         for number, their_version, routes in sources:
             theirs = {lane.route: lane.id for lane in await lanes_of(db, their_version)}
@@ -163,18 +197,30 @@ class TakeOver:
                 if lane.route in routes and is_kept:
                     valid = _numbers(routes[lane.route])
                     lanes[number, lane.id] = [(theirs[lane.route], code) for code in valid]
-        first_input, last_input = below(f"{since.execution}/{INPUT_STAGE}").values()
-        given = {"first_input": first_input, "last_input": last_input, **below(f"{since.execution}")}
+        first_input, last_input = below(f"{since}/{INPUT_STAGE}").values()
+        given = {"first_input": first_input, "last_input": last_input, **below(f"{since}")}
         inputs, outputs = await db.row(SQL.count_inputs_and_outputs, **given) or (0, 0)
         page = max(1, min(_MOST_IN_A_PAGE, _MOST_ROWS * max(inputs, 1) // max(outputs, 1)))
         has_inputs = not any(one.overlaps(INPUT_STAGE) for one in pruned)
-        plan = Plan(source, since.execution, lanes, has_inputs, page)
-        await db.run(SQL.set_plan, since=since.execution, plan=plan.encode(), execution=n)
+        return Plan(source, since, lanes, has_inputs, page, codes)
 
-    async def refer_inputs(self, db: Session, execution: UUID, inputs: Sequence[tuple[str, bytes]]) -> None:
+    async def _plan(self, db: Session, execution: int) -> Plan:
+        """Return the plan of an execution that has one. It never changes."""
+        if self._losses != self._lanes.losses:
+            self._losses, self._plans = self._lanes.losses, {}
+        plan = self._plans.get(execution)
+        if plan is None:
+            row = await db.row(SQL.plan_of, execution=execution)
+            assert row, "the caller has found the execution"
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[execution] = Plan.decode(*row)
+        return plan
+
+    async def refer_inputs(self, db: Session, execution: int, inputs: Sequence[tuple[str, bytes]]) -> None:
         """Bind as references what the earlier run has stored, of inputs (key, sha256) that are not bound."""
-        since, stored = await db.row(SQL.plan_of, execution=execution) or (None, None)
-        if not stored or not (plan := Plan.decode(since, stored)).has_inputs:
+        plan = await self._plan(db, execution)
+        if plan.since is None or not plan.has_inputs:
             return
         wanted = {_moved(key, plan.since): (key, sha256) for key, sha256 in inputs}
         same = []
@@ -186,42 +232,48 @@ class TakeOver:
             await db.insert(SQL.refer, sorted(same))
 
     async def take_results(
-        self, db: Session, execution: int, identity: UUID, lane: int, roots: Mapping[str, str]
-    ) -> set[str]:
-        """Take over the results of new roots, and of all that follows; return the ids of roots that need no
-        attempt.
+        self, db: Session, execution: int, identity: UUID, wanted: Sequence[Wanted], publisher: str | None
+    ) -> Taken:
+        """Take over results for new rows, and for all that follows.
 
         Args:
             execution: their execution, by number; `identity` is its id.
-            roots: their ids, by their objects.
+            publisher: who publishes the rows that follow and have no result; None: the reconciler.
         """
-        row = await db.row(SQL.plan_of, execution=identity)
-        assert row, "the caller has locked the job"
-        plan = Plan.decode(*row)
-        keys = {_moved(key, plan.since): key for key in roots}
-        bound = await db.rows(SQL.bound_inputs, keys=[*keys, *roots])
+        plan = await self._plan(db, execution)
+        same = {} if publisher or plan.since is None else await self._same_roots(db, plan, plan.since, wanted)
+        same |= await self._reusing.find(db, plan.codes, [one for one in wanted if one.id not in same])
+        pairs = await self._pairs(db, same)
+        kept = await self._refer(db, identity, list(pairs.values()))
+        taken = Taken({cid for cid, pair in pairs.items() if pair in kept}, [])
+        while kept:
+            taken.rows.extend(one.n for one in kept)
+            level = await self._follow(db, execution, plan, kept, publisher)
+            kept = await self._refer(db, identity, level)
+        return taken
+
+    async def _same_roots(
+        self, db: Session, plan: Plan, since: UUID, roots: Sequence[Wanted]
+    ) -> dict[str, Reused]:
+        """Return the results of the earlier run for roots with the same path and the same bytes."""
+        before = {_moved(one.key, since): one for one in roots}
+        bound = await db.rows(SQL.bound_inputs, keys=[*before, *(one.key for one in roots)])
         contents = {key: sha256 for key, _, sha256, _ in bound}
         wanted = {
-            old: [(roots[key], lane)]
-            for old, key in keys.items()
-            if old in contents and contents[old] == contents.get(key)
+            old: [(one.id, one.lane)]
+            for old, one in before.items()
+            if old in contents and contents[old] == contents.get(one.key)
         }
-        found = await self._roots(db, wanted, [plan.source, *plan.replays])
-        pairs = await self._pairs(db, plan.best(wanted, found))
-        kept = await self._refer(db, identity, list(pairs.values()))
-        done = {cid for cid, pair in pairs.items() if pair in kept}
-        while kept:
-            kept = await self._refer(db, identity, await self._follow(db, execution, plan, kept))
-        return done
+        return plan.best(wanted, await self._roots(db, wanted, plan.executions))
 
-    async def _roots(self, db: Session, keys: Iterable[str], executions: Sequence[int]) -> list[_Source]:
+    async def _roots(self, db: Session, keys: Iterable[str], executions: Sequence[int]) -> list[Source]:
         rows = await db.rows(SQL.roots_of, keys=list(keys), executions=list(executions))
-        return [_Source(*row) for row in rows]
+        return [Source(*row) for row in rows]
 
-    async def _pairs(self, db: Session, same: Mapping[str, tuple[int, _Source]]) -> dict[str, _Pair]:
-        """Return new rows with their sources, by id. `same`: the lane and the source of each."""
+    async def _pairs(self, db: Session, same: Mapping[str, Reused]) -> dict[str, _Pair]:
+        """Return new rows with their results, by id."""
         rows = await db.rows(SQL.numbers_of, ids=list(same)) if same else []
-        return {cid: _Pair(n, *same[cid]) for cid, n in sorted((as_text(one), n) for one, n in rows)}
+        return {cid: _Pair(n, same[cid]) for cid, n in sorted((as_text(one), n) for one, n in rows)}
 
     async def _refer(self, db: Session, execution: UUID, level: Sequence[_Pair]) -> dict[_Pair, list[str]]:
         """Close rows as taken over, with references to the outputs; return the rows with their outputs.
@@ -231,16 +283,18 @@ class TakeOver:
         """
         if not level:
             return {}
-        pairs = {one.source.n: one for one in level}
-        rows = []
-        found = await db.rows(SQL.outputs_of, rows=list(pairs))
-        for _, message, key, attempt, *described in sorted(found, key=lambda row: row[0]):
-            rows.append((_moved(key, execution), pairs[message].n, attempt, STORED, *described))
-        free = {key for (key,) in await db.insert(SQL.refer, rows)} if rows else set[str]()
-        if missing := {n for key, n, *_ in rows if key not in free}:
+        rows: dict[str, tuple[Any, ...]] = {}
+        missing: set[int] = set()
+        for pair, path, attempt, described in await self._outputs(db, level):
+            row = (f"{execution}/{path}", pair.n, attempt, STORED, *described)
+            if rows.setdefault(row[0], row) is not row:
+                missing.add(pair.n)  # two rows of this level have the same output
+        free = {key for (key,) in await db.insert(SQL.refer, list(rows.values()))} if rows else set[str]()
+        missing |= {n for key, n, *_ in rows.values() if key not in free}
+        if missing:
             await db.run(SQL.delete_references, rows=list(missing))
         kept: dict[int, tuple[_Pair, list[str]]] = {one.n: (one, []) for one in level if one.n not in missing}
-        for key, n, *_ in rows:
+        for key, n, *_ in rows.values():
             if n in kept:
                 kept[n][1].append(key)
         sources = [one.source for one, _ in kept.values()]
@@ -254,8 +308,28 @@ class TakeOver:
         )
         return dict(kept.values())
 
+    async def _outputs(self, db: Session, level: Sequence[_Pair]) -> list[tuple[_Pair, str, int, list[Any]]]:
+        """Return the outputs of new rows, in order: path with the stage, attempt, and the columns after the
+        state."""
+        pairs = {one.source.n: one for one in level if one.result.outputs is None}
+        found = await db.rows(SQL.outputs_of, rows=list(pairs)) if pairs else []
+        made = [
+            (pairs[message], _path(key), attempt, described)
+            for _, message, key, attempt, *described in sorted(found, key=lambda row: row[0])
+        ]
+        lanes = await self._lanes.learn(db, {one.lane for one in level})
+        for one in level:
+            for path, (attempt, *described) in (one.result.outputs or {}).items():
+                made.append((one, f"{lanes[one.lane].stage}/{path}", attempt, described))
+        return made
+
     async def _follow(
-        self, db: Session, execution: int, plan: Plan, above: Mapping[_Pair, Sequence[str]]
+        self,
+        db: Session,
+        execution: int,
+        plan: Plan,
+        above: Mapping[_Pair, Sequence[str]],
+        publisher: str | None,
     ) -> list[_Pair]:
         """Insert the children of rows that are taken over (with their outputs); return those that can have
         results."""
@@ -277,26 +351,35 @@ class TakeOver:
         await db.insert(
             SQL.insert_children,
             [
-                (cid, execution, child.lane, child.key, child.stage, PENDING, child.parent.n, None, None)
+                (cid, execution, child.lane, child.key, child.stage, PENDING, child.parent.n, publisher, None)
                 for cid, child in zip(raw if db.raw_ids else ids, family, strict=True)
             ],
         )
         parents = list({child.parent.source.n for child in family})
-        found = map(_Source._make, await db.rows(SQL.children_of, parents=parents))
+        found = map(Source._make, await db.rows(SQL.children_of, parents=parents))
         sources = {(one.parent, _path(one.key), one.lane): one for one in found}
-        same: dict[str, tuple[int, _Source]] = {}
+        same: dict[str, Reused] = {}
         wanted: dict[str, list[tuple[str, int]]] = {}
         for cid, child in zip(ids, family, strict=True):
             above_it = child.parent.source
+            if child.parent.result.outputs is not None:
+                continue  # its item may differ from that of the source, so the children may differ too
             # The lane is the same with each code.
             for theirs, _ in plan.lanes.get((above_it.execution, child.lane), ())[:1]:
                 source = sources.get((above_it.n, _path(child.key), theirs))
                 if source and plan.allows(child.lane, source):
-                    same[cid] = child.lane, source
-            if cid not in same and above_it.execution == plan.source and plan.replays:
+                    same[cid] = Reused(child.lane, source, None)
+            if cid not in same and plan.since and above_it.execution == plan.source:
                 wanted.setdefault(_moved(child.key, plan.since), []).append((cid, child.lane))
-        if wanted:
-            same |= plan.best(wanted, await self._roots(db, wanted, plan.replays))
+        replays = [one for one in plan.executions if one != plan.source]
+        if wanted and replays:
+            same |= plan.best(wanted, await self._roots(db, wanted, replays))
+        left = [
+            Wanted(cid, child.lane, child.key, child.stage)
+            for cid, child in zip(ids, family, strict=True)
+            if cid not in same
+        ]
+        same |= await self._reusing.find(db, plan.codes, left)
         return list((await self._pairs(db, same)).values())
 
 

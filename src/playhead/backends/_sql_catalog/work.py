@@ -12,6 +12,7 @@ from playhead.backends._sql_catalog.executions import exclude, share_of_messages
 from playhead.backends._sql_catalog.lanes import DispatchMaker, Origin, as_uuid, storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.requests import decode_effects
+from playhead.backends._sql_catalog.reusing import Wanted
 from playhead.backends._sql_catalog.rows import LONG_SECONDS, refuse_dispatches
 from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
 from playhead.backends.sql.session import Session, natives
@@ -83,15 +84,16 @@ class WorkPart(Part):
     async def _end_done(self, db: Session, done: Sequence[tuple[Done, _Held]]) -> None:
         if not done:
             return
-        if skipped := [(row.n, r.skip.code, storable(r.skip.reason), r.ran) for r, row in done if r.skip]:
-            rows, codes, reasons, ran = map(list, zip(*skipped, strict=True))
-            await db.run(SQL.skip, rows=rows, codes=codes, reasons=reasons, ran=ran)
-        completed: dict[int | None, list[int]] = defaultdict(list)
+        if skipped := [(row.n, *r.skip, r.ran, r.reads) for r, row in done if r.skip]:
+            rows, codes, reasons, ran, reads = map(list, zip(*skipped, strict=True))
+            texts = [storable(reason) for reason in reasons]
+            await db.run(SQL.skip, rows=rows, codes=codes, reasons=texts, ran=ran, reads=reads)
+        completed: dict[tuple[int | None, int | None], list[int]] = defaultdict(list)
         for result, row in done:
             if not result.skip:
-                completed[result.ran].append(row.n)
-        for code, numbers in completed.items():
-            await db.run(SQL.complete, rows=numbers, ran=code)
+                completed[result.ran, result.reads].append(row.n)
+        for (code, read), numbers in completed.items():
+            await db.run(SQL.complete, rows=numbers, ran=code, reads=read)
         if keys := [key for result, _ in done for key in result.keys]:
             await db.run(SQL.set_output_state, keys=keys, state=STORED)
         # A first attempt has no other outputs.
@@ -152,13 +154,43 @@ class WorkPart(Part):
         )
         maker = DispatchMaker(await self._lanes.learn(db, {feed for *_, feed in family}))
         found: dict[int, list[Dispatch]] = defaultdict(list)
+        taken = set[str]()
+        for n in (n for n in executions if origins[n].reuses):
+            taken |= await self._reuse(
+                db, n, origins[n].id, publisher, dict(zip(ids, family, strict=True)), found
+            )
         for cid, (row, parent, key, _, feed) in zip(ids, family, strict=True):
-            if row.status == "running":
-                identity, batch, trace, is_bulk, _ = origins[row.execution]
+            if row.status == "running" and cid not in taken:
+                identity, batch, trace, is_bulk, *_ = origins[row.execution]
                 is_bulk = is_bulk if row.is_bulk is None else bool(row.is_bulk)
                 headers, external = maker.headers(row.execution, feed, identity, batch, trace, is_bulk)
                 found[row.n].append(Dispatch(headers, cid, 0, parent, key, external))
         return found
+
+    async def _reuse(
+        self,
+        db: Session,
+        execution: int,
+        identity: UUID,
+        publisher: str,
+        family: Mapping[str, _Child],
+        found: dict[int, list[Dispatch]],
+    ) -> set[str]:
+        """Take over results for children of an execution, by their ids; return those that need no attempt.
+
+        Adds to `found` the dispatches of what follows them and has no result.
+        """
+        wanted = [
+            Wanted(cid, feed, key, stage)
+            for cid, (row, _, key, stage, feed) in family.items()
+            if row.execution == execution and row.status == "running"
+        ]
+        taken, rows = await self._take_over.take_results(db, execution, identity, wanted, publisher)
+        if rows:
+            following = await self._lanes.unpublished_children(db, rows)
+            parent = family[next(iter(taken))][0]
+            found[parent.n] += [one for some in following.values() for one in some]
+        return taken
 
     async def _insert_skipped(
         self, db: Session, family: Sequence[_Child], origins: Mapping[int, Origin]

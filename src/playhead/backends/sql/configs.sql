@@ -53,9 +53,9 @@ VALUES (:name, :version, :hash, :source, :document, :retention, playhead_now()) 
 
 -- name: insert_lanes
 -- One lane a route.
-INSERT INTO lanes (config_version, route, queue, stage, external, max_attempts, feeds, on_replay, effects)
+INSERT INTO lanes (config_version, route, queue, stage, external, max_attempts, feeds, on_replay, effects, declared)
 VALUES (:config_version::bigint, :route::text, :queue::text, :stage::text, :external::boolean,
-  :max_attempts::int, :feeds::text, :on_replay::text, :effects::text)
+  :max_attempts::int, :feeds::text, :on_replay::text, :effects::text, :declared::text)
 
 -- name: effects_of_lanes
 -- What replays do in the routes of config versions.

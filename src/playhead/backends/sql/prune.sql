@@ -215,9 +215,9 @@ DELETE FROM outputs WHERE key = ANY(:keys::text[])
 UPDATE outputs SET message = NULL WHERE key = ANY(:keys::text[]) AND message IS NOT NULL
 
 -- name: delete_messages
--- Some messages of an execution.
+-- Some messages of an execution. Returns their numbers.
 DELETE FROM messages WHERE n IN (SELECT m.n FROM messages m /* INDEXED BY messages_by_state */
-  WHERE m.execution = :execution LIMIT :limit)
+  WHERE m.execution = :execution LIMIT :limit) RETURNING n
 
 -- name: delete_reports
 -- All reports of an execution.

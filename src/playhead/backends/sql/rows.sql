@@ -21,7 +21,8 @@ LEFT JOIN config_versions c ON c.id = e.config_version LEFT JOIN jobs j ON j.exe
 
 -- fragment: lane
 -- The columns that a `Lane` is built from.
-SELECT l.id, c.id, c.name, c.version, c.hash, l.route, l.queue, l.stage, l.external, l.max_attempts, l.feeds
+SELECT l.id, c.id, c.name, c.version, c.hash, l.route, l.queue, l.stage, l.external, l.max_attempts, l.feeds,
+  l.declared
 FROM lanes l JOIN config_versions c ON c.id = l.config_version
 
 -- fragment: alive

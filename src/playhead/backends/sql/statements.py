@@ -43,6 +43,7 @@ FILES: Final = (
         "plans.sql",
         "reports.sql",
         "takeover.sql",
+        "reuse.sql",
         "work.sql",
         "limits.sql",
         "upkeep.sql",

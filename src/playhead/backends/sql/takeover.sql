@@ -7,8 +7,8 @@
 UPDATE jobs SET since = :since::uuid, takeover = :plan WHERE execution = :execution
 
 -- name: plan_of
--- What a run may take over; NULL: nothing.
-SELECT j.since, j.takeover FROM jobs j JOIN executions e ON e.n = j.execution WHERE e.id = :execution::uuid
+-- What an execution may take over; NULL: nothing.
+SELECT since, takeover FROM jobs WHERE execution = :execution
 
 -- name: count_inputs_and_outputs
 -- How many inputs an execution has, and how many inputs and outputs are below its prefix.

@@ -357,5 +357,5 @@ UPDATE messages AS m SET state = {PENDING}, bulk = :bulk::boolean, generation = 
 
 -- name: reopen_executions
 -- Executions with resent messages run again.
-UPDATE executions SET status = 'running', settled = false, ended_at = NULL, counts = NULL, totals = NULL
+UPDATE executions SET status = 'running', settled = false, indexed = false, ended_at = NULL, counts = NULL, totals = NULL
 WHERE n = ANY(:executions::bigint[])

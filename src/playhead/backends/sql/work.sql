@@ -11,8 +11,8 @@ ORDER BY e.n FOR SHARE OF e
 
 -- name: executions_named
 -- What messages of executions carry with them. Only a replay skips routes.
-SELECT e.n, e.id, e.batch, e.traceparent, coalesce(j.bulk, false), j.effects FROM executions e
-LEFT JOIN jobs j ON j.execution = e.n AND e.batch IS NOT NULL
+SELECT e.n, e.id, e.batch, e.traceparent, coalesce(j.bulk, false), j.effects, j.takeover IS NOT NULL FROM executions e
+LEFT JOIN jobs j ON j.execution = e.n
 WHERE e.n = ANY(:numbers::bigint[])
 
 -- name: claimable
@@ -93,14 +93,14 @@ WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
 -- name: complete
 -- End attempts that are done.
 UPDATE messages SET state = {COMPLETED}, ended_at = playhead_now(), worker = NULL, error_code = NULL,
-  code = :ran::bigint, error = NULL, traceback = NULL WHERE n = ANY(:rows::bigint[])
+  code = :ran::bigint, reads = :reads::smallint, error = NULL, traceback = NULL WHERE n = ANY(:rows::bigint[])
 
 -- name: skip
 -- End attempts that are done without an output, for a reason.
-WITH given (n, why, reason, ran) AS (
-  SELECT * FROM unnest(:rows::bigint[], :codes::text[], :reasons::text[], :ran::bigint[]))
+WITH given (n, why, reason, ran, reads) AS (
+  SELECT * FROM unnest(:rows::bigint[], :codes::text[], :reasons::text[], :ran::bigint[], :reads::smallint[]))
 UPDATE messages AS m SET state = {SKIPPED}, ended_at = playhead_now(), worker = NULL, error_code = g.why,
-  code = g.ran, error = g.reason, traceback = NULL
+  code = g.ran, reads = g.reads, error = g.reason, traceback = NULL
 FROM given g WHERE m.n = g.n
 
 -- name: supersede_unstored

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from playhead.envelope import Dispatch, Headers
 from playhead.model import Execution, OnReplay, Replay, ReplayRequest, Selection
+from playhead.ports.catalog.runs import Reusable
 
 MOST_NORMAL: Final = 1000
 """A replay with more objects is bulk, unless its request says otherwise."""
@@ -143,6 +144,7 @@ class Jobs(Protocol):
         effects: Mapping[str, OnReplay] = MappingProxyType({}),
         key: Key | None = None,
         datasets: Sequence[str] = (),
+        reuse: Reusable | None = None,
     ) -> Opened:
         """Create the new execution, the batch, the root and the job in one transaction.
 
@@ -157,6 +159,8 @@ class Jobs(Protocol):
 
         Each time the replay ends, its publication in `datasets` of its config is due, until it is published
         (`Publications.replays_to_publish`).
+
+        With `reuse`, which names no execution, `record` and `finish` take over results, as in a run.
 
         With a plan, the plan becomes `used` in the same transaction. If it was used before, the replay that
         was started from it is returned.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -22,19 +22,22 @@ class Input(NamedTuple):
 ReusableRoutes = Mapping[str, Sequence[Sequence[AdapterCode]] | None]
 
 
-class Since(NamedTuple):
-    """What a run may take over from an earlier run of the same config.
+class Reusable(NamedTuple):
+    """What an execution may take over from earlier ones of the same config.
 
     Attributes:
-        execution: the earlier run.
-        routes: the routes whose results may be taken over, each with the codes of its chain of adapters that
-            may have produced them; None: other programs consume its queue.
+        execution: an earlier run, whose results are taken over for items with the same paths; None: no run.
+        routes: the routes for which this is done, each with the codes of its chain of adapters that may have
+            produced the results; None: other programs consume its queue.
         replays: the same for replays of the earlier run.
+        items: the routes whose results are taken over for any item that is the same, whatever its path and
+            its execution, with the codes that may have produced them.
     """
 
-    execution: UUID
-    routes: ReusableRoutes
+    execution: UUID | None = None
+    routes: ReusableRoutes = MappingProxyType({})
     replays: Mapping[UUID, ReusableRoutes] = MappingProxyType({})
+    items: ReusableRoutes = MappingProxyType({})
 
 
 class Runs(Protocol):
@@ -48,7 +51,7 @@ class Runs(Protocol):
         owner: str,
         lease: float,
         traceparent: str | None = None,
-        since: Since | None = None,
+        reuse: Reusable | None = None,
     ) -> Execution:
         """Create an execution of kind `run`, held by `owner`, whose inputs are added later.
 
@@ -58,9 +61,16 @@ class Runs(Protocol):
         No process can acquire the job until it is sealed. If the owner dies before that, `fail_unsealed` ends
         the run once `lease` seconds have passed since this call and since the owner's last heartbeat.
 
-        With `since`, `record` takes over results of that run. Neither it nor a replay of it is pruned before
-        this one has settled.
-        Raises `Conflict` (`execution_pruned`) if all of its objects are pruned already.
+        With `reuse`, `record` and `finish` take over results. If it names an earlier run, neither that nor a
+        replay of it is pruned before this one has settled.
+        Raises `Conflict` (`execution_pruned`) if all objects of the earlier run are pruned already.
+        """
+        ...
+
+    async def index_results(self, config: str, progress: Callable[[int], None] = ...) -> None:
+        """Index the results of the newest settled executions of a config, so that `reuse.items` finds them.
+
+        May take long at its first call. `progress` is called with the number of results so far.
         """
         ...
 
@@ -72,7 +82,7 @@ class Runs(Protocol):
         A path may be repeated with the same size and sha256. Otherwise raises `BadRequest` (`invalid_path`:
         two inputs have one path). Raises `Conflict` (`execution_ended`) if inputs of the run were pruned.
 
-        `takes_over`: the run was opened with `since`. Returns the keys of inputs whose bytes need not be
+        `takes_over`: the run was opened with `reuse`. Returns the keys of inputs whose bytes need not be
         stored, because the earlier run has the same bytes under the same path.
         """
         ...

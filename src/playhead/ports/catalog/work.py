@@ -6,9 +6,11 @@ at that attempt. So the writes of a worker that was declared dead change nothing
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.envelope import Dispatch
@@ -17,6 +19,19 @@ from playhead.model import Skip
 SUSPECT_LOSSES = 2
 """After this number of consecutive attempts that ended with the death of their worker, a message is processed
 alone."""
+
+
+READS_PATH: Final = 1
+READS_ATTRIBUTES: Final = 2
+READS_MESSAGE: Final = 4
+"""What a result depends on, besides the bytes and the content type of the item: its path or stage; its
+attributes; which message or which execution it belongs to. Added."""
+
+
+def fingerprint_of(sha256: bytes, content_type: str, attributes: Mapping[str, Any]) -> bytes:
+    """Return the fingerprint of an output, which covers its bytes and what is known of them (32 bytes)."""
+    about = json.dumps([content_type, attributes], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(sha256 + about.encode("utf-8", "surrogatepass")).digest()
 
 
 def runs_alone(*, spent: int, max_attempts: int, crashes: int) -> bool:
@@ -159,6 +174,7 @@ class Done:
         skip: why there are no keys, if the chain was expected to return outputs or a condition dropped
             the item; else None.
         ran: the number of the code that ran (`Code.record_code`).
+        reads: what the result depends on (`READS_…`, added); None: not known.
     """
 
     correlation_id: UUID
@@ -166,6 +182,7 @@ class Done:
     keys: Sequence[str] = ()
     skip: Skip | None = None
     ran: int | None = None
+    reads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
