@@ -69,7 +69,7 @@ class Playhead:
         _edit(self._folder / "chunks.py", _SKIP, "")
         _edit(self._folder / "chunks.py", 'version="1"', 'version="2"')
         (self._folder / "fixed.txt").write_text("\n".join(paths), encoding="utf-8")
-        selected = ("latest", "input", "split", "--paths-from", "fixed.txt")
+        selected = ("latest", "input", "split", "--paths-from", "fixed.txt", "--reuse")
         return [self._command("replay", *selected, "--publish"), self._command("worker", "--until-idle")]
 
     def _command(self, *arguments: str) -> list[str]:

@@ -207,7 +207,8 @@ async def replay(
             # Always a key: a request whose answer is lost can then be repeated.
             key=str(uuid7()) if key is None else key,
         )
-    async with s.open("plan" if dry_run else None if detach else "replay") as rt:
+    # The code of the adapters here decides which results may be taken over.
+    async with s.open("plan" if dry_run else None if detach else "replay", checks_configs=reuse) as rt:
         if execution:
             source = await rt.services.resolve.execution(execution)
             selection = await selecting.within(rt, selection, chosen["in_replay"])

@@ -8,7 +8,7 @@ repetition does harm, and sinks that follow a dataset, because they keep the row
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -63,7 +63,7 @@ def reusable(
         for route, (_, why) in reasons.items()
         if route in replayed
     }
-    items = items_reusable(config, adapters)
+    items = _items(config, adapters)
     if compare == "version":
         items = {route: routes.get(route) or here for route, here in items.items()}
     return Reusable(earlier.execution.execution_id, routes, of_replays, items), [
@@ -72,7 +72,21 @@ def reusable(
     ]
 
 
-def items_reusable(config: Config, adapters: Mapping[str, AdapterSpec]) -> ReusableRoutes:
+_NOT_LOADED = "this process has not loaded its adapters, so their code cannot be compared"
+
+
+def reusable_items(
+    config: Config, adapters: Mapping[str, AdapterSpec], warn: Callable[[Warning], None]
+) -> Reusable:
+    """Return what an execution may take over that names no earlier run. `warn` gets the routes with a stage
+    whose adapters this process has not loaded."""
+    for route in config.routes.values():
+        if route.stage and code_here(route, adapters) is None:
+            warn(Warning("not_taken_over", route.name, detail=f"all items: {_NOT_LOADED}"))
+    return Reusable(items=_items(config, adapters))
+
+
+def _items(config: Config, adapters: Mapping[str, AdapterSpec]) -> ReusableRoutes:
     """Return the routes whose results may be taken over for any item that is the same, with their code.
 
     Effects may depend on what the catalog does not see of an item, so these routes have none.
@@ -124,7 +138,7 @@ def _why_not(
     if not route.has_outputs_of(other):
         return f"its stage or its steps have changed in the config since execution {identity}"
     if code_here(route, adapters) is None:
-        return "this process has not loaded its adapters, so their code cannot be compared"
+        return _NOT_LOADED
     if always := [one.type for one in route.steps if not adapters[one.type].reuse]:
         return f"{', '.join(always)} is declared with reuse=False"
     if route.stage is None:

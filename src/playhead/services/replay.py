@@ -23,7 +23,6 @@ from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Runs, Work
 from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.plans import check_usable
-from playhead.ports.catalog.runs import Reusable
 from playhead.ports.webhook import Webhooks, check_webhook
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
 from playhead.reading.idempotency import key_of
@@ -32,7 +31,7 @@ from playhead.reading.looking import Looks
 from playhead.replay import effects, objects, planned
 from playhead.replay import request as request_checks
 from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
-from playhead.replay.reuse import items_reusable
+from playhead.replay.reuse import reusable_items
 from playhead.replay.sinks import warnings_of
 from playhead.wording import STALLED
 
@@ -163,7 +162,7 @@ class ReplayService:
             await self._catalog.adopt(request.from_execution_id)
         reuse = None
         if request.reuse:
-            reuse = Reusable(items=items_reusable(loaded.config, self._adapters))
+            reuse = reusable_items(loaded.config, self._adapters, warn)
             await self._catalog.index_results(loaded.version.name)
         follow(await self._catalog.newest_execution())
         batch = uuid7()
