@@ -132,7 +132,7 @@ def explain(group: Group, at: Visited) -> str:
     """Return why the messages of a group have their outcome, in words."""
     if not group.is_taken_over:
         return _explain(group, at)
-    return f"taken over from execution {at.execution.changed_since} or a replay of it: {_explain(group, at)}"
+    return f"taken over from an earlier execution: {_explain(group, at)}"
 
 
 def _explain(group: Group, at: Visited) -> str:

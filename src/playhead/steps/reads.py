@@ -74,6 +74,10 @@ def _values(kind: type[Any], one: Any) -> tuple[Any, ...]:
 class _WatchedItem(Item):
     __slots__ = ("reads",)
 
+    def __new__(cls, *args: Any, **named: Any) -> Any:
+        """Return a plain object, for `dataclasses.replace`."""
+        return Item(*args, **named)
+
     def __reduce_ex__(self, _: Any) -> Any:
         """Pickle a plain item, for example for a child process. What the child reads is not known."""
         return Item, _values(Item, self)
@@ -86,6 +90,10 @@ class _WatchedItem(Item):
 
 class _WatchedContext(Context):
     __slots__ = ("reads",)
+
+    def __new__(cls, *args: Any, **named: Any) -> Any:
+        """Return a plain object, for `dataclasses.replace`."""
+        return Context(*args, **named)
 
     def __reduce_ex__(self, _: Any) -> Any:
         return Context, _values(Context, self)
