@@ -244,7 +244,7 @@ class Reusing:
             lane = lanes[candidates[message].source.lane]
             found[message].append(_Output(path_of(key, lane.stage or ""), *described))
             keys[key] = message
-        if gone := [key for (key,) in await db.rows(SQL.pruned_among, keys=list(keys))]:
+        if gone := [key for (key,) in await db.rows(SQL.those_pruned, keys=list(keys))]:
             pruned = {keys[key] for key in gone}
             kept = await self._referred(db, [one.location for n in pruned for one in found[n]])
             for n in pruned:

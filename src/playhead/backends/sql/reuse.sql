@@ -41,11 +41,11 @@ SELECT s.reads, s.stage, r.* FROM ({result} WHERE s.n = ANY(:rows::bigint[])) AS
 -- Lock executions against a prune, except those that another transaction has locked: their results are not used.
 SELECT n FROM executions WHERE n = ANY(:numbers::bigint[]) ORDER BY n FOR SHARE SKIP LOCKED
 
--- name: pruned_among
+-- name: those_pruned
 -- Those of these objects that were pruned.
 SELECT key FROM outputs WHERE key = ANY(:keys::text[]) AND pruned_at IS NOT NULL
 
 -- name: references_to
 -- Executions that refer to objects. Their bytes exist as long as one of these is not pruned.
-SELECT o.location, m.execution FROM outputs o /* INDEXED BY outputs_by_location */ JOIN messages m ON m.n = o.message
-WHERE o.location = ANY(:keys::text[]) AND o.state = {STORED} AND o.pruned_at IS NULL
+SELECT o.location, m.execution FROM outputs o JOIN messages m ON m.n = o.message
+WHERE o.location = ANY(:keys::text[]) AND o.location IS NOT NULL AND o.state = {STORED} AND o.pruned_at IS NULL
