@@ -143,20 +143,20 @@ class Reusing:
         for n, version in executions:
             for lane in await self._db.read(partial(lanes_of, config_version=version)):
                 for state in (COMPLETED, SKIPPED) if lane.declared else ():
-                    after: int | None = -(2**62)
-                    while after is not None:
-                        page = partial(self._index_page, execution=n, lane=lane, state=state, after=after)
-                        after, indexed = await self._db.write(page)
+                    before: int | None = 2**62
+                    while before is not None:
+                        page = partial(self._index_page, execution=n, lane=lane, state=state, before=before)
+                        before, indexed = await self._db.write(page)
                         count += indexed
                         progress(count)
             await self._db.run(SQL.set_indexed, n=n)
 
     async def _index_page(
-        self, db: Session, *, execution: int, lane: Lane, state: int, after: int
+        self, db: Session, *, execution: int, lane: Lane, state: int, before: int
     ) -> tuple[int | None, int]:
         """Return where the next page begins, if there is one, and the number of results."""
         given = {"execution": execution, "lane": lane.id, "state": state}
-        rows = await db.rows(SQL.results_to_index, **given, after=after, limit=_PAGE)
+        rows = await db.rows(SQL.results_to_index, **given, before=before, limit=_PAGE)
         usable = [
             (n, code, _UNKNOWN if reads is None else reads, key, stage)
             for n, code, reads, key, stage, error in rows
@@ -170,7 +170,7 @@ class Reusing:
                 found.setdefault(digest_of(lane, code, reads, item), n)  # the newest is the first
         if found:
             await db.insert(SQL.index_results, sorted(found.items()))
-        return (-rows[-1][0] if len(rows) == _PAGE else None), len(found)
+        return (rows[-1][0] if len(rows) == _PAGE else None), len(found)
 
     # -- find --------------------------------------------------------------------------------------
 

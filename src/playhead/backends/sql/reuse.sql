@@ -7,10 +7,18 @@ SELECT e.n, e.config_version FROM executions e WHERE e.n IN (
     ORDER BY x.n DESC LIMIT :most)
   AND e.settled AND NOT e.indexed ORDER BY e.n
 
--- name: results_to_index
--- A page of the closed messages of an execution in a lane and a state, newest first.
+-- fragment: results_of
+-- The closed messages of an execution in a lane and a state.
 SELECT m.n, m.code, m.reads, m.object_key, m.stage, m.error_code FROM messages m /* INDEXED BY messages_by_state */
-WHERE m.execution = :execution AND m.state = :state AND m.lane = :lane AND (-m.n) > :after ORDER BY (-m.n) LIMIT :limit
+WHERE m.execution = :execution AND m.state = :state AND m.lane = :lane
+
+-- name: results_to_index (postgresql)
+-- A page of results, newest first.
+{results_of} AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit
+
+-- name: results_to_index (sqlite)
+-- SQLite's index ends with the number.
+{results_of} AND m.n < :before ORDER BY m.n DESC LIMIT :limit
 
 -- name: described
 -- What decides which items are the same.
