@@ -449,6 +449,31 @@ def test_adapters_are_listed_and_shown_with_their_config(ran):
     assert "shout" in missing["detail"]
 
 
+def test_adapters_are_shown_with_what_their_code_covers(tmp_path):
+    steps = (
+        "from playhead import Item, adapter\nimport far\nMARK = '!'\n"
+        '@adapter("near")\ndef near(item: Item) -> str:\n    return item.text + MARK\n'
+        '@adapter("other")\ndef other(item: Item) -> str:\n    return far.away(item.text)\n'
+    )
+    shell = Shell(tmp_path, {"steps.py": steps, "far.py": "def away(text):\n    return text\n"})
+    _, out, _ = shell("adapters", "--code")
+    assert "passthrough  playhead " in out
+    assert "\nother  sha256:" in out
+    assert "\n  far.py: away\n  steps.py: other\n" in out
+    near = shell.json("adapters", "near")
+    assert (near["covers"], near["whole"]) == (
+        [{"file": "steps.py", "names": ["MARK", "near"], "lines": []}],
+        None,
+    )
+    (tmp_path / "far.py").write_text("def away(text):\n    return str(globals()) + text\n")
+    _, out, _ = shell("adapters", "near", "--code")
+    assert out.splitlines()[1:] == [
+        "  whole files, because far.py, line 2, uses globals",
+        "  far.py",
+        "  steps.py",
+    ]
+
+
 def test_an_index_is_searched(shell):
     run = shell.json("run", "indexed.yaml", "pages")
     [hit] = shell.json("search", "search.db", "three", "nothing")["items"]

@@ -13,7 +13,7 @@ CLASSES: Final = ("C0", "C1")
 OTHERS: Final = ("T0", "T1")
 NUMBERS: Final = ("N0", "N1")
 ADAPTERS: Final = ("a0", "a1", "a2")
-_HEAD: Final = (
+HEAD: Final = (
     "import helper",
     "import helper as other",
     "from helper import S0 as R0, f0 as g0, C0 as D0, N0 as M0",
@@ -71,10 +71,15 @@ class Writer:
 
     def value(self, x: str) -> str:
         """An expression that is the text of something."""
-        s, f, c, n = self.state(), self.function(), self.type(), self.number()
         if self._random.random() < 0.4:
-            return self._of(x, self.word(), f"str({n})", f"show({s}[:1])")
-        texts = (
+            return self._of(x, self.word(), f"str({self.number()})", f"str({self.state()})[:30]")
+        texts = self.values(x)
+        return texts[self._few("value", len(texts))]
+
+    def values(self, x: str) -> tuple[str, ...]:
+        """All ways to use something."""
+        s, f, c, n = self.state(), self.function(), self.type(), self.number()
+        return (
             *(
                 self.word(),
                 self.word(),
@@ -82,7 +87,8 @@ class Writer:
                 f"str({n})",
                 f"str({n})",
                 f"show({s})",
-                f"show({s})",
+                f"str({s})[:40]",
+                f"str([*{s}, *{s}[:1]])[:40]",
                 f"str(len({s}))",
             ),
             *(
@@ -112,16 +118,21 @@ class Writer:
                 f"str(isinstance({x}, {c}))",
                 f"show([*{s}])",
                 f"show({f} is {self.function()})",
+                f"show(getattr({c}.m, 'n', 0))",
             ),
         )
-        return texts[self._few("value", len(texts))]
 
     def action(self, x: str) -> list[str]:
         """Statements of a function that change something."""
+        actions = self.actions(x)
+        return actions[self._few("action", len(actions))]
+
+    def actions(self, x: str) -> list[list[str]]:
+        """All ways to change something."""
         s, f, c = self.state(), self.function(), self.type()
         n = self._of(*NUMBERS)
         v = self.value(x)
-        actions = [
+        return [
             [f"{s}.append({v})"],
             [f"{s}.append({v})"],
             [f"{s}[:0] = [{v}]"],
@@ -153,6 +164,62 @@ class Writer:
             [f"for y in {s}[:3]:", f"    y.append({v})"],
             [f"z = {s}[:1] + {s}[1:2]", f"z[0].append({v})"],
             [f"list.append({s}, {v})"],
+            [f"max({s}, {s}).append({v})"],
+            [f"min([], key=len, default={s}).append({v})"],
+            [f"({s} or []).append({v})"],
+            [f"for z in zip({s}):", f"    z[0].append({v})"],
+            [f"list(map({s}.append, [{v}]))"],
+            [f"for z in [*{s}][:2]:", f"    z.append({v})"],
+            [f"{s}.append({self._of(*FUNCTIONS)})", f"{s}[-1].n = {v}"],
+            [f"{f}.__dict__['n'] = {v}"],
+            [f"{f}.__dict__.update(n={v})"],
+            [f"vars({c}()).update(k={v})"],
+            [f"sorted({s}, key={s}.append)"],
+            [f"(lambda z={s}: z.append({v}))()"],
+            [f"match [{s}]:", "    case [z]:", f"        z.append({v})"],
+            [f"with_list, *rest = {s}, 1", f"with_list.append({v})"],
+            [f"{s}.__iadd__([{v}])"],
+            [f"{c}.m = lambda self, x: {v}"],
+            [f"setattr({c}.m, 'n', {v})"],
+            [f"z = {c}.m", f"z.n = {v}"],
+            [f"type.__setattr__({c}, 'n', {v})"],
+            [f"del {c}.n"],
+            ["from operator import iadd", f"iadd({s}, [{v}])"],
+            ["from random import shuffle", f"{s}[:] = [{v}]", f"shuffle({s})"],
+            [f"partial({s}.append, {v})()"],
+            [f"z = ({s},)", f"z[0].append({v})"],
+            [f"{{**{{'a': {s}}}}}['a'].append({v})"],
+            [f"dict.fromkeys('a', {s})['a'].append({v})"],
+            [f"dict(zip('a', [{s}]))['a'].append({v})"],
+            [f"list(({s},))[0].append({v})"],
+            [f"sum([[{s}]], [])[0].append({v})"],
+            [f"list(map(list.append, [{s}], [{v}]))"],
+            [f"(z := {s}).append({v})"],
+            [f"if z := {s}:", f"    z.append({v})"],
+            [f"if {x} in (z := {s}) or True:", f"    z.append({v})"],
+            [f"len(z := {s})", f"z.append({v})"],
+            ["def inner():", f"    return {s}", f"inner().append({v})"],
+            ["def inner():", f"    yield {s}", f"next(inner()).append({v})"],
+            ["def inner():", f"    yield from [{s}]", f"next(inner()).append({v})"],
+            ["class Inner:", f"    z = {s}", f"Inner.z.append({v})"],
+            ["class Inner:", f"    def __init__(self):\n            self.z = {s}", f"Inner().z.append({v})"],
+            [f"z = {s}.append", f"z({v})"],
+            [f"getattr({s}, 'append')({v})"],
+            [f"z = {s}", f"z += [{v}]"],
+            [f"f'{{{s}.append(1)}}'"],
+            [f"assert {s}.append({v}) is None"],
+            [f"({s} if x else []).append({v})"],
+            ["from contextlib import nullcontext", f"with nullcontext({s}) as z:", f"    z.append({v})"],
+            ["def inner():", f"    global {n}", f"    {n} = {v}", "inner()"],
+            [f"global {n}", f"for {n} in [{v}]:", "    pass"],
+            [f"global {n}", f"[{n} := {v} for y in 'a']"],
+            [f"global {n}", f"import string as {n}"],
+            [f"globals()['{n}'] = {v}"],
+            ["import sys", f"sys.modules['helper'].N0 = {v}", "sys.modules['helper'].S0.append('m')"],
+            ["eval(\"S0.append('e')\")"],
+            [f"for z in [{f}]:", f"    z.n = {v}"],
+            [f"{f}.__kwdefaults__ = None", f"{f}.n = {v}"],
+            ["try:", f"    raise KeyError({s})", "except KeyError as z:", f"    z.args[0].append({v})"],
             [f"{s}.extend({self.state()}[:3])"],
             [f"x = {v}"],
             [f"{self.value(x)}"],
@@ -160,7 +227,6 @@ class Writer:
             [f"with_state = dict(a={s})", f"with_state['a'].append({v})"],
             *([] if self._in_helper else self._to_helper(v)),
         ]
-        return actions[self._few("action", len(actions))]
 
     def _to_helper(self, v: str) -> list[list[str]]:
         return [
@@ -322,7 +388,7 @@ class Writer:
         made = [*self.helpers(), *(self.define(name) for name in names)]
         if not self._in_helper:
             made += map(self.define, ADAPTERS)
-            made = [*_HEAD, *made]
+            made = [*HEAD, *made]
         else:
             made = ["from functools import lru_cache, partial, wraps", *made]
         for _ in range(self._random.choice((0, 0, 0, 1, 2))):

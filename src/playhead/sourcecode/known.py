@@ -89,9 +89,10 @@ REFLECTING: Final = _words(
 """Attributes that lead to names that are not in the text."""
 REFLECTION: Final = _words(
     """
-    globals exec eval compile __builtins__ sys.modules sys._getframe importlib.reload inspect.getsource
-    inspect.getsourcelines inspect.getmembers inspect.getmodule inspect.currentframe inspect.stack
-    gc.get_objects gc.get_referrers gc.get_referents ctypes.pythonapi ctypes.py_object
+    globals exec eval compile __builtins__ builtins runpy pkgutil.resolve_name sys.modules sys._getframe
+    importlib.reload inspect.getsource inspect.getsourcelines inspect.getmembers inspect.getmodule
+    inspect.currentframe inspect.stack gc.get_objects gc.get_referrers gc.get_referents ctypes.pythonapi
+    ctypes.py_object
     """
 )
 """What reaches names that are not in the text, or the text itself."""

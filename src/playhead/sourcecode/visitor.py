@@ -335,10 +335,13 @@ class _Visitor:
         if isinstance(node.func, ast.Attribute):
             is_text = isinstance(node.func.value, ast.Constant | ast.JoinedStr)
             reads = node.func.attr == "translate" or (node.func.attr == "join" and is_text)
+        # `max(words, others)` returns one of them, and `dict(words=words)` contains it.
+        returns_one = function is not None and function[0] in ("max", "min") and len(node.args) > 1
         for one in node.args:
-            self.expression(one, "read" if reads else "bare", scope)
+            self.expression(one, "read" if reads and not returns_one else "bare", scope)
         for keyword in node.keywords:
-            self.expression(keyword.value, "read" if reads or keyword.arg is None else "bare", scope)
+            is_read = keyword.arg is None or (reads and keyword.arg == "key")
+            self.expression(keyword.value, "read" if is_read else "bare", scope)
 
     def _special(self, node: ast.Call, function: tuple[str, tuple[str, ...]] | None, scope: Scope) -> None:
         """Note calls that import, set attributes, list names, or declare an adapter."""
