@@ -241,7 +241,7 @@ def why_whole(kind: str, whole: WholeFiles) -> str:
         case "not_found":
             return f'no @adapter("{kind}") at module level declares it'
         case "not_python":
-            return f"{place} is not valid Python source"
+            return f"{place} is not valid Python source, or it is nested too deeply"
 
 
 # -- warnings --------------------------------------------------------------------------------------

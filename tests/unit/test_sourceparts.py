@@ -96,6 +96,7 @@ def test_an_edit_changes_the_fingerprints_of_the_adapters_that_it_can_affect(pro
         ("from helper import *", "star_import", "helper"),
         ("def __getattr__(name):\n    return 1", "module_getattr", "__getattr__"),
         ("def (", "not_python", ""),
+        (f"X = {'+'.join(['1'] * 3000)}", "not_python", ""),
     ],
 )
 def test_the_reason_for_whole_files_is_named(project: Project, line: str, why: str, name: str):
@@ -106,6 +107,14 @@ def test_the_reason_for_whole_files_is_named(project: Project, line: str, why: s
     assert found is not None
     assert (found.why, found.name, found.file) == (why, name, "steps.py")
     assert found.line in ((0,) if why == "not_python" else (5, 6))
+
+
+def test_an_adapter_without_a_declaration_in_the_text_covers_whole_files(project: Project):
+    whole = project.write(
+        {"steps.py": f"{HEAD}NAME = 'a'\n{A.replace(chr(34) + 'a' + chr(34), 'NAME')}'1'\n"}
+    )["a"].whole
+    assert whole is not None
+    assert (whole.why, whole.file) == ("not_found", "")
 
 
 def test_what_is_covered_is_named_by_file(project: Project):

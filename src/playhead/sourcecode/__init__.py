@@ -30,7 +30,7 @@ class WholeFiles:
             `computed_import`: it computes the name of a module. `star_import`: it imports all names of its
             module `name`. `module_getattr`: a module defines `__getattr__`. `not_found`: no
             `@adapter("TYPE")` at module level declares the adapter. `not_python`: the file is not valid
-            Python source.
+            Python source, or it is nested too deeply.
         name: what is used or imported; may be empty.
         file: the file; empty for `not_found`.
         line: its line, or 0.

@@ -145,7 +145,7 @@ def read(root: CodeRoot) -> SourceCode:
     names = {file.relative_to(base).as_posix(): text for file, text in sorted(texts.items())}
     lines = "".join(f"{hashlib.sha256(text).hexdigest()}  {name}\n" for name, text in names.items())
     code = PREFIX + hashlib.sha256(lines.encode()).hexdigest()
-    uses: Mapping[str, Uses] | WholeFiles = why or _uses(modules)
+    uses = why or _uses(modules, Path(root.file).name)
     covered = tuple(CoveredFile(name, [], []) for name in names)
     return SourceCode(
         code,
@@ -159,13 +159,13 @@ def _used(uses: Uses) -> AdapterSource:
     return AdapterSource(PREFIX + uses.digest, uses.covered)
 
 
-def _uses(modules: Iterable[Module]) -> Mapping[str, Uses] | WholeFiles:
+def _uses(modules: Iterable[Module], file: str) -> Mapping[str, Uses] | WholeFiles:
     """Return the code that each adapter uses, or why that cannot be determined."""
     try:
         program = Program(sorted(modules, key=lambda one: one.file))
         return program.undecided() or adapters_in(program)
     except RecursionError:
-        return WholeFiles("not_python")
+        return WholeFiles("not_python", "", file)
 
 
 def _parsed(text: bytes, file: str) -> Module | None:
