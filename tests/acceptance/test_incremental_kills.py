@@ -1,7 +1,7 @@
 """After a `kill -9` at any point, a run with `--changed-since` has the result of an undisturbed one.
 
 The command does everything itself: it stores the inputs, takes over results, publishes, and works. It dies,
-and a server and a worker do the rest.
+and a worker does the rest.
 """
 
 from __future__ import annotations
@@ -88,27 +88,28 @@ class Changed:
             (self.inputs / f"{at + 1:03}.txt").unlink()
             (self.inputs / f"new-{n}.txt").write_text(f"new {n}")
         self.command = ("run", "parts", str(self.inputs), "--changed-since", self.source)
-        whole = str(deployment.cli(*self.command)["execution_id"])
-        self.undisturbed = self.picture(whole)
-        self.known = {self.source, whole}
+        self.whole = str(deployment.cli(*self.command)["execution_id"])
+        self.undisturbed = self.picture(self.whole)
 
     def killed(self, point: str, n: int) -> str:
-        """Let the command die; return the run once other processes have ended it."""
+        """Let the command die; return the run once a worker has ended it."""
+        deployment, before = self.deployment, self.executions()
         self.stand.strike("cli", f"{point}:{n}", Job(self.command))
-        self.stand.start()
+        deployment.worker()
         try:
-            [execution] = self.new()
-            ended = self.deployment.ended(execution)
+            running = "SELECT 1 FROM executions WHERE status = 'running'"
+            deployment.until(lambda: not deployment.rows(running), "the run to end")
+            assert self.executions() == before + 1
+            ended = deployment.cli("show", "latest")
             if point == "submit.stored":  # it was not sealed
                 assert (ended["status"], ended["counts"]["total"]) == ("failed", 0)
-                execution = str(self.deployment.cli(*self.command)["execution_id"])
-            return execution
+                ended = deployment.cli(*self.command)
+            return str(ended["execution_id"])
         finally:
-            self.known |= self.new()
             self.stand.end()
 
-    def new(self) -> set[str]:
-        return {str(one["execution_id"]) for one in self.deployment.items("/executions")} - self.known
+    def executions(self) -> int:
+        return len(self.deployment.rows("SELECT 1 FROM executions"))
 
     def picture(self, execution: str) -> Picture:
         """Return what the catalog has of a run, compared with the store and the notes of the steps."""
@@ -180,18 +181,18 @@ def test_a_killed_run_ends_as_an_undisturbed_one(
 def test_a_killed_prune_of_references_deletes_the_bytes_in_the_end(point: str) -> None:
     with open_deployment() as deployment:
         changed = Changed(deployment, inputs=20)
-        for run in changed.known - {changed.source}:
-            before = changed.picture(run)
-            deployment.cli("prune", changed.source, "--yes")
-            kept = [key for key in deployment.stored(changed.source) if not key.endswith(".meta.json")]
-            assert len(kept) == sum(is_shared for _, is_shared in before.objects.values())
-            assert changed.picture(run).objects == before.objects
+        run = changed.whole
+        before = changed.picture(run)
+        deployment.cli("prune", changed.source, "--yes")
+        kept = [key for key in deployment.stored(changed.source) if not key.endswith(".meta.json")]
+        assert len(kept) == sum(is_shared for _, is_shared in before.objects.values())
+        assert changed.picture(run).objects == before.objects
 
-            deployment.struck(deployment.start("prune", run, "--yes", fault=f"{point}:1"))
-            deployment.worker()
-            deployment.until(lambda: not deployment.rows(_OPEN_PRUNINGS), "the prune to be continued")
+        deployment.struck(deployment.start("prune", run, "--yes", fault=f"{point}:1"))
+        deployment.worker()
+        deployment.until(lambda: not deployment.rows(_OPEN_PRUNINGS), "the prune to be continued")
 
-            assert deployment.stored(run) == deployment.stored(changed.source) == {}
+        assert deployment.stored(run) == deployment.stored(changed.source) == {}
 
 
 @pytest.mark.slow
