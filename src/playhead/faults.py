@@ -11,7 +11,7 @@ import signal
 import sys
 
 POINTS = frozenset(
-    {"submit.stored", "submit.sealed", "reconciler.published", "control.committed"}
+    {"submit.stored", "submit.sealed", "reconciler.published", "control.committed", "reuse.indexed"}
     | {f"plan.{x}" for x in ("paged", "ready")}
     | {f"prune.{x}" for x in ("begun", "marked", "deleted", "emptied", "records")}
     | {f"report.{x}" for x in ("bound", "written", "stored")}

@@ -21,6 +21,7 @@ from tests.acceptance import test_plan_kills as plan
 from tests.acceptance import test_prune_kills as prune
 from tests.acceptance import test_repair_kills as repair
 from tests.acceptance import test_report_kills as report
+from tests.acceptance import test_reuse_kills as reuse
 from tests.acceptance.kills import CASES, Case, Outcome, trying
 
 FAST: Final = frozenset(
@@ -62,6 +63,7 @@ def test_every_point_has_a_case() -> None:
         *(point for point, _ in plan.CASES),
         *(str(case.values[0]) for case in (*prune.CASES, *prune.OF_RECORDS)),
         *report.POINTS,
+        *(point for point, _ in reuse.CASES),
         *dataset_webhook.CASES,
         *publishing.CASES,
         *(point for _, _, point in repair.CASES),

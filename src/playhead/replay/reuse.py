@@ -12,9 +12,10 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from playhead import faults
 from playhead.model import AdapterCode, Compare, Config, Execution, Route, RouteCode, Warning
 from playhead.ports.adapter import AdapterSpec
-from playhead.ports.catalog.runs import Reusable, ReusableRoutes
+from playhead.ports.catalog.runs import Reusable, ReusableRoutes, Runs
 from playhead.reading.newestcode import code_here
 
 
@@ -84,6 +85,17 @@ def reusable_items(
         if route.stage and code_here(route, adapters) is None:
             warn(Warning("not_taken_over", route.name, detail=f"all items: {_NOT_LOADED}"))
     return Reusable(items=_items(config, adapters))
+
+
+async def index(catalog: Runs, config: str, indexed: Callable[[int], None] = lambda count: None) -> None:
+    """Index the results of earlier executions. Each page is a transaction, and an execution counts as indexed
+    after its last page. So after a `kill -9`, the next call indexes its results again."""
+
+    def page_written(count: int) -> None:
+        faults.reach("reuse.indexed")
+        indexed(count)
+
+    await catalog.index_results(config, page_written)
 
 
 def _items(config: Config, adapters: Mapping[str, AdapterSpec]) -> ReusableRoutes:

@@ -31,7 +31,7 @@ from playhead.reading.looking import Looks
 from playhead.replay import effects, objects, planned
 from playhead.replay import request as request_checks
 from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
-from playhead.replay.reuse import reusable_items
+from playhead.replay.reuse import index, reusable_items
 from playhead.replay.sinks import warnings_of
 from playhead.wording import STALLED
 
@@ -163,7 +163,7 @@ class ReplayService:
         reuse = None
         if request.reuse:
             reuse = reusable_items(loaded.config, self._adapters, warn)
-            await self._catalog.index_results(loaded.version.name)
+            await index(self._catalog, loaded.version.name)
         follow(await self._catalog.newest_execution())
         batch = uuid7()
         try:

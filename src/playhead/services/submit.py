@@ -24,7 +24,7 @@ from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.runs import Input, Reusable
 from playhead.ports.store import Blob, Delete, Write
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
-from playhead.replay.reuse import Earlier, reusable, reusable_items
+from playhead.replay.reuse import Earlier, index, reusable, reusable_items
 from playhead.replay.target import config_not_found
 from playhead.work import sidecar
 
@@ -128,7 +128,7 @@ class SubmitService:
         elif reuse:
             found = reusable_items(loaded.config, self._adapters, warn)
         if found and found.items:
-            await self._catalog.index_results(config, indexed)
+            await index(self._catalog, config, indexed)
         # Faults in the first inputs (usually these are all) are reported before anything is recorded.
         batches = self._batches(inputs)
         first = await anext(batches, None)
