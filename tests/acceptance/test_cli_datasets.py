@@ -172,6 +172,26 @@ def test_publications_that_a_rollback_took_back_are_marked(run: Command):
     assert states()["4"] == "taken back", "going forward is a rollback, too"
 
 
+def test_stale_shows_which_code_made_the_results_and_how_to_replay_them(run: Command, tmp_path: Path):
+    answer(run, "publish", "texts", "latest")
+    other = "{type: words, condition: {field: path, operator: exists}}"
+    (tmp_path / "docs.yaml").write_text(DATASET.replace("{type: words}", other))
+    assert run("config", "apply", "docs.yaml")[0] == 0
+
+    items = answer(run, "stale", "texts")["items"]
+    _, shown, _ = run("stale", "texts@1")
+
+    assert [(one["route"], one["config_version"], one["is_newest"]) for one in items] == [
+        ("shout", 1, True),
+        ("split", 1, False),
+    ]
+    [words] = items[1]["adapters"]
+    code = f"{words['type']} {words['version']} {words['code'][:19]}"
+    of_split = re.escape(f"shouted   {code}") + rf" +1 +{items[1]['results']} +no"
+    assert re.search(f"(?m)^split +{of_split}$", shown), shown
+    assert "To replay them: playhead replay current:texts@1 shouted split" in shown
+
+
 def test_show_of_an_object_names_the_commands_that_show_it(run: Command):
     answer(run, "publish", "texts", "latest")
     for key in ("current:texts/shouted/a.txt", "current:texts@1/shouted/a.txt", "latest/shouted/a.txt"):

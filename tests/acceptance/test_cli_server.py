@@ -180,6 +180,7 @@ LOOKS = [
     *("publications show waited", "publications show waited@1", "publications show texts@0"),
     *("publications notes texts", "publications notes texts --limit 1", "publications notes waited"),
     *("publications stale texts", "publications stale texts@1 --limit 1", "publications stale waited"),
+    *("stale texts", "stale texts@1 --limit 1", "stale waited", "stale none"),
     *("publications stale texts --route none", "publications stale texts --route split --paths"),
     "publications stale texts@1 --route split --stage shouted --paths",
     *("publications cancel texts", "publications cancel waited", "publications cancel none"),

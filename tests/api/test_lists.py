@@ -58,6 +58,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "datasets/words/publications": [{}, {"all": "true"}],
     "datasets/words/changes": [{"since": "0"}, {"since": "0", "stage": "input"}],
     "datasets/words/notes": [{}, {"kind": "left_out"}],
+    "datasets/words/code": [{}],
     "datasets/words/stale": [{}, {"route": "upper"}, {"from_stage": "input"}],
     "datasets/words/objects": [{}, {"stage": "input"}, {"stage": "input", "path": "d"}],
     "adapters": [{}],
@@ -72,6 +73,7 @@ IN_AN_ORDER_OF_THEIR_OWN = (
     "executions/RUN/diff/TWIN/objects",
     *("lineage/ROOT/chain", "lineage/chain", "storage/objects/versions"),
     *("datasets/words/changes", "datasets/words/notes", "datasets/words/objects", "datasets/words/stale"),
+    "datasets/words/code",
     *("storage/objects", "adapters", "workers", "errors", "replay/plans/PLAN/objects", "dead-letters/groups"),
 )
 

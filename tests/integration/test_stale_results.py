@@ -89,6 +89,8 @@ async def test_results_of_other_code_are_counted_by_route(ph: Playhead):
     loaded(ph, do="")
     assert (await found(ph)).stale is None
     assert by_route(await found(ph))["md segment"] == (3, None)
+    known = {row.route: row.is_newest for row in (await ph.rt.services.publish.code("docs")).items}
+    assert known == {"convert": True, "index": True, "segment": None}
     with pytest.raises(Conflict, match="adapters of route segment are not loaded") as refused:
         await ph.rt.services.publish.stale("docs")
     assert refused.value.code == "code_unknown"
@@ -107,6 +109,17 @@ async def test_only_what_a_replay_replaced_is_of_the_newest_code(ph: Playhead):
     assert by_route(await found(ph, 1))["md segment"] == (3, 3)
 
     service = ph.rt.services.publish
+    codes = await service.code("docs", limit=2)
+    others = await service.code("docs", cursor=codes.next_cursor)
+    assert [
+        (row.route, row.from_stage, row.config_version, row.results, row.is_newest)
+        for row in codes.items + others.items
+    ] == [
+        ("convert", "input", 1, 3, True),
+        ("index", "md", 1, 3, True),
+        ("segment", "md", 1, 2, False),
+        ("segment", "md", 2, 1, True),
+    ]
     page = await service.stale("docs", route="segment", limit=1)
     rest = await service.stale("docs", route="segment", cursor=page.next_cursor)
     assert rest.next_cursor is None

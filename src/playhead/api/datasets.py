@@ -26,6 +26,7 @@ from playhead.keys import object_key
 from playhead.model import (
     MAX_NUMBER,
     OPEN_PUBLICATION_STATES,
+    CodeResults,
     Dataset,
     DatasetChange,
     NoteKind,
@@ -294,6 +295,22 @@ async def list_notes(
 ) -> Page[PublicationNote]:
     """List the documents and replayed objects whose new results a publication does not have."""
     return await asked.publish.notes(_name(name, config), at, kind, cursor, limit)
+
+
+@router.get("/{name}/code", responses=responses(*NO_PUBLICATION, "invalid_cursor"))
+async def list_publication_code(
+    name: DatasetName,
+    asked: Asked,
+    at: At = None,
+    config: Config = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[CodeResults]:
+    """Count the results of a publication by the code that made them, for each route.
+
+    The server compares them with the newest version of the config, and with the adapters that it has loaded.
+    """
+    return await asked.publish.code(_name(name, config), at, cursor, limit)
 
 
 @router.get(

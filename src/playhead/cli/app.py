@@ -58,6 +58,7 @@ COMMANDS: Final = (
     Listed("publish", "publish:publish", "Make the results of runs and replays what readers see."),
     Listed("rollback", "datasets:rollback", "Show readers an earlier publication again."),
     Listed("release", "datasets:release", "End the hold of automatic publication."),
+    Listed("stale", "publications:stale_code", "Show which code made what readers see."),
     Listed("changes", "datasets:changes", "List the objects that differ between two publications."),
     Listed("pin", "prune:pin", "Protect the objects of an execution from every prune."),
     Listed("unpin", "prune:unpin", "End the protection of an execution."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +14,7 @@ from playhead.cli.datasets import DatasetRef
 from playhead.cli.session import Session, Usage
 
 if TYPE_CHECKING:
-    from playhead.model import Dataset, Publication, PublicationNote, StageChanges, UnitCounts
+    from playhead.model import AdapterCode, Dataset, Publication, PublicationNote, StageChanges, UnitCounts
 
 MOST_NOTES = 10
 NumberedRef = Annotated[
@@ -124,6 +124,42 @@ def _print_stale(s: Session, name: str, found: Publication) -> None:
             if one.is_declared:
                 commands = replay_of_stale(name, found.n, one)
                 output.line(f"  To replay them: {' | '.join(s.again(command) for command in commands)}")
+
+
+@command("stale", example="playhead stale docs")
+async def stale_code(s: Session, name: NumberedRef, limit: Limit = 100, cursor: Cursor = None) -> None:
+    """Show which code made what readers see.
+
+    It prints the command that replays exactly the results of a route that are not of the newest code.
+    `playhead publications stale` lists them.
+    """
+    async with s.open(checks_configs=True) as rt:
+        dataset, n = _numbered(name)
+        found = await rt.services.publish.publication(dataset, n)
+        items, rest = await output.gather(
+            lambda c, size: rt.services.publish.code(dataset, found.n, c, size), cursor, limit
+        )
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("ROUTE", "RECEIVED", "CODE", "CONFIG", "RESULTS", "NEWEST"),
+        [
+            (
+                *(one.route, one.from_stage, _code(one.adapters), one.config_version, f"{one.results:,}"),
+                {True: "yes", False: "no", None: "not known"}[one.is_newest],
+            )
+            for one in items
+        ],
+    )
+    _print_stale(s, dataset, found)
+    output.more(rest)
+
+
+def _code(adapters: Sequence[AdapterCode] | None) -> str | None:
+    if adapters is None:
+        return None
+    return ", ".join(f"{one.type} {one.version} {output.code(one.code)}" for one in adapters)
 
 
 @command("stale", example="playhead publications stale docs --route segment")

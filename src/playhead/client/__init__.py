@@ -211,6 +211,7 @@ class Client:
     publications = _blocking(AsyncClient.publications)
     publication = _blocking(AsyncClient.publication)
     publication_notes = _blocking(AsyncClient.publication_notes)
+    publication_code = _blocking(AsyncClient.publication_code)
     stale_results = _blocking(AsyncClient.stale_results)
     cancel_publication = _blocking(AsyncClient.cancel_publication)
     pin_publication = _blocking(AsyncClient.pin_publication)

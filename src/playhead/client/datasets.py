@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playhead.client.connection import Connection, Name
 from playhead.model import (
+    CodeResults,
     Dataset,
     DatasetChange,
     NoteKind,
@@ -114,6 +115,13 @@ class DatasetMethods(Connection):
     ) -> list[PublicationNote]:
         """Return the documents and replayed objects whose new results a publication does not have."""
         return await self._collect(partial(self._services.publish.notes, name, n, kind), limit)
+
+    async def publication_code(
+        self, name: str, n: int | None = None, *, limit: int | None = None
+    ) -> list[CodeResults]:
+        """Return what made the results of a publication, by route and code; without a number, of the current
+        one."""
+        return await self._collect(partial(self._services.publish.code, name, n), limit)
 
     async def stale_results(
         self,

@@ -133,7 +133,7 @@ from playhead.model.replays import (
     skips_effects,
 )
 from playhead.model.reports import ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
-from playhead.model.results import RouteResults, StaleResult
+from playhead.model.results import CodeResults, RouteResults, StaleResult
 from playhead.model.retention import (
     DAY,
     KEPT,
@@ -211,6 +211,7 @@ __all__ = [
     "ChangeKind",
     "ChangedObject",
     "CodeNote",
+    "CodeResults",
     "Compare",
     "Condition",
     "Config",

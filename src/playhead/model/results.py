@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from playhead.model.code import AdapterCode
+
 
 @dataclass(frozen=True, slots=True)
 class RouteResults:
@@ -25,6 +27,28 @@ class RouteResults:
     results: int
     stale: int | None
     is_declared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CodeResults:
+    """Results of a route in a publication that the same code has made, with the same version of the config.
+
+    Attributes:
+        route: the route.
+        from_stage: stage of the objects that it received.
+        config_version: version of the config that declared the route.
+        adapters: the adapters of the route, in their order; None: another program, or it is not known.
+        results: their number.
+        is_newest: whether they are of the newest code; see `RouteResults`. None: not known, because the
+            process that answers has not loaded an adapter of the route.
+    """
+
+    route: str
+    from_stage: str
+    config_version: int
+    adapters: list[AdapterCode] | None
+    results: int
+    is_newest: bool | None
 
 
 @dataclass(frozen=True, slots=True)

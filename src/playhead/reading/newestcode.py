@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Protocol
 
 from playhead.errors import Conflict, NotFound
-from playhead.model import AdapterCode, Page, Publication, Route, RouteResults, StaleResult
+from playhead.model import AdapterCode, CodeResults, Page, Publication, Route, RouteResults, StaleResult
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Results
 from playhead.ports.catalog.publications import Place
 from playhead.ports.catalog.results import MadeBy, MadeById
-from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_of
 
 _PAGE = 1_000
 
@@ -61,6 +61,21 @@ class NewestCode:
             for one in found
         ]
 
+    async def by_code(
+        self, dataset: int, found: Publication, cursor: str | None, limit: int
+    ) -> Page[CodeResults]:
+        """Return what made the results of a publication, by route and code.
+
+        Raises:
+            BadRequest: `invalid_cursor`.
+        """
+        made = await self._made(dataset, found.n)
+        stale = await self._stale(found.config, await self._routes(found.config, None), made)
+        of = list_of("publication code", dataset, found.n)
+        page = page_of(made, lambda one: str(one.id), cursor, limit, of)
+        items = [_of_code(one, is_stale=stale[one.id]) for one in page.items]
+        return Page(items, page.next_cursor)
+
     async def stale_results(
         self,
         dataset: int,
@@ -80,7 +95,7 @@ class NewestCode:
         of = list_of("stale", dataset, found.n, route, from_stage)
         after = decode_cursor(cursor, str, of)
         start = Place(*after.split("\n", 1)) if after else Place("", "")
-        every = (await self._catalog.made_by(dataset, [found.n])).get(found.n, [])
+        every = await self._made(dataset, found.n)
         if route is not None and route not in {one.route for one in every}:
             routes = ", ".join(dict.fromkeys(one.route for one in every)) or "none"
             what = f"publication {found.n} of {found.dataset} has no result of the route {route!r}"
@@ -119,6 +134,9 @@ class NewestCode:
                 path = page[-1].path
         return items[:limit]
 
+    async def _made(self, dataset: int, n: int) -> Sequence[MadeBy]:
+        return (await self._catalog.made_by(dataset, [n])).get(n, [])
+
     async def _stale(
         self, config: str, newest: Mapping[str, Route], made: Iterable[MadeBy]
     ) -> dict[MadeById, bool | None]:
@@ -153,6 +171,12 @@ def total_stale(results: Iterable[RouteResults]) -> int | None:
     """Return the number of stale results; None if it is not known of a route."""
     numbers = [one.stale for one in results]
     return None if None in numbers else sum(number or 0 for number in numbers)
+
+
+def _of_code(one: MadeBy, *, is_stale: bool | None) -> CodeResults:
+    adapters = None if one.code is None else list(one.code)
+    is_newest = None if is_stale is None else not is_stale
+    return CodeResults(one.route, one.from_stage, one.version, adapters, one.results, is_newest)
 
 
 def _by_route(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from playhead.model import (
+    CodeResults,
     Dataset,
     DatasetChange,
     NoteKind,
@@ -111,6 +112,18 @@ class PublicationReader:
         after = decode_cursor(cursor, int, of) or 0
         items, then = await self._catalog.notes(number, found.n, kind=kind, after=after, limit=limit)
         return Page(items, encode_cursor(then, of) if then else None)
+
+    async def code(
+        self, name: str, n: int | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page[CodeResults]:
+        """Return what made the results of a publication, by route and code.
+
+        Raises what `publication` raises, and `BadRequest` (`invalid_cursor`), `NotFound`
+        (`publication_dropped`).
+        """
+        dataset = await self.dataset(name)
+        found = check_readable(dataset, one := await self.publication(name, n), one.n)
+        return await self._newest.by_code(await self._number(name), found, cursor, limit)
 
     async def stale(
         self,

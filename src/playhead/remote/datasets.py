@@ -39,6 +39,7 @@ class RemotePublish(Remote):
     publications = derived(PublishService.publications, "datasets/{name:dataset}/publications", every="all")
     switches = derived(PublishService.switches, "datasets/{name:dataset}/switches")
     notes = derived(PublishService.notes, "datasets/{name:dataset}/notes", n="at")
+    code = derived(PublishService.code, "datasets/{name:dataset}/code", n="at")
     stale = derived(PublishService.stale, "datasets/{name:dataset}/stale", n="at")
     changes = derived(PublishService.changes, "datasets/{name:dataset}/changes")
     roll_back = derived(PublishService.roll_back, "datasets/{name:dataset}/rollback", verb="POST", lost=_LOST)

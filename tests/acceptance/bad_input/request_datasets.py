@@ -41,7 +41,7 @@ def of_datasets() -> Iterator[Row]:
         yield post(f"{SHOWN}/publications/9/{verb}", None, *missing)
     yield post(f"{SHOWN}/rollback", {"to": 9}, *missing)
     yield get("executions/current:shown@9", *missing)
-    for part in ("notes", "objects", "stale", "changes?since=0", "content/shouted/a.txt"):
+    for part in ("notes", "objects", "code", "stale", "changes?since=0", "content/shouted/a.txt"):
         sign = "&" if "?" in part else "?"
         words = ("no current publication", "playhead publish")
         yield get(f"datasets/unseen/{part}{sign}config=spare", "nothing_published", *words)
@@ -52,7 +52,7 @@ def of_datasets() -> Iterator[Row]:
     yield get(f"{SHOWN}/objects", "stage_not_found", "shout", stage="shout")
     yield get(f"{SHOWN}/objects", "invalid_path", "needs a stage", path="a.txt")
     yield get(f"{SHOWN}/stale", "route_not_found", "its routes: shout", route="uper")
-    for part in ("publications", "notes", "objects", "stale", "changes?since=0"):
+    for part in ("publications", "notes", "objects", "code", "stale", "changes?since=0"):
         sign = "&" if "?" in part else "?"
         for cursor in ("!", "RUN", "1", "0.x", "9" * 40, "MQ"):
             yield get(f"{SHOWN}/{part}{sign}cursor={cursor}", "invalid_cursor", "next_cursor")
