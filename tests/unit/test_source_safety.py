@@ -7,6 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+import pytest
+
 from playhead.sourcecode import roots
 from playhead.sourcecode.roots import SourceCode
 from tests.unit.random_modules import Modules, results
@@ -91,14 +93,15 @@ OF_HELPER: Final = ("helper.S0", "helper.f0", "helper.C0", "helper.N0")
 NAMED: Final = ((OWN, OWN), (IMPORTED, OF_HELPER), (OF_HELPER, IMPORTED), (OF_HELPER, OF_HELPER))
 
 
-def used_and_changed(use: str, change: list[str], indirect: str) -> Modules:
-    """Return modules in which `a0` uses something that `a1` may change."""
+def used_and_changed(use: str, change: list[str], indirect: str, other: str = "") -> Modules:
+    """Return modules in which `a0` uses something that `a1` may change, perhaps by another name."""
     writer = OneOfEach(*OWN)
     body = "".join(f"    {line}\n" for line in dict.fromkeys(["x = item", *change, "return x"]))
     steps = [
         *HEAD,
         *writer.helpers(),
         SHARED,
+        other,
         f"def change_it(item):\n{body}",
         f'@adapter("a0")\ndef a0(item):\n    x = item\n    return {use}',
         f'@adapter("a1")\ndef a1(item):\n    return {indirect}',
@@ -115,13 +118,13 @@ def ways() -> Iterator[tuple[str, list[str]]]:
         )
 
 
-def is_followed(folder: Path, use: str, change: list[str]) -> bool | None:
+def is_followed(folder: Path, use: str, change: list[str], other: str = "") -> bool | None:
     """Whether the code of `a0` covers what `a1` does. None: that does not change what `a0` returns."""
-    before, after = (used_and_changed(use, change, one) for one in ("change_it(item)", "item"))
+    before, after = (used_and_changed(use, change, one, other) for one in ("change_it(item)", "item"))
     returned = []
     for one in (before, after):
         found = results(one, [(kind, "p") for kind in ("a0", "a1", "a0", "a1", "a0")])
-        assert found is not None, (use, change)
+        assert found is not None, (use, change, other)
         returned.append([text for kind, text in found if kind == "a0"])
     if returned[0] == returned[1]:
         return None
@@ -133,3 +136,14 @@ def test_an_adapter_that_may_change_what_another_uses_is_in_the_code_of_the_othe
     found = [is_followed(tmp_path, *one) for one in Random(1).sample(list(ways()), PAIRS)]
     assert found.count(True) > PAIRS // 20
     assert False not in found
+
+
+ALIASES: Final = (Path(__file__).parent / "source_aliases.txt").read_text().split("---\n")[1:]
+
+
+@pytest.mark.parametrize("other", ALIASES)
+@pytest.mark.parametrize(("used", "changed"), [("S0", "T0"), ("T0", "S0")])
+def test_a_value_is_followed_through_its_other_names(tmp_path: Path, other: str, used: str, changed: str):
+    change = [f"{changed}.append('z')"]
+    assert is_followed(tmp_path, f"str({used})[:40]", change, other)
+    assert is_followed(tmp_path, f"'-'.join([y for y in {used}])", change, other)

@@ -66,8 +66,6 @@ class Program:
         self._mentions: dict[Name, list[tuple[Part, Use]]] = defaultdict(list)
         self._rebinders: dict[Name, list[Part]] = defaultdict(list)
         for part in self.parts:
-            for name in part.rebinds:
-                self._rebinders[Name(part.module, name)].append(part)
             for target, use in self.targets[part]:
                 self._mentions[target].append((part, use))
                 if use == "bind" or target.is_every:
@@ -121,6 +119,8 @@ class Program:
     def _targets(self, part: Part) -> Iterator[tuple[Name, Use]]:
         for mention in part.mentions:
             yield from self._follow(part, part.module, mention.name, mention.attributes, mention.mode, set())
+        for name in part.rebinds:
+            yield Name(part.module, name), "bind"
         for one in part.imports:
             if one.attribute is not None and one.module in self.of_module:
                 yield from self._follow(None, one.module, one.attribute, (), "read", set())
