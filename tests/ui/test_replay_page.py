@@ -398,6 +398,21 @@ async def test_the_result_is_published_if_the_form_asks_for_it(site: Site):
     assert (await site.get("datasets/docs"))["current"] == 2
 
 
+async def test_the_box_for_earlier_results_is_a_field_of_the_replay(site: Site):
+    source = await site.run(TWO)
+
+    path = await counted(site, source, reuse="1")
+    page, twin = await site.page(path), await site.twin(path)
+    await press(site, path, reuse="1")
+    await site.work()
+
+    assert 'name="reuse" value="1" checked' in page
+    assert "--reuse" in twin["view"]["command"]
+    assert twin["api"][1]["body"]["reuse"] is True
+    [replay] = [one for one in await site.items("executions") if one["kind"] == "replay"]
+    assert replay["counts"]["taken_over"] == replay["counts"]["total"]
+
+
 async def test_without_the_box_nothing_is_published(site: Site):
     await site.apply(WORDS + "datasets: {docs: {}}\n")
     source = await site.run(TWO)

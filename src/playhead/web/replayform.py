@@ -27,6 +27,8 @@ from playhead.model import (
 
 EFFECTS: Final[tuple[OnReplay, ...]] = ("run", "skip", "refuse")
 PACES: Final = ("none", "rate", "queue_depth")
+_TICKED: Final = ("publish", "reuse")
+"""Fields that are `1` or empty, and options of the command."""
 _EFFECTS: Final = "effects."
 """Prefix of the fields with what the replay does in a route."""
 _MOST_TEXT: Final = 20_000
@@ -57,6 +59,7 @@ class ReplayForm:
         priority: `normal` or `bulk`.
         reason: why it is replayed.
         publish: `1`: publish the result in the datasets of the route.
+        reuse: `1`: take over earlier results for items that are the same.
         require_code: `1`: refuse to send work to workers with outdated or different code. `0`: send it.
             Empty: refuse if the plan names such workers.
     """
@@ -82,6 +85,7 @@ class ReplayForm:
     priority: str = ""
     reason: str = ""
     publish: str = ""
+    reuse: str = ""
     require_code: str = ""
 
     @classmethod
@@ -179,8 +183,7 @@ class ReplayForm:
         if (objects := _number("canary", self.canary)) is not None:
             body["canary"] = {"objects": objects, "max_failed": _number("max_failed", self.max_failed) or 0}
         body |= {name: text for name in ("priority", "reason") if (text := getattr(self, name))}
-        if self.publish == "1":
-            body["publish"] = True
+        body |= {name: True for name in _TICKED if getattr(self, name) == "1"}
         return replace(_request(body), require_code=self.requires_code, key=key)
 
     def limited(self, pace: Pace | None, canary: Canary | None) -> ReplayForm:
@@ -300,8 +303,7 @@ def command_of(plan: Plan, form: ReplayForm) -> str:
         words += ["--max-failed", form.max_failed] if form.max_failed else []
     if form.requires_code:
         words.append("--require-code")
-    if form.publish == "1":
-        words.append("--publish")
+    words += [f"--{name}" for name in _TICKED if getattr(form, name) == "1"]
     for name in ("priority", "reason"):
         words += [f"--{name}", text] if (text := getattr(form, name)) else []
     return shlex.join(words)
