@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from playhead.ids import uuid7
-from playhead.model import AdapterCode, Config, ReplayRequest, Skip, Step
+from playhead.model import AdapterCode, Canary, Config, ReplayRequest, Skip, Step
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.prune import Candidate
 from playhead.ports.catalog.runs import Reusable
@@ -439,3 +439,22 @@ async def test_an_output_that_another_message_has_bound_is_not_taken_over(lab: L
     answer = await finish(lab, replayed.ids[0], lab.output("doc/1.txt", "a"))
 
     assert [one.headers.route for one in answer.children].count("embed2") == 1
+
+
+async def test_a_replay_that_is_held_back_takes_no_roots_over(catalog: Catalog, lab: Lab):
+    """What follows them would be processed before the canary is decided, and faster than the pace."""
+    source = await finished(lab)
+    await catalog.index_results("docs")
+    opened = await catalog.open_replay(
+        batch=uuid7(),
+        request=ReplayRequest(source, "input", None, "split", canary=Canary(1), reuse=True),
+        prefix=f"{source}/input",
+        config="docs",
+        version=await lab.save(CHAIN),
+        route="split",
+        reuse=Reusable(items=ITEMS),
+    )
+    await catalog.admit(per_queue=0)
+    held = await lab.hold(opened.replay.execution_id)
+
+    assert await lab.list_all(held, f"{source}/input/doc.txt")

@@ -125,7 +125,8 @@ class JobsPart(Part):
                 ],
             )
             taken = set[str]()
-            if held.page is not None and kept:
+            # A canary or a pace holds back roots, and so must hold back what follows them.
+            if held.page is not None and kept and not held.paced:
                 roots = [
                     Wanted(cid, job.lane, real[o.key], o.stage)
                     for cid, o in zip(ids, kept, strict=False)
