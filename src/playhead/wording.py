@@ -42,17 +42,17 @@ def address_of(config: str, name: str, datasets: Sequence[Dataset]) -> str:
     return name if sum(one.name == name for one in datasets) < 2 else f"{config}/{name}"
 
 
-def replay_of_stale(name: str, n: int, results: RouteResults) -> list[str]:
-    """Return the commands that replay exactly the stale results of a route of publication `n`.
+def made_by_stale(results: RouteResults) -> str | None:
+    """Return the condition that selects the stale results of a route; None: they all are stale."""
+    is_all = results.stale == results.results
+    return None if is_all else f"{results.route}!=newest"
 
-    The output of the first one is the input of the second one, if there are two.
-    """
-    of, route, stage = f"{name}@{n}", results.route, results.from_stage
-    replay = ["playhead", "replay", f"current:{of}", stage, route]
-    if results.stale == results.results:
-        return [join(replay)]
-    paths = ["playhead", "publications", "stale", of, "--route", route, "--stage", stage, "--paths"]
-    return [join(paths), join([*replay, "--paths-from", "-"])]
+
+def replay_of_stale(name: str, n: int, results: RouteResults) -> str:
+    """Return the command that replays exactly the stale results of a route of publication `n`."""
+    replay = ["playhead", "replay", f"current:{name}@{n}", results.from_stage, results.route]
+    made_by = made_by_stale(results)
+    return join([*replay, "--made-by", made_by] if made_by else replay)
 
 
 def state_of(replay: Replay) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,14 @@ def test_stale_shows_which_code_made_the_results_and_how_to_replay_them(run: Com
     code = f"{words['type']} {words['version']} {words['code'][:19]}"
     of_split = re.escape(f"shouted   {code}") + rf" +1 +{items[1]['results']} +no"
     assert re.search(f"(?m)^split +{of_split}$", shown), shown
-    assert "To replay them: playhead replay current:texts@1 shouted split" in shown
+    assert "To replay them: playhead replay current:texts@1 shouted split\n" in shown
+
+    assert run("replay", "latest", "shouted", "split", "--limit", "1", "--publish")[0] == 0
+    assert run("worker", "--until-idle")[0] == 0
+    [line] = [one for one in run("stale", "texts")[1].splitlines() if "To replay them: " in one]
+    command = shlex.split(line.partition(": playhead ")[2])
+    assert command == ["replay", "current:texts@2", "shouted", "split", "--made-by", "split!=newest"]
+    assert answer(run, *command, "--dry-run")["objects"] == items[1]["results"] - 1
 
 
 def test_show_of_an_object_names_the_commands_that_show_it(run: Command):

@@ -8,6 +8,8 @@ from uuid import UUID
 import pytest
 
 from playhead.ids import uuid7
+from playhead.model import PublishRequest
+from tests.api.server import WORDS
 
 if TYPE_CHECKING:
     from tests.api.server import Playhead
@@ -30,8 +32,8 @@ async def _paths(playhead: Playhead, source: str, **fields: Any) -> list[str]:
     answer = await _post(playhead, source, **fields)
     assert answer.status_code == 200, answer.text
     rows, _ = await playhead.catalog.lineage_list(batch=UUID(answer.json()["replay_batch_id"]))
-    prefix = f"{source}/{fields.get('from_stage', 'input')}/"
-    found = [row.input_key.removeprefix(prefix) for row in rows][::-1]
+    stage = fields.get("from_stage", "input")
+    found = [row.input_key.partition("/")[2].removeprefix(f"{stage}/") for row in rows][::-1]
     assert answer.json()["objects_published"] == len(found)
     return found
 
@@ -89,9 +91,60 @@ async def test_a_list_of_paths_may_be_larger_than_other_bodies_and_no_page_repea
     assert (shown["objects_found"], shown["selected_paths"]) == (1, 1)
 
 
+async def _published(playhead: Playhead, execution: str) -> str:
+    """Publish an execution; return the id of the publication."""
+    found = await playhead.services.publish.publish("docs", PublishRequest([UUID(execution)]))
+    return str(found.execution_id)
+
+
+async def test_objects_of_a_dataset_are_selected_by_the_code_of_their_results(playhead: Playhead):
+    """After the replay is published, the same condition selects nothing any more."""
+    await playhead.apply(WORDS + "datasets: {docs: {}}\n")
+    run = await playhead.run({"a.md": b"one", "b/c.md": b"two", "b/d.md": b"three"})
+    current = await _published(playhead, run)
+    playhead.load("upper", version="2", code="sha256:bb")
+    all_of_it = ["a.md", "b/c.md", "b/d.md"]
+    for condition in ("upper<2", "upper < 1.0.1", "upper=1", "upper!=newest"):
+        assert await _paths(playhead, current, made_by=condition) == all_of_it, condition
+    assert await _paths(playhead, current, made_by="upper<2", paths=["a.md", "b/c.md"]) == all_of_it[:2]
+    body = {"from_execution_id": current, "from_stage": "input", "to_route": "upper", "from_path": "b"}
+    plan = (await playhead.http.post("/api/v1/replay/plan", json=body | {"made_by": "upper<2"})).json()
+    assert (plan["objects"], plan["request"]["made_by"]) == (2, "upper<2")
+    again = body | {"plan_id": plan["plan_id"], "made_by": "upper<2"}
+    replay = (await playhead.http.post("/api/v1/replay", json=again)).json()
+    shown = await playhead.get(f"replays/{replay['replay_batch_id']}")
+    assert (shown["selection"]["made_by"], shown["selected_paths"]) == ("upper<2", 2)
+
+    await playhead.work()
+    current = await _published(playhead, replay["execution_id"])
+    assert await _paths(playhead, current, made_by="upper!=newest") == ["a.md"]
+    assert await _paths(playhead, current, made_by="upper=2") == all_of_it[1:]
+    for condition in ("upper<1", "upper=3", "split<2"):
+        answer = await _post(playhead, current, made_by=condition)
+        assert (answer.status_code, answer.json()["error_code"]) == (400, "selection_empty")
+        assert "What made its results: upper 1, upper 2" in answer.json()["detail"]
+    answer = await _post(playhead, current, made_by="upper<2", from_path="b")
+    assert answer.json()["error_code"] == "selection_empty"
+    playhead.adapters.pop("upper")
+    answer = await _post(playhead, current, made_by="upper!=newest")
+    assert (answer.status_code, answer.json()["error_code"]) == (409, "code_unknown")
+
+
+async def test_what_cannot_be_selected_by_code_is_refused(playhead: Playhead, source: str):
+    answer = await _post(playhead, source, made_by="upper<2")
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_body")
+    assert "current:NAME" in answer.json()["detail"]
+
+    await playhead.apply(WORDS + "datasets: {docs: {}}\n")
+    current = await _published(playhead, await playhead.run({"a.md": b"one"}))
+    answer = await _post(playhead, current, made_by="split!=newest")
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_body")
+    assert "write upper!=newest" in answer.json()["detail"]
+
+
 async def test_null_in_every_optional_field_is_a_request_of_the_contract(playhead: Playhead, source: str):
     names = ("include", "exclude", "modified_after", "modified_before", "content_type", "attributes")
-    nothing = dict.fromkeys((*names, "only", "in_replay", "limit", "config_version"))
+    nothing = dict.fromkeys((*names, "only", "in_replay", "made_by", "limit", "config_version"))
     answer = await _post(playhead, source, **nothing)
     shown = await playhead.get(f"replays/{answer.json()['replay_batch_id']}")
     assert (shown["objects_found"], shown["selection"]) == (4, None)
@@ -139,6 +192,9 @@ async def test_objects_that_a_run_has_taken_over_are_selected_like_its_own(playh
         ("only", "dead", "'failed' or 'unfinished'"),
         ("in_replay", "latest", "valid UUID"),
         ("in_replay", "01890000-0000-7000-8000-000000000000", "send both, or leave it out"),
+        *(("made_by", text, "is not a condition: write chunk<2") for text in ("", "chunk", "<2", "chunk>2")),
+        *(("made_by", text, "!= is for newest only") for text in ("chunk!=2", "chunk=newest")),
+        ("made_by", "chunk<beta", "needs a version of numbers after <"),
         ("paths", [], "at least 1 item"),
         ("paths", ["a.md", ""], "a path that is empty"),
         ("limit", 0, "greater than or equal to 1"),

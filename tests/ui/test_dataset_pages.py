@@ -444,16 +444,15 @@ async def test_results_of_other_code_are_counted_and_replayed(site: Site, run: s
     assert (asked["from_execution_id"], asked["from_stage"]) == (current, "shouted")
     assert (asked["to_route"], plan["objects"]) == ("split", 2)
 
-    # After a part of them was replayed, a command names the others.
+    # After a part of them was replayed, a condition selects the others.
     replay = str((await site.replay(current, "shouted", "split", "a.md"))["execution_id"])
     await site.work()
     await published(site, replay)
     [row] = (await site.twin(DOCS))["view"]["stale"]
-    assert (row["stale"], row["results"], row["replay_url"]) == (1, 2, None)
-    assert f"Replay these: {row['command']}" in text_of(await site.page(DOCS))
-    listed, replayed = row["command"].split(" | ")
-    assert listed == "playhead publications stale words/docs@2 --route split --stage shouted --paths"
-    assert replayed == "playhead replay current:words/docs@2 shouted split --paths-from -"
+    assert (row["stale"], row["results"]) == (1, 2)
+    counted = await site.http.get(row["replay_url"])
+    plan = (await site.twin(counted.headers["location"]))["view"]["plan"]
+    assert (plan["request"]["made_by"], plan["objects"]) == ("split!=newest", 1)
     assert [one["from_path"] for one in await site.items("datasets/docs/stale", route="split")] == ["b.md"]
 
 

@@ -10,7 +10,7 @@ from playhead.cli.selecting import selection
 from playhead.cli.session import Usage
 
 NOTHING = dict.fromkeys(
-    ("include", "exclude", "after", "before", "type_", "attribute", "only", "in_replay", "limit")
+    ("include", "exclude", "after", "before", "type_", "attribute", "only", "in_replay", "made_by", "limit")
 )
 
 

@@ -56,7 +56,7 @@ class Site(MemoryDeployment):
     async def warnings(self, source: UUID, route: str = "convert", **given: Any) -> Sequence[Warning]:
         """Return the warnings about sinks of a plan. The replay of the same objects has the same ones."""
         env = Environment("w1", clock=self.clock)
-        plans = PlanService(self.backends, env, seconds=100, most_objects=10, sinks={"rows"})
+        plans = PlanService(self.backends, env, seconds=100, most_objects=10, adapters=adapters())
         replays = ReplayService(self.backends, env, lease=100, settle=1, adapters=adapters())
         request = ReplayRequest(source, "input", given.pop("from_path", None), route, **given)
         found: list[Warning] = []
@@ -123,7 +123,7 @@ async def test_objects_of_another_program_are_of_no_run(site: Site):
     source = await site.external(1)
     request = {"from_stage": "pages"}
     env = Environment("w1", clock=site.clock)
-    plans = PlanService(site.backends, env, seconds=100, most_objects=10, sinks={"rows"})
+    plans = PlanService(site.backends, env, seconds=100, most_objects=10, adapters=adapters())
     plan = ReplayRequest(source, request["from_stage"], None, "docs/convert")
     assert (await plans.create(plan)).warnings == []
     assert (await plans.create(replace(plan, selection=Selection(limit=1)))).warnings == [

@@ -27,7 +27,7 @@ PlanId = Annotated[UUID, Path(description="Id of the plan.")]
     responses=responses(
         *("invalid_path", "route_ambiguous", "invalid_body", "selection_empty"),
         *("execution_not_found", "stage_not_found", "route_not_found", "config_not_found"),
-        *("replay_not_found", "object_not_found", "no_objects", "records_deleted"),
+        *("replay_not_found", "object_not_found", "no_objects", "code_unknown", "records_deleted"),
         *("config_inactive", "stage_pruned", "too_many_objects", "plan_not_ready"),
         *("unsupported_media_type", *BODY_CODES, "store_unavailable"),
     )

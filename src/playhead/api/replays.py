@@ -42,7 +42,7 @@ _REPLAYED: Final = replayed("replay")
         "webhook_not_allowed",
         *("execution_not_found", "stage_not_found", "route_not_found", "config_not_found"),
         "dataset_not_found",
-        *("replay_not_found", "object_not_found", "no_objects", "plan_not_found"),
+        *("replay_not_found", "object_not_found", "no_objects", "code_unknown", "plan_not_found"),
         *("plan_mismatch", "plan_changed", "plan_expired", "plan_not_ready"),
         *("records_deleted", "publication_dropped", "config_inactive", "stage_pruned"),
         *("effects_refused", "code_differs"),

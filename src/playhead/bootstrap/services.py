@@ -70,7 +70,6 @@ def build(
     """
     catalog, broker, store = given = Given(backends.catalog, backends.broker, backends.store)
     lease = settings.lease_seconds
-    sinks = frozenset(name for name, spec in adapters.items() if spec.is_sink)
     # The files of a sink are where its steps run. Another machine would begin an empty file.
     is_near = kind in ("worker", "run") or settings.catalog is None
     executions = ExecutionService(catalog, store)
@@ -133,7 +132,7 @@ def build(
             seconds=settings.plan_seconds,
             most_objects=settings.max_replay_objects,
             code=code,
-            sinks=sinks,
+            adapters=adapters,
         ),
         control=ControlService(catalog, drive=offer, per_queue=settings.replays_per_queue),
         reports=ReportService(catalog, store, environment, lease=lease),

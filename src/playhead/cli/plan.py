@@ -62,7 +62,7 @@ async def plan(
         raise Usage("STAGE and ROUTE must not be empty")
     selection = selecting.selection(**chosen)
     policy = effects.by_route(effect)
-    async with s.open("plan") as rt:
+    async with s.open("plan", checks_configs=selecting.needs_adapters(selection)) as rt:
         request = ReplayRequest(
             *(await rt.services.resolve.execution(execution), stage, path, route),
             selection=await selecting.within(rt, selection, chosen["in_replay"]),

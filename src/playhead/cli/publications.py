@@ -122,8 +122,7 @@ def _print_stale(s: Session, name: str, found: Publication) -> None:
                 "would use other code or settings"
             )
             if one.is_declared:
-                commands = replay_of_stale(name, found.n, one)
-                output.line(f"  To replay them: {' | '.join(s.again(command) for command in commands)}")
+                output.line(f"  To replay them: {s.again(replay_of_stale(name, found.n, one))}")
 
 
 @command("stale", example="playhead stale docs")
@@ -177,14 +176,6 @@ async def stale(
             help="Only results of routes that have received objects of this stage.",
         ),
     ] = None,
-    paths: Annotated[
-        bool,
-        typer.Option(
-            "--paths",
-            help="Print only the paths of the objects that the route has received, all of them, for `replay "
-            "--paths-from -`. Needs --route and --stage.",
-        ),
-    ] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> None:
@@ -193,30 +184,19 @@ async def stale(
     Such a result was made by other code of an adapter than this command or the server has loaded, or its
     route has another stage or other steps in the newest version of the config.
     """
-    if paths and not (route and stage):
-        raise Usage("--paths needs --route and --stage: the objects of one stage are replayed into one route")
-    if paths and s.json:
-        raise Usage("--paths prints lines; it cannot be combined with --json")
     async with s.open(checks_configs=True) as rt:
         dataset, n = _numbered(name)
-        if paths and n is None:
-            n = (await rt.services.publish.publication(dataset)).n  # the same one on all pages
-        while True:
-            items, cursor = await output.gather(
-                lambda c, size: rt.services.publish.stale(dataset, n, route, stage, c, size), cursor, limit
-            )
-            for one in items if paths else ():
-                output.line(one.from_path)
-            if not paths or cursor is None:
-                break
-    if s.json:
-        output.emit_list(items, cursor)
-    elif not paths:
-        output.table(
-            ("ROUTE", "RECEIVED", "KEY"),
-            [(one.route, f"{one.from_stage}/{one.from_path}", one.key) for one in items],
+        items, rest = await output.gather(
+            lambda c, size: rt.services.publish.stale(dataset, n, route, stage, c, size), cursor, limit
         )
-        output.more(cursor)
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("ROUTE", "RECEIVED", "KEY"),
+        [(one.route, f"{one.from_stage}/{one.from_path}", one.key) for one in items],
+    )
+    output.more(rest)
 
 
 @command("notes", example="playhead publications notes docs@1")

@@ -208,7 +208,9 @@ async def replay(
             key=str(uuid7()) if key is None else key,
         )
     # The code of the adapters here decides which results may be taken over.
-    async with s.open("plan" if dry_run else None if detach else "replay", checks_configs=reuse) as rt:
+    needs_adapters = reuse or selecting.needs_adapters(selection)
+    kind = "plan" if dry_run else None if detach else "replay"
+    async with s.open(kind, checks_configs=needs_adapters) as rt:
         if execution:
             source = await rt.services.resolve.execution(execution)
             selection = await selecting.within(rt, selection, chosen["in_replay"])

@@ -92,6 +92,15 @@ InReplay = Annotated[
         help="With --only: what failed or is unfinished in this replay of EXECUTION.",
     ),
 ]
+MadeBy = Annotated[
+    str | None,
+    typer.Option(
+        "--made-by",
+        metavar="CONDITION",
+        help="Only objects of a dataset for which ROUTE has a result of such code: `ADAPTER<VERSION`, "
+        "`ADAPTER=VERSION`, or `ROUTE!=newest`, as `playhead stale` shows it.",
+    ),
+]
 First = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N objects, by key.")]
 
 OPTIONS: Final = {
@@ -104,6 +113,7 @@ OPTIONS: Final = {
     "attribute": Attribute,
     "only": OnlyOption,
     "in_replay": InReplay,
+    "made_by": MadeBy,
     "limit": First,
 }
 """The options that `selection` receives."""
@@ -112,6 +122,7 @@ _OPTIONS: Final = {
     "modified_before": "--before",
     "content_type": "--type",
     "paths": "--paths-from",
+    "made_by": "--made-by",
 }
 
 
@@ -125,6 +136,7 @@ def selection(
     attribute: Sequence[str] | None,
     only: Only | None,
     in_replay: str | None,
+    made_by: str | None,
     limit: int | None,
     paths_from: str | None = None,
 ) -> Selection | None:
@@ -145,6 +157,7 @@ def selection(
             content_type=list(type_) if type_ else None,
             attributes=_attributes(attribute) if attribute else None,
             only=only,
+            made_by=made_by,
             limit=limit,
             paths=_paths_of(paths_from) if paths_from is not None else None,
         )
@@ -156,6 +169,11 @@ async def within(rt: Deployment, chosen: Selection | None, in_replay: str | None
     if chosen is None or in_replay is None:
         return chosen
     return replace(chosen, in_replay=await rt.services.resolve.replay(in_replay))
+
+
+def needs_adapters(chosen: Selection | None) -> bool:
+    """Whether the adapters of this process decide what is selected: they are the newest code."""
+    return chosen is not None and chosen.made_by is not None
 
 
 def _paths_of(file: str) -> list[str]:

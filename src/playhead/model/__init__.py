@@ -21,6 +21,7 @@ that only services and the catalog exchange (claims, bindings, dispatches) are d
 
 from playhead.model.code import (
     AdapterCode,
+    CodeCondition,
     CodeNote,
     Compare,
     LoadedAdapter,
@@ -110,14 +111,12 @@ from playhead.model.replays import (
     MAY_BE_SENT,
     MOST_ERRORS,
     MOST_IN_CANARY,
-    MOST_PATHS,
     OPEN_REPLAY_STATES,
     OTHER_ROUTES,
     SELECTED,
     UNCERTAIN,
     Canary,
     DepthPace,
-    Only,
     OnReplay,
     Pace,
     Priority,
@@ -127,7 +126,6 @@ from playhead.model.replays import (
     ReplayState,
     ReplayWork,
     ReportState,
-    Selection,
     WaitsFor,
     is_skipped,
     skips_effects,
@@ -145,6 +143,7 @@ from playhead.model.retention import (
     Retention,
     replayable_until,
 )
+from playhead.model.selections import MOST_PATHS, Only, Selection
 from playhead.model.structure import Pipeline, PipelineAdapter, PipelineEdge, PipelineRoute
 from playhead.model.trace import ChainCount, ChainCounts, ChainEdge, ChainGroup, ChainSummary
 from playhead.model.views import (
@@ -210,6 +209,7 @@ __all__ = [
     "ChainSummary",
     "ChangeKind",
     "ChangedObject",
+    "CodeCondition",
     "CodeNote",
     "CodeResults",
     "Compare",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from playhead.model.health import WorkerInfo
 
@@ -25,6 +27,65 @@ class AdapterCode:
     type: str
     version: str
     code: str
+
+
+_NEWEST: Final = "newest"
+_CONDITION: Final = re.compile("([^<=!]+)(<|!=|=)(.+)", re.DOTALL)
+_NUMBERS: Final = re.compile(r"\d+(\.\d+)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeCondition:
+    """A condition on the code that made a result.
+
+    Attributes:
+        name: type of an adapter; if `is_newest`, the route.
+        sign: `<` and `=` compare the version that an adapter declares.
+        version: the version, or `newest`.
+    """
+
+    name: str
+    sign: str
+    version: str
+
+    @classmethod
+    def of(cls, text: str) -> CodeCondition:
+        """Read `chunk<2`, `chunk=2` or `split!=newest`. Raises `ValueError`."""
+        found = _CONDITION.fullmatch(text)
+        if found is None:
+            raise ValueError("is not a condition: write chunk<2, chunk=2 or split!=newest")
+        condition = cls(*(part.strip() for part in found.groups()))
+        if (condition.sign == "!=") != condition.is_newest:
+            raise ValueError("has the wrong sign: != is for newest only, as in split!=newest")
+        if condition.sign == "<" and _numbers(condition.version) is None:
+            raise ValueError("needs a version of numbers after <, such as 2 or 1.4; use = for others")
+        return condition
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.sign}{self.version}"
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether it is met by the results of a route that are not of the newest code."""
+        return self.version == _NEWEST
+
+    def is_met(self, adapters: Iterable[AdapterCode]) -> bool:
+        """Whether one of the adapters that made a result has such a version."""
+        versions = [one.version for one in adapters if one.type == self.name]
+        if self.sign == "=":
+            return self.version in versions
+        limit = _numbers(self.version) or ()
+        return any((numbers := _numbers(one)) is not None and numbers < limit for one in versions)
+
+
+def _numbers(version: str) -> tuple[int, ...] | None:
+    """Return the numbers of a version without zeros at the end, so that 1.0 is 1; None: it has others."""
+    if not _NUMBERS.fullmatch(version):
+        return None
+    found = [int(one) for one in version.split(".")]
+    while found and found[-1] == 0:
+        found.pop()
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

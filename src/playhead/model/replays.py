@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from annotated_types import Interval, Len
 
 from playhead.form import read
-from playhead.globs import compile_glob
-from playhead.ids import now
-from playhead.limits import COUNT_OR_SHARE, InvalidValue, Limited, Meets, NoNul, check
+from playhead.limits import COUNT_OR_SHARE, Limited, NoNul, check
 from playhead.model.publications import ReplayPublication
-from playhead.times import fixed_time, fixed_times
+from playhead.model.selections import Selection
 
 ReplayState = Literal[
     "queued",
@@ -33,29 +30,8 @@ OnReplay = Literal["run", "skip", "refuse"]
 Priority = Literal["normal", "bulk"]
 WaitsFor = Literal["process", "queue", "rate", "depth", "canary", "broker", "store"]
 ReportState = Literal["none", "due", "writing", "stored", "failed"]
-Only = Literal["failed", "unfinished"]
 
-MOST_PATHS: Final = 200_000
-_MOST_IN_PATH: Final = 1_024
 MAX_VERSION: Final = 2**31 - 1
-_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/(\*|[\w!#$&^.+-]+)", re.ASCII)
-
-
-def _check_media_type(text: str) -> None:
-    if not _MEDIA_TYPE.fullmatch(text):
-        raise ValueError("is not a media type: write text/html, or text/* for all types of text")
-
-
-def _check_paths(paths: Sequence[str]) -> None:
-    for path in paths:
-        if not 0 < len(path) <= _MOST_IN_PATH or "\0" in path:
-            raise ValueError(f"has a path that is empty, too long, or has a NUL character: {path[:100]!r}")
-
-
-Globs = Annotated[list[Annotated[str, Len(0, 1_000), Meets(compile_glob)]], Len(1, 100)]
-IS_TIME: Final = Meets(lambda text: fixed_time(text, now()))
-Time = Annotated[str, Len(0, 100), IS_TIME]
-MediaType = Annotated[str, Len(0, 200), Meets(_check_media_type)]
 Version = Annotated[int, Interval(ge=1, le=MAX_VERSION)]
 
 OTHER_ROUTES: Final = "*"
@@ -121,51 +97,6 @@ class Canary(Limited):
 
     objects: Annotated[int, Interval(ge=1, le=MOST_IN_CANARY)]
     max_failed: Annotated[float, Interval(ge=0, le=MOST_IN_CANARY), COUNT_OR_SHARE] = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Selection(Limited):
-    """Which objects of the stage are replayed. An object must meet all conditions that are not None.
-
-    Attributes:
-        include: globs, one of which must match the path under the stage. `*` stands for text within a
-            segment, `**` for any number of segments; also `?`, `[a-z]`, `[!a-z]`.
-        paths: exactly these objects, by their paths under the stage. All of them must be in the stage.
-        exclude: globs of which none may match; stronger than `include`.
-        modified_after: only objects that were written at this time or later: a time with an offset, as in
-            `2026-01-31T18:00:00Z`, or the time before the request, as in `-24h` or `-7d` (units `s`, `m`,
-            `h`, `d`, `w`).
-        modified_before: only objects that were written before this time, in the same form.
-        content_type: only objects of one of these media types; `text/*` includes all types of text. The type
-            of an object of another program follows from its suffix.
-        attributes: only objects that have these attributes with equal JSON values. Objects of other programs
-            have none.
-        only: `failed`: a message that received the object, or one below it, is a dead letter. `unfinished`:
-            also if one was cancelled, or if no message received the object. The execution must have ended.
-        in_replay: replay batch of the source whose messages `only` is about; None: those of the source.
-        limit: only the first objects, in byte order of their keys.
-    """
-
-    include: Globs | None = None
-    exclude: Globs | None = None
-    modified_after: Time | None = None
-    modified_before: Time | None = None
-    content_type: Annotated[list[MediaType], Len(1, 100)] | None = None
-    attributes: Annotated[Mapping[str, Any], Len(1, 20)] | None = None
-    only: Only | None = None
-    in_replay: UUID | None = None
-    limit: Annotated[int, Interval(ge=1, le=2**53)] | None = None
-    paths: Annotated[list[str], Len(1, MOST_PATHS), Meets(_check_paths)] | None = None
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.in_replay is not None and self.only is None:
-            raise InvalidValue("in_replay", "needs `only`, which it is about; send both, or leave it out")
-
-    def fixed(self, now: float) -> Selection:
-        """Return the selection with fixed times."""
-        times = {name: getattr(self, name) for name in ("modified_after", "modified_before")}
-        return replace(self, **fixed_times(now, **times))
 
 
 @dataclass(frozen=True, slots=True)

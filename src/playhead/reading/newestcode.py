@@ -7,12 +7,22 @@ it; they are called *stale*.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Container, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
-from playhead.errors import Conflict, NotFound
-from playhead.model import AdapterCode, CodeResults, Page, Publication, Route, RouteResults, StaleResult
+from playhead.errors import BadRequest, Conflict, NotFound
+from playhead.model import (
+    AdapterCode,
+    CodeCondition,
+    CodeResults,
+    Page,
+    Publication,
+    Route,
+    RouteResults,
+    StaleResult,
+)
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Results
 from playhead.ports.catalog.publications import Place
@@ -101,38 +111,71 @@ class NewestCode:
             what = f"publication {found.n} of {found.dataset} has no result of the route {route!r}"
             raise NotFound("route_not_found", f"{what}; its routes: {routes}")
         chosen = [one for one in every if route in (None, one.route) and from_stage in (None, one.from_stage)]
-        stale = await self._stale(found.config, await self._routes(found.config, None), chosen)
-        if unknown := [one.route for one in chosen if stale[one.id] is None]:
+        wanted = await self._stale_of(found.config, chosen)
+        items: list[tuple[Place, StaleResult]] = []
+        async with aclosing(self._results(dataset, found.n, wanted, start)) as results:
+            async for one in results:
+                items.append(one)
+                if len(items) > limit:
+                    break
+        then = encode_cursor("\n".join(items[limit - 1][0]), of) if len(items) > limit else None
+        return Page([one for _, one in items[:limit]], then)
+
+    async def received(
+        self, dataset: int, found: Publication, route: str, from_stage: str, condition: CodeCondition
+    ) -> AsyncGenerator[str, None]:
+        """Yield the paths of the objects of a stage for which a route has a result of such code.
+
+        Raises:
+            BadRequest: `selection_empty`: the publication has no such result.
+            Conflict: `code_unknown`: an adapter of the route is not loaded here.
+        """
+        made = [
+            one
+            for one in await self._made(dataset, found.n)
+            if (one.route, one.from_stage) == (route, from_stage)
+        ]
+        if condition.is_newest:
+            wanted = await self._stale_of(found.config, made)
+        else:
+            wanted = {one.id: one for one in made if condition.is_met(one.code or ())}
+        if not wanted:
+            known = ", ".join(dict.fromkeys(_versions(one) for one in made)) or "nothing"
+            raise BadRequest(
+                "selection_empty",
+                f"publication {found.n} of {found.dataset} has no result of route {route} for stage "
+                f"{from_stage} with {condition}. What made its results: {known}",
+            )
+        async for _, one in self._results(dataset, found.n, wanted, Place("", "")):
+            yield one.from_path
+
+    async def _results(
+        self, dataset: int, n: int, wanted: Mapping[MadeById, MadeBy], start: Place
+    ) -> AsyncGenerator[tuple[Place, StaleResult], None]:
+        """Yield results of a publication that these have made, with the places of their first objects."""
+        for stage in sorted({one.stage for one in wanted.values()}, key=str.encode):
+            if stage.encode() < start.stage.encode():
+                continue
+            path = start.path if stage == start.stage else ""
+            while page := await self._catalog.results_in(dataset, n, stage=stage, after=path, limit=_PAGE):
+                for one in page:
+                    if by := wanted.get(one.made_by):
+                        result = StaleResult(by.route, by.from_stage, one.received, one.key)
+                        yield Place(stage, one.path), result
+                if len(page) < _PAGE:
+                    break
+                path = page[-1].path
+
+    async def _stale_of(self, config: str, made: Sequence[MadeBy]) -> Mapping[MadeById, MadeBy]:
+        """Return those that have made stale results. Raises `Conflict` (`code_unknown`)."""
+        stale = await self._stale(config, await self._routes(config, None), made)
+        if unknown := [one.route for one in made if stale[one.id] is None]:
             raise Conflict(
                 "code_unknown",
                 f"the adapters of route {unknown[0]} are not loaded here, so the code of its results cannot "
                 "be compared. Load them with --adapters, or ask a server that has them",
             )
-        wanted = {one.id: one for one in chosen if stale[one.id]}
-        items = await self._results(dataset, found.n, wanted, start, limit + 1)
-        then = encode_cursor("\n".join(items[limit - 1][0]), of) if len(items) > limit else None
-        return Page([one for _, one in items[:limit]], then)
-
-    async def _results(
-        self, dataset: int, n: int, wanted: Mapping[MadeById, MadeBy], start: Place, limit: int
-    ) -> list[tuple[Place, StaleResult]]:
-        """Return results of a publication that these have made, with the places of their first objects."""
-        items: list[tuple[Place, StaleResult]] = []
-        for stage in sorted({one.stage for one in wanted.values()}, key=str.encode):
-            if stage.encode() < start.stage.encode():
-                continue
-            path = start.path if stage == start.stage else ""
-            while len(items) < limit:
-                page = await self._catalog.results_in(dataset, n, stage=stage, after=path, limit=_PAGE)
-                items += [
-                    (Place(stage, one.path), StaleResult(by.route, by.from_stage, one.received, one.key))
-                    for one in page
-                    if (by := wanted.get(one.made_by))
-                ]
-                if len(page) < _PAGE:
-                    break
-                path = page[-1].path
-        return items[:limit]
+        return {one.id: one for one in made if stale[one.id]}
 
     async def _made(self, dataset: int, n: int) -> Sequence[MadeBy]:
         return (await self._catalog.made_by(dataset, [n])).get(n, [])
@@ -171,6 +214,10 @@ def total_stale(results: Iterable[RouteResults]) -> int | None:
     """Return the number of stale results; None if it is not known of a route."""
     numbers = [one.stale for one in results]
     return None if None in numbers else sum(number or 0 for number in numbers)
+
+
+def _versions(made: MadeBy) -> str:
+    return " ".join(f"{one.type} {one.version}" for one in made.code or ()) or "another program"
 
 
 def _of_code(one: MadeBy, *, is_stale: bool | None) -> CodeResults:

@@ -8,16 +8,17 @@ from typing import NamedTuple, Protocol
 from playhead.ids import now
 from playhead.keys import check_path
 from playhead.model import Execution, OnReplay, ReplayRequest, Selection
+from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Browse
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.prune import check_unpruned
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import find_execution
-from playhead.replay import effects, target
+from playhead.replay import effects, madeby, target
 from playhead.replay.selection import SelectionCatalog
 
 
-class RequestCatalog(Browse, SelectionCatalog, effects.EffectsCatalog, Protocol): ...
+class RequestCatalog(Browse, SelectionCatalog, effects.EffectsCatalog, madeby.MadeByCatalog, Protocol): ...
 
 
 class Resolved(NamedTuple):
@@ -47,18 +48,25 @@ class Resolved(NamedTuple):
 
 
 async def resolve(
-    catalog: RequestCatalog, listing: Listing, request: ReplayRequest, *, to_config: str | None = None
+    catalog: RequestCatalog,
+    listing: Listing,
+    request: ReplayRequest,
+    adapters: Mapping[str, AdapterSpec],
+    *,
+    to_config: str | None = None,
 ) -> Resolved:
     """Check a request, except its effects (`effects.check`), and whether it selects any object
     (`objects.check`). Nothing is recorded.
 
-    `to_config` is the config of the target route, if a plan has decided it; otherwise a route without a
-    config is looked up.
+    Args:
+        adapters: those of this process.
+        to_config: the config of the target route, if a plan has decided it; None: a route without a config is
+            looked up.
 
     Raises:
-        BadRequest: `invalid_path`, `route_ambiguous`.
+        BadRequest: `invalid_path`, `route_ambiguous`, and what `madeby.with_paths` raises.
         NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`.
-        Conflict: `config_inactive`, `stage_pruned`.
+        Conflict: `config_inactive`, `stage_pruned`, `code_unknown`.
     """
     selection = request.selection and request.selection.fixed(now())
     stage = check_path(request.from_stage, "from_stage")
@@ -73,6 +81,11 @@ async def resolve(
     loaded, route = await target.resolve(catalog, source, to_route, request.config_version)
     prefix = f"{request.from_execution_id}/{stage}" + (f"/{path}" if path else "")
     check_unpruned(source.execution_id, stage, source.pruned)
+    if selection and selection.made_by and not request.plan_id:  # a plan has its objects
+        of = (loaded.version.name, route)
+        selection = await madeby.with_paths(
+            catalog, adapters, selection, source, stage=stage, path=path, target=of
+        )
     if request.config_version is not None:
         loaded = loaded._replace(config=await effects.with_newest(catalog, loaded.config))
     on_replay = await effects.resolve(catalog, request, source, loaded.config)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -30,6 +31,7 @@ from playhead.model import (
     ReplayRequest,
     Worker,
 )
+from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.work import Source
 from playhead.ports.store import Store
@@ -60,7 +62,7 @@ class PlanService:
         seconds: how long a replay can be started from a plan.
         most_objects: a plan with more objects fails.
         code: knows which code the workers have loaded; None: the plan shows no workers.
-        sinks: types of the adapters that are sinks.
+        adapters: those of this process, by name.
     """
 
     def __init__(
@@ -71,14 +73,15 @@ class PlanService:
         seconds: float,
         most_objects: int,
         code: CodeCheck | None = None,
-        sinks: Collection[str] = (),
+        adapters: Mapping[str, AdapterSpec] = MappingProxyType({}),
     ) -> None:
         self._catalog, self._broker, self._store = backends
         self._env = env
         self._seconds = seconds
         self._most_objects = most_objects
         self._code = code
-        self._sinks = sinks
+        self._adapters = adapters
+        self._sinks = {name for name, spec in adapters.items() if spec.is_sink}
         self._listing = Listing(backends.catalog, backends.store)
 
     # -- make --------------------------------------------------------------------------------------
@@ -110,7 +113,7 @@ class PlanService:
         return plan
 
     async def _open(self, request: ReplayRequest) -> tuple[Resolved, Plan]:
-        found = await request_checks.resolve(self._catalog, self._listing, request)
+        found = await request_checks.resolve(self._catalog, self._listing, request, self._adapters)
         await objects.check(self._catalog, self._listing, request, found)
         identity = uuid7()
         try:

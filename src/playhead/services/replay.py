@@ -20,7 +20,17 @@ from playhead.errors import NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
 from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest
 from playhead.ports.adapter import AdapterSpec
-from playhead.ports.catalog import Browse, Configs, Control, Jobs, Plans, Runs, Work
+from playhead.ports.catalog import (
+    Browse,
+    Configs,
+    Control,
+    Jobs,
+    Plans,
+    Publications,
+    Results,
+    Runs,
+    Work,
+)
 from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.plans import check_usable
 from playhead.ports.webhook import Webhooks, check_webhook
@@ -42,7 +52,7 @@ _CHECKS_AFTER_LOST_ANSWER = 5
 _CHECK_LOST_ANSWER_SECONDS = 1.0
 
 
-class ReplayCatalog(Configs, Control, Jobs, Plans, Runs, Work, Browse, Protocol): ...
+class ReplayCatalog(Configs, Control, Jobs, Plans, Runs, Work, Browse, Publications, Results, Protocol): ...
 
 
 class ReplayService:
@@ -107,7 +117,7 @@ class ReplayService:
                 `selection_empty`.
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`,
                 `dataset_not_found` (`publish`), `replay_not_found` (`in_replay`), `no_objects`.
-            Conflict: `config_inactive`, `stage_pruned`, `effects_refused`, `code_differs`,
+            Conflict: `config_inactive`, `stage_pruned`, `effects_refused`, `code_differs`, `code_unknown`,
                 `idempotency_key_reused`.
             Unavailable: nothing was recorded; or the detail says that this is not known.
         """
@@ -144,7 +154,9 @@ class ReplayService:
             request, to_config = planned.request_of(plan, request), plan.to_config
             if plan.replay_batch_id and not key:  # a key is stored with the replay
                 return Opened(await self._get(plan.replay_batch_id), fresh=False)
-        found = await request_checks.resolve(self._catalog, self._listing, request, to_config=to_config)
+        found = await request_checks.resolve(
+            self._catalog, self._listing, request, self._adapters, to_config=to_config
+        )
         source, loaded, route = found.source, found.loaded, found.route
         effects.check(loaded.config, route, found.effects, request)
         datasets = await self._datasets(loaded.version.name, route) if request.publish else []

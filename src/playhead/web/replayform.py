@@ -50,6 +50,7 @@ class ReplayForm:
         content_type: media types, one a line.
         only: `failed` or `unfinished`.
         in_replay: batch that `only` is about.
+        made_by: condition on the code of the results of the route.
         limit: number of objects.
         effects: what the replay does in routes, by route.
         pace: `none`, `rate` or `queue_depth`.
@@ -76,6 +77,7 @@ class ReplayForm:
     content_type: str = ""
     only: str = ""
     in_replay: str = ""
+    made_by: str = ""
     limit: str = ""
     effects: Mapping[str, str] | None = None
     pace: str = "none"
@@ -128,7 +130,9 @@ class ReplayForm:
     @property
     def is_filtered(self) -> bool:
         """Whether the form has a condition that leaves out objects of the stage."""
-        return any(getattr(self, name) for name in (*_LISTS, *_TIMES, "only", "in_replay", "limit"))
+        return any(
+            getattr(self, name) for name in (*_LISTS, *_TIMES, "only", "in_replay", "made_by", "limit")
+        )
 
     @property
     def has_relative_time(self) -> bool:
@@ -235,7 +239,9 @@ class ReplayForm:
             return False
         if any((_lines(getattr(self, name)) or None) != asked.get(name) for name in _LISTS):
             return False
-        return asked.keys().isdisjoint(("attributes", "selected_paths")) and self._has_effects_of(plan)
+        # Those that `made_by` selects become paths.
+        unknown = ("attributes",) if self.made_by else ("attributes", "selected_paths")
+        return asked.keys().isdisjoint(unknown) and self._has_effects_of(plan)
 
     def _has_effects_of(self, plan: Plan) -> bool:
         """Whether the plan does in each route what the form says of it."""
@@ -250,7 +256,7 @@ class ReplayForm:
 _TIMES: Final = ("modified_after", "modified_before")
 _TEXTS: Final = (
     *("from_execution_id", "from_stage", "from_path", "to_route"),
-    *("only", "in_replay", *_TIMES),
+    *("only", "in_replay", "made_by", *_TIMES),
 )
 _NUMBERS: Final = ("config_version", "limit")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from playhead.model import Publication
 from playhead.web.replayform import ReplayForm
-from playhead.wording import replay_of_stale
+from playhead.wording import made_by_stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,7 @@ class StaleRow:
         from_stage: stage of the objects that it received.
         results: number of its results.
         stale: number of those that are not of the newest code; None: not known.
-        replay_url: form of the replay of exactly these; None if `command` does that.
-        command: the same as a command line; None if there is nothing to replay.
+        replay_url: form of the replay of exactly these; None if there is nothing to replay.
     """
 
     route: str
@@ -28,27 +27,25 @@ class StaleRow:
     results: int
     stale: int | None
     replay_url: str | None
-    command: str | None
 
 
 def stale_rows(publication: Publication) -> Sequence[StaleRow]:
     """Return the routes of a publication that do not have only results of the newest code."""
-    name = f"{publication.config}/{publication.dataset}"
     rows = []
     for one in publication.results:
         if one.stale == 0:
             continue
         can_replay = bool(one.stale) and one.is_declared
-        commands = replay_of_stale(name, publication.n, one) if can_replay else []
         form = ReplayForm(
-            from_execution_id=str(publication.execution_id), from_stage=one.from_stage, to_route=one.route
+            from_execution_id=str(publication.execution_id),
+            from_stage=one.from_stage,
+            to_route=one.route,
+            made_by=made_by_stale(one) or "",
         )
         rows.append(
             StaleRow(
                 *(one.route, one.from_stage, one.results, one.stale),
-                # The form selects by conditions, and not by code.
-                replay_url=form.href() if len(commands) == 1 else None,
-                command=" | ".join(commands) or None,
+                replay_url=form.href() if can_replay else None,
             )
         )
     return rows

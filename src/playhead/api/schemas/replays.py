@@ -21,7 +21,8 @@ from playhead.api.schemas.derived import body_of, limit_of, schema_of
 from playhead.form import read
 from playhead.limits import InvalidValue
 from playhead.model import Pace, ReplayRequest, Selection
-from playhead.model.replays import IS_TIME, OUTSIDE_BODY
+from playhead.model.replays import OUTSIDE_BODY
+from playhead.model.selections import IS_TIME
 
 Time = Annotated[str, StringConstraints(max_length=100), limit_of(IS_TIME, str)]
 _VALID: Final = {"from_execution_id": str(UUID(int=0)), "from_stage": "-", "to_route": "-"}
