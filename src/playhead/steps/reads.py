@@ -16,16 +16,17 @@ from playhead.steps.outputs import Returned
 
 
 class Reads:
-    """What the steps of one attempt have read: `READS_…` of `ports.catalog.work`, added.
+    """What the steps of one attempt have read. Several threads of a step may add to it at once."""
 
-    Several threads may add to it at once: a step that starts threads reads the same item in each, and a flag
-    that one of them has set is set again by the other.
-    """
-
-    __slots__ = ("found",)
+    __slots__ = ("seen",)
 
     def __init__(self) -> None:
-        self.found = 0
+        self.seen: set[int] = set()
+
+    @property
+    def found(self) -> int:
+        """`READS_…` of `ports.catalog.work`, added."""
+        return sum(self.seen)
 
     def item(self, item: Item) -> Item:
         """Return an item that notes its reads here."""
@@ -46,9 +47,9 @@ class Reads:
         for element in returned.elements:
             if isinstance(element, Output):
                 if element.path is not None:
-                    self.found |= READS_PATH
+                    self.seen.add(READS_PATH)
                 if inherited and element.attributes and not inherited.keys().isdisjoint(element.attributes):
-                    self.found |= READS_ATTRIBUTES
+                    self.seen.add(READS_ATTRIBUTES)
 
 
 def _watched(one: Any, kind: type[Any], slots: tuple[Any, ...], reads: Reads) -> Any:
@@ -61,7 +62,7 @@ def _watched(one: Any, kind: type[Any], slots: tuple[Any, ...], reads: Reads) ->
 
 def _noting(slot: Any, flag: int, reads: Any) -> property:
     def read(self: Any) -> Any:
-        reads.__get__(self).found |= flag
+        reads.__get__(self).seen.add(flag)
         return slot.__get__(self)
 
     return property(read)

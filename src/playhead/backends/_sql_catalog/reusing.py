@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from playhead.backends._sql_catalog.lanes import Lane, Lanes, lanes_of
-from playhead.backends.sql import COMPLETED, SKIPPED, TAKEN_OVER
+from playhead.backends.sql import COMPLETED, SKIPPED
 from playhead.backends.sql.session import Session, Transactions
 from playhead.backends.sql.statements import SQL
 from playhead.keys import path_of, problem, stem
@@ -119,7 +119,7 @@ class _Output(NamedTuple):
 
 def digest_of(lane: Lane, code: int, reads: int, item: Item) -> int:
     """Return what the index knows a result by: 64 bits of a SHA-256, signed."""
-    about = [lane.config, lane.route, lane.declared, code, reads, *item.seen(reads)]
+    about = [*_declared(lane), code, reads, *item.seen(reads)]
     found = hashlib.sha256(json.dumps(about).encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(found[:8], signed=True)
 
@@ -198,12 +198,19 @@ class Reusing:
         for digest, message in sorted(rows, key=lambda row: row[1]):  # of several, the newest
             chosen |= {one.id: (one, message) for one in digests[digest]}
         candidates = await self._candidates(db, {message for _, message in chosen.values()})
-        fitting = {
-            one.id: (one, candidates[message])
-            for one, message in chosen.values()
-            if message in candidates and _is_same(candidates[message], items[one.key])
-        }
-        outputs = await self._outputs(db, {found.source.n: found for _, found in fitting.values()})
+        lanes = await self._lanes.learn(db, {one.source.lane for one in candidates.values()})
+        fitting: dict[str, tuple[Wanted, _Candidate]] = {}
+        for one, message in chosen.values():
+            found = candidates.get(message)
+            # A digest of 64 bits alone does not prove it.
+            if (
+                found
+                and found.source.code in codes[one.lane]
+                and _declared(lanes[found.source.lane]) == _declared(lanes[one.lane])
+                and found.item.seen(found.reads) == items[one.key].seen(found.reads)
+            ):
+                fitting[one.id] = one, found
+        outputs = await self._outputs(db, lanes, {found.source.n: found for _, found in fitting.values()})
         reused = {}
         for one, found in fitting.values():
             if (made := outputs.get(found.source.n)) is not None:
@@ -218,25 +225,24 @@ class Reusing:
         """Return the messages that still exist, without those whose execution a prune has locked."""
         if not messages:
             return {}
-        rows = [(reads, stage, Source(*row)) for reads, stage, *row in await self._named(db, messages)]
+        named = await db.rows(SQL.results_named, rows=sorted(messages))
+        rows = [(reads, stage, Source(*row)) for reads, stage, *row in named]
         free = await _locked(db, {one.execution for *_, one in rows})
         rows = [row for row in rows if row[2].execution in free]
         items = await _items(db, {one.key: stage for _, stage, one in rows})
         return {
             one.n: _Candidate(one, _UNKNOWN if reads is None else reads, items[one.key])
             for reads, _, one in rows
-            if one.key in items and one.state in (COMPLETED, SKIPPED, TAKEN_OVER)
+            if one.key in items and one.state in (COMPLETED, SKIPPED)
         }
 
-    async def _named(self, db: Session, messages: set[int]) -> list[Any]:
-        return list(await db.rows(SQL.results_named, rows=sorted(messages)))
-
-    async def _outputs(self, db: Session, candidates: Mapping[int, _Candidate]) -> dict[int, list[_Output]]:
+    async def _outputs(
+        self, db: Session, lanes: Mapping[int, Lane], candidates: Mapping[int, _Candidate]
+    ) -> dict[int, list[_Output]]:
         """Return the outputs of messages all of whose objects exist, and will when this has committed."""
         if not candidates:
             return {}
         found: dict[int, list[_Output]] = {n: [] for n in candidates}
-        lanes = await self._lanes.learn(db, {one.source.lane for one in candidates.values()})
         keys: dict[str, int] = {}
         for _, message, key, *described in sorted(
             await db.rows(SQL.outputs_of, rows=list(candidates)), key=lambda row: row[0]
@@ -275,9 +281,9 @@ async def _items(db: Session, keys: Mapping[str, str]) -> dict[str, Item]:
     }
 
 
-def _is_same(candidate: _Candidate, item: Item) -> bool:
-    """Whether the items are equal in all that was read. A digest of 64 bits alone does not prove it."""
-    return candidate.item.seen(candidate.reads) == item.seen(candidate.reads)
+def _declared(lane: Lane) -> list[str | None]:
+    """What must be equal of two routes."""
+    return [lane.config, lane.route, lane.declared]
 
 
 def _derived(old: Item, new: Item, outputs: Sequence[_Output]) -> Iterator[tuple[str, Sequence[Any]]]:
