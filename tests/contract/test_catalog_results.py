@@ -82,6 +82,23 @@ async def test_results_of_a_stage_are_listed_by_their_first_objects_in_pages(doc
     assert (page.key, page.made_by) == (f"{run}/pages/a", of_route.id)
 
 
+async def test_objects_whose_newest_replay_has_failed_are_known_by_route(docs: Publisher):
+    run = await docs.run(a="x y", b="x", c="x", fails=["c"])
+    await docs.publish(run)
+    a, b, c = (f"{run}/pages/{path}" for path in "abc")
+
+    async def failed() -> dict[tuple[str, str], str]:
+        return await docs.catalog.failed_replays([a, b, c, f"{run}/input/a"])
+
+    assert await docs.catalog.failed_replays([]) == await failed() == {}, "c has failed in the run itself"
+    await docs.replay(run, a="z", b="z", fails=["a", "b"])
+    assert await failed() == {(a, "split"): "adapter_error", (b, "split"): "adapter_error"}
+    await docs.replay(run, a="z")
+    assert await failed() == {(b, "split"): "adapter_error"}
+    [page, *_] = await docs.catalog.results_in(await docs.dataset(), 1, stage=SEGMENTS, after="", limit=1)
+    assert page.received_key == a
+
+
 async def test_what_readers_see_follows_a_rollback(docs: Publisher, clock: Clock):
     run = await docs.run(a="x y", b="x")
     await docs.publish(run)

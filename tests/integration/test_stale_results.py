@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead import Context, Item, Output
+from playhead import Context, Item, Output, Reject
 from playhead.errors import Conflict, NotFound
 from playhead.model import PruneFilter, Publication, PublishRequest
 from playhead.ports.adapter import AdapterSpec
@@ -43,6 +43,10 @@ async def ph(either: Playhead) -> Playhead:
 def split(item: Item, ctx: Context) -> list[Output]:
     words = item.data.decode().split()
     return [Output(word.encode(), path=f"{item.path}/{n}") for n, word in enumerate(words, 1)]
+
+
+def fails(item: Item, ctx: Context) -> list[Output]:
+    raise Reject("no words")
 
 
 def loaded(ph: Playhead, **code: str) -> None:
@@ -131,6 +135,19 @@ async def test_only_what_a_replay_replaced_is_of_the_newest_code(ph: Playhead):
     assert (await service.stale("docs", from_stage="input")).items == []
     with pytest.raises(NotFound, match="no result of the route 'segmen'; its routes: convert, index, seg"):
         await service.stale("docs", route="segmen")
+
+
+async def test_a_stale_result_names_the_error_of_its_newest_replay(ph: Playhead):
+    run = await ph.run({"a": "x y", "b": "x"})
+    await published(ph, run)
+    ph.steps.doing = fails
+    replay = str((await ph.replay(run, "md", "segment", "a"))["execution_id"])
+    await ph.work(replay)
+    loaded(ph, do="sha256:new")
+
+    items = (await ph.rt.services.publish.stale("docs", route="segment")).items
+
+    assert [(one.from_path, one.error_code) for one in items] == [("a", "rejected"), ("b", None)]
 
 
 async def test_results_are_counted_right_after_a_rollback_and_an_abandoned_draft(ph: Playhead):

@@ -182,7 +182,8 @@ async def stale(
     """List results that are not of the newest code.
 
     Such a result was made by other code of an adapter than this command or the server has loaded, or its
-    route has another stage or other steps in the newest version of the config.
+    route has another stage or other steps in the newest version of the config. FAILED is the error code if
+    the newest replay of the object has failed.
     """
     async with s.open(checks_configs=True) as rt:
         dataset, n = _numbered(name)
@@ -193,8 +194,8 @@ async def stale(
         output.emit_list(items, rest)
         return
     output.table(
-        ("ROUTE", "RECEIVED", "KEY"),
-        [(one.route, f"{one.from_stage}/{one.from_path}", one.key) for one in items],
+        ("ROUTE", "RECEIVED", "KEY", "FAILED"),
+        [(one.route, f"{one.from_stage}/{one.from_path}", one.key, one.error_code) for one in items],
     )
     output.more(rest)
 

@@ -59,9 +59,11 @@ class StaleResult:
         route: the route that produced it.
         from_stage, from_path: stage and path of the object that the route received.
         key: key of its first object; None if it has none.
+        error_code: that of the dead letter, if the newest replay of the object into the route has failed.
     """
 
     route: str
     from_stage: str
     from_path: str
     key: str | None
+    error_code: str | None = None

@@ -26,7 +26,7 @@ from playhead.model import (
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Results
 from playhead.ports.catalog.publications import Place
-from playhead.ports.catalog.results import MadeBy, MadeById
+from playhead.ports.catalog.results import MadeBy, MadeById, Result
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_of
 
 _PAGE = 1_000
@@ -112,14 +112,16 @@ class NewestCode:
             raise NotFound("route_not_found", f"{what}; its routes: {routes}")
         chosen = [one for one in every if route in (None, one.route) and from_stage in (None, one.from_stage)]
         wanted = await self._stale_of(found.config, chosen)
-        items: list[tuple[Place, StaleResult]] = []
+        items: list[tuple[Place, Result]] = []
         async with aclosing(self._results(dataset, found.n, wanted, start)) as results:
             async for one in results:
                 items.append(one)
                 if len(items) > limit:
                     break
         then = encode_cursor("\n".join(items[limit - 1][0]), of) if len(items) > limit else None
-        return Page([one for _, one in items[:limit]], then)
+        page = [one for _, one in items[:limit]]
+        failed = await self._catalog.failed_replays([one.received_key for one in page])
+        return Page([_of_result(one, wanted[one.made_by], failed) for one in page], then)
 
     async def received(
         self, dataset: int, found: Publication, route: str, from_stage: str, condition: CodeCondition
@@ -147,11 +149,11 @@ class NewestCode:
                 f"{from_stage} with {condition}. What made its results: {known}",
             )
         async for _, one in self._results(dataset, found.n, wanted, Place("", "")):
-            yield one.from_path
+            yield one.received
 
     async def _results(
         self, dataset: int, n: int, wanted: Mapping[MadeById, MadeBy], start: Place
-    ) -> AsyncGenerator[tuple[Place, StaleResult], None]:
+    ) -> AsyncGenerator[tuple[Place, Result], None]:
         """Yield results of a publication that these have made, with the places of their first objects."""
         for stage in sorted({one.stage for one in wanted.values()}, key=str.encode):
             if stage.encode() < start.stage.encode():
@@ -159,9 +161,8 @@ class NewestCode:
             path = start.path if stage == start.stage else ""
             while page := await self._catalog.results_in(dataset, n, stage=stage, after=path, limit=_PAGE):
                 for one in page:
-                    if by := wanted.get(one.made_by):
-                        result = StaleResult(by.route, by.from_stage, one.received, one.key)
-                        yield Place(stage, one.path), result
+                    if one.made_by in wanted:
+                        yield Place(stage, one.path), one
                 if len(page) < _PAGE:
                     break
                 path = page[-1].path
@@ -214,6 +215,11 @@ def total_stale(results: Iterable[RouteResults]) -> int | None:
     """Return the number of stale results; None if it is not known of a route."""
     numbers = [one.stale for one in results]
     return None if None in numbers else sum(number or 0 for number in numbers)
+
+
+def _of_result(one: Result, by: MadeBy, failed: Mapping[tuple[str, str], str]) -> StaleResult:
+    error = failed.get((one.received_key, by.route))
+    return StaleResult(by.route, by.from_stage, one.received, one.key, error)
 
 
 def _versions(made: MadeBy) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from playhead.backends._sql_catalog.made import decode_made
 from playhead.backends._sql_catalog.part import Part
+from playhead.backends.sql import DEAD
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ports.catalog.publications import SINK
@@ -26,9 +27,18 @@ class ResultsPart(Part):
         given = {"dataset": dataset, "n": n, "stage": stage, "after": after, "limit": limit}
         rows = await self._db.rows(SQL.results_in, **given)
         return [
-            Result(path, key, received[received.index("/") + len(of) + 2 :], (lane, of, code))
+            Result(path, key, received, received[received.index("/") + len(of) + 2 :], (lane, of, code))
             for path, key, lane, of, received, code in rows
         ]
+
+    async def failed_replays(self, keys: Sequence[str]) -> dict[tuple[str, str], str]:
+        async def find(db: Session) -> dict[tuple[str, str], str]:
+            rows = sorted(await db.rows(SQL.roots_by_key, keys=list(keys)), key=lambda row: row[0])
+            lanes = await self._lanes.learn(db, {lane for _, _, lane, *_ in rows})
+            newest = {(key, lanes[lane].route): (state, error) for _, key, lane, state, error in rows}
+            return {of: error for of, (state, error) in newest.items() if state == DEAD}
+
+        return await self._db.read(find) if keys else {}
 
     async def shown(self) -> list[Shown]:
         async def find(db: Session) -> list[Shown]:

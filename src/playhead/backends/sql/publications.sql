@@ -228,6 +228,10 @@ WHERE m.n = p.message AND p.dataset = :dataset AND p.stage = :stage AND p.path >
   AND (p.last IS NULL OR p.last > :n)
 ORDER BY p.path LIMIT :limit
 
+-- name: roots_by_key
+-- Messages without a parent that received these objects.
+SELECT n, object_key, lane, state, error_code FROM messages WHERE object_key = ANY(:keys::text[]) AND parent IS NULL
+
 -- name: shown
 -- What readers of each dataset see.
 SELECT c.name, d.name, p.n, p.counts, p.made, playhead_now() - p.published_at FROM datasets d JOIN configs c ON c.n = d.config

@@ -52,11 +52,13 @@ class Result(NamedTuple):
     Attributes:
         path: path of its first object in the stage.
         key: key of this object; None for a result without objects.
-        received: path of the object that the route received.
+        received_key: key of the object that the route received.
+        received: its path.
     """
 
     path: str
     key: str | None
+    received_key: str
     received: str
     made_by: MadeById
 
@@ -117,6 +119,14 @@ class Results(Protocol):
     async def results_in(self, dataset: int, n: int, *, stage: str, after: str, limit: int) -> list[Result]:
         """Return results of a stage, or of `SINK` and a route, in byte order of the paths of their first
         objects, after `after`. Inputs are not among them."""
+        ...
+
+    async def failed_replays(self, keys: Sequence[str]) -> dict[tuple[str, str], str]:
+        """Return the error codes of dead letters, by key of the object and route: those of its newest replay.
+
+        An object whose newest replay into the route has no dead letter is left out. Inputs of a run count as
+        replayed by the run itself.
+        """
         ...
 
     async def shown(self) -> list[Shown]:
