@@ -151,6 +151,25 @@ async def test_the_messages_below_them_are_published_by_who_finished_the_parent(
     assert [one.correlation_id for one in orphans] == [below.correlation_id]
 
 
+async def test_an_attempt_whose_answer_was_lost_returns_what_follows_again(lab: Lab):
+    await finished(lab)
+    run = await started(lab, "doc.txt", content="changed", items=ITEMS)
+    claim = await lab.claim(run.ids[0])
+    keys = [
+        one.key for one in await lab.bind(claim, lab.output("doc/7.txt", "a"), lab.output("doc/8.txt", "x"))
+    ]
+    done = Done(run.ids[0], claim.attempt, keys, ran=await lab.catalog.record_code(CODE), reads=0)
+    (first,) = await lab.catalog.finish("w1", [done])
+
+    (repeated,) = await lab.catalog.finish("w1", [done])
+
+    assert first
+    assert repeated
+    names = {one.object_key.removeprefix(f"{run.execution}/") for one in first.children}
+    assert names == {"parts/doc/8.txt", "vectors/doc/7.json"}
+    assert {one.correlation_id for one in repeated.children} == {one.correlation_id for one in first.children}
+
+
 async def test_a_renamed_document_is_taken_over_whole(lab: Lab):
     await finished(lab, content="text")
 

@@ -12,9 +12,9 @@ from playhead.backends._sql_catalog.executions import exclude, share_of_messages
 from playhead.backends._sql_catalog.lanes import DispatchMaker, Origin, as_uuid, storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.requests import decode_effects
-from playhead.backends._sql_catalog.reusing import Wanted
+from playhead.backends._sql_catalog.reusing import Source, Wanted
 from playhead.backends._sql_catalog.rows import LONG_SECONDS, refuse_dispatches
-from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED
+from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STORED, TAKEN_OVER
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch
@@ -107,9 +107,17 @@ class WorkPart(Part):
         rows = await db.rows(
             SQL.done_before, ids=[r.correlation_id for r in results], attempts=[r.attempt for r in results]
         )
-        children = await self._lanes.unpublished_children(db, [n for _, _, n in rows])
-        ended = [(as_uuid(cid), attempt) for cid, attempt, _ in rows]
-        return {token: Finished(children.get(str(token[0]), [])) for token in ended}
+        answers = {}
+        for cid, attempt, n in rows:
+            children: list[Dispatch] = []
+            parents = [n]
+            while parents:  # the row, then those below it whose results were taken over
+                found = await self._lanes.unpublished_children(db, parents)
+                children += [one for some in found.values() for one in some]
+                below = map(Source._make, await db.rows(SQL.children_of, parents=parents))
+                parents = [one.n for one in below if one.state == TAKEN_OVER]
+            answers[as_uuid(cid), attempt] = Finished(children)
+        return answers
 
     async def _insert_children(
         self, db: Session, publisher: str, done: Sequence[tuple[Done, _Held]]

@@ -283,7 +283,8 @@ class Work(Protocol):
         and its other outputs `superseded`. One child is inserted for each stored output and each route in
         `to`, in this order: pending, unpublished, with `publisher`. In a cancelled execution the children are
         inserted as `cancelled` and not returned. In a replay, children in routes that it skips are inserted
-        as `skipped`, without a dispatch.
+        as `skipped`, without a dispatch. In an execution with `reuse`, children for whose items there is a
+        result are `taken_over`, and the messages that follow these are returned in their place.
 
         `Failed`: the row becomes `retry` (unpublished, generation + 1) or `dead` (its outputs superseded).
         Both record what `ran`. `Released`: the row becomes `retry`, and the attempt does not count. It has no
