@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,25 @@ async def test_an_object_is_stored_although_its_folder_is_removed_before_the_ren
     await put(store, *keys)
     assert await keys_at(store) == keys
     await other.close()
+
+
+@pytest.mark.parametrize("nth", range(1, 5))
+async def test_an_object_is_stored_although_the_folder_above_is_removed_at_once(
+    store, root, monkeypatch, nth
+):
+    """Before the temporary file is written, and after it."""
+    mkdir, made = os.mkdir, []
+
+    def remove_after(name: str, *given: Any, dir_fd: int, **named: Any) -> None:
+        mkdir(name, *given, dir_fd=dir_fd, **named)
+        made.append(name)
+        if len(made) == nth:
+            os.rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", remove_after)
+    await put(store, "e/s/deep/x")
+    assert await store.read(["e/s/deep/x"]) == [b"x"]
+    assert len(made) > 3
 
 
 async def test_nothing_counts_as_deleted_while_the_store_is_not_mounted(store, root):

@@ -7,20 +7,24 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from playhead.errors import MessageError
 from playhead.ids import uuid7
 from playhead.keys import is_utf8
 from playhead.ports.store import Entry
 
+T = TypeVar("T")
+
 TEMP: Final = ".tmp"
 """The folder for files that are being written. It holds no objects and appears in no listing. Its presence
 also distinguishes an empty store from a mount point whose volume is not mounted."""
 
 _KEPT_OPEN = 64
+_TRIES = 100
+"""How often a folder is created again while it is being removed. Once is enough in practice."""
 _TICK_SECONDS = 0.02
 """Two changes of a file within one tick of the kernel's clock leave the same time in it."""
 _LONGEST_KEY = 4_096
@@ -146,6 +150,30 @@ class Folders:
         Raises:
             MessageError: `key_conflict`, `invalid_key`.
         """
+        return self._again(key, lambda: self._place(key))
+
+    def move(self, passing: str, key: str) -> int:
+        """Rename a temporary file to the name of an object; return the folder of the object."""
+
+        def rename() -> int:
+            folder, name = self._place(key)
+            os.rename(passing, name, src_dir_fd=self.temp(), dst_dir_fd=folder)
+            return folder
+
+        return self._again(key, rename)
+
+    def _again(self, key: str, work: Callable[[], T]) -> T:
+        """Repeat what fails because a folder of the key is gone: `delete_all` removes empty folders."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                return work()
+            except FileNotFoundError:
+                if not tries_left:
+                    raise
+                self.forget(key.partition("/")[0])
+        raise AssertionError("the last try returns or raises")
+
+    def _place(self, key: str) -> tuple[int, str]:
         path, _, name = key.rpartition("/")
         if (path not in self._open and not is_reachable(key)) or not is_name(name):
             raise invalid(key, "it names no file below the root")
@@ -190,7 +218,7 @@ class Folders:
         """Remove a folder if it is empty, then the folders above it that are empty; never the root.
 
         No check precedes: `rmdir` itself refuses a folder that is not empty, so no file can be lost. A writer
-        that has opened the folder before finds that it is gone, and creates it again (`FileStore._put`).
+        that has opened the folder before finds that it is gone, and creates it again (`_again`).
         """
         while path:
             above, _, name = path.rpartition("/")

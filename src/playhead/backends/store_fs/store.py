@@ -47,8 +47,6 @@ _THREADS = 8
 _DELETERS = 4
 _FEWEST_DELETED = 100
 """Keys that one thread deletes at once."""
-_PLACE_TRIES = 100
-"""How often a file is placed again while another process removes its folder. Once is enough in practice."""
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -285,7 +283,7 @@ class FileStore:
         placed = False
         try:
             self._fill(temp, passing, data)
-            folder = self._place(folders, passing, key)
+            folder = folders.move(passing, key)
             placed = True
         except IsADirectoryError as exc:
             raise conflict(key, "there is a folder of that name") from exc
@@ -298,22 +296,6 @@ class FileStore:
                 remove(passing, temp)
         if self._durable:
             flush(folder)
-
-    def _place(self, folders: Folders, passing: str, key: str) -> int:
-        """Rename a temporary file to the name of an object; return the folder of the object.
-
-        `delete` removes empty folders, so the folder may be gone when the file is to be placed in it.
-        """
-        for tries_left in reversed(range(_PLACE_TRIES)):
-            try:
-                folder, name = folders.place(key)
-                os.rename(passing, name, src_dir_fd=folders.temp(), dst_dir_fd=folder)
-                return folder
-            except FileNotFoundError:
-                if not tries_left:
-                    raise
-                folders.forget(key.partition("/")[0])
-        raise AssertionError("the last try returns or raises")
 
     def _delete(self, keys: Sequence[str]) -> None:
         with self._reach("delete in") as folders:
