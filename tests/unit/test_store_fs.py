@@ -106,11 +106,9 @@ async def test_an_object_is_stored_although_its_folder_is_removed_before_the_ren
     await other.close()
 
 
-@pytest.mark.parametrize("nth", range(1, 5))
-async def test_an_object_is_stored_although_the_folder_above_is_removed_at_once(
-    store, root, monkeypatch, nth
-):
-    """Before the temporary file is written, and after it."""
+@pytest.mark.parametrize("nth", [1, 2, 3])
+async def test_an_object_is_stored_although_a_new_folder_is_removed_at_once(store, monkeypatch, nth):
+    """By a delete in another thread, before the temporary file is written."""
     mkdir, made = os.mkdir, []
 
     def remove_after(name: str, *given: Any, dir_fd: int, **named: Any) -> None:
