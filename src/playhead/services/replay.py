@@ -18,7 +18,7 @@ from playhead import events, faults
 from playhead.environment import Backends, Environment
 from playhead.errors import NotFound, PlanChanged, ReplayContinues, Unavailable
 from playhead.ids import follow, uuid7
-from playhead.model import DAY, MOST_ERRORS, UNCERTAIN, PlanDifference, Replay, ReplayRequest
+from playhead.model import DAY, PlanDifference, Replay, ReplayRequest
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import (
     Browse,
@@ -38,7 +38,7 @@ from playhead.reading.codecheck import CodeCheck, Warn, no_warning
 from playhead.reading.idempotency import key_of
 from playhead.reading.listing import PAGE, Listing
 from playhead.reading.looking import Looks
-from playhead.replay import effects, objects, planned
+from playhead.replay import answers, effects, objects, planned
 from playhead.replay import request as request_checks
 from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
 from playhead.replay.reuse import index, reusable_items
@@ -354,7 +354,7 @@ class ReplayService:
             # After a cancellation, messages may have been sent that are not known to be published.
             return replace(now, objects_failed=now.objects_found - now.objects_published)
         if now.state == "paused":
-            return _paused(now)
+            return answers.paused(now)
         if self.stopping:
             raise ReplayContinues(
                 batch, "this server shuts down; the replay continues in another process, or after a restart"
@@ -367,8 +367,7 @@ class ReplayService:
     def _unsettled(self, now: Replay, *, is_listed: bool) -> Replay:
         """Return the answer for a replay that has made no progress for the settle time.
 
-        Rows that are not settled count as failed. Raises `ReplayContinues` while listing goes on, because
-        then the number of objects is not known.
+        Raises `ReplayContinues` while listing goes on, because then the number of objects is not known.
         """
         waiting = {
             "queue": f"it waits until fewer replays publish to queue {now.to_queue}",
@@ -383,30 +382,4 @@ class ReplayService:
             if now.waits_for == "process":
                 trouble = "it waits for a process that drives fewer replays than PLAYHEAD_REPLAYS_PER_PROCESS"
             raise ReplayContinues(now.replay_batch_id, f"{why} ({trouble})" if trouble else why)
-        failed = now.objects_found - now.objects_published
-        errors = now.errors or []
-        if len(errors) < min(failed, MOST_ERRORS):
-            # The messages of the others were recorded, and the broker has not answered: no row has an error.
-            trouble = self.drives.trouble(now.execution_id)
-            line = f"{failed - len(errors):,} objects: {UNCERTAIN}" + (f": {trouble}" if trouble else "")
-            errors = [*errors, line]
-        return replace(
-            now,
-            objects_failed=failed,
-            errors=errors or None,
-            # If none failed, everything is published; only the job's own end is not recorded yet.
-            status="partial_failure" if failed else "publishing_complete",
-        )
-
-
-def _paused(replay: Replay) -> Replay:
-    """Return the answer for a replay that was paused while its caller waited."""
-    errors = replay.errors or []
-    if replay.paused_by != "canary":  # then the first line is the reason
-        errors = [f"paused: continue with POST /api/v1/replays/{replay.replay_batch_id}/resume", *errors]
-    return replace(
-        replay,
-        objects_failed=replay.objects_found - replay.objects_published,
-        status="partial_failure",
-        errors=errors[:MOST_ERRORS],
-    )
+        return answers.unsettled(now, self.drives.trouble(now.execution_id))
