@@ -20,12 +20,12 @@ def paused(replay: Replay) -> Replay:
     )
 
 
-def unsettled(replay: Replay, trouble: str | None) -> Replay:
+def unsettled(replay: Replay, trouble: str) -> Replay:
     """Return the answer for a replay that is listed and makes no progress. Rows that are not settled count as
     failed.
 
     Args:
-        trouble: why this process cannot settle them.
+        trouble: why this process cannot settle them; empty: not known.
     """
     failed = replay.objects_found - replay.objects_published
     errors = replay.errors or []
