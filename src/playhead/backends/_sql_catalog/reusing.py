@@ -96,6 +96,11 @@ class Reused(NamedTuple):
     source: Source
     outputs: Mapping[str, Sequence[Any]] | None
 
+    @property
+    def columns(self) -> tuple[int | None, str | None, str | None, int]:
+        """What the row of the new message gets: code, error code, error and original."""
+        return self.source.code, self.source.error_code, self.source.error, self.source.original
+
 
 class _Candidate(NamedTuple):
     source: Source

@@ -1,21 +1,21 @@
-"""Take over the results of an earlier run: references to objects, and message rows that need no attempt.
+"""Take over earlier results: references to objects, and message rows that need no attempt.
 
 A reference is an outputs row whose `location` is the key of the object that has the bytes. It always names
 the object itself, never another reference. So a chain of runs needs no chain of reads, and the object is
 needed exactly as long as a row that is not pruned names it (`disposable` in `prune.sql`).
 
-All of it happens in two transactions that exist anyway, so a `kill -9` leaves all or nothing of each:
+All of it happens in transactions that exist anyway, so a `kill -9` leaves all or nothing of each:
 
 1. `bind_inputs` binds an unchanged input as a reference, before its bytes would be stored. Like any input, it
    does not count before the run is sealed.
 2. `record` inserts the rows of a page of inputs, and follows the earlier run from them, route by route. A row
-   with a valid result is closed as `taken_over`, with its outputs and its children. If the result is not
-   valid, that of a replay is used that received the same object of the earlier run. The first row without one
-   stays `pending`. The cursor moves in the same transaction, under the epoch. So no page is taken over twice,
-   and no process can see a part of it. Rows of the entry route are published by the job. The others have no
-   publisher, so the reconciler publishes them, as it does after a crash.
+   with a valid result is `taken_over`, with its outputs and its children: that of the earlier run, else of a
+   replay that received the same object, else of an equal item (`reusing`). The first row without one stays
+   `pending`. The cursor moves in the same transaction, under the epoch, so no page is taken over twice. Rows
+   of the entry route are published by the job, and the others by the reconciler, as after a crash.
+3. `finish` does the same for the children of an attempt, by equal items. Its caller publishes the others.
 
-Meanwhile nothing that they read can go away. The source and its replays are not pruned until the run has
+Nothing that they read can go away meanwhile. The source and its replays are not pruned until the run has
 settled (`prune_states`), and the stages that were pruned before are not in the plan. Their rows may end while
 they are read: a message that ends too late is processed again.
 """
@@ -245,11 +245,15 @@ class TakeOver:
         same |= await self._reusing.find(db, plan.codes, [one for one in wanted if one.id not in same])
         pairs = await self._pairs(db, same)
         kept = await self._refer(db, identity, list(pairs.values()))
+        await self._close(db, list(kept))
         taken = Taken({cid for cid, pair in pairs.items() if pair in kept}, [])
         while kept:
             taken.rows.extend(one.n for one in kept)
             level = await self._follow(db, execution, plan, kept, publisher)
             kept = await self._refer(db, identity, level)
+            if len(kept) < len(level):
+                rows = [one.n for one in level if one not in kept]
+                await db.run(SQL.process_after_all, rows=rows, publisher=publisher)
         return taken
 
     async def _same_roots(
@@ -267,8 +271,8 @@ class TakeOver:
         return plan.best(wanted, await self._roots(db, wanted, plan.executions))
 
     async def _roots(self, db: Session, keys: Iterable[str], executions: Sequence[int]) -> list[Source]:
-        rows = await db.rows(SQL.roots_of, keys=list(keys), executions=list(executions))
-        return [Source(*row) for row in rows]
+        found = await db.rows(SQL.roots_of, keys=list(keys), executions=list(executions))
+        return list(map(Source._make, found))
 
     async def _pairs(self, db: Session, same: Mapping[str, Reused]) -> dict[str, _Pair]:
         """Return new rows with their results, by id."""
@@ -276,7 +280,7 @@ class TakeOver:
         return {cid: _Pair(n, same[cid]) for cid, n in sorted((as_text(one), n) for one, n in rows)}
 
     async def _refer(self, db: Session, execution: UUID, level: Sequence[_Pair]) -> dict[_Pair, list[str]]:
-        """Close rows as taken over, with references to the outputs; return the rows with their outputs.
+        """Insert references to the outputs of rows; return the rows with their outputs.
 
         If another message of the execution has bound the key of an output, the row is left out. It is
         processed, and its attempt reports the conflict.
@@ -297,16 +301,14 @@ class TakeOver:
         for key, n, *_ in rows.values():
             if n in kept:
                 kept[n][1].append(key)
-        sources = [one.source for one, _ in kept.values()]
-        await db.run(
-            SQL.close_taken_over,
-            rows=list(kept),
-            codes=[one.code for one in sources],
-            error_codes=[one.error_code for one in sources],
-            errors=[one.error for one in sources],
-            originals=[one.original for one in sources],
-        )
         return dict(kept.values())
+
+    async def _close(self, db: Session, pairs: Sequence[_Pair]) -> None:
+        """Close rows that were inserted before their results were known."""
+        if pairs:
+            columns = map(list, zip(*(one.result.columns for one in pairs), strict=True))
+            given = dict(zip(("codes", "error_codes", "errors", "originals"), columns, strict=True))
+            await db.run(SQL.close_taken_over, rows=[one.n for one in pairs], **given)
 
     async def _outputs(self, db: Session, level: Sequence[_Pair]) -> list[tuple[_Pair, str, int, list[Any]]]:
         """Return the outputs of new rows, in order: path with the stage, attempt, and the columns after the
@@ -331,8 +333,7 @@ class TakeOver:
         above: Mapping[_Pair, Sequence[str]],
         publisher: str | None,
     ) -> list[_Pair]:
-        """Insert the children of rows that are taken over (with their outputs); return those that can have
-        results."""
+        """Insert the children of rows that are taken over (with outputs); return those with results."""
         lanes = await self._lanes.learn(db, {one.lane for one in above})
         feeds = {
             lane: [await self._lanes.feed(db, lanes[lane].config_version, to) for to in lanes[lane].feeds]
@@ -348,15 +349,8 @@ class TakeOver:
             return []
         raw = mint(len(family))
         ids = [text(one) for one in raw]
-        await db.insert(
-            SQL.insert_children,
-            [
-                (cid, execution, child.lane, child.key, child.stage, PENDING, child.parent.n, publisher, None)
-                for cid, child in zip(raw if db.raw_ids else ids, family, strict=True)
-            ],
-        )
-        parents = list({child.parent.source.n for child in family})
-        found = map(Source._make, await db.rows(SQL.children_of, parents=parents))
+        parents = {child.parent.source.n for child in family}
+        found = map(Source._make, await db.rows(SQL.children_of, parents=list(parents)))
         sources = {(one.parent, _path(one.key), one.lane): one for one in found}
         same: dict[str, Reused] = {}
         wanted: dict[str, list[tuple[str, int]]] = {}
@@ -371,8 +365,7 @@ class TakeOver:
                     same[cid] = Reused(child.lane, source, None)
             if cid not in same and plan.since and above_it.execution == plan.source:
                 wanted.setdefault(_moved(child.key, plan.since), []).append((cid, child.lane))
-        replays = [one for one in plan.executions if one != plan.source]
-        if wanted and replays:
+        if wanted and (replays := [one for one in plan.executions if one != plan.source]):
             same |= plan.best(wanted, await self._roots(db, wanted, replays))
         left = [
             Wanted(cid, child.lane, child.key, child.stage)
@@ -380,7 +373,16 @@ class TakeOver:
             if cid not in same
         ]
         same |= await self._reusing.find(db, plan.codes, left)
-        return list((await self._pairs(db, same)).values())
+        closed, open_rows = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
+        for cid, key, child in zip(ids, raw if db.raw_ids else ids, family, strict=True):
+            row = key, execution, child.lane, child.key, child.stage
+            if result := same.get(cid):
+                closed.append((*row, child.parent.n, *result.columns))
+            else:
+                open_rows.append((*row, PENDING, child.parent.n, publisher, None))
+        await db.insert(SQL.insert_children, open_rows)
+        numbers = await db.insert(SQL.insert_taken_over, closed) if closed else []
+        return [_Pair(n, same[as_text(cid)]) for n, cid in sorted(numbers, key=lambda row: row[0])]
 
 
 def _numbers(chains: Sequence[Sequence[AdapterCode]] | None) -> list[int | None]:

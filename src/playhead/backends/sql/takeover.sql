@@ -65,6 +65,18 @@ UPDATE messages AS m SET state = {TAKEN_OVER}, published = {PUBLISHED}, ended_at
   error_code = g.error_code, error = g.error, original = g.original
 FROM given g WHERE m.n = g.n
 
+-- name: insert_taken_over
+-- Children that have the result of an earlier message from the start. Returns their numbers.
+INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, ended_at, code, error_code, error,
+  original)
+VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, {TAKEN_OVER}, {PUBLISHED}, :parent::bigint,
+  playhead_now(), :code::bigint, :error_code::text, :error::text, :original::bigint) RETURNING n, id
+
+-- name: process_after_all
+-- Children whose outputs another message has bound.
+UPDATE messages SET state = {PENDING}, published = {UNPUBLISHED}, publisher = :publisher, ended_at = NULL, code = NULL,
+  error_code = NULL, error = NULL, original = NULL WHERE n = ANY(:rows::bigint[])
+
 -- name: stored_references
 -- References under a key or below it. In bytes, `{prefix}/` and `{prefix}0` enclose the keys below; others may be between
 -- the prefix and the first.
