@@ -22,6 +22,7 @@ from playhead.ports.catalog.work import (
     NewOutput,
     fingerprint_of,
 )
+from tests.contract.publishing import Publisher
 from tests.lab import Lab, Started
 
 CODE = [AdapterCode("step", "1", "sha256:aa")]
@@ -376,6 +377,20 @@ async def test_the_index_is_written_in_pages_and_tells_how_far_it_is(catalog: Ca
     assert len(set(seen)) > 2
     await catalog.index_results("docs", seen.append)
     assert seen[-1] == 1_101, "an indexed execution is not read again"
+
+
+async def test_publications_do_not_count_among_the_newest_executions(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("playhead.backends._sql_catalog.reusing._MOST_EXECUTIONS", 2)
+    await finished(lab)
+    publisher = Publisher(lab)
+    await publisher.dataset()
+    await publisher.publish(await publisher.run(doc="a b"))
+
+    _, processed = await again(lab, lab.output("doc/1.txt", "a"))
+
+    assert processed == []
 
 
 async def test_the_newest_message_is_used(lab: Lab):

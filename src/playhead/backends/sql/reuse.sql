@@ -1,10 +1,10 @@
 -- Results that are used again because an item has the same bytes. `reusing.py` has the order of the statements.
 
 -- name: unindexed_executions
--- Settled executions among the newest of a config whose results are not indexed, oldest first.
+-- Settled executions among the newest runs and replays of a config whose results are not indexed, oldest first.
 SELECT e.n, e.config_version FROM executions e WHERE e.n IN (
     SELECT x.n FROM executions x WHERE x.config = (SELECT c.n FROM configs c WHERE c.name = :config)
-    ORDER BY x.n DESC LIMIT :most)
+      AND x.kind <> 'publication' ORDER BY x.n DESC LIMIT :most)
   AND e.settled AND NOT e.indexed ORDER BY e.n
 
 -- fragment: results_of
@@ -21,7 +21,7 @@ WHERE m.execution = :execution AND m.state = :state AND m.lane = :lane
 {results_of} AND m.n < :before ORDER BY m.n DESC LIMIT :limit
 
 -- name: described
--- What decides which items are the same.
+-- The parts of items that are compared.
 SELECT key, sha256, content_type, attributes FROM outputs WHERE key = ANY(:keys::text[]) AND state = {STORED}
 
 -- name: index_results
