@@ -47,7 +47,7 @@ class Result(NamedTuple):
         skip: why there are no products although the route stores outputs, or because a condition dropped the
             item; else None.
         reads: what the result depends on, besides the bytes and the content type of the item: `READS_…` of
-            `ports.catalog.work`, added.
+            `ports.catalog.work`, added. It is not noted in a route that stores no outputs.
     """
 
     products: list[Product]
@@ -108,7 +108,7 @@ class Chain:
         # The items of a batch wait for each other, which coroutines do without a thread for each.
         self._has_batches = any(step.spec.batch for step in self._steps)
         self.is_async = self._has_batches or any(step.needs_loop for step in self._steps)
-        self._takes_ctx = any(spec.takes_ctx for spec in self.specs)
+        self._notes_ctx = route.stage is not None and any(spec.takes_ctx for spec in self.specs)
         self._threads = Threads()
         self._places: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
         self._batches: dict[tuple[asyncio.AbstractEventLoop, ReadyStep], Batches] = {}
@@ -153,7 +153,7 @@ class Chain:
         if self.is_async:
             raise RuntimeError(f"route {self._route.name!r} has async adapters: await run_async")
         reads = Reads()
-        walk, ctx = self._walk(item, reads), reads.context(ctx) if self._takes_ctx else ctx
+        walk, ctx = self._walk(item, reads), reads.context(ctx) if self._notes_ctx else ctx
         try:
             step, (each,), budget = next(walk)
             while True:
@@ -171,7 +171,7 @@ class Chain:
             alone: the item may kill the process, so it shares no batch.
         """
         reads = Reads()
-        walk, ctx = self._walk(item, reads), reads.context(ctx) if self._takes_ctx else ctx
+        walk, ctx = self._walk(item, reads), reads.context(ctx) if self._notes_ctx else ctx
         try:
             step, items, budget = next(walk)
             while True:
@@ -291,7 +291,8 @@ class Chain:
         self, step: ReadyStep, items: Sequence[Item], budget: Budget, reads: Reads
     ) -> Generator[_Call, Sequence[Returned], list[tuple[Item, Returned | None]]]:
         """Return items with what the step returned for each; None for one that its condition excludes."""
-        shown = [reads.item(each) for each in items]
+        # A result that is not stored is never used again.
+        shown = items if self._route.stage is None else [reads.item(each) for each in items]
         admitted = [step.admits is None or step.admits(each) for each in shown]
         called = [each for each, is_admitted in zip(shown, admitted, strict=True) if is_admitted]
         returned = iter((yield step, called, budget) if called else ())

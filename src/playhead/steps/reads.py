@@ -41,8 +41,8 @@ class Reads:
     def returned(self, inherited: Mapping[str, Any], returned: Returned) -> None:
         """Note what follows from the outputs of a step, and not from what it has read.
 
-        A path that the step gives is not derived from that of the item. An attribute that replaces an
-        inherited one cannot be told from it later.
+        A path that the step gives is not derived from that of the item. If an attribute replaces an inherited
+        one, it is not known later which of them an output has.
         """
         for element in returned.elements:
             if isinstance(element, Output):

@@ -154,7 +154,7 @@ class Dispatcher:
                 skip=returned.skip,
                 adapters=runtime.adapters,
                 code=runtime.code,
-                reads=returned.reads,
+                reads=None if runtime.route.stage is None else returned.reads,
                 seconds=seconds,
             )
         claim, route, mask = message.claim, runtime.route, runtime.chain.mask
