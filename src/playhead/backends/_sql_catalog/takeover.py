@@ -176,8 +176,8 @@ class TakeOver:
         reuse: Reusable,
         codes: dict[int, list[int]],
     ) -> Plan:
-        """Locks the source, as `open_replay` does: a prune of it either comes before, or it waits, and then
-        finds this run."""
+        """Return the plan of a run since an earlier one. Locks that one, as `open_replay` does: a prune of it
+        either comes before, or it waits, and then finds this run."""
         sources: list[tuple[int, int, ReusableRoutes]] = []
         for identity, routes in [(since, reuse.routes), *reuse.replays.items()]:
             row = await db.row(SQL.execution_counts, id=identity)
@@ -185,8 +185,7 @@ class TakeOver:
             sources.append((row[0], row[1], routes))
         source, *_ = numbers = [number for number, *_ in sources]
         await share(db, numbers)
-        all_pruned = await prunings_of(db, numbers)
-        pruned = all_pruned[source]
+        pruned = (all_pruned := await prunings_of(db, numbers))[source]
         check_not_all_pruned(since, pruned)
         check_replays_recorded(since, await records_deleted_at(db, reuse.replays))
         lanes = {}
@@ -238,7 +237,7 @@ class TakeOver:
 
         Args:
             execution: their execution, by number; `identity` is its id.
-            publisher: who publishes the rows that follow and have no result; None: the reconciler.
+            publisher: publishes the rows below them that have no result; None: the reconciler does.
         """
         plan = await self._plan(db, execution)
         same = {} if publisher or plan.since is None else await self._same_roots(db, plan, plan.since, wanted)
@@ -293,7 +292,8 @@ class TakeOver:
             row = (f"{execution}/{path}", pair.n, attempt, STORED, *described)
             if rows.setdefault(row[0], row) is not row:
                 missing.add(pair.n)  # two rows of this level have the same output
-        free = {key for (key,) in await db.insert(SQL.refer, list(rows.values()))} if rows else set[str]()
+        # Sorted, so that two transactions that insert the same keys never deadlock.
+        free = {key for (key,) in await db.insert(SQL.refer, sorted(rows.values()))} if rows else set[str]()
         missing |= {n for key, n, *_ in rows.values() if key not in free}
         if missing:
             await db.run(SQL.delete_references, rows=list(missing))
