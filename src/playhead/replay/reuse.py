@@ -73,23 +73,32 @@ def reusable(
     ]
 
 
-_NOT_LOADED = "this process has not loaded its adapters, so their code cannot be compared"
+_NOT_LOADED = "this process lacks its adapters, so their code cannot be compared: set PLAYHEAD_ADAPTERS"
 
 
 def reusable_items(
     config: Config, adapters: Mapping[str, AdapterSpec], warn: Callable[[Warning], None]
 ) -> Reusable:
-    """Return what an execution may take over that names no earlier run. `warn` gets the routes with a stage
-    whose adapters this process has not loaded."""
+    """Return what an execution without an earlier run may take over.
+
+    `warn` is called for each route with a stage whose adapters this process has not loaded.
+    """
     for route in config.routes.values():
         if route.stage and code_here(route, adapters) is None:
             warn(Warning("not_taken_over", route.name, detail=f"all items: {_NOT_LOADED}"))
     return Reusable(items=_items(config, adapters))
 
 
-async def index(catalog: Runs, config: str, indexed: Callable[[int], None] = lambda count: None) -> None:
-    """Index the results of earlier executions. Each page is a transaction, and an execution counts as indexed
-    after its last page. So after a `kill -9`, the next call indexes its results again."""
+async def index(
+    catalog: Runs, config: str, reuse: Reusable, indexed: Callable[[int], None] = lambda count: None
+) -> None:
+    """Index the results of earlier executions, if some of them may be taken over.
+
+    Each page is a transaction, and an execution counts as indexed after its last page. So after a `kill -9`,
+    the next call indexes its results again.
+    """
+    if not reuse.items:
+        return
 
     def page_written(count: int) -> None:
         faults.reach("reuse.indexed")

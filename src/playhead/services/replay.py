@@ -175,7 +175,7 @@ class ReplayService:
         reuse = None
         if request.reuse:
             reuse = reusable_items(loaded.config, self._adapters, warn)
-            await index(self._catalog, loaded.version.name)
+            await index(self._catalog, loaded.version.name, reuse)
         follow(await self._catalog.newest_execution())
         batch = uuid7()
         try:

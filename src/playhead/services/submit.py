@@ -127,8 +127,8 @@ class SubmitService:
             found = await self._since(loaded, changed_since, compare, warn)
         elif reuse:
             found = reusable_items(loaded.config, self._adapters, warn)
-        if found and found.items:
-            await index(self._catalog, config, indexed)
+        if found:
+            await index(self._catalog, config, found, indexed)
         # Faults in the first inputs (usually these are all) are reported before anything is recorded.
         batches = self._batches(inputs)
         first = await anext(batches, None)
