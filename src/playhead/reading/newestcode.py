@@ -174,7 +174,7 @@ class NewestCode:
             raise Conflict(
                 "code_unknown",
                 f"the adapters of route {unknown[0]} are not loaded here, so the code of its results cannot "
-                "be compared. Load them with --adapters, or ask a server that has them",
+                "be compared. Load them (PLAYHEAD_ADAPTERS), or ask a server that has them (--server)",
             )
         return {one.id: one for one in made if stale[one.id]}
 

@@ -2,9 +2,9 @@
 
 A result may be used for another item if the message had the same route, with the same declaration and the
 same code, and if the items are equal in all that the steps have read: their bytes and content types in any
-case, and their paths and attributes only if a step has read them (`steps.reads`). What follows from the path
-and the attributes of an item without a step that reads them is derived anew: the paths of the outputs, and
-the attributes that they inherit.
+case, and their paths and attributes only if a step has read them (`steps.reads`). Otherwise the outputs get
+what follows from the path and the attributes of the new item: their paths, and the attributes that they
+inherit.
 
 The index `reusable` is written by those who use it: before a run or a replay that reuses results begins, it
 adds the results of the newest executions that have settled since (`index`). It may lack results, and it may
@@ -33,7 +33,7 @@ from playhead.model import EFFECTS_SKIPPED
 from playhead.ports.catalog.work import READS_ATTRIBUTES, READS_MESSAGE, READS_PATH, fingerprint_of
 
 _MOST_EXECUTIONS: Final = 50
-"""How many executions of a config are indexed: the newest ones."""
+"""How many runs and replays of a config are indexed: the newest ones."""
 _PAGE: Final = 1_000
 _UNKNOWN: Final = READS_PATH | READS_ATTRIBUTES
 _ROOM: Final = 37
@@ -88,8 +88,8 @@ class Reused(NamedTuple):
 
     Attributes:
         lane: that of the new message.
-        outputs: by their paths, their attempt and what follows the state in their rows; None: those of the
-            source, at the same paths.
+        outputs: for each path of an output, its attempt and the columns of its row that follow the state;
+            None: the outputs of the source, at the same paths.
     """
 
     lane: int
@@ -141,7 +141,7 @@ class Reusing:
     async def index(self, config: str, progress: Callable[[int], None]) -> None:
         """Index the results of a config's newest executions. `progress` gets the number of results so far.
 
-        Each page is a transaction. Who is killed between two leaves an execution that is indexed again.
+        Each page is a transaction. After a `kill -9` between two pages, the execution is indexed again.
         """
         executions = await self._db.rows(SQL.unindexed_executions, config=config, most=_MOST_EXECUTIONS)
         count = 0
@@ -207,7 +207,7 @@ class Reusing:
         fitting: dict[str, tuple[Wanted, _Candidate]] = {}
         for one, message in chosen.values():
             found = candidates.get(message)
-            # A digest of 64 bits alone does not prove it.
+            # Different results may have the same digest, because it has only 64 bits.
             if (
                 found
                 and found.source.code in codes[one.lane]
@@ -292,7 +292,7 @@ def _declared(lane: Lane) -> list[str | None]:
 
 
 def _derived(old: Item, new: Item, outputs: Sequence[_Output]) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Yield the outputs that the new item has, by path: what follows from its path and its attributes.
+    """Yield the path of each output of the new item, with its columns.
 
     If no step has read the path, `steps.naming` has made those of the outputs from its stem and its suffix.
     So with the same suffix, only the stem differs.

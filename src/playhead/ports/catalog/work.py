@@ -24,12 +24,12 @@ alone."""
 READS_PATH: Final = 1
 READS_ATTRIBUTES: Final = 2
 READS_MESSAGE: Final = 4
-"""What a result depends on, besides the bytes and the content type of the item: its path or stage; its
-attributes; which message or which execution it belongs to. Added."""
+"""What a result depends on, besides the bytes and the content type of the item: its path or stage, its
+attributes, or which message or execution it belongs to. Several are added."""
 
 
 def fingerprint_of(sha256: bytes, content_type: str, attributes: Mapping[str, Any]) -> bytes:
-    """Return the fingerprint of an output, which covers its bytes and what is known of them (32 bytes)."""
+    """Return the fingerprint of an output (32 bytes): it covers bytes, content type and attributes."""
     about = json.dumps([content_type, attributes], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(sha256 + about.encode("utf-8", "surrogatepass")).digest()
 
