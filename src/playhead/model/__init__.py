@@ -131,7 +131,7 @@ from playhead.model.replays import (
     skips_effects,
 )
 from playhead.model.reports import ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
-from playhead.model.results import CodeResults, RouteResults, StaleResult
+from playhead.model.results import CodeResults, Declaration, RouteResults, StaleResult
 from playhead.model.retention import (
     DAY,
     KEPT,
@@ -225,6 +225,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetterDetail",
     "DeadLetterGroup",
+    "Declaration",
     "DepthPace",
     "Diagnostic",
     "Diff",

@@ -11,6 +11,7 @@ from annotated_types import Interval, Len
 
 from playhead.limits import COUNT_OR_SHARE, InvalidValue, Limited, NoNul, check
 from playhead.model.publications import Publication
+from playhead.model.results import Declaration
 
 OnFailure = Literal["keep_last", "leave_out", "refuse"]
 Allowed = Literal["incomplete", "removed", "older", "empty"]
@@ -239,6 +240,8 @@ class Dataset:
         routes: routes whose results readers use.
         sinks: indexes and tables that follow it.
         unpublished: newest settled executions that are not in the current publication, newest first.
+        declared_valid: declarations about results of other code than the newest, newest first, that were not
+            undone.
     """
 
     name: str
@@ -254,6 +257,7 @@ class Dataset:
     routes: list[str]
     sinks: list[SinkState]
     unpublished: list[UUID]
+    declared_valid: list[Declaration] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

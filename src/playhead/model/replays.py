@@ -129,6 +129,10 @@ class ReplayRequest(Limited):
         publish: publish the replay in the datasets of its route when all of its messages have ended, if each
             of its objects was processed. None: only a request publishes it.
         reuse: take over earlier results for items that are the same, in the routes that follow too. None: no.
+        others_valid: declare that the results of the route for the objects that the replay leaves out are
+            valid, whatever their code. The next runs with `changed_since` take them over until the code of
+            the route changes again. The source is the current publication of a dataset. Needs `reason`.
+            None: no.
         report: write a completion report. None: only if the request has a field other than
             `from_execution_id`, `from_stage`, `from_path` and `to_route`.
         key: Idempotency-Key: a repeated request with the same key returns the first replay.
@@ -151,6 +155,7 @@ class ReplayRequest(Limited):
     webhook: Annotated[str, Len(0, 2_000), NoNul] | None = None
     publish: bool | None = None
     reuse: bool | None = None
+    others_valid: bool | None = None
     report: bool | None = None
     key: str | None = None
 
@@ -283,6 +288,7 @@ class Replay:
             it does in a route that is found to have external effects only later. `config/route`: for replays
             of this replay; its own config does not have the route.
         reason: as requested.
+        others_valid: whether it has declared that results which it leaves out are valid.
         publications: the publications that were requested with it, by dataset; usually empty.
         report: state of the completion report.
         revision: how often the new execution has ended; each end has its own report.
@@ -326,6 +332,7 @@ class Replay:
     selected_paths: int | None = None
     effects: Mapping[str, OnReplay] = field(default_factory=dict)
     reason: str | None = None
+    others_valid: bool = False
     publications: list[ReplayPublication] = field(default_factory=list)
     report: ReportState = "none"
     revision: int = 0

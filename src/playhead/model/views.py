@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playhead.model.code import AdapterCode
 from playhead.model.queues import RouteWait
+from playhead.model.results import Declaration
 from playhead.model.retention import PrunedStage
 
 Kind = Literal["run", "replay", "adopted", "publication"]
@@ -280,6 +281,8 @@ class Lineage:
         outputs_pruned_at: the same of its outputs, whose keys remain.
         taken_over_from: message of an earlier execution that was processed, and whose result this one has;
             None unless it is `taken_over`, and if the records of that execution are deleted.
+        declared_valid: the declaration of a person by which this result was taken over, although its code, in
+            `adapters`, was not the newest; usually None.
         input_records_deleted_at: time at which the records of the execution were deleted that stored the
             input object, so the messages above are not known; RFC 3339 in UTC; None if they were not.
     """
@@ -307,6 +310,7 @@ class Lineage:
     input_pruned_at: str | None = None
     outputs_pruned_at: str | None = None
     taken_over_from: UUID | None = None
+    declared_valid: Declaration | None = None
     input_records_deleted_at: str | None = None
 
 

@@ -23,7 +23,7 @@ from playhead import events, faults
 from playhead.environment import Environment
 from playhead.errors import Conflict, Unavailable
 from playhead.model import Publication, PublishRequest, UnitCounts
-from playhead.ports.catalog import Drafts, Publications, Sinks
+from playhead.ports.catalog import Declarations, Drafts, Publications, Sinks
 from playhead.ports.catalog.drafts import Draft, DraftLost
 from playhead.ports.catalog.jobs import Key
 from playhead.ports.catalog.publications import EntryCursor
@@ -43,7 +43,7 @@ _COUNTED: Final = 20_000
 _SIGNS: Final[Mapping[Literal["added", "closed"], int]] = {"added": 1, "closed": -1}
 
 
-class DraftCatalog(Publications, Drafts, Sinks, Protocol):
+class DraftCatalog(Publications, Declarations, Drafts, Sinks, Protocol):
     async def keyed(self, key: Key) -> UUID | None: ...
 
 

@@ -1,7 +1,7 @@
 """Which results are of the newest code: their route is declared as it is now, and its adapters are the same.
 
 A run with `--changed-since` takes over results by this rule. Publications count the results that do not meet
-it; they are called *stale*.
+it; they are called *stale*, unless a person has declared them valid.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Container, Iterable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
+from uuid import UUID
 
 from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.model import (
@@ -24,7 +25,7 @@ from playhead.model import (
     StaleResult,
 )
 from playhead.ports.adapter import AdapterSpec
-from playhead.ports.catalog import Configs, Results
+from playhead.ports.catalog import Configs, Declarations, Results
 from playhead.ports.catalog.publications import Place
 from playhead.ports.catalog.results import MadeBy, MadeById, Result
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_of
@@ -32,7 +33,7 @@ from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_
 _PAGE = 1_000
 
 
-class ResultsCatalog(Configs, Results, Protocol): ...
+class ResultsCatalog(Configs, Declarations, Results, Protocol): ...
 
 
 def code_here(route: Route, adapters: Mapping[str, AdapterSpec]) -> list[AdapterCode] | None:
@@ -50,11 +51,17 @@ class NewestCode:
         self._catalog = catalog
         self._adapters = adapters
 
-    async def by_route(self, config: str, *made: Sequence[MadeBy]) -> list[list[RouteResults]]:
-        """Return the numbers of results in publications of a config."""
+    async def by_route(
+        self, config: str, name: str, dataset: int, made: Mapping[int, Sequence[MadeBy]]
+    ) -> dict[int, list[RouteResults]]:
+        """Return the numbers of results in publications of a dataset."""
         newest = await self._routes(config, None)
-        stale = await self._stale(config, newest, [one for some in made for one in some])
-        return [_by_route(some, stale, newest) for some in made]
+        stale = await self._stale(config, newest, [one for some in made.values() for one in some])
+        declared = await self._declared(config, name, newest)
+        return {
+            n: _by_route(some, stale, await self._valid(dataset, n, some, stale, declared), newest)
+            for n, some in made.items()
+        }
 
     async def counted(self, dataset: int, found: Sequence[Publication]) -> list[Publication]:
         """Return publications of a dataset with the numbers of their results."""
@@ -62,8 +69,7 @@ class NewestCode:
         if not complete:
             return list(found)
         made = await self._catalog.made_by(dataset, [one.n for one in complete])
-        results = await self.by_route(complete[0].config, *(made[one.n] for one in complete))
-        by_number = {one.n: some for one, some in zip(complete, results, strict=True)}
+        by_number = await self.by_route(complete[0].config, complete[0].dataset, dataset, made)
         return [
             replace(one, results=by_number[one.n], stale=total_stale(by_number[one.n]))
             if one.n in by_number
@@ -80,10 +86,13 @@ class NewestCode:
             BadRequest: `invalid_cursor`.
         """
         made = await self._made(dataset, found.n)
-        stale = await self._stale(found.config, await self._routes(found.config, None), made)
+        newest = await self._routes(found.config, None)
+        stale = await self._stale(found.config, newest, made)
+        declared = await self._declared(found.config, found.dataset, newest)
+        valid = await self._valid(dataset, found.n, made, stale, declared)
         of = list_of("publication code", dataset, found.n)
         page = page_of(made, lambda one: str(one.id), cursor, limit, of)
-        items = [_of_code(one, is_stale=stale[one.id]) for one in page.items]
+        items = [_of_code(one, is_stale=stale[one.id], declared=valid.get(one.id, 0)) for one in page.items]
         return Page(items, page.next_cursor)
 
     async def stale_results(
@@ -113,7 +122,8 @@ class NewestCode:
         chosen = [one for one in every if route in (None, one.route) and from_stage in (None, one.from_stage)]
         wanted = await self._stale_of(found.config, chosen)
         items: list[tuple[Place, Result]] = []
-        async with aclosing(self._results(dataset, found.n, wanted, start)) as results:
+        left_out = await self._declared_by_stage(found, wanted.values())
+        async with aclosing(self._results(dataset, found.n, wanted, start, left_out)) as results:
             async for one in results:
                 items.append(one)
                 if len(items) > limit:
@@ -137,8 +147,10 @@ class NewestCode:
             for one in await self._made(dataset, found.n)
             if (one.route, one.from_stage) == (route, from_stage)
         ]
+        left_out: Mapping[str, Sequence[Sequence[UUID]]] = {}
         if condition.is_newest:
             wanted = await self._stale_of(found.config, made)
+            left_out = await self._declared_by_stage(found, wanted.values())
         else:
             wanted = {one.id: one for one in made if condition.is_met(one.code or ())}
         if not wanted:
@@ -148,24 +160,75 @@ class NewestCode:
                 f"publication {found.n} of {found.dataset} has no result of route {route} for stage "
                 f"{from_stage} with {condition}. What made its results: {known}",
             )
-        async for _, one in self._results(dataset, found.n, wanted, Place("", "")):
+        async for _, one in self._results(dataset, found.n, wanted, Place("", ""), left_out):
             yield one.received
 
     async def _results(
-        self, dataset: int, n: int, wanted: Mapping[MadeById, MadeBy], start: Place
+        self,
+        dataset: int,
+        n: int,
+        wanted: Mapping[MadeById, MadeBy],
+        start: Place,
+        left_out: Mapping[str, Sequence[Sequence[UUID]]],
     ) -> AsyncGenerator[tuple[Place, Result], None]:
-        """Yield results of a publication that these have made, with the places of their first objects."""
+        """Yield results of a publication that these have made, with the places of their first objects.
+
+        Args:
+            left_out: by stage, replays whose declarations make results valid, which are left out.
+        """
         for stage in sorted({one.stage for one in wanted.values()}, key=str.encode):
             if stage.encode() < start.stage.encode():
                 continue
             path = start.path if stage == start.stage else ""
             while page := await self._catalog.results_in(dataset, n, stage=stage, after=path, limit=_PAGE):
+                valid = set[str]()
+                for replays in left_out.get(stage, ()):
+                    last = page[-1].path
+                    valid |= await self._catalog.declared_in(
+                        dataset, n, replays, stage=stage, after=path, last=last
+                    )
                 for one in page:
-                    if one.made_by in wanted:
+                    if one.made_by in wanted and one.path not in valid:
                         yield Place(stage, one.path), one
                 if len(page) < _PAGE:
                     break
                 path = page[-1].path
+
+    async def _declared(
+        self, config: str, dataset: str, newest: Mapping[str, Route]
+    ) -> dict[str, list[UUID]]:
+        """Return the replays whose declarations about results of a dataset are in force, by route."""
+        found: dict[str, list[UUID]] = {}
+        for one in await self._catalog.declarations(config, dataset):
+            made_as = (await self._routes(config, one.config_version))[one.route]
+            if self._is_stale(newest.get(one.route), made_as, one.adapters) is False:
+                found.setdefault(one.route, []).append(one.execution_id)
+        return found
+
+    async def _valid(
+        self,
+        dataset: int,
+        n: int,
+        made: Sequence[MadeBy],
+        stale: Mapping[MadeById, bool | None],
+        declared: Mapping[str, Sequence[UUID]],
+    ) -> dict[MadeById, int]:
+        """Return how many of the results that would be stale are declared valid, by what has made them."""
+        stages = {(one.route, one.stage) for one in made if one.route in declared and stale[one.id]}
+        found: dict[MadeById, int] = {}
+        for route, stage in stages:
+            found |= await self._catalog.count_declared(dataset, n, declared[route], stage=stage)
+        return {by: count for by, count in found.items() if stale.get(by)}
+
+    async def _declared_by_stage(
+        self, found: Publication, made: Iterable[MadeBy]
+    ) -> dict[str, list[Sequence[UUID]]]:
+        """Return the replays whose declarations are in force, by the stage of the results."""
+        declared = await self._declared(found.config, found.dataset, await self._routes(found.config, None))
+        by_stage: dict[str, list[Sequence[UUID]]] = {}
+        for route, stage in {(one.route, one.stage) for one in made if one.route in declared}:
+            by_stage.setdefault(stage, []).append(declared[route])
+        return by_stage
 
     async def _stale_of(self, config: str, made: Sequence[MadeBy]) -> Mapping[MadeById, MadeBy]:
         """Return those that have made stale results. Raises `Conflict` (`code_unknown`)."""
@@ -226,14 +289,17 @@ def _versions(made: MadeBy) -> str:
     return " ".join(f"{one.type} {one.version}" for one in made.code or ()) or "another program"
 
 
-def _of_code(one: MadeBy, *, is_stale: bool | None) -> CodeResults:
+def _of_code(one: MadeBy, *, is_stale: bool | None, declared: int) -> CodeResults:
     adapters = None if one.code is None else list(one.code)
     is_newest = None if is_stale is None else not is_stale
-    return CodeResults(one.route, one.from_stage, one.version, adapters, one.results, is_newest)
+    return CodeResults(one.route, one.from_stage, one.version, adapters, one.results, is_newest, declared)
 
 
 def _by_route(
-    made: Sequence[MadeBy], stale: Mapping[MadeById, bool | None], newest: Container[str]
+    made: Sequence[MadeBy],
+    stale: Mapping[MadeById, bool | None],
+    valid: Mapping[MadeById, int],
+    newest: Container[str],
 ) -> list[RouteResults]:
     routes: dict[tuple[str, str], list[MadeBy]] = defaultdict(list)
     for one in made:
@@ -241,7 +307,8 @@ def _by_route(
     found = []
     for (route, stage), some in sorted(routes.items()):
         is_known = None not in [stale[one.id] for one in some]
-        number = sum(one.results for one in some if stale[one.id]) if is_known else None
+        declared = sum(valid.get(one.id, 0) for one in some)
+        number = sum(one.results for one in some if stale[one.id]) - declared if is_known else None
         results = sum(one.results for one in some)
-        found.append(RouteResults(route, stage, results, number, is_declared=route in newest))
+        found.append(RouteResults(route, stage, results, number, route in newest, declared))
     return found

@@ -67,10 +67,11 @@ async def difference(
 
 
 PLANNED: Final = SELECTED | {
-    *("from_execution_id", "from_stage", "from_path", "to_route", "config_version", "effects")
+    *("from_execution_id", "from_stage", "from_path", "to_route", "config_version", "effects"),
+    "others_valid",
 }
-"""Fields of a request that decide about the objects, or about what processes them. All others belong to the
-replay."""
+"""Fields of a request that decide about the objects, those that it leaves out, or what processes them. All
+others belong to the replay."""
 
 
 def request_of(plan: Plan, request: ReplayRequest) -> ReplayRequest:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from playhead import faults
-from playhead.model import AdapterCode, Compare, Config, Execution, Route, RouteCode, Warning
+from playhead.model import AdapterCode, Compare, Config, Declaration, Execution, Route, RouteCode, Warning
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.runs import Reusable, ReusableRoutes, Runs
 from playhead.reading.newestcode import code_here
@@ -39,14 +39,16 @@ def reusable(
     replays: Sequence[Earlier],
     adapters: Mapping[str, AdapterSpec],
     compare: Compare,
+    declared: Sequence[Declaration] = (),
 ) -> tuple[Reusable, list[Warning]]:
     """Return what may be taken over, and why routes process items although the route before has not changed.
 
     Args:
         config: the version that will run.
-        replays: those of the earlier run.
+        replays: those of the earlier run, and of publications of its config.
         adapters: those of this process.
         compare: `version`: other code with the same declared version is accepted too.
+        declared: what was declared about results of the config; the replays are among `replays`.
     """
     routes, reasons = _routes(config, earlier, adapters, compare)
     of_replays: dict[UUID, ReusableRoutes] = {}
@@ -64,13 +66,39 @@ def reusable(
         for route, (_, why) in reasons.items()
         if route in replayed
     }
+    in_force = _in_force(config, replays, adapters, compare, declared)
+    reasons |= {
+        route: ("items whose results are not declared valid", reasons[route][1])
+        for route in in_force
+        if route in reasons
+    }
     items = _items(config, adapters)
     if compare == "version":
         items = {route: routes.get(route) or here for route, here in items.items()}
-    return Reusable(earlier.execution.execution_id, routes, of_replays, items), [
+    return Reusable(earlier.execution.execution_id, routes, of_replays, in_force, items), [
         Warning("not_taken_over", route, detail=": ".join(reasons[route]))
         for route in _after_unchanged(config, reasons)
     ]
+
+
+def _in_force(
+    config: Config,
+    replays: Sequence[Earlier],
+    adapters: Mapping[str, AdapterSpec],
+    compare: Compare,
+    declared: Sequence[Declaration],
+) -> dict[str, list[UUID]]:
+    """Return the replays whose declarations are about the routes as they are now, by route."""
+    configs = {one.execution.execution_id: one.config for one in replays}
+    found: dict[str, list[UUID]] = {}
+    for one in declared:
+        route, at_that_time = config.routes.get(one.route), configs[one.execution_id].routes[one.route]
+        here = code_here(route, adapters) if route else None
+        if route is None or here is None or not route.has_outputs_of(at_that_time):
+            continue
+        if one.adapters == here or (compare == "version" and _versions(one.adapters) == _versions(here)):
+            found.setdefault(one.route, []).append(one.execution_id)
+    return found
 
 
 _NOT_LOADED = "this process lacks its adapters, so their code cannot be compared: set PLAYHEAD_ADAPTERS"

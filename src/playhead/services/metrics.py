@@ -67,6 +67,8 @@ class MetricsCatalog(Protocol):
 
     async def datasets(self) -> list[Dataset]: ...
 
+    async def dataset_number(self, config: str, name: str) -> int: ...
+
     async def shown(self) -> list[Shown]: ...
 
     async def publication_times(self) -> list[StepTimes]: ...
@@ -288,8 +290,10 @@ class MetricsService:
         )
 
     async def _shown(self, one: Shown) -> ShownFigures:
-        [results] = await self._newest.by_route(one.config, one.made_by)
-        return ShownFigures(one.config, one.dataset, one.objects, total_stale(results), one.age_seconds)
+        number = await self._catalog.dataset_number(one.config, one.dataset)
+        found = await self._newest.by_route(one.config, one.dataset, number, {one.n: one.made_by})
+        stale = total_stale(found[one.n])
+        return ShownFigures(one.config, one.dataset, one.objects, stale, one.age_seconds)
 
 
 def _histograms(times: Sequence[StepTimes]) -> dict[str, Histogram]:

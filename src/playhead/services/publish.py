@@ -327,6 +327,23 @@ class PublishService(PublicationReader):
         await self._catalog.release_dataset(await self._number(name))
         return await self.dataset(name)
 
+    async def forget(self, name: str, route: str) -> Dataset:
+        """Undo what was declared about the results of a route. The next runs process them.
+
+        Raises:
+            NotFound: `route_not_found`: no result of the route is declared valid.
+        """
+        number = await self._number(name)
+        if not await self._catalog.undo_declarations(number, route):
+            there = await self.dataset(name)
+            routes = ", ".join(dict.fromkeys(one.route for one in there.declared_valid)) or "none"
+            raise NotFound(
+                "route_not_found",
+                f"no results of the route {route!r} are declared valid in {name}; routes with such results: "
+                f"{routes}",
+            )
+        return await self.dataset(name)
+
     async def pin(self, name: str, n: int, pinned: bool = True) -> Publication:
         """Keep a publication until it is unpinned, or end that. Idempotent.
 

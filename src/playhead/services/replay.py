@@ -24,6 +24,7 @@ from playhead.ports.catalog import (
     Browse,
     Configs,
     Control,
+    Declarations,
     Jobs,
     Plans,
     Publications,
@@ -38,7 +39,7 @@ from playhead.reading.codecheck import CodeCheck, Warn, no_warning
 from playhead.reading.idempotency import key_of
 from playhead.reading.listing import PAGE, Listing
 from playhead.reading.looking import Looks
-from playhead.replay import answers, effects, objects, planned
+from playhead.replay import answers, effects, objects, others, planned
 from playhead.replay import request as request_checks
 from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
 from playhead.replay.reuse import index, reusable_items
@@ -52,7 +53,9 @@ _CHECKS_AFTER_LOST_ANSWER = 5
 _CHECK_LOST_ANSWER_SECONDS = 1.0
 
 
-class ReplayCatalog(Configs, Control, Jobs, Plans, Runs, Work, Browse, Publications, Results, Protocol): ...
+class ReplayCatalog(
+    Configs, Control, Jobs, Plans, Runs, Work, Browse, Publications, Declarations, Results, Protocol
+): ...
 
 
 class ReplayService:
@@ -114,7 +117,7 @@ class ReplayService:
 
         Raises:
             BadRequest: `invalid_idempotency_key`, `webhook_not_allowed`, `invalid_path`, `route_ambiguous`,
-                `selection_empty`.
+                `selection_empty`, `invalid_body` (`made_by`, `others_valid`).
             NotFound: `execution_not_found`, `stage_not_found`, `route_not_found`, `config_not_found`,
                 `dataset_not_found` (`publish`), `replay_not_found` (`in_replay`), `no_objects`.
             Conflict: `config_inactive`, `stage_pruned`, `effects_refused`, `code_differs`, `code_unknown`,
@@ -154,6 +157,7 @@ class ReplayService:
             request, to_config = planned.request_of(plan, request), plan.to_config
             if plan.replay_batch_id and not key:  # a key is stored with the replay
                 return Opened(await self._get(plan.replay_batch_id), fresh=False)
+        others.check_reason(request)
         found = await request_checks.resolve(
             self._catalog, self._listing, request, self._adapters, to_config=to_config
         )
@@ -162,6 +166,7 @@ class ReplayService:
         datasets = await self._datasets(loaded.version.name, route) if request.publish else []
         if not request.plan_id:  # the objects of a plan are compared with the store later
             await objects.check(self._catalog, self._listing, request, found)
+        declare = await others.declared(self._catalog, self._adapters, request, found)
         if self._code:
             rules = {"required": request.require_code, "allow_old": request.allow_old_code}
             for warning in await self._code.check(loaded.config, route, **rules):
@@ -191,6 +196,7 @@ class ReplayService:
                 key=key,
                 datasets=datasets,
                 reuse=reuse,
+                declare=declare,
             )
         except Unavailable as exc:
             opened = Opened(await self._find_recorded(batch, exc), fresh=True)

@@ -21,6 +21,7 @@ from playhead.ports.catalog import Configs, Jobs, Runs
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Loaded
+from playhead.ports.catalog.declarations import Declarations
 from playhead.ports.catalog.runs import Input, Reusable
 from playhead.ports.store import Blob, Delete, Write
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
@@ -41,14 +42,14 @@ _LATE_SECONDS = 120.0
 """How long a run is looked for whose creation was not answered. A COMMIT that no client waits for is seldom
 delayed by as much."""
 _MOST_REPLAYS = 20
-"""Replays of the earlier run whose results may be taken over: the newest ones."""
+"""Replays of the earlier run whose results may be taken over, and as many of publications: the newest."""
 _BATCH_OBJECTS = 256
 _BATCH_BYTES = 16 << 20
 
 _Batch = list[tuple[Input, bytes]]
 
 
-class SubmitCatalog(Browse, Code, Configs, Jobs, Runs, Protocol): ...
+class SubmitCatalog(Browse, Code, Configs, Declarations, Jobs, Runs, Protocol): ...
 
 
 class SubmitStore(Delete, Write, Protocol): ...
@@ -199,13 +200,17 @@ class SubmitService:
             )
         where = ExecutionFilter(kind="replay", config=name, parent=changed_since)
         replays, _ = await self._catalog.executions(where, limit=_MOST_REPLAYS)
+        replays += await self._catalog.replays_of_publications(name, limit=_MOST_REPLAYS)
+        declared = await self._catalog.declarations(name)
+        others = {one.execution_id for one in declared} - {one.execution_id for one in replays}
+        replays += await self._catalog.executions_named(list(others))
         found = []
         for execution in (earlier, *replays):
             theirs = await self._catalog.config(name, execution.config_version)
             assert theirs, "versions are never deleted"
             ran = await self._catalog.code_of(execution.execution_id)
             found.append(Earlier(execution, theirs.config, ran))
-        reuse, reasons = reusable(loaded.config, found[0], found[1:], self._adapters, compare)
+        reuse, reasons = reusable(loaded.config, found[0], found[1:], self._adapters, compare, declared)
         for reason in reasons:
             warn(reason)
         return reuse

@@ -37,6 +37,7 @@ from playhead.backends._sql_catalog.code import CodePart
 from playhead.backends._sql_catalog.configs import ConfigsPart
 from playhead.backends._sql_catalog.control import ControlPart
 from playhead.backends._sql_catalog.datasets import DatasetsPart
+from playhead.backends._sql_catalog.declarations import DeclarationsPart
 from playhead.backends._sql_catalog.drafts import DraftsPart
 from playhead.backends._sql_catalog.find import FindPart
 from playhead.backends._sql_catalog.jobs import JobsPart
@@ -68,6 +69,7 @@ class SqlCatalog(
     ConfigsPart,
     ControlPart,
     DatasetsPart,
+    DeclarationsPart,
     DraftsPart,
     FindPart,
     JobsPart,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from playhead.backends._sql_catalog.codes import as_rows, codes_of, number_of
+from playhead.backends._sql_catalog.codes import codes_of, insert_chain
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
@@ -16,17 +16,7 @@ from playhead.model import AdapterCode, LoadedAdapter, RanCode, RouteCode, Worke
 
 class CodePart(Part):
     async def record_code(self, adapters: Sequence[AdapterCode]) -> int:
-        rows = as_rows(adapters)
-        listed = json.dumps(rows)
-        number = number_of(listed)
-
-        async def record(db: Session) -> None:
-            await db.run(SQL.insert_code, id=number, adapters=listed)
-            for kind, version, code in sorted(set(rows)):
-                await db.run(SQL.insert_adapter_code, type=kind, version=version, code=code)
-
-        await self._db.write(record)
-        return number
+        return await self._db.write(lambda db: insert_chain(db, adapters))
 
     async def recorded_code(self, types: Sequence[str]) -> set[AdapterCode]:
         rows = await self._db.rows(SQL.recorded_code, types=list(types))

@@ -26,6 +26,16 @@ def as_rows(adapters: Sequence[AdapterCode]) -> list[tuple[str, str | None, str 
     return [(one.type, storable(one.version), storable(one.code)) for one in adapters]
 
 
+async def insert_chain(db: Session, adapters: Sequence[AdapterCode]) -> int:
+    """Record a chain; return its number."""
+    rows = as_rows(adapters)
+    listed = json.dumps(rows)
+    await db.run(SQL.insert_code, id=number_of(listed), adapters=listed)
+    for kind, version, code in sorted(set(rows)):
+        await db.run(SQL.insert_adapter_code, type=kind, version=version, code=code)
+    return number_of(listed)
+
+
 async def insert_loaded(db: Session, loaded: LoadedCode) -> int:
     """Record what a process has loaded; return its number."""
     adapters = json.dumps([[one.type, one.version, one.code, one.source] for one in loaded.adapters])

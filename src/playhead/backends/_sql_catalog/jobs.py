@@ -19,7 +19,7 @@ from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rates import saved
 from playhead.backends._sql_catalog.reusing import Wanted
 from playhead.backends._sql_catalog.rows import LONG_SECONDS, refuse_dispatches
-from playhead.backends._sql_catalog.takeover import Plan
+from playhead.backends._sql_catalog.takeover_plan import Plan
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from playhead.backends._sql_catalog.codes import codes_of
+from playhead.backends._sql_catalog.declared import declarations_named
 from playhead.backends._sql_catalog.executions import records_deleted_at
 from playhead.backends._sql_catalog.lanes import Lane, Lanes, as_uuid, as_uuid_or_none, moment_or_none
 from playhead.backends.sql import SKIPPED, TAKEN_OVER
@@ -27,11 +28,13 @@ async def lineages(db: Session, lanes: Lanes, rows: Sequence[Row]) -> list[dict[
         if key is not None:
             outputs[message].append(key)
     codes = await codes_of(db, [row[13] for row in rows])
+    declared = await declarations_named(db, [row[17] for row in rows])
     # Only roots received objects of another execution.
     gone = await records_deleted_at(db, {owner_of(row[8]) for row in rows if row[2] is None})
     return [
         _lineage_of(row, known[row[5]], outputs[row[0]], counted[row[0]])
-        | {"adapters": codes.get(row[13], []), "input_records_deleted_at": gone.get(owner_of(row[8]))}
+        | {"adapters": codes.get(row[13], []), "declared_valid": declared.get(row[17])}
+        | {"input_records_deleted_at": gone.get(owner_of(row[8]))}
         for row in rows
     ]
 

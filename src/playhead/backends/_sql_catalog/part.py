@@ -38,5 +38,5 @@ class Part:
         self._replays = Replays(self._lanes, self._executions, self.sizes)
         self._plans = Plans(self._lanes)
         self._reusing = Reusing(transactions, self._lanes)
-        self._take_over = TakeOver(self._lanes, self._reusing)
+        self._take_over = TakeOver(self._lanes, self._reusing, self._aliases)
         self._totals = Known[UUID, StageTotals](5.0)  # a count of a million outputs takes a tenth of it

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final
 from uuid import UUID
 
+from playhead.backends._sql_catalog.declared import declarations_of
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL, Statement
@@ -116,6 +117,9 @@ async def dataset_of(db: Session, row: Row) -> Dataset:
         routes=list(declared.routes) if declared else [],
         sinks=[_sink(name, one) for one in await db.rows(SQL.sink_states, dataset=number)],
         unpublished=[as_uuid(one) for (one,) in rows],
+        declared_valid=await declarations_of(
+            db, await db.rows(SQL.open_declarations, config=config, dataset=name)
+        ),
     )
 
 

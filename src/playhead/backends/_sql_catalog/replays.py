@@ -141,6 +141,7 @@ class Replays:
             selected_paths=requests.selected_paths(row.request),
             effects=effects,
             reason=request.reason,
+            others_valid=bool(request.others_valid),
             publications=await self._publications(db, row.n, state) if request.publish else [],
             report="none" if row.records_deleted_at else row.report,
             revision=row.revision,

@@ -81,6 +81,7 @@ class Source(NamedTuple):
     error_code: str | None
     error: str | None
     original: int
+    declaration: int | None
 
 
 class Reused(NamedTuple):
@@ -90,16 +91,19 @@ class Reused(NamedTuple):
         lane: that of the new message.
         outputs: for each path of an output, its attempt and the columns of its row that follow the state;
             None: the outputs of the source, at the same paths.
+        declaration: which one has made it valid, if its code has not.
     """
 
     lane: int
     source: Source
     outputs: Mapping[str, Sequence[Any]] | None
+    declaration: int | None = None
 
     @property
-    def columns(self) -> tuple[int | None, str | None, str | None, int]:
-        """What the row of the new message gets: code, error code, error and original."""
-        return self.source.code, self.source.error_code, self.source.error, self.source.original
+    def columns(self) -> tuple[int | None, str | None, str | None, int, int | None]:
+        """What the row of the new message gets: code, error code, error, original and declaration."""
+        source = self.source
+        return source.code, source.error_code, source.error, source.original, self.declaration
 
 
 class _Candidate(NamedTuple):

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
+from playhead.backends._sql_catalog.codes import insert_chain
 from playhead.backends._sql_catalog.executions import exclude, prunings_of, share
 from playhead.backends._sql_catalog.idempotency import find_key, keep_key
 from playhead.backends._sql_catalog.lanes import below
@@ -19,6 +20,7 @@ from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, OnReplay, Priority, ReplayRequest
+from playhead.ports.catalog.declarations import Declare
 from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.prune import check_unpruned
 from playhead.ports.catalog.runs import Input, Reusable
@@ -136,6 +138,7 @@ class RunsPart(Part):
         key: Key | None = None,
         datasets: Sequence[str] = (),
         reuse: Reusable | None = None,
+        declare: Declare | None = None,
     ) -> Opened:
         source, stage = request.from_execution_id, request.from_stage
 
@@ -189,11 +192,25 @@ class RunsPart(Part):
                 await db.run(SQL.insert_replay_publications, execution=n, config=config, names=names)
             if reuse:
                 await self._take_over.set_plan(db, n, number, reuse)
+            if declare:
+                await self._declare(db, n, request, declare)
             if plan is not None:
                 await db.run(SQL.use_plan_in_job, plan=plan, execution=n)
             return Opened(await self._replays.get(db, batch), fresh=True)
 
         return await self._db.write(open_it)
+
+    async def _declare(self, db: Session, n: int, request: ReplayRequest, declare: Declare) -> None:
+        await db.run(
+            SQL.insert_declaration,
+            execution=n,
+            dataset=declare.dataset,
+            publication=declare.publication,
+            route=declare.route,
+            stage=request.from_stage,
+            code=await insert_chain(db, declare.code),
+            reason=request.reason,
+        )
 
     async def _level(self, db: Session, lane: int, priority: Priority | None) -> bool | None:
         """Return whether the messages of a replay are bulk; None: the listing decides."""

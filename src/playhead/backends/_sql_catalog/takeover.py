@@ -9,9 +9,10 @@ All of it happens in transactions that exist anyway, so a `kill -9` leaves all o
 1. `bind_inputs` binds an unchanged input as a reference, before its bytes would be stored. Like any input, it
    does not count before the run is sealed.
 2. `record` inserts the rows of a page of inputs, and follows the earlier run from them, route by route. A row
-   with a valid result is `taken_over`, with its outputs and its children: that of the earlier run, else of a
-   replay that received the same object, else of an equal item (`reusing`). The first row without one stays
-   `pending`. The cursor moves in the same transaction, under the epoch, so no page is taken over twice. Rows
+   with a valid result is `taken_over`, with its outputs and its children: that of the earlier run or of a
+   replay that received the same object (`earlier`), else of an equal item (`reusing`). The first row without
+   one stays `pending`. The cursor moves in the same transaction, under the epoch, so no page is taken over
+   twice. Rows
    of the entry route are published by the job, and the others by the reconciler, as after a crash.
 3. `finish` does the same for the children of an attempt, by equal items. Its caller publishes the others.
 
@@ -22,91 +23,23 @@ they are read: a message that ends too late is processed again.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog.codes import number_of_chain
-from playhead.backends._sql_catalog.executions import prunings_of, records_deleted_at, share
-from playhead.backends._sql_catalog.lanes import Lane, Lanes, as_text, as_uuid_or_none, below, lanes_of
+from playhead.backends._sql_catalog.aliases import Aliases
+from playhead.backends._sql_catalog.earlier import EarlierResults, Need, moved, path_in, roots_of
+from playhead.backends._sql_catalog.lanes import Lanes, as_text
 from playhead.backends._sql_catalog.reusing import Reused, Reusing, Source, Wanted
-from playhead.backends.sql import COMPLETED, PENDING, SKIPPED, STORED, TAKEN_OVER, WRITING
+from playhead.backends._sql_catalog.takeover_plan import Plan, make_plan
+from playhead.backends.sql import PENDING, STORED, WRITING
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import mint, text
-from playhead.keys import INPUT_STAGE
-from playhead.model import AdapterCode
-from playhead.ports.catalog.prune import check_not_all_pruned, check_replays_recorded
-from playhead.ports.catalog.runs import Reusable, ReusableRoutes
+from playhead.ports.catalog.runs import Reusable
 
-_MOST_ROWS: Final = 2_000
-"""Outputs that one page takes over, on average."""
-_MOST_IN_A_PAGE: Final = 1_000
 _MOST_PLANS: Final = 100
-_VALID: Final = (COMPLETED, SKIPPED, TAKEN_OVER)
-
-
-class Plan(NamedTuple):
-    """What a run may take over.
-
-    Attributes:
-        source: the number of the earlier run; None: results are only found by their items (`reusing.py`).
-        since: its id.
-        lanes: by number of an execution (the earlier run, or a replay of it) and lane of this run: what may
-            have produced the results: the lane of the same route in that execution, and the number of a code.
-        has_inputs: whether inputs may be references.
-        page: how many inputs one transaction records.
-        codes: by lane of this execution, the codes whose results are valid for any item that is the same.
-    """
-
-    source: int | None
-    since: UUID | None
-    lanes: dict[tuple[int, int], list[tuple[int, int | None]]]
-    has_inputs: bool
-    page: int
-    codes: dict[int, list[int]]
-
-    def allows(self, lane: int, source: Source) -> bool:
-        """Whether a row in a lane may have the result of a row of the earlier run, or of a replay of it."""
-        valid = self.lanes.get((source.execution, lane), ())
-        if source.state == SKIPPED and source.code is None:
-            return False  # a replay has skipped the route
-        return source.state in _VALID and (source.lane, source.code) in valid
-
-    @property
-    def executions(self) -> list[int]:
-        """The earlier run, if there is one, and its replays."""
-        return list({execution for execution, _ in self.lanes})
-
-    def best(
-        self, wanted: Mapping[str, Sequence[tuple[str, int]]], found: Iterable[Source]
-    ) -> dict[str, Reused]:
-        """Return the lane and the source of new rows, by id: the earlier run, or else the newest replay.
-
-        Args:
-            wanted: the ids and lanes of new rows, by the key of their object in the earlier run.
-            found: rows that received these objects.
-        """
-        same = {}
-        for one in sorted(found, key=lambda one: (one.execution == self.source, one.n)):
-            for cid, lane in wanted[one.key]:
-                if self.allows(lane, one):
-                    same[cid] = Reused(lane, one, None)
-        return same
-
-    def encode(self) -> str:
-        lanes, codes = list(self.lanes.items()), list(self.codes.items())
-        return json.dumps([self.source, lanes, self.has_inputs, self.page, codes])
-
-    @classmethod
-    def decode(cls, since: Any, stored: str) -> Plan:
-        source, lanes, has_inputs, page, codes = json.loads(stored)
-        by_lane = {
-            (execution, lane): [(of, code) for of, code in valid] for (execution, lane), valid in lanes
-        }
-        return cls(source, as_uuid_or_none(since), by_lane, has_inputs, page, dict(codes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,59 +82,17 @@ class _Child(NamedTuple):
 class TakeOver:
     """Takes over results."""
 
-    def __init__(self, lanes: Lanes, reusing: Reusing) -> None:
+    def __init__(self, lanes: Lanes, reusing: Reusing, aliases: Aliases) -> None:
         self._lanes = lanes
         self._reusing = reusing
+        self._earlier = EarlierResults(lanes, aliases)
         self._losses = 0
         self._plans: dict[int, Plan] = {}
 
     async def set_plan(self, db: Session, n: int, version: int, reuse: Reusable) -> None:
         """Decide what an execution may take over."""
-        ours = await lanes_of(db, version)
-        codes = {
-            lane.id: [number_of_chain(chain) for chain in reuse.items[lane.route] or ()]
-            for lane in ours
-            if lane.route in reuse.items
-        }
-        plan = Plan(None, None, {}, False, _MOST_IN_A_PAGE, codes)
-        if reuse.execution is not None:
-            plan = await self._plan_since(db, ours, reuse.execution, reuse, codes)
+        plan = await make_plan(db, version, reuse)
         await db.run(SQL.set_plan, since=plan.since, plan=plan.encode(), execution=n)
-
-    async def _plan_since(
-        self,
-        db: Session,
-        ours: Sequence[Lane],
-        since: UUID,
-        reuse: Reusable,
-        codes: dict[int, list[int]],
-    ) -> Plan:
-        """Return the plan of a run since an earlier one. Locks that one, as `open_replay` does: a prune of it
-        either comes before, or it waits, and then finds this run."""
-        sources: list[tuple[int, int, ReusableRoutes]] = []
-        for identity, routes in [(since, reuse.routes), *reuse.replays.items()]:
-            row = await db.row(SQL.execution_counts, id=identity)
-            assert row, "the caller has found the execution"
-            sources.append((row[0], row[1], routes))
-        source, *_ = numbers = [number for number, *_ in sources]
-        await share(db, numbers)
-        pruned = (all_pruned := await prunings_of(db, numbers))[source]
-        check_not_all_pruned(since, pruned)
-        check_replays_recorded(since, await records_deleted_at(db, reuse.replays))
-        lanes = {}
-        for number, their_version, routes in sources:
-            theirs = {lane.route: lane.id for lane in await lanes_of(db, their_version)}
-            for lane in ours:
-                is_kept = not (lane.stage and any(one.overlaps(lane.stage) for one in all_pruned[number]))
-                if lane.route in routes and is_kept:
-                    valid = _numbers(routes[lane.route])
-                    lanes[number, lane.id] = [(theirs[lane.route], code) for code in valid]
-        first_input, last_input = below(f"{since}/{INPUT_STAGE}").values()
-        given = {"first_input": first_input, "last_input": last_input, **below(f"{since}")}
-        inputs, outputs = await db.row(SQL.count_inputs_and_outputs, **given) or (0, 0)
-        page = max(1, min(_MOST_IN_A_PAGE, _MOST_ROWS * max(inputs, 1) // max(outputs, 1)))
-        has_inputs = not any(one.overlaps(INPUT_STAGE) for one in pruned)
-        return Plan(source, since, lanes, has_inputs, page, codes)
 
     async def _plan(self, db: Session, execution: int) -> Plan:
         """Return the plan of an execution that has one. It never changes."""
@@ -221,7 +112,7 @@ class TakeOver:
         plan = await self._plan(db, execution)
         if plan.since is None or not plan.has_inputs:
             return
-        wanted = {_moved(key, plan.since): (key, sha256) for key, sha256 in inputs}
+        wanted = {moved(key, plan.since): (key, sha256) for key, sha256 in inputs}
         same = []
         for old, size, sha256, *described in await db.rows(SQL.stored_bytes, keys=list(wanted)):
             key, content = wanted[old]
@@ -259,19 +150,20 @@ class TakeOver:
         self, db: Session, plan: Plan, since: UUID, roots: Sequence[Wanted]
     ) -> dict[str, Reused]:
         """Return the results of the earlier run for roots with the same path and the same bytes."""
-        before = {_moved(one.key, since): one for one in roots}
+        before = {moved(one.key, since): one for one in roots}
         bound = await db.rows(SQL.bound_inputs, keys=[*before, *(one.key for one in roots)])
         contents = {key: sha256 for key, _, sha256, _ in bound}
         wanted = {
-            old: [(one.id, one.lane)]
+            old: (one.id, one.lane, one.key)
             for old, one in before.items()
             if old in contents and contents[old] == contents.get(one.key)
         }
-        return plan.best(wanted, await self._roots(db, wanted, plan.executions))
-
-    async def _roots(self, db: Session, keys: Iterable[str], executions: Sequence[int]) -> list[Source]:
-        found = await db.rows(SQL.roots_of, keys=list(keys), executions=list(executions))
-        return list(map(Source._make, found))
+        assert plan.source is not None
+        found = {one.key: one for one in await roots_of(db, list(wanted), [plan.source])}
+        needs = [
+            Need(cid, lane, new, found.get(old), of_earlier=True) for old, (cid, lane, new) in wanted.items()
+        ]
+        return await self._earlier.results(db, plan, needs)
 
     async def _pairs(self, db: Session, same: Mapping[str, Reused]) -> dict[str, _Pair]:
         """Return new rows with their results, by id."""
@@ -307,7 +199,9 @@ class TakeOver:
         """Close rows that were inserted before their results were known."""
         if pairs:
             columns = map(list, zip(*(one.result.columns for one in pairs), strict=True))
-            given = dict(zip(("codes", "error_codes", "errors", "originals"), columns, strict=True))
+            given = dict(
+                zip(("codes", "error_codes", "errors", "originals", "declarations"), columns, strict=True)
+            )
             await db.run(SQL.close_taken_over, rows=[one.n for one in pairs], **given)
 
     async def _outputs(self, db: Session, level: Sequence[_Pair]) -> list[tuple[_Pair, str, int, list[Any]]]:
@@ -316,7 +210,7 @@ class TakeOver:
         pairs = {one.source.n: one for one in level if one.result.outputs is None}
         found = await db.rows(SQL.outputs_of, rows=list(pairs)) if pairs else []
         made = [
-            (pairs[message], _path(key), attempt, described)
+            (pairs[message], path_in(key), attempt, described)
             for _, message, key, attempt, *described in sorted(found, key=lambda row: row[0])
         ]
         lanes = await self._lanes.learn(db, {one.lane for one in level})
@@ -351,22 +245,17 @@ class TakeOver:
         ids = [text(one) for one in raw]
         parents = {child.parent.source.n for child in family}
         found = map(Source._make, await db.rows(SQL.children_of, parents=list(parents)))
-        sources = {(one.parent, _path(one.key), one.lane): one for one in found}
-        same: dict[str, Reused] = {}
-        wanted: dict[str, list[tuple[str, int]]] = {}
+        sources = {(one.parent, path_in(one.key), one.lane): one for one in found}
+        needs = []
         for cid, child in zip(ids, family, strict=True):
             above_it = child.parent.source
             if child.parent.result.outputs is not None:
                 continue  # its item may differ from that of the source, so the children may differ too
-            # The lane is the same with each code.
-            for theirs, _ in plan.lanes.get((above_it.execution, child.lane), ())[:1]:
-                source = sources.get((above_it.n, _path(child.key), theirs))
-                if source and plan.allows(child.lane, source):
-                    same[cid] = Reused(child.lane, source, None)
-            if cid not in same and plan.since and above_it.execution == plan.source:
-                wanted.setdefault(_moved(child.key, plan.since), []).append((cid, child.lane))
-        if wanted and (replays := [one for one in plan.executions if one != plan.source]):
-            same |= plan.best(wanted, await self._roots(db, wanted, replays))
+            theirs = plan.lane_in(above_it.execution, child.lane)
+            source = None if theirs is None else sources.get((above_it.n, path_in(child.key), theirs))
+            of_earlier = above_it.execution == plan.source
+            needs.append(Need(cid, child.lane, child.key, source, of_earlier=of_earlier))
+        same = await self._earlier.results(db, plan, needs)
         left = [
             Wanted(cid, child.lane, child.key, child.stage)
             for cid, child in zip(ids, family, strict=True)
@@ -383,18 +272,3 @@ class TakeOver:
         await db.insert(SQL.insert_children, open_rows)
         numbers = await db.insert(SQL.insert_taken_over, closed) if closed else []
         return [_Pair(n, same[as_text(cid)]) for n, cid in sorted(numbers, key=lambda row: row[0])]
-
-
-def _numbers(chains: Sequence[Sequence[AdapterCode]] | None) -> list[int | None]:
-    """Return the numbers of codes; None is that of other programs."""
-    return [None] if chains is None else [number_of_chain(chain) for chain in chains]
-
-
-def _path(key: str) -> str:
-    """Return the part of a key that follows the execution."""
-    return key.partition("/")[2]
-
-
-def _moved(key: str, execution: UUID) -> str:
-    """Return the key of the same object in another execution."""
-    return f"{execution}/{_path(key)}"

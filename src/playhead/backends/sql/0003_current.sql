@@ -76,6 +76,21 @@ CREATE TABLE replay_publications (
 );
 CREATE INDEX replay_publications_due ON replay_publications (execution) WHERE due;
 
+-- Results that a person has declared valid although their code is not the newest: those of the route of a replay for objects
+-- that the replay leaves out, as the publication has them that is replayed.
+CREATE TABLE declarations (
+  execution   bigint PRIMARY KEY,               -- of the replay
+  dataset     bigint NOT NULL,
+  publication bigint NOT NULL,
+  route       text COLLATE "C" NOT NULL,
+  stage       text COLLATE "C" NOT NULL,        -- of the objects that the route has received
+  code        bigint NOT NULL,                  -- the newest code at that time; the declaration is about this one
+  reason      text NOT NULL,
+  created_at  double precision NOT NULL,
+  undone_at   double precision                  -- NULL: it was not undone
+);
+CREATE INDEX declarations_open ON declarations (dataset, route) WHERE undone_at IS NULL;
+
 CREATE TABLE switches (
   dataset bigint NOT NULL,
   seq     bigint NOT NULL,

@@ -96,7 +96,7 @@ WHERE e.id = :execution::uuid AND substr(uuid_send(m.id), 15) = :tail::bytea
 -- The columns that a `Lineage` is built from.
 SELECT m.n, m.id, p.id, e.id, e.batch, m.lane, m.state, {attempts}, m.object_key, m.error_code, m.error,
   m.started_at, m.ended_at, m.code, (SELECT o.pruned_at FROM outputs o WHERE o.key = m.object_key),
-  {outputs_pruned_at}, (SELECT o.id FROM messages o WHERE o.n = m.original)
+  {outputs_pruned_at}, (SELECT o.id FROM messages o WHERE o.n = m.original), m.declaration
 FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p.n = m.parent
 
 -- name: keys_of_messages

@@ -70,10 +70,13 @@ WHERE n IN (SELECT n FROM executions WHERE n = ANY(:numbers::bigint[]) ORDER BY 
 -- fragment: is_source
 -- Another execution needs the execution `e`. A replay reads the objects of its source until it has settled: it may still
 -- list them, or have a message whose input is one of them. Until a run has settled, it takes over results of its earlier
--- run, and of replays of it.
+-- run, and of replays of it and of publications of its config.
 (EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution
     WHERE j.source = e.id AND r.n <> e.n AND NOT r.settled)
-  OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since IN (e.id, e.parent) AND NOT r.settled))
+  OR EXISTS (SELECT 1 FROM jobs j JOIN executions r ON r.n = j.execution WHERE j.since IN (e.id, e.parent) AND NOT r.settled)
+  OR EXISTS (SELECT 1 FROM executions r JOIN jobs j ON j.execution = r.n
+    WHERE NOT r.settled AND r.config = e.config AND j.since IS NOT NULL AND e.kind = 'replay'
+      AND EXISTS (SELECT 1 FROM executions a WHERE a.id = e.parent AND a.kind = 'publication')))
 
 -- fragment: in_draft
 -- A publication that is being prepared takes results from the execution, or a part has received objects of it, which may be inputs.

@@ -228,6 +228,70 @@ WHERE m.n = p.message AND p.dataset = :dataset AND p.stage = :stage AND p.path >
   AND (p.last IS NULL OR p.last > :n)
 ORDER BY p.path LIMIT :limit
 
+-- fragment: contained
+-- The publication `d.publication` has the entry `p`, or one with the same result at the same place: a rollback may have
+-- closed that one.
+(p.first <= d.publication AND (p.last IS NULL OR p.last > d.publication) OR EXISTS (SELECT 1 FROM published q
+  WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path AND q.message = p.message AND q.first <= d.publication
+    AND (q.last IS NULL OR q.last > d.publication)))
+
+-- fragment: declared_valid
+-- Results of a stage of a publication that declarations make valid: their publication has them, and no replay since the first
+-- of these declarations has received the object, which has its path after the execution and the stage in its key. The sum
+-- keeps the planner from an index of executions.
+FROM published p CROSS JOIN messages m WHERE m.n = p.message AND m.lane = ANY(:lanes::bigint[])
+  AND p.dataset = :dataset AND p.stage = :stage AND p.is_first AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+  AND EXISTS (SELECT 1 FROM declarations d WHERE d.execution = ANY(:numbers::bigint[]) AND d.stage = m.stage AND {contained})
+  AND NOT EXISTS (SELECT 1 FROM published t CROSS JOIN outputs o CROSS JOIN messages r
+    WHERE t.dataset = p.dataset AND t.stage = m.stage AND t.path = substr(m.object_key, 39 + length(m.stage))
+      AND t.first <= :n AND (t.last IS NULL OR t.last > :n) AND o.n = t.output AND r.object_key = o.key AND r.parent IS NULL
+      AND r.execution + 0 >= :since AND r.lane = ANY(:lanes::bigint[]))
+
+-- name: count_declared
+-- Their numbers, by what has made them.
+SELECT m.lane, m.stage, m.code, count(*) {declared_valid} GROUP BY m.lane, m.stage, m.code
+
+-- name: declared_in
+-- The paths of their first objects.
+SELECT p.path {declared_valid} AND p.path > :after AND p.path <= :until
+
+-- fragment: declaration
+-- The columns that a `Declaration` is built from.
+SELECT d.execution, s.name, d.route, d.stage, d.publication, e.id, e.batch, v.version, d.code, d.reason, d.created_at, d.undone_at
+FROM declarations d JOIN datasets s ON s.n = d.dataset JOIN executions e ON e.n = d.execution
+JOIN config_versions v ON v.id = e.config_version
+
+-- name: insert_declaration
+-- What a person has declared with a replay.
+INSERT INTO declarations (execution, dataset, publication, route, stage, code, reason, created_at)
+VALUES (:execution, :dataset, :publication, :route, :stage, :code, :reason, playhead_now())
+
+-- name: declarations_named
+-- Declarations by the executions of their replays.
+{declaration} WHERE d.execution = ANY(:numbers::bigint[])
+
+-- name: open_declarations
+-- Declarations of a config that were not undone, newest first.
+{declaration} WHERE s.config = (SELECT c.n FROM configs c WHERE c.name = :config) AND d.undone_at IS NULL
+AND s.name = :dataset -- if given
+ORDER BY d.execution DESC
+
+-- name: replays_of_publications
+-- Replays of publications into routes of a config, newest first.
+SELECT e.n FROM executions e WHERE e.config = (SELECT c.n FROM configs c WHERE c.name = :config) AND e.kind = 'replay'
+  AND EXISTS (SELECT 1 FROM executions a WHERE a.id = e.parent AND a.kind = 'publication')
+ORDER BY e.n DESC LIMIT :limit
+
+-- name: undo_declarations
+-- The results are not valid any more.
+UPDATE declarations SET undone_at = playhead_now() WHERE dataset = :dataset AND route = :route AND undone_at IS NULL
+
+-- name: lanes_of_declaration
+-- The lanes of its route in all versions of its config.
+SELECT l.id FROM declarations d JOIN executions e ON e.n = d.execution JOIN config_versions v ON v.id = e.config_version
+JOIN config_versions w ON w.name = v.name JOIN lanes l ON l.config_version = w.id AND l.route = d.route
+WHERE d.execution = :execution
+
 -- name: roots_by_key
 -- Messages without a parent that received these objects.
 SELECT n, object_key, lane, state, error_code FROM messages WHERE object_key = ANY(:keys::text[]) AND parent IS NULL

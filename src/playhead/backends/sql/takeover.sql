@@ -10,6 +10,28 @@ UPDATE jobs SET since = :since::uuid, takeover = :plan WHERE execution = :execut
 -- What an execution may take over; NULL: nothing.
 SELECT since, takeover FROM jobs WHERE execution = :execution
 
+-- name: earlier_execution
+-- An execution whose results may be taken over: its number and version, whose objects it has received, and into which route.
+SELECT e.n, e.config_version, j.source, l.route FROM executions e JOIN jobs j ON j.execution = e.n JOIN lanes l ON l.id = j.lane
+WHERE e.id = :id::uuid
+
+-- name: declarations_of
+-- Declarations that were not undone, by the executions of their replays, the newest first: with the publication whose results
+-- are declared valid, and whether the replay is listed.
+SELECT d.execution, d.dataset, d.publication, j.listing_state FROM declarations d JOIN executions e ON e.n = d.execution
+JOIN jobs j ON j.execution = d.execution WHERE e.id = ANY(:ids::uuid[]) AND d.undone_at IS NULL ORDER BY d.execution DESC
+
+-- name: fingerprints_of
+-- The fingerprints of objects.
+SELECT key, fingerprint FROM outputs WHERE key = ANY(:keys::text[])
+
+-- name: published_messages
+-- Which messages have the results of a publication at these places. Nothing if it is dropped: its entries may be gone then.
+WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
+SELECT p.stage, p.path, p.message FROM given g CROSS JOIN published p CROSS JOIN publications x
+WHERE p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+  AND x.dataset = p.dataset AND x.n = :n AND x.state = 'published' AND p.message IS NOT NULL
+
 -- name: count_inputs_and_outputs
 -- How many inputs an execution has, and how many inputs and outputs are below its prefix.
 SELECT (SELECT count(*) FROM outputs o WHERE o.key > :first_input AND o.key < :last_input),
@@ -40,7 +62,8 @@ DELETE FROM outputs WHERE message = ANY(:rows::bigint[])
 
 -- fragment: result
 -- What a row may get from the row `s` of an earlier run. A copy of a copy names the message that was processed.
-SELECT s.execution, s.parent, s.object_key, s.n, s.lane, s.state, s.code, s.error_code, s.error, coalesce(s.original, s.n) FROM messages s
+SELECT s.execution, s.parent, s.object_key, s.n, s.lane, s.state, s.code, s.error_code, s.error, coalesce(s.original, s.n), s.declaration
+FROM messages s
 
 -- name: roots_of
 -- Roots of executions by their objects. The sum keeps the planner from an index of executions, with which it would read
@@ -58,24 +81,26 @@ SELECT id, n FROM messages WHERE id = ANY(:ids::uuid[])
 
 -- name: close_taken_over
 -- Rows that have the result of an earlier run.
-WITH given (n, code, error_code, error, original) AS (
-  SELECT * FROM unnest(:rows::bigint[], :codes::bigint[], :error_codes::text[], :errors::text[], :originals::bigint[])
+WITH given (n, code, error_code, error, original, declaration) AS (
+  SELECT * FROM unnest(:rows::bigint[], :codes::bigint[], :error_codes::text[], :errors::text[], :originals::bigint[],
+    :declarations::bigint[])
 )
 UPDATE messages AS m SET state = {TAKEN_OVER}, published = {PUBLISHED}, ended_at = playhead_now(), code = g.code,
-  error_code = g.error_code, error = g.error, original = g.original
+  error_code = g.error_code, error = g.error, original = g.original, declaration = g.declaration
 FROM given g WHERE m.n = g.n
 
 -- name: insert_taken_over
 -- Children that have the result of an earlier message from the start. Returns their numbers.
 INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, ended_at, code, error_code, error,
-  original)
+  original, declaration)
 VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, {TAKEN_OVER}, {PUBLISHED}, :parent::bigint,
-  playhead_now(), :code::bigint, :error_code::text, :error::text, :original::bigint) RETURNING n, id
+  playhead_now(), :code::bigint, :error_code::text, :error::text, :original::bigint,
+  :declaration::bigint) RETURNING n, id
 
 -- name: process_after_all
 -- Children whose outputs another message has bound.
 UPDATE messages SET state = {PENDING}, published = {UNPUBLISHED}, publisher = :publisher, ended_at = NULL, code = NULL,
-  error_code = NULL, error = NULL, original = NULL WHERE n = ANY(:rows::bigint[])
+  error_code = NULL, error = NULL, original = NULL, declaration = NULL WHERE n = ANY(:rows::bigint[])
 
 -- name: stored_references
 -- References under a key or below it. In bytes, `{prefix}/` and `{prefix}0` enclose the keys below; others may be between

@@ -16,6 +16,7 @@ from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.control import Control
+from playhead.ports.catalog.declarations import Declarations
 from playhead.ports.catalog.drafts import Drafts
 from playhead.ports.catalog.find import Find
 from playhead.ports.catalog.jobs import Jobs
@@ -50,6 +51,7 @@ class Catalog(
     Code,
     Prune,
     Publications,
+    Declarations,
     Drafts,
     Results,
     Sinks,
@@ -81,6 +83,7 @@ __all__ = [
     "Code",
     "Configs",
     "Control",
+    "Declarations",
     "Drafts",
     "Find",
     "Jobs",

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from playhead.envelope import Dispatch, Headers
 from playhead.model import Execution, OnReplay, Replay, ReplayRequest, Selection
+from playhead.ports.catalog.declarations import Declare
 from playhead.ports.catalog.runs import Reusable
 
 MOST_NORMAL: Final = 1000
@@ -145,6 +146,7 @@ class Jobs(Protocol):
         key: Key | None = None,
         datasets: Sequence[str] = (),
         reuse: Reusable | None = None,
+        declare: Declare | None = None,
     ) -> Opened:
         """Create the new execution, the batch, the root and the job in one transaction.
 
@@ -161,6 +163,8 @@ class Jobs(Protocol):
         (`Publications.replays_to_publish`).
 
         With `reuse`, which names no execution, `record` and `finish` take over results, as in a run.
+
+        With `declare`, the declaration is recorded in the same transaction (`Declarations`).
 
         With a plan, the plan becomes `used` in the same transaction. If it was used before, the replay that
         was started from it is returned.

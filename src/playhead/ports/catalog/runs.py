@@ -28,8 +28,10 @@ class Reusable(NamedTuple):
     Attributes:
         execution: an earlier run, whose results are taken over for items with the same paths; None: no run.
         routes: the routes for which this is done, each with the codes of its chain of adapters that may have
-            produced the results; None: other programs consume its queue.
-        replays: the same for replays of the earlier run.
+            produced the results, the newest code first; None: other programs consume its queue.
+        replays: the same for replays of the earlier run, and of publications of its config.
+        declared: by route, the executions of replays with which a person has declared that other results of
+            this route are valid, whatever their code. They are among `replays`.
         items: the routes whose results are taken over for any item that is the same, whatever its path and
             its execution, with the codes that may have produced them.
     """
@@ -37,6 +39,7 @@ class Reusable(NamedTuple):
     execution: UUID | None = None
     routes: ReusableRoutes = MappingProxyType({})
     replays: Mapping[UUID, ReusableRoutes] = MappingProxyType({})
+    declared: Mapping[str, Sequence[UUID]] = MappingProxyType({})
     items: ReusableRoutes = MappingProxyType({})
 
 
