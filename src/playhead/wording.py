@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from playhead.model import (
         Dataset,
+        Declaration,
         Plan,
         PublicationRange,
         PublishedIn,
@@ -143,6 +144,19 @@ def left_out(plan: Plan) -> list[str]:
         "over_limit": (plan.left_out.over_limit, "over the limit"),
     }
     return [f"{count:,} {what}" for count, what in names.values() if count]
+
+
+def others_text(plan: Plan) -> str | None:
+    """Return what a plan declares about the objects that it leaves out; None: nothing."""
+    if plan.others_valid is None:
+        return None
+    return f"the replay leaves out {plan.others_valid:,}, and declares their results of the route valid"
+
+
+def declaration_text(one: Declaration) -> str:
+    """Return with which replay, and why, results were declared valid."""
+    undone = f", undone on {one.undone_at}" if one.undone_at else ""
+    return f"declared valid with replay {one.replay_batch_id} on {one.declared_at}{undone}: {one.reason}"
 
 
 def worded(plan: Plan) -> Plan:

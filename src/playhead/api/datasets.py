@@ -19,7 +19,7 @@ from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_DATASET, NO_PUBLICATION, DeliveryId
 from playhead.api.replay_headers import PublicationKey, replayed
 from playhead.api.schemas import Word
-from playhead.api.schemas.datasets import IndexCheck, Publish, Rollback
+from playhead.api.schemas.datasets import Forget, IndexCheck, Publish, Rollback
 from playhead.api.storage import BYTES, content_response
 from playhead.api.streams import LastEventId, stream, stream_responses
 from playhead.keys import object_key
@@ -235,6 +235,17 @@ async def check_index(
 async def release_dataset(name: DatasetName, asked: Asked, config: Config = None) -> Dataset:
     """End the hold of automatic publication. Idempotent."""
     return await asked.publish.release(_name(name, config))
+
+
+@router.post("/{name}/forget", responses=responses(*NO_DATASET, "route_not_found", *_BODY))
+async def forget_declarations(
+    name: DatasetName, body: Forget, asked: Asked, config: Config = None
+) -> Dataset:
+    """Undo what was declared about the results of a route (`others_valid` of a replay).
+
+    They are stale again, and the next runs with `changed_since` process them.
+    """
+    return await asked.publish.forget(_name(name, config), body.route)
 
 
 @router.get("/{name}/switches", responses=responses(*NO_DATASET))

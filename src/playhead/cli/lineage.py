@@ -10,7 +10,7 @@ import typer
 from playhead.cli import complete, output
 from playhead.cli.command import NAMES_IN_SHORT, Cursor, Limit, command
 from playhead.cli.session import Session, Usage
-from playhead.wording import published_text
+from playhead.wording import declaration_text, published_text
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -125,6 +125,8 @@ def _write(link: ChainLink, *, asked: bool) -> None:
         output.line(f"      from {link.taken_over_from} (taken over)")
     elif link.status == "taken_over":
         output.line("      from a message whose records were deleted (taken over)")
+    if link.declared_valid:
+        output.line(f"      {declaration_text(link.declared_valid)}")
     for adapter in link.adapters:
         output.line(f"      ran  {adapter.type} {adapter.version}  {output.code(adapter.code)}")
     for key in link.output_keys[:10]:

@@ -10,7 +10,7 @@ from playhead.cli import complete, effects, executions, output, selecting
 from playhead.cli.command import ExecutionRef, Version, command
 from playhead.cli.output import counted
 from playhead.cli.session import Session, Usage
-from playhead.wording import left_out, warning_text, worded
+from playhead.wording import left_out, others_text, warning_text, worded
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import Deployment
@@ -36,6 +36,16 @@ Route = Annotated[
 ]
 
 
+OthersValid = Annotated[
+    bool,
+    typer.Option(
+        "--others-valid",
+        help="Declare that the results for the objects that are left out are still valid: runs with "
+        "--changed-since take them over. Needs --reason.",
+    ),
+]
+
+
 @command("plan", example="playhead plan latest markdown_converted segment", options=selecting.OPTIONS)
 async def plan(
     s: Session,
@@ -48,6 +58,7 @@ async def plan(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every object and compare it with its record.")
     ] = False,
+    others_valid: OthersValid = False,
     **chosen: Any,
 ) -> None:
     """Show what a replay would publish.
@@ -62,12 +73,14 @@ async def plan(
         raise Usage("STAGE and ROUTE must not be empty")
     selection = selecting.selection(**chosen)
     policy = effects.by_route(effect)
-    async with s.open("plan", checks_configs=selecting.needs_adapters(selection)) as rt:
+    needs_adapters = others_valid or selecting.needs_adapters(selection)
+    async with s.open("plan", checks_configs=needs_adapters) as rt:
         request = ReplayRequest(
             *(await rt.services.resolve.execution(execution), stage, path, route),
             selection=await selecting.within(rt, selection, chosen["in_replay"]),
             config_version=version,
             effects=policy,
+            others_valid=others_valid or None,
         )
         await make(s, rt, request, verify=verify)
 
@@ -81,7 +94,8 @@ async def make(s: Session, rt: Deployment, request: ReplayRequest, *, verify: bo
         return
     describe(made)
     if not made.would_refuse:
-        executions.suggest(s, [f"playhead replay --plan {made.plan_id}{_pace(request)}"])
+        reason = " --reason TEXT" if made.others_valid is not None else ""
+        executions.suggest(s, [f"playhead replay --plan {made.plan_id}{_pace(request)}{reason}"])
 
 
 def _pace(request: ReplayRequest) -> str:
@@ -113,6 +127,8 @@ def describe(p: Plan) -> None:
         ("digest", p.digest or "-"),
         ("expires", output.when(p.expires_at)),
     ]
+    if others := others_text(p):
+        rows.insert(3, ("others", others))
     if p.replayable_until:
         rows.append(("kept until", output.when(p.replayable_until)))
     if p.would_refuse:

@@ -14,7 +14,16 @@ from playhead.cli.datasets import DatasetRef
 from playhead.cli.session import Session, Usage
 
 if TYPE_CHECKING:
-    from playhead.model import AdapterCode, Dataset, Publication, PublicationNote, StageChanges, UnitCounts
+    from playhead.model import (
+        AdapterCode,
+        CodeResults,
+        Dataset,
+        Declaration,
+        Publication,
+        PublicationNote,
+        StageChanges,
+        UnitCounts,
+    )
 
 MOST_NOTES = 10
 NumberedRef = Annotated[
@@ -116,7 +125,12 @@ def _print_stale(s: Session, name: str, found: Publication) -> None:
     for one in found.results:
         if one.stale is None:
             output.note(f"Adapters of {one.route} are not loaded here: how much of it is stale is not known")
-        elif one.stale:
+        if one.declared_valid:
+            output.line(
+                f"  {one.declared_valid:,} of {one.results:,} results of {one.route} are of older code, and "
+                "declared valid"
+            )
+        if one.stale:
             output.line(
                 f"  {one.stale:,} of {one.results:,} results of {one.route} are stale: a replay now "
                 "would use other code or settings"
@@ -126,18 +140,35 @@ def _print_stale(s: Session, name: str, found: Publication) -> None:
 
 
 @command("stale", example="playhead stale docs")
-async def stale_code(s: Session, name: NumberedRef, limit: Limit = 100, cursor: Cursor = None) -> None:
+async def stale_code(
+    s: Session,
+    name: NumberedRef,
+    forget: Annotated[
+        str | None,
+        typer.Option(
+            "--forget",
+            metavar="ROUTE",
+            help="Undo what was declared about results of ROUTE (`playhead replay --others-valid`): they are "
+            "stale again.",
+        ),
+    ] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> None:
     """Show which code made what readers see.
 
     It prints the command that replays exactly the results of a route that are not of the newest code.
-    `playhead publications stale` lists them.
+    `playhead publications stale` lists them. Results that were declared valid are not stale.
     """
     async with s.open(checks_configs=True) as rt:
         dataset, n = _numbered(name)
+        if forget:
+            await rt.services.publish.forget(dataset, forget)
         found = await rt.services.publish.publication(dataset, n)
         items, rest = await output.gather(
             lambda c, size: rt.services.publish.code(dataset, found.n, c, size), cursor, limit
         )
+        declared = (await rt.services.publish.dataset(dataset)).declared_valid
     if s.json:
         output.emit_list(items, rest)
         return
@@ -146,13 +177,33 @@ async def stale_code(s: Session, name: NumberedRef, limit: Limit = 100, cursor: 
         [
             (
                 *(one.route, one.from_stage, _code(one.adapters), one.config_version, f"{one.results:,}"),
-                {True: "yes", False: "no", None: "not known"}[one.is_newest],
+                _is_newest(one),
             )
             for one in items
         ],
     )
     _print_stale(s, dataset, found)
+    _print_declared(s, dataset, found, declared)
     output.more(rest)
+
+
+def _print_declared(s: Session, name: str, found: Publication, declared: Sequence[Declaration]) -> None:
+    from playhead.wording import declaration_text
+
+    applied = {one.route for one in found.results if one.declared_valid}
+    for one in declared:
+        unused = "" if one.route in applied else " (it applies to no result here)"
+        output.line(f"  Results of {one.route} were {declaration_text(one)}{unused}")
+    for route in dict.fromkeys(one.route for one in declared):
+        output.line(f"  To undo that: {s.again(f'playhead stale {name} --forget {route}')}")
+
+
+def _is_newest(one: CodeResults) -> str:
+    if one.is_newest is None:
+        return "not known"
+    if one.declared_valid:
+        return f"no, {one.declared_valid:,} declared valid"
+    return "yes" if one.is_newest else "no"
 
 
 def _code(adapters: Sequence[AdapterCode] | None) -> str | None:

@@ -145,6 +145,7 @@ async def replay(
             help="Take over earlier results for items that are the same, in the routes that follow too.",
         ),
     ] = False,
+    others_valid: plan.OthersValid = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Record the replay and return; other processes publish it.")
     ] = False,
@@ -204,11 +205,12 @@ async def replay(
             webhook=webhook,
             publish=publish or None,
             reuse=reuse or None,
+            others_valid=others_valid or None,
             # Always a key: a request whose answer is lost can then be repeated.
             key=str(uuid7()) if key is None else key,
         )
     # The code of the adapters here decides which results may be taken over.
-    needs_adapters = reuse or selecting.needs_adapters(selection)
+    needs_adapters = reuse or others_valid or selecting.needs_adapters(selection)
     kind = "plan" if dry_run else None if detach else "replay"
     async with s.open(kind, checks_configs=needs_adapters) as rt:
         if execution:

@@ -265,6 +265,7 @@ def _details(r: Replay) -> list[tuple[str, str]]:
         ("plan", str(r.plan_id) if r.plan_id else ""),
         ("effects", ", ".join(f"{route}: {policy}" for route, policy in r.effects.items())),
         ("reason", r.reason or ""),
+        ("others", "declared valid" if r.others_valid else ""),
         *(("publish", wording.publication_text(one)) for one in r.publications),
         ("report", "" if r.report == "none" else r.report),
         ("records", f"deleted on {when(r.records_deleted_at)}" if r.records_deleted_at else ""),

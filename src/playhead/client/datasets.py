@@ -169,6 +169,16 @@ class DatasetMethods(Connection):
         """
         return await self._services.publish.check(name, route, repair=repair)
 
+    async def forget(self, name: str, route: str) -> Dataset:
+        """Undo what was declared about the results of a route with `others_valid` of a replay.
+
+        They are stale again, and the next runs with `changed_since` process them.
+
+        Raises:
+            NotFound: `route_not_found`: no result of the route is declared valid.
+        """
+        return await self._services.publish.forget(name, route)
+
     async def release(self, name: str) -> Dataset:
         """End the hold of automatic publication."""
         return await self._services.publish.release(name)

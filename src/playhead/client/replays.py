@@ -45,6 +45,7 @@ class ReplayMethods(Connection):
         webhook: str | None = None,
         publish: bool | None = None,
         reuse: bool | None = None,
+        others_valid: bool | None = None,
         report: bool | None = None,
         key: str | None = None,
         detach: bool = False,
@@ -75,6 +76,9 @@ class ReplayMethods(Connection):
             publish: publish it in the dataset of the route when all messages have ended, if none has failed.
                 `publications` of `replay_state` has the outcome.
             reuse: take over earlier results for items that are the same, in the routes that follow too.
+            others_valid: declare that the results for all other objects of the stage are valid, although
+                their code is older: runs with `changed_since` take them over. The source is `current:NAME`,
+                which readers see. Needs `reason`.
             report: write a completion report; None: only if any other argument beyond `path` is given.
             key: your own key: a repeated call with the same key and arguments starts no second replay.
             detach: return when the replay is recorded. A server or a worker publishes it.
@@ -96,6 +100,7 @@ class ReplayMethods(Connection):
             webhook=webhook,
             publish=publish,
             reuse=reuse,
+            others_valid=others_valid,
             report=report,
             key=str(uuid7()) if key is None else key,
             allow_old_code=allow_old_code,
@@ -112,12 +117,13 @@ class ReplayMethods(Connection):
         selection: Selection | None = None,
         version: int | None = None,
         effects: OnReplay | Mapping[str, OnReplay] | None = None,
+        others_valid: bool | None = None,
         verify: bool = False,
     ) -> Plan:
         """Count and record what a replay would publish, without publishing it. `replay_plan` starts the plan.
 
         Args:
-            execution: as in `replay`, like the next six.
+            execution: as in `replay`, like the next seven.
             verify: also compare the stored bytes with what was recorded of them.
         """
         request = ReplayRequest(
@@ -125,6 +131,7 @@ class ReplayMethods(Connection):
             selection=selection,
             config_version=version,
             effects=effects,
+            others_valid=others_valid,
         )
         return worded(await (await self._process()).plan.create(request, verify=verify))
 

@@ -170,6 +170,8 @@ class Plan:
         last_key: key of the last object; None until it is ready.
         content_types: number of objects by content type. At most 100 types; `other` counts the rest.
         left_out: what else is stored there.
+        others_valid: number of objects of the stage that are not part of it, and whose results of the route
+            the replay declares valid; None: it declares none valid.
         problems: objects that may not be processed.
         routes: routes of the config, in its order.
         would_refuse: routes because of which the replay would be refused.
@@ -202,6 +204,7 @@ class Plan:
     last_key: str | None = None
     content_types: Mapping[str, int] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
+    others_valid: int | None = None
     problems: PlanProblems = field(default_factory=PlanProblems)
     routes: list[PlannedRoute] = field(default_factory=list)
     would_refuse: list[str] = field(default_factory=list)

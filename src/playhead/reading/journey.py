@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playhead.model import OUTCOMES, Config, Execution, Outcome, Replay, Route, SkipCode
 from playhead.ports.catalog.trace import Descendant
+from playhead.wording import declaration_text
 
 _LONGEST: Final = 200
 ORDER: Final = {outcome: place for place, outcome in enumerate(OUTCOMES)}
@@ -62,12 +63,14 @@ class Group:
 
     Attributes:
         is_taken_over: whether they have results of an earlier execution.
+        declared: with which replay, and why, these were declared valid; empty: they were not.
     """
 
     route: str
     outcome: Outcome
     reason: str
     is_taken_over: bool = False
+    declared: str = ""
     messages: list[Descendant] = field(default_factory=list)
 
 
@@ -88,7 +91,7 @@ def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) ->
     Routes that could have followed, and have no message, are `not_reached`; if there are too many messages
     to know them all (`is_complete`), such routes are left out.
     """
-    found: dict[tuple[str, Outcome, str, bool], Group] = {}
+    found: dict[tuple[str, Outcome, str, bool, str], Group] = {}
     for message in messages:
         outcome = outcome_of(message)
         reason = ""
@@ -99,14 +102,15 @@ def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) ->
             reason = message.error_code or ""
         elif outcome == "pruned":
             reason = message.outputs_pruned_at or ""
-        kind = (message.route, outcome, reason, is_taken_over)
+        declared = declaration_text(message.declared_valid) if message.declared_valid else ""
+        kind = (message.route, outcome, reason, is_taken_over, declared)
         group = found.setdefault(kind, Group(*kind))
         group.messages.append(message)
     routes = at.config.routes if at.config else {}
     if found and is_complete:
         visited = {route for route, *_ in found}
         for name, before in _following(routes, visited):
-            found[name, "not_reached", "", False] = Group(
+            found[name, "not_reached", "", False, ""] = Group(
                 name, "not_reached", f"no output of {before} has reached it"
             )
     places = {name: place for place, name in enumerate(routes)}
@@ -132,7 +136,8 @@ def explain(group: Group, at: Visited) -> str:
     """Return why the messages of a group have their outcome, in words."""
     if not group.is_taken_over:
         return _explain(group, at)
-    return f"taken over from an earlier execution: {_explain(group, at)}"
+    valid = f" ({group.declared})" if group.declared else ""
+    return f"taken over from an earlier execution{valid}: {_explain(group, at)}"
 
 
 def _explain(group: Group, at: Visited) -> str:

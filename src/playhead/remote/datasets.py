@@ -44,6 +44,7 @@ class RemotePublish(Remote):
     changes = derived(PublishService.changes, "datasets/{name:dataset}/changes")
     roll_back = derived(PublishService.roll_back, "datasets/{name:dataset}/rollback", verb="POST", lost=_LOST)
     check = derived(PublishService.check, "datasets/{name:dataset}/index/check", verb="POST")
+    forget = derived(PublishService.forget, "datasets/{name:dataset}/forget", verb="POST")
     release = derived(PublishService.release, "datasets/{name:dataset}/release", verb="POST")
 
     async def publication(self, name: str, n: int | None = None) -> Publication:

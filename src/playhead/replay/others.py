@@ -71,6 +71,12 @@ async def declared(
     return Declare(number, of.n, route.name, code)
 
 
+async def count(catalog: OthersCatalog, request: ReplayRequest, found: Resolved, objects: int) -> int | None:
+    """Return how many objects of the stage a replay of some leaves out; None if it declares nothing."""
+    of = await catalog.publication_of(found.source.execution_id) if request.others_valid else None
+    return of.counts[request.from_stage].total - objects if of else None
+
+
 def check_reason(request: ReplayRequest) -> None:
     """Check that a declaration has a reason. Raises `BadRequest` (`invalid_body`)."""
     if request.others_valid and not (request.reason or "").strip():

@@ -38,7 +38,7 @@ from playhead.ports.store import Store
 from playhead.reading.codecheck import CodeCheck
 from playhead.reading.listing import Listing, has_references
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
-from playhead.replay import effects, objects, plandetails
+from playhead.replay import effects, objects, others, plandetails
 from playhead.replay import request as request_checks
 from playhead.replay.manifest import Digest, Item, pages_of, unpack
 from playhead.replay.request import Resolved
@@ -114,6 +114,7 @@ class PlanService:
 
     async def _open(self, request: ReplayRequest) -> tuple[Resolved, Plan]:
         found = await request_checks.resolve(self._catalog, self._listing, request, self._adapters)
+        await others.declared(self._catalog, self._adapters, request, found)
         await objects.check(self._catalog, self._listing, request, found)
         identity = uuid7()
         try:
@@ -202,6 +203,7 @@ class PlanService:
                     over_limit=summary.over_limit,
                     **(selector.left_out if selector else {}),
                 ),
+                others_valid=await others.count(self._catalog, request, found, summary.objects),
                 problems=problems,
                 seconds=plandetails.seconds_for(request, summary.objects, rate),
                 warnings=[

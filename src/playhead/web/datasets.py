@@ -331,6 +331,11 @@ async def _release(ask: Ask, dataset: Dataset) -> None:
     await ask.services.publish.release(full_name(dataset))
 
 
+async def _forget(ask: Ask, dataset: Dataset) -> None:
+    """Undo what was declared about the results of the route that the form names."""
+    await ask.services.publish.forget(full_name(dataset), str(ask.form.get("route") or ""))
+
+
 async def _check(ask: Ask, dataset: Dataset) -> None:
     """Have all sinks compared with what readers see. The page shows the result when a worker has it."""
     await ask.services.publish.check(full_name(dataset))
@@ -363,6 +368,7 @@ PAGES: Final = (
 ACTIONS: Final = (
     _action("cancel", _cancel),
     _action("release", _release),
+    _action("forget", _forget),
     _action("check", _check),
     _action("send", _send),
 )

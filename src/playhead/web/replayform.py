@@ -61,6 +61,7 @@ class ReplayForm:
         reason: why it is replayed.
         publish: `1`: publish the result in the datasets of the route.
         reuse: `1`: take over earlier results for items that are the same.
+        others_valid: `1`: declare that the results for the objects that are left out are valid.
         require_code: `1`: refuse to send work to workers with outdated or different code. `0`: send it.
             Empty: refuse if the plan names such workers.
     """
@@ -88,6 +89,7 @@ class ReplayForm:
     reason: str = ""
     publish: str = ""
     reuse: str = ""
+    others_valid: str = ""
     require_code: str = ""
 
     @classmethod
@@ -162,7 +164,8 @@ class ReplayForm:
         texts: dict[str, Any] = {name: getattr(self, name) for name in _TEXTS}
         lists = {name: _lines(getattr(self, name)) for name in _LISTS}
         numbers = {name: _number(name, getattr(self, name)) for name in _NUMBERS}
-        others = {"effects": dict(self.effects or {}), "pace": self._pace()}
+        others: dict[str, Any] = {"effects": dict(self.effects or {}), "pace": self._pace()}
+        others["others_valid"] = True if self.others_valid == "1" else None
         given = texts | lists | numbers | others
         return {name: value for name, value in given.items() if value not in ("", None, {})}
 
@@ -236,6 +239,8 @@ class ReplayForm:
             if str(asked.get(name) or "").removesuffix("/") != getattr(self, name).removesuffix("/"):
                 return False
         if self.config_version and self.config_version != str(plan.to_config_version):
+            return False
+        if (self.others_valid == "1") != bool(asked.get("others_valid")):
             return False
         if any((_lines(getattr(self, name)) or None) != asked.get(name) for name in _LISTS):
             return False

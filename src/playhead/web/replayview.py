@@ -25,7 +25,7 @@ from playhead.web.oldcode import OldCode, old_code
 from playhead.web.page import ApiCall, Crumb, Missing, Shown, or_missing, status_of
 from playhead.web.reaches import Reach, reached
 from playhead.web.replayform import ReplayForm, body_of, command_of, plan_body
-from playhead.wording import left_out, warning_text
+from playhead.wording import left_out, others_text, warning_text
 
 _MOST_EARLIER: Final = 3
 _MOST_VERSIONS: Final = 50
@@ -113,6 +113,7 @@ class ReplayView:
         target: what the chosen route belongs to.
         plan: what the replay would publish; None until it was counted.
         left_out: what the plan leaves out, with the reasons.
+        others: what it declares about that; None: nothing.
         stale: workers with outdated code.
         unconsumed: reached routes that no live worker consumes.
         warnings: the other warnings of the plan.
@@ -131,6 +132,7 @@ class ReplayView:
     target: Target = Target()
     plan: Plan | None = None
     left_out: Sequence[str] = ()
+    others: str | None = None
     stale: Sequence[OldCode] = ()
     unconsumed: Sequence[str] = ()
     warnings: Sequence[str] = ()
@@ -176,6 +178,7 @@ async def page(
         target=target,
         plan=plan,
         left_out=left_out(plan) if plan else (),
+        others=others_text(plan) if plan else None,
         stale=stale,
         unconsumed=_unconsumed(plan) if plan else (),
         warnings=[warning_text(one) for one in plan.warnings if one.code not in _SHOWN_APART] if plan else (),

@@ -65,6 +65,12 @@ class IndexCheck(Body):
     )
 
 
+class Forget(Body):
+    """Which declarations to undo."""
+
+    route: Annotated[str, Field(max_length=63, description="Route whose results were declared valid.")]
+
+
 class Rollback(Body):
     """What to go back to."""
 

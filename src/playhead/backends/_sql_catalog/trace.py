@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, cast
 from uuid import UUID
 
+from playhead.backends._sql_catalog.declared import declarations_named
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none
 from playhead.backends._sql_catalog.lineages import lineages
 from playhead.backends._sql_catalog.part import Part
@@ -150,9 +151,11 @@ class TracePart(Part):
     ) -> list[Descendant]:
         rows = {row[0]: row for row in await db.rows(SQL.descendants, rows=numbers, length=LONGEST_TEXT)}
         lanes = await self._lanes.learn(db, {row[3] for row in rows.values()})
+        declared = await declarations_named(db, [row[-1] for row in rows.values()])
         found = []
         for number in numbers:
-            _, cid, execution, lane_id, key, state, attempt, code, text, due, pruned = rows[number]
+            _, cid, execution, lane_id, key, state, attempt, code, text, due, *rest = rows[number]
+            pruned, declaration = rest
             lane: Any = lanes[lane_id]
             found.append(
                 Descendant(
@@ -167,6 +170,7 @@ class TracePart(Part):
                     attempts=attempt,
                     error_code=code,
                     text=text or None,
+                    declared_valid=declared.get(declaration),
                     retry_at=moment_or_none(due) if state == RETRY else None,
                     outputs_pruned_at=moment_or_none(pruned),
                 )

@@ -88,7 +88,7 @@ WHERE m.id = ANY(:ids::uuid[]) AND e.records_deleted_at IS NULL ORDER BY m.n
 -- name: descendants
 -- The columns that a `Descendant` is built from. The text of an error is shortened.
 SELECT m.n, m.id, e.id, m.lane, m.object_key, m.state, {attempts}, m.error_code, substr(m.error, 1, :length::int),
-  m.not_before, {outputs_pruned_at}
+  m.not_before, {outputs_pruned_at}, m.declaration
 FROM messages m JOIN executions e ON e.n = m.execution WHERE m.n = ANY(:rows::bigint[])
 
 -- name: relatives

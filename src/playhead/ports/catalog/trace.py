@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from playhead.model import ChainLink, RowState
+from playhead.model import ChainLink, Declaration, RowState
 
 LONGEST_TEXT: Final = 500
 """Characters of an error that a `Descendant` contains. There may be thousands of them."""
@@ -22,6 +22,7 @@ class Descendant(NamedTuple):
         text: the reason of a skipped message, or the start of the last error's text; else None.
         retry_at: when the next attempt is due; RFC 3339 in UTC; None unless the state is `retry`.
         outputs_pruned_at: when its outputs were pruned; RFC 3339 in UTC; None if they were not.
+        declared_valid: the declaration by which its result was taken over; None: its code was the newest.
     """
 
     correlation_id: UUID
@@ -37,6 +38,7 @@ class Descendant(NamedTuple):
     text: str | None
     retry_at: str | None
     outputs_pruned_at: str | None = None
+    declared_valid: Declaration | None = None
 
 
 class Relative(NamedTuple):
