@@ -51,6 +51,8 @@ def _valid_body(path: str) -> Any:
         return {"rate": 1}
     if path.endswith("/publications"):
         return {"executions": [X]}
+    if path.endswith("/forget"):
+        return {"route": "keep"}
     if "/replays/" in path or "/datasets/" in path:
         return {}
     return {"source": "a: ["}

@@ -37,6 +37,7 @@ async def test_a_message_is_shown_with_all_fields(playhead: Playhead):
         "input_pruned_at": None,
         "outputs_pruned_at": None,
         "taken_over_from": None,
+        "declared_valid": None,
         "input_records_deleted_at": None,
     }
 

@@ -48,6 +48,7 @@ async def test_a_plan_says_what_a_replay_would_publish_and_what_would_process_it
             "last_key",
             "content_types",
             "left_out",
+            "others_valid",
             "problems",
         ),
         *("routes", "would_refuse", "seconds", "replay_batch_id", "error", "created_at", "expires_at"),
