@@ -238,9 +238,7 @@ async def release_dataset(name: DatasetName, asked: Asked, config: Config = None
 
 
 @router.post("/{name}/forget", responses=responses(*NO_DATASET, "route_not_found", *_BODY))
-async def forget_declarations(
-    name: DatasetName, body: Forget, asked: Asked, config: Config = None
-) -> Dataset:
+async def forget(name: DatasetName, body: Forget, asked: Asked, config: Config = None) -> Dataset:
     """Undo what was declared about the results of a route (`others_valid` of a replay).
 
     They are stale again, and the next runs with `changed_since` process them.

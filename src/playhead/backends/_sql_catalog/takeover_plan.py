@@ -238,7 +238,7 @@ async def _since(
 async def _declared(
     db: Session, lane: Lane, every: Sequence[_Earlier], declared: Mapping[str, Sequence[UUID]]
 ) -> Declared | None:
-    """Return the declarations about a lane; None: there are none, or they were undone meanwhile."""
+    """Return the declarations about a lane; None: all of them were undone meanwhile."""
     rows = await db.rows(SQL.declarations_of, ids=list(declared[lane.route]))
     if not rows:
         return None
