@@ -56,7 +56,7 @@ async def test_a_fix_for_a_part_carries_over_to_the_runs_of_the_following_days(d
     assert await days.numbers() == (len(days.oracle.texts), 0, len(days.older()))
 
     # The declarations are undone.
-    await ph.rt.services.publish.forget("docs", "chunk")
+    assert (await ph.post("datasets/docs/forget", {"route": "chunk"}))["declared_valid"] == []
     assert await days.declared() == []
     older = days.older()
     assert older
