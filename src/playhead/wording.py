@@ -84,7 +84,8 @@ def published_text(one: PublishedIn) -> str:
     if one.since is None:
         return f"was in {one.dataset} {words(one.ranges)}"
     earlier = words([of for of in one.ranges if of.last < one.since])
-    return f"current in {one.dataset} since {one.since}" + (f", was in {earlier}" if earlier else "")
+    valid = f", {declaration_text(one.declared_valid)}" if one.declared_valid else ""
+    return f"current in {one.dataset} since {one.since}" + (f", was in {earlier}" if earlier else "") + valid
 
 
 def publication_text(publication: ReplayPublication) -> str:

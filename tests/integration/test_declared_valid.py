@@ -11,6 +11,7 @@ import pytest
 
 from playhead.errors import NotFound
 from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.wording import published_text
 from tests.integration.documents_by_day import CONFIG, REASON, Days, documents
 
 
@@ -181,3 +182,36 @@ async def test_nothing_can_be_undone_that_was_not_declared(days: Days):
     ) as refused:
         await days.ph.rt.services.publish.forget("docs", "embed")
     assert refused.value.code == "route_not_found"
+
+
+@pytest.mark.timeout(120)
+async def test_lineage_and_why_of_what_readers_see_name_the_declaration(days: Days):
+    """Before a run has taken it over: the message that made the result is that of the first run."""
+    ph = days.ph
+    days.fix()
+    await days.replay(days.those("tables"), others_valid=True, reason=REASON)
+    current = await ph.rt.services.resolve.execution("current:docs")
+
+    async def published(name: str) -> list[str | None]:
+        """Why the chunks of a document are valid."""
+        found = []
+        for n in (1, 2):
+            key = f"{current}/chunks/{name.removesuffix('.md')}/{n:04}.txt"
+            [version] = [one for one in await ph.rt.services.objects.versions(key) if one.key == key]
+            [one] = version.published
+            found.append(one.declared_valid.reason if one.declared_valid else None)
+            assert ("declared valid with" in published_text(one)) == (one.declared_valid is not None)
+        return found
+
+    assert await published("letters/1.md") == [REASON, REASON]
+    assert await published("tables/0.md") == [None, None]
+    why = await ph.rt.services.why.explain(current, "chunks/letters/1/0002.txt")
+    assert (
+        f"readers of docs see it: declared valid with replay {(await days.declared())[0].replay_batch_id}"
+        in why.explanation
+    )
+    why = await ph.rt.services.why.explain(current, "chunks/tables/0/0002.txt")
+    assert "declared valid" not in why.explanation
+
+    await ph.post("datasets/docs/forget", {"route": "chunk"})
+    assert await published("letters/1.md") == [None, None]

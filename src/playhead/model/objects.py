@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from playhead.model.results import Declaration
 from playhead.model.views import Kind
 
 
@@ -30,12 +31,15 @@ class PublishedIn:
         config: config that declares it.
         since: first number of the range with the publication that readers see; None: they see none of these.
         ranges: their numbers, in order.
+        declared_valid: the newest declaration about the result to which the object belongs in the publication
+            that readers see; None: nothing was declared about it, or that was undone.
     """
 
     dataset: str
     config: str
     since: int | None
     ranges: list[PublicationRange]
+    declared_valid: Declaration | None = None
 
 
 @dataclass(frozen=True, slots=True)

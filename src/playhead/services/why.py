@@ -13,7 +13,17 @@ from uuid import UUID
 from playhead import keys
 from playhead.errors import BadRequest, NotFound
 from playhead.ids import moment
-from playhead.model import Execution, Outcome, Problem, Publication, Replay, Why, WhyExample, WhyRoute
+from playhead.model import (
+    Execution,
+    Outcome,
+    Problem,
+    Publication,
+    PublishedIn,
+    Replay,
+    Why,
+    WhyExample,
+    WhyRoute,
+)
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
@@ -23,6 +33,7 @@ from playhead.ports.store import Store
 from playhead.reading.journey import ORDER, Group, Visited, Walk, explain, groups
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import PrunedObjects, check_recorded, check_records, find_execution
+from playhead.wording import declaration_text
 from playhead.work.routelimits import wait_of_route
 
 MOST_MESSAGES: Final = 10_000
@@ -38,6 +49,8 @@ class WhyCatalog(Browse, Trace, Configs, Limits, PrunedObjects, Protocol):
     async def replay(self, batch: UUID) -> Replay | None: ...
 
     async def publication_of(self, execution: UUID) -> Publication | None: ...
+
+    async def published_in(self, keys: Sequence[str]) -> dict[str, list[PublishedIn]]: ...
 
     async def is_listed(self, job: UUID) -> bool: ...
 
@@ -65,7 +78,8 @@ class WhyService:
             NotFound: `execution_not_found`; `object_not_found`, with similar paths; `records_deleted`.
         """
         line, deleted = await self._line(execution)
-        if line[0].execution.kind == "publication":
+        is_published = line[0].execution.kind == "publication"
+        if is_published:
             made = await self._made_as(line[0], path, stage)
             line, deleted = await self._line(keys.owner_of(made))
             path, stage = made, None
@@ -87,7 +101,18 @@ class WhyService:
         gone = await self._catalog.pruned_object(key)
         await check_recorded(self._catalog, [one.id for one in line])
         found = _verdict(line[0], key, routes, total, is_complete, gone)
+        if is_published:
+            found = replace(found, explanation=found.explanation + await self._declared(key))
         return replace(found, records_deleted_at=deleted.records_deleted_at) if deleted else found
+
+    async def _declared(self, key: str) -> str:
+        """Return what was declared about a published object; empty: nothing."""
+        published = (await self._catalog.published_in([key])).get(key, [])
+        return "".join(
+            f"; readers of {one.dataset} see it: {declaration_text(one.declared_valid)}"
+            for one in published
+            if one.declared_valid
+        )
 
     async def _walk(self, at: Visited, key: str, before: Walk | None) -> Walk:
         """Return the messages of an item in one execution.

@@ -12,6 +12,7 @@ from itertools import groupby
 from uuid import UUID
 
 from playhead.backends._sql_catalog import publishing, requests
+from playhead.backends._sql_catalog.declared import declared_at
 from playhead.backends._sql_catalog.executions import exclude
 from playhead.backends._sql_catalog.lanes import as_uuid, as_uuid_or_none
 from playhead.backends._sql_catalog.part import Part
@@ -23,6 +24,7 @@ from playhead.keys import owner_of
 from playhead.model import (
     Config,
     Dataset,
+    Declaration,
     NoteKind,
     Placement,
     Publication,
@@ -302,7 +304,15 @@ class DatasetsPart(Part):
         async def find(db: Session) -> dict[str, list[PublishedIn]]:
             real = await self._aliases.real(db, keys)
             rows = await db.rows(SQL.entries_of_objects, keys=list(set(real.values())))
-            return {key: _published_in([row[1:] for row in rows if row[0] == of]) for key, of in real.items()}
+            seen: dict[tuple[int, int], set[Place]] = {}
+            for _, _, _, current, *_, dataset, stage, path in rows:
+                if current is not None:
+                    seen.setdefault((dataset, current), set()).add(Place(stage, path))
+            declared = {of[0]: await declared_at(db, *of, places) for of, places in seen.items()}
+            return {
+                key: _published_in([row[1:] for row in rows if row[0] == of], declared)
+                for key, of in real.items()
+            }
 
         return await self._db.read(find) if keys else {}
 
@@ -320,13 +330,19 @@ def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
     return {"stages": [one.stage for one in places], "paths": [one.path for one in places]}
 
 
-def _published_in(rows: Sequence[Row]) -> list[PublishedIn]:
-    """Return where an object is published, from rows of `entries_of_objects`, which are in order."""
+def _published_in(
+    rows: Sequence[Row], declared: Mapping[int, Mapping[Place, Declaration]]
+) -> list[PublishedIn]:
+    """Return where an object is published, from rows of `entries_of_objects`, which are in order.
+
+    Args:
+        declared: what was declared about results that readers see, by the number of their dataset.
+    """
     found: list[PublishedIn] = []
     for (config, dataset), entries in groupby(rows, key=lambda row: (row[0], row[1])):
         ranges: list[PublicationRange] = []
-        since, end = None, None
-        for _, _, current, first, last, lowest, highest in entries:
+        since, end, valid = None, None, None
+        for _, _, current, first, last, lowest, highest, number, *place in entries:
             if lowest is None:  # readers have seen none of them, for example a draft
                 continue
             if first == end:  # the next entry of the same object, such as one that is below another result
@@ -334,9 +350,9 @@ def _published_in(rows: Sequence[Row]) -> list[PublishedIn]:
             ranges.append(PublicationRange(lowest, highest))
             end = last
             if current is not None and lowest <= current <= highest:
-                since = lowest
+                since, valid = lowest, declared[number].get(Place(*place))
         if ranges:
-            found.append(PublishedIn(dataset, config, since, ranges))
+            found.append(PublishedIn(dataset, config, since, ranges, valid))
     return found
 
 

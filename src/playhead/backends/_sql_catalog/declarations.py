@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 from uuid import UUID
 
-from playhead.backends._sql_catalog.declared import declarations_of
+from playhead.backends._sql_catalog.declared import applied, declarations_of
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
@@ -36,10 +35,17 @@ class DeclarationsPart(Part):
     async def count_declared(
         self, dataset: int, n: int, replays: Sequence[UUID], *, stage: str
     ) -> Mapping[MadeById, int]:
-        async def count(db: Session) -> dict[MadeById, int]:
-            given = await self._given(db, dataset, n, replays)
-            rows = await db.rows(SQL.count_declared, **given, stage=stage) if given else []
-            return {(lane, received, code): results for lane, received, code, results in rows}
+        async def count(db: Session) -> Mapping[MadeById, int]:
+            given = await applied(db, dataset, n, replays)
+            if not given:
+                return {}
+            key = (dataset, n, stage, *given["numbers"])
+            if (known := self._declared.get(key)) is not None:
+                return known
+            rows = await db.rows(SQL.count_declared, **given, stage=stage)
+            found = {(lane, received, code): results for lane, received, code, results in rows}
+            self._declared.keep(key, found, sum(found.values()))
+            return found
 
         return await self._db.read(count)
 
@@ -47,18 +53,8 @@ class DeclarationsPart(Part):
         self, dataset: int, n: int, replays: Sequence[UUID], *, stage: str, after: str, last: str
     ) -> set[str]:
         async def find(db: Session) -> set[str]:
-            given = await self._given(db, dataset, n, replays)
+            given = await applied(db, dataset, n, replays)
             page = {"stage": stage, "after": after, "until": last}
             return {path for (path,) in await db.rows(SQL.declared_in, **given, **page)} if given else set()
 
         return await self._db.read(find)
-
-    async def _given(self, db: Session, dataset: int, n: int, replays: Sequence[UUID]) -> dict[str, Any]:
-        """Return what the statements need to know of declarations; nothing if none of them counts."""
-        rows = await db.rows(SQL.declarations_of, ids=list(replays))
-        if not rows or any(row[3] == "open" for row in rows):
-            return {}
-        numbers = [row[0] for row in rows if row[3] == "completed"]
-        lanes = await db.rows(SQL.lanes_of_declaration, execution=rows[0][0])
-        lanes_of_route = [lane for (lane,) in lanes]
-        return {"dataset": dataset, "n": n, "numbers": numbers, "since": rows[-1][0], "lanes": lanes_of_route}

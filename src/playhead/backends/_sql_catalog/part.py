@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from playhead.backends._sql_catalog.aliases import Aliases
@@ -16,6 +17,7 @@ from playhead.backends._sql_catalog.takeover import TakeOver
 from playhead.backends.sql.session import Transactions
 from playhead.liveness import Liveness
 from playhead.model import StageTotals
+from playhead.ports.catalog.results import MadeById
 
 
 class Part:
@@ -39,4 +41,5 @@ class Part:
         self._plans = Plans(self._lanes)
         self._reusing = Reusing(transactions, self._lanes)
         self._take_over = TakeOver(self._lanes, self._reusing, self._aliases)
+        self._declared = Known[tuple[object, ...], Mapping[MadeById, int]](60.0)  # a count reads all results
         self._totals = Known[UUID, StageTotals](5.0)  # a count of a million outputs takes a tenth of it

@@ -236,24 +236,29 @@ ORDER BY p.path LIMIT :limit
     AND (q.last IS NULL OR q.last > d.publication)))
 
 -- fragment: declared_valid
--- Results of a stage of a publication that declarations make valid: their publication has them, and no replay since the first
+-- Entries of a stage of a publication whose results declarations make valid, as their code is another one: their publication has them, and no replay since the first
 -- of these declarations has received the object, which has its path after the execution and the stage in its key. The sum
 -- keeps the planner from an index of executions.
 FROM published p CROSS JOIN messages m WHERE m.n = p.message AND m.lane = ANY(:lanes::bigint[])
-  AND p.dataset = :dataset AND p.stage = :stage AND p.is_first AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
-  AND EXISTS (SELECT 1 FROM declarations d WHERE d.execution = ANY(:numbers::bigint[]) AND d.stage = m.stage AND {contained})
+  AND p.dataset = :dataset AND p.stage = :stage AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
+  AND EXISTS (SELECT 1 FROM declarations d WHERE d.execution = ANY(:numbers::bigint[]) AND d.stage = m.stage
+    AND d.code IS DISTINCT FROM m.code AND {contained})
   AND NOT EXISTS (SELECT 1 FROM published t CROSS JOIN outputs o CROSS JOIN messages r
     WHERE t.dataset = p.dataset AND t.stage = m.stage AND t.path = substr(m.object_key, 39 + length(m.stage))
       AND t.first <= :n AND (t.last IS NULL OR t.last > :n) AND o.n = t.output AND r.object_key = o.key AND r.parent IS NULL
       AND r.execution + 0 >= :since AND r.lane = ANY(:lanes::bigint[]))
 
 -- name: count_declared
--- Their numbers, by what has made them.
-SELECT m.lane, m.stage, m.code, count(*) {declared_valid} GROUP BY m.lane, m.stage, m.code
+-- The numbers of results, by what has made them.
+SELECT m.lane, m.stage, m.code, count(*) {declared_valid} AND p.is_first GROUP BY m.lane, m.stage, m.code
 
 -- name: declared_in
 -- The paths of their first objects.
-SELECT p.path {declared_valid} AND p.path > :after AND p.path <= :until
+SELECT p.path {declared_valid} AND p.is_first AND p.path > :after AND p.path <= :until
+
+-- name: declared_at
+-- Those of some paths.
+SELECT p.path {declared_valid} AND p.path = ANY(:paths::text[])
 
 -- fragment: declaration
 -- The columns that a `Declaration` is built from.
@@ -281,6 +286,10 @@ ORDER BY d.execution DESC
 SELECT e.n FROM executions e WHERE e.config = (SELECT c.n FROM configs c WHERE c.name = :config) AND e.kind = 'replay'
   AND EXISTS (SELECT 1 FROM executions a WHERE a.id = e.parent AND a.kind = 'publication')
 ORDER BY e.n DESC LIMIT :limit
+
+-- name: open_declarations_of
+-- Those of a dataset.
+{declaration} WHERE d.dataset = :dataset AND d.undone_at IS NULL ORDER BY d.execution DESC
 
 -- name: undo_declarations
 -- The results are not valid any more.
@@ -785,7 +794,8 @@ WHERE t.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
 -- name: entries_of_objects
 -- Entries that name an object or the bytes of a reference, each with the publications that readers have seen it in.
 SELECT g.key, c.name, d.name, d.current, p.first, p.last,
-  (SELECT min(x.n) FROM publications x WHERE {seen_with}), (SELECT max(x.n) FROM publications x WHERE {seen_with})
+  (SELECT min(x.n) FROM publications x WHERE {seen_with}), (SELECT max(x.n) FROM publications x WHERE {seen_with}),
+  d.n, p.stage, p.path
 FROM (SELECT o.key AS key, o.n AS output FROM outputs o WHERE o.key = ANY(:keys::text[])
     UNION ALL SELECT o.key, b.n FROM outputs o JOIN outputs b ON b.key = o.location WHERE o.key = ANY(:keys::text[])) g
 CROSS JOIN published p CROSS JOIN datasets d CROSS JOIN configs c
