@@ -6,6 +6,7 @@ import asyncio
 import resource
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -111,7 +112,13 @@ async def test_a_write_on_a_full_disk_fails_alone_and_in_a_commit_with_others(tm
         with files_no_larger_than(400_000):
             large = [catalog.save_config(config, source="x" * 90_000_000, digest="d")]
             small = [catalog.lease(f"{n}", "me", seconds=1) for n in range(others)]
-            for fault in await asyncio.gather(*small, *large, return_exceptions=True):
+            all_wait = threading.Event()
+            before = asyncio.create_task(db.write(lambda _: all_wait.wait()))
+            after = asyncio.gather(*small, *large, return_exceptions=True)
+            await asyncio.sleep(0)  # one step of each: they wait for the next commit
+            all_wait.set()
+            await asyncio.wait([before])
+            for fault in await after:
                 assert isinstance(fault, Unavailable)
                 assert "full" in fault.detail or "disk I/O" in fault.detail
         assert await catalog.lease("a", "me", seconds=1)
