@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +43,7 @@ _WITH_C: Final = Graph(
 _WITHOUT_C: Final = Graph({"input": ["a"], "A": ["b"], "B": ["sink"]}, {"a": "A", "b": "B"})
 _KINDS: Final = {
     "run": 3,
+    "day": 3,
     "replay": 4,
     "input": 3,
     "code": 3,
@@ -149,10 +151,16 @@ class History:
         await self.random.choice([self._run, self._replay])()
         self.stop_after = None
 
-    async def _run(self) -> None:
+    async def _day(self) -> None:
+        """Process what has changed since the newest run, and publish it, as is done each day."""
+        await self._run(since=self._of("run")[-1:])
+        if self.random.random() < 0.8:
+            await self._publish(self._of("run")[-1:])
+
+    async def _run(self, since: Sequence[str] = ()) -> None:
         form = {}
-        if (runs := self._of("run")) and self.random.random() < 0.6:
-            form = {"changed_since": self.random.choice(runs)}
+        if since or ((since := self._of("run")) and self.random.random() < 0.6):
+            form = {"changed_since": self.random.choice(since)}
         sent = [("files", (path, text.encode())) for path, text in sorted(self.inputs.items())]
         answer = await self.ph.http.post("/api/v1/configs/docs/run", files=sent, data=form)
         assert answer.status_code == 202, answer.text
@@ -244,7 +252,7 @@ class History:
 
     # -- publications ------------------------------------------------------------------------------
 
-    async def _publish(self) -> None:
+    async def _publish(self, run: Sequence[str] = ()) -> None:
         dataset = await self.ph.get("datasets/docs")
         runs, replays = self._of("run")[-2:], self._of("replay")[-5:]
         base = self.random.choice(runs) if runs and self.random.random() < 0.4 else None
@@ -252,6 +260,8 @@ class History:
             base = runs[-1] if runs else None
         layers = self.random.sample(replays, min(len(replays), self.random.choice([0, 1, 1, 2])))
         added = [one for one in runs if one != base and self.random.random() < 0.15]
+        if run:
+            [base], layers, added = run, [], []
         if base is None and (not (layers or added) or not dataset["current"]):
             return
         wanted = Wanted(

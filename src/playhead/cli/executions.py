@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         RouteCounts,
         RouteStatus,
         StageSummary,
+        StageTotal,
     )
 
 MESSAGES_SHOWN = 10
@@ -344,7 +345,9 @@ def _stages(stages: Sequence[StageSummary]) -> None:
     )
 
 
-async def next_steps(deployment: Deployment, e: Execution, stages: Sequence[StageSummary]) -> list[str]:
+async def next_steps(
+    deployment: Deployment, e: Execution, stages: Sequence[StageSummary | StageTotal]
+) -> list[str]:
     """Return the commands that are useful next."""
     identity = e.execution_id
     steps = []

@@ -213,7 +213,8 @@ async def _run(
         elif detach:
             steps = [f"playhead show {identity}"]
         else:
-            steps = await executions.next_steps(rt, execution, await rt.services.executions.stages(identity))
+            stored = await rt.services.executions.stage_totals(identity)
+            steps = await executions.next_steps(rt, execution, stored.stages)
     if s.json:
         output.emit(execution)
     else:

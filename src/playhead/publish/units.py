@@ -30,7 +30,7 @@ class Unit(NamedTuple):
         existing: open entries at and below its slot, from the top down.
         wanted: the entries that it would have, from the top down.
         failed: the first message without a result; None: the unit is good.
-        outcome: of a unit that is not applied, why.
+        outcome: of a unit that is not applied, why; `good`: it has been applied before.
     """
 
     root: Root
@@ -58,12 +58,16 @@ class Units:
 
     async def _of_inputs(self, k: int, roots: Sequence[Root], trees: Trees, covered: set[int]) -> list[Unit]:
         part = self._draft.parts[k]
-        places = {root.node.n: Place(part.stage, root.node.slot.path) for root in roots}
+        changed = [root for root in roots if not root.is_unchanged]
+        places = {root.node.n: Place(part.stage, root.node.slot.path) for root in changed}
         rerun = await self._rerun(list(places.values()), k + 1)
         there = await self._before(k, list(places.values()))
         below = await self.below([(top.above, None) for top in there.values()])
         units = []
         for root in roots:
+            if root.is_unchanged:
+                units.append(Unit(root, outcome="good"))
+                continue
             place = places[root.node.n]
             if place in rerun:
                 units.append(Unit(root, outcome="covered"))

@@ -202,7 +202,7 @@ class ResolutionPart(Part):
     ) -> tuple[list[Root], list[Node]]:
         async def find(db: Session) -> tuple[list[Root], list[Node]]:
             rows = await db.rows(SQL.unit_roots, execution=part.execution, after=after, limit=limit)
-            return await self._trees(db, draft, rows)
+            return await self._trees(db, draft, rows, unchanged=part.continues)
 
         return await self._db.read(find)
 
@@ -232,24 +232,31 @@ class ResolutionPart(Part):
 
         return await self._db.read(find) if places else set()
 
-    async def _trees(self, db: Session, draft: Draft, rows: Sequence[Row]) -> tuple[list[Root], list[Node]]:
-        """Return roots from rows of the fragment `node`, and all relevant messages at and below them."""
+    async def _trees(
+        self, db: Session, draft: Draft, rows: Sequence[Row], *, unchanged: bool = False
+    ) -> tuple[list[Root], list[Node]]:
+        """Return roots from rows of the fragment `node`, and all relevant messages at and below them.
+
+        Args:
+            unchanged: roots that were taken over whole are unchanged.
+        """
         every: list[Row] = []
         level = list(rows)
+        skipped = {row[0] for row in rows if unchanged and row[12]}
         routes = draft.routes
         while level:
             lanes = await self._lanes.learn(db, {row[2] for row in level})
             level = [row for row in level if lanes[row[2]].route in routes]
             every += level
-            parents = [row[0] for row in level]
+            parents = [row[0] for row in level if row[0] not in skipped]
             level = await db.rows(SQL.unit_children, parents=parents) if parents else []
         lanes = await self._lanes.learn(db, {row[2] for row in every})
         made: dict[int, list[Made]] = {row[0]: [] for row in every}
-        with_outputs = [row[0] for row in every if row[5] in (COMPLETED, TAKEN_OVER) and lanes[row[2]].stage]
-        if with_outputs:
+        with_outputs = {row[0] for row in every if row[5] in (COMPLETED, TAKEN_OVER) and lanes[row[2]].stage}
+        if with_outputs := with_outputs - skipped:
             stages = {row[0]: lanes[row[2]].stage or "" for row in every}
             for message, key, output, fingerprint in await db.rows(
-                SQL.objects_of_messages, rows=with_outputs
+                SQL.objects_of_messages, rows=list(with_outputs)
             ):
                 made[message].append(Made(_place(key, stages[message]), output, bytes(fingerprint)))
         nodes = [_node(row, lanes[row[2]].route, made[row[0]]) for row in every]
@@ -260,7 +267,13 @@ class ResolutionPart(Part):
         found = await db.rows(SQL.executions_with_ids, ids=sorted(owners)) if owners else []
         numbers = {as_uuid(identity): n for identity, n in found}
         return [
-            Root(node, row[8], objects.get(node.key), numbers.get(owner_of(node.key), 0))
+            Root(
+                node,
+                row[8],
+                objects.get(node.key),
+                numbers.get(owner_of(node.key), 0),
+                node.n in skipped,
+            )
             for node, row in roots
         ], nodes
 
@@ -366,7 +379,7 @@ def _place(key: str, stage: str) -> Place:
 
 
 def _node(row: Row, route: str, outputs: Sequence[Made]) -> Node:
-    n, parent, _, stage, key, state, code, error, _, message, attempt, execution = row
+    n, parent, _, stage, key, state, code, error, _, message, attempt, execution, _ = row
     is_good = state in (COMPLETED, TAKEN_OVER) or (state == SKIPPED and code != EFFECTS_SKIPPED.code)
     what = f"{code}: {error}" if code else ROW_STATES[state]
     return Node(

@@ -12,8 +12,8 @@ All of it happens in transactions that exist anyway, so a `kill -9` leaves all o
    with a valid result is `taken_over`, with its outputs and its children: that of the earlier run or of a
    replay that received the same object (`earlier`), else of an equal item (`reusing`). The first row without
    one stays `pending`. The cursor moves in the same transaction, under the epoch, so no page is taken over
-   twice. Rows
-   of the entry route are published by the job, and the others by the reconciler, as after a crash.
+   twice. Rows of the entry route are published by the job, and the others by the reconciler, as after a crash.
+   Inputs below which nothing differs from the earlier run are marked (`whole`), for publications.
 3. `finish` does the same for the children of an attempt, by equal items. Its caller publishes the others.
 
 Nothing that they read can go away meanwhile. The source and its replays are not pruned until the run has
@@ -24,13 +24,13 @@ they are read: a message that ends too late is processed again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 from playhead.backends._sql_catalog.aliases import Aliases
 from playhead.backends._sql_catalog.earlier import EarlierResults, Need, moved, path_in, roots_of
 from playhead.backends._sql_catalog.lanes import Lanes, as_text
+from playhead.backends._sql_catalog.pairs import Child, Pair, Taken
 from playhead.backends._sql_catalog.reusing import Reused, Reusing, Source, Wanted
 from playhead.backends._sql_catalog.takeover_plan import Plan, make_plan
 from playhead.backends.sql import PENDING, STORED, WRITING
@@ -40,43 +40,6 @@ from playhead.ids import mint, text
 from playhead.ports.catalog.runs import Reusable
 
 _MOST_PLANS: Final = 100
-
-
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """A new row, and the result that it gets."""
-
-    n: int
-    result: Reused
-
-    @property
-    def lane(self) -> int:
-        return self.result.lane
-
-    @property
-    def source(self) -> Source:
-        return self.result.source
-
-
-class Taken(NamedTuple):
-    """What was taken over.
-
-    Attributes:
-        ids: of the rows among those asked for that need no attempt.
-        rows: the numbers of all rows that need none, also of those that follow.
-    """
-
-    ids: set[str]
-    rows: list[int]
-
-
-class _Child(NamedTuple):
-    """A new row below one that was taken over."""
-
-    lane: int
-    key: str
-    stage: str
-    parent: _Pair
 
 
 class TakeOver:
@@ -137,13 +100,18 @@ class TakeOver:
         kept = await self._refer(db, identity, list(pairs.values()))
         await self._close(db, list(kept))
         taken = Taken({cid for cid, pair in pairs.items() if pair in kept}, [])
+        whole = {one.root for one in kept if one.is_of(plan.source)}
         while kept:
             taken.rows.extend(one.n for one in kept)
-            level = await self._follow(db, execution, plan, kept, publisher)
+            level, incomplete = await self._follow(db, execution, plan, kept, publisher)
             kept = await self._refer(db, identity, level)
             if len(kept) < len(level):
                 rows = [one.n for one in level if one not in kept]
                 await db.run(SQL.process_after_all, rows=rows, publisher=publisher)
+            whole -= incomplete
+            whole.difference_update(one.root for one in level if not (one in kept and one.is_of(plan.source)))
+        if whole and not publisher:
+            await db.run(SQL.mark_whole, rows=list(whole))
         return taken
 
     async def _same_roots(
@@ -165,12 +133,12 @@ class TakeOver:
         ]
         return await self._earlier.results(db, plan, needs)
 
-    async def _pairs(self, db: Session, same: Mapping[str, Reused]) -> dict[str, _Pair]:
+    async def _pairs(self, db: Session, same: Mapping[str, Reused]) -> dict[str, Pair]:
         """Return new rows with their results, by id."""
         rows = await db.rows(SQL.numbers_of, ids=list(same)) if same else []
-        return {cid: _Pair(n, same[cid]) for cid, n in sorted((as_text(one), n) for one, n in rows)}
+        return {cid: Pair(n, same[cid], n) for cid, n in sorted((as_text(one), n) for one, n in rows)}
 
-    async def _refer(self, db: Session, execution: UUID, level: Sequence[_Pair]) -> dict[_Pair, list[str]]:
+    async def _refer(self, db: Session, execution: UUID, level: Sequence[Pair]) -> dict[Pair, list[str]]:
         """Insert references to the outputs of rows; return the rows with their outputs.
 
         If another message of the execution has bound the key of an output, the row is left out. It is
@@ -189,13 +157,13 @@ class TakeOver:
         missing |= {n for key, n, *_ in rows.values() if key not in free}
         if missing:
             await db.run(SQL.delete_references, rows=list(missing))
-        kept: dict[int, tuple[_Pair, list[str]]] = {one.n: (one, []) for one in level if one.n not in missing}
+        kept: dict[int, tuple[Pair, list[str]]] = {one.n: (one, []) for one in level if one.n not in missing}
         for key, n, *_ in rows.values():
             if n in kept:
                 kept[n][1].append(key)
         return dict(kept.values())
 
-    async def _close(self, db: Session, pairs: Sequence[_Pair]) -> None:
+    async def _close(self, db: Session, pairs: Sequence[Pair]) -> None:
         """Close rows that were inserted before their results were known."""
         if pairs:
             columns = map(list, zip(*(one.result.columns for one in pairs), strict=True))
@@ -204,7 +172,7 @@ class TakeOver:
             )
             await db.run(SQL.close_taken_over, rows=[one.n for one in pairs], **given)
 
-    async def _outputs(self, db: Session, level: Sequence[_Pair]) -> list[tuple[_Pair, str, int, list[Any]]]:
+    async def _outputs(self, db: Session, level: Sequence[Pair]) -> list[tuple[Pair, str, int, list[Any]]]:
         """Return the outputs of new rows, in order: path with the stage, attempt, and the columns after the
         state."""
         pairs = {one.source.n: one for one in level if one.result.outputs is None}
@@ -224,23 +192,26 @@ class TakeOver:
         db: Session,
         execution: int,
         plan: Plan,
-        above: Mapping[_Pair, Sequence[str]],
+        above: Mapping[Pair, Sequence[str]],
         publisher: str | None,
-    ) -> list[_Pair]:
-        """Insert the children of rows that are taken over (with outputs); return those with results."""
+    ) -> tuple[list[Pair], set[int]]:
+        """Insert the children of rows that are taken over (with outputs).
+
+        Returns those with results, and the roots above the others.
+        """
         lanes = await self._lanes.learn(db, {one.lane for one in above})
         feeds = {
             lane: [await self._lanes.feed(db, lanes[lane].config_version, to) for to in lanes[lane].feeds]
             for lane in {one.lane for one in above}
         }
         family = [
-            _Child(feed, key, lanes[parent.lane].stage or "", parent)
+            Child(feed, key, lanes[parent.lane].stage or "", parent)
             for parent, keys in above.items()
             for key in keys
             for feed in feeds[parent.lane]
         ]
         if not family:
-            return []
+            return [], set()
         raw = mint(len(family))
         ids = [text(one) for one in raw]
         parents = {child.parent.source.n for child in family}
@@ -263,12 +234,17 @@ class TakeOver:
         ]
         same |= await self._reusing.find(db, plan.codes, left)
         closed, open_rows = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
+        roots: dict[str, int] = {}
+        incomplete: set[int] = set()
         for cid, key, child in zip(ids, raw if db.raw_ids else ids, family, strict=True):
             row = key, execution, child.lane, child.key, child.stage
             if result := same.get(cid):
                 closed.append((*row, child.parent.n, *result.columns))
+                roots[cid] = child.parent.root
             else:
+                incomplete.add(child.parent.root)
                 open_rows.append((*row, PENDING, child.parent.n, publisher, None))
         await db.insert(SQL.insert_children, open_rows)
         numbers = await db.insert(SQL.insert_taken_over, closed) if closed else []
-        return [_Pair(n, same[as_text(cid)]) for n, cid in sorted(numbers, key=lambda row: row[0])]
+        level = sorted((n, as_text(cid)) for n, cid in numbers)
+        return [Pair(n, same[cid], roots[cid]) for n, cid in level], incomplete

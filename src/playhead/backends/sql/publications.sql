@@ -336,8 +336,8 @@ AND x.stage = :only -- if given
 ORDER BY x.stage, x.path LIMIT :limit
 
 -- name: stage_counts_of
--- The counts of a publication.
-SELECT counts, digest FROM publications WHERE dataset = :dataset AND n = :n
+-- The counts of a publication, and what happened to its units.
+SELECT counts, digest, units FROM publications WHERE dataset = :dataset AND n = :n
 
 -- -- a draft -------------------------------------------------------------------------------------
 
@@ -380,6 +380,14 @@ SELECT newest FROM datasets WHERE n = :dataset
 -- The parts of a draft, in order.
 SELECT t.execution, e.id, t.role FROM publication_parts t JOIN executions e ON e.n = t.execution
 WHERE t.dataset = :dataset AND t.n = :n ORDER BY t.place
+
+-- name: continues_publication
+-- Whether a run takes over the results of the only part of a publication, which was applied as it is now.
+SELECT count(*) FROM publication_parts t
+  JOIN executions e ON e.n = t.execution AND e.revision = t.revision AND e.settled
+  JOIN jobs j ON j.since = e.id AND j.execution = :execution
+WHERE t.dataset = :dataset AND t.n = :n
+  AND NOT EXISTS (SELECT 1 FROM publication_parts o WHERE o.dataset = t.dataset AND o.n = t.n AND o.place <> t.place)
 
 -- name: publication_source
 -- Dataset and number of a publication that is the source of a replay.
@@ -519,7 +527,7 @@ LEFT JOIN LATERAL (SELECT q.* FROM messages q WHERE q.n = m.original OFFSET 0) p
 -- fragment: node
 -- The columns that a `Node` is built from. A message that was taken over has the result of the one that was processed.
 SELECT m.n, m.parent, m.lane, m.stage, m.object_key, m.state, m.error_code, m.error, m.ordinal,
-  coalesce(p.n, m.n), coalesce(p.attempt, m.attempt), coalesce(p.execution, m.execution)
+  coalesce(p.n, m.n), coalesce(p.attempt, m.attempt), coalesce(p.execution, m.execution), m.whole
 FROM messages m {processed}
 
 -- name: unit_roots

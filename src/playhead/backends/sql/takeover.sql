@@ -97,6 +97,10 @@ VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, 
   playhead_now(), :code::bigint, :error_code::text, :error::text, :original::bigint,
   :declaration::bigint) RETURNING n, id
 
+-- name: mark_whole
+-- Roots that have the result of the earlier run, and whose rows below have it too.
+UPDATE messages SET whole = TRUE WHERE n = ANY(:rows::bigint[])
+
 -- name: process_after_all
 -- Children whose outputs another message has bound.
 UPDATE messages SET state = {PENDING}, published = {UNPUBLISHED}, publisher = :publisher, ended_at = NULL, code = NULL,

@@ -109,9 +109,11 @@ class Root(NamedTuple):
         ordinal: its place in the listing of its execution.
         object: outputs row and fingerprint of the object that it received; None if there is no record of it.
         execution: number of the execution that has the object; 0 if there is no record of it.
+        is_unchanged: the base publication has exactly the results of the unit, so no node below it is read.
     """
 
     node: Node
     ordinal: int
     object: Made | None
     execution: int = 0
+    is_unchanged: bool = False
