@@ -251,8 +251,7 @@ class DraftsPart(Part):
         before = await db.row(SQL.stage_counts_of, dataset=dataset, n=made.base)
         counts = json.loads(before[0]) if before else {}
         parts = [await self._part(db, *one, made.request) for one in made.parts]
-        # Results that the base publication has refused as older must be compared again.
-        if len(parts) == 1 and before and not (made.has_other_edges or json.loads(before[2]).get("older")):
+        if len(parts) == 1 and before and not made.has_other_edges:
             given = {"dataset": dataset, "n": made.base, "execution": parts[0].execution}
             parts[0] = parts[0]._replace(continues=bool(await db.value(SQL.continues_publication, **given)))
         return Draft(

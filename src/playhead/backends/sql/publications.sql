@@ -336,8 +336,8 @@ AND x.stage = :only -- if given
 ORDER BY x.stage, x.path LIMIT :limit
 
 -- name: stage_counts_of
--- The counts of a publication, and what happened to its units.
-SELECT counts, digest, units FROM publications WHERE dataset = :dataset AND n = :n
+-- The counts of a publication.
+SELECT counts, digest FROM publications WHERE dataset = :dataset AND n = :n
 
 -- -- a draft -------------------------------------------------------------------------------------
 
