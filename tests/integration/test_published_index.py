@@ -131,6 +131,16 @@ async def test_a_search_finds_what_is_published_and_nothing_else(of: Indexed):
     assert await of.checked() == (0, 0)
 
 
+async def test_a_process_that_ends_waits_for_what_its_loops_have_begun_to_publish(of: Indexed):
+    await of.ph.apply(INDEXED.replace("{docs: {}}", "{docs: {publish: automatic}}"))
+    one = await of.ph.run({"a": "x w"})
+    await of.service.publish_automatic()
+    await of.ph.rt.finish_outcome()
+    found = await of.dataset()
+    assert (found.current, found.sinks[0].shown) == (1, 1)
+    assert of.shown() == {"a/2": one}
+
+
 async def test_a_message_without_rows_is_published(of: Indexed):
     await of.ph.apply(
         INDEXED.replace(

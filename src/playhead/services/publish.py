@@ -180,9 +180,10 @@ class PublishService(PublicationReader):
         return made
 
     async def _wait(self, dataset: int, n: int) -> Publication:
-        """Return a publication as soon as it is decided or abandoned. Raises its refusal.
+        """Return a publication when it is decided or abandoned. Raises its refusal.
 
-        If the process that prepares it has died, this one continues.
+        If the process that prepares it has died, this one continues. The sinks that this process can write
+        follow it for some seconds.
         """
         while True:
             found = await self._catalog.publication(dataset, n)
@@ -192,6 +193,7 @@ class PublishService(PublicationReader):
             if found.state == "abandoned":
                 raise Conflict("publication_cancelled", f"publication {n} of {found.dataset} was cancelled")
             if found.state not in OPEN_PUBLICATION_STATES:
+                await self.drafts.follow()
                 return (await self._newest.counted(dataset, [found]))[0]
             await self.drafts.drive_due()
             await self._env.sleep(_WAIT_SECONDS)
@@ -208,6 +210,12 @@ class PublishService(PublicationReader):
         for name, request in await self._due():
             with self._refusals_logged(name):
                 await self.publish(name, request)
+        # Another task, or another process, may have begun to publish them.
+        for dataset in await self.datasets():
+            if dataset.draft:
+                name = f"{dataset.config}/{dataset.name}"
+                with self._refusals_logged(name):
+                    await self._wait(await self._number(name), dataset.draft.n)
 
     async def _due(self) -> list[tuple[str, PublishRequest]]:
         replays = [
