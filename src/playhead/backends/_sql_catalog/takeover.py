@@ -12,8 +12,8 @@ All of it happens in transactions that exist anyway, so a `kill -9` leaves all o
    with a valid result is `taken_over`, with its outputs and its children: that of the earlier run or of a
    replay that received the same object (`earlier`), else of an equal item (`reusing`). The first row without
    one stays `pending`. The cursor moves in the same transaction, under the epoch, so no page is taken over
-   twice. Rows of the entry route are published by the job, and the others by the reconciler, as after a crash.
-   Inputs below which nothing differs from the earlier run are marked (`whole`), for publications.
+   twice. Rows of the entry route are published by the job, and the others by the reconciler, as after a
+   crash. Inputs below which nothing differs from the earlier run are marked (`whole`), for publications.
 3. `finish` does the same for the children of an attempt, by equal items. Its caller publishes the others.
 
 Nothing that they read can go away meanwhile. The source and its replays are not pruned until the run has
