@@ -19,7 +19,8 @@ from tests.lab import Lab, Started
 
 FIX = [AdapterCode("split", "2", "sha256:fix")]
 NEXT = [AdapterCode("split", "3", "sha256:next")]
-TEXTS = {"a": "x y", "b": "x", "c": "z"}
+TEXTS = {"a": "x y", "b": "x", "c": "z", "e": ""}
+"""The page `e` has no words, so it has a result without segments."""
 
 
 class Fixing:

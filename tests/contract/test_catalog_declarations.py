@@ -40,7 +40,7 @@ async def test_results_of_the_replay_and_those_declared_valid_are_taken_over(fix
 
     new = await fixing.since(run, replay, declared=[replay])
 
-    assert await fixing.taken(new) == {"a": "fix", "b": "declared", "c": "declared"}
+    assert await fixing.taken(new) == {"a": "fix", "b": "declared", "c": "declared", "e": "declared"}
     rows = await fixing.rows(new)
     assert (rows["a"].adapters, rows["b"].adapters) == (FIX, [])
     named = rows["b"].declared_valid
@@ -60,7 +60,12 @@ async def test_results_of_the_replay_and_those_declared_valid_are_taken_over(fix
 async def test_without_a_declaration_results_of_older_code_are_processed(fixing: Fixing, run: UUID):
     replay = await fixing.fixed(1, declares=False, a="x-y")
 
-    assert await fixing.taken(await fixing.since(run, replay)) == {"a": "fix", "b": None, "c": None}
+    assert await fixing.taken(await fixing.since(run, replay)) == {
+        "a": "fix",
+        "b": None,
+        "c": None,
+        "e": None,
+    }
 
 
 async def test_the_newest_code_comes_before_other_code_that_is_accepted(fixing: Fixing, run: UUID):
@@ -70,7 +75,7 @@ async def test_the_newest_code_comes_before_other_code_that_is_accepted(fixing: 
     new = await fixing.since(run, older, replay, accepted=[NEXT])
 
     rows = await fixing.rows(new)
-    assert {path: one.adapters for path, one in rows.items()} == {"a": FIX, "b": NEXT, "c": []}
+    assert {path: one.adapters for path, one in rows.items()} == {"a": FIX, "b": NEXT, "c": [], "e": []}
     assert rows["c"].status == "pending"
 
 
@@ -94,7 +99,7 @@ async def test_an_object_that_the_replay_has_received_gets_no_older_result(
 
     new = await fixing.since(run, replay.execution, declared=[replay.execution])
 
-    assert await fixing.taken(new) == {"a": None, "b": "declared", "c": "declared"}
+    assert await fixing.taken(new) == {"a": None, "b": "declared", "c": "declared", "e": "declared"}
 
 
 async def test_not_even_one_of_other_code_that_is_accepted(lab: Lab, fixing: Fixing, run: UUID):
@@ -113,7 +118,7 @@ async def test_an_object_that_a_later_replay_has_received_gets_no_older_result(f
 
     new = await fixing.since(run, replay, later, declared=[replay])
 
-    assert await fixing.taken(new) == {"a": "fix", "b": None, "c": "declared"}
+    assert await fixing.taken(new) == {"a": "fix", "b": None, "c": "declared", "e": "declared"}
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
@@ -127,7 +132,7 @@ async def test_while_it_is_not_known_what_the_replay_receives_nothing_is_declare
 
     new = await fixing.since(run, replay, declared=[replay])
 
-    assert await fixing.taken(new) == dict.fromkeys("abc")
+    assert await fixing.taken(new) == dict.fromkeys("abce")
 
 
 async def test_only_results_that_the_publication_has_are_declared_valid(fixing: Fixing, run: UUID):
@@ -140,7 +145,7 @@ async def test_only_results_that_the_publication_has_are_declared_valid(fixing: 
 
     new = await fixing.since(run, before, trial, replay, declared=[replay])
 
-    assert await fixing.taken(new) == {"a": "fix", "b": "declared", "c": "declared"}
+    assert await fixing.taken(new) == {"a": "fix", "b": "declared", "c": "declared", "e": "declared"}
     stored = {
         one.key.rpartition("/")[0][-1]: one.location
         for one in await fixing.catalog.references(f"{new}/{SEGMENTS}", limit=9)
@@ -152,18 +157,21 @@ async def test_only_results_that_the_publication_has_are_declared_valid(fixing: 
     }
 
 
-async def test_nothing_is_declared_valid_if_the_publication_is_dropped(
+async def test_unchanged_results_stay_declared_valid_when_the_publication_is_dropped(
     catalog: Catalog, lab: Lab, fixing: Fixing, run: UUID
 ):
     replay = await fixing.fixed(1, a="x-y")
     fixing.docs = Publisher(lab, declared(keep=0))
     await fixing.docs.dataset()
     await fixing.docs.publish(replay)
-    assert await catalog.mark_dropped()
+    await fixing.docs.publish(await fixing.fixed(2, declares=False, b="newer"))
+    for dropping in await catalog.mark_dropped():
+        assert await catalog.drop_page(dropping, after=(0, 0), limit=99) is None
+        await catalog.end_drop(dropping)
 
     new = await fixing.since(run, replay, declared=[replay])
 
-    assert (await fixing.taken(new))["b"] is None
+    assert await fixing.taken(new) == {"a": "fix", "b": None, "c": "declared", "e": "declared"}
 
 
 async def test_a_replay_is_not_pruned_while_a_run_takes_over_its_results(
@@ -192,9 +200,9 @@ async def test_the_declaration_carries_on_through_runs_that_took_over_under_it(
     # The publication does not exist any more for the third run.
     third = await fixing.since(second, declared=[replay])
 
-    assert await fixing.taken(third) == {"a": "fix", "b": "declared", "c": "declared"}
+    assert await fixing.taken(third) == {"a": "fix", "b": "declared", "c": "declared", "e": "declared"}
     assert (await fixing.rows(third))["b"].declared_valid == (await fixing.rows(second))["b"].declared_valid
-    assert await fixing.taken(await fixing.since(second)) == {"a": "fix", "b": None, "c": None}
+    assert await fixing.taken(await fixing.since(second)) == {"a": "fix", "b": None, "c": None, "e": None}
 
 
 async def test_after_it_was_undone_results_are_processed_and_records_still_name_it(
@@ -218,7 +226,7 @@ async def test_after_it_was_undone_results_are_processed_and_records_still_name_
     assert await catalog.declarations("docs") == []
     for since in (run, before):
         new = await fixing.since(since, replay, declared=[replay])
-        assert await fixing.taken(new) == {"a": "fix", "b": None, "c": None}
+        assert await fixing.taken(new) == {"a": "fix", "b": None, "c": None, "e": None}
     named = (await fixing.rows(before))["b"].declared_valid
     assert named
     assert named.undone_at

@@ -42,7 +42,8 @@ def chunk(item: Item) -> Iterator[Output]:
     if item.path in FAILS:
         raise Reject("cannot be cut")
     for part in item.text.split("|"):
-        yield item.derive(f"{part.strip()} (cut {CODE})")
+        if part.strip() != "nothing":
+            yield item.derive(f"{part.strip()} (cut {CODE})")
 
 
 @adapter("embed", produces="application/json", batch=8)
@@ -90,7 +91,9 @@ async def documents(tmp_path: Path, catalog: str) -> AsyncIterator[Days]:
         await playhead.apply(CONFIG)
         rng = random.Random(int(os.environ.get("PLAYHEAD_TEST_SEED", "1")))
         texts = {
-            f"{('tables', 'letters', 'notes')[n % 3]}/{n}.md": f"text {rng.random()} | more {rng.random()}"
+            f"{('tables', 'letters', 'notes')[n % 3]}/{n}.md": "nothing"
+            if n % 7 == 3
+            else f"text {rng.random()} | more {rng.random()}"
             for n in range(DOCUMENTS)
         }
         days = Days(playhead, rng, Oracle(texts))
@@ -122,8 +125,9 @@ class Oracle:
         for name, text in self.texts.items():
             found[f"docs/{name}"] = text
             stem = name.removesuffix(".md")
-            for n, part in enumerate(text.split("|"), 1):
-                chunk = f"{part.strip()} (cut {self.cut_by[name]})"
+            parts = [part for one in text.split("|") if (part := one.strip()) != "nothing"]
+            for n, part in enumerate(parts, 1):
+                chunk = f"{part} (cut {self.cut_by[name]})"
                 found[f"chunks/{stem}/{n:04}.txt"] = chunk
                 found[f"vectors/{stem}/{n:04}.json"] = f"[{len(chunk)}]"
         return found
@@ -173,6 +177,12 @@ class Days:
         await self.publish(run)
         await self.check("current:docs")
         return run
+
+    async def run_edited(self) -> set[str]:
+        """Change documents, and run them; return those that were processed."""
+        changed = self.edit()
+        await self.run(changed)
+        return changed
 
     async def check(self, execution: str) -> None:
         """Compare what an execution has stored with the oracle."""

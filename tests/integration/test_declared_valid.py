@@ -107,6 +107,27 @@ async def test_a_plan_says_how_many_objects_it_leaves_out_and_its_replay_declare
     assert (await ph.get(f"replays/{one.replay_batch_id}"))["others_valid"] is True
 
 
+@pytest.mark.timeout(120)
+async def test_a_fix_of_the_settings_carries_over_too(days: Days):
+    """The code of the step is the same. Only what the config declares of the route has changed."""
+    ph, texts = days.ph, days.oracle.texts
+    fixed = "{type: chunk, condition: {field: path, operator: exists}}"
+    await ph.apply(CONFIG.replace("{type: chunk}", fixed))
+    assert await days.numbers() == (len(texts), len(texts), 0)
+    tables = days.those("tables")
+    await days.replay(tables, others_valid=True, reason=REASON)
+    assert await days.numbers() == (len(texts), 0, len(texts) - len(tables))
+
+    changed = await days.run_edited()
+    changed |= await days.run_edited()
+    older = set(texts) - tables - changed
+    assert await days.numbers() == (len(texts), 0, len(older))
+    await ph.post("datasets/docs/forget", {"route": "chunk"})
+    assert await days.numbers() == (len(texts), len(older), 0)
+    await days.run(set(), older=older)
+    assert await days.numbers() == (len(texts), 0, 0)
+
+
 # -- where it can mean nothing -----------------------------------------------------------------------
 
 

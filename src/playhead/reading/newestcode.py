@@ -6,7 +6,7 @@ it; they are called *stale*, unless a person has declared them valid.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Container, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -26,7 +26,7 @@ from playhead.model import (
 )
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Declarations, Results
-from playhead.ports.catalog.publications import Place
+from playhead.ports.catalog.publications import SINK, Place
 from playhead.ports.catalog.results import MadeBy, MadeById, Result
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_of
 
@@ -214,10 +214,15 @@ class NewestCode:
         declared: Mapping[str, Sequence[UUID]],
     ) -> dict[MadeById, int]:
         """Return how many of the results that would be stale are declared valid, by what has made them."""
-        stages = {(one.route, one.stage) for one in made if one.route in declared and stale[one.id]}
-        found: dict[MadeById, int] = {}
-        for route, stage in stages:
-            found |= await self._catalog.count_declared(dataset, n, declared[route], stage=stage)
+        places = {
+            (one.route, stage)
+            for one in made
+            if one.route in declared and stale[one.id]
+            for stage in (one.stage, f"{SINK}{one.route}")  # those without objects are there
+        }
+        found = Counter[MadeById]()
+        for route, stage in places:
+            found.update(await self._catalog.count_declared(dataset, n, declared[route], stage=stage))
         return {by: count for by, count in found.items() if stale.get(by)}
 
     async def _declared_by_stage(

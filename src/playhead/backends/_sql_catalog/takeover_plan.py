@@ -98,11 +98,11 @@ class Plan(NamedTuple):
 
     def is_newest(self, lane: int, source: Source) -> bool:
         """Whether a row has a result of the newest code that another one in this lane may have."""
-        return _has_result(source) and (source.lane, source.code) in self._valid(lane, source)[:1]
+        return _is_of_its_lane(source) and (source.lane, source.code) in self._valid(lane, source)[:1]
 
     def allows(self, lane: int, source: Source) -> bool:
         """The same of all codes that are valid."""
-        return _has_result(source) and (source.lane, source.code) in self._valid(lane, source)
+        return _is_of_its_lane(source) and (source.lane, source.code) in self._valid(lane, source)
 
     def may_be_declared(self, lane: int, source: Source) -> bool:
         """Whether a declaration may make the result of a row valid, whatever its code."""
@@ -138,6 +138,12 @@ class Plan(NamedTuple):
         received = [Replayed(n, UUID(of), lane) for n, of, lane in replays]
         identity = as_uuid_or_none(since)
         return cls(source, identity, by_lane, has_inputs, page, dict(codes), received, of_lanes)
+
+
+def _is_of_its_lane(source: Source) -> bool:
+    """Whether a row has a result that its lane and its code have made. One that was declared valid may have
+    been made with other settings than its lane says."""
+    return _has_result(source) and source.declaration is None
 
 
 def _has_result(source: Source) -> bool:

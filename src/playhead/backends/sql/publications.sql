@@ -235,6 +235,11 @@ ORDER BY p.path LIMIT :limit
   WHERE q.dataset = p.dataset AND q.stage = p.stage AND q.path = p.path AND q.message = p.message AND q.first <= d.publication
     AND (q.last IS NULL OR q.last > d.publication)))
 
+-- fragment: other_than_declared
+-- The message `m` has other code, or other settings, than those that were the newest when `d` was declared.
+(d.code IS DISTINCT FROM m.code OR (SELECT l.declared FROM lanes l WHERE l.id = m.lane) IS DISTINCT FROM (SELECT l.declared
+  FROM executions e JOIN lanes l ON l.config_version = e.config_version AND l.route = d.route WHERE e.n = d.execution))
+
 -- fragment: declared_valid
 -- Entries of a stage of a publication whose results declarations make valid, as their code is another one: their publication has them, and no replay since the first
 -- of these declarations has received the object, which has its path after the execution and the stage in its key. The sum
@@ -242,7 +247,7 @@ ORDER BY p.path LIMIT :limit
 FROM published p CROSS JOIN messages m WHERE m.n = p.message AND m.lane = ANY(:lanes::bigint[])
   AND p.dataset = :dataset AND p.stage = :stage AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
   AND EXISTS (SELECT 1 FROM declarations d WHERE d.execution = ANY(:numbers::bigint[]) AND d.stage = m.stage
-    AND d.code IS DISTINCT FROM m.code AND {contained})
+    AND {other_than_declared} AND {contained})
   AND NOT EXISTS (SELECT 1 FROM published t CROSS JOIN outputs o CROSS JOIN messages r
     WHERE t.dataset = p.dataset AND t.stage = m.stage AND t.path = substr(m.object_key, 39 + length(m.stage))
       AND t.first <= :n AND (t.last IS NULL OR t.last > :n) AND o.n = t.output AND r.object_key = o.key AND r.parent IS NULL

@@ -26,11 +26,12 @@ JOIN jobs j ON j.execution = d.execution WHERE e.id = ANY(:ids::uuid[]) AND d.un
 SELECT key, fingerprint FROM outputs WHERE key = ANY(:keys::text[])
 
 -- name: published_messages
--- Which messages have the results of a publication at these places. Nothing if it is dropped: its entries may be gone then.
+-- Which messages have the results of a publication at these places. If it is dropped, those that no kept publication has
+-- may be gone. What a result has received is in each publication that has the result, so it is not gone before.
 WITH given (stage, path) AS (SELECT * FROM unnest(:stages::text[], :paths::text[]))
-SELECT p.stage, p.path, p.message FROM given g CROSS JOIN published p CROSS JOIN publications x
+SELECT p.stage, p.path, p.message FROM given g CROSS JOIN published p
 WHERE p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
-  AND x.dataset = p.dataset AND x.n = :n AND x.state = 'published' AND p.message IS NOT NULL
+  AND p.message IS NOT NULL
 
 -- name: count_inputs_and_outputs
 -- How many inputs an execution has, and how many inputs and outputs are below its prefix.
