@@ -68,7 +68,13 @@ class Picture:
 
 
 class Changed:
-    """A stand with a finished run, and the inputs of the next one. No process is running."""
+    """A stand with a finished run, and the inputs of the next one. No process is running.
+
+    Attributes:
+        sources: the executions that have stored what is taken over.
+    """
+
+    pipeline = _SOURCE
 
     def __init__(self, deployment: Deployment, inputs: int = _INPUTS) -> None:
         self.deployment = deployment
@@ -78,10 +84,12 @@ class Changed:
         for n in range(inputs):
             (self.inputs / f"{n:03}.txt").write_text(f"text {n}")
         config = deployment.folder / "parts.yaml"
-        config.write_text(_SOURCE)
+        config.write_text(self.pipeline)
         self.source = str(deployment.cli("run", str(config), str(self.inputs))["execution_id"])
-        config.write_text(_SOURCE.replace("{type: shout}", _NEW_SHOUT))
+        self.sources = {self.source}
+        config.write_text(self.pipeline.replace("{type: shout}", _NEW_SHOUT))
         deployment.cli("config", "apply", str(config))
+        self.prepare()
         for n in range(_CHANGED):
             at = inputs // _CHANGED * n
             (self.inputs / f"{at:03}.txt").write_text(f"changed {n}")
@@ -90,6 +98,9 @@ class Changed:
         self.command = ("run", "parts", str(self.inputs), "--changed-since", self.source)
         self.whole = str(deployment.cli(*self.command)["execution_id"])
         self.undisturbed = self.picture(self.whole)
+
+    def prepare(self) -> None:
+        """Called when the new config is applied."""
 
     def killed(self, point: str, n: int) -> str:
         """Let the command die; return the run once a worker has ended it."""
@@ -122,7 +133,7 @@ class Changed:
         stored = self.deployment.stored(execution)
         assert {key for key in stored if not key.endswith(".meta.json")} == own
         locations = {row["location"].partition("/")[0] for row in outputs if row["location"]}
-        assert locations <= {self.source}
+        assert locations <= self.sources
         messages: list[Any] = ask(
             "SELECT m.id, l.route, m.state, m.object_key, m.original FROM messages m "
             "JOIN lanes l ON l.id = m.lane JOIN executions e ON e.n = m.execution WHERE e.id = ?",
