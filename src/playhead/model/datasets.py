@@ -240,8 +240,8 @@ class Dataset:
         routes: routes whose results readers use.
         sinks: indexes and tables that follow it.
         unpublished: newest settled executions that are not in the current publication, newest first.
-        declared_valid: declarations about results of other code than the newest, newest first, that were not
-            undone.
+        declared_valid: the newest 100 declarations about results of other code than the newest that were not
+            undone, newest first.
     """
 
     name: str

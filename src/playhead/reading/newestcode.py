@@ -199,9 +199,12 @@ class NewestCode:
     ) -> dict[str, list[UUID]]:
         """Return the replays whose declarations about results of a dataset are in force, by route."""
         found: dict[str, list[UUID]] = {}
+        versions: dict[int, Mapping[str, Route]] = {}
         for one in await self._catalog.declarations(config, dataset):
-            made_as = (await self._routes(config, one.config_version))[one.route]
-            if self._is_stale(newest.get(one.route), made_as, one.adapters) is False:
+            version = one.config_version
+            if version not in versions:
+                versions[version] = await self._routes(config, version)
+            if self._is_stale(newest.get(one.route), versions[version][one.route], one.adapters) is False:
                 found.setdefault(one.route, []).append(one.execution_id)
         return found
 

@@ -48,7 +48,7 @@ def reusable(
         replays: those of the earlier run, and of publications of its config.
         adapters: those of this process.
         compare: `version`: other code with the same declared version is accepted too.
-        declared: what was declared about results of the config; the replays are among `replays`.
+        declared: what `of_code` returns. The replays are among `replays`.
     """
     routes, reasons = _routes(config, earlier, adapters, compare)
     of_replays: dict[UUID, ReusableRoutes] = {}
@@ -66,7 +66,7 @@ def reusable(
         for route, (_, why) in reasons.items()
         if route in replayed
     }
-    in_force = _in_force(config, replays, adapters, compare, declared)
+    in_force = _in_force(config, replays, declared)
     # A person has decided about the older results of these.
     reasons = {route: why for route, why in reasons.items() if route not in in_force}
     items = _items(config, adapters)
@@ -78,22 +78,28 @@ def reusable(
     ]
 
 
+def of_code(
+    declared: Sequence[Declaration], config: Config, adapters: Mapping[str, AdapterSpec], compare: Compare
+) -> list[Declaration]:
+    """Return the declarations that were made when the code of their routes was that of now."""
+    found = []
+    for one in declared:
+        route = config.routes.get(one.route)
+        here = code_here(route, adapters) if route else None
+        is_same = one.adapters == here
+        if here and (is_same or (compare == "version" and _versions(one.adapters) == _versions(here))):
+            found.append(one)
+    return found
+
+
 def _in_force(
-    config: Config,
-    replays: Sequence[Earlier],
-    adapters: Mapping[str, AdapterSpec],
-    compare: Compare,
-    declared: Sequence[Declaration],
+    config: Config, replays: Sequence[Earlier], declared: Sequence[Declaration]
 ) -> dict[str, list[UUID]]:
     """Return the replays whose declarations are about the routes as they are now, by route."""
     configs = {one.execution.execution_id: one.config for one in replays}
     found: dict[str, list[UUID]] = {}
     for one in declared:
-        route, at_that_time = config.routes.get(one.route), configs[one.execution_id].routes[one.route]
-        here = code_here(route, adapters) if route else None
-        if route is None or here is None or not route.has_outputs_of(at_that_time):
-            continue
-        if one.adapters == here or (compare == "version" and _versions(one.adapters) == _versions(here)):
+        if config.routes[one.route].has_outputs_of(configs[one.execution_id].routes[one.route]):
             found.setdefault(one.route, []).append(one.execution_id)
     return found
 

@@ -25,7 +25,7 @@ from playhead.ports.catalog.declarations import Declarations
 from playhead.ports.catalog.runs import Input, Reusable
 from playhead.ports.store import Blob, Delete, Write
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
-from playhead.replay.reuse import Earlier, index, reusable, reusable_items
+from playhead.replay.reuse import Earlier, index, of_code, reusable, reusable_items
 from playhead.replay.target import config_not_found
 from playhead.work import sidecar
 
@@ -201,7 +201,7 @@ class SubmitService:
         where = ExecutionFilter(kind="replay", config=name, parent=changed_since)
         replays, _ = await self._catalog.executions(where, limit=_MOST_REPLAYS)
         replays += await self._catalog.replays_of_publications(name, limit=_MOST_REPLAYS)
-        declared = await self._catalog.declarations(name)
+        declared = of_code(await self._catalog.declarations(name), loaded.config, self._adapters, compare)
         others = {one.execution_id for one in declared} - {one.execution_id for one in replays}
         replays += await self._catalog.executions_named(list(others))
         found = []

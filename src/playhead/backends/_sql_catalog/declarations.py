@@ -10,13 +10,16 @@ from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.model import Declaration, Execution
+from playhead.ports.catalog.declarations import MOST_DECLARATIONS
 from playhead.ports.catalog.results import MadeById
 
 
 class DeclarationsPart(Part):
     async def declarations(self, config: str, dataset: str | None = None) -> list[Declaration]:
         async def find(db: Session) -> list[Declaration]:
-            rows = await db.rows(SQL.open_declarations, config=config, dataset=dataset)
+            rows = await db.rows(
+                SQL.open_declarations, config=config, dataset=dataset, limit=MOST_DECLARATIONS
+            )
             return await declarations_of(db, rows)
 
         return await self._db.read(find)

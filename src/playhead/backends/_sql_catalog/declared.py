@@ -12,6 +12,7 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
 from playhead.model import Declaration
+from playhead.ports.catalog.declarations import MOST_DECLARATIONS
 from playhead.ports.catalog.publications import Place
 
 
@@ -62,7 +63,9 @@ async def applied(db: Session, dataset: int, n: int, replays: Sequence[UUID]) ->
 async def declared_at(db: Session, dataset: int, n: int, places: Iterable[Place]) -> dict[Place, Declaration]:
     """Return the newest declaration about each result of a publication that has one of these places."""
     by_route: dict[str, list[Declaration]] = {}
-    for one in await declarations_of(db, await db.rows(SQL.open_declarations_of, dataset=dataset)):
+    for one in await declarations_of(
+        db, await db.rows(SQL.open_declarations_of, dataset=dataset, limit=MOST_DECLARATIONS)
+    ):
         by_route.setdefault(one.route, []).append(one)
     by_stage: dict[str, list[str]] = {}
     for place in places if by_route else ():

@@ -31,6 +31,7 @@ from playhead.model import (
     StageChanges,
     UnitCounts,
 )
+from playhead.ports.catalog.declarations import MOST_DECLARATIONS
 from playhead.ports.catalog.publications import EntryCursor
 
 _KEPT_DELIVERIES: Final = 100
@@ -118,7 +119,7 @@ async def dataset_of(db: Session, row: Row) -> Dataset:
         sinks=[_sink(name, one) for one in await db.rows(SQL.sink_states, dataset=number)],
         unpublished=[as_uuid(one) for (one,) in rows],
         declared_valid=await declarations_of(
-            db, await db.rows(SQL.open_declarations, config=config, dataset=name)
+            db, await db.rows(SQL.open_declarations_of, dataset=number, limit=MOST_DECLARATIONS)
         ),
     )
 

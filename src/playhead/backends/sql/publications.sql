@@ -281,10 +281,10 @@ VALUES (:execution, :dataset, :publication, :route, :stage, :code, :reason, play
 {declaration} WHERE d.execution = ANY(:numbers::bigint[])
 
 -- name: open_declarations
--- Declarations of a config that were not undone, newest first.
+-- Newest declarations of a config that were not undone.
 {declaration} WHERE s.config = (SELECT c.n FROM configs c WHERE c.name = :config) AND d.undone_at IS NULL
 AND s.name = :dataset -- if given
-ORDER BY d.execution DESC
+ORDER BY d.execution DESC LIMIT :limit
 
 -- name: replays_of_publications
 -- Replays of publications into routes of a config, newest first.
@@ -293,8 +293,8 @@ SELECT e.n FROM executions e WHERE e.config = (SELECT c.n FROM configs c WHERE c
 ORDER BY e.n DESC LIMIT :limit
 
 -- name: open_declarations_of
--- Those of a dataset.
-{declaration} WHERE d.dataset = :dataset AND d.undone_at IS NULL ORDER BY d.execution DESC
+-- Newest ones of a dataset.
+{declaration} WHERE d.dataset = :dataset AND d.undone_at IS NULL ORDER BY d.execution DESC LIMIT :limit
 
 -- name: undo_declarations
 -- The results are not valid any more.

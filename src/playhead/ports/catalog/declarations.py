@@ -11,11 +11,14 @@ caller decides.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.model import AdapterCode, Declaration, Execution
 from playhead.ports.catalog.results import MadeById
+
+MOST_DECLARATIONS: Final = 100
+"""Declarations that count: the newest ones of a dataset, or of a config, that were not undone."""
 
 
 class Declare(NamedTuple):
@@ -36,7 +39,7 @@ class Declare(NamedTuple):
 
 class Declarations(Protocol):
     async def declarations(self, config: str, dataset: str | None = None) -> list[Declaration]:
-        """Return the declarations of a config that were not undone, the newest first.
+        """Return the newest declarations of a config that were not undone, the newest first.
 
         Args:
             dataset: only those of this dataset.

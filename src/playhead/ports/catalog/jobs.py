@@ -243,9 +243,11 @@ class Jobs(Protocol):
         In a run that was opened with `since`, a row becomes `taken_over` if the earlier run completed (or
         skipped, or took over) the message of an input with the same path and sha256, in a route that `since`
         names, with one of its codes. The row gets references to the outputs, and its children are inserted.
-        They are taken over in the same way, or left to the reconciler. If the result of the earlier run is
-        not valid, that of the newest replay is used that has processed the same object of the earlier run in
-        the same route, with one of the codes that `since` names for it.
+        They are taken over in the same way, or left to the reconciler. If the earlier run has no result of
+        the newest code, that of the newest replay is used that has processed the same object in the same
+        route. Other codes that `since` names come next, and then results that were declared valid
+        (`Reusable.declared`). An object that the replay of such a declaration has received, or a later one,
+        gets only results of the newest code.
 
         The limit of the job's selection ends the listing: objects behind it get no row, and the root is
         closed. Objects behind the first `most` of the job get no row either: then the window is full, the

@@ -64,8 +64,8 @@ class Runs(Protocol):
         No process can acquire the job until it is sealed. If the owner dies before that, `fail_unsealed` ends
         the run once `lease` seconds have passed since this call and since the owner's last heartbeat.
 
-        With `reuse`, `record` and `finish` take over results. If it names an earlier run, neither that nor a
-        replay of it is pruned before this one has settled.
+        With `reuse`, `record` and `finish` take over results. If it names an earlier run, neither that nor
+        its `replays` are pruned before this one has settled.
         Raises `Conflict` (`execution_pruned`) if all objects of the earlier run are pruned already.
         """
         ...
