@@ -69,8 +69,12 @@ class Playhead:
         _edit(self._folder / "chunks.py", _SKIP, "")
         _edit(self._folder / "chunks.py", 'version="1"', 'version="2"')
         (self._folder / "fixed.txt").write_text("\n".join(paths), encoding="utf-8")
-        selected = ("latest", "input", "split", "--paths-from", "fixed.txt", "--reuse")
-        return [self._command("replay", *selected, "--publish"), self._command("worker", "--until-idle")]
+        selected = ("current:documents", "input", "split", "--paths-from", "fixed.txt", "--reuse")
+        rest = ("--others-valid", "--reason", "only documents with tables were wrong")
+        return [
+            self._command("replay", *selected, *rest, "--publish"),
+            self._command("worker", "--until-idle"),
+        ]
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-P", "-m", "playhead", *arguments]
