@@ -12,7 +12,7 @@ import pytest
 from playhead.errors import NotFound
 from playhead.ports.catalog.browse import ExecutionFilter
 from playhead.wording import published_text
-from tests.integration.documents_by_day import CONFIG, REASON, Days, documents
+from tests.integration.documents_by_day import CONFIG, REASON, Days, Oracle, documents
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -126,6 +126,31 @@ async def test_a_fix_of_the_settings_carries_over_too(days: Days):
     assert await days.numbers() == (len(texts), len(older), 0)
     await days.run(set(), older=older)
     assert await days.numbers() == (len(texts), 0, 0)
+
+
+@pytest.mark.timeout(120)
+async def test_what_readers_do_not_see_is_not_declared_valid(days: Days):
+    """A run was not published before the fix. What it has changed is processed again, and nothing else."""
+    ph, oracle = days.ph, days.oracle
+    shown = Oracle(dict(oracle.texts), oracle.code, dict(oracle.cut_by))
+    edited = days.edit()
+    await days.run(edited, publishes=False)
+    newer, days.oracle = oracle, shown
+    days.fix()
+    tables = days.those("tables")
+    await days.replay(tables, others_valid=True, reason=REASON)
+
+    days.oracle, newer.code = newer, shown.code
+    unchanged = {name for name in tables if newer.texts.get(name) == shown.texts[name]}
+    newer.cut_by |= dict.fromkeys(unchanged, newer.code)
+    run = await days.run(set(), older=edited)
+
+    assert {
+        row["input_key"].partition("/docs/")[2]
+        for row in await ph.messages(run, route="chunk")
+        if row["declared_valid"]
+    } == days.older()
+    assert days.older() == set(newer.texts) - unchanged - edited
 
 
 # -- where it can mean nothing -----------------------------------------------------------------------
