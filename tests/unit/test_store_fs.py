@@ -1,4 +1,4 @@
-"""Behaviour of the file store only: links, special files and names, permissions, a full disk, crashes."""
+"""Files of the file store: links, special files and names, permissions, a full disk, crashes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ import pytest
 
 from playhead.backends.store_fs import LEFTOVER_SECONDS, TEMP, FileStore
 from playhead.backends.store_fs.listing import NameCache
+from playhead.backends.store_fs.small import FILES
 from playhead.errors import MessageError, NotFound, Unavailable
 from playhead.events import NAMES_LEFT_OUT
 from playhead.ports.store import Blob
+from tests.store_files import OnlyFiles
 
 LIMIT = 1 << 20
 
@@ -38,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(root: Path) -> AsyncIterator[FileStore]:
-    store = FileStore(root, max_object_bytes=LIMIT)
+    store = OnlyFiles(root, max_object_bytes=LIMIT)
     yield store
     await store.close()
 
@@ -62,7 +64,8 @@ def open_files(below: Path | None = None) -> int:
     count = 0
     for descriptor in here.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            count += descriptor.readlink().is_relative_to(below.resolve())
+            target = descriptor.readlink()
+            count += target.is_relative_to(below.resolve()) and target.name not in FILES
     return count
 
 
@@ -79,7 +82,7 @@ async def test_folders_that_are_empty_after_a_delete_are_removed_and_no_others(s
     assert not (root / "e/stage/a/b").exists()
     assert (root / "e/stage/a/y").exists()
     await store.delete(["e/stage/a/y", "f/stage/z"])
-    assert [path.name for path in root.iterdir()] == [TEMP]
+    assert {path.name for path in root.iterdir()} - FILES == {TEMP}
 
 
 async def test_a_folder_with_a_file_that_is_no_object_stays(store, root):
@@ -90,7 +93,7 @@ async def test_a_folder_with_a_file_that_is_no_object_stays(store, root):
 
 
 async def test_an_object_is_stored_although_its_folder_is_removed_before_the_rename(store, root):
-    other = FileStore(root, max_object_bytes=LIMIT)
+    other = OnlyFiles(root, max_object_bytes=LIMIT)
     await put(store, "e/stage/x")
 
     def remove_the_folder(key: str) -> None:
@@ -163,7 +166,7 @@ async def test_the_root_may_be_a_link_and_relative(tmp_path, monkeypatch):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     monkeypatch.chdir(tmp_path)
-    store = FileStore(Path("link"), max_object_bytes=LIMIT)
+    store = OnlyFiles(Path("link"), max_object_bytes=LIMIT)
     monkeypatch.chdir("/")
     await put(store, "e/s/x")
     assert (tmp_path / "real/e/s/x").exists()
@@ -171,7 +174,7 @@ async def test_the_root_may_be_a_link_and_relative(tmp_path, monkeypatch):
 
 
 async def test_objects_of_one_process_are_visible_to_another_store_on_the_same_root(store, root):
-    other = FileStore(root, max_object_bytes=LIMIT)
+    other = OnlyFiles(root, max_object_bytes=LIMIT)
     await put(other, "e/s/x", data=b"theirs")
     assert await store.read(["e/s/x"]) == [b"theirs"]
     await other.close()
@@ -365,7 +368,7 @@ async def test_temporary_files_older_than_a_day_are_removed_at_open(root):
     os.utime(root / TEMP / "old", (now, now - LEFTOVER_SECONDS - 60))
     os.utime(root / TEMP / "folder", (now, now - LEFTOVER_SECONDS - 60))
     os.utime(root / TEMP / "young", (now, now - LEFTOVER_SECONDS + 60))
-    store = FileStore(root, max_object_bytes=LIMIT)
+    store = OnlyFiles(root, max_object_bytes=LIMIT)
     assert sorted(os.listdir(root / TEMP)) == ["folder", "young"]
     await store.close()
 
@@ -410,7 +413,7 @@ async def test_a_store_that_disappears_during_a_listing_is_an_error_and_not_its_
 def test_a_root_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable) as raised:
-        FileStore(tmp_path / "file/objects", max_object_bytes=LIMIT)
+        OnlyFiles(tmp_path / "file/objects", max_object_bytes=LIMIT)
     assert str(tmp_path / "file/objects") in raised.value.detail
 
 
@@ -436,7 +439,7 @@ def without_privileges() -> Iterator[Path]:
 
 def test_permission_denied_names_the_folder_and_the_fix():
     async def check(root: Path) -> None:
-        store = FileStore(root, max_object_bytes=LIMIT)
+        store = OnlyFiles(root, max_object_bytes=LIMIT)
         await put(store, "e/s/x")
         (root / "e/s").chmod(0)
         calls = [
@@ -465,7 +468,7 @@ def test_permission_denied_names_the_folder_and_the_fix():
 
 def test_a_resumed_listing_opens_no_folder_before_its_start():
     async def check(root: Path) -> None:
-        store = FileStore(root, max_object_bytes=LIMIT)
+        store = OnlyFiles(root, max_object_bytes=LIMIT)
         await put(store, *(f"e/{n}/{m}/x" for n in range(3) for m in range(3)))
         (root / "e/0").chmod(0)
         (root / "e/1/0").chmod(0)
@@ -489,7 +492,7 @@ from playhead.ports.store import Blob
 async def main(root):
     store = FileStore(root, max_object_bytes=1 << 20)
     try:
-        await store.write([[Blob(f"e/s/{n}", b"x" * 50_000)] for n in range(9)])
+        await store.write([[Blob(f"e/s/{n}", b"x" * 100_000)] for n in range(9)])
     except StoreFull as exc:
         print(exc.code, len(os.listdir(root / ".tmp")), {p.stat().st_size for p in (root / "e/s").iterdir()})
         print(exc.detail)
@@ -504,7 +507,7 @@ asyncio.run(main(Path(sys.argv[1])))
 
 
 def test_writes_and_checks_on_a_full_disk_raise_store_full_and_leave_no_partial_object(tmp_path):
-    mount = f'mount -t tmpfs -o size=256k tmpfs "{tmp_path}"'
+    mount = f'mount -t tmpfs -o size=600k tmpfs "{tmp_path}"'
     own_mounts = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*own_mounts, mount], capture_output=True).returncode:
         pytest.skip("mounting a small file system is not allowed here")
@@ -513,7 +516,7 @@ def test_writes_and_checks_on_a_full_disk_raise_store_full_and_leave_no_partial_
         [*own_mounts, script, sys.executable, FILL_A_SMALL_DISK], capture_output=True, text=True, check=True
     )
     outcome, detail, check = done.stdout.splitlines()
-    assert outcome == "store_full 0 {50000}"
+    assert outcome == "store_full 0 {100000}"
     assert str(tmp_path) in detail
     assert check.startswith(f"check: cannot write in {tmp_path}"), "an empty file can still be made there"
     assert check.endswith(" 0")
@@ -538,7 +541,7 @@ asyncio.run(main(Path(sys.argv[1])))
 
 
 async def sizes_at(root: Path) -> dict[str, int]:
-    store = FileStore(root, max_object_bytes=LIMIT)
+    store = OnlyFiles(root, max_object_bytes=LIMIT)
     sizes = {entry.key: entry.size async for page in store.list("e", sizes=True) for entry in page}
     await store.close()
     return sizes

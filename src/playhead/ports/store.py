@@ -93,8 +93,9 @@ class Write(Protocol):
     ) -> WriteResult:
         """Store groups of blobs. The blobs of a group are stored one after another, in the given order.
 
-        Existing objects are overwritten. `written(key)` is called after each blob. A group that cannot be
-        stored has its reason in the result, and the rest of that group is skipped.
+        Existing objects are overwritten. `written(key)` is called for each blob after it is stored, in the
+        order of its group. Later blobs may be stored by then. A group that cannot be stored has its reason in
+        the result, and the rest of that group is skipped.
 
         No reader ever sees part of a blob. After a crash each blob is stored completely or not at all, and a
         blob of a group is stored only if the blobs before it are.

@@ -27,8 +27,6 @@ from playhead.backends._sqlite.file import Connection, File, refuse_network
 T = TypeVar("T")
 
 _MOST_IN_A_COMMIT = 64
-_FIRST_TURN_SECONDS = 0.0002
-_LONGEST_TURN_SECONDS = 0.002
 
 
 _Answer = tuple[Any, Exception | None]
@@ -186,7 +184,7 @@ class Database(File):
             try:
                 if con is None:
                     con = self.connect()
-                    con.execute("PRAGMA busy_timeout=0")  # `_begin` waits
+                    con.execute("PRAGMA busy_timeout=0")  # `begin` waits
                 answers = self._commit(con, [job.work for job in batch])
             except Exception as exc:
                 # No write of this batch is durable. The connection may be in any state, so open a new one.
@@ -198,30 +196,12 @@ class Database(File):
         if con is not None:
             con.close()
 
-    def _begin(self, con: Connection) -> None:
-        """Begin a write transaction, and wait for the lock if necessary.
-
-        The busy timeout of SQLite sleeps up to 100 ms between two tries, but a lock is held for a few ms
-        only. Two busy processes would then sleep most of the time, and one of them would sometimes starve.
-        """
-        until = time.monotonic() + self._busy
-        delay = _FIRST_TURN_SECONDS
-        while True:
-            try:
-                con.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                    raise
-            time.sleep(delay)
-            delay = min(delay * 1.5, _LONGEST_TURN_SECONDS)
-
     def _commit(self, con: Connection, jobs: list[Callable[[Connection], Any]]) -> list[_Answer]:
         try:
             self._check_place()
         except sqlite3.OperationalError as exc:  # the connection stays open: the file may come back
             return [(None, exc)] * len(jobs)
-        self._begin(con)
+        self.begin(con)
         answers: list[_Answer] = []
         for job in jobs:
             con.execute("SAVEPOINT job")

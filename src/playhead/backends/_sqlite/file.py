@@ -20,6 +20,8 @@ _NO_ROOM = 64 << 10
 _NOT_OURS = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 )
+_FIRST_TURN_SECONDS = 0.0002
+_LONGEST_TURN_SECONDS = 0.002
 RESTORE = "stop all processes of Playhead, and restore the file from a backup"
 _NETWORK = {
     "nfs",
@@ -111,7 +113,7 @@ class File:
         applied = []
         try:
             with closing(self.connect()) as con:
-                self._use_wal(con)
+                self.use_wal(con)
                 if not self._pending(con, known):
                     return []
                 con.execute("BEGIN IMMEDIATE")
@@ -130,7 +132,7 @@ class File:
             raise self._unusable(exc) from exc
         return applied
 
-    def _use_wal(self, con: Connection) -> None:
+    def use_wal(self, con: Connection) -> None:
         """Switch to write-ahead logging.
 
         The switch needs exclusive access to the file, but the busy timeout of SQLite does not apply to it.
@@ -146,6 +148,34 @@ class File:
                     raise
             time.sleep(0.01)
 
+    def begin(self, con: Connection) -> None:
+        """Begin a write transaction, and wait for the lock if necessary.
+
+        The busy timeout of SQLite sleeps up to 100 ms between two tries, but a lock is held for a few ms
+        only. Two busy processes would then sleep most of the time, and one of them would sometimes starve.
+        """
+        until = time.monotonic() + self._busy
+        delay = _FIRST_TURN_SECONDS
+        while True:
+            try:
+                con.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(delay)
+            delay = min(delay * 1.5, _LONGEST_TURN_SECONDS)
+
+    def is_full(self, exc: sqlite3.Error) -> bool:
+        """Whether an error of SQLite means that the disk has no room."""
+        if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+            return True
+        try:
+            status = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        return status.f_bavail * status.f_frsize < _NO_ROOM
+
     def trouble(self, exc: sqlite3.Error) -> str:
         """Return the text of an error of SQLite, with the cause and the fix if the file system shows them.
 
@@ -157,7 +187,7 @@ class File:
             status = os.statvfs(folder)
         except OSError:
             return f"{exc}; its folder must exist and be writable by this user"
-        if code == sqlite3.SQLITE_FULL or status.f_bavail * status.f_frsize < _NO_ROOM:
+        if self.is_full(exc):
             return f"{exc}; the disk of {folder} is full: free some space there, and work resumes"
         if status.f_flag & os.ST_RDONLY:
             return f"{exc}; {folder} is on a read-only file system: mount it read-write"
@@ -176,8 +206,11 @@ class File:
         return CannotStart("home_unwritable", f"cannot open {self.path}: {self.trouble(exc)}")
 
 
-def refuse_network(path: Path, mounts: str = "/proc/self/mounts") -> None:
+def refuse_network(path: Path, mounts: str = "/proc/self/mounts", *, setting: str = "PLAYHEAD_HOME") -> None:
     """Refuse a folder on a network file system, where the locks of SQLite are not reliable.
+
+    Args:
+        setting: which setting names the folder, for the error.
 
     Raises:
         CannotStart: `home_unusable`.
@@ -197,7 +230,7 @@ def refuse_network(path: Path, mounts: str = "/proc/self/mounts") -> None:
         raise CannotStart(
             "home_unusable",
             f"{path} is on a network file system ({kind} at {best}), where SQLite can lose data. "
-            "Set PLAYHEAD_HOME to a folder on a local disk",
+            f"Set {setting} to a folder on a local disk",
         )
 
 

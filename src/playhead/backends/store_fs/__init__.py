@@ -1,4 +1,4 @@
-"""The store in a folder: an object is a file, its key is the path below the root.
+"""The store in a folder: a small object is a row of a SQLite file, a large one is a file at its key.
 
 Files that other programs wrote are objects too, so a folder that another program filled can be listed and
 replayed. The store keeps three rules:
@@ -7,12 +7,14 @@ replayed. The store keeps three rules:
   `O_NOFOLLOW`, one segment after another, so neither a key nor a link leads out of the root.
 - It keeps no folder open between two calls. Within a call it keeps the last few open, as the keys of a batch
   mostly share their folders.
-- It never shows half a file under a key. Bytes are written to `{root}/.tmp` first, then renamed.
+- It never shows half an object under a key. The bytes of a file are written to `{root}/.tmp` first, then
+  renamed. Rows are written in a transaction.
 """
 
 from __future__ import annotations
 
 from playhead.backends.store_fs.folders import TEMP
-from playhead.backends.store_fs.store import LEFTOVER_SECONDS, FileStore
+from playhead.backends.store_fs.store import FileStore
+from playhead.backends.store_fs.temporary import LEFTOVER_SECONDS
 
 __all__ = ["LEFTOVER_SECONDS", "TEMP", "FileStore"]

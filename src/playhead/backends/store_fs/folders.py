@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final, TypeVar
 
+from playhead.backends.store_fs.small import FILES as SMALL_FILES
 from playhead.errors import MessageError
 from playhead.ids import uuid7
 from playhead.keys import is_utf8
@@ -22,6 +23,9 @@ TEMP: Final = ".tmp"
 """The folder for files that are being written. It holds no objects and appears in no listing. Its presence
 also distinguishes an empty store from a mount point whose volume is not mounted."""
 
+RESERVED: Final = frozenset({TEMP, *SMALL_FILES})
+_LONGEST_NAME = 255
+"""In bytes; what file systems allow."""
 _KEPT_OPEN = 64
 _TRIES = 100
 """How often a folder is created again while it is being removed. Once is enough in practice."""
@@ -75,6 +79,8 @@ class Folders:
         self._durable = durable
         self._folds = folds
         self._open: dict[str, int] = {}
+        self._missing: set[str] = set()
+        self._reachable: set[str] = set()
 
     def __enter__(self) -> Folders:
         self.root = os.open(self._path, _ROOT)
@@ -115,6 +121,11 @@ class Folders:
         while start <= len(path):
             end = path.find("/", start)
             end = len(path) if end < 0 else end
+            if create:
+                self._missing.clear()
+            elif path[:end] in self._missing:
+                self._missing.add(path)
+                raise FileNotFoundError(errno.ENOENT, "there is no such folder")
             here = self._step(here, path[:end], path[start:end], create)
             # After the step, because the folder that it started from may be the oldest.
             if len(self._open) >= _KEPT_OPEN:
@@ -129,6 +140,7 @@ class Folders:
             fd = os.open(name, _FOLDER, dir_fd=here)
         except FileNotFoundError:
             if not create:
+                self._missing.add(path)
                 raise
             self.where = path[: -len(name) - 1]  # the parent is what may refuse
             with suppress(FileExistsError):  # another writer was first
@@ -173,10 +185,22 @@ class Folders:
                 self.forget(key.partition("/")[0])
         raise AssertionError("the last try returns or raises")
 
-    def _place(self, key: str) -> tuple[int, str]:
+    def check(self, key: str) -> tuple[str, str]:
+        """Return the path of the folder of an object, and its name. Raises `MessageError`: `invalid_key`."""
         path, _, name = key.rpartition("/")
-        if (path not in self._open and not is_reachable(key)) or not is_name(name):
+        if not self._is_reachable(path, key) or not is_name(name):
             raise invalid(key, "it names no file below the root")
+        return path, name
+
+    def _is_reachable(self, path: str, key: str) -> bool:
+        if path not in self._reachable:
+            if not is_reachable(key):
+                return False
+            self._reachable.add(path)
+        return True
+
+    def _place(self, key: str) -> tuple[int, str]:
+        path, name = self.check(key)
         try:
             folder = self.at(path, create=True)
         except OSError as exc:
@@ -200,6 +224,8 @@ class Folders:
 
     def _delete(self, key: str) -> str | None:
         """Remove an object. Return its folder; None if there is no such object."""
+        if self._is_missing(key):
+            return None
         try:
             folder, name = self.find(key)
             self.where = key
@@ -236,6 +262,14 @@ class Folders:
             self.forget(path)
             path = above
 
+    def _is_missing(self, key: str) -> bool:
+        """Whether the folder of an object did not exist in this call."""
+        return key.rpartition("/")[0] in self._missing
+
+    def look_again(self) -> None:
+        """Forget which folders did not exist."""
+        self._missing.clear()
+
     def forget(self, path: str) -> None:
         """Close a folder that was removed, and those inside it."""
         inside = path + "/"
@@ -245,12 +279,14 @@ class Folders:
     def find(self, key: str) -> tuple[int, str]:
         """Return the folder and the name of an object. Raises an error in `NO_SUCH` if there is no folder."""
         path, _, name = key.rpartition("/")
-        if (path not in self._open and not is_reachable(key)) or not is_name(name):
+        if not self._is_reachable(path, key) or not is_name(name):
             raise FileNotFoundError(errno.ENOENT, "it names no file below the root")
         return self.at(path), name
 
     def open(self, key: str) -> tuple[int, int] | None:
         """Open an object for reading. Return its descriptor and its size, None if there is no such object."""
+        if self._is_missing(key):
+            return None
         try:
             folder, name = self.find(key)
             self.where = key
@@ -272,6 +308,8 @@ class Folders:
             exact: compare the name itself, where the file system does not.
             tagged: also return a tag. Waits for a tick of the clock if the object has just been changed.
         """
+        if self._is_missing(key):
+            return None
         tag = ""
         try:
             folder, name = self.find(key)
@@ -305,7 +343,12 @@ def _is_recent(status: os.stat_result, before: float) -> bool:
 
 def is_name(segment: str) -> bool:
     """Whether a segment can be a name in a folder and does not lead out of the folder."""
-    return segment not in ("", ".", "..") and "\0" not in segment and is_utf8(segment)
+    return (
+        segment not in ("", ".", "..")
+        and "\0" not in segment
+        and is_utf8(segment)
+        and len(segment.encode()) <= _LONGEST_NAME
+    )
 
 
 def is_reachable(key: str) -> bool:
@@ -313,7 +356,7 @@ def is_reachable(key: str) -> bool:
     if len(key) > _LONGEST_KEY:
         return False
     first, *rest = key.split("/")
-    return first != TEMP and all(map(is_name, [first, *rest][:-1]))
+    return first not in RESERVED and all(map(is_name, [first, *rest][:-1]))
 
 
 def exists(name: str, folder: int) -> bool:

@@ -1,16 +1,18 @@
-"""Listing the files below a folder in the byte order of their keys."""
+"""Listing the objects below a prefix in the byte order of their keys: files, merged with rows."""
 
 from __future__ import annotations
 
 import os
 import time
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 from playhead import events
-from playhead.backends.store_fs.folders import NO_SUCH, TEMP, Folders, is_name, is_reachable
+from playhead.backends.store_fs.folders import NO_SUCH, RESERVED, Folders, is_name, is_reachable
+from playhead.backends.store_fs.small import SmallObjects
 from playhead.ports.store import Entry
 
 _FEWEST_CACHED: Final = 1_000
@@ -46,7 +48,56 @@ class NameCache:
 
 
 class Listing:
-    """The state of one listing: the names that remain in each folder on the way down.
+    """The state of one listing. It holds no transaction, so what other processes write is not delayed."""
+
+    def __init__(self, prefix: str, after: str, sizes: bool, cache: NameCache, small: SmallObjects) -> None:
+        self._files = Files(prefix, after, sizes, cache)
+        self._prefix = prefix
+        self._after = after
+        self._sizes = sizes
+        self._small = small
+        self._ahead: tuple[deque[Entry], deque[Entry]] = (deque(), deque())
+        """Files and rows that follow. Both are filled again when they are empty."""
+        self._has_more_files = True
+        self._has_more_rows = True
+        self._has_begun = False
+
+    def fill(self, folders: Folders, page: int) -> Sequence[Entry]:
+        """Return the next `page` entries; fewer only at the end."""
+        entries: list[Entry] = []
+        files, rows = self._ahead
+        while len(entries) < page:
+            if not files and self._has_more_files:
+                files.extend(self._files.fill(folders, page))
+                self._has_more_files = len(files) == page
+            if not rows and self._has_more_rows:
+                rows.extend(self._rows(page))
+            if not files and not rows:
+                break
+            if files and rows and files[0].key == rows[0].key:
+                rows.popleft()  # a file replaces a row
+            elif files and (not rows or files[0].key < rows[0].key):
+                entries.append(files.popleft())
+            else:
+                entries.append(rows.popleft())
+        return entries
+
+    def _rows(self, page: int) -> Sequence[Entry]:
+        found: list[Entry] = []
+        if not self._has_begun:
+            self._has_begun = True
+            itself = self._small.stat(self._prefix) if self._prefix > self._after else None
+            found = [itself] if itself else []
+        more = self._small.list(self._prefix, self._after, page)
+        self._has_more_rows = len(more) == page
+        found += more
+        if more:
+            self._after = more[-1].key
+        return found if self._sizes else [Entry(one.key, 0, 0.0) for one in found]
+
+
+class Files:
+    """The listing of files: the names that remain in each folder on the way down.
 
     It holds no descriptor, so a listing that is abandoned leaves no file open.
     """
@@ -126,9 +177,9 @@ def _names(folder: int, base: str) -> list[str]:
             if not name.isascii() and not is_name(name):
                 left_out += 1
             elif entry.is_dir(follow_symlinks=False):
-                if base or name != TEMP:
+                if base or name not in RESERVED:
                     names.append(name + "/")
-            elif entry.is_file(follow_symlinks=False):
+            elif entry.is_file(follow_symlinks=False) and (base or name not in RESERVED):
                 names.append(name)
     if left_out:
         events.emit(events.NAMES_LEFT_OUT, folder=base, names=left_out, why="not UTF-8")

@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import itertools
 import os
 import shutil
 import sys
 import time
-import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
-from playhead.backends.store_fs.folders import (
-    NOT_A_NAME,
-    TEMP,
-    Folders,
-    conflict,
-    exists,
-    flush,
-    invalid,
-    remove,
-)
+from playhead.backends.store_fs.folders import TEMP, Folders, flush, remove
 from playhead.backends.store_fs.listing import Listing, NameCache
+from playhead.backends.store_fs.small import SmallObjects
+from playhead.backends.store_fs.temporary import TemporaryFiles
+from playhead.backends.store_fs.writing import Writing
 from playhead.errors import CannotStart, MessageError, NotFound, StoreFull, Unavailable, store_unavailable
-from playhead.ids import uuid7
 from playhead.keys import is_sidecar
 from playhead.ports.diagnosis import Finding
 from playhead.ports.store import Blob, Entry, ReadResult, WriteResult, any_of
-
-LEFTOVER_SECONDS: Final = 86_400
-"""A temporary file of this age was left by a process that died before it renamed the file."""
 
 _PIECE = 262_144
 _MOST_SIDECAR_BYTES = 1 << 20
@@ -47,7 +35,6 @@ _THREADS = 8
 _DELETERS = 4
 _FEWEST_DELETED = 100
 """Keys that one thread deletes at once."""
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HINTS = {
@@ -67,6 +54,9 @@ Findings = list[Finding]
 class FileStore:
     """A store in a folder of this machine, which several processes may share.
 
+    Small objects and sidecars are rows of one file, and larger objects are files at their keys. A file at the
+    key of a row replaces the row, so every file that another program puts into the folder is an object.
+
     Calls run in a separate thread pool, each batch in one thread, so that hanging adapters cannot use up the
     threads. `written` is called in such a thread. A call that is cancelled may still complete its writes.
 
@@ -77,6 +67,8 @@ class FileStore:
 
     name: str = "files"
     ordered: bool = True
+    most_small_bytes: ClassVar[int] = 65_536
+    """Objects up to this size are rows."""
 
     def __init__(
         self,
@@ -106,8 +98,7 @@ class FileStore:
         self._durable = durability == "power"
         self._limit = max_object_bytes
         self._folds = False
-        self._token = uuid7().hex
-        self._count = itertools.count()
+        self._temporary = TemporaryFiles(durable=self._durable)
         self._names = NameCache()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="playhead-store")
         try:
@@ -115,8 +106,9 @@ class FileStore:
         except OSError as exc:
             raise self._failure("open", "", exc) from exc
         with self._reach("open") as folders:
-            self._folds = self._probe(folders.temp())
-            self._sweep(folders.temp())
+            self._folds = self._temporary.probe(folders.temp())
+            self._temporary.sweep(folders.temp())
+            self._small = SmallObjects(self._root, durable=self._durable)
             if self._durable:
                 flush(folders.root)
 
@@ -134,12 +126,14 @@ class FileStore:
         # Side by side, because a disk takes long for one file. Half of the threads stay free for other calls.
         share = max(-(-len(keys) // _DELETERS), _FEWEST_DELETED)
         parts = [keys[at : at + share] for at in range(0, len(keys), share)]
-        await asyncio.gather(*(self._hop(partial(self._delete, part)) for part in parts))
+        await asyncio.gather(*(self._hop(partial(self._delete_files, part)) for part in parts))
+        if keys:
+            await self._hop(lambda: self._small.delete(keys))
 
     async def list(
         self, prefix: str, *, after: str = "", sizes: bool = False, page: int = 1000
     ) -> AsyncIterator[Sequence[Entry]]:
-        listing = Listing(prefix, after, sizes, self._names)
+        listing = Listing(prefix, after, sizes, self._names, self._small)
 
         def fill() -> Sequence[Entry]:
             with self._reach("list") as folders:
@@ -166,6 +160,10 @@ class FileStore:
         last: Future[Any] = opening
         try:
             fd = await asyncio.wrap_future(opening)
+            if isinstance(fd, bytes):
+                if data := fd[:limit]:
+                    yield data
+                return
             left = sys.maxsize if limit is None else limit
             while left:
                 last = reading = self._threads.submit(os.read, fd, min(_PIECE, left))
@@ -187,6 +185,7 @@ class FileStore:
     async def close(self) -> None:
         # In a thread of the event loop, because it waits for writes that are in progress.
         await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._small.close)
 
     # -- in a thread -------------------------------------------------------------------------------
 
@@ -215,9 +214,18 @@ class FileStore:
     def _read(self, keys: Sequence[str]) -> ReadResult:
         with self._reach("read in") as folders:
             found = [self._read_one(folders, key) for key in keys]
-            if None in found:
+            if missing := [n for n, one in enumerate(found) if one is None]:
                 folders.temp()  # raises if the store is not mounted, so that no object counts as missing
+                rows = self._small.read([keys[n] for n in missing])
+                folders.look_again()
+                for n in missing:
+                    data = rows.get(keys[n])
+                    # An object without a row may have become a file meanwhile.
+                    found[n] = self._read_one(folders, keys[n]) if data is None else self._cut(keys[n], data)
         return any_of(found)
+
+    def _cut(self, key: str, data: bytes) -> bytes:
+        return data[: self._most(key) + 1]
 
     def _read_one(self, folders: Folders, key: str) -> bytes | Unavailable | None:
         try:
@@ -243,25 +251,38 @@ class FileStore:
             found = folders.stat(key, exact=True)
             if found is None:
                 folders.temp()
+                folders.look_again()
+                found = self._small.stat(key) or folders.stat(key, exact=True)
         return found
 
-    def _open(self, key: str) -> int:
+    def _open(self, key: str) -> int | bytes:
+        """Return the descriptor of a file, or the bytes of a row."""
         with self._reach("read in") as folders:
             opened = folders.open(key)
             if opened is None:
                 folders.temp()
+                if (data := self._small.read([key]).get(key)) is not None:
+                    return data
+                folders.look_again()
+                opened = folders.open(key)
+            if opened is None:
                 raise NotFound("object_not_found", f"there is no object {key!r}")
         return opened[0]
 
     def _write(self, groups: Sequence[Sequence[Blob]], written: Callable[[str], None] | None) -> WriteResult:
         outcome: WriteResult = []
         with self._reach("write in") as folders:
+            folders.temp()  # raises if the store is not mounted
+            writing = Writing(
+                *(folders, self._temporary, self._small, written),
+                most_small=self.most_small_bytes,
+                durable=self._durable,
+            )
             for group in groups:
                 try:
                     for blob in group:
-                        self._put(folders, blob)
-                        if written:
-                            written(blob.key)
+                        self._check_size(blob)
+                        writing.add(blob)
                     outcome.append(None)
                 except MessageError as exc:
                     outcome.append(exc)
@@ -269,59 +290,25 @@ class FileStore:
                     if exc.errno in _FULL:
                         raise
                     outcome.append(self._failure("write in", folders.where, exc))
+            writing.finish()
         return any_of(outcome)
 
-    def _put(self, folders: Folders, blob: Blob) -> None:
-        key, data, _ = blob
-        if len(data) > (most := self._most(key)):
+    def _check_size(self, blob: Blob) -> None:
+        if len(blob.data) > (most := self._most(blob.key)):
             raise MessageError(
-                "object_too_large", f"{key!r} has {len(data)} bytes; at most {most} are stored"
+                "object_too_large", f"{blob.key!r} has {len(blob.data)} bytes; at most {most} are stored"
             )
-        temp = folders.temp()
-        folders.place(key)  # refuses a key that no file can have, before anything is written
-        passing = f"{self._token}-{next(self._count)}"
-        placed = False
-        try:
-            self._fill(temp, passing, data)
-            folder = folders.move(passing, key)
-            placed = True
-        except IsADirectoryError as exc:
-            raise conflict(key, "there is a folder of that name") from exc
-        except OSError as exc:
-            if exc.errno in NOT_A_NAME:
-                raise invalid(key, str(exc.strerror)) from exc
-            raise
-        finally:
-            if not placed:
-                remove(passing, temp)
-        if self._durable:
-            flush(folder)
 
-    def _delete(self, keys: Sequence[str]) -> None:
+    def _delete_files(self, keys: Sequence[str]) -> None:
         with self._reach("delete in") as folders:
             folders.temp()  # raises if the store is not mounted, so that no object counts as removed
             folders.delete_all(keys)
 
-    def _fill(self, temp: int, passing: str, data: bytes) -> None:
-        """Write a temporary file. When this fails, the caller removes the file."""
-        fd = os.open(passing, _WRITE, 0o666, dir_fd=temp)
-        try:
-            done = os.write(fd, data)
-            while done < len(data):
-                done += os.write(fd, memoryview(data)[done:])
-            if self._durable:
-                flush(fd)
-        finally:
-            os.close(fd)
-
     def _check(self) -> str:
         with self._reach("write in") as folders:
             temp = folders.temp()
-            passing = f"{self._token}-{next(self._count)}"
-            try:
-                self._fill(temp, passing, _PROBE)
-            finally:
-                remove(passing, temp)
+            remove(self._temporary.write(_PROBE, temp), temp)
+            self._small.check()
         return f"files in {self._root}"
 
     def _diagnose(self) -> Findings:
@@ -344,32 +331,10 @@ class FileStore:
             )
         return found
 
-    def _probe(self, temp: int) -> bool:
-        """Whether this file system treats names that differ in case or in Unicode form as one."""
-        name = unicodedata.normalize("NFC", f"{self._token}-Aé")
-        os.close(os.open(name, _WRITE, 0o666, dir_fd=temp))
-        try:
-            return any(
-                exists(other, temp) for other in (name.replace("A", "a"), unicodedata.normalize("NFD", name))
-            )
-        finally:
-            remove(name, temp)
 
-    def _sweep(self, temp: int) -> None:
-        oldest = time.time() - LEFTOVER_SECONDS
-        with os.scandir(temp) as entries:
-            for entry in entries:
-                try:
-                    old = entry.stat(follow_symlinks=False).st_mtime < oldest
-                except FileNotFoundError:
-                    continue  # renamed, or removed by another process
-                if old and entry.is_file(follow_symlinks=False):
-                    remove(entry.name, temp)
-
-
-def _close(opening: Future[int]) -> None:
-    if not opening.cancelled() and not opening.exception():
-        os.close(opening.result())
+def _close(opening: Future[int | bytes]) -> None:
+    if not opening.cancelled() and not opening.exception() and isinstance(fd := opening.result(), int):
+        os.close(fd)
 
 
 def _remaining(fd: int, data: bytes, most: int) -> bytes:
