@@ -24,6 +24,8 @@ from playhead.ports.store import Store
 from playhead.settings import Settings
 from tests.asgi import Api, client
 from tests.lab import Wrapper, drive_over
+from tests.stored import put
+from tests.stored import stored as stored_below
 from tests.waiting import until
 
 STEPS = Path(__file__).with_name("inprocess_steps.py")
@@ -108,7 +110,8 @@ class Playhead(Api):
     async def stored(self, execution: str, stage: str | None = None) -> dict[str, str]:
         """Return the stored objects of an execution: text by `stage/path`."""
         listed = await self.items("storage/objects", execution_id=execution, stage=stage)
-        return {f"{o['stage']}/{o['path']}": (self.objects / o["key"]).read_text() for o in listed}
+        below = stored_below(self.objects)
+        return {f"{o['stage']}/{o['path']}": below[o["key"]].decode() for o in listed}
 
     async def messages(self, execution: str, **query: Any) -> list[dict[str, Any]]:
         return await self.items(f"executions/{execution}/lineage", **query)
@@ -132,9 +135,7 @@ class Playhead(Api):
 
     def put(self, execution: object, rest: str, data: str = "data") -> str:
         """Put an object there by hand, as another program would; returns its key."""
-        file = self.objects / str(execution) / rest
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(data)
+        put(self.objects, f"{execution}/{rest}", data.encode())
         return f"{execution}/{rest}"
 
     # -- working -----------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from uuid import UUID
 import httpx
 
 from tests import program
+from tests.stored import stored
 
 T = TypeVar("T")
 
@@ -308,9 +309,7 @@ class Deployment:
 
     def stored(self, execution: str) -> dict[str, bytes]:
         """Every object of the store below an execution, sidecars among them, by its whole key."""
-        top = self.objects / execution
-        files = (path for path in sorted(top.rglob("*")) if path.is_file())
-        return {f"{execution}/{path.relative_to(top)}": path.read_bytes() for path in files}
+        return stored(self.objects, execution)
 
     def noted(self, execution: str) -> list[str]:
         """The lines that the steps of an execution wrote."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.shell import Shell
 from tests.acceptance.test_cli import FILES
+from tests.stored import put, stored
 
 
 @pytest.fixture
@@ -19,16 +20,12 @@ def shell(tmp_path: Path) -> Shell:
     return shell
 
 
-def object_of(shell: Shell, path: str) -> Path:
-    [run] = (shell.folder / "home" / "objects").glob(f"*/shouted/{path}")
-    return run
-
-
 def external(shell: Shell, text: str) -> Path:
     """Store an object of another program in the stage."""
-    file = object_of(shell, "a.txt").parent / "external.txt"
-    file.write_text(text)
-    return file
+    objects = shell.folder / "home/objects"
+    [run] = {key.partition("/")[0] for key in stored(objects)}
+    put(objects, f"{run}/shouted/external.txt", text.encode())
+    return objects / run / "shouted/external.txt"
 
 
 def test_a_plan_is_shown_and_replayed(shell: Shell):

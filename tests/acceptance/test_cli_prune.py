@@ -16,6 +16,7 @@ import pytest
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
 from tests.acceptance.test_cli import FILES
+from tests.stored import stored
 from tests.waiting import eventually
 
 
@@ -30,8 +31,7 @@ def run(shell: Shell) -> str:
 
 
 def objects(shell: Shell, execution: str) -> int:
-    top = shell.folder / "home" / "objects" / execution
-    return sum(path.is_file() for path in top.rglob("*"))
+    return len(stored(shell.folder / "home/objects", execution))
 
 
 def on_a_terminal(

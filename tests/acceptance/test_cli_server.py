@@ -25,6 +25,7 @@ from tests.acceptance.test_cli import CONFIG, FILES, SLOW, STEPS
 from tests.acceptance.test_docs import commands, copied
 from tests.program import Program
 from tests.servers.process import free_port
+from tests.stored import stored as stored_below
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -291,8 +292,8 @@ def test_a_run_is_sent_worked_there_and_waited_for(both: Both):
     assert {o["path"] for o in inputs} == {"a.txt", "sub/b.txt", ODD}
     folder = shell.folder / "pages"
     for stored in inputs:
-        copy = shell.folder / "home" / "objects" / stored["key"]
-        assert copy.read_bytes() == (folder / stored["path"]).read_bytes()
+        copies = stored_below(shell.folder / "home/objects", done["execution_id"])
+        assert copies[stored["key"]] == (folder / stored["path"]).read_bytes()
 
 
 def test_a_detached_run_is_only_sent(both: Both):

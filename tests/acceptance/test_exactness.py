@@ -136,7 +136,7 @@ def test_a_worker_that_is_stopped_at_work_and_woken_after_it_changes_nothing() -
             for o in deployment.items("/storage/objects", execution_id=execution, stage="done")
             if "halt" in o["path"]
         ]
-        assert (deployment.objects / made["key"]).read_text() != "the text of halt by attempt 1"
+        assert deployment.stored(execution)[made["key"]] != b"the text of halt by attempt 1"
         # It is a worker like any other again.
         more = deployment.run("halting", inputs(10))
         deployment.ended(more)

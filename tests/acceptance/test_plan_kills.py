@@ -11,6 +11,7 @@ import pytest
 from tests.acceptance.pipelines import BULK
 from tests.acceptance.processes import Deployment
 from tests.acceptance.stand import Job, Stand, Who, open_stand
+from tests.stored import put
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +47,7 @@ class Planned:
 
     def write(self, text: str) -> None:
         """Store an object of another program in the stage."""
-        (self.deployment.objects / self.run / "loud" / "external.txt").write_text(text)
+        put(self.deployment.objects, f"{self.run}/loud/external.txt", text.encode())
 
     def newest(self, what: str) -> Any:
         return next(self.deployment.items(what))

@@ -111,7 +111,7 @@ def test_a_prune_that_was_killed_is_continued(pruned: Pruned, point: str, n: int
 
     assert pruned.refused(execution) == (409, "stage_pruned")
     deployment.until(lambda: pruned.open_prunings() == 0, "the prune to be continued")
-    assert not (deployment.objects / execution).exists()
+    assert not deployment.stored(execution)
     assert deployment.stored(pruned.other) == pruned.kept
     assert pruned.refused(execution) == (409, "stage_pruned")
     after = deployment.get(f"/executions/{execution}")

@@ -18,6 +18,7 @@ from playhead.model import ROW_STATES
 from tests.acceptance import kills
 from tests.acceptance.processes import Deployment, open_deployment
 from tests.acceptance.stand import Job, Stand
+from tests.stored import stored
 
 _SOURCE: Final = """
 version: "1.0"
@@ -109,10 +110,9 @@ class Edited:
             "WHERE state = 1 AND key > ? AND key < ? AND message IS NOT NULL",
             *(f"{execution}/", f"{execution}0"),
         )
-        objects = self.deployment.objects
+        below = stored(self.deployment.objects)
         found = {
-            row["key"].partition("/")[2]: (objects / (row["location"] or row["key"])).read_text()
-            for row in outputs
+            row["key"].partition("/")[2]: below[row["location"] or row["key"]].decode() for row in outputs
         }
         assert found == expected
         own = {row["key"].partition("/")[2] for row in outputs if row["location"] is None}

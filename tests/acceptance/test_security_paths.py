@@ -25,11 +25,12 @@ import pytest
 
 from playhead import Context, Item, Reject
 from playhead.adapters.sqlite_search import SqliteSearch, SqliteSearchConfig, index_file, search
-from playhead.backends.store_fs import TEMP, FileStore
+from playhead.backends.store_fs import TEMP
 from playhead.errors import BadRequest, NotFound, PlayheadError
 from playhead.ids import uuid7
 from playhead.ports.store import Blob
 from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
+from tests.store_files import OnlyFiles
 
 SECONDS = 1.0
 """For so long at least; longer where a slow machine has not met enough of it by then."""
@@ -85,7 +86,7 @@ async def test_a_store_in_which_links_are_swapped_in_leads_nowhere(
     tmp_path: Path, folder: str, swap: str, link: str
 ):
     root, outside = tmp_path / "objects", tmp_path / "outside"
-    store = FileStore(root, max_object_bytes=1 << 20)
+    store = OnlyFiles(root, max_object_bytes=1 << 20)
     key, sidecar = "e/s/both", "e/s/both.meta.json"
     await store.write([[Blob(sidecar, b"{}"), Blob(key, b"mine")]])
     for place in (outside, outside / "up/s"):

@@ -18,6 +18,7 @@ from playhead.ports.broker import PublishResult
 from playhead.ports.store import Blob
 from tests.inprocess import Playhead, Tampered, opened
 from tests.store_memory import MemoryStore
+from tests.stored import remove, stored
 from tests.waiting import until
 
 DOCS = """
@@ -153,7 +154,8 @@ async def test_a_folder_that_no_config_declares_is_a_stage_all_the_same(ph: Play
 
 
 async def test_a_declared_stage_without_objects_is_no_objects(ph: Playhead, source: str):
-    shutil.rmtree(ph.objects / source / "shouted")
+    for key in stored(ph.objects, f"{source}/shouted"):
+        remove(ph.objects, key)
     assert (await ph.replay(source, "shouted", "split", status=404))["error_code"] == "no_objects"
 
 

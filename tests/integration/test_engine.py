@@ -14,6 +14,7 @@ import pytest
 
 from playhead import Output, Retry
 from tests.inprocess import Playhead, opened
+from tests.stored import put, remove
 from tests.waiting import until
 
 LITTLE = 0.3
@@ -287,17 +288,17 @@ routes:
 @pytest.mark.parametrize(
     ("harm", "code"),
     [
-        (lambda file: file.unlink(), "object_gone"),
-        (lambda file: file.write_text("other bytes"), "object_lost"),
-        (lambda file: file.write_text("y"), "object_lost"),  # of the same size
-        (lambda file: file.write_text(""), "object_lost"),
+        (remove, "object_gone"),
+        (lambda root, key: put(root, key, b"other bytes"), "object_lost"),
+        (lambda root, key: put(root, key, b"y"), "object_lost"),  # of the same size
+        (lambda root, key: put(root, key, b""), "object_lost"),
     ],
     ids=["removed", "changed", "changed, same size", "emptied"],
 )
-async def test_a_changed_object_is_a_dead_letter(ph: Playhead, harm: Callable[[Path], Any], code: str):
+async def test_a_changed_object_is_a_dead_letter(ph: Playhead, harm: Callable[[Path, str], Any], code: str):
     await ph.apply(one(attempts=5))
     execution = await ph.submit({"x.txt": "x", "z.txt": "z"})
-    harm(ph.objects / execution / "input" / "x.txt")
+    harm(ph.objects, f"{execution}/input/x.txt")
     await ph.work(execution)
     assert await ph.dead(execution) == {"input/x.txt": code}
     assert [s.path for s in ph.steps.seen] == ["z.txt"]
@@ -306,7 +307,7 @@ async def test_a_changed_object_is_a_dead_letter(ph: Playhead, harm: Callable[[P
 async def test_a_restored_object_can_be_sent_again(ph: Playhead):
     await ph.apply(one())
     execution = await ph.submit({"x.txt": "x"})
-    (ph.objects / execution / "input" / "x.txt").unlink()
+    remove(ph.objects, f"{execution}/input/x.txt")
     await ph.work(execution)
     ph.put(execution, "input/x.txt", "x")
     await ph.post("dead-letters/resend", {"execution_id": execution}, 202)

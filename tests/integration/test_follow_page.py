@@ -16,6 +16,7 @@ import pytest
 import playhead
 from playhead.model import PublishRequest
 from tests.inprocess import Playhead, opened
+from tests.stored import stored
 
 PAGE = Path(__file__).parents[2] / "docs/howto/follow-a-dataset.md"
 PROGRAM = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]
@@ -76,4 +77,5 @@ async def _run(follow: Any, home: Path, file: Path) -> Any:
 
 async def _published(ph: Playhead) -> dict[str, bytes]:
     listed = await ph.items("storage/objects", execution_id="current:docs", stage="pages")
-    return {one["path"]: (ph.objects / one["key"]).read_bytes() for one in listed}
+    below = stored(ph.objects)
+    return {one["path"]: below[one["key"]] for one in listed}

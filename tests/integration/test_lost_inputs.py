@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.processes import Deployment, open_deployment
+from tests.stored import remove
 
 CONFIG = """
 version: "1.0"
@@ -60,7 +61,7 @@ def test_each_input_that_was_deleted_before_it_was_listed_is_a_dead_letter(
 ):
     """Such a run was `completed` without them. Nor does a killed process lose or repeat one."""
     for n in (0, 5, 11):
-        (deployment.objects / run / "input" / f"{n:02}.txt").unlink()
+        remove(deployment.objects, f"{run}/input/{n:02}.txt")
     if fault:
         deployment.struck(deployment.start("worker", "--until-idle", fault=fault))
 

@@ -13,6 +13,7 @@ import pytest
 from playhead import Item, Reject
 from playhead.ids import uuid7
 from tests.inprocess import Playhead, opened
+from tests.stored import is_stored, put, stored
 from tests.waiting import until
 
 CONFIG = """
@@ -64,8 +65,7 @@ async def until_deleted(ph: Playhead) -> None:
 
 
 def files(ph: Playhead, execution: str) -> list[str]:
-    top = ph.objects / execution
-    return sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_file())
+    return sorted(key.partition("/")[2] for key in stored(ph.objects, execution))
 
 
 async def test_a_prune_deletes_objects_sidecars_and_folders_and_keeps_the_records(ph: Playhead):
@@ -80,7 +80,7 @@ async def test_a_prune_deletes_objects_sidecars_and_folders_and_keeps_the_record
     answer = await pruned(ph, execution)
 
     assert answer == dry | {"dry_run": False}
-    assert not (ph.objects / execution).exists()
+    assert not stored(ph.objects, execution)
     assert files(ph, other) == kept
     assert len(kept) == 12
     shown = await ph.execution(execution)
@@ -139,7 +139,7 @@ async def test_objects_of_other_programs_stay(ph: Playhead):
 
     assert answer["executions"] == 2
     assert answer["kept"] == []
-    assert [(ph.objects / key).exists() for key in (own, other, unknown)] == [True, True, True]
+    assert [is_stored(ph.objects, key) for key in (own, other, unknown)] == [True, True, True]
     assert files(ph, execution) == ["ones/external.txt"]
     named = await prune(ph, adopted, unknown.partition("/")[0])
     assert {one["reason"] for one in named["kept"]} == {"adopted"}
@@ -173,14 +173,13 @@ async def test_an_object_that_was_stored_late_is_deleted_too(ph: Playhead):
     """A write that was suspended for long may end after its object was deleted."""
     execution = await ph.run(FILES)
     service, store = ph.rt.services.prune, ph.rt.store
-    delete, late = store.delete, ph.objects / execution / "ones/a.txt"
+    delete, late = store.delete, f"{execution}/ones/a.txt"
 
     async def delete_and_store_again(keys: Any) -> None:
         await delete(keys)
-        if not late.exists() and keys:
+        if not is_stored(ph.objects, late) and keys:
             store.delete = delete  # type: ignore[method-assign]
-            late.parent.mkdir(parents=True, exist_ok=True)
-            late.write_text("a")
+            put(ph.objects, late, b"a")
 
     store.delete = delete_and_store_again  # type: ignore[method-assign]
     await pruned(ph, execution)
@@ -203,7 +202,7 @@ async def test_inputs_that_are_written_after_their_run_was_pruned_are_deleted(ph
     store.write = write_late  # type: ignore[method-assign]
     refused = await ph.http.post("/api/v1/configs/docs/run", json={"payload": 1})
     assert refused.json()["error_code"] == "execution_ended"
-    await until(lambda: not any(path.is_file() for path in ph.objects.rglob("*")))
+    await until(lambda: not stored(ph.objects))
 
 
 async def test_an_execution_that_is_replayed_while_a_prune_begins_is_named_as_kept(ph: Playhead):
@@ -233,7 +232,7 @@ async def test_retention_prunes_what_is_older_than_keep_days(ph: Playhead):
     await ph.rt._retain()
     assert len(files(ph, old)) == 12
     await ph.apply(CONFIG.format(retention="retention: {keep_days: 0.00001}"))
-    await until(lambda: not (ph.objects / old).exists())
+    await until(lambda: not stored(ph.objects, old))
     await until_deleted(ph)
     [gone] = (await ph.execution(old))["pruned"]
     assert gone["stage"] is None
@@ -244,7 +243,7 @@ async def test_stages_are_what_retention_deletes(ph: Playhead):
     execution = await ph.run(FILES)
     retention = "retention: {keep_days: 0.00001, stages: [ones, input]}"
     await ph.apply(CONFIG.format(retention=retention))
-    await until(lambda: not (ph.objects / execution / "ones").exists())
+    await until(lambda: not stored(ph.objects, f"{execution}/ones"))
     await until_deleted(ph)
     assert {key.partition("/")[0] for key in files(ph, execution)} == {"twos"}
     assert {one["stage"] for one in (await ph.execution(execution))["pruned"]} == {"input", "ones"}
@@ -252,17 +251,18 @@ async def test_stages_are_what_retention_deletes(ph: Playhead):
 
 async def test_an_object_that_cannot_be_deleted_delays_no_other_execution(ph: Playhead):
     stuck, free = await ph.run(FILES), await ph.run(FILES)
+    put(ph.objects, f"{stuck}/ones/a.txt", b"a")  # a file, in a folder that can refuse to remove it
     folder = ph.objects / stuck / "ones"
     if not _protect(folder):
         pytest.skip("this user may delete everything")
     try:
         await prune(ph, stuck, free)
-        await until(lambda: not (ph.objects / free).exists())
+        await until(lambda: not stored(ph.objects, free))
         assert (ph.objects / stuck / "ones/a.txt").exists()
         await ph.replay(stuck, "ones", "two", status=409)
     finally:
         folder.chmod(0o700)
-    await until(lambda: not (ph.objects / stuck).exists())
+    await until(lambda: not stored(ph.objects, stuck))
 
 
 def _protect(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from tests.inprocess import Playhead
 from tests.integration.test_prune import CONFIG, FILES, prune, pruned, until_deleted
 from tests.integration.test_prune import ph as ph  # the fixture
 from tests.lab import Wrapper
+from tests.stored import stored
 from tests.waiting import until
 
 
@@ -187,7 +188,7 @@ async def test_retention_deletes_records_after_their_objects(ph: Playhead):
     await ph.apply(CONFIG.format(retention=retention))
     # The objects of the second one are deleted by a later round than those of the first.
     for one in (execution, await ph.run(FILES)):
-        await until(lambda one=one: not (ph.objects / one).exists())  # type: ignore[misc]
+        await until(lambda one=one: not stored(ph.objects, one))  # type: ignore[misc]
         await until_deleted(ph)
     assert len(await ph.messages(execution)) == 4
 

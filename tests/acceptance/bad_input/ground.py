@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 
 from tests.acceptance.processes import DEADLINE_SECONDS, Deployment
+from tests.stored import put, stored
 
 UNKNOWN: Final = "01890000-0000-7000-8000-000000000000"
 NIL: Final = "00000000-0000-0000-0000-000000000000"
@@ -95,8 +96,10 @@ def census(home: Path) -> Census:
         ]
         rows = {name: con.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
         states = dict(con.execute("SELECT status, count(*) FROM executions GROUP BY status"))
-    kept = [path for top in ("objects", "data") for path in (home / top).rglob("*") if path.is_file()]
-    return Census(rows, states, {str(path.relative_to(home)): path.stat().st_size for path in kept})
+    kept = [path for top in ("objects/.tmp", "data") for path in (home / top).rglob("*") if path.is_file()]
+    files = {str(path.relative_to(home)): path.stat().st_size for path in kept}
+    objects = {key: len(data) for key, data in stored(home / "objects").items()}
+    return Census(rows, states, files | objects)
 
 
 class Ground:
@@ -134,10 +137,10 @@ class Ground:
         deployment.ended(replay["execution_id"])
         request = {"from_execution_id": run, "from_stage": "shouted", "to_route": "theirs"}
         plan = deployment.post("/replay/plan", json=request)
-        external = deployment.home / "objects" / run / "shouted" / "external.txt"
-        external.write_text("x")
+        external = f"{run}/shouted/external.txt"
+        put(deployment.objects, external, b"x")
         changed = deployment.post("/replay/plan", json=request)
-        external.unlink()
+        (deployment.objects / external).unlink()
         refused = httpx.post(
             f"{deployment.url}/api/v1/replay",
             json={"plan_id": changed["plan_id"]},

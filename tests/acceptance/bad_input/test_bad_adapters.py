@@ -13,6 +13,7 @@ import pytest
 from playhead import Context, Item, Output, Reject, Retry
 from tests.acceptance.bad_input.requests import BAD_PATHS
 from tests.inprocess import Playhead, opened
+from tests.stored import is_stored
 
 pytestmark = pytest.mark.slow
 
@@ -157,9 +158,10 @@ async def _all(home: Path) -> tuple[Seen, Seen]:
         does_as_told = ph.steps.doing
 
         def in_turn(item: Item, ctx: Context) -> Any:
-            taken = ph.objects / execution / "done" / "taken"
-            while item.path == "bof-another" and not taken.exists() and not ph.steps.opened.wait(0.005):
-                pass  # `opened` is set when the test ends, also after a failure
+            taken = f"{execution}/done/taken"
+            while item.path == "bof-another" and not is_stored(ph.objects, taken):
+                if ph.steps.opened.wait(0.005):
+                    break  # `opened` is set when the test ends, also after a failure
             return does_as_told(item, ctx)
 
         ph.steps.doing = in_turn

@@ -11,6 +11,7 @@ import pytest
 
 from playhead.ids import uuid7
 from tests.inprocess import Playhead, opened
+from tests.stored import put, remove
 
 pytestmark = pytest.mark.slow
 
@@ -75,8 +76,8 @@ async def test_sidecars_that_are_missing_or_broken_fail_no_replay(ph: Playhead):
 
 async def test_a_corrupted_sidecar_of_playhead_does_not_change_the_processing(ph: Playhead):
     execution = await ph.submit({"a.html": "x", "b.html": "y"})
-    (ph.objects / execution / "input/a.html.meta.json").write_text("{")
-    (ph.objects / execution / "input/b.html.meta.json").unlink()
+    put(ph.objects, f"{execution}/input/a.html.meta.json", b"{")
+    remove(ph.objects, f"{execution}/input/b.html.meta.json")
     await ph.work(execution)
     assert await ph.stored(execution, "done") == dict.fromkeys(("done/a.html", "done/b.html"), "text/html {}")
 

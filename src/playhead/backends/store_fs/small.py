@@ -200,8 +200,9 @@ class SmallObjects:
         while free:
             # `execute` would free a single page: it runs a statement without columns only one step.
             con.executescript(f"PRAGMA incremental_vacuum({_STEP})")
-            self._write("compact", lambda con: None, _STEP * _PAGE_BYTES)
             free = self._free(con)
+            # The file becomes shorter when the log is copied.
+            self._write("compact", lambda con: None, _STEP * _PAGE_BYTES if free else _LOG_BYTES + 1)
 
     def _free(self, con: Connection) -> int:
         [[free]] = con.execute("PRAGMA freelist_count").fetchall()
