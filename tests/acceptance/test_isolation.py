@@ -22,6 +22,7 @@ from playhead.settings import Settings
 from playhead.steps.isolation import ChildStep
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
+from tests.stored import stored
 from tests.waiting import eventually
 
 STEPS = """
@@ -160,8 +161,8 @@ def dead(ph: Shell) -> dict[str, dict[str, str]]:
 
 def outputs(ph: Shell) -> dict[str, str]:
     """Return the objects of the only run, by name."""
-    found = (ph.folder / "home/objects").glob("*/done/*.txt")
-    return {file.stem: file.read_text() for file in found}
+    found = {Path(key): data for key, data in stored(ph.folder / "home/objects").items() if "/done/" in key}
+    return {key.stem: data.decode() for key, data in found.items() if key.suffix == ".txt"}
 
 
 def alive(pid: int) -> bool:

@@ -87,7 +87,7 @@ OWN_CODES: Final = {
         NOT_FOUND,
         "There is no home yet; `playhead run` creates it, and `playhead init` writes a pipeline to run.",
     ),
-    "home_unusable": (UNREACHABLE, "The home is on a network file system; choose one on a local disk."),
+    "home_unusable": (UNREACHABLE, "The home or the store is on a network file system; choose a local disk."),
     "home_unwritable": (UNREACHABLE, "The home cannot be written; choose another with --home."),
     "catalog_newer": (UNREACHABLE, "A newer Playhead created the catalog; install that version."),
     "catalog_older": (

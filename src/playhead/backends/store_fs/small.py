@@ -48,7 +48,7 @@ _DELETED_BYTES: Final = 4_096
 """About what the deletion of a key writes to the log."""
 _FEWEST_FREE: Final = 1_024
 _STEP: Final = 512
-"""Pages that are given back to the file system in one transaction."""
+"""Pages by which one transaction shortens the file."""
 
 
 class SmallObjects:
@@ -131,7 +131,7 @@ class SmallObjects:
         self._write("write", put, sum(len(blob.data) + len(blob.key) for blob in blobs))
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove all rows of the keys, then give free space back if most of the file is free."""
+        """Remove all rows of the keys, and shorten the file if most of it is free."""
         wanted = [key for key in keys if is_utf8(key)]
 
         def remove(con: Connection) -> None:
@@ -188,7 +188,7 @@ class SmallObjects:
             con.execute("ROLLBACK")
 
     def _compact(self) -> None:
-        """Give free pages back to the file system if they are two thirds of the file.
+        """Shorten the file if two thirds of its pages are free.
 
         SQLite moves the pages in use to the start. So the limit bounds the cost: for each page that is moved,
         at least two are freed. New objects use the free pages that remain.
