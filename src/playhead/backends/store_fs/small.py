@@ -20,12 +20,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from playhead.backends._sqlite import Connection, File, refuse_network
 from playhead.errors import CannotStart, StoreFull, store_unavailable
 from playhead.keys import is_utf8
 from playhead.ports.store import Blob, Entry
+
+T = TypeVar("T")
 
 NAME: Final = ".objects.db"
 FILES: Final = frozenset(NAME + end for end in ("", "-wal", "-shm", "-journal"))
@@ -40,11 +42,11 @@ _SCHEMA: Final = (
 )
 _PAGE_BYTES: Final = 8_192
 _BUSY_SECONDS: Final = 30.0
-_MOST_KEYS: Final = 500
+_MOST_VALUES: Final = 500
 """In one statement."""
 _LOG_BYTES: Final = 8 << 20
 """About so much is written to the log before it is copied into the file."""
-_DELETED_BYTES: Final = 4_096
+_DELETED_BYTES: Final = 1_024
 """About what the deletion of a key writes to the log."""
 _FEWEST_FREE: Final = 1_024
 _STEP: Final = 512
@@ -84,15 +86,9 @@ class SmallObjects:
         wanted = [key for key in keys if is_utf8(key)]
         with self._translated("read"):
             con = self._connection(self._readers)
-            for at in range(0, len(wanted), _MOST_KEYS):
-                some = wanted[at : at + _MOST_KEYS]
-                marks = ",".join("?" * len(some))
-                found.update(
-                    con.execute(
-                        f"SELECT key, data FROM names JOIN bodies USING (n) WHERE key IN ({marks})",  # noqa: S608
-                        some,
-                    )
-                )
+            for some, marks in _parts(wanted):
+                statement = f"SELECT key, data FROM names JOIN bodies USING (n) WHERE key IN ({marks})"  # noqa: S608
+                found.update(con.execute(statement, some))
         return found
 
     def stat(self, key: str) -> Entry | None:
@@ -119,14 +115,22 @@ class SmallObjects:
             return [_entry(row) for row in rows]
 
     def write(self, blobs: Sequence[Blob]) -> None:
-        """Store all blobs, or none, in the given order."""
+        """Store all blobs, or none."""
+        last = {blob.key: blob.data for blob in blobs}
         now = time.time_ns()
 
         def put(con: Connection) -> None:
-            for key, data, _ in blobs:
-                n = con.execute("INSERT INTO bodies (data) VALUES (?)", (data,)).lastrowid
-                con.execute("DELETE FROM bodies WHERE n = (SELECT n FROM names WHERE key = ?)", (key,))
-                con.execute("INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)", (key, len(data), now, n))
+            replaced: list[int] = []
+            for some, marks in _parts([*last]):
+                replaced += [n for (n,) in con.execute(f"SELECT n FROM names WHERE key IN ({marks})", some)]  # noqa: S608
+            _delete_bodies(con, replaced)
+            used = con.execute("SELECT seq FROM sqlite_sequence WHERE name = 'bodies'").fetchone() or (0,)
+            numbered = list(enumerate(last.items(), used[0] + 1))
+            con.executemany("INSERT INTO bodies VALUES (?, ?)", [(n, data) for n, (_, data) in numbered])
+            con.executemany(
+                "INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)",
+                [(key, len(data), now, n) for n, (key, data) in numbered],
+            )
 
         self._write("write", put, sum(len(blob.data) + len(blob.key) for blob in blobs))
 
@@ -135,10 +139,11 @@ class SmallObjects:
         wanted = [key for key in keys if is_utf8(key)]
 
         def remove(con: Connection) -> None:
-            numbers = []
-            for key in wanted:
-                numbers += con.execute("DELETE FROM names WHERE key = ? RETURNING n", (key,)).fetchall()
-            con.executemany("DELETE FROM bodies WHERE n = ?", sorted(numbers))
+            numbers: list[int] = []
+            for some, marks in _parts(wanted):
+                statement = f"DELETE FROM names WHERE key IN ({marks}) RETURNING n"  # noqa: S608
+                numbers += [n for (n,) in con.execute(statement, some)]
+            _delete_bodies(con, numbers)
 
         self._write("delete", remove, len(wanted) * _DELETED_BYTES)
         with self._translated("compact"):
@@ -259,6 +264,18 @@ class SmallObjects:
         except OSError as exc:
             hint = "was it removed, or is its volume not mounted?"
             raise store_unavailable(f"cannot {verb} {self._file.path}: {exc.strerror}; {hint}") from exc
+
+
+def _delete_bodies(con: Connection, numbers: list[int]) -> None:
+    for some, marks in _parts(sorted(numbers)):
+        con.execute(f"DELETE FROM bodies WHERE n IN ({marks})", some)  # noqa: S608
+
+
+def _parts(values: Sequence[T]) -> Iterator[tuple[Sequence[T], str]]:
+    """Split values for statements with so many parameters; also return the marks of the parameters."""
+    for at in range(0, len(values), _MOST_VALUES):
+        some = values[at : at + _MOST_VALUES]
+        yield some, ",".join("?" * len(some))
 
 
 def _entry(row: tuple[str, int, int, int]) -> Entry:
