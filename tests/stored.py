@@ -45,4 +45,4 @@ def remove(root: Path, key: str) -> None:
 
 
 def _open(root: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{(root / '.objects.db').resolve().as_uri()}?mode={mode}", uri=True, timeout=30)
+    return sqlite3.connect(f"{(root / '.objects.db').absolute().as_uri()}?mode={mode}", uri=True, timeout=30)

@@ -20,6 +20,7 @@ from uuid import UUID
 from tests.acceptance.processes import SETTINGS, STEPS, Deployment, deployment_folder, outside, variables
 from tests.servers import absent
 from tests.servers.process import Missing
+from tests.stored import stored
 
 _MOUNT = 'mount -t tmpfs -o "size=$2" tmpfs "$1" && echo mounted && exec cat'
 
@@ -90,10 +91,10 @@ class DiskDeployment(Deployment):
         small = self.folder / "catalog"
         return self._outside(small if self.disk.at == small else self.folder / "home") / "playhead.db"
 
-    def _copied(self, to: Path) -> bool:
-        """Copy the catalog with its log; False when one of them has changed before the other was copied, as
+    def _copied(self, database: Path, to: Path) -> bool:
+        """Copy a database with its log; False when one of them has changed before the other was copied, as
         when the log is written back: together they would be no state there ever was."""
-        files = {f"playhead.db{end}": Path(f"{self.catalog}{end}") for end in ("", "-wal")}
+        files = {f"{database.name}{end}": Path(f"{database}{end}") for end in ("", "-wal")}
 
         def state() -> dict[str, tuple[int, int]]:
             found = {name: path.stat() for name, path in files.items() if path.exists()}
@@ -110,10 +111,18 @@ class DiskDeployment(Deployment):
         plain = [value.bytes if isinstance(value, UUID) else value for value in values]
         with tempfile.TemporaryDirectory() as copy:
             # SQLite resolves the links of /proc, which lead to nowhere.
-            self.until(lambda: self._copied(Path(copy)), "a moment without writes")
+            self.until(lambda: self._copied(self.catalog, Path(copy)), "a moment without writes")
             with closing(sqlite3.connect(f"{copy}/playhead.db")) as con:
                 con.row_factory = sqlite3.Row
                 return con.execute(sql, plain).fetchall()
+
+    def stored(self, execution: str) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder)
+            self.until(lambda: self._copied(self.objects / ".objects.db", copy), "a moment without writes")
+            if (self.objects / execution).exists():
+                shutil.copytree(self.objects / execution, copy / execution)
+            return stored(copy, execution)
 
 
 @contextmanager

@@ -121,7 +121,8 @@ def _paths() -> Iterator[Row]:
     yield Row("half a path", gives(half), "invalid_key", ("valid Unicode", "change Output.path"))
     twice = [Output(b"x", path="same"), Output(b"y", path="same")]
     yield Row("one path twice", gives(twice), "output_conflict", ("'same'",))
-    within = [Output(b"x", path="tree"), Output(b"y", path="tree/leaf")]
+    # Of this size, outputs are files.
+    within = [Output(b"x" * 100_000, path="tree"), Output(b"y" * 100_000, path="tree/leaf")]
     yield Row("a file and a folder", gives(within), "key_conflict", ("tree",))
     yield Row("of another", gives(Output(b"mine", path="taken")), "output_conflict", ("taken", "names"))
 

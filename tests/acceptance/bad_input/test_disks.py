@@ -337,7 +337,7 @@ def test_a_command_on_a_full_home_says_so_and_all_is_there_when_there_is_room(us
 
 
 def test_a_home_that_can_not_be_begun_for_want_of_room_is_begun_when_there_is_some():
-    with open_disk_deployment("home", "1m") as deployment:
+    with open_disk_deployment("home", "2m") as deployment:
         (deployment.folder / "pages").mkdir()
         (deployment.folder / "docs.yaml").write_text(DOCS)
         (deployment.folder / "pages" / "a.txt").write_text("x")

@@ -17,7 +17,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar
@@ -77,7 +77,8 @@ class SmallObjects:
         self._connections: list[Connection] = []
         self._lock = threading.Lock()
         self._in_log = 0
-        with self._translated("open"):
+        self._is_created = False
+        with suppress(StoreFull), self._translated("open"):  # the file is created as soon as there is room
             self._create()
 
     def read(self, keys: Sequence[str]) -> dict[str, bytes]:
@@ -233,6 +234,7 @@ class SmallObjects:
                     con.execute(statement)
                 con.execute(f"PRAGMA user_version={_VERSION}")
             con.execute("COMMIT")
+        self._is_created = True
 
     def _connect(self) -> Connection:
         con = self._file.connect()
@@ -244,6 +246,8 @@ class SmallObjects:
 
         Raises `OSError` if there is no file: the store is not mounted, or another program removed it.
         """
+        if not self._is_created:
+            self._create()
         there = os.lstat(self._file.path)
         if not stat.S_ISREG(there.st_mode):
             raise FileNotFoundError(errno.ENOENT, "another program replaced the file of small objects")
