@@ -276,7 +276,7 @@ def _delete_bodies(con: Connection, numbers: list[int]) -> None:
 
 
 def _parts(values: Sequence[T]) -> Iterator[tuple[Sequence[T], str]]:
-    """Split values for statements with so many parameters; also return the marks of the parameters."""
+    """Split values into the parameters of several statements; also return the marks of the parameters."""
     for at in range(0, len(values), _MOST_VALUES):
         some = values[at : at + _MOST_VALUES]
         yield some, ",".join("?" * len(some))
