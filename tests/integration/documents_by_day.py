@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from uuid import UUID
 
 from playhead.model import Declaration, PublishRequest
 from tests.inprocess import Playhead, opened
-from tests.servers.schema import emptied_schema
 
 DOCUMENTS = int(os.environ.get("PLAYHEAD_TEST_DOCUMENTS", "24"))
 STEPS = """
@@ -79,15 +78,11 @@ REASON = "only tables were cut wrong"
 
 
 @asynccontextmanager
-async def documents(tmp_path: Path, catalog: str) -> AsyncIterator[Days]:
-    """The first day: all documents are processed and published."""
+async def documents(tmp_path: Path, **on: Any) -> AsyncIterator[Days]:
+    """The first day: all documents are processed and published. `on` are settings of the process."""
     steps = tmp_path / "cut_steps.py"
     steps.write_text(STEPS)
-    async with AsyncExitStack() as stack:
-        on: dict[str, Any] = {}
-        if catalog == "postgres":
-            on["catalog"] = await stack.enter_async_context(emptied_schema())
-        playhead = await stack.enter_async_context(opened(tmp_path / "home", more=[steps], **on))
+    async with opened(tmp_path / "home", more=[steps], **on) as playhead:
         await playhead.apply(CONFIG)
         fix(playhead, 1)
         rng = random.Random(int(os.environ.get("PLAYHEAD_TEST_SEED", "1")))

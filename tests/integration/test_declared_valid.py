@@ -15,9 +15,9 @@ from playhead.wording import published_text
 from tests.integration.documents_by_day import CONFIG, REASON, Days, Oracle, documents
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def days(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Days]:
-    async with documents(tmp_path, request.param) as days:
+@pytest.fixture
+async def days(catalog_setting: dict[str, Any], tmp_path: Path) -> AsyncIterator[Days]:
+    async with documents(tmp_path, **catalog_setting) as days:
         yield days
 
 

@@ -8,17 +8,23 @@ valid.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.integration.documents_by_day import REASON, Days, documents
+from tests.servers.schema import emptied_schema
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 async def days(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Days]:
-    async with documents(tmp_path, request.param) as days:
-        yield days
+    async with AsyncExitStack() as stack:
+        on: dict[str, Any] = {}
+        if request.param == "postgres":
+            on["catalog"] = await stack.enter_async_context(emptied_schema())
+        yield await stack.enter_async_context(documents(tmp_path, **on))
 
 
 @pytest.mark.timeout(300)

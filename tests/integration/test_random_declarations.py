@@ -11,6 +11,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,9 @@ from tests.integration.documents_by_day import Days, documents, fix
 STEPS = int(os.environ.get("PLAYHEAD_TEST_ROUNDS", "12"))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def days(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Days]:
-    async with documents(tmp_path, request.param) as days:
+@pytest.fixture
+async def days(catalog_setting: dict[str, Any], tmp_path: Path) -> AsyncIterator[Days]:
+    async with documents(tmp_path, **catalog_setting) as days:
         yield days
 
 
