@@ -85,6 +85,9 @@ def _demo(deployment: Deployment) -> Pools:
     deployment.ended(replay["execution_id"])
     batch = replay["replay_batch_id"]
     deployment.until(lambda: deployment.get(f"/replays/{batch}")["report"] == "stored", "the report")
+    part = body | {"from_execution_id": deployment.get("/executions/current:docs")["execution_id"]}
+    part |= {"from_path": "index.md", "others_valid": True, "reason": "the title was wrong"}
+    deployment.ended(deployment.post("/replay", json=part)["execution_id"])
     worker.stop()
     deployment.run("spare", {"a.txt": b"for others"})
     waiting = [deployment.run("docs", PAGES) for _ in range(30)]
@@ -120,6 +123,7 @@ def _demo(deployment: Deployment) -> Pools:
             {"executions": [run], "dry_run": True},
             {"executions": [replay["execution_id"]], "dry_run": True},
         ],
+        "POST /api/v1/datasets/{name}/forget": [{"route": "segment"}],
         "POST /api/v1/datasets/{name}/rollback": [{"to": 1}, {"to": 2, "reason": "why"}],
         "POST /api/v1/queues/{queue}/take": [{"limit": 1}],
         "POST /api/v1/queues/{queue}/remove": [],

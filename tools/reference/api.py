@@ -97,6 +97,7 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     },
     "POST /api/v1/datasets/{name}/publications": Example(body='{"executions": ["$EXECUTION"]}'),
     "POST /api/v1/datasets/{name}/rollback": Example(body='{"to": 1}'),
+    "POST /api/v1/datasets/{name}/forget": Example(body='{"route": "segment"}', status=404),
     "GET /api/v1/executions": Example(query={"config": "docs", "limit": "10"}),
     "GET /api/v1/executions/{execution_id}/why": Example({"path": "guide/replay.html"}),
     "GET /api/v1/lineage": Example(query={"object_key": "$KEY"}),

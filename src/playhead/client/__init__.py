@@ -218,6 +218,7 @@ class Client:
     rollback = _blocking(AsyncClient.rollback)
     check_index = _blocking(AsyncClient.check_index)
     release = _blocking(AsyncClient.release)
+    forget = _blocking(AsyncClient.forget)
     dataset_deliveries = _blocking(AsyncClient.dataset_deliveries)
     send_dataset_delivery = _blocking(AsyncClient.send_dataset_delivery)
     changes = _blocking(AsyncClient.changes)
