@@ -254,6 +254,7 @@ def test_there_is_something_to_compare(both: Both, run: Command):
     assert {name for name, entry in every.items() if not entry.only_here} - named == {
         "config activate",
         "doctor",
+        "export",  # compared below
         "workers",
     }
     assert len(json.loads(run("ls", both.names["GOOD"], "input", "--json")[1])["items"]) == 3
@@ -294,6 +295,42 @@ def test_a_run_is_sent_worked_there_and_waited_for(both: Both):
     for stored in inputs:
         copies = stored_below(shell.folder / "home/objects", done["execution_id"])
         assert copies[stored["key"]] == (folder / stored["path"]).read_bytes()
+
+
+def test_an_export_has_the_same_files_from_a_server_as_from_its_home(both: Both):
+    shell = both.shell
+    execution = both.names["GOOD"]
+    told = on_server(both, "export", execution, "from-server")
+    here = shell.json("export", execution, "from-home")
+    assert told == here | {"folder": told["folder"]}
+    assert Path(told["folder"]) == (shell.folder / "from-server").resolve()
+
+    exported = {
+        name: {
+            str(path.relative_to(shell.folder / name)): path.read_bytes()
+            for path in (shell.folder / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("from-server", "from-home")
+    }
+    assert exported["from-server"] == exported["from-home"]
+    assert {f"{execution}/{path}": data for path, data in exported["from-home"].items()} == stored_below(
+        shell.folder / "home/objects", execution
+    )
+    assert here["objects"] == len(exported["from-home"]) / 2
+
+
+def test_an_export_overwrites_nothing(both: Both):
+    shell = both.shell
+    (shell.folder / "taken").mkdir()
+    (shell.folder / "taken/mine").write_text("mine")
+    for folder, words in (
+        ("taken", "taken is not empty, so nothing was written"),
+        ("docs.yaml", "cannot write"),
+    ):
+        code, _, err = shell("export", both.names["GOOD"], folder)
+        assert (code, words in err) == (2, True), err
+    assert [path.name for path in (shell.folder / "taken").iterdir()] == ["mine"]
 
 
 def test_a_detached_run_is_only_sent(both: Both):

@@ -87,6 +87,8 @@ class Seen:
 
     def indexing(self, done: int) -> None: ...
 
+    def exporting(self, done: int) -> None: ...
+
     def replaying(self, replay: Replay) -> None:
         self.done.append(replay.objects_published)
 

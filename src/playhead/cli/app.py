@@ -64,6 +64,7 @@ COMMANDS: Final = (
     Listed("unpin", "prune:unpin", "End the protection of an execution."),
     Listed("ls", "objects:ls", "List the objects of a stage, or of all stages."),
     Listed("cat", "objects:cat", "Write the bytes of one object to stdout."),
+    Listed("export", "export:export", "Copy the objects of an execution to plain files."),
     Listed("lineage", "lineage:lineage", "Show the origin and the results of an object or a message."),
     Listed("why", "why:why", "Explain what happened to an input, and why."),
     Listed("diff", "diff:diff", "Compare the outputs of two executions."),

@@ -41,6 +41,10 @@ class Display(Protocol):
         """Show how many earlier results are indexed."""
         ...
 
+    def exporting(self, done: int) -> None:
+        """Show how many objects are copied to files."""
+        ...
+
     def working(self, counts: Counts) -> None:
         """Show how many messages are done."""
         ...
@@ -84,6 +88,9 @@ class _Bar:
 
     def indexing(self, done: int) -> None:
         self._bar.update(self._task, description="Indexing earlier results", completed=done)
+
+    def exporting(self, done: int) -> None:
+        self._bar.update(self._task, description="Copying objects", completed=done)
 
     def deleting(self, done: int, total: int) -> None:
         self._bar.update(self._task, description="Deleting", completed=done, total=total)
@@ -129,6 +136,9 @@ class Lines:
 
     def indexing(self, done: int) -> None:
         self._say(f"indexing earlier results: {done:,}")
+
+    def exporting(self, done: int) -> None:
+        self._say(f"copied objects: {done:,}")
 
     def deleting(self, done: int, total: int) -> None:
         self._say(f"deleted: {done:,} of {total:,}")

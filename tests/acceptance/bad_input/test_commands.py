@@ -167,6 +167,7 @@ def _words() -> Iterator[Row]:
     yield missing("prune --config none --yes", "config_not_found", "none", "docs")
     yield missing("prune --tag none --dry-run", "execution_not_found", "none")
     yield missing("prune RUN --stage none --yes", "stage_not_found", "none", "input, shouted")
+    yield missing("export UNKNOWN none", "execution_not_found", "UNKNOWN")
     yield missing("queues docs.shuot", "queue_not_found", "no queue docs.shuot; known: docs.shout, docs.both")
     for verb in ("list", "resend"):
         yield usage(f"dead-letters {verb} --code rejeced", "rejected")
