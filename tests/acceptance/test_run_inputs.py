@@ -12,6 +12,7 @@ import pytest
 
 from tests.acceptance.processes import DEADLINE_SECONDS, open_deployment
 from tests.acceptance.shell import Shell
+from tests.stored import stored
 
 CONFIG = """
 version: "1.0"
@@ -60,8 +61,8 @@ def test_standard_input_is_an_input_next_to_files(shell: Shell):
     )
     done = json.loads(out)
     assert (code, done["counts"]["completed"]) == (0, 2)
-    stored = shell.folder / "home/objects" / done["execution_id"] / "copies/in/x.bin"
-    assert stored.read_bytes() == b"\xff piped"
+    there = stored(shell.folder / "home/objects")
+    assert there[f"{done['execution_id']}/copies/in/x.bin"] == b"\xff piped"
 
 
 def test_standard_input_and_lines_are_sent_to_a_server(shell: Shell):
