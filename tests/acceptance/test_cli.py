@@ -14,6 +14,7 @@ import pytest
 from playhead.cli.replay import CONTRACT
 from tests.acceptance.processes import DEADLINE_SECONDS
 from tests.acceptance.shell import Shell
+from tests.stored import put
 
 STEPS = '''
 import time
@@ -629,3 +630,16 @@ def test_the_flags_of_the_program_win_over_the_environment(shell):
     shell.json("--home", str(shell.folder / "elsewhere"), "run", "docs.yaml", "pages")
     assert shell.json("executions", code=4)["error_code"] == "home_missing"
     assert len(shell.json("executions", "--home", str(shell.folder / "elsewhere"))["items"]) == 1
+
+
+def test_an_export_leaves_out_what_cannot_be_a_file_next_to_another_object(shell: Shell):
+    run = shell.json("run", "docs.yaml", "pages")["execution_id"]
+    put(shell.folder / "home/objects", f"{run}/shouted/a.txt/part", b"of another program")
+
+    code, _, err = shell("export", "latest", "exported")
+
+    assert code == 0, err
+    assert "Left out 1 object: the key is invalid, or another object is in the way" in err
+    exported = {path.name for path in (shell.folder / "exported/shouted").rglob("*") if path.is_file()}
+    assert ("a.txt" in exported) != ("part" in exported)
+    assert ("a.txt.meta.json" in exported) == ("a.txt" in exported)

@@ -48,9 +48,11 @@ async def export(
                 found = [one.key for one in page.items if keys.parse_key(one.key)]
                 left_out += len(page.items) - len(found)
                 for at in range(0, len(found), _AT_ONCE):
-                    copied = await asyncio.gather(
+                    sizes = await asyncio.gather(
                         *(_copy(rt, key, folder) for key in found[at : at + _AT_ONCE])
                     )
+                    copied = [one for one in sizes if one is not None]
+                    left_out += len(sizes) - len(copied)
                     objects, size = objects + len(copied), size + sum(copied)
                     shown.exporting(objects)
                 cursor = page.next_cursor
@@ -59,7 +61,10 @@ async def export(
         if not objects:
             await note_pruned(rt, identity)
     if left_out:
-        output.note(f"Left out {output.counted(left_out, 'object')} with invalid keys")
+        output.note(
+            f"Left out {output.counted(left_out, 'object')}: the key is invalid, or another object is in the "
+            "way, because a name can be a file or a folder. To read them: playhead cat KEY"
+        )
     if s.json:
         output.emit(
             {"execution_id": identity, "folder": str(folder.resolve()), "objects": objects, "bytes": size}
@@ -69,8 +74,8 @@ async def export(
         output.line(f"wrote {count} ({output.size(size)}) and their sidecars to {folder}")
 
 
-async def _copy(rt: Deployment, key: str, folder: Path) -> int:
-    """Write an object and its sidecar; return the bytes of the object."""
+async def _copy(rt: Deployment, key: str, folder: Path) -> int | None:
+    """Write an object and its sidecar; return the bytes of the object, None if another one is in the way."""
     rest = key.partition("/")[2]
     try:
         sidecar: bytes | None = await rt.services.objects.metadata(key)
@@ -79,13 +84,15 @@ async def _copy(rt: Deployment, key: str, folder: Path) -> int:
     found = await rt.services.objects.content(key)
     size = 0
     try:
-        if sidecar is not None:
-            with _created(folder, keys.sidecar_key(rest)) as file:
-                file.write(sidecar)
         async with aclosing(found.chunks) as chunks:
             with _created(folder, rest) as file:
                 async for chunk in chunks:
                     size += file.write(chunk)
+        if sidecar is not None:
+            with _created(folder, keys.sidecar_key(rest)) as file:
+                file.write(sidecar)
+    except (FileExistsError, NotADirectoryError):
+        return None
     except OSError as exc:
         raise Usage(f"cannot write {folder / rest}: {exc.strerror}; choose another folder") from exc
     return size
