@@ -81,10 +81,10 @@ serve: $(VENV)/.setup ## serve the HTTP API on http://127.0.0.1:8080
 unexport PYTHONDONTWRITEBYTECODE
 
 # Distribute whole files, because the tests of a file share fixtures. Each process has its own servers, except
-# RabbitMQ. Four processes on two cores, because many tests wait. Each process must collect the same tests, so no
+# RabbitMQ. Six processes on two cores, because many tests wait. Each process must collect the same tests, so no
 # name of a test contains a time, an id or an address.
-PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
-test: $(VENV)/.setup-servers ## run the tests, about 15 minutes (the fast ones: make test ARGS="-m 'not slow'")
+PYTEST := -m pytest -n 6 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.setup-servers ## run the tests, about 10 minutes (the fast ones: make test ARGS="-m 'not slow'")
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
 test-full: export PLAYHEAD_TEST_EXAMPLES ?= 200

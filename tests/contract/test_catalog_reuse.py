@@ -366,17 +366,20 @@ async def test_an_execution_that_ran_again_is_indexed_again(catalog: Catalog, la
     assert processed == []
 
 
-async def test_the_index_is_written_in_pages_and_tells_how_far_it_is(catalog: Catalog, lab: Lab):
-    await finished(lab, parts=[lab.output(f"doc/{n}.txt", str(n)) for n in range(1_100)])
+async def test_the_index_is_written_in_pages_and_tells_how_far_it_is(
+    catalog: Catalog, lab: Lab, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("playhead.backends._sql_catalog.reusing._PAGE", 10)
+    await finished(lab, parts=[lab.output(f"doc/{n}.txt", str(n)) for n in range(11)])
     seen: list[int] = []
 
     await catalog.index_results("docs", seen.append)
 
     assert seen == sorted(seen)
-    assert seen[-1] == 1_101
+    assert seen[-1] == 12
     assert len(set(seen)) > 2
     await catalog.index_results("docs", seen.append)
-    assert seen[-1] == 1_101, "an indexed execution is not read again"
+    assert seen[-1] == 12, "an indexed execution is not read again"
 
 
 async def test_publications_do_not_count_among_the_newest_executions(
