@@ -241,9 +241,10 @@ ORDER BY p.path LIMIT :limit
   FROM executions e JOIN lanes l ON l.config_version = e.config_version AND l.route = d.route WHERE e.n = d.execution))
 
 -- fragment: declared_valid
--- Entries of a stage of a publication whose results declarations make valid, as their code is another one: their publication has them, and no replay since the first
--- of these declarations has received the object, which has its path after the execution and the stage in its key. The sum
--- keeps the planner from an index of executions.
+-- Entries of a stage of a publication whose results declarations make valid, as their code is another one. The
+-- publication of a declaration has them, and no replay since the first of these declarations has received the object,
+-- which has its path after the execution and the stage in its key. The sum keeps the planner from an index of
+-- executions.
 FROM published p CROSS JOIN messages m WHERE m.n = p.message AND m.lane = ANY(:lanes::bigint[])
   AND p.dataset = :dataset AND p.stage = :stage AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
   AND EXISTS (SELECT 1 FROM declarations d WHERE d.execution = ANY(:numbers::bigint[]) AND d.stage = m.stage
