@@ -138,6 +138,10 @@ class History:
 
     async def _input(self) -> None:
         path = self.random.choice("pqr")
+        free = [one for one in "pqr" if one not in self.inputs]
+        if path in self.inputs and free and self.random.random() < 0.5:
+            self.inputs[self.random.choice(free)] = self.inputs.pop(path)
+            return
         if path in self.inputs and len(self.inputs) > 1 and self.random.random() < 0.3:
             del self.inputs[path]
         else:

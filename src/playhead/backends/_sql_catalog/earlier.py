@@ -139,7 +139,7 @@ class EarlierResults:
                 )
                 there = {(Place(stage, path), message) for stage, path, message in rows}
                 for one, each in pairs:
-                    if one.id not in same and (places[each.n], each.original) in there:
+                    if one.id not in same and (places[each.n], each.result) in there:
                         same[one.id] = Reused(lane, each, None, shown.declaration)
         return same
 

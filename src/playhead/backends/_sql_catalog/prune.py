@@ -5,8 +5,8 @@ execution. `open_replay` and `resend` hold the lock too, so one of the two sees 
 
 Records of an execution may be needed by a later one only if that one takes over its results, and then only
 the outputs that have the bytes: they stay until the last reference to them is deleted. The number of the
-message in `original` may outlive the message. SQLite gives no new message this number as long as a row has
-it, because that row has a greater number itself.
+message in `original` or `result` may outlive the message. SQLite gives no new message this number as long
+as a row has it, because that row has a greater number itself.
 """
 
 from __future__ import annotations

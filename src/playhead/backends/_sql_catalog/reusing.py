@@ -81,6 +81,7 @@ class Source(NamedTuple):
     error_code: str | None
     error: str | None
     original: int
+    result: int
     declaration: int | None
 
 
@@ -100,10 +101,15 @@ class Reused(NamedTuple):
     declaration: int | None = None
 
     @property
-    def columns(self) -> tuple[int | None, str | None, str | None, int, int | None]:
-        """What the row of the new message gets: code, error code, error, original and declaration."""
+    def columns(self) -> tuple[int | None, str | None, str | None, int, int | None, int | None]:
+        """What the row of the new message gets: code, error code, error, original, result and declaration.
+
+        At another place it is another result, although its bytes are the same. Publications may have both,
+        and what is below one is not below the other.
+        """
         source = self.source
-        return source.code, source.error_code, source.error, source.original, self.declaration
+        result = source.result if self.outputs is None else None
+        return source.code, source.error_code, source.error, source.original, result, self.declaration
 
 
 class _Candidate(NamedTuple):

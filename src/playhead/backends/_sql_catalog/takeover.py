@@ -168,7 +168,11 @@ class TakeOver:
         if pairs:
             columns = map(list, zip(*(one.result.columns for one in pairs), strict=True))
             given = dict(
-                zip(("codes", "error_codes", "errors", "originals", "declarations"), columns, strict=True)
+                zip(
+                    ("codes", "error_codes", "errors", "originals", "results", "declarations"),
+                    columns,
+                    strict=True,
+                )
             )
             await db.run(SQL.close_taken_over, rows=[one.n for one in pairs], **given)
 

@@ -262,6 +262,7 @@ CREATE TABLE messages (
   error      text,                    -- of a skipped row: why it was skipped; `error_code` has the same as a code
   traceback  text,
   original   bigint,                  -- of a row that is taken over: the message that was processed
+  result     bigint,                  -- the message that publications name for it; NULL: the row itself
   declaration bigint,                 -- of a row whose result a person has declared valid: declarations.execution
   whole      boolean                  -- of a root that is taken over: with all that is below it, from the earlier run
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,

@@ -523,15 +523,15 @@ SELECT dataset, stage, path, up, message, attempt, is_first, execution, output, 
 SELECT n, execution FROM published WHERE n = ANY(:rows::bigint[])
 
 -- fragment: processed (sqlite)
--- The message that was processed, of one that is taken over.
-LEFT JOIN messages p ON p.n = m.original
+-- The message whose result one has that was taken over at the same place.
+LEFT JOIN messages p ON p.n = m.result
 
 -- fragment: processed (postgresql)
 -- OFFSET keeps the planner from a join that reads all messages for each page.
-LEFT JOIN LATERAL (SELECT q.* FROM messages q WHERE q.n = m.original OFFSET 0) p ON true
+LEFT JOIN LATERAL (SELECT q.* FROM messages q WHERE q.n = m.result OFFSET 0) p ON true
 
 -- fragment: node
--- The columns that a `Node` is built from. A message that was taken over has the result of the one that was processed.
+-- The columns that a `Node` is built from. A message that was taken over at the same place is the earlier one.
 SELECT m.n, m.parent, m.lane, m.stage, m.object_key, m.state, m.error_code, m.error, m.ordinal,
   coalesce(p.n, m.n), coalesce(p.attempt, m.attempt), coalesce(p.execution, m.execution), m.whole
 FROM messages m {processed}

@@ -63,7 +63,8 @@ DELETE FROM outputs WHERE message = ANY(:rows::bigint[])
 
 -- fragment: result
 -- What a row may get from the row `s` of an earlier run. A copy of a copy names the message that was processed.
-SELECT s.execution, s.parent, s.object_key, s.n, s.lane, s.state, s.code, s.error_code, s.error, coalesce(s.original, s.n), s.declaration
+SELECT s.execution, s.parent, s.object_key, s.n, s.lane, s.state, s.code, s.error_code, s.error,
+  coalesce(s.original, s.n) AS original, coalesce(s.result, s.n) AS result, s.declaration
 FROM messages s
 
 -- name: roots_of
@@ -82,21 +83,21 @@ SELECT id, n FROM messages WHERE id = ANY(:ids::uuid[])
 
 -- name: close_taken_over
 -- Rows that have the result of an earlier run.
-WITH given (n, code, error_code, error, original, declaration) AS (
+WITH given (n, code, error_code, error, original, result, declaration) AS (
   SELECT * FROM unnest(:rows::bigint[], :codes::bigint[], :error_codes::text[], :errors::text[], :originals::bigint[],
-    :declarations::bigint[])
+    :results::bigint[], :declarations::bigint[])
 )
 UPDATE messages AS m SET state = {TAKEN_OVER}, published = {PUBLISHED}, ended_at = playhead_now(), code = g.code,
-  error_code = g.error_code, error = g.error, original = g.original, declaration = g.declaration
+  error_code = g.error_code, error = g.error, original = g.original, result = g.result, declaration = g.declaration
 FROM given g WHERE m.n = g.n
 
 -- name: insert_taken_over
 -- Children that have the result of an earlier message from the start. Returns their numbers.
 INSERT INTO messages (id, execution, lane, object_key, stage, state, published, parent, ended_at, code, error_code, error,
-  original, declaration)
+  original, result, declaration)
 VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, {TAKEN_OVER}, {PUBLISHED}, :parent::bigint,
   playhead_now(), :code::bigint, :error_code::text, :error::text, :original::bigint,
-  :declaration::bigint) RETURNING n, id
+  :result::bigint, :declaration::bigint) RETURNING n, id
 
 -- name: mark_whole
 -- Roots that have the result of the earlier run, and whose rows below have it too.
@@ -105,7 +106,8 @@ UPDATE messages SET whole = TRUE WHERE n = ANY(:rows::bigint[])
 -- name: process_after_all
 -- Children whose outputs another message has bound.
 UPDATE messages SET state = {PENDING}, published = {UNPUBLISHED}, publisher = :publisher, ended_at = NULL, code = NULL,
-  error_code = NULL, error = NULL, original = NULL, declaration = NULL WHERE n = ANY(:rows::bigint[])
+  error_code = NULL, error = NULL, original = NULL, result = NULL, declaration = NULL
+WHERE n = ANY(:rows::bigint[])
 
 -- name: stored_references
 -- References under a key or below it. In bytes, `{prefix}/` and `{prefix}0` enclose the keys below; others may be between
