@@ -41,7 +41,7 @@ OthersValid = Annotated[
     typer.Option(
         "--others-valid",
         help="Declare that the results for the objects that are left out are still valid: runs with "
-        "--changed-since take them over. Needs --reason.",
+        "--changed-since take them over. A replay with it needs --reason.",
     ),
 ]
 

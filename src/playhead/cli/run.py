@@ -233,7 +233,7 @@ def _tell_published(found: Sequence[tuple[Dataset, Publication | Conflict | None
             name = f"{dataset.config}/{dataset.name}"
             output.note(
                 f"Not published in {dataset.name}: held since a rollback. Why: playhead publications {name}. "
-                f"To end the hold: playhead release {name}"
+                f"To publish later runs automatically again: playhead release {name}"
             )
         elif isinstance(made, Conflict):
             output.note(f"Not published in {dataset.name}: {made.detail}")
