@@ -243,7 +243,7 @@ async def test_results_of_a_replay_are_taken_over(playhead: Playhead):
     run = await since(playhead, earlier, files)
 
     why = f"the version of split differs from that of execution {earlier}"
-    assert f"route split processes items that no replay has processed: {why}" in found
+    assert f"route split processes the items that no replay has processed, if there are any: {why}" in found
     assert await listed(playhead, run, stage="split/words") == [
         ("split/words/a/0001.txt", f"{replay}/split/words/a/0001.txt"),
         ("split/words/a/0002.txt", f"{replay}/split/words/a/0002.txt"),

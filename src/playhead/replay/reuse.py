@@ -62,7 +62,7 @@ def reusable(
             if any(code.adapters in (theirs.get(one.route) or ()) for code in one.codes)
         }
     reasons |= {
-        route: ("items that no replay has processed", why)
+        route: ("the items that no replay has processed, if there are any", why)
         for route, (_, why) in reasons.items()
         if route in replayed
     }
