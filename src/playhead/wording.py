@@ -151,8 +151,9 @@ def others_text(plan: Plan) -> str | None:
     """Return what a plan declares about the objects that it leaves out; None: nothing."""
     if plan.others_valid is None:
         return None
-    left = "1 object is" if plan.others_valid == 1 else f"{plan.others_valid:,} objects are"
-    return f"{left} left out, and their results of the route are declared valid"
+    if plan.others_valid == 1:
+        return "1 object is left out, and its results of the route are declared valid"
+    return f"{plan.others_valid:,} objects are left out, and their results of the route are declared valid"
 
 
 def declaration_text(one: Declaration) -> str:

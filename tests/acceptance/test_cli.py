@@ -639,7 +639,7 @@ def test_an_export_leaves_out_what_cannot_be_a_file_next_to_another_object(shell
     code, _, err = shell("export", "latest", "exported")
 
     assert code == 0, err
-    assert "Left out 1 object: the key is invalid, or another object is in the way" in err
+    assert "Left out 1 object: the key is invalid, or another object needs the same name" in err
     exported = {path.name for path in (shell.folder / "exported/shouted").rglob("*") if path.is_file()}
     assert ("a.txt" in exported) != ("part" in exported)
     assert ("a.txt.meta.json" in exported) == ("a.txt" in exported)

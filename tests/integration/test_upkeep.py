@@ -112,12 +112,18 @@ async def test_a_write_on_a_full_disk_fails_alone_and_in_a_commit_with_others(tm
         with files_no_larger_than(400_000):
             large = [catalog.save_config(config, source="x" * 90_000_000, digest="d")]
             small = [catalog.lease(f"{n}", "me", seconds=1) for n in range(others)]
-            all_wait = threading.Event()
-            before = asyncio.create_task(db.write(lambda _: all_wait.wait()))
+            has_begun, all_wait = threading.Event(), threading.Event()
+
+            def hold(_: object) -> None:
+                has_begun.set()
+                all_wait.wait()
+
+            before = asyncio.create_task(db.write(hold))
+            await until(has_begun.is_set, "a commit to begin")
             after = asyncio.gather(*small, *large, return_exceptions=True)
-            await asyncio.sleep(0)  # one step of each: they wait for the next commit
+            await until(lambda: db._jobs.qsize() == others + 1, "all writes to wait for the next commit")
             all_wait.set()
-            await asyncio.wait([before])
+            await before
             for fault in await after:
                 assert isinstance(fault, Unavailable)
                 assert "full" in fault.detail or "disk I/O" in fault.detail

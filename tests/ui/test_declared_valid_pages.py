@@ -31,7 +31,7 @@ async def test_the_others_are_declared_valid_with_a_replay_and_undone_on_the_pag
     path = await counted(site, current, from_path="a.md", others_valid="1")
     page, twin = await site.page(path), await site.twin(path)
     assert f"{BOX} checked" in page
-    assert "1 object is left out, and their results of the route are declared valid" in page
+    assert "1 object is left out, and its results of the route are declared valid" in page
     assert twin["view"]["plan"]["others_valid"] == 1
     assert twin["api"][0]["body"]["others_valid"] is True
     without = await counted(site, current, from_path="a.md")

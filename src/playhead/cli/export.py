@@ -62,8 +62,8 @@ async def export(
             await note_pruned(rt, identity)
     if left_out:
         output.note(
-            f"Left out {output.counted(left_out, 'object')}: the key is invalid, or another object is in the "
-            "way, because a name can be a file or a folder. To read them: playhead cat KEY"
+            f"Left out {output.counted(left_out, 'object')}: the key is invalid, or another object needs the "
+            f"same name as a file or a folder. To read them: playhead ls {identity}, and playhead cat KEY"
         )
     if s.json:
         output.emit(

@@ -238,7 +238,7 @@ class ResolutionPart(Part):
         """Return roots from rows of the fragment `node`, and all relevant messages at and below them.
 
         Args:
-            unchanged: roots that were taken over whole are unchanged.
+            unchanged: roots that were taken over whole are unchanged, so nothing below them is read.
         """
         every: list[Row] = []
         level = list(rows)

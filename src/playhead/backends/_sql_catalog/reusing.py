@@ -104,8 +104,8 @@ class Reused(NamedTuple):
     def columns(self) -> tuple[int | None, str | None, str | None, int, int | None, int | None]:
         """What the row of the new message gets: code, error code, error, original, result and declaration.
 
-        At another place it is another result, although its bytes are the same. Publications may have both,
-        and what is below one is not below the other.
+        `result` is None if the result is taken over at another place: a publication may have both, and what
+        is below one of them is not below the other.
         """
         source = self.source
         result = source.result if self.outputs is None else None

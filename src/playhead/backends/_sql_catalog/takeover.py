@@ -110,7 +110,7 @@ class TakeOver:
                 await db.run(SQL.process_after_all, rows=rows, publisher=publisher)
             whole -= incomplete
             whole.difference_update(one.root for one in level if not (one in kept and one.is_of(plan.source)))
-        if whole and not publisher:
+        if whole:
             await db.run(SQL.mark_whole, rows=list(whole))
         return taken
 

@@ -97,11 +97,11 @@ class Plan(NamedTuple):
     declared: dict[int, Declared]
 
     def is_newest(self, lane: int, source: Source) -> bool:
-        """Whether a row has a result of the newest code that another one in this lane may have."""
+        """Whether a row has a result of the newest code, and a new row in this lane may take it over."""
         return _is_of_its_lane(source) and (source.lane, source.code) in self._valid(lane, source)[:1]
 
     def allows(self, lane: int, source: Source) -> bool:
-        """The same of all codes that are valid."""
+        """Whether a row has a result of any valid code, and a new row in this lane may take it over."""
         return _is_of_its_lane(source) and (source.lane, source.code) in self._valid(lane, source)
 
     def may_be_declared(self, lane: int, source: Source) -> bool:

@@ -76,8 +76,8 @@ CREATE TABLE replay_publications (
 );
 CREATE INDEX replay_publications_due ON replay_publications (execution) WHERE due;
 
--- Results that a person has declared valid although their code is not the newest: those of the route of a replay for objects
--- that the replay leaves out, as the publication has them that is replayed.
+-- A person has declared results valid although their code is not the newest: those that a publication has in one route, for
+-- the objects that a replay of this publication leaves out.
 CREATE TABLE declarations (
   execution   bigint PRIMARY KEY,               -- of the replay
   dataset     bigint NOT NULL,

@@ -388,7 +388,7 @@ SELECT t.execution, e.id, t.role FROM publication_parts t JOIN executions e ON e
 WHERE t.dataset = :dataset AND t.n = :n ORDER BY t.place
 
 -- name: continues_publication
--- Whether a run takes over the results of the only part of a publication, which was applied as it is now.
+-- 1: a run takes over the results of the only part of a publication, and this part has not run again since. Otherwise 0.
 SELECT count(*) FROM publication_parts t
   JOIN executions e ON e.n = t.execution AND e.revision = t.revision AND e.settled
   JOIN jobs j ON j.since = e.id AND j.execution = :execution
@@ -522,19 +522,19 @@ SELECT dataset, stage, path, up, message, attempt, is_first, execution, output, 
 -- The executions of entries.
 SELECT n, execution FROM published WHERE n = ANY(:rows::bigint[])
 
--- fragment: processed (sqlite)
--- The message whose result one has that was taken over at the same place.
+-- fragment: named (sqlite)
+-- The earlier message that publications name, if `m` was taken over at the same place.
 LEFT JOIN messages p ON p.n = m.result
 
--- fragment: processed (postgresql)
+-- fragment: named (postgresql)
 -- OFFSET keeps the planner from a join that reads all messages for each page.
 LEFT JOIN LATERAL (SELECT q.* FROM messages q WHERE q.n = m.result OFFSET 0) p ON true
 
 -- fragment: node
--- The columns that a `Node` is built from. A message that was taken over at the same place is the earlier one.
+-- The columns that a `Node` is built from. Of a message that was taken over at the same place, publications name the earlier one.
 SELECT m.n, m.parent, m.lane, m.stage, m.object_key, m.state, m.error_code, m.error, m.ordinal,
   coalesce(p.n, m.n), coalesce(p.attempt, m.attempt), coalesce(p.execution, m.execution), m.whole
-FROM messages m {processed}
+FROM messages m {named}
 
 -- name: unit_roots
 -- The next roots of a part.

@@ -167,7 +167,6 @@ class SmallObjects:
         """Run `work` in one transaction."""
         with self._translated(verb), self._lock:
             con = self._connection(self._writer)
-            con.execute("PRAGMA busy_timeout=0")  # `begin` waits
             self._file.begin(con)
             try:
                 work(con)
@@ -253,6 +252,8 @@ class SmallObjects:
             raise FileNotFoundError(errno.ENOENT, "another program replaced the file of small objects")
         if getattr(user, "identity", None) != (there.st_dev, there.st_ino):
             user.con = self._connect()
+            if user is self._writer:
+                user.con.execute("PRAGMA busy_timeout=0")  # `begin` waits
             user.identity = (there.st_dev, there.st_ino)
             self._connections.append(user.con)
         con: Connection = user.con

@@ -30,8 +30,8 @@ class DraftPart(NamedTuple):
         publication: dataset and number of its source, if that is a publication.
         is_foreign: its source does not belong to the config of the dataset.
         adds_inputs: a layer whose objects are added to the inputs, although it is a replay.
-        continues: a run that takes over the results of the only part of the base publication. So that has all
-            results of its unchanged units already.
+        continues: a run that takes over results of the run from which the base publication was made. So the
+            base publication has the results of its unchanged units already.
         size: messages that one root has on average, itself included.
     """
 

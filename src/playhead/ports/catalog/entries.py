@@ -83,7 +83,8 @@ class Node(NamedTuple):
         is_good: it has a result: it is completed, was taken over, or was skipped by a condition or for lack
             of output.
         is_cancelled: it was cancelled.
-        message, attempt, execution: of the message that was processed: another one if it was taken over.
+        message, attempt, execution: of the message that publications name: the earlier one, if this one was
+            taken over at the same place.
         detail: its error.
         outputs: its objects.
     """
