@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 from uuid import UUID
 
-from playhead.model import OUTCOMES, Config, Execution, Outcome, Replay, Route, SkipCode
+from playhead.model import OUTCOMES, Config, Declaration, Execution, Outcome, Replay, Route, SkipCode
 from playhead.ports.catalog.trace import Descendant
 from playhead.wording import declaration_text
 
@@ -63,14 +63,14 @@ class Group:
 
     Attributes:
         is_taken_over: whether they have results of an earlier execution.
-        declared: with which replay, and why, these were declared valid; empty: they were not.
+        declared: the declaration that makes these results valid; None: their code was the newest.
     """
 
     route: str
     outcome: Outcome
     reason: str
     is_taken_over: bool = False
-    declared: str = ""
+    declared: Declaration | None = None
     messages: list[Descendant] = field(default_factory=list)
 
 
@@ -91,7 +91,7 @@ def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) ->
     Routes that could have followed, and have no message, are `not_reached`; if there are too many messages
     to know them all (`is_complete`), such routes are left out.
     """
-    found: dict[tuple[str, Outcome, str, bool, str], Group] = {}
+    found: dict[tuple[str, Outcome, str, bool, UUID | None], Group] = {}
     for message in messages:
         outcome = outcome_of(message)
         reason = ""
@@ -102,15 +102,15 @@ def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) ->
             reason = message.error_code or ""
         elif outcome == "pruned":
             reason = message.outputs_pruned_at or ""
-        declared = declaration_text(message.declared_valid) if message.declared_valid else ""
-        kind = (message.route, outcome, reason, is_taken_over, declared)
-        group = found.setdefault(kind, Group(*kind))
+        declared = message.declared_valid
+        kind = (message.route, outcome, reason, is_taken_over)
+        group = found.setdefault((*kind, declared.execution_id if declared else None), Group(*kind, declared))
         group.messages.append(message)
     routes = at.config.routes if at.config else {}
     if found and is_complete:
         visited = {route for route, *_ in found}
         for name, before in _following(routes, visited):
-            found[name, "not_reached", "", False, ""] = Group(
+            found[name, "not_reached", "", False, None] = Group(
                 name, "not_reached", f"no output of {before} has reached it"
             )
     places = {name: place for place, name in enumerate(routes)}
@@ -136,7 +136,7 @@ def explain(group: Group, at: Visited) -> str:
     """Return why the messages of a group have their outcome, in words."""
     if not group.is_taken_over:
         return _explain(group, at)
-    valid = f" ({group.declared})" if group.declared else ""
+    valid = f" ({declaration_text(group.declared)})" if group.declared else ""
     return f"taken over from an earlier execution{valid}: {_explain(group, at)}"
 
 

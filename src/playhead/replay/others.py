@@ -38,7 +38,7 @@ async def declared(
         return None
     config, route = found.loaded.version.name, found.loaded.config.routes[found.route]
     if request.from_path in (None, "") and found.selection in (None, Selection()):
-        raise _refused("the replay leaves out no object. Select a part of the stage, or leave it out")
+        raise _refused("the replay leaves out no object. Select a part of the stage, or omit others_valid")
     of = await catalog.publication_of(found.source.execution_id)
     if of is None or of.config != config:
         raise _refused(
