@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from playhead.extras import install_command
 from tests.acceptance.collector import Collector, open_collector
 from tests.acceptance.processes import (
     DEADLINE_SECONDS,
@@ -297,7 +298,7 @@ def test_without_its_library_a_process_says_how_to_install_it_and_works() -> Non
         )
     assert json.loads(done.stdout)["status"] == "completed"
     assert "traces_off" in done.stderr
-    assert "pip install 'playhead[otel]'" in done.stderr
+    assert install_command("otel") in done.stderr
     assert collector.spans == []
 
 

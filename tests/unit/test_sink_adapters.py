@@ -24,6 +24,7 @@ from playhead import Context, Item, Reject, Retry
 from playhead.adapters.parquet_sink import ParquetSink, ParquetSinkConfig
 from playhead.adapters.sqlite_vectors import SqliteVectors, SqliteVectorsConfig, search
 from playhead.errors import BadRequest, NotFound, PlayheadError
+from playhead.extras import install_command
 from playhead.ids import uuid7
 
 OLD, NEW = uuid7(), uuid7()
@@ -281,7 +282,7 @@ def test_a_missing_library_is_an_error_of_the_config_with_the_install_command(
         text=True,
         check=False,
     )
-    assert f"the library {library} is not installed: pip install 'playhead[{extra}]'" in done.stdout, (
+    assert f"the library {library} is not installed. Run: {install_command(extra)}" in done.stdout, (
         done.stderr
     )
 

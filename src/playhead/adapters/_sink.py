@@ -25,6 +25,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from playhead import Context, Item, Reject
+from playhead.extras import install_command
 
 
 class SinkConfig(BaseModel):
@@ -157,7 +158,7 @@ def vector_rows(
 def need(library: str, extra: str) -> None:
     """Raise `ValueError` with the install command if a library is not installed. Does not import it."""
     if find_spec(library) is None:
-        raise ValueError(f"the library {library} is not installed: pip install 'playhead[{extra}]'")
+        raise ValueError(f"the library {library} is not installed. Run: {install_command(extra)}")
 
 
 def as_vector(value: Any) -> list[float] | None:

@@ -26,6 +26,7 @@ from playhead.errors import (
     broker_unavailable,
     catalog_unavailable,
 )
+from playhead.extras import install_command
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
 from playhead.ports.diagnosis import Diagnosed
@@ -340,8 +341,8 @@ def _extra(name: str, url: str | None) -> Iterator[None]:
             raise
         raise CannotStart(
             "setup_invalid",
-            f"{without_secrets(url or '')} needs the library {exc.name}, which is not installed: "
-            f"pip install 'playhead[{name}]'",
+            f"{without_secrets(url or '')} needs the library {exc.name}, which is not installed. Run: "
+            f"{install_command(name)}",
         ) from exc
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from playhead import __version__, events
+from playhead.extras import install_command
 from playhead.ports.tracer import OFF, Tracer, trace_of
 from playhead.settings import trace_protocol, wants_traces
 
@@ -46,7 +47,7 @@ def _start(process: str) -> OtelTracer | None:
     try:
         from playhead.backends.tracer_otel import OtelTracer
     except ImportError as exc:
-        _log_off(f"a library is not installed: pip install 'playhead[otel]' ({exc})")
+        _log_off(f"a library is not installed ({exc}). Run: {install_command('otel')}")
         return None
     try:
         return OtelTracer(version=__version__, process=process)
