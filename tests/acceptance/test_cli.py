@@ -140,7 +140,9 @@ def test_a_run_works_until_done_and_prints_the_execution(ran):
         "failed": 0,
         "cancelled": 0,
         "total": 4,
+        "processed": 4,
         "taken_over": 0,
+        "declared_valid": 0,
     }
 
 

@@ -199,7 +199,9 @@ def test_a_message_that_kills_its_worker_dies_and_its_neighbours_do_not(crew: tu
             "failed": 1,
             "cancelled": 0,
             "total": 91,
+            "processed": 90,
             "taken_over": 0,
+            "declared_valid": 0,
         }
         [dead] = deployment.items("/dead-letters")
         assert (dead["error_code"], dead["attempts"]) == ("worker_lost", 3)

@@ -47,7 +47,7 @@ def test_an_edit_of_a_step_runs_that_step_again(shell: Shell):
 
     code, out, err = shell("run", "docs.yaml", "in", "--changed-since", first)
 
-    assert (code, "4 done (2 taken over), 0 failed" in out) == (0, True)
+    assert (code, "4 done (2 processed, 2 taken over), 0 failed" in out) == (0, True)
     assert (
         f"route shout processes all items again: the code of shout differs from that of execution {first}, "
         "but not the version. To keep the results: --compare version\n"
@@ -65,18 +65,18 @@ def test_an_edit_of_shared_code_runs_its_steps_again_unless_only_versions_are_co
     (shell.folder / "steps.py").write_text(f"MARK = '!'\n{edited}")
 
     code, out, err = shell("run", "docs.yaml", "in", "--changed-since", first)
-    assert (code, "4 done (0 taken over), 0 failed" in out) == (0, True)
+    assert (code, "4 done (4 processed, 0 taken over), 0 failed" in out) == (0, True)
     assert (
         f"route fetch processes all items again: the code of fetch differs from that of execution {first}, "
         "but not the version. To keep the results: --compare version\n"
     ) in err
 
     code, out, err = shell("run", "docs.yaml", "in", "--changed-since", first, "--compare", "version")
-    assert (code, "4 done (4 taken over), 0 failed" in out) == (0, True)
+    assert (code, "4 done (0 processed, 4 taken over), 0 failed" in out) == (0, True)
     why = f"the version of shout differs from that of execution {first}\n"
     assert f"route shout processes all items again: {why}" in err
     assert "route fetch" not in err
     assert shell("cat", "latest/loud/a.txt")[1] == "A!"
 
     code, out, err = shell("run", "docs.yaml", "in", "--changed-since", "previous", "--compare", "version")
-    assert (code, "4 done (4 taken over), 0 failed" in out, "route" in err) == (0, True, False)
+    assert (code, "4 done (0 processed, 4 taken over), 0 failed" in out, "route" in err) == (0, True, False)

@@ -56,7 +56,9 @@ async def test_a_message_without_an_output_is_skipped_and_its_reason_is_listed(p
         "failed": 0,
         "cancelled": 0,
         "total": 2,
+        "processed": 2,
         "taken_over": 0,
+        "declared_valid": 0,
     }
 
 

@@ -27,7 +27,9 @@ async def test_files_become_inputs_under_their_names(playhead: Playhead):
         "failed": 0,
         "cancelled": 0,
         "total": 4,
+        "processed": 4,
         "taken_over": 0,
+        "declared_valid": 0,
     }
 
 

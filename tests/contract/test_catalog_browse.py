@@ -226,10 +226,14 @@ async def one_row_in_every_state(lab: Lab) -> Started:
 async def test_counts_are_sums_over_the_states_of_rows(catalog: Catalog, lab: Lab):
     run = await one_row_in_every_state(lab)
 
-    assert await lab.counts(run.execution) == Counts(pending=5, completed=1, failed=1, cancelled=0, total=7)
+    assert await lab.counts(run.execution) == Counts(
+        pending=5, completed=1, failed=1, total=7, processed=1
+    )
 
     await catalog.cancel(run.execution)
-    assert await lab.counts(run.execution) == Counts(pending=1, completed=1, failed=1, cancelled=4, total=7)
+    assert await lab.counts(run.execution) == Counts(
+        pending=1, completed=1, failed=1, cancelled=4, total=7, processed=1
+    )
 
 
 async def test_counts_by_route_come_in_the_order_of_the_config_and_add_up(catalog: Catalog, lab: Lab):

@@ -55,6 +55,9 @@ async def test_results_of_the_replay_and_those_declared_valid_are_taken_over(fix
         f"{SEGMENTS}/b/1": f"{run}/{SEGMENTS}/b/1",
         f"{SEGMENTS}/c/1": f"{run}/{SEGMENTS}/c/1",
     }
+    by_route = {one.route: one.counts.declared_valid for one in await fixing.catalog.route_counts(new)}
+    assert {route: count for route, count in by_route.items() if count} == {"split": 3}
+    assert (await fixing.lab.counts(new)).declared_valid == 3
 
 
 async def test_without_a_declaration_results_of_older_code_are_processed(fixing: Fixing, run: UUID):

@@ -505,7 +505,9 @@ async def test_a_cancelled_replay_answers_those_who_wait_and_publishes_nothing_m
         "failed": 0,
         "cancelled": 3,
         "total": 3,
+        "processed": 0,
         "taken_over": 0,
+        "declared_valid": 0,
     }
     assert await ph.stored(execution) == {}
     assert (await ph.get(f"replays/{batch}"))["state"] == "cancelled"

@@ -53,5 +53,5 @@ async def test_route_counts_add_up_after_another_process_ended_the_execution(tmp
 
         shown = await other.catalog.execution(execution)
         assert shown
-        assert shown.counts == Counts(completed=PAGES * PAGE, total=PAGES * PAGE)
+        assert shown.counts == Counts(completed=PAGES * PAGE, total=PAGES * PAGE, processed=PAGES * PAGE)
         assert [c.counts for c in await other.catalog.route_counts(execution)] == [shown.counts]

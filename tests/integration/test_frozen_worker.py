@@ -104,7 +104,9 @@ def test_messages_that_freeze_their_workers_are_dead_letters_and_stop_no_other_m
         "failed": 2,
         "cancelled": 0,
         "total": 10,
+        "processed": 8,
         "taken_over": 0,
+        "declared_valid": 0,
     }
     assert "worker_lost" in log
     assert "worker_frozen" in log

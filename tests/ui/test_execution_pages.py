@@ -310,8 +310,12 @@ async def test_pages_say_when_the_records_of_an_execution_were_deleted(site: Sit
         ("replay", "completed", Counts(), None, "The stage had no objects. There was nothing to do."),
         ("run", "completed", Counts(completed=1, total=1), None, "The only message is done."),
         (
-            *("run", "completed", Counts(completed=9, total=9, taken_over=4), None),
-            "All 9 messages are done. 4 took over an earlier result.",
+            *("run", "completed", Counts(completed=9, total=9, processed=5, taken_over=4), None),
+            "All 9 messages are done. 5 were processed, 4 taken over.",
+        ),
+        (
+            *("run", "failed", Counts(completed=4, failed=1, total=5, taken_over=4, declared_valid=3), None),
+            "1 of 5 messages failed. 0 were processed, 4 taken over, 3 of them declared valid.",
         ),
         ("run", "running", Counts(), None, "No messages yet: the inputs are being listed."),
         ("run", "running", Counts(pending=7, failed=1, total=9), None, "7 of 9 messages to go, 1 failed."),

@@ -150,6 +150,13 @@ def test_cancelled_messages_are_counted_when_there_are_any():
     assert progress.described(cancelled) == "1 done, 0 failed, 0 to go, 2 cancelled"
 
 
+def test_what_was_processed_is_next_to_what_was_taken_over():
+    counts = Counts(completed=9, total=9, processed=2, taken_over=7, declared_valid=3)
+    assert progress.described(counts) == (
+        "9 done (2 processed, 7 taken over, 3 of them declared valid), 0 failed, 0 to go"
+    )
+
+
 @pytest.mark.parametrize(
     ("limit", "asked", "rest"),
     [(10, [10], "10"), (1000, [1000], "1000"), (1500, [1000, 500], "1500"), (5000, [1000, 1000, 1000], None)],

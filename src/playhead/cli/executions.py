@@ -17,11 +17,12 @@ from playhead.cli.session import Session
 from playhead.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from playhead.cli.deployment import Deployment
     from playhead.model import (
+        Counts,
         DeadLetter,
         Execution,
         Lineage,
@@ -282,17 +283,16 @@ def _details(
 ) -> None:
     if routes:
         output.line()
-        # Only a run with --changed-since takes something over.
-        taken_over = any(r.counts.taken_over for r in routes)
+        columns: dict[str, Callable[[Counts], int]] = {"DONE": lambda of: of.completed}
+        if any(one.counts.taken_over for one in routes):
+            columns |= {"PROCESSED": lambda of: of.processed, "TAKEN OVER": lambda of: of.taken_over}
+        if any(one.counts.declared_valid for one in routes):
+            columns["DECLARED VALID"] = lambda of: of.declared_valid
+        columns |= {"FAILED": lambda of: of.failed, "TO GO": lambda of: of.pending}
+        columns["CANCELLED"] = lambda of: of.cancelled
         output.table(
-            ("ROUTE", "QUEUE", "DONE", *["TAKEN OVER"] * taken_over, "FAILED", "TO GO", "CANCELLED"),
-            [
-                (
-                    *(r.route, r.queue, r.counts.completed, *[r.counts.taken_over] * taken_over),
-                    *(r.counts.failed, r.counts.pending, r.counts.cancelled),
-                )
-                for r in routes
-            ],
+            ("ROUTE", "QUEUE", *columns),
+            [(one.route, one.queue, *(count(one.counts) for count in columns.values())) for one in routes],
         )
         waits(routes)
     if stages:

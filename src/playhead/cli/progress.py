@@ -164,7 +164,8 @@ def described(counts: Counts, *, takes_over: bool = False) -> str:
     """Return counts as text. `takes_over`: the execution compares itself with an earlier run."""
     parts = [f"{counts.completed:,} done", f"{counts.failed:,} failed", f"{counts.pending:,} to go"]
     if counts.taken_over or takes_over:
-        parts[0] += f" ({counts.taken_over:,} taken over)"
+        declared = f", {counts.declared_valid:,} of them declared valid" if counts.declared_valid else ""
+        parts[0] += f" ({counts.processed:,} processed, {counts.taken_over:,} taken over{declared})"
     if counts.cancelled:
         parts.append(f"{counts.cancelled:,} cancelled")
     return ", ".join(parts)

@@ -33,8 +33,10 @@ class Counts:
         completed: `completed`, `skipped`, `taken_over` or `uncertain`.
         failed: dead letters: `dead`.
         cancelled: `cancelled`, with their execution.
-        total: all recorded messages: the sum of the other four.
+        total: all recorded messages: the sum of the four above.
+        processed: those of the completed ones that are not `taken_over`.
         taken_over: those of the completed ones that are `taken_over`.
+        declared_valid: those of the `taken_over` ones whose result is of older code that was declared valid.
     """
 
     pending: int = 0
@@ -42,16 +44,19 @@ class Counts:
     failed: int = 0
     cancelled: int = 0
     total: int = 0
+    processed: int = 0
     taken_over: int = 0
+    declared_valid: int = 0
 
     @classmethod
-    def of(cls, rows: Mapping[str, int]) -> Counts:
-        """Sum row numbers by state."""
+    def of(cls, rows: Mapping[str, int], declared_valid: int = 0) -> Counts:
+        """Sum row numbers by state. `declared_valid` are the rows of `taken_over` with such a result."""
         pending = sum(rows.get(s, 0) for s in OPEN_STATES)
         taken_over = rows.get("taken_over", 0)
-        completed = sum(rows.get(s, 0) for s in ("completed", "skipped", "uncertain")) + taken_over
+        processed = sum(rows.get(s, 0) for s in ("completed", "skipped", "uncertain"))
         failed, cancelled = rows.get("dead", 0), rows.get("cancelled", 0)
-        return cls(pending, completed, failed, cancelled, sum(rows.values()), taken_over)
+        every = pending, processed + taken_over, failed, cancelled, sum(rows.values())
+        return cls(*every, processed, taken_over, declared_valid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from uuid import UUID
 from playhead.ids import parse_uuid
 from playhead.model import (
     ConfigVersion,
+    Counts,
     DeadLetterGroup,
     Execution,
     Page,
@@ -141,14 +142,20 @@ def verdict(of: Execution, batch: Replay | None = None) -> Verdict:
         if of.error:
             parts.insert(0, f"Not all inputs became messages ({of.error.code}): {of.error.message}.")
         word = f"Failed: {number(counts.failed)} of {number(counts.total)}" if counts.failed else "Failed"
-        return Verdict("failed", word, " ".join(parts).replace("..", "."), "fail")
+        return Verdict("failed", word, " ".join(parts).replace("..", ".") + _taken_over(counts), "fail")
     if not counts.total:
         what = "The stage had no objects." if of.kind == "replay" else "The run had no inputs."
         return Verdict("completed", "Completed", f"{what} There was nothing to do.", "info")
-    taken = f" {number(counts.taken_over)} took over an earlier result." if counts.taken_over else ""
     is_one = counts.total == 1
-    sentence = f"{'The only message is' if is_one else f'All {total} are'} done.{taken}"
+    sentence = f"{'The only message is' if is_one else f'All {total} are'} done.{_taken_over(counts)}"
     return Verdict("completed", "Completed", sentence, "ok")
+
+
+def _taken_over(counts: Counts) -> str:
+    if not counts.taken_over:
+        return ""
+    declared = f", {number(counts.declared_valid)} of them declared valid" if counts.declared_valid else ""
+    return f" {number(counts.processed)} were processed, {number(counts.taken_over)} taken over{declared}."
 
 
 async def _soon(part: Awaitable[T], seconds: float) -> T | None:

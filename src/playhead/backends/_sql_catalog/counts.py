@@ -8,23 +8,25 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
 from playhead.backends._sql_catalog.lanes import Lane
+from playhead.backends.sql import DECLARED
 from playhead.model import ROW_STATES, Counts, RouteCounts, RowState
 
 K = TypeVar("K")
 T = TypeVar("T")
 
 ByLane = Mapping[tuple[int, int], int]
-"""Numbers of rows by (lane, state)."""
+"""Numbers of rows by (lane, state). With `DECLARED` as the state, rows that another state counts too."""
 
 _MANY_ROWS: Final = 20_000
 _MAX_KNOWN: Final = 1000
 
 
 def add_up(by_lane: ByLane) -> Counts:
-    by_state: dict[str, int] = {}
+    by_state: dict[int, int] = {}
     for (_, state), count in by_lane.items():
-        by_state[ROW_STATES[state]] = by_state.get(ROW_STATES[state], 0) + count
-    return Counts.of(by_state)
+        by_state[state] = by_state.get(state, 0) + count
+    declared = by_state.pop(DECLARED, 0)
+    return Counts.of({ROW_STATES[state]: count for state, count in by_state.items()}, declared)
 
 
 def encode(by_lane: ByLane) -> str:

@@ -288,6 +288,7 @@ CREATE INDEX messages_children ON messages (parent) WHERE parent IS NOT NULL;
 CREATE INDEX messages_roots_by_key ON messages (object_key) WHERE parent IS NULL;
 CREATE INDEX messages_unpublished ON messages (n) WHERE published = {UNPUBLISHED} AND state = {PENDING};
 CREATE INDEX messages_due ON messages (not_before) WHERE published = {UNPUBLISHED} AND state = {RETRY};
+CREATE INDEX messages_declared ON messages (execution, lane) WHERE declaration IS NOT NULL;
 CREATE INDEX messages_running ON messages (worker) WHERE state = {RUNNING};
 CREATE INDEX messages_uncertain ON messages (execution) WHERE published = {UNANSWERED};
 CREATE INDEX messages_refused ON messages ((-execution))

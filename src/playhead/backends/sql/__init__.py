@@ -26,6 +26,8 @@ DEAD: Final = ROW_STATES.index("dead")
 CANCELLED: Final = ROW_STATES.index("cancelled")
 TAKEN_OVER: Final = ROW_STATES.index("taken_over")
 UNCERTAIN: Final = ROW_STATES.index("uncertain")
+DECLARED: Final = -1
+"""In counts by state: taken-over messages whose results were declared valid."""
 
 # messages.published; NULL: the watermark of the job decides
 PUBLISHED: Final = 1
@@ -39,6 +41,7 @@ SUPERSEDED: Final = 2
 
 CONSTANTS: Final[dict[str, object]] = {
     **{state.upper(): number for number, state in enumerate(ROW_STATES)},
+    "DECLARED": DECLARED,
     "OPEN": f"{PENDING}, {RUNNING}, {RETRY}",
     "WAITING": f"{PENDING}, {RETRY}",
     "PUBLISHED": PUBLISHED,

@@ -80,9 +80,12 @@ SELECT n FROM executions WHERE id = :id::uuid
 SELECT execution, tag FROM tags WHERE execution = ANY(:executions::bigint[]) ORDER BY execution, tag
 
 -- name: count_messages
--- How many rows executions have in each lane and state.
+-- How many rows executions have in each lane and state, and how many of them have a result that was declared valid.
 SELECT execution, lane, state, count(*) FROM messages /* INDEXED BY messages_by_state */
 WHERE execution = ANY(:executions::bigint[]) GROUP BY execution, state, lane
+UNION ALL SELECT m.execution, m.lane, {DECLARED}, count(*)
+FROM executions e JOIN messages m /* INDEXED BY messages_declared */ ON m.execution = e.n AND m.declaration IS NOT NULL
+WHERE e.n = ANY(:executions::bigint[]) GROUP BY m.execution, m.lane
 
 -- name: newest_messages (postgresql)
 -- Numbers of messages, newest first. Lists are pages of an index: a page takes the newest rows of each (state, lane) that
