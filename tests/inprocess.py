@@ -111,7 +111,7 @@ class Playhead(Api):
         """Return the stored objects of an execution: text by `stage/path`."""
         listed = await self.items("storage/objects", execution_id=execution, stage=stage)
         below = stored_below(self.objects)
-        return {f"{o['stage']}/{o['path']}": below[o["key"]].decode() for o in listed}
+        return {f"{o['stage']}/{o['path']}": below[o["taken_over_from"] or o["key"]].decode() for o in listed}
 
     async def messages(self, execution: str, **query: Any) -> list[dict[str, Any]]:
         return await self.items(f"executions/{execution}/lineage", **query)

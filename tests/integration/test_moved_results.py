@@ -69,6 +69,24 @@ async def test_a_renamed_document_stays_published(ph: Playhead):
     assert found(ph) == sorted(chunks)
 
 
+async def test_a_moved_object_is_listed_where_the_dataset_has_it(ph: Playhead):
+    files = {"b.md": "# B\n\nwords b", "c.md": "# C\n\nwords c"}
+    await published(ph, files)
+    files["a.md"] = files.pop("c.md")
+    shown = await published(ph, files, changed_since="previous")
+
+    of = {"execution_id": shown, "stage": "chunks", "limit": 1}
+    first = await ph.get("storage/objects", **of)
+    listed = first["items"] + (await ph.get("storage/objects", **of, cursor=first["next_cursor"]))["items"]
+
+    moved, unchanged = listed
+    assert [one["path"] for one in listed] == ["a/0001.md", "b/0001.md"]
+    assert moved["key"] == f"{shown}/chunks/a/0001.md"
+    assert moved["taken_over_from"].endswith("/chunks/c/0001.md")
+    assert (unchanged["key"].endswith("/chunks/b/0001.md"), unchanged["taken_over_from"]) == (True, None)
+    assert b"words c" in await ph.content("storage/objects/content", key=moved["key"])
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_readers_see_what_a_full_run_makes_although_results_have_moved(ph: Playhead, seed: int):
     chosen = random.Random(seed)

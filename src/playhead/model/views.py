@@ -232,13 +232,13 @@ class StoredObject:
     """One stored output in a listing.
 
     Attributes:
-        key: `{execution_id}/{stage}/{path}`.
+        key: `{execution_id}/{stage}/{path}`. In a publication, it is that of the execution that stored the
+            object, unless it stored the object at another place: then the id is that of the publication.
         stage: stage of the config that contains it; else the requested stage, else the top folder.
         path: part of the key after the stage.
         size: size in bytes.
         modified_at: time of the last write; RFC 3339 in UTC.
-        taken_over_from: key of the object of an earlier execution that has the bytes; None if this execution
-            stored them.
+        taken_over_from: key of the object of an earlier execution that has the bytes, if it is another key.
     """
 
     key: str

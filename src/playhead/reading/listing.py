@@ -181,8 +181,6 @@ class Listing:
         """
         declared = await self.declared(execution)
         prefix = "/".join(part for part in (str(execution.execution_id), stage, path) if part)
-        if after and execution.kind == "publication":  # the key is that of the execution that stored it
-            after = f"{execution.execution_id}/{_below(after)}"
         items: list[StoredObject] = []
         async for page in self.visible(execution, prefix, after=after, page=min(2 * limit + 2, PAGE)):
             for entry in page:
@@ -194,7 +192,7 @@ class Listing:
                 key, when, location = entry.key, entry[2], None
                 if isinstance(entry, Reference):
                     when, location = entry.created_at, entry.location
-                if location and execution.kind == "publication":
+                if location and execution.kind == "publication" and _below(location) == _below(key):
                     key, location = location, None
                 items.append(StoredObject(key, its_stage, its_path, entry.size, moment(when), location))
         return items, False

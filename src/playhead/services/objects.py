@@ -198,4 +198,5 @@ class ObjectService:
         if stage is not None:
             await self._listing.check_stage(found, stage)
         items, more = await self._listing.objects(found, stage, path, after=after, limit=limit)
-        return Page(items, encode_cursor(items[-1].key, of) if more else None)
+        last = f"{execution}/{items[-1].stage}/{items[-1].path}" if more else ""
+        return Page(items, encode_cursor(last, of) if more else None)
