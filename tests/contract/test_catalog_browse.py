@@ -226,9 +226,7 @@ async def one_row_in_every_state(lab: Lab) -> Started:
 async def test_counts_are_sums_over_the_states_of_rows(catalog: Catalog, lab: Lab):
     run = await one_row_in_every_state(lab)
 
-    assert await lab.counts(run.execution) == Counts(
-        pending=5, completed=1, failed=1, total=7, processed=1
-    )
+    assert await lab.counts(run.execution) == Counts(pending=5, completed=1, failed=1, total=7, processed=1)
 
     await catalog.cancel(run.execution)
     assert await lab.counts(run.execution) == Counts(

@@ -50,7 +50,8 @@ _TABLES: Final = LiveTables(
         "DELETE FROM entry WHERE {dead}",
     ),
 )
-_SCHEMA_VERSION: Final = 3
+_NEWEST: Final = NEWEST.format(table="entry", row="entry", key="key")
+_SCHEMA_VERSION: Final = 4
 _SCHEMA: Final = (
     """CREATE TABLE entry (
          written INTEGER PRIMARY KEY,
@@ -68,10 +69,11 @@ _SCHEMA: Final = (
     "CREATE INDEX entry_document ON entry (config, stage, document, execution_id)",
     "CREATE VIRTUAL TABLE entry_text USING fts5 (title, body, tokenize = 'unicode61 remove_diacritics 2')",
     *_TABLES.schema,
+    f"""CREATE VIEW entry_current AS SELECT entry.*, title, body
+         FROM entry JOIN entry_text ON entry_text.rowid = entry.written
+         WHERE {_TABLES.visible("entry", _NEWEST)}""",
 )
-_VISIBLE: Final = _TABLES.visible(
-    "entry", NEWEST.format(table="entry", row="entry", key="key"), publication=":publication"
-)
+_VISIBLE: Final = _TABLES.visible("entry", _NEWEST, publication=":publication")
 _SEARCH: Final = f"""
     WITH found AS (SELECT rowid AS written, -bm25(entry_text, 4.0, 1.0) AS score FROM entry_text
       WHERE entry_text MATCH :words ORDER BY score DESC, rowid DESC LIMIT -1),
@@ -124,8 +126,9 @@ class SqliteSearch(SqlSink):
 
     The title is the attribute `title`. A search reads what the dataset of the route publishes. Without a
     dataset, and until its first publication, it reads the newest entries of each document. With
-    `--execution`, it reads those of one execution, also if they were replaced. Any number of threads and
-    processes may write to one index.
+    `--execution`, it reads those of one execution, also if they were replaced. Other programs read the view
+    `entry_current`, which has what a search reads. Any number of threads and processes may write to one
+    index.
     """
 
     tables = _TABLES
