@@ -87,6 +87,23 @@ async def test_a_moved_object_is_listed_where_the_dataset_has_it(ph: Playhead):
     assert b"words c" in await ph.content("storage/objects/content", key=moved["key"])
 
 
+async def test_a_replay_of_what_readers_see_replaces_the_result_of_a_moved_object(ph: Playhead):
+    files = dict.fromkeys(("b.md", "c.md"), "# Same\n\nwords")
+    await published(ph, files)
+    files["a.md"] = files.pop("c.md")
+    shown = await published(ph, files, changed_since="previous")
+
+    replay = (await ph.replay(shown, "chunks", "copy"))["execution_id"]
+    await ph.work(replay)
+    await ph.post("datasets/docs/publications", {"executions": [replay]}, 202)
+    await ph.rt.finish_outcome()
+
+    made = await ph.get("datasets/docs/publications/3")
+    assert (made["units"]["good"], made["units"]["removed"]) == (2, 0)
+    copies = await ph.items("storage/objects", execution_id=made["execution_id"], stage="copies")
+    assert [one["key"] for one in copies] == [f"{replay}/copies/{name}/0001.md" for name in "ab"]
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_readers_see_what_a_full_run_makes_although_results_have_moved(ph: Playhead, seed: int):
     chosen = random.Random(seed)

@@ -81,7 +81,8 @@ class Aliases:
             return None
         found: list[Reference] = []
         async for one in self._between(db, owner, rest, after, limit):
-            found.append(Reference(f"{owner}/{one.stage}/{one.path}", one.key, one.size, one.created_at))
+            alias = f"{owner}/{one.stage}/{one.path}"
+            found.append(Reference(alias, one.location, one.size, one.created_at))
         return found
 
     async def _between(

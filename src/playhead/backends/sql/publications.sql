@@ -178,7 +178,7 @@ ORDER BY x.n LIMIT :limit
 
 -- fragment: object_columns
 -- The columns that a `PublishedObject` is built from.
-p.stage, p.path, o.key, o.size, o.sha256, o.content_type, o.created_at
+p.stage, p.path, o.key, o.size, o.sha256, o.content_type, o.created_at, coalesce(o.location, o.key)
 
 -- fragment: published_object
 -- Objects of publications.
@@ -554,8 +554,9 @@ WHERE m.object_key = ANY(:keys::text[]) AND m.parent IS NULL AND m.execution + 0
 {node} WHERE m.parent = ANY(:parents::bigint[])
 
 -- fragment: object_row
--- An object as an entry names it: the row of the execution that stored the bytes, or if that was pruned, the reference.
-o.key, CASE WHEN b.n IS NULL OR b.pruned_at IS NOT NULL THEN o.n ELSE b.n END, o.fingerprint
+-- An object as an entry names it: the row of the execution that stored the bytes. If that was pruned, or has the bytes at
+-- another place, the reference: a replay of the publication has to find the object where readers see it.
+o.key, CASE WHEN b.n IS NULL OR b.pruned_at IS NOT NULL OR substr(b.key, 37) <> substr(o.key, 37) THEN o.n ELSE b.n END, o.fingerprint
 FROM outputs o LEFT JOIN outputs b ON b.key = o.location
 
 -- name: objects_of_messages

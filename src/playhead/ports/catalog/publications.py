@@ -40,8 +40,10 @@ class PublishedObject(NamedTuple):
     """An object of a publication.
 
     Attributes:
-        key: key under which an execution stored it.
+        key: key that it has in the execution of its result.
         created_at: seconds since the epoch.
+        location: key under which the bytes are stored: that of an earlier execution, if its result was taken
+            over.
     """
 
     stage: str
@@ -51,6 +53,7 @@ class PublishedObject(NamedTuple):
     sha256: bytes
     content_type: str
     created_at: float
+    location: str
 
 
 class Changed(NamedTuple):
