@@ -263,10 +263,11 @@ async def test_some_outputs_of_a_message_are_stored_ones(catalog: Catalog, lab: 
     await lab.bind(await lab.claim(run.ids[1]), lab.output("bound.md"))
     keys = [f"{run.execution}/pages/{n}.md" for n in range(3)]
 
-    assert await catalog.some_outputs(run.ids[0], limit=10) == keys
-    assert len(await catalog.some_outputs(run.ids[0], limit=2)) == 2
-    assert await catalog.some_outputs(run.ids[1], limit=10) == []
-    assert await catalog.some_outputs(lab.unknown(), limit=10) == []
+    assert await catalog.some_outputs(run.ids[0], limit=10) == (keys, len(keys))
+    some, every = await catalog.some_outputs(run.ids[0], limit=2)
+    assert (len(some), every) == (2, len(keys))
+    assert await catalog.some_outputs(run.ids[1], limit=10) == ([], 0)
+    assert await catalog.some_outputs(lab.unknown(), limit=10) == ([], 0)
 
 
 async def test_known_keys_are_stored_ones_and_those_of_roots(catalog: Catalog, lab: Lab):

@@ -42,9 +42,9 @@ async def why(
     """Explain what happened to an input, and why.
 
     Shows the trace of the item through the routes, and where and why it ended. For a replay, PATH may
-    also be a path in the execution that it replays. For an object of a publication, the trace is that of
-    the execution that stored it. The exit code is 1 if a message of the item is dead
-    or rejected, and 4 if there is no such item.
+    also be a path in the execution that it replays. For an object of a publication, the trace has the
+    execution that stored it, and the results that readers see instead of its own. The exit code is 1 if a
+    message of the item is dead or rejected, and 4 if there is no such item.
     """
     async with s.open() as rt:
         identity = await rt.services.resolve.execution(execution)
@@ -69,7 +69,8 @@ def _write(found: Why) -> None:
             execution = route.execution_id
             output.line()
             same = [one for one in found.routes if one.execution_id == execution]
-            note = "" if execution == found.execution_id else ", which is replayed"
+            other = ", whose results readers see" if found.publication_id else ", which is replayed"
+            note = "" if execution == found.execution_id else other
             output.line(f"In execution {execution}{note} ({route.config} v{route.config_version}):")
             output.table(
                 ("ROUTE", "OUTCOME", "MESSAGES", "WHY"),
@@ -91,6 +92,8 @@ def _write_examples(route: WhyRoute) -> None:
         output.line(f"  in   {example.input_key}")
         for key in example.output_keys:
             output.line(f"  out  {key}")
+        if more := example.outputs - len(example.output_keys):
+            output.line(f"  … and {more:,} more")
         if example.error:
             output.line(f"  {example.error.code}: {example.error.message}")
     if route.messages > len(route.examples):

@@ -39,6 +39,7 @@ class WhyExample:
         correlation_id: id of the message.
         input_key: key of its input object.
         output_keys: keys of up to three of its outputs.
+        outputs: number of its outputs.
         attempts: number of attempts, including those that do not count towards `max_attempts`, but not those
             that were released before a step was called.
         error: the last error, shortened to 500 characters; None without an error.
@@ -48,6 +49,7 @@ class WhyExample:
     correlation_id: UUID
     input_key: str
     output_keys: list[str]
+    outputs: int
     attempts: int
     error: Problem | None
     retry_at: str | None
@@ -58,7 +60,8 @@ class WhyRoute:
     """The messages of an item that have the same outcome in one route.
 
     Attributes:
-        execution_id: execution of the messages; for a replay, its source may come first.
+        execution_id: execution of the messages; for a replay, its source may come first. Of an object of a
+            publication, the execution that stored it comes first, then others whose results readers see.
         config: config of the route.
         config_version: version of that config.
         route: the route.
@@ -66,6 +69,8 @@ class WhyRoute:
         messages: number of messages; 0 for `not_reached`, `not_replayed` and `not_listed`.
         explanation: the same in words, with the reason.
         examples: up to three of the messages.
+        replaced_by: execution whose result the publication has instead; None if it has this one or none, and
+            without a publication.
     """
 
     execution_id: UUID
@@ -76,6 +81,7 @@ class WhyRoute:
     messages: int
     explanation: str
     examples: list[WhyExample]
+    replaced_by: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ class Why:
     """What happened to one item of an execution.
 
     Attributes:
-        execution_id: the execution.
+        execution_id: the execution; of an object of a publication, the one that stored it.
         key: key of the item's object, at which the way begins.
         outcome: the most serious outcome of its messages, or `completed`.
         explanation: the same in words, with the route and the reason.
@@ -92,6 +98,8 @@ class Why:
             are counted.
         routes: the trace of the item: its messages by execution, route and outcome, in the order of the
             config.
+        publication_id: the publication that has the object, and whose results the trace follows; None if the
+            execution is not a publication.
         records_deleted_at: time at which the records of the execution were deleted from which the item came,
             so the trace begins after it; RFC 3339 in UTC; None if they were not.
     """
@@ -103,4 +111,5 @@ class Why:
     messages: int
     is_complete: bool
     routes: list[WhyRoute]
+    publication_id: UUID | None = None
     records_deleted_at: str | None = None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, cast
 from uuid import UUID
 
 from playhead.model import OUTCOMES, Config, Declaration, Execution, Outcome, Replay, Route, SkipCode
-from playhead.ports.catalog.trace import Descendant
+from playhead.ports.catalog.trace import Descendant, PublishedBelow
 from playhead.wording import declaration_text
 
 _LONGEST: Final = 200
@@ -64,6 +65,7 @@ class Group:
     Attributes:
         is_taken_over: whether they have results of an earlier execution.
         declared: the declaration that makes these results valid; None: their code was the newest.
+        replaced_by: the execution whose results a publication has instead.
     """
 
     route: str
@@ -71,6 +73,7 @@ class Group:
     reason: str
     is_taken_over: bool = False
     declared: Declaration | None = None
+    replaced_by: UUID | None = None
     messages: list[Descendant] = field(default_factory=list)
 
 
@@ -85,13 +88,20 @@ def outcome_of(message: Descendant) -> Outcome:
     return message.status
 
 
-def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) -> list[Group]:
+def groups(
+    at: Visited,
+    messages: Sequence[Descendant],
+    *,
+    is_complete: bool,
+    replaced: Mapping[UUID, UUID] = MappingProxyType({}),
+) -> list[Group]:
     """Return the messages of an execution by route and outcome, in the order of its config.
 
-    Routes that could have followed, and have no message, are `not_reached`; if there are too many messages
-    to know them all (`is_complete`), such routes are left out.
+    `replaced` has by message the execution whose results a publication has instead. Routes that could have
+    followed, and have no message, are `not_reached`; if there are too many messages to know them all
+    (`is_complete`), such routes are left out.
     """
-    found: dict[tuple[str, Outcome, str, bool, UUID | None], Group] = {}
+    found: dict[tuple[str, Outcome, str, bool, UUID | None, UUID | None], Group] = {}
     for message in messages:
         outcome = outcome_of(message)
         reason = ""
@@ -104,17 +114,42 @@ def groups(at: Visited, messages: Sequence[Descendant], *, is_complete: bool) ->
             reason = message.outputs_pruned_at or ""
         declared = message.declared_valid
         kind = (message.route, outcome, reason, is_taken_over)
-        group = found.setdefault((*kind, declared.execution_id if declared else None), Group(*kind, declared))
+        other = replaced.get(message.correlation_id)
+        by = declared.execution_id if declared else None
+        group = found.setdefault((*kind, by, other), Group(*kind, declared, other))
         group.messages.append(message)
     routes = at.config.routes if at.config else {}
     if found and is_complete:
         visited = {route for route, *_ in found}
         for name, before in _following(routes, visited):
-            found[name, "not_reached", "", False, None] = Group(
+            found[name, "not_reached", "", False, None, None] = Group(
                 name, "not_reached", f"no output of {before} has reached it"
             )
     places = {name: place for place, name in enumerate(routes)}
     return sorted(found.values(), key=lambda g: (places.get(g.route, len(places)), ORDER[g.outcome]))
+
+
+def replaced_in(messages: Sequence[Descendant], shown: PublishedBelow) -> dict[UUID, UUID]:
+    """Return the messages whose results are not in a publication because that of another execution is, by id.
+
+    That one has received the object with the same place, or the publication does not have the object.
+    """
+    of_shown = {one.correlation_id for one in shown.messages}
+    places = {(one.route, _place(one)) for one in shown.messages}
+    by_route: dict[str, UUID] = {}
+    for one in shown.messages:
+        by_route[one.route] = max(one.execution_id, by_route.get(one.route, one.execution_id))
+    return {
+        one.correlation_id: by_route[one.route]
+        for one in messages
+        if one.correlation_id not in of_shown
+        and by_route.get(one.route, one.execution_id) != one.execution_id
+        and ((one.route, _place(one)) in places or _place(one) not in shown.places)
+    }
+
+
+def _place(message: Descendant) -> str:
+    return message.input_key.partition("/")[2]
 
 
 def _following(routes: Mapping[str, Route], visited: set[str]) -> Iterator[tuple[str, str]]:
@@ -134,10 +169,13 @@ def _following(routes: Mapping[str, Route], visited: set[str]) -> Iterator[tuple
 
 def explain(group: Group, at: Visited) -> str:
     """Return why the messages of a group have their outcome, in words."""
-    if not group.is_taken_over:
-        return _explain(group, at)
-    valid = f" ({declaration_text(group.declared)})" if group.declared else ""
-    return f"taken over from an earlier execution{valid}: {_explain(group, at)}"
+    text = _explain(group, at)
+    if group.is_taken_over:
+        valid = f" ({declaration_text(group.declared)})" if group.declared else ""
+        text = f"taken over from an earlier execution{valid}: {text}"
+    if group.replaced_by:
+        text = f"{text}; readers see the result of execution {group.replaced_by} instead"
+    return text
 
 
 def _explain(group: Group, at: Visited) -> str:

@@ -28,9 +28,9 @@ from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.limits import Limits
 from playhead.ports.catalog.prune import PrunedObject
-from playhead.ports.catalog.trace import Descendant, Trace
+from playhead.ports.catalog.trace import Descendant, PublishedBelow, Trace
 from playhead.ports.store import Store
-from playhead.reading.journey import ORDER, Group, Visited, Walk, explain, groups
+from playhead.reading.journey import ORDER, Group, Visited, Walk, explain, groups, replaced_in
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import PrunedObjects, check_recorded, check_records, find_execution
 from playhead.wording import declaration_text
@@ -66,7 +66,8 @@ class WhyService:
         """Return the trace of an item through the routes of an execution, and where it ended.
 
         The way of an item of a replay may begin in an execution that it replays. For an object of a
-        publication, the execution that stored it is explained. At most 10,000 messages are read.
+        publication, the trace has the execution that stored it, and the results that the publication has
+        below it, also of other executions. At most 10,000 messages are read in each.
 
         Args:
             path: path of an input; or `stage/path`, a path in any stage, or the key of an object. The suffix
@@ -78,9 +79,10 @@ class WhyService:
             NotFound: `execution_not_found`; `object_not_found`, with similar paths; `records_deleted`.
         """
         line, deleted = await self._line(execution)
-        is_published = line[0].execution.kind == "publication"
-        if is_published:
-            made = await self._made_as(line[0], path, stage)
+        shown: PublishedBelow | None = None
+        if line[0].execution.kind == "publication":
+            alias, made = await self._made_as(line[0], path, stage)
+            shown = await self._catalog.published_below(alias, limit=MOST_MESSAGES)
             line, deleted = await self._line(keys.owner_of(made))
             path, stage = made, None
         key = await self._find(line, deleted, path, stage)
@@ -89,7 +91,8 @@ class WhyService:
         total, is_complete = 0, True
         for at in _visited(line, key):
             walk = await self._walk(at, key, before)
-            grouped = groups(at, walk.messages, is_complete=walk.is_complete)
+            replaced = replaced_in(walk.messages, shown) if shown else {}
+            grouped = groups(at, walk.messages, is_complete=walk.is_complete, replaced=replaced)
             if not grouped:
                 is_listed = at.execution.kind == "adopted" or await self._catalog.is_listed(at.id)
                 missing = _without_message(at, key, before, is_listed=is_listed)
@@ -98,11 +101,18 @@ class WhyService:
             total += len(walk.messages)
             is_complete = is_complete and walk.is_complete
             before = walk
+        if shown:
+            for at, messages in await self._shown_elsewhere(line[0].id, shown):
+                grouped = groups(at, messages, is_complete=False)
+                routes += [await self._route(group, at) for group in grouped]
+                total += len(messages)
+            is_complete = is_complete and shown.is_complete
         gone = await self._catalog.pruned_object(key)
         await check_recorded(self._catalog, [one.id for one in line])
-        found = _verdict(line[0], key, routes, total, is_complete, gone)
-        if is_published:
-            found = replace(found, explanation=found.explanation + await self._declared(key))
+        found = _verdict(line[0], key, routes, total, is_complete, gone, is_published=shown is not None)
+        if shown:
+            text = found.explanation + await self._declared(key)
+            found = replace(found, explanation=text, publication_id=execution)
         return replace(found, records_deleted_at=deleted.records_deleted_at) if deleted else found
 
     async def _declared(self, key: str) -> str:
@@ -131,14 +141,27 @@ class WhyService:
         )
         return Walk(at, found, is_complete and len(starts) < MOST_MESSAGES)
 
-    async def _made_as(self, at: Visited, path: str, stage: str | None) -> str:
-        """Return the key under which an execution stored an object of a publication.
+    async def _shown_elsewhere(
+        self, stored: UUID, shown: PublishedBelow
+    ) -> list[tuple[Visited, list[Descendant]]]:
+        """Return what a publication has below an object, except of the execution that stored the object.
+
+        By execution, the oldest first.
+        """
+        found: dict[UUID, list[Descendant]] = {}
+        for one in shown.messages:
+            if one.execution_id != stored:
+                found.setdefault(one.execution_id, []).append(one)
+        return [((await self._line(one))[0][0], messages) for one, messages in sorted(found.items())]
+
+    async def _made_as(self, at: Visited, path: str, stage: str | None) -> tuple[str, str]:
+        """Return the key of an object in a publication, and the one under which an execution stored it.
 
         Raises `NotFound` with a part of the publication: the publication itself processed nothing.
         """
         for key in _candidates([at], None, path, stage)[:_MOST_PROBED]:
             if found := await self._listing.find(key):
-                return found[0]
+                return key, found[0]
         publication = await self._catalog.publication_of(at.id)
         assert publication, "executions of this kind have one"
         raise NotFound(
@@ -242,15 +265,17 @@ class WhyService:
             messages=len(group.messages),
             explanation=why,
             examples=[await self._example(one) for one in group.messages[:_MOST_EXAMPLES]],
+            replaced_by=group.replaced_by,
         )
 
     async def _example(self, message: Descendant) -> WhyExample:
-        outputs: list[str] = []
+        outputs, every = list[str](), 0
         if message.status in ("completed", "taken_over"):
-            outputs = await self._catalog.some_outputs(message.correlation_id, limit=_MOST_EXAMPLES)
+            outputs, every = await self._catalog.some_outputs(message.correlation_id, limit=_MOST_EXAMPLES)
         error = Problem(message.error_code, message.text or "") if message.error_code else None
         return WhyExample(
-            message.correlation_id, message.input_key, outputs, message.attempts, error, message.retry_at
+            *(message.correlation_id, message.input_key, outputs, every, message.attempts, error),
+            message.retry_at,
         )
 
 
@@ -331,10 +356,15 @@ def _verdict(
     messages: int,
     is_complete: bool,
     gone: PrunedObject | None,
+    *,
+    is_published: bool,
 ) -> Why:
-    """Return the answer: the most serious outcome in the execution, or else in those that it replays."""
-    ends = [route for route in routes if route.outcome != "not_reached"]
-    pool = [route for route in ends if route.execution_id == at.id] or ends
+    """Return the answer: the most serious outcome in the execution, or else in those that it replays.
+
+    In a publication, that of results which it does not have does not count.
+    """
+    ends = [route for route in routes if route.outcome != "not_reached" and not route.replaced_by]
+    pool = ends if is_published else [route for route in ends if route.execution_id == at.id] or ends
     outcome, text = _without_messages(at, key)
     if gone:
         outcome, text = "pruned", f"the object was pruned on {moment(gone.pruned_at)}"
@@ -343,7 +373,8 @@ def _verdict(
         total = sum(route.messages for route in pool)
         those = f"{total:,}" if is_complete else f"the nearest {total:,}"
         of = f"{worst.messages:,} of {those} messages, " if total > 1 else ""
-        source = "" if worst.execution_id == at.id else f" of the source {worst.execution_id}"
+        of_other = f" of {'execution' if is_published else 'the source'} {worst.execution_id}"
+        source = "" if worst.execution_id == at.id else of_other
         outcome, text = worst.outcome, f"{of}route {worst.route}{source}: {worst.explanation}"
         if outcome == "completed":
             text = "all messages of the item are completed"

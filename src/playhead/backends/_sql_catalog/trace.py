@@ -13,8 +13,9 @@ from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql import RETRY
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
+from playhead.keys import stage_of
 from playhead.model import ROW_STATES, ChainLink
-from playhead.ports.catalog.trace import LONGEST_TEXT, Descendant, Relative
+from playhead.ports.catalog.trace import LONGEST_TEXT, Descendant, PublishedBelow, Relative
 
 Direction = Literal["up", "down", "both"]
 Via = Literal["self", "parent", "replay"]
@@ -236,9 +237,34 @@ class TracePart(Part):
             )
         return found
 
-    async def some_outputs(self, message: UUID, *, limit: int) -> list[str]:
+    async def published_below(self, key: str, *, limit: int) -> PublishedBelow:
+        async def find(db: Session) -> PublishedBelow:
+            owner, _, rest = key.partition("/")
+            of = await self._aliases.publication(db, owner)
+            if of is None:
+                return PublishedBelow([], set(), is_complete=True)
+            stage, path = stage_of(rest, await self._aliases.stages(db, owner), "")
+            given = {"dataset": of[0], "at": of[1]}
+            top = await db.rows(SQL.entries_at, **given, stages=[stage], paths=[path])
+            places, walked, distance = {rest}, dict[int, int](), 0
+            ups = [-row[7] if row[4] is None else row[4] for row in top]
+            while ups and len(walked) <= limit:
+                rows = await db.rows(SQL.entries_below, **given, ups=ups)
+                if not distance:  # the message that made the object may have made others
+                    rows = [row for row in rows if row[11].partition("/")[2] == rest]
+                places |= {f"{row[1]}/{row[2]}" for row in rows if row[7] is not None}
+                ups = [n for n in dict.fromkeys(row[4] for row in rows) if n not in walked]
+                walked |= dict.fromkeys(ups, distance)
+                distance += 1
+            numbers = list(walked)[:limit]
+            found = await self._described(db, numbers, walked)
+            return PublishedBelow(found, places, len(walked) <= limit)
+
+        return await self._db.read(find)
+
+    async def some_outputs(self, message: UUID, *, limit: int) -> tuple[list[str], int]:
         rows = await self._db.rows(SQL.some_outputs, id=message, limit=limit)
-        return sorted(key for (key,) in rows)
+        return sorted(key for key, _ in rows), rows[0][1] if rows else 0
 
     async def known_keys(self, keys: Sequence[str]) -> set[str]:
         rows = await self._db.rows(SQL.known_keys, keys=list(keys))

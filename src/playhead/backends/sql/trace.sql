@@ -107,6 +107,7 @@ SELECT key FROM outputs WHERE key = ANY(:keys::text[]) AND state = {STORED}
 UNION SELECT object_key FROM messages WHERE object_key = ANY(:keys::text[]) AND parent IS NULL
 
 -- name: some_outputs
--- Outputs of a message. Without an order: the message may have a hundred thousand.
-SELECT o.key FROM messages m JOIN outputs o /* INDEXED BY outputs_by_message */ ON o.message = m.n
+-- Outputs of a message, with their number. Without an order: the message may have a hundred thousand.
+SELECT o.key, (SELECT count(*) FROM outputs a /* INDEXED BY outputs_by_message */ WHERE a.message = m.n AND a.state = {STORED})
+FROM messages m JOIN outputs o /* INDEXED BY outputs_by_message */ ON o.message = m.n
 WHERE m.id = :id::uuid AND o.state = {STORED} LIMIT :limit

@@ -41,6 +41,20 @@ class Descendant(NamedTuple):
     declared_valid: Declaration | None = None
 
 
+class PublishedBelow(NamedTuple):
+    """What a publication has below one of its objects.
+
+    Attributes:
+        messages: those whose results it has, nearest first.
+        places: `stage/path` of its objects: that one, and those below it.
+        is_complete: whether these are all.
+    """
+
+    messages: list[Descendant]
+    places: set[str]
+    is_complete: bool
+
+
 class Relative(NamedTuple):
     """A message in a walk in both directions.
 
@@ -125,8 +139,15 @@ class Trace(Protocol):
         """
         ...
 
-    async def some_outputs(self, message: UUID, *, limit: int) -> list[str]:
-        """Return the keys of up to `limit` stored outputs of a message, in byte order."""
+    async def published_below(self, key: str, *, limit: int) -> PublishedBelow:
+        """Return what a publication has below an object, for about `limit` messages.
+
+        `key` has the id of the publication, and the stage and path that the object has there.
+        """
+        ...
+
+    async def some_outputs(self, message: UUID, *, limit: int) -> tuple[list[str], int]:
+        """Return the keys of up to `limit` stored outputs of a message, in byte order, and their number."""
         ...
 
     async def known_keys(self, keys: Sequence[str]) -> set[str]:
