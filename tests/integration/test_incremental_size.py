@@ -1,4 +1,5 @@
-"""The cost of taking over results grows with their number, also if one message has most of them."""
+"""What it costs to take over results: in proportion to their number, also if one message has most of them.
+Outputs below unchanged inputs are copied by the database."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ from pathlib import Path
 
 from playhead.backends._sqlite import Connection, Database
 from playhead.backends.catalog_sqlite import SqliteCatalog
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.ids import uuid7
 from playhead.model import AdapterCode
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.prune import Candidate
 from playhead.ports.catalog.runs import Reusable
 from playhead.ports.catalog.work import Done
+from tests.contract.test_catalog_takeover import bound, finished, under
 from tests.lab import Clock, Lab
 
 CODE = [AdapterCode("step", "1", "sha256:aa")]
@@ -33,6 +36,21 @@ class Steps:
     def _note(self) -> int:
         self.count += 100
         return 0
+
+
+class Statements:
+    """Collects the texts of the statements that the writing connection executes."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.texts: list[str] = []
+
+    async def begin(self) -> None:
+        await self._db.write(lambda con: con.set_trace_callback(self.texts.append))
+
+    def count(self, statement: Statement) -> int:
+        head = " ".join(statement.texts["sqlite"].split())[:60]
+        return sum(text.startswith(head) for text in self.texts)
 
 
 async def steps_for(folder: Path, outputs: int) -> int:
@@ -107,3 +125,22 @@ async def test_the_cost_of_a_prune_does_not_grow_with_the_references_that_are_pr
 async def test_many_outputs_of_one_message_cost_in_proportion(tmp_path: Path):
     few, many = [await steps_for(tmp_path, outputs) for outputs in (300, 3000)]
     assert many <= 20 * few
+
+
+async def test_no_output_of_an_unchanged_input_is_read(tmp_path: Path):
+    db = Database(tmp_path / "catalog.db")
+    await db.open()
+    try:
+        lab = Lab(SqliteCatalog(db), Clock())
+        source = await finished(lab, "a", "b")
+        run, _ = await bound(lab, source.execution, lab.input("a"), lab.input("b"))
+        held = await lab.hold(run)
+        statements = Statements(db)
+        await statements.begin()
+        await lab.list_all(held, *under(run, "input/a", "input/b"))
+        counts = await lab.counts(run)
+        assert counts.taken_over == counts.total == 8
+        assert statements.count(SQL.copy_outputs) == 2  # the last routes have no outputs
+        assert statements.count(SQL.outputs_of) == 0
+    finally:
+        await db.close()

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -195,3 +196,23 @@ async def test_outputs_after_random_edits_are_those_of_a_full_run(ph: Playhead, 
         assert (await ph.execution(run))["counts"]["failed"] == 0
         for _ in range(max(1, DOCUMENTS // 10)):
             edit(rng, documents)
+
+
+async def test_earlier_results_are_indexed_only_if_an_input_has_changed(ph: Playhead):
+    await ph.apply(ROUTES.replace("NAME", "docs"))
+    files = {"a.md": "apple bear", "b.md": "cow"}
+    earlier = UUID(await run_to_end(ph, files, "docs"))
+
+    async def indexed(files: dict[str, str]) -> list[int]:
+        async def inputs() -> AsyncIterator[tuple[str, bytes]]:
+            for path, text in files.items():
+                yield path, text.encode()
+
+        seen: list[int] = []
+        submit = ph.rt.services.submit
+        run = await submit.run("docs", inputs(), changed_since=earlier, indexed=seen.append)
+        await ph.work(str(run.execution_id))
+        return seen
+
+    assert await indexed(files) == []
+    assert await indexed({**files, "c.md": "apple bear"}) != []

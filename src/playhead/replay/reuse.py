@@ -40,8 +40,11 @@ def reusable(
     adapters: Mapping[str, AdapterSpec],
     compare: Compare,
     declared: Sequence[Declaration] = (),
-) -> tuple[Reusable, list[Warning]]:
+) -> tuple[Reusable, list[Warning], bool]:
     """Return what may be taken over, and why routes process items although the route before has not changed.
+
+    Also returns whether the earlier run has valid results for all of its inputs. Then only changed inputs
+    need results that are found by their content.
 
     Args:
         config: the version that will run.
@@ -66,16 +69,19 @@ def reusable(
         for route, (_, why) in reasons.items()
         if route in replayed
     }
+    items = _items(config, adapters)
+    is_complete = earlier.execution.status == "completed" and not reasons.keys() & items.keys()
     in_force = _in_force(config, replays, declared)
     # A person has decided about the older results of these.
     reasons = {route: why for route, why in reasons.items() if route not in in_force}
-    items = _items(config, adapters)
     if compare == "version":
         items = {route: routes.get(route) or here for route, here in items.items()}
-    return Reusable(earlier.execution.execution_id, routes, of_replays, in_force, items), [
+    warnings = [
         Warning("not_taken_over", route, detail=": ".join(reasons[route]))
         for route in _after_unchanged(config, reasons)
     ]
+    found = Reusable(earlier.execution.execution_id, routes, of_replays, in_force, items)
+    return found, warnings, is_complete
 
 
 def of_code(

@@ -108,8 +108,8 @@ class SubmitService:
         valid, and its objects are not stored again. `compare` decides whether its adapters must have had the
         same code, or only the same version. `warn` is also called with the reason of each route from which
         results are not taken over. With `reuse` or `changed_since`, results of any earlier execution of the
-        config are taken over for items that are the same. They are indexed first: `indexed` is called with
-        their number so far.
+        config are taken over for items that are the same. They are indexed first, unless nothing has changed:
+        `indexed` is called with their number so far.
 
         Raises:
             NotFound: `config_not_found`, `execution_not_found`, `records_deleted`.
@@ -124,11 +124,12 @@ class SubmitService:
             for warning in await self._code.check(loaded.config, entry, required=require_code):
                 warn(warning)
         found: Reusable | None = None
+        is_complete = False
         if changed_since:
-            found = await self._since(loaded, changed_since, compare, warn)
+            found, is_complete = await self._since(loaded, changed_since, compare, warn)
         elif reuse:
             found = reusable_items(loaded.config, self._adapters, warn)
-        if found:
+        if found and not is_complete:
             await index(self._catalog, config, found, indexed)
         # Faults in the first inputs (usually these are all) are reported before anything is recorded.
         batches = self._batches(inputs)
@@ -150,9 +151,11 @@ class SubmitService:
                 traceparent=self._env.tracer.current(),
                 reuse=found,
             )
-            await self._store_batch(execution, first, written)
+            is_unchanged = await self._store_batch(execution, first, written)
             async for batch in batches:
-                await self._store_batch(execution, batch, written)
+                is_unchanged &= await self._store_batch(execution, batch, written)
+            if found and is_complete and not is_unchanged:
+                await index(self._catalog, config, found, indexed)
             if not await self._catalog.seal(identity):
                 raise Conflict("execution_ended", f"execution {identity} ended before its inputs were stored")
         except BaseException as exc:
@@ -184,8 +187,11 @@ class SubmitService:
             )
         return loaded
 
-    async def _since(self, loaded: Loaded, changed_since: UUID, compare: Compare, warn: Warn) -> Reusable:
-        """Return what may be taken over from an earlier run, and from replays of it."""
+    async def _since(
+        self, loaded: Loaded, changed_since: UUID, compare: Compare, warn: Warn
+    ) -> tuple[Reusable, bool]:
+        """Return what may be taken over from an earlier run, and from replays of it, and whether that run has
+        valid results for all of its inputs."""
         earlier = await self._catalog.execution(changed_since)
         if earlier is None:
             raise NotFound(
@@ -210,10 +216,12 @@ class SubmitService:
             assert theirs, "versions are never deleted"
             ran = await self._catalog.code_of(execution.execution_id)
             found.append(Earlier(execution, theirs.config, ran))
-        reuse, reasons = reusable(loaded.config, found[0], found[1:], self._adapters, compare, declared)
+        reuse, reasons, is_complete = reusable(
+            loaded.config, found[0], found[1:], self._adapters, compare, declared
+        )
         for reason in reasons:
             warn(reason)
-        return reuse
+        return reuse, is_complete
 
     async def _give_up(self, execution: UUID, written: Sequence[str]) -> None:
         """Cancel an execution as soon as the catalog is available and contains it.
@@ -273,8 +281,11 @@ class SubmitService:
         if batch:
             yield batch
 
-    async def _store_batch(self, execution: Execution, batch: _Batch, written: list[str]) -> None:
-        """Store inputs. `written` becomes their keys as soon as some of them may exist."""
+    async def _store_batch(self, execution: Execution, batch: _Batch, written: list[str]) -> bool:
+        """Store inputs, except those that the earlier run has stored; return whether these are all.
+
+        `written` becomes the keys of the inputs to store as soon as some of them may exist.
+        """
         # Bound first, like outputs. Until they are sealed, no listing and no replay contains them.
         referred = await self._catalog.bind_inputs(
             execution.execution_id,
@@ -296,3 +307,4 @@ class SubmitService:
             if refusal is not None:
                 raise BadRequest("invalid_path", refusal.detail)
         faults.reach("submit.stored", len(batch))
+        return not written

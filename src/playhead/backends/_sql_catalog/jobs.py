@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from playhead.backends._sql_catalog.rates import saved
 from playhead.backends._sql_catalog.reusing import Wanted
 from playhead.backends._sql_catalog.rows import LONG_SECONDS, refuse_dispatches
 from playhead.backends._sql_catalog.takeover_plan import Plan
+from playhead.backends._sql_catalog.unchanged import KeyTaken, Root
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
@@ -99,7 +101,7 @@ class JobsPart(Part):
         raw = mint(len(objects))
         ids = [text(cid) for cid in raw]
 
-        async def record_page(db: Session) -> Window | None:
+        async def record_page(db: Session, *, by_input: bool) -> Window | None:
             job = await self._rows.leased(db, held)
             if job is None or job.listing_state != "open":
                 return None
@@ -117,23 +119,35 @@ class JobsPart(Part):
             elif limit is not None and job.ordinals + len(kept) >= limit:
                 kept, listed = kept[: limit - job.ordinals], True
             ordinals = range(job.ordinals + 1, job.ordinals + 1 + len(kept))
+            # A canary or a pace holds back roots, and so must hold back what follows them.
+            takes_over = held.page is not None and kept and not held.paced
+            unchanged = set[bytes]()
+            if takes_over and by_input:
+                inputs = [
+                    Root(cid, real[o.key], o.stage, ordinal)
+                    for ordinal, cid, o in zip(ordinals, raw, kept, strict=False)
+                    if not o.problem
+                ]
+                unchanged = await self._take_over.take_unchanged(db, job.n, held.job, job.lane, inputs)
+            new = [
+                (cid, name, o, ordinal)
+                for ordinal, cid, name, o in zip(ordinals, raw, ids, kept, strict=False)
+                if cid not in unchanged
+            ]
             await db.insert(
                 SQL.insert_listed,
                 [
-                    (cid, job.n, job.lane, real[o.key], o.stage, ordinal)
-                    for ordinal, cid, o in zip(ordinals, raw if db.raw_ids else ids, kept, strict=False)
+                    (cid if db.raw_ids else name, job.n, job.lane, real[o.key], o.stage, ordinal)
+                    for cid, name, o, ordinal in new
                 ],
             )
             taken = set[str]()
-            # A canary or a pace holds back roots, and so must hold back what follows them.
-            if held.page is not None and kept and not held.paced:
+            if takes_over and new:
                 roots = [
-                    Wanted(cid, job.lane, real[o.key], o.stage)
-                    for cid, o in zip(ids, kept, strict=False)
-                    if not o.problem
+                    Wanted(name, job.lane, real[o.key], o.stage) for _, name, o, _ in new if not o.problem
                 ]
                 taken, _ = await self._take_over.take_results(db, job.n, held.job, roots, None)
-            bad = [(cid, f"the key {o.problem}") for cid, o in zip(ids, kept, strict=False) if o.problem]
+            bad = [(cid, f"the key {o.problem}") for _, cid, o, _ in new if o.problem]
             if bad:
                 at = held.headers.config, held.headers.route
                 await db.run(
@@ -158,12 +172,16 @@ class JobsPart(Part):
             headers, external = replace(held.headers, bulk=bool(is_bulk)), held.external
             dispatches = [
                 Dispatch(headers, cid, 0, None, real[o.key], external, ordinal)
-                for ordinal, cid, o in zip(ordinals, ids, kept, strict=False)
+                for _, cid, o, ordinal in new
                 if not o.problem and cid not in taken
             ]
             return Window(dispatches, ordinals.stop - 1, listed, is_full, is_bulk is not None)
 
-        return await self._db.write(record_page, seconds=30.0 if held.page is None else LONG_SECONDS)
+        seconds = 30.0 if held.page is None else LONG_SECONDS
+        try:
+            return await self._db.write(partial(record_page, by_input=True), seconds=seconds)
+        except KeyTaken:
+            return await self._db.write(partial(record_page, by_input=False), seconds=seconds)
 
     async def _without_unstored(self, db: Session, objects: Sequence[Listed]) -> Sequence[Listed]:
         if not objects:

@@ -89,8 +89,11 @@ class RunsPart(Part):
     async def bind_inputs(
         self, execution: UUID, inputs: Sequence[Input], *, takes_over: bool = False
     ) -> set[str]:
+        given: dict[str, Input] = {}
         # In the order of their keys, so that two transactions that bind the same keys never deadlock.
-        given = sorted((object_key(execution, INPUT_STAGE, i.path), i) for i in inputs)
+        for key, i in sorted((object_key(execution, INPUT_STAGE, i.path), i) for i in inputs):
+            if given.setdefault(key, i) != i:
+                raise _twice(i)
 
         async def bind(db: Session) -> set[str]:
             # A prune takes the exclusive lock: it either finds these rows, or its record is found here.
@@ -98,19 +101,19 @@ class RunsPart(Part):
             await share(db, [n])
             if any(one.overlaps(INPUT_STAGE) for one in (await prunings_of(db, [n]))[n]):
                 raise Conflict("execution_ended", f"inputs of execution {execution} were pruned")
+            referred = set[str]()
             if takes_over:
-                await self._take_over.refer_inputs(db, n, [(key, i.sha256) for key, i in given])
-            bound = await db.insert(
-                SQL.bind_inputs, [(key, i.size, i.sha256, i.sha256, i.content_type) for key, i in given]
-            )
-            if len(bound) == len(given):
-                return set()
-            rows = await db.rows(SQL.bound_inputs, keys=[key for key, _ in given])
-            known = {key: (size, sha256) for key, size, sha256, _ in rows}
-            for key, i in given:
-                if known[key] != (i.size, i.sha256):
-                    raise BadRequest("invalid_path", f"two inputs of this run have the path {i.path!r}")
-            return {key for key, _, _, location in rows if location is not None}
+                contents = {key: i.sha256 for key, i in given.items()}
+                referred = await self._take_over.refer_inputs(db, n, execution, contents)
+            left = {key: i for key, i in given.items() if key not in referred}
+            rows = [(key, i.size, i.sha256, i.sha256, i.content_type) for key, i in left.items()]
+            if len(await db.insert(SQL.bind_inputs, rows)) < len(left):
+                for key, size, sha256, location in await db.rows(SQL.bound_inputs, keys=list(left)):
+                    if (size, sha256) != (left[key].size, left[key].sha256):
+                        raise _twice(left[key])
+                    if location is not None:
+                        referred.add(key)
+            return referred
 
         return await self._db.write(bind)
 
@@ -277,3 +280,7 @@ class RunsPart(Part):
         await self._rows.cancel_waiting(execution)
         await self._rows.settle(n)
         return await self._db.read(lambda db: self._executions.find(db, execution))
+
+
+def _twice(one: Input) -> BadRequest:
+    return BadRequest("invalid_path", f"two inputs of this run have the path {one.path!r}")

@@ -8,12 +8,15 @@ All of it happens in transactions that exist anyway, so a `kill -9` leaves all o
 
 1. `bind_inputs` binds an unchanged input as a reference, before its bytes would be stored. Like any input, it
    does not count before the run is sealed.
-2. `record` inserts the rows of a page of inputs, and follows the earlier run from them, route by route. A row
-   with a valid result is `taken_over`, with its outputs and its children: that of the earlier run or of a
-   replay that received the same object (`earlier`), else of an equal item (`reusing`). The first row without
-   one stays `pending`. The cursor moves in the same transaction, under the epoch, so no page is taken over
-   twice. Rows of the entry route are published by the job, and the others by the reconciler, as after a
-   crash. Inputs below which nothing differs from the earlier run are marked (`whole`), for publications.
+2. `record` inserts the rows of a page of inputs. Those of inputs below which nothing differs from the earlier
+   run come first, with all that is below them (`unchanged`). They are marked (`whole`), for publications. If
+   one of their outputs cannot be inserted, the transaction starts over without this. From the other inputs,
+   `record` follows the earlier run, route by route. A row with a valid result is `taken_over`, with its
+   outputs and its children: that of the earlier run or of a replay that received the same object (`earlier`),
+   else of an equal item (`reusing`). The first row without one stays `pending`. The cursor moves in the same
+   transaction, under the epoch, so no page is taken over twice. Rows of the entry route are published by the
+   job, and the others by the reconciler, as after a crash. Some of these inputs, too, have all that the
+   earlier run has, such as results that were declared valid. They are marked as well.
 3. `finish` does the same for the children of an attempt, by equal items. Its caller publishes the others.
 
 Nothing that they read can go away meanwhile. The source and its replays are not pruned until the run has
@@ -33,7 +36,8 @@ from playhead.backends._sql_catalog.lanes import Lanes, as_text
 from playhead.backends._sql_catalog.pairs import Child, Pair, Taken
 from playhead.backends._sql_catalog.reusing import Reused, Reusing, Source, Wanted
 from playhead.backends._sql_catalog.takeover_plan import Plan, make_plan
-from playhead.backends.sql import PENDING, STORED, WRITING
+from playhead.backends._sql_catalog.unchanged import Root, UnchangedInputs
+from playhead.backends.sql import PENDING, STORED
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import mint, text
@@ -49,6 +53,7 @@ class TakeOver:
         self._lanes = lanes
         self._reusing = reusing
         self._earlier = EarlierResults(lanes, aliases)
+        self._unchanged = UnchangedInputs(lanes)
         self._losses = 0
         self._plans: dict[int, Plan] = {}
 
@@ -70,19 +75,26 @@ class TakeOver:
             plan = self._plans[execution] = Plan.decode(*row)
         return plan
 
-    async def refer_inputs(self, db: Session, execution: int, inputs: Sequence[tuple[str, bytes]]) -> None:
-        """Bind as references what the earlier run has stored, of inputs (key, sha256) that are not bound."""
+    async def refer_inputs(
+        self, db: Session, execution: int, identity: UUID, contents: Mapping[str, bytes]
+    ) -> set[str]:
+        """Bind inputs (SHA-256 by key) that the earlier run has stored as references; return their keys."""
         plan = await self._plan(db, execution)
         if plan.since is None or not plan.has_inputs:
-            return
-        wanted = {moved(key, plan.since): (key, sha256) for key, sha256 in inputs}
-        same = []
-        for old, size, sha256, *described in await db.rows(SQL.stored_bytes, keys=list(wanted)):
-            key, content = wanted[old]
-            if sha256 == content:
-                same.append((key, None, None, WRITING, size, sha256, *described))
-        if same:
-            await db.insert(SQL.refer, sorted(same))
+            return set()
+        wanted = {moved(key, plan.since): sha256 for key, sha256 in contents.items()}
+        stored = await db.rows(SQL.contents_of, keys=list(wanted))
+        same = [key for key, sha256 in stored if sha256 == wanted[key]]
+        if not same:
+            return set()
+        return {key for (key,) in await db.rows(SQL.refer_inputs, identity=str(identity), keys=same)}
+
+    async def take_unchanged(
+        self, db: Session, execution: int, identity: UUID, lane: int, roots: Sequence[Root]
+    ) -> set[bytes]:
+        """Insert the inputs below which nothing has changed; see `UnchangedInputs.take`."""
+        plan = await self._plan(db, execution)
+        return await self._unchanged.take(db, execution, identity, plan, lane, roots)
 
     async def take_results(
         self, db: Session, execution: int, identity: UUID, wanted: Sequence[Wanted], publisher: str | None

@@ -112,6 +112,11 @@ class Plan(NamedTuple):
     def _valid(self, lane: int, source: Source) -> Sequence[tuple[int, int | None]]:
         return self.lanes.get((source.execution, lane), ())
 
+    def lane_of_newest(self, lane: int) -> int | None:
+        """Return the lane of the earlier run with the same route, if results of it may be taken over."""
+        valid = None if self.source is None else self.lanes.get((self.source, lane))
+        return valid[0][0] if valid else None
+
     def lane_in(self, execution: int, lane: int) -> int | None:
         """Return the lane with the same route in an execution whose results may be taken over."""
         for theirs, _ in self.lanes.get((execution, lane), ()):

@@ -38,10 +38,22 @@ WHERE p.stage = g.stage AND p.path = g.path AND p.dataset = :dataset AND p.first
 SELECT (SELECT count(*) FROM outputs o WHERE o.key > :first_input AND o.key < :last_input),
   (SELECT count(*) FROM outputs o WHERE o.key > :first AND o.key < :last)
 
--- name: stored_bytes
--- Objects that can be referred to.
-SELECT key, size, sha256, fingerprint, content_type, attributes, created_at, coalesce(location, key)
-FROM outputs WHERE key = ANY(:keys::text[]) AND state = {STORED} AND pruned_at IS NULL
+-- name: contents_of
+-- What the objects contain that can be referred to.
+SELECT key, sha256 FROM outputs WHERE key = ANY(:keys::text[]) AND state = {STORED} AND pruned_at IS NULL
+
+-- name: refer_inputs
+-- References of an execution to inputs of another one. Returns the keys that were free. A key begins with the 36 characters
+-- of an id.
+INSERT INTO outputs (key, state, size, sha256, fingerprint, content_type, attributes, created_at, location)
+SELECT :identity::text || substr(o.key, 37), {WRITING}, o.size, o.sha256, o.fingerprint, o.content_type, o.attributes,
+  o.created_at, coalesce(o.location, o.key)
+FROM outputs o WHERE o.key = ANY(:keys::text[]) AND o.state = {STORED} AND o.pruned_at IS NULL ORDER BY o.key
+ON CONFLICT (key) DO NOTHING RETURNING key
+
+-- name: those_referred
+-- Objects that are references.
+SELECT key FROM outputs WHERE key = ANY(:keys::text[]) AND location IS NOT NULL
 
 -- name: outputs_of
 -- Outputs of messages that can be referred to.
@@ -56,6 +68,30 @@ INSERT INTO outputs (key, message, attempt, state, size, sha256, fingerprint, co
 VALUES (:key::text, :message::bigint, :attempt::int, :state::smallint, :size::bigint, :sha256::bytea,
   :fingerprint::bytea, :content_type::text, :attributes::text, :created_at::float8, :location::text)
 ON CONFLICT (key) DO NOTHING RETURNING key
+
+-- name: count_outputs_of
+-- How many outputs of messages can be referred to.
+SELECT count(*) FROM outputs WHERE message = ANY(:rows::bigint[]) AND state = {STORED}
+
+-- fragment: copied
+-- The columns of references to the outputs `o` of messages.
+INSERT INTO outputs (key, message, attempt, state, size, sha256, fingerprint, content_type, attributes, created_at,
+  location)
+WITH given (source, message) AS (SELECT * FROM unnest(:sources::bigint[], :rows::bigint[]))
+SELECT :identity::text || substr(o.key, 37), g.message, o.attempt, o.state, o.size, o.sha256, o.fingerprint, o.content_type,
+  o.attributes, o.created_at, coalesce(o.location, o.key)
+
+-- name: copy_outputs (sqlite)
+-- References of new messages to the outputs of earlier ones, where the keys are free.
+{copied}
+FROM given g CROSS JOIN outputs o ON o.message = g.source AND o.state = {STORED} WHERE true ON CONFLICT (key) DO NOTHING
+
+-- name: copy_outputs (postgresql)
+-- The same. OFFSET keeps the planner from joins that read all outputs. In the order of the keys, so that two transactions that
+-- insert the same ones never deadlock.
+{copied}
+FROM given g CROSS JOIN LATERAL (SELECT p.* FROM outputs p WHERE p.message = g.source AND p.state = {STORED} OFFSET 0) o
+ORDER BY 1 ON CONFLICT (key) DO NOTHING
 
 -- name: delete_references
 -- Outputs of rows that are processed after all.
@@ -98,6 +134,13 @@ INSERT INTO messages (id, execution, lane, object_key, stage, state, published, 
 VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, {TAKEN_OVER}, {PUBLISHED}, :parent::bigint,
   playhead_now(), :code::bigint, :error_code::text, :error::text, :original::bigint,
   :result::bigint, :declaration::bigint) RETURNING n, id
+
+-- name: insert_whole
+-- Inputs that are unchanged with all that is below them. Returns their numbers.
+INSERT INTO messages (id, execution, lane, object_key, stage, ordinal, state, published, ended_at, code, error_code, error,
+  original, result, whole)
+VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, :ordinal::bigint, {TAKEN_OVER}, {PUBLISHED},
+  playhead_now(), :code::bigint, :error_code::text, :error::text, :original::bigint, :result::bigint, TRUE) RETURNING n, id
 
 -- name: mark_whole
 -- Roots that have the result of the earlier run, and whose rows below have it too.
