@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -40,10 +41,17 @@ def _noted(ctx: Context, work: Callable[[], T]) -> T:
 
 
 class ThirdsConfig(BaseModel):
-    """`uneven`: another fan-out, and other bytes, at every attempt. `late`: attempts that ask for a retry."""
+    """Settings of `thirds`.
+
+    Attributes:
+        uneven: another fan-out, and other bytes, at every attempt.
+        late: attempts that ask for a retry.
+        gate: a file in the data folder for which it waits; empty: for none.
+    """
 
     uneven: bool = False
     late: int = 0
+    gate: str = ""
 
 
 @adapter("thirds", produces="text/plain")
@@ -51,6 +59,8 @@ def thirds(item: Item, config: ThirdsConfig, ctx: Context) -> Iterator[Output]:
     """Three outputs of one input."""
     if ctx.attempt <= config.late:
         raise Retry("not yet", after=0.2)
+    while config.gate and not Path(ctx.data_dir, config.gate).exists():
+        time.sleep(0.01)
     count, mark = (3 + ctx.attempt % 3, f" in attempt {ctx.attempt}") if config.uneven else (3, "")
     yield from _noted(
         ctx,

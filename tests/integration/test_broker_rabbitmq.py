@@ -124,7 +124,7 @@ async def test_reading_many_queues_at_once_keeps_the_connection_and_its_deliveri
     url: str, prefix: str, queues: int, rounds: int
 ):
     """The server closes the channel of a request for a queue that does not exist."""
-    async with opened(url, prefix=prefix) as broker:
+    async with opened(url, prefix=prefix, visibility=3600) as broker:  # however long the reading takes
         await broker.publish(dispatches(1))
         (held,) = await take(broker, 1)
 

@@ -208,7 +208,7 @@ def test_a_catalog_on_a_full_disk_refuses_writes_answers_reads_and_recovers():
 def test_work_and_a_replay_that_meet_a_full_catalog_in_the_middle_end_exact():
     with open_disk_deployment("catalog", "48m", SETTLE_SECONDS="1") as deployment:
         deployment.serve()
-        deployment.apply(DOCS)
+        deployment.apply(DOCS.replace("{type: thirds}", "{type: thirds, config: {gate: full}}"))
         workers = [deployment.worker(), deployment.worker()]
         source = deployment.run("docs", inputs(600))
         answers: list[httpx.Response] = []
@@ -217,6 +217,7 @@ def test_work_and_a_replay_that_meet_a_full_catalog_in_the_middle_end_exact():
             target=lambda: answers.append(ask(deployment, "POST", "/replay", json=body))
         )
         deployment.disk.fill(leave=300_000)
+        (deployment.data / "full").touch()
         replaying.start()
         deployment.until(lambda: any("is full: free" in w.said for w in workers), "a worker to log it")
         time.sleep(3)  # longer than it takes to be dead
