@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -72,3 +74,54 @@ def test_a_client_shows_what_was_taken_over(deployment: Deployment):
         messages = client.messages(execution.execution_id, status="taken_over")
         assert len(messages) == 8
         assert all(one.taken_over_from for one in messages)
+
+
+def rewritten(file: Path, text: str) -> None:
+    """Write another text of the same length, and keep the modification time."""
+    before = file.stat()
+    assert len(text) == before.st_size
+    file.write_text(text)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_files_with_known_times_are_not_read_if_asked_and_changes_that_keep_the_time_are_missed(
+    deployment: Deployment,
+):
+    files = deployment.folder / "files"
+    files.mkdir()
+    for name in ("old", "new"):
+        (files / f"{name}.txt").write_text("text 1")
+    os.utime(files / "old.txt", (1e9, 1e9))
+    deployment.cli("run", "docs", "files", "--tag", "read")
+
+    def processed(*arguments: str) -> set[str]:
+        run = deployment.cli("run", "docs", "files", "--changed-since", "tag:read", *arguments)
+        return {
+            one["path"]
+            for one in deployment.cli("ls", run["execution_id"], "input")["items"]
+            if one["taken_over_from"] is None
+        }
+
+    assert processed("--trust-mtime") == set()
+    for name in ("old", "new"):
+        rewritten(files / f"{name}.txt", "text 2")
+    # The new file was written just before the first run, so its time may stay the same.
+    assert processed("--trust-mtime") == {"new.txt"}
+    assert processed() == {"new.txt", "old.txt"}
+    os.utime(files / "old.txt", (1e9 + 1, 1e9 + 1))
+    assert processed("--trust-mtime") == {"new.txt", "old.txt"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "--changed-since"),
+        (["--changed-since", "previous", "--split", "lines"], "--split"),
+        (["--changed-since", "previous", "--server", "http://127.0.0.1:1"], "--server"),
+    ],
+)
+def test_times_are_trusted_only_of_files_that_the_command_reads(
+    deployment: Deployment, arguments: list[str], word: str
+):
+    body = deployment.cli("run", "docs", "texts", "--trust-mtime", *arguments, code=USAGE)
+    assert word in body["detail"]

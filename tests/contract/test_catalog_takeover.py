@@ -18,7 +18,7 @@ from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.prune import Candidate
-from playhead.ports.catalog.runs import Input, Reusable, ReusableRoutes
+from playhead.ports.catalog.runs import Input, Reusable, ReusableRoutes, Unread
 from playhead.ports.catalog.work import Claim, Done, NewOutput, Unbound
 from playhead.services.resolve import ResolveService
 from tests.lab import Clock, Lab, Started
@@ -245,6 +245,36 @@ async def test_an_input_whose_bytes_are_stored_already_needs_no_copy(catalog: Ca
     assert referred == set(under(run, "input/a"))
     assert await catalog.inputs(run, after="", limit=10) == under(run, "input/a", "input/b", "input/c")
     assert await catalog.bind_inputs(run, [lab.input("a"), lab.input("c")], takes_over=True) == referred
+
+
+async def test_a_file_that_was_not_read_is_taken_over_if_its_size_and_its_stamp_are_the_same(
+    catalog: Catalog, lab: Lab
+):
+    source = await lab.opened()
+    stamps = {"a": "1 1", "b": "1 2", "c": "1 3", "d": None}
+    inputs = [lab.input(path, "text")._replace(stamp=stamp) for path, stamp in stamps.items()]
+    await catalog.bind_inputs(source, inputs)
+    assert await catalog.seal(source)
+
+    async def unread(source: UUID, *files: Unread) -> tuple[UUID, set[str]]:
+        run = await catalog.open_run(
+            *(uuid7(), "docs", await lab.save()), tags=(), owner="w1", lease=lab.LEASE, reuse=Reusable(source)
+        )
+        referred = await catalog.refer_inputs(run.execution_id, files)
+        return run.execution_id, {key.partition("/")[2] for key in referred}
+
+    a, b, c, d = (Unread(path, 4, stamp or "2 2") for path, stamp in stamps.items())
+    run, referred = await unread(source, a, b._replace(stamp="2 2"), c._replace(size=5), d)
+    assert referred == {"input/a"}
+    changed = [lab.input("b", "text")._replace(stamp="2 2")]
+    assert await catalog.bind_inputs(run, changed, takes_over=True) == {f"{run}/input/b"}
+    assert await catalog.seal(run)
+
+    # The stamps are those of the newest run.
+    _, referred = await unread(run, a, b)
+    assert referred == {"input/a"}
+    _, referred = await unread(run, b._replace(stamp="2 2"))
+    assert referred == {"input/b"}
 
 
 # -- where it ends ---------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ def paths_of(found: inputs.Inputs) -> list[str]:
 
 
 async def contents(found: inputs.Inputs, seen: list[int] | None = None) -> dict[str, bytes]:
-    return {path: data async for path, data in inputs.read(found, (seen if seen is not None else []).append)}
+    read = inputs.read(found, (seen if seen is not None else []).append)
+    return {path: file.read() async for path, file in read}
 
 
 def test_files_of_a_folder_are_named_relative_to_it_in_byte_order(tmp_path):
@@ -108,12 +109,12 @@ async def test_all_files_are_read_in_order_and_counted(tmp_path):
     assert seen == [64, 128, 150]
 
 
-async def test_few_bytes_are_in_memory_at_a_time(tmp_path):
-    for n in range(6):
-        (tmp_path / str(n)).write_bytes(bytes(1 << 21))
-    seen: list[int] = []
-    await contents(find(tmp_path, max_bytes=1 << 22), seen)
-    assert seen == [2, 4, 6]
+async def test_a_file_that_changed_a_moment_ago_has_no_stamp(tmp_path):
+    make(tmp_path, "new", "old")
+    os.utime(tmp_path / "old", ns=(10**18, 10**18))
+    files = {path: file async for path, file in inputs.read(find(tmp_path), lambda done: None)}
+    assert files["new"].stamp is None
+    assert files["old"].stamp == f"{10**18} {(tmp_path / 'old').stat().st_ino}"
 
 
 async def test_a_file_that_disappears_during_the_upload_is_named(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from playhead.cli import inputs, lines, output, stdin
 from playhead.cli.session import Session, Usage
+from playhead.ports.inputs import Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Given:
     """The inputs of a run: how many, and how to read them; see `inputs.read`."""
 
     count: int
-    read: Callable[[Callable[[int], None]], AsyncIterator[tuple[str, bytes]]]
+    read: Callable[[Callable[[int], None]], AsyncIterator[tuple[str, Content]]]
 
 
 def name_of_stdin(paths: Sequence[str], name: str | None, path_field: str | None) -> str | None:
@@ -38,6 +39,8 @@ def find(
     standard_input: tuple[str, Path] | None,
     split: bool,
     path_field: str | None,
+    *,
+    trust_mtime: bool,
 ) -> Given:
     """Find the inputs and check them. Nothing is stored before that."""
     limit = s.settings.max_object_bytes
@@ -45,10 +48,10 @@ def find(
     if found.left_out:
         output.note(f"left out: {found.left_out}")
     if split:
-        checked = lines.check(found.files, path_field, limit)
+        checked = lines.check([(path, Path(one.name)) for path, one in found.files], path_field, limit)
         given = Given(checked.count, checked.read)
     else:
-        given = Given(len(found.files), partial(inputs.read, found))
+        given = Given(len(found.files), partial(inputs.read, found, trust_mtime=trust_mtime))
     if s.server is not None:
         _check_number(given.count)
     return given

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from playhead import keys
 from playhead.cli import stdin
 from playhead.cli.output import counted
 from playhead.cli.session import Usage
 from playhead.errors import BadRequest
+from playhead.ports.inputs import File
 
 ROOM: Final = 36 + len(f"/{keys.INPUT_STAGE}/")
 """Bytes before a path in the whole key of an input."""
-_BATCH_FILES: Final = 64
-_BATCH_BYTES: Final = 4 << 20
+_SETTLED_NS: Final = 2_000_000_000
+"""The coarsest resolution of modification times. A file that has changed more recently may change again and
+keep its time, so its time is not recorded. Git does the same."""
+_PROGRESS_FILES: Final = 64
+
+
+class Found(NamedTuple):
+    """A file: its name in the file system, its size, and its stamp (`ports.inputs.File`)."""
+
+    name: str
+    size: int
+    stamp: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,7 @@ class Inputs:
         left_out: a description of ignored entries; "" without any.
     """
 
-    files: Sequence[tuple[str, Path]]
+    files: Sequence[tuple[str, Found]]
     left_out: str
 
 
@@ -53,26 +66,34 @@ def find(
             path comes up twice.
         BadRequest: `invalid_path`.
     """
-    found: dict[str, Path] = {}
+    settled = time.time_ns() - _SETTLED_NS
+    found: dict[str, Found] = {}
     hidden: list[str] = []
     odd: list[str] = []
+
+    def shown(file: str) -> str:
+        return "standard input" if standard_input and file == str(standard_input[1]) else file
+
     for argument in arguments:
         if standard_input and argument == stdin.NAME:
-            entries = iter([standard_input])
+            entries = iter([(standard_input[0], str(standard_input[1]))])
         else:
             entries = _entries(Path(argument), hidden, odd)
         for path, file in entries:
-            shown = "standard input" if standard_input and file == standard_input[1] else str(file)
             name = unicodedata.normalize("NFC", path)
             if why := keys.problem(name, room=ROOM):
-                raise BadRequest("invalid_path", f"the path of {shown} {why}; rename it")
+                raise BadRequest("invalid_path", f"the path of {shown(file)} {why}; rename it")
             if other := found.get(name):
-                raise Usage(f"{other} and {shown} would both be {keys.INPUT_STAGE}/{name}; run them apart")
-            if max_bytes is not None and (size := _look(file).st_size) > max_bytes:
+                both = f"{shown(other.name)} and {shown(file)}"
+                raise Usage(f"{both} would both be {keys.INPUT_STAGE}/{name}; run them apart")
+            status = _look(file)
+            size, changed = status.st_size, status.st_mtime_ns
+            if max_bytes is not None and size > max_bytes:
                 raise Usage(
-                    f"{shown} has {size} bytes; at most {max_bytes} are allowed (PLAYHEAD_MAX_OBJECT_BYTES)"
+                    f"{shown(file)} has {size} bytes; at most {max_bytes} are allowed "
+                    "(PLAYHEAD_MAX_OBJECT_BYTES)"
                 )
-            found[name] = file
+            found[name] = Found(file, size, f"{changed} {status.st_ino}" if changed < settled else None)
     parts = []
     if hidden:
         parts.append(counted(len(hidden), "hidden entry", "hidden entries"))
@@ -84,25 +105,25 @@ def find(
     return Inputs(sorted(found.items(), key=lambda item: item[0].encode()), left_out)
 
 
-def _entries(argument: Path, hidden: list[str], odd: list[str]) -> Iterator[tuple[str, Path]]:
-    mode = _look(argument).st_mode
+def _entries(argument: Path, hidden: list[str], odd: list[str]) -> Iterator[tuple[str, str]]:
+    mode = _look(str(argument)).st_mode
     if stat.S_ISDIR(mode):
-        return _walk(argument, "", hidden, odd)
+        return _walk(str(argument), "", hidden, odd)
     if stat.S_ISREG(mode):
-        return iter([(argument.resolve().name if argument.name == ".." else argument.name, argument)])
+        return iter([(argument.resolve().name if argument.name == ".." else argument.name, str(argument))])
     raise Usage(f"{argument} is neither a file nor a folder")
 
 
-def _look(file: Path) -> os.stat_result:
+def _look(file: str) -> os.stat_result:
     try:
-        return file.stat()
+        return os.stat(file)
     except FileNotFoundError:
         raise Usage(f"{file} does not exist") from None
     except OSError as exc:
         raise Usage(f"cannot read {file}: {exc.strerror or exc}") from exc
 
 
-def _walk(folder: Path, prefix: str, hidden: list[str], odd: list[str]) -> Iterator[tuple[str, Path]]:
+def _walk(folder: str, prefix: str, hidden: list[str], odd: list[str]) -> Iterator[tuple[str, str]]:
     try:
         entries = list(os.scandir(folder))
     except OSError as exc:
@@ -112,41 +133,32 @@ def _walk(folder: Path, prefix: str, hidden: list[str], odd: list[str]) -> Itera
         if entry.name.startswith("."):
             hidden.append(path)
         elif entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path), path + "/", hidden, odd)
+            yield from _walk(entry.path, path + "/", hidden, odd)
         elif entry.is_file(follow_symlinks=False):
-            yield path, Path(entry.path)
+            yield path, entry.path
         else:
             odd.append(path)
 
 
-async def read(inputs: Inputs, done: Callable[[int], None]) -> AsyncIterator[tuple[str, bytes]]:
-    """Yield path and bytes of each file, with a few in memory; `done` gets the number yielded so far.
+async def read(
+    inputs: Inputs, done: Callable[[int], None], *, trust_mtime: bool = False
+) -> AsyncIterator[tuple[str, File]]:
+    """Yield path and content of each file; `done` gets the number yielded so far.
 
-    Raises:
-        Usage: a file cannot be read.
+    Args:
+        trust_mtime: files with the size, modification time and inode of the earlier run need not be read.
+
+    The contents raise `Usage` if a file cannot be read.
     """
-    import asyncio
-
-    at = 0
-    while at < len(inputs.files):
-        # In a thread, so that heartbeats continue while a slow disk is read.
-        some = await asyncio.to_thread(_read_some, inputs.files, at)
-        for item in some:
-            yield item
-        at += len(some)
-        done(at)
+    for n, (path, (name, size, stamp)) in enumerate(inputs.files, 1):
+        yield path, File(size, stamp, trust_mtime, partial(_content, name))
+        if n % _PROGRESS_FILES == 0 or n == len(inputs.files):
+            done(n)
 
 
-def _read_some(files: Sequence[tuple[str, Path]], at: int) -> list[tuple[str, bytes]]:
-    some: list[tuple[str, bytes]] = []
-    held = 0
-    for path, file in files[at : at + _BATCH_FILES]:
-        try:
-            data = file.read_bytes()
-        except OSError as exc:
-            raise Usage(f"cannot read {file}: {exc.strerror or exc}") from exc
-        some.append((path, data))
-        held += len(data)
-        if held >= _BATCH_BYTES:
-            break
-    return some
+def _content(name: str) -> bytes:
+    try:
+        with open(name, "rb", buffering=0) as file:
+            return file.readall()
+    except OSError as exc:
+        raise Usage(f"cannot read {name}: {exc.strerror or exc}") from exc

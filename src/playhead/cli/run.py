@@ -98,6 +98,14 @@ async def run(
             "[default: code]",
         ),
     ] = None,
+    trust_mtime: Annotated[
+        bool,
+        typer.Option(
+            "--trust-mtime",
+            help="With --changed-since: do not read files whose size, modification time and inode are as in "
+            "that run.",
+        ),
+    ] = False,
     reuse: Annotated[
         bool,
         typer.Option(
@@ -127,6 +135,10 @@ async def run(
         raise Usage("--path-field needs --split lines: a field of each line names an input")
     if compare is not None and changed_since is None:
         raise Usage("--compare needs --changed-since: the run whose adapters are compared")
+    if trust_mtime and changed_since is None:
+        raise Usage("--trust-mtime needs --changed-since: the run that has read the files")
+    if trust_mtime and (split or s.server is not None):
+        raise Usage("--trust-mtime is for whole files that this command reads: not for --split and --server")
     name = given.name_of_stdin(paths, name, path_field)
     s.interrupted = "stopped before all inputs were stored; no run was started"
     with ExitStack() as files:
@@ -135,7 +147,7 @@ async def run(
         if name is not None:
             limit = None if split else s.settings.max_object_bytes
             standard_input = name, files.enter_context(stdin.spooled(limit))
-        found = given.find(s, paths, standard_input, split is not None, path_field)
+        found = given.find(s, paths, standard_input, split is not None, path_field, trust_mtime=trust_mtime)
         return await _run(
             *(s, of, file, source, found, version, tag or ()),
             detach=detach,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from uuid import UUID
 
 from playhead.model import Compare, Execution
+from playhead.ports.inputs import Content, bytes_of
 from playhead.reading.codecheck import Warn, no_warning
 from playhead.remote.client import WORK_SECONDS, segment
 from playhead.remote.derived import Remote
@@ -18,7 +19,7 @@ class RemoteSubmit(Remote):
     async def run(
         self,
         config: str,
-        inputs: AsyncIterable[tuple[str, bytes]],
+        inputs: AsyncIterable[tuple[str, Content]],
         *,
         version: int | None = None,
         tags: Sequence[str] = (),
@@ -37,7 +38,7 @@ class RemoteSubmit(Remote):
             fields += [("changed_since", str(changed_since)), ("compare", compare)]
         if reuse:
             fields.append(("reuse", "true"))
-        upload = Upload(fields, inputs)
+        upload = Upload(fields, ((path, bytes_of(content)) async for path, content in inputs))
         return await self._client.post(
             f"configs/{segment(config)}/run",
             Execution,

@@ -6,9 +6,9 @@ catalog does the rest, and the module that does it explains why a `kill -9` is h
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from typing import Final, Protocol
+from hashlib import sha256
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead import faults, ids
@@ -22,7 +22,8 @@ from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.declarations import Declarations
-from playhead.ports.catalog.runs import Input, Reusable
+from playhead.ports.catalog.runs import Input, Reusable, Unread
+from playhead.ports.inputs import Content, File, read
 from playhead.ports.store import Blob, Delete, Write
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
 from playhead.replay.reuse import Earlier, index, of_code, reusable, reusable_items
@@ -46,7 +47,14 @@ _MOST_REPLAYS = 20
 _BATCH_OBJECTS = 256
 _BATCH_BYTES = 16 << 20
 
-_Batch = list[tuple[Input, bytes]]
+_Read = list[tuple[Input, bytes]]
+
+
+class _Batch(NamedTuple):
+    """Inputs that were read, and files that need no reading if the earlier run has them."""
+
+    read: _Read
+    unread: Sequence[tuple[str, File]]
 
 
 class SubmitCatalog(Browse, Code, Configs, Declarations, Jobs, Runs, Protocol): ...
@@ -90,7 +98,7 @@ class SubmitService:
     async def run(
         self,
         config: str,
-        inputs: AsyncIterable[tuple[str, bytes]],
+        inputs: AsyncIterable[tuple[str, Content]],
         *,
         version: int | None = None,
         tags: Sequence[str] = (),
@@ -101,7 +109,7 @@ class SubmitService:
         warn: Warn = no_warning,
         indexed: Callable[[int], None] = lambda count: None,
     ) -> Execution:
-        """Store the inputs (path, bytes) under `input` and seal them. Workers process them afterwards.
+        """Store the inputs (path, content) under `input` and seal them. Workers process them afterwards.
 
         `warn` is called with warnings about the code of the workers. With `require_code`, outdated or
         different code is an error. With `changed_since`, results of that run are taken over where they are
@@ -262,41 +270,69 @@ class SubmitService:
             return None
         return True
 
-    async def _batches(self, inputs: AsyncIterable[tuple[str, bytes]]) -> AsyncIterator[_Batch]:
-        batch: _Batch = []
+    async def _batches(self, inputs: AsyncIterable[tuple[str, Content]]) -> AsyncIterator[_Batch]:
+        batch: list[tuple[str, Content]] = []
         size = 0
-        async for path, data in inputs:
+        async for path, content in inputs:
             check_path(path, "input")
-            if len(data) > self.max_object_bytes:
-                raise TooLarge(
-                    f"input {path!r} has {len(data)} bytes; at most {self.max_object_bytes} are allowed "
-                    "(PLAYHEAD_MAX_OBJECT_BYTES)"
-                )
-            given = Input(path, len(data), hashlib.sha256(data).digest(), content_type_of(path))
-            batch.append((given, data))
-            size += len(data)
+            size += self._checked(path, len(content) if isinstance(content, bytes) else content.size)
+            batch.append((path, content))
             if len(batch) >= _BATCH_OBJECTS or size >= _BATCH_BYTES:
-                yield batch
+                yield await self._batch(batch)
                 batch, size = [], 0
         if batch:
-            yield batch
+            yield await self._batch(batch)
+
+    async def _batch(self, inputs: Sequence[tuple[str, Content]]) -> _Batch:
+        unread, rest = list[tuple[str, File]](), list[tuple[str, Content]]()
+        for path, content in inputs:
+            if isinstance(content, File) and content.is_trusted and content.stamp:
+                unread.append((path, content))
+            else:
+                rest.append((path, content))
+        return _Batch(await self._read(rest), unread)
+
+    async def _read(self, inputs: Sequence[tuple[str, Content]]) -> _Read:
+        found: _Read = []
+        for (path, content), data in zip(inputs, await read([one for _, one in inputs]), strict=True):
+            size = self._checked(path, len(data))  # a file may have grown
+            stamp = None if isinstance(content, bytes) else content.stamp
+            found.append((Input(path, size, sha256(data).digest(), content_type_of(path), stamp), data))
+        return found
+
+    def _checked(self, path: str, size: int) -> int:
+        """Return the size of an input. Raises `TooLarge`."""
+        if size > self.max_object_bytes:
+            raise TooLarge(
+                f"input {path!r} has {size} bytes; at most {self.max_object_bytes} are allowed "
+                "(PLAYHEAD_MAX_OBJECT_BYTES)"
+            )
+        return size
 
     async def _store_batch(self, execution: Execution, batch: _Batch, written: list[str]) -> bool:
         """Store inputs, except those that the earlier run has stored; return whether these are all.
 
         `written` becomes the keys of the inputs to store as soon as some of them may exist.
         """
+        identity = execution.execution_id
+        takes_over = execution.changed_since is not None
+        inputs, unread = batch
+        if unread and takes_over:
+            files = [Unread(path, one.size, one.stamp or "") for path, one in unread]
+            known = await self._catalog.refer_inputs(identity, files)
+            unread = [one for one in unread if object_key(identity, INPUT_STAGE, one[0]) not in known]
+        if unread:
+            inputs = [*inputs, *await self._read(unread)]
         # Bound first, like outputs. Until they are sealed, no listing and no replay contains them.
-        referred = await self._catalog.bind_inputs(
-            execution.execution_id,
-            [given for given, _ in batch],
-            takes_over=execution.changed_since is not None,
-        )
+        new = [given for given, _ in inputs]
+        referred = set[str]()
+        if new:
+            referred = await self._catalog.bind_inputs(identity, new, takes_over=takes_over)
         now = ids.now()
         groups = []
         written.clear()
-        for given, data in batch:
-            key = object_key(execution.execution_id, INPUT_STAGE, given.path)
+        for given, data in inputs:
+            key = object_key(identity, INPUT_STAGE, given.path)
             if key in referred:
                 continue
             written.append(key)
@@ -306,5 +342,5 @@ class SubmitService:
                 raise refusal
             if refusal is not None:
                 raise BadRequest("invalid_path", refusal.detail)
-        faults.reach("submit.stored", len(batch))
+        faults.reach("submit.stored", len(batch.read) + len(batch.unread))
         return not written

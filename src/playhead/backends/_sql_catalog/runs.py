@@ -23,7 +23,7 @@ from playhead.model import Execution, OnReplay, Priority, ReplayRequest
 from playhead.ports.catalog.declarations import Declare
 from playhead.ports.catalog.jobs import Key, Opened
 from playhead.ports.catalog.prune import check_unpruned
-from playhead.ports.catalog.runs import Input, Reusable
+from playhead.ports.catalog.runs import Input, Reusable, Unread
 
 
 class RunsPart(Part):
@@ -92,21 +92,17 @@ class RunsPart(Part):
         given: dict[str, Input] = {}
         # In the order of their keys, so that two transactions that bind the same keys never deadlock.
         for key, i in sorted((object_key(execution, INPUT_STAGE, i.path), i) for i in inputs):
-            if given.setdefault(key, i) != i:
+            first = given.setdefault(key, i)
+            if (first.size, first.sha256) != (i.size, i.sha256):
                 raise _twice(i)
 
         async def bind(db: Session) -> set[str]:
-            # A prune takes the exclusive lock: it either finds these rows, or its record is found here.
-            n = await db.value(SQL.execution_number, id=execution)
-            await share(db, [n])
-            if any(one.overlaps(INPUT_STAGE) for one in (await prunings_of(db, [n]))[n]):
-                raise Conflict("execution_ended", f"inputs of execution {execution} were pruned")
+            n = await self._waiting_for_inputs(db, execution)
             referred = set[str]()
             if takes_over:
-                contents = {key: i.sha256 for key, i in given.items()}
-                referred = await self._take_over.refer_inputs(db, n, execution, contents)
+                referred = await self._take_over.refer_inputs(db, n, execution, given)
             left = {key: i for key, i in given.items() if key not in referred}
-            rows = [(key, i.size, i.sha256, i.sha256, i.content_type) for key, i in left.items()]
+            rows = [(key, i.size, i.sha256, i.sha256, i.content_type, i.stamp) for key, i in left.items()]
             if len(await db.insert(SQL.bind_inputs, rows)) < len(left):
                 for key, size, sha256, location in await db.rows(SQL.bound_inputs, keys=list(left)):
                     if (size, sha256) != (left[key].size, left[key].sha256):
@@ -116,6 +112,24 @@ class RunsPart(Part):
             return referred
 
         return await self._db.write(bind)
+
+    async def refer_inputs(self, execution: UUID, files: Sequence[Unread]) -> set[str]:
+        by_key = {object_key(execution, INPUT_STAGE, one.path): one for one in files}
+
+        async def refer(db: Session) -> set[str]:
+            n = await self._waiting_for_inputs(db, execution)
+            return await self._take_over.refer_inputs(db, n, execution, by_key)
+
+        return await self._db.write(refer)
+
+    async def _waiting_for_inputs(self, db: Session, execution: UUID) -> int:
+        """Return the number of a run whose inputs are being bound."""
+        # A prune takes the exclusive lock: it either finds these rows, or its record is found here.
+        n: int = await db.value(SQL.execution_number, id=execution)
+        await share(db, [n])
+        if any(one.overlaps(INPUT_STAGE) for one in (await prunings_of(db, [n]))[n]):
+            raise Conflict("execution_ended", f"inputs of execution {execution} were pruned")
+        return n
 
     async def seal(self, execution: UUID) -> bool:
         async def seal_it(db: Session) -> bool:

@@ -41,7 +41,7 @@ from playhead.backends.sql import PENDING, STORED
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import mint, text
-from playhead.ports.catalog.runs import Reusable
+from playhead.ports.catalog.runs import Input, Reusable, Unread
 
 _MOST_PLANS: Final = 100
 
@@ -76,18 +76,26 @@ class TakeOver:
         return plan
 
     async def refer_inputs(
-        self, db: Session, execution: int, identity: UUID, contents: Mapping[str, bytes]
+        self, db: Session, execution: int, identity: UUID, inputs: Mapping[str, Input | Unread]
     ) -> set[str]:
-        """Bind inputs (SHA-256 by key) that the earlier run has stored as references; return their keys."""
+        """Bind inputs (by key) that the earlier run has stored as references; return their keys."""
         plan = await self._plan(db, execution)
         if plan.since is None or not plan.has_inputs:
             return set()
-        wanted = {moved(key, plan.since): sha256 for key, sha256 in contents.items()}
-        stored = await db.rows(SQL.contents_of, keys=list(wanted))
-        same = [key for key, sha256 in stored if sha256 == wanted[key]]
+        wanted = {moved(key, plan.since): (key, one) for key, one in inputs.items()}
+        same, stamps = list[str](), dict[str, str | None]()
+        for old, *described in await db.rows(SQL.contents_of, keys=list(wanted)):
+            key, one = wanted[old]
+            if _is_same(one, *described):
+                same.append(old)
+                if one.stamp != described[-1]:
+                    stamps[key] = one.stamp
         if not same:
             return set()
-        return {key for (key,) in await db.rows(SQL.refer_inputs, identity=str(identity), keys=same)}
+        referred = {key for (key,) in await db.rows(SQL.refer_inputs, identity=str(identity), keys=same)}
+        if stamps:
+            await db.run(SQL.set_stamps, keys=list(stamps), stamps=list(stamps.values()))
+        return referred
 
     async def take_unchanged(
         self, db: Session, execution: int, identity: UUID, lane: int, roots: Sequence[Root]
@@ -264,3 +272,10 @@ class TakeOver:
         numbers = await db.insert(SQL.insert_taken_over, closed) if closed else []
         level = sorted((n, as_text(cid)) for n, cid in numbers)
         return [Pair(n, same[cid], roots[cid]) for n, cid in level], incomplete
+
+
+def _is_same(one: Input | Unread, size: int, sha256: bytes, stamp: str | None) -> bool:
+    """Whether an input has the bytes of a stored one, or the same file if it was not read."""
+    if isinstance(one, Unread):
+        return (one.size, one.stamp) == (size, stamp)
+    return one.sha256 == sha256

@@ -315,7 +315,8 @@ CREATE TABLE outputs (
   fingerprint  bytea NOT NULL,
   content_type text NOT NULL,
   attributes   text NOT NULL,
-  location     text COLLATE "C"       -- of a reference: the key of the object that has the bytes
+  location     text COLLATE "C",      -- of a reference: the key of the object that has the bytes
+  stamp        text COLLATE "C"       -- of an input: what its file had when it was read (ports.inputs)
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,
         autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX outputs_by_message ON outputs (message) WHERE message IS NOT NULL;

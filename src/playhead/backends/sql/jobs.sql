@@ -29,9 +29,9 @@ VALUES (:execution, :source::uuid, :stage, :path, :prefix, :to_route, :lane, :bu
 
 -- name: bind_inputs
 -- Returns the keys that were free.
-INSERT INTO outputs (key, state, size, sha256, fingerprint, content_type, attributes, created_at)
-VALUES (:key::text, {WRITING}, :size::bigint, 
-  :sha256::bytea, :fingerprint::bytea, :content_type::text, '{}', playhead_now())
+INSERT INTO outputs (key, state, size, sha256, fingerprint, content_type, stamp, attributes, created_at)
+VALUES (:key::text, {WRITING}, :size::bigint, :sha256::bytea, :fingerprint::bytea, :content_type::text, :stamp::text,
+  '{}', playhead_now())
 ON CONFLICT DO NOTHING RETURNING key
 
 -- name: bound_inputs

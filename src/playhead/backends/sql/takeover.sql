@@ -40,16 +40,21 @@ SELECT (SELECT count(*) FROM outputs o WHERE o.key > :first_input AND o.key < :l
 
 -- name: contents_of
 -- What the objects contain that can be referred to.
-SELECT key, sha256 FROM outputs WHERE key = ANY(:keys::text[]) AND state = {STORED} AND pruned_at IS NULL
+SELECT key, size, sha256, stamp FROM outputs WHERE key = ANY(:keys::text[]) AND state = {STORED} AND pruned_at IS NULL
 
 -- name: refer_inputs
 -- References of an execution to inputs of another one. Returns the keys that were free. A key begins with the 36 characters
 -- of an id.
-INSERT INTO outputs (key, state, size, sha256, fingerprint, content_type, attributes, created_at, location)
+INSERT INTO outputs (key, state, size, sha256, fingerprint, content_type, attributes, created_at, location, stamp)
 SELECT :identity::text || substr(o.key, 37), {WRITING}, o.size, o.sha256, o.fingerprint, o.content_type, o.attributes,
-  o.created_at, coalesce(o.location, o.key)
+  o.created_at, coalesce(o.location, o.key), o.stamp
 FROM outputs o WHERE o.key = ANY(:keys::text[]) AND o.state = {STORED} AND o.pruned_at IS NULL ORDER BY o.key
 ON CONFLICT (key) DO NOTHING RETURNING key
+
+-- name: set_stamps
+-- Files that have changed since the earlier run has read the same bytes.
+WITH given (key, stamp) AS (SELECT * FROM unnest(:keys::text[], :stamps::text[]))
+UPDATE outputs AS o SET stamp = g.stamp FROM given g WHERE o.key = g.key
 
 -- name: those_referred
 -- Objects that are references.

@@ -11,12 +11,27 @@ from playhead.model import AdapterCode, Execution
 
 
 class Input(NamedTuple):
-    """An input of a run, before its bytes are stored. `path` is relative to `input`; `sha256` is 32 bytes."""
+    """An input of a run, before its bytes are stored.
+
+    Attributes:
+        path: relative to `input`.
+        sha256: 32 bytes.
+        stamp: of its file; see `ports.inputs.File`.
+    """
 
     path: str
     size: int
     sha256: bytes
     content_type: str
+    stamp: str | None = None
+
+
+class Unread(NamedTuple):
+    """An input of a run whose file was not read. `path`, `size` and `stamp` are as in `Input`."""
+
+    path: str
+    size: int
+    stamp: str
 
 
 ReusableRoutes = Mapping[str, Sequence[Sequence[AdapterCode]] | None]
@@ -87,6 +102,13 @@ class Runs(Protocol):
 
         `takes_over`: the run was opened with `reuse`. Returns the keys of inputs whose bytes need not be
         stored, because the earlier run has the same bytes under the same path.
+        """
+        ...
+
+    async def refer_inputs(self, execution: UUID, files: Sequence[Unread]) -> set[str]:
+        """Bind files as references that had the same sizes and stamps in the earlier run; return their keys.
+
+        The others are not bound. The run was opened with `reuse`. Raises like `bind_inputs`.
         """
         ...
 
