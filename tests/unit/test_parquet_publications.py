@@ -103,15 +103,22 @@ class _DeletesStaged(Versions):
 
 
 @pytest.mark.parametrize(
-    "broken", [_LinksGiven, _NamesWithoutResults, _BuildsEarly, _ForgetsAll, _DeletesStaged]
+    ("broken", "first_seed"),
+    [  # a history that finds it is one of the first from this seed on
+        (_LinksGiven, 3),
+        (_NamesWithoutResults, 19),
+        (_BuildsEarly, 2),
+        (_ForgetsAll, 0),
+        (_DeletesStaged, 3),
+    ],
 )
-def test_a_rule_that_is_removed_is_found(broken: type[Versions]):
+def test_a_rule_that_is_removed_is_found(broken: type[Versions], first_seed: int):
     @adapter("broken_parquet", sink=True, batch=100)
     class Broken(_Read):
         kind = broken
 
     with pytest.raises((AssertionError, FileNotFoundError)):
-        check_sink(Broken, ITEM, SINK, schedules=30)
+        check_sink(Broken, ITEM, SINK, schedules=30, first_seed=first_seed)
 
 
 # -- one history -----------------------------------------------------------------------------------
