@@ -315,12 +315,13 @@ class SubmitService:
         `written` becomes the keys of the inputs to store as soon as some of them may exist.
         """
         identity = execution.execution_id
+        owner = str(identity)
         takes_over = execution.changed_since is not None
         inputs, unread = batch
         if unread and takes_over:
             files = [Unread(path, one.size, one.stamp or "") for path, one in unread]
             known = await self._catalog.refer_inputs(identity, files)
-            unread = [one for one in unread if object_key(identity, INPUT_STAGE, one[0]) not in known]
+            unread = [one for one in unread if object_key(owner, INPUT_STAGE, one[0]) not in known]
         if unread:
             inputs = [*inputs, *await self._read(unread)]
         # Bound first, like outputs. Until they are sealed, no listing and no replay contains them.
@@ -332,7 +333,7 @@ class SubmitService:
         groups = []
         written.clear()
         for given, data in inputs:
-            key = object_key(identity, INPUT_STAGE, given.path)
+            key = object_key(owner, INPUT_STAGE, given.path)
             if key in referred:
                 continue
             written.append(key)

@@ -90,8 +90,9 @@ class RunsPart(Part):
         self, execution: UUID, inputs: Sequence[Input], *, takes_over: bool = False
     ) -> set[str]:
         given: dict[str, Input] = {}
+        owner = str(execution)
         # In the order of their keys, so that two transactions that bind the same keys never deadlock.
-        for key, i in sorted((object_key(execution, INPUT_STAGE, i.path), i) for i in inputs):
+        for key, i in sorted((object_key(owner, INPUT_STAGE, i.path), i) for i in inputs):
             first = given.setdefault(key, i)
             if (first.size, first.sha256) != (i.size, i.sha256):
                 raise _twice(i)
@@ -114,7 +115,8 @@ class RunsPart(Part):
         return await self._db.write(bind)
 
     async def refer_inputs(self, execution: UUID, files: Sequence[Unread]) -> set[str]:
-        by_key = {object_key(execution, INPUT_STAGE, one.path): one for one in files}
+        owner = str(execution)
+        by_key = {object_key(owner, INPUT_STAGE, one.path): one for one in files}
 
         async def refer(db: Session) -> set[str]:
             n = await self._waiting_for_inputs(db, execution)

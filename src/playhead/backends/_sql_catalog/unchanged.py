@@ -118,8 +118,10 @@ class UnchangedInputs:
         assert plan.source is not None
         assert plan.since is not None
         # An input that is a reference has the bytes of the earlier run's input with the same path.
-        referred = await db.rows(SQL.those_referred, keys=[one.key for one in roots])
-        found = await roots_of(db, [moved(key, plan.since) for (key,) in referred], [plan.source])
+        keys = {one.key for one in roots}
+        referred = await db.rows(SQL.referred_between, first=min(keys), last=max(keys)) if keys else []
+        old = [moved(key, plan.since) for (key,) in referred if key in keys]
+        found = await roots_of(db, old, [plan.source]) if old else []
         return [one for one in found if plan.is_newest(lane, one)]
 
     async def _levels(

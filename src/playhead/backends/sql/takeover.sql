@@ -56,9 +56,9 @@ ON CONFLICT (key) DO NOTHING RETURNING key
 WITH given (key, stamp) AS (SELECT * FROM unnest(:keys::text[], :stamps::text[]))
 UPDATE outputs AS o SET stamp = g.stamp FROM given g WHERE o.key = g.key
 
--- name: those_referred
--- Objects that are references.
-SELECT key FROM outputs WHERE key = ANY(:keys::text[]) AND location IS NOT NULL
+-- name: referred_between
+-- References from one key to another one.
+SELECT key FROM outputs /* INDEXED BY outputs_references */ WHERE location IS NOT NULL AND key >= :first AND key <= :last
 
 -- name: outputs_of
 -- Outputs of messages that can be referred to.
