@@ -29,6 +29,7 @@ from bench import (
     scale,
     selection,
     slow_steps,
+    unchanged,
     workers,
 )
 from bench.deployments import Testbed
@@ -38,7 +39,7 @@ from bench.machine import DISK, facts, in_memory, report
 _MILLION = 1_000_000
 _HOME = ("replay", "workers", "latency", "control", "selection", "plans", "report", "help")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
-_ADAPTERS = ("adapters", "prune", "publish", "recall")
+_ADAPTERS = ("adapters", "prune", "publish", "recall", "unchanged")
 _FULL = ("million", "pages", "paint", "plan-million", "prune-many", "scale", "deployment-million")
 PARTS = _HOME + _SERVERS + _ADAPTERS + _FULL
 
@@ -92,6 +93,9 @@ def main() -> int:
         "publish": lambda: publish.measure(testbed, size=publish.SMALL if small else publish.Size()),
         "recall": lambda: recall.measure(
             vectors=1_000 if small else 10_000, publications=5, queries=20 if small else 200
+        ),
+        "unchanged": lambda: unchanged.measure(
+            memory, inputs=2_000 if small else 100_000, rounds=1 if small else 3
         ),
         "million": lambda: million.measure(memory, objects=20_000 if small else _MILLION),
         "plan-million": lambda: plans.million(memory, objects=20_000 if small else _MILLION),

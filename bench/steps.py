@@ -60,6 +60,13 @@ async def async_wait_50(item: Item) -> Output:
     return item.derive(item.data)
 
 
+@adapter("halves", produces="text/plain")
+def halves(item: Item) -> list[str]:
+    """Return the two halves of a text."""
+    middle = len(item.text) // 2
+    return [item.text[:middle], item.text[middle:]]
+
+
 def _call_api(data: bytes) -> str:
     """Call the API of the benchmark, whose address is in the environment."""
     try:
