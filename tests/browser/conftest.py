@@ -45,7 +45,7 @@ def browser(_opened: Browser | Missing) -> Browser:
 
 @pytest.fixture(scope="session")
 def _demo(after_unit: ExitStack) -> Demo:
-    return after_unit.enter_context(open_demo())
+    return after_unit.enter_context(open_demo(with_extremes=True))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from playhead.ids import uuid7
 from tests.acceptance.processes import Deployment, Process, client, open_deployment
-from tests.browser import demo_inputs
+from tests.browser import demo_inputs, extremes
 
 STEPS: Final = Path(__file__).with_name("demo_steps.py")
 SETTINGS: Final = {"HEARTBEAT_SECONDS": "0.5", "LEASE_SECONDS": "5", "VISIBILITY_SECONDS": "20"}
@@ -139,18 +139,23 @@ class Demo:
 
 
 @contextmanager
-def open_demo(pages: int = 40) -> Iterator[Demo]:
-    """Yield a running deployment with all the demo data. It ends with the block."""
+def open_demo(pages: int = 40, *, with_extremes: bool = False) -> Iterator[Demo]:
+    """Yield a running deployment with all the demo data. It ends with the block.
+
+    Args:
+        pages: number of inputs of the handbook.
+        with_extremes: whether to add the data at the limits, which no picture of the documentation shows.
+    """
     with open_deployment(adapters=STEPS, **SETTINGS) as deployment:
         steps = deployment.folder / "handbook_steps.py"
         steps.write_text(STEPS.read_text())
         deployment.environment = {**deployment.environment, "PLAYHEAD_ADAPTERS": str(steps)}
         demo = Demo(deployment, steps, pages)
-        _fill(demo)
+        _fill(demo, with_extremes=with_extremes)
         yield demo
 
 
-def _fill(demo: Demo) -> None:
+def _fill(demo: Demo, *, with_extremes: bool) -> None:
     deployment = demo.deployment
     inputs = demo_inputs.handbook(demo.pages)
     server, old = deployment.serve(), deployment.worker()
@@ -158,6 +163,8 @@ def _fill(demo: Demo) -> None:
     demo.handbook(2)
     demo.run("earlier", "handbook", dict(list(inputs.items())[: demo.pages // 2]), "nightly")
     demo.run("run", "handbook", inputs, "nightly")
+    if with_extremes:
+        extremes.add(demo)
     server.stop()
     old.stop()
     demo.stale = deployment.worker("--route", "segment")
@@ -189,7 +196,7 @@ def _fill(demo: Demo) -> None:
     demo.run("letters", "letters", {f"letter-{n}.txt": b"Dear reader,\n" for n in range(3)})
     deployment.apply(demo_inputs.SOUNDS)
     demo.run("sounds", "sounds", {"interview.wav": b"RIFF"}, wait=False)
-    deployment.apply(demo_inputs.wide())
+    deployment.apply(demo_inputs.wide(len(extremes.POSTING) if with_extremes else 1))
     demo.run("wide", "warehouse", {"order.json": b'{"order": 1}'})
     pages = {f"pages/{Path(path).name}": data for path, data in list(inputs.items())[:4]}
     demo.ids["adopted"] = demo.store(pages)
@@ -203,3 +210,5 @@ def _fill(demo: Demo) -> None:
     demo.ids |= {"dead": dead["correlation_id"], "group": dead["group"]}
     third = next(deployment.items(f"/lineage/batch/{demo.ids['third_batch']}"))
     demo.ids["message"] = third["correlation_id"]
+    if with_extremes:
+        extremes.add_replay(demo, slow)

@@ -89,13 +89,17 @@ routes:
     outbound: {stage: texts}
 """
 BRANCHES: Final = 6
-SHOPS: Final = 11
+SHOPS: Final = 33
 WIDE_ROUTES: Final = 1 + BRANCHES * (1 + SHOPS)
-"""More than a drawing shows at once. Each route takes time of the worker, which polls its queue."""
+"""More than a drawing shows at once."""
+CAUSES: Final = ("currency", "rates", "customer")
 
 
-def wide() -> str:
-    """Return a config of many routes in two levels below the first. One of them fails."""
+def wide(failing: int = 1) -> str:
+    """Return a config of about 200 routes in two levels below the first. `failing` of them fail.
+
+    Other programs consume most of the queues: each queue that a worker polls takes time of it.
+    """
     branches = range(1, BRANCHES + 1)
     lines = [
         'version: "1.0"\nname: warehouse\nentry: take\nerror_handling: {max_attempts: 1}\nroutes:',
@@ -107,9 +111,15 @@ def wide() -> str:
         name = f"region_{branch:02}"
         lines.append(f"  {name}:\n    adapters: [{{type: passthrough}}]\n    outbound:")
         lines.append(f"      {{stage: {name}, to: [{', '.join(shops)}]}}")
-        for shop in shops:
-            step = "fail" if branch == 3 and shop.endswith("_07") else "passthrough"
-            lines.append(f"  {shop}:\n    adapters: [{{type: {step}}}]\n    outbound: {{stage: {shop}}}")
+        for at, shop in enumerate(shops):
+            if branch == 3 and 6 <= at < 6 + failing:
+                step = f"{{type: post, config: {{cause: {CAUSES[at % len(CAUSES)]}}}}}"
+            elif at == 0:
+                step = "{type: passthrough}"
+            else:
+                lines.append(f"  {shop}: {{external: true}}")
+                continue
+            lines.append(f"  {shop}:\n    adapters: [{step}]\n    outbound: {{stage: {shop}}}")
     return "\n".join(lines) + "\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -65,6 +66,20 @@ def vector(item: Item) -> str:
 def post_message(item: Item) -> None:
     """Send a message to a chat; here, nothing is sent."""
     time.sleep(0.001)
+
+
+class PostConfig(BaseModel):
+    cause: str
+
+
+@adapter("post")
+def post(item: Item, config: PostConfig) -> str:
+    """Fail for one of three causes."""
+    if config.cause == "currency":
+        return str({"EUR": 1}[json.loads(item.data)["currency"]])
+    if config.cause == "rates":
+        raise TimeoutError(f"https://rates.example/v2/quote?{'order=' * 40} did not answer within 30 s")
+    raise Reject(f"{item.path} has no customer")
 
 
 class FailConfig(BaseModel):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from tests.browser.extremes import DATASET, LEDGER, POSTING, READ
+
 STAGE: Final = "from_execution_id={run}&from_stage=markdown_converted"
 EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
     "/": {"home": "/"},
@@ -90,3 +92,48 @@ Names in braces are ids of `Demo`. Screenshots are named after the URLs.
 """
 
 URLS: Final = {name: url for urls in EXAMPLES.values() for name, url in urls.items()}
+
+_INPUT: Final = "input/{ledger_input}"
+EXTREMES: Final[Mapping[str, Mapping[str, str]]] = {
+    "/": {"home": "/"},
+    "/executions": {"executions": "/executions"},
+    "/executions/{execution_id}": {
+        "execution": "/executions/{ledger}",
+        "execution-table": f"/executions/{{ledger}}?view=table&route={POSTING[1]}",
+        "execution-wide": "/executions/{wide}",
+        "execution-wide-table": "/executions/{wide}?view=table",
+        "execution-objects": "/executions/{ledger}?tab=objects",
+        "execution-messages": "/executions/{ledger}?tab=messages",
+        "execution-family": "/executions/{ledger}?tab=family",
+        "execution-config": "/executions/{ledger}?tab=config",
+    },
+    "/datasets": {"datasets": "/datasets"},
+    "/datasets/{name}": {"dataset": f"/datasets/{DATASET}"},
+    "/datasets/{name}/{n}": {"publication": f"/datasets/{DATASET}/1"},
+    "/datasets/{name}/publish": {"publish": f"/datasets/{DATASET}/publish?execution={{ledger}}"},
+    "/datasets/{name}/rollback": {"rollback": f"/datasets/{DATASET}/rollback?to=1"},
+    "/configs": {"configs": "/configs"},
+    "/configs/{name}": {"config": f"/configs/{LEDGER}"},
+    "/replay": {
+        "replay": f"/replay?from_execution_id={{ledger}}&from_stage=input&to_route={LEDGER}/{READ}",
+        "replay-stage": "/replay?from_execution_id={ledger}",
+    },
+    "/replays": {"replays": "/replays"},
+    "/replays/{batch}": {"progress": "/replays/{ledger_replay_batch}"},
+    "/find": {"find": f"/find?q={LEDGER[:20]}"},
+    "/executions/{execution_id}/compare": {"compare": "/executions/{ledger}/compare?with={ledger_replay}"},
+    "/dead-letters": {
+        "dead-letters": "/dead-letters",
+        "dead-letters-of": "/dead-letters?execution_id={ledger}",
+        "dead-group": "/dead-letters?group={ledger_group}",
+    },
+    "/dead-letters/{id}": {"dead-letter": "/dead-letters/{ledger_dead}"},
+    "/lineage/{correlation_id}": {"message": "/lineage/{ledger_dead}"},
+    "/why": {"why": f"/why?execution_id={{ledger}}&path={_INPUT}"},
+    "/objects": {"object": f"/objects?key={{ledger}}/{_INPUT}"},
+    "/queues": {"queues": "/queues"},
+    "/queues/{queue}": {"queue": f"/queues/{LEDGER}.{READ}"},
+    "/system": {"system": "/system"},
+    "/help": {"help": "/help"},
+}
+"""URLs with the data at the limits. No picture shows them."""

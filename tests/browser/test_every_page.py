@@ -11,19 +11,19 @@ import pytest
 from playhead.web.app import PAGES
 from tests.acceptance.processes import client
 from tests.browser.accessibility import violations
-from tests.browser.chromium import NARROW, PHONE, expect
+from tests.browser.chromium import NARROW, PHONE, WIDE, expect
 from tests.browser.conftest import Goto
 from tests.browser.demo import Demo
-from tests.browser.examples import EXAMPLES, URLS
+from tests.browser.examples import EXAMPLES, EXTREMES, URLS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 every_url = pytest.mark.parametrize("path", URLS.values(), ids=URLS)
 every_page = pytest.mark.parametrize(
-    "path", [next(iter(urls.values())) for urls in EXAMPLES.values()], ids=EXAMPLES
+    "path", [next(iter(urls.values())) for urls in EXTREMES.values()], ids=EXTREMES
 )
-
+WIDTHS = (WIDE["width"], 1100, 1024, 768, NARROW["width"])
 
 TOO_WIDE = """width => {
   if (document.documentElement.scrollWidth <= width) return [];
@@ -66,8 +66,27 @@ UNTIDY_ON_A_PHONE = """() => {
 lines."""
 
 
-def test_every_page_has_an_example():
-    assert {page.path for page in PAGES} == set(EXAMPLES)
+SQUEEZED = """() => [...document.querySelectorAll("main :is(td, th, dd, .lane > *, .what > *)")].filter((one) => {
+  const width = one.getBoundingClientRect().width, words = one.textContent.trim().split(/\\s+/);
+  return width > 1 && width < 76 && words.some((word) => word.length > 10);
+}).map((one) => one.outerHTML.slice(0, 200))"""
+"""Cells with a long word that is broken into pieces of a few letters."""
+
+
+def test_every_page_has_an_example_and_one_with_data_at_the_limits():
+    assert {page.path for page in PAGES} == set(EXAMPLES) == set(EXTREMES)
+
+
+@pytest.mark.parametrize("urls", EXTREMES.values(), ids=EXTREMES)
+def test_no_page_is_wider_than_its_window_with_names_of_63_characters(
+    demo: Demo, goto: Goto, urls: dict[str, str]
+):
+    for path in urls.values():
+        page = goto(path, viewport=WIDE)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": WIDE["height"]})
+            assert page.evaluate(TOO_WIDE, width) == [], (path, width)
+            assert page.evaluate(SQUEEZED) == [], (path, width)
 
 
 @every_page
