@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import Final
 
 _LONGEST_ERROR: Final = 1_000
@@ -37,8 +38,23 @@ def pattern_of(error: str) -> str:
 
     Placeholders replace numbers, times, quoted text, paths, URLs, hexadecimal digits and ids.
     """
-    text = _ALL.sub(_placeholder, " ".join(error[:_LONGEST_ERROR].split()))
-    return text[:_LONGEST_PATTERN]
+    return _ALL.sub(_placeholder, _line_of(error))[:_LONGEST_PATTERN]
+
+
+def parts_of(error: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of an error, each with whether a placeholder of the pattern stands for it."""
+    line, at = _line_of(error), 0
+    for found in _ALL.finditer(line):
+        if found.start() > at:
+            yield line[at : found.start()], False
+        yield found[0], True
+        at = found.end()
+    if at < len(line):
+        yield line[at:], False
+
+
+def _line_of(error: str) -> str:
+    return " ".join(error[:_LONGEST_ERROR].split())
 
 
 def group_of(config: str, route: str, code: str, error: str, traceback: str | None = None) -> int:

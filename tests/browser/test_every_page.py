@@ -66,10 +66,13 @@ UNTIDY_ON_A_PHONE = """() => {
 lines."""
 
 
-SQUEEZED = """() => [...document.querySelectorAll("main :is(td, th, dd, .lane > *, .what > *)")].filter((one) => {
-  const width = one.getBoundingClientRect().width, words = one.textContent.trim().split(/\\s+/);
-  return width > 1 && width < 76 && words.some((word) => word.length > 10);
-}).map((one) => one.outerHTML.slice(0, 200))"""
+SQUEEZED = """() => {
+  const cells = [...document.querySelectorAll("main :is(td, th, dd, .lane > *, .what > *)")];
+  return cells.filter((one) => {
+    const width = one.getBoundingClientRect().width, words = one.textContent.trim().split(/\\s+/);
+    return width > 1 && width < 76 && words.some((word) => word.length > 10);
+  }).map((one) => one.outerHTML.slice(0, 200));
+}"""
 """Cells with a long word that is broken into pieces of a few letters."""
 
 

@@ -64,6 +64,18 @@ async def test_several_executions_are_read_at_once_as_one_by_one(catalog: Catalo
     assert await catalog.executions_named([]) == []
 
 
+async def test_replays_are_read_at_once_by_their_batches(catalog: Catalog, lab: Lab):
+    source = (await lab.started("a.md")).execution
+    replays = [await lab.replayed(source) for _ in range(2)]
+    batches = [one.replay_batch_id for one in replays]
+
+    found = await catalog.replays_named([batches[0], lab.unknown(), batches[1], batches[0]])
+
+    newest, _ = await catalog.replays()
+    assert sorted(found, key=lambda one: batches.index(one.replay_batch_id)) == list(reversed(newest))
+    assert await catalog.replays_named([]) == []
+
+
 async def test_executions_and_batches_are_found_by_the_ends_of_their_ids(catalog: Catalog, lab: Lab):
     runs = [lab.unknown().hex[:-8] + end for end in ("0abc1234", "1abc1234", "0abc1235")]
     version = await lab.save()

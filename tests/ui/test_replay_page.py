@@ -322,12 +322,14 @@ async def test_a_replay_is_refused_while_a_worker_has_old_code_unless_the_form_a
     assert "code_differs" in answer.text
     assert BOX_CHECKED in answer.text
     assert 'value="careful"' in answer.text
-    assert 'id="replay-button">' in answer.text
+    assert 'id="replay-button" data-waits-for-code disabled>' in answer.text
     # The browser shows the URL of the request, which leads back to the plan.
     [action] = re.findall(r'id="replay-form" [^>]*action="([^"]*)"', answer.text)
     assert "Replay 2 objects" in await site.page(html.unescape(action))
     assert await site.items("replays") == []
-    assert BOX_CHECKED not in await site.page(f"{path}&require_code=0")
+    allowed = await site.page(f"{path}&require_code=0")
+    assert BOX_CHECKED not in allowed
+    assert 'id="replay-button" data-waits-for-code>' in allowed
     assert (await press(site, path, require_code="0")).status_code == 303
 
 

@@ -48,6 +48,8 @@ class ExecutionCatalog(Browse, Code, Configs, Limits, Totals, Protocol):
         limit: int = 100,
     ) -> tuple[list[Replay], int | None]: ...
 
+    async def replays_named(self, batches: Sequence[UUID]) -> list[Replay]: ...
+
 
 _NO_END: Final = ("depth", "canary", "broker", "store")
 """What publishing may wait for without end: the remaining time is not known."""
@@ -75,6 +77,10 @@ class ExecutionService:
             return {}
         found = await self._catalog.executions_named(executions)
         return {one.execution_id: one for one in found}
+
+    async def replays_named(self, batches: Sequence[UUID]) -> list[Replay]:
+        """Return those of these replays that exist, without their rates, with one query."""
+        return list(await self._catalog.replays_named(batches)) if batches else []
 
     async def route_counts(self, execution: UUID) -> list[RouteCounts]:
         """Return message counts by route, in the order of the config; empty for an adopted execution.

@@ -15,22 +15,15 @@ from playhead.web import folding
 from playhead.web.drawing import Drawing, Row
 from playhead.web.lineagemap import Node, Side, draw
 from playhead.web.page import url
+from playhead.web.states import word
 
 _MOST_STEPS: Final = 50
 _MOST_LINKS: Final = 100
 _MOST_MADE: Final = 8
 _NOTHING: Final = "stores nothing"
 _DELETED: Final = "records deleted"
-_SAID: Final = {
-    "dead": "failed",
-    "skipped": "skipped",
-    "retry": "retried later",
-    "running": "running",
-    "pending": "waiting",
-    "cancelled": "cancelled",
-    "taken_over": "taken over",
-    "uncertain": "may have been sent",
-}
+_SAID: Final = ("dead", "skipped", "retry", "running", "pending", "cancelled", "taken_over", "uncertain")
+"""States of messages that the map counts, in this order."""
 
 _Place = tuple[str, str]
 """An execution and one of its stages."""
@@ -283,7 +276,7 @@ class _Drawing:
         if states.total() < sum(group.messages for group in self._groups[place]):
             # Not all of them are known: only the dead letters are counted.
             states = Counter(dead=sum(group.failed for group in self._groups[place]))
-        said += [f"{states[state]:,} {word}" for state, word in _SAID.items() if states[state]]
+        said += [f"{states[state]:,} {word(state)}" for state in _SAID if states[state]]
         return "; ".join(said)
 
     def _edges(self, nodes: Mapping[_Place, Node]) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ class Bar:
         title: what it is about.
         href: page of the route; None for the publishing.
         done, failed, cancelled, open: numbers of messages.
+        share: share of the objects that are published: others can have no message in the route yet.
         text: the numbers in words.
     """
 
@@ -33,6 +34,7 @@ class Bar:
     cancelled: int
     open: int
     text: str
+    share: float = 1.0
 
     @property
     def total(self) -> int:
@@ -48,7 +50,10 @@ class Bar:
             "cancelled": self.done + self.cancelled,
             "done": self.done,
         }
-        return {part: f"{_TRACK * value / total:.1f}" if total else "0" for part, value in parts.items()}
+        return {
+            part: f"{_TRACK * self.share * value / total:.1f}" if total else "0"
+            for part, value in parts.items()
+        }
 
 
 def bars_of(replay: Replay, routes: Sequence[RouteCounts]) -> list[Bar]:
@@ -60,12 +65,15 @@ def bars_of(replay: Replay, routes: Sequence[RouteCounts]) -> list[Bar]:
         f"{replay.objects_published:,} of {replay.objects_found:,}",
     )
     bars = [published]
+    share = 1.0 if replay.status else replay.objects_published / max(replay.objects_found, 1)
     for one in routes:
         if one.counts.total:
             href = url(f"/executions/{replay.execution_id}", route=one.route)
             counts, skipped = one.counts, is_skipped(replay.effects, one.route)
             numbers = (counts.completed, counts.failed, counts.cancelled, counts.pending)
-            bars.append(Bar(f"route.{one.route}", one.route, href, *numbers, _words(one.counts, skipped)))
+            bars.append(
+                Bar(f"route.{one.route}", one.route, href, *numbers, _words(one.counts, skipped), share)
+            )
     return bars
 
 

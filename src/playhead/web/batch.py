@@ -10,6 +10,7 @@ from uuid import UUID
 from playhead.errors import NotFound, PlayheadError
 from playhead.model import (
     OTHER_ROUTES,
+    DeadLetterGroup,
     DepthPace,
     Execution,
     Placement,
@@ -17,6 +18,7 @@ from playhead.model import (
     RatePace,
     Replay,
     Report,
+    RouteCounts,
     WebhookDelivery,
 )
 from playhead.replay.effects import is_carried
@@ -47,6 +49,7 @@ from playhead.web.replayform import ReplayForm
 from playhead.wording import pace_text, rest_limit, stop_reason, stopped_text
 
 _MOST_DELIVERIES: Final = 20
+_GROUPS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class BatchView:
         rest: form of a replay of what a cancelled replay has not published; of more unless `fits_form`.
         fits_form: the form has fields for all that the replay was asked for.
         placements: where its results are in the datasets of its config; none while it is running.
+        groups: groups of its dead letters: the first ones.
         errors: why objects failed, and why publishing ended early, except by a cancellation.
         notice: why a control was not followed.
     """
@@ -96,6 +100,7 @@ class BatchView:
     rest: str
     fits_form: bool
     placements: Sequence[Placement]
+    groups: Sequence[DeadLetterGroup]
     errors: Sequence[str]
     notice: str | None = None
 
@@ -131,7 +136,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         look=outcome.look,
         pace_text=pace_text(replay),
         to_go=to_go(replay),
-        bars=bars_of(replay, routes),
+        bars=bars_of(replay, _in_order(routes, drawn)),
         controls=_controls(replay, made),
         canary=replay.waits_for == "canary" or replay.paused_by == "canary",
         difference=difference,
@@ -145,6 +150,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         rest=_rest(replay).href(),
         fits_form=_fits_form(replay),
         placements=await placements(services, made),
+        groups=await _groups(services, made),
         errors=_errors(replay),
         notice=error.detail if error else None,
     )
@@ -175,6 +181,14 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
     )
 
 
+def _in_order(routes: Sequence[RouteCounts], drawn: PipelineMap | None) -> Sequence[RouteCounts]:
+    """Return routes in pipeline order, as the drawing has them."""
+    if drawn is None:
+        return routes
+    place = {name: at for at, name in enumerate(pipelines.reading_order(drawn.shape))}
+    return sorted(routes, key=lambda one: place.get(one.route, len(place)))
+
+
 @dataclass(frozen=True, slots=True)
 class _Links(Links):
     """Links of the boxes to the page of the new execution."""
@@ -193,7 +207,7 @@ async def _map(services: Services, replay: Replay, made: Execution) -> PipelineM
     is_open = made.status == "running"
     # While it runs, sizes of stages cost in proportion to its messages.
     totals = None if is_open else await or_missing(services.executions.stage_totals(made.execution_id))
-    known = Known(None if isinstance(totals, Missing) else totals, is_open=is_open)
+    known = Known(None if isinstance(totals, Missing) else totals, is_open=is_open, has_run=True)
     of = pipelines.pipeline_map(pipeline, known)
     stage = _choice(replay).stage
     found = StageSize(replay.objects_found, await _bytes(services, replay))
@@ -222,6 +236,12 @@ def _controls(replay: Replay, made: Execution) -> list[str]:
     if replay.state == "partial_failure" and made.status != "cancelled":
         found.append("retry")
     return found + ["withdraw"] * (made.status == "running" and replay.state != "refused")
+
+
+async def _groups(services: Services, made: Execution) -> Sequence[DeadLetterGroup]:
+    if not made.counts.failed or made.records_deleted_at:
+        return ()
+    return (await services.queues.dead_letter_groups(execution=made.execution_id, limit=_GROUPS)).items
 
 
 async def _report(services: Services, replay: Replay) -> Report | None:
@@ -304,6 +324,7 @@ def _shape(view: BatchView) -> str:
             *(
                 f"{view.report.state}.{view.report.revision}" if view.report else "",
                 str(len(replay.errors or ())),
+                " ".join(one.group for one in view.groups),
             ),
             *(view.pace_text, *view.controls, *(bar.name for bar in view.bars)),
             *(f"{one.delivery_id}.{one.state}" for one in view.deliveries),

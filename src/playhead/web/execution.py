@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 from uuid import UUID
 
 from playhead.ids import parse_uuid
 from playhead.model import (
+    AdapterCode,
     ConfigVersion,
     Counts,
     DeadLetterGroup,
@@ -26,7 +27,7 @@ from playhead.services import Services
 from playhead.web import execution_tabs as tabs
 from playhead.web.execution_tabs import FamilyTab, MessagesTab, ObjectsTab, Tab
 from playhead.web.needs import STOPPED
-from playhead.web.outcomes import Outcome, outcomes
+from playhead.web.outcomes import Outcome, ending, outcomes
 from playhead.web.page import Action, Answer, ApiCall, Ask, Crumb, Missing, Redirect, Shown, or_missing, url
 from playhead.web.page import Page as PageOf
 from playhead.web.pipelinemap import cells
@@ -73,6 +74,7 @@ class Overview:
         more_replays: whether there are more.
         waits: why no attempt starts now, in words, by route.
         sources: the stage of the inputs that failed, by route.
+        ran: adapters of the newest message of the chosen route; empty if none has ended.
     """
 
     pipeline: PipelineCard | Missing
@@ -83,6 +85,7 @@ class Overview:
     more_replays: bool
     waits: Mapping[str, str]
     sources: Mapping[str, str]
+    ran: Sequence[AdapterCode]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,12 @@ class ExecutionView:
 
 def verdict(of: Execution, batch: Replay | None = None) -> Verdict:
     """Return what happened to an execution, in one sentence. `batch` is the replay that it is."""
+    found = _verdict(of, batch)
+    end = ending(of, batch) if batch else None
+    return replace(found, state=end[0], word=end[1][0].upper() + end[1][1:]) if end else found
+
+
+def _verdict(of: Execution, batch: Replay | None) -> Verdict:
     counts = of.counts
     total = counted(counts.total, "message")
     if of.kind == "publication":
@@ -129,7 +138,7 @@ def verdict(of: Execution, batch: Replay | None = None) -> Verdict:
         sentence = f"{number(counts.pending)} of {total} to go{failed}."
         if batch and batch.state in STOPPED:
             sentence = f"{sentence} The replay is {batch.state}: its page has the button to resume it."
-            return Verdict(batch.state, batch.state.capitalize(), sentence, "warn")
+            return Verdict(batch.state, "", sentence, "warn")
         if not counts.total:
             return Verdict("running", "Running", "No messages yet: the inputs are being listed.", "info")
         return Verdict("running", "Running", sentence, "fail" if counts.failed else "info")
@@ -241,10 +250,13 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
     laid_over = Known(
         *(known, execution.pruned, route_waits or {}, is_open),
         datasets=() if isinstance(datasets, Missing) else datasets,
+        has_run=True,
     )
     taken = replays.items if isinstance(replays, Page) else []
+    drawn = pipeline if isinstance(pipeline, Missing) else card(ask, pipeline, laid_over)
+    chosen = drawn.route if isinstance(drawn, PipelineCard) and is_drawn else None
     return Overview(
-        pipeline=pipeline if isinstance(pipeline, Missing) else card(ask, pipeline, laid_over),
+        pipeline=drawn,
         as_of=known.as_of if known else None,
         groups=groups or (),
         replays=replays if isinstance(replays, Missing) else taken,
@@ -252,6 +264,7 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
         more_replays=isinstance(replays, Page) and replays.next_cursor is not None,
         waits=_waits(pipeline, route_waits or {}, workers),
         sources=_sources(groups, known) if isinstance(groups, list) and known else {},
+        ran=await _ran(services, identity, chosen.node.name) if chosen else (),
     )
 
 
@@ -264,6 +277,12 @@ def _sources(groups: Sequence[DeadLetterGroup], totals: StageTotals) -> dict[str
             if path.startswith(f"{stage.stage}/"):
                 found[group.route] = stage.stage
     return found
+
+
+async def _ran(services: Services, execution: UUID, route: str) -> Sequence[AdapterCode]:
+    """Return the adapters that processed the newest message of a route."""
+    newest = await services.lineage.list(execution=execution, route=route, limit=1)
+    return [code for one in newest.items for code in one.adapters or ()]
 
 
 async def _nothing() -> None:

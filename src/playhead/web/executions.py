@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from playhead.errors import BadRequest
 from playhead.model import Execution
 from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.web.outcomes import endings
 from playhead.web.page import ROWS, ApiCall, Ask, Page, Shown, checked_time, url
 from playhead.web.render import number
 
@@ -24,18 +26,22 @@ class ExecutionsView:
         executions: the page.
         filters: the filters of the address, by name.
         configs: names of configs to choose from.
+        tags: tags to choose from: those of the page.
         next_href: next page; None: this is the last one.
         first_href: first page; None: this is it.
         is_filtered: whether a filter is set.
+        endings: state and word, by execution, of replays that stopped.
         problem: why a filter is invalid; None if all are valid.
     """
 
     executions: Sequence[Execution]
     filters: Mapping[str, str | None]
     configs: Sequence[str]
+    tags: Sequence[str]
     next_href: str | None
     first_href: str | None
     is_filtered: bool
+    endings: Mapping[UUID, tuple[str, str]]
     problem: str | None = None
 
 
@@ -46,7 +52,9 @@ async def show(ask: Ask) -> Shown[ExecutionsView]:
         _check(ask, filters)
     except BadRequest as exc:
         given = {**filters, "parent": ask.text("parent")}
-        view = ExecutionsView((), given, configs, None, None, is_filtered=True, problem=exc.detail)
+        view = ExecutionsView(
+            (), given, configs, (), None, None, is_filtered=True, endings={}, problem=exc.detail
+        )
         return Shown("Executions", view, status=400)
     parent = await ask.execution("parent") if ask.text("parent") else None
     cursor = ask.text("cursor")
@@ -57,9 +65,11 @@ async def show(ask: Ask) -> Shown[ExecutionsView]:
         executions=page.items,
         filters=given,
         configs=configs,
+        tags=sorted({tag for one in page.items for tag in one.tags}),
         next_href=url("/executions", **given, cursor=page.next_cursor) if page.next_cursor else None,
         first_href=url("/executions", **given) if cursor else None,
         is_filtered=any(given.values()),
+        endings=await endings(ask.services, page.items),
     )
     is_first = cursor is None and filters["until"] is None
     return Shown(
@@ -67,7 +77,7 @@ async def show(ask: Ask) -> Shown[ExecutionsView]:
         view,
         [ApiCall(url("/api/v1/executions", **given, limit=ROWS, cursor=cursor))],
         cells=_cells(page.items) | (_newer(page.items, ask.text("mark")) if is_first else {}),
-        shape=",".join(one.status[0] for one in page.items),
+        shape=",".join(view.endings.get(one.execution_id, (one.status,))[0] for one in page.items),
         ended=not is_first and all(one.status != "running" for one in page.items),
         mark=str(page.items[0].execution_id) if is_first and page.items else "",
     )

@@ -36,7 +36,7 @@ class HomeView:
         replays: replays that publish now.
         running: executions that are running: the newest ones.
         executions: the newest executions, without those in `running`; or why they cannot be read.
-        endings: state and text, by execution, of replays that stopped: paused, stalled, cancelled or refused.
+        endings: state and word, by execution, of replays that stopped: paused, stalled, cancelled or refused.
         next_command: command to run next, if there is no execution yet; else empty.
         catalog: which catalog the server reads, such as `sqlite 3.46.1 in /home/ann/.playhead/playhead.db`.
     """
@@ -55,7 +55,7 @@ class HomeView:
 
 async def show(ask: Ask) -> Shown[HomeView]:
     services = ask.services
-    system, published, (replays, recent, running, newest) = await asyncio.gather(
+    system, published, (replays, running, newest) = await asyncio.gather(
         asyncio.gather(
             services.system.health(__version__),
             or_missing(all_routes(services)),
@@ -65,7 +65,6 @@ async def show(ask: Ask) -> Shown[HomeView]:
         asyncio.gather(or_missing(services.publish.datasets()), or_missing(services.publish.refused())),
         asyncio.gather(
             or_missing(services.executions.replays(None, None, ROWS, is_open=True)),
-            or_missing(services.executions.replays(None, None, ROWS)),
             or_missing(services.executions.list(ExecutionFilter(status="running"), None, _NEWEST)),
             or_missing(services.executions.list(ExecutionFilter(), None, 2 * _NEWEST)),
         ),
@@ -75,7 +74,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
     found = list(needs.of_backends(health))
     missing = {
         part.error_code: part
-        for part in (routes, groups, workers, datasets, refused, replays, recent, running, newest)
+        for part in (routes, groups, workers, datasets, refused, replays, running, newest)
         if isinstance(part, Missing)
     }
     if not isinstance(routes, Missing):
@@ -92,6 +91,10 @@ async def show(ask: Ask) -> Shown[HomeView]:
     down = {need.id for need in found}
     shown = [] if isinstance(running, Missing) else running.items
     known = {one.execution_id for one in shown}
+    others = (
+        [] if isinstance(newest, Missing) else [one for one in newest.items if one.execution_id not in known]
+    )
+    ends = await or_missing(endings(services, [*shown, *others]))
     view = HomeView(
         _verdict(len(found), uncertain=bool(missing)),
         found[:_MOST_SHOWN],
@@ -99,10 +102,8 @@ async def show(ask: Ask) -> Shown[HomeView]:
         [one for code, one in missing.items() if f"backend.{code.removesuffix('_unavailable')}" not in down],
         [] if isinstance(replays, Missing) else [one for one in replays.items if one.state not in STOPPED],
         shown,
-        newest
-        if isinstance(newest, Missing)
-        else [one for one in newest.items if one.execution_id not in known][:_NEWEST],
-        endings([one for page in (recent, replays) if not isinstance(page, Missing) for one in page.items]),
+        newest if isinstance(newest, Missing) else others[:_NEWEST],
+        {} if isinstance(ends, Missing) else ends,
         await _next_command(ask) if not isinstance(newest, Missing) and not newest.items else "",
         health.catalog.detail or "",
     )
@@ -116,7 +117,6 @@ async def show(ask: Ask) -> Shown[HomeView]:
         ApiCall("/api/v1/workers"),
         ApiCall("/api/v1/datasets"),
         ApiCall("/api/v1/replays?open=true"),
-        ApiCall("/api/v1/replays"),
         ApiCall(f"/api/v1/executions?limit={2 * _NEWEST}"),
         ApiCall("/api/v1/system/health"),
     ]

@@ -39,6 +39,7 @@ class Need:
         detail: cause, or what to do.
         steps: pages that show or fix it.
         at: time at which it happened last; RFC 3339 in UTC; None if this is not known.
+        error: the newest of the errors that are alike; empty for other things.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Need:
     detail: str
     steps: Sequence[Step]
     at: str | None = None
+    error: str = ""
 
 
 def of_backends(health: Health) -> Iterator[Need]:
@@ -93,13 +95,14 @@ def of_groups(groups: Sequence[DeadLetterGroup]) -> Iterator[Need]:
             f"group.{one.group}",
             "fail",
             f"{count} {letters} in {one.config}/{one.route}{alike}",
-            one.pattern,
+            "",
             f"{one.error_code}, in {counted(one.executions, 'execution')}",
             [
                 Step("Look at one", link("dead_letter", one.newest)),
                 Step("Resend…", url("/dead-letters", group=one.group)),
             ],
             one.last_failed_at,
+            one.error,
         )
 
 

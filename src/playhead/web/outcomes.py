@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -10,14 +10,12 @@ from uuid import UUID
 from playhead.model import Execution, Replay
 from playhead.services import Services
 from playhead.web.render import counted
+from playhead.web.states import word
 from playhead.wording import state_of
 
-_STOPPED: Final = {
-    "cancelled": "replay cancelled",
-    "refused": "refused: nothing ran",
-    "paused": "paused",
-    "stalled": "stalled",
-}
+_STOPPED: Final = {"cancelled": "replay cancelled", "refused": "refused: nothing ran"}
+"""What is said of an ended execution, by the state of its replay: the execution has only its messages."""
+_WAITING: Final = ("paused", "stalled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +68,19 @@ async def outcomes(services: Services, replays: Sequence[Replay]) -> dict[UUID, 
     return {one.replay_batch_id: outcome_of(one, made[one.execution_id]) for one in replays}
 
 
-def endings(replays: Sequence[Replay]) -> Mapping[UUID, tuple[str, str]]:
-    """Return the state and its text, by execution, of replays that stopped before they published everything.
+async def endings(services: Services, shown: Iterable[Execution]) -> Mapping[UUID, tuple[str, str]]:
+    """Return the state and its word, by execution, of replays that stopped before they published everything.
 
     The status of such an execution describes only its messages.
     """
-    return {one.execution_id: (one.state, _STOPPED[one.state]) for one in replays if one.state in _STOPPED}
+    made = {one.replay_batch_id: one for one in shown if one.replay_batch_id}
+    replays = await services.executions.replays_named(list(made))
+    found = ((made[one.replay_batch_id], one) for one in replays)
+    return {of.execution_id: end for of, replay in found if (end := ending(of, replay))}
+
+
+def ending(of: Execution, replay: Replay) -> tuple[str, str] | None:
+    """Return the state of a replay that stopped, and its word; None if its execution says it all."""
+    if of.status == "running":
+        return (replay.state, word(replay.state)) if replay.state in _WAITING else None
+    return (replay.state, _STOPPED[replay.state]) if replay.state in _STOPPED else None

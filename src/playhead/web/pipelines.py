@@ -146,6 +146,7 @@ class Known:
         waits: routes in which no attempt starts now.
         is_open: whether messages may still arrive.
         datasets: those of its config.
+        has_run: whether it is an execution, of which other versions of adapters may have run than are loaded.
     """
 
     totals: StageTotals | None = None
@@ -153,6 +154,7 @@ class Known:
     waits: Mapping[str, RouteWait] = field(default_factory=dict)
     is_open: bool = False
     datasets: Sequence[Dataset] = ()
+    has_run: bool = False
 
 
 NOTHING: Final = Known()
@@ -164,11 +166,17 @@ def tally_of(counts: Counts | None) -> Tally | None:
     return Tally(counts.completed, counts.failed, counts.pending, counts.cancelled)
 
 
-def adapters_of(route: PipelineRoute) -> str:
-    """Return the adapters of a route with their versions, such as `sections 2 → tag 1`."""
+def adapters_of(route: PipelineRoute, *, as_loaded: bool = True) -> str:
+    """Return the adapters of a route, such as `sections 2 → tag 1`.
+
+    Args:
+        as_loaded: with the versions that this server has loaded. Those that ran may have been others.
+    """
     if route.is_external:
         return "other programs consume"
-    return " → ".join(f"{one.type} {one.version}" if one.version else one.type for one in route.adapters)
+    return " → ".join(
+        f"{one.type} {one.version}" if one.version and as_loaded else one.type for one in route.adapters
+    )
 
 
 def pipeline_map(pipeline: Pipeline, known: Known = NOTHING) -> PipelineMap:
@@ -180,7 +188,7 @@ def pipeline_map(pipeline: Pipeline, known: Known = NOTHING) -> PipelineMap:
     routes = tuple(
         RouteNode(
             name=route.route,
-            adapters=adapters_of(route),
+            adapters=adapters_of(route, as_loaded=not known.has_run),
             stage=route.stage,
             size=sizes.get(route.stage or "", StageSize()),
             tally=tally_of(route.counts),
@@ -271,23 +279,29 @@ def _named(text: str | None, routes: Sequence[str]) -> str | None:
     return next((name for name in routes if text and text.casefold() in name.casefold()), None)
 
 
-def _reading_order(shape: Shape) -> dict[str, int]:
-    """Return all routes as in an outline, each with its indent: one step for each branching before it."""
+def reading_order(shape: Shape) -> dict[str, int]:
+    """Return all routes as in an outline, each with its indent: one step for each branching before it.
+
+    Each route follows all routes that feed it.
+    """
     found: dict[str, int] = {}
-    stack = [(name, 0) for name in reversed(shape.routes) if not shape.into[name]]
+    waiting = {name: len(into) for name, into in shape.into.items()}
+    stack = [(name, 0) for name in reversed(shape.routes) if not waiting[name]]
     while stack:
         name, indent = stack.pop()
-        if name not in found:
-            found[name] = indent
-            below = min(indent + (len(shape.out[name]) > 1), _MOST_INDENT)
-            stack += [(after, below) for after in reversed(shape.out[name])]
+        found[name] = indent
+        below = min(indent + (len(shape.out[name]) > 1), _MOST_INDENT)
+        for after in reversed(shape.out[name]):
+            waiting[after] -= 1
+            if not waiting[after]:
+                stack.append((after, below))
     return found
 
 
 def _rows(
     of: PipelineMap, pipeline: Pipeline, known: Known, links: Links, chosen: str | None
 ) -> tuple[Row, ...]:
-    indents = _reading_order(of.shape)
+    indents = reading_order(of.shape)
     return tuple(
         Row(
             node=node,
@@ -306,7 +320,7 @@ def _rows(
 def _sorted(rows: Sequence[Row], order: str, shape: Shape) -> tuple[Row, ...]:
     if order == "name":
         return tuple(sorted(rows, key=lambda row: row.node.name))
-    place = {name: index for index, name in enumerate(_reading_order(shape))}
+    place = {name: index for index, name in enumerate(reading_order(shape))}
     found = sorted(rows, key=lambda row: place.get(row.node.name, len(place)))
     if order == "failed":
         found.sort(key=lambda row: -row.node.tally.failed if row.node.tally else 0)

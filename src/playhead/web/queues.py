@@ -14,6 +14,7 @@ from playhead.ids import parse_uuid
 from playhead.model import RouteStatus, Worker, WorkerAdapter
 from playhead.services import Services
 from playhead.web.page import ROWS, ApiCall, Ask, Crumb, Missing, Page, Shown, or_missing, url
+from playhead.web.states import STUCK
 
 PEEKED: Final = 20
 """Messages of a queue that its page shows."""
@@ -88,7 +89,8 @@ class QueuesView:
     """All queues.
 
     Attributes:
-        queues: queues of the routes of all active configs, or why they cannot be read.
+        queues: queues of the routes of all active configs, or why they cannot be read. Those whose messages
+            are not processed come first, on the first page.
         outdated: those of them that a process with old code consumes.
         next_url: next page.
     """
@@ -108,12 +110,17 @@ async def show_all(ask: Ask) -> Shown[QueuesView]:
     if isinstance(page, Missing):
         return Shown("Queues", QueuesView(page, (), None), [call])
     live = () if isinstance(workers, Missing) else workers.items
+    every = await all_routes(ask.services) if cursor or page.next_cursor else page.items
+    stuck = [row for route in every if (row := row_of(route)).state in STUCK]
+    stuck.sort(key=lambda row: STUCK.index(row.state))
+    first = {row.route.queue for row in stuck}
+    rows = [row_of(route) for route in page.items if route.queue not in first]
+    rows = rows if cursor else stuck + rows
     outdated = [
-        one.queue
-        for one in page.items
-        if any(consumer.outdated for consumer in _consumers(live, one.queue, one.adapters))
+        row.route.queue
+        for row in rows
+        if any(consumer.outdated for consumer in _consumers(live, row.route.queue, row.route.adapters))
     ]
-    rows = [row_of(route) for route in page.items]
     next_url = url("/queues", cursor=page.next_cursor) if page.next_cursor else None
     shape = " ".join(f"{row.state} {row.route.queue in outdated}" for row in rows)
     return Shown(

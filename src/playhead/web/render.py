@@ -13,11 +13,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from playhead.failures import parts_of
 from playhead.terminal import visible
 from playhead.web.links import link
 from playhead.web.page import Missing, url
+from playhead.web.states import STATES, STUCK
 from playhead.wording import publication_text, published_text
 
 _HERE: Final = Path(__file__).parent
@@ -52,6 +54,15 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.1f}" if isinstance(value, float) and value < 10 else f"{value:,.0f}"
+
+
+def marked(error: str) -> Markup:
+    """Return an error with marks around what differs between the failures of its group."""
+    parts = [
+        Markup("<mark>{}</mark>").format(visible(text)) if differs else escape(visible(text))
+        for text, differs in parts_of(error)
+    ]
+    return Markup("").join(parts)
 
 
 def capped(value: int, most: int = 10_000) -> str:
@@ -169,6 +180,7 @@ def environment(version: str) -> Environment:
         "duration": duration,
         "clock": clock,
         "short": short,
+        "marked": marked,
         "visible": visible,
         "published": published_text,
         "publication": publication_text,
@@ -181,6 +193,8 @@ def environment(version: str) -> Environment:
         "counted": counted,
         "seconds_between": seconds_between,
         "sections": SECTIONS,
+        "STATES": STATES,
+        "STUCK": STUCK,
         "assets": f"/assets/{assets_hash()}",
         "version": version,
     }

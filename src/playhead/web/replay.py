@@ -123,18 +123,23 @@ async def _check(services: Services, opened: Replay) -> None:
 async def _completed(
     services: Services, form: ReplayForm, source: Execution, config_of: str | None
 ) -> tuple[ReplayForm, Pipeline]:
-    """Return the form with the route that follows the stage, if there is one; and the source's pipeline.
+    """Return the form with a route that follows the stage, if it names none; and the source's pipeline.
 
     `config_of` is the config whose versions and routes the form has shown: the form may name another one now.
     """
     pipeline = await services.pipelines.of_execution(source.execution_id)
     if form.from_stage and not form.to_route:
-        after = following(pipeline, form.from_stage)
-        form = replace(form, to_route=after[0] if len(after) == 1 else "")
+        form = replace(form, to_route=_likeliest(pipeline, form.from_stage))
     config = form.to_route.partition("/")[0] if "/" in form.to_route else source.config
     if config_of is not None and config_of != config:
         form = replace(form, config_version="", effects={})
     return form, pipeline
+
+
+def _likeliest(pipeline: Pipeline, stage: str) -> str:
+    """Return the route after a stage in which the most messages failed; the first one if none did."""
+    failed = {one.route: one.counts.failed if one.counts else 0 for one in pipeline.routes}
+    return max(following(pipeline, stage), key=lambda route: failed.get(route, 0), default="")
 
 
 async def _named(services: Services, form: ReplayForm, plan_id: str) -> Plan:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from playhead import textdiff
+from playhead import __version__, textdiff
 from playhead.errors import NotFound, PlanChanged, PlayheadError
 from playhead.ids import uuid7
 from playhead.model import (
     CODE_WARNINGS,
+    BackendHealth,
     ConfigVersion,
     Execution,
     Pipeline,
@@ -121,7 +122,10 @@ class ReplayView:
         problem: why the form was not followed.
         key: Idempotency-Key of this page.
         command: the command that replays the plan.
+        down: backends that are unavailable, if the plan could be replayed otherwise.
         can_replay: whether the plan can be replayed.
+        waits_for_code: whether it could be replayed if the form did not require current code.
+        also_feeds: the other routes that receive the objects of the stage in a run.
     """
 
     form: ReplayForm
@@ -140,7 +144,10 @@ class ReplayView:
     problem: Problem | None = None
     key: str = ""
     command: str = ""
+    down: Sequence[BackendHealth] = ()
     can_replay: bool = False
+    waits_for_code: bool = False
+    also_feeds: Sequence[str] = ()
 
 
 def following(pipeline: Pipeline, stage: str) -> list[str]:
@@ -170,6 +177,8 @@ async def page(
     stale = await stale_now(services, plan) if plan else []
     if stale and not form.require_code:
         form = replace(form, require_code="1")
+    down = await _down(services) if usable else []
+    waits_for_code = bool(stale) and usable and not down
     view = ReplayView(
         form,
         source,
@@ -186,7 +195,10 @@ async def page(
         problem=problem,
         key=str(uuid7()),
         command=command_of(plan, form) if plan else "",
-        can_replay=usable,
+        down=down,
+        can_replay=usable and not down and not (stale and form.requires_code),
+        waits_for_code=waits_for_code,
+        also_feeds=[one for one in following(pipeline, form.from_stage) if one != form.to_route],
     )
     calls = [ApiCall("/api/v1/replay/plan", "POST", plan_body(form))]
     if plan:
@@ -213,6 +225,12 @@ async def page(
 async def stale_now(services: Services, plan: Plan) -> Sequence[OldCode]:
     """Return workers that would run a plan with old code. The plan has those of when it was made."""
     return old_code(await services.plan.consumers(plan))
+
+
+async def _down(services: Services) -> list[BackendHealth]:
+    """Return the backends that are unavailable: a replay would be refused."""
+    health = await services.system.health(__version__)
+    return [one for one in (health.store, health.broker, health.catalog) if one.status != "ok"]
 
 
 async def _totals(services: Services, form: ReplayForm, source: Execution) -> Sequence[StageTotal] | Missing:

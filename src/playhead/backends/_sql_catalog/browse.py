@@ -52,6 +52,13 @@ class BrowsePart(Part):
 
         return await self._db.read(find)
 
+    async def replays_named(self, batches: Sequence[UUID]) -> list[Replay]:
+        async def find(db: Session) -> list[Replay]:
+            rows = await db.rows(SQL.replays_named, window=self.sizes.window, batches=list(batches))
+            return await self._replays.of_rows(db, rows, work=False)
+
+        return await self._db.read(find)
+
     async def records_deleted(self, executions: Sequence[UUID]) -> dict[UUID, str]:
         return await self._db.read(lambda db: records_deleted_at(db, executions))
 

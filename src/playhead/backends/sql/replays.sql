@@ -64,6 +64,10 @@ AND j.{open_jobs} AND :open::boolean -- if given
 AND e.n < :before -- if given
 ORDER BY e.n DESC LIMIT :limit
 
+-- name: replays_named
+-- Those of these batches that exist.
+{replay} WHERE e.batch = ANY(:batches::uuid[])
+
 -- name: job_outcome
 -- How many rows of a job wait to be confirmed, and how many failed.
 SELECT (SELECT count(*) {unmarked_rows} AND m.state + 0 = {PENDING})

@@ -344,6 +344,10 @@ class Jobs(Protocol):
         """
         ...
 
+    async def replays_named(self, batches: Sequence[UUID]) -> list[Replay]:
+        """Return those of these replays that exist, each as `replays` does, in one look; in no order."""
+        ...
+
     async def cancel(self, execution: UUID) -> Execution | None:
         """Cancel an execution. Returns None if it does not exist.
 

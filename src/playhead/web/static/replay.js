@@ -11,6 +11,11 @@ document.addEventListener("input", (event) => {
   edits += 1;
   mark();
 });
+// While workers run old code, this box decides whether the replay would be refused.
+document.addEventListener("change", (event) => {
+  const button = document.querySelector("#replay-button[data-waits-for-code]");
+  if (button && event.target.name === "require_code" && edits === sent) button.disabled = event.target.checked;
+});
 document.addEventListener("htmx:before:request", (event) => { if (event.target.closest?.("#choices")) sent = edits; });
 document.addEventListener("htmx:after:swap", () => {
   if (edits !== sent) mark();
