@@ -53,6 +53,18 @@ async def test_a_replay_is_compared_with_its_source(site: Site):
     assert "not part of the replay" in await site.page(compare(execution, replay, state="not_produced"))
 
 
+async def test_messages_that_failed_are_compared_too(site: Site):
+    source = await site.run({"a.md": b"bad", "b.md": b"bad", "c.md": b"good"})
+    replay = (await site.replay(source, "input", "upper", "a.md"))["execution_id"]
+    await site.work()
+
+    page = await site.page(compare(source, replay))
+
+    assert "No object differs, and 1 message failed" in page
+    assert f'2 <a href="/dead-letters?execution_id={source}">before</a>' in page
+    assert f'1 <a href="/dead-letters?execution_id={replay}">after</a>' in page
+
+
 async def test_objects_that_a_running_replay_lacks_are_not_yet_produced(site: Site):
     source = await site.run({f"{name}.md": f"one {name}".encode() for name in "abc"})
     again = await site.replay(source, "shouted", "split")

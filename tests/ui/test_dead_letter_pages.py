@@ -251,3 +251,22 @@ def test_a_short_traceback_is_shown_whole():
 
     assert _fold(lines) == (lines, [], [])
     assert _fold([]) == ([], [], [])
+
+
+async def test_the_newest_error_of_a_group_is_shown_with_marks_on_what_differs(site: Site):
+    execution = await site.run({"a": b"bad 41"})
+    await site.run({"a": b"bad <42>"})
+
+    for path in ("/", "/dead-letters"):
+        assert "<code>this is bad &lt;<mark>42</mark>&gt;</code>" in await site.page(path), path
+    assert "<code>this is bad <mark>41</mark></code>" in await site.page(f"/executions/{execution}")
+
+
+async def test_the_filters_of_dead_letters_offer_values(site: Site):
+    await site.run({"a": b"bad"})
+
+    page = await site.page("/dead-letters?route=upper")
+
+    for values in ("words", "upper"):
+        assert f'<option value="{values}"></option>' in page
+    assert '<option value="split"></option>' in page  # a route without dead letters

@@ -370,3 +370,16 @@ async def test_what_changes_while_it_runs_is_a_part_that_is_drawn_again(site: Si
     assert after["cells"]["route:split:done"] == "1"
     assert after["cells"]["stage:split/words:size"] == "2 objects · 6 B"
     assert set(re.findall(r'data-live="([^"]+)"', html)) <= set(after["cells"])
+
+
+async def test_a_pipeline_shows_the_adapters_of_the_config_and_the_code_that_ran(site: Site):
+    execution = await site.run({"a.txt": b"good"})
+    site.load("upper", version="9")
+
+    page = await site.page(f"/executions/{execution}?route=upper")
+
+    ran = site.adapters["split"].version
+    assert "as loaded now" not in page
+    assert "upper 9" not in page
+    assert f"The newest message ran with upper {ran};" in page
+    assert "upper 9" in await site.page("/configs/words")

@@ -10,9 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from playhead.web import folding
 from playhead.web.drawing import Drawing
 from playhead.web.graph import INPUT, Links, Pipe, PipelineMap, RouteNode, StageSize, Tally
 from playhead.web.pipelinemap import Choice, bars_of, draw
+from playhead.web.pipelines import reading_order
 from playhead.web.render import environment
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -275,3 +277,13 @@ def test_a_route_of_a_dataset_has_a_mark_with_the_publication_that_its_sink_show
     shown = "in dataset docs, its sink shows publication 8"
     assert label(drawing, "index") == f"index: 1,201 done; {shown}"
     assert svg(drawing).count(f"<title>{shown}</title></path>") == 1
+
+
+def test_the_order_of_a_table_has_each_route_after_all_that_feed_it():
+    edges = (("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e"))
+    diamond = folding.shape("a", ("e", "d", "c", "b", "a"), edges)
+
+    order = reading_order(diamond)
+
+    assert list(order) == ["a", "b", "c", "d", "e"]
+    assert order == {"a": 0, "b": 1, "c": 1, "d": 1, "e": 1}

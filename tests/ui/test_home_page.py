@@ -91,6 +91,12 @@ async def test_a_paused_replay_needs_attention_however_many_came_after_it(
         ("warn", "paused"),
         ("ok", "completed"),
     ]
+    listed = await site.page("/executions")
+    assert re.findall(r'data-part="state[^"]+"><span class="st (\w+) pill">.*<span>(\w+)</span>', listed) == [
+        ("run", "running"),
+        ("warn", "paused"),
+        ("ok", "completed"),
+    ]
 
     await site.services.control.cancel(UUID(paused))
 
@@ -172,4 +178,5 @@ async def test_a_cancelled_replay_is_no_completed_execution(site: Site):
     answer = await site.http.post("/api/v1/replay", json=body, headers={"Prefer": "respond-async"})
     await site.services.control.cancel(UUID(answer.json()["replay_batch_id"]), withdraw=True)
 
-    assert "<span>replay cancelled</span>" in await site.page("/")
+    for path in ("/", "/executions", f"/executions/{answer.json()['execution_id']}"):
+        assert "replay cancelled</span>" in (await site.page(path)).lower(), path

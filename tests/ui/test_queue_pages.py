@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from uuid import uuid4
 
+import pytest
+
 from playhead.envelope import Dispatch, Headers
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
 from playhead.ids import uuid7
 from playhead.model import RouteStatus, RouteWait
+from playhead.web import queues
 from playhead.web.queues import row_of
 from tests.api.server import WORDS
 from tests.ui.site import Site
@@ -141,3 +144,29 @@ async def wait_in(site: Site, queue: str, count: int) -> str:
         [Dispatch(headers, str(uuid7()), 1, None, f"{execution}/input/{n}.txt") for n in range(count)]
     )
     return str(execution)
+
+
+async def test_a_queue_whose_messages_are_not_processed_comes_first(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(queues, "ROWS", 1)
+    assert (await site.twin("/queues"))["view"]["queues"][0]["route"]["queue"] == "words.upper"
+    await wait_in(site, "words.split", 3)
+
+    first = await site.twin("/queues")
+    second = await site.twin(first["view"]["next_url"])
+
+    names = [[row["route"]["queue"] for row in page["view"]["queues"]] for page in (first, second)]
+    assert names == [["words.split", "words.upper"], []]
+
+
+async def test_a_worker_with_current_code_is_not_called_old_after_another_has_started(site: Site):
+    await site.consume("words.upper", worker="worker-1")
+    await site.consume("words.upper", worker="worker-2", source=site.changed_file())
+
+    page = await site.page("/queues/words.upper")
+
+    rows = [row for row in page.split("<tr>") if "worker 1" in row or "worker 2" in row]
+    assert [("old code" in row) for row in rows] == [False, True]
+    [need] = (await site.twin("/"))["view"]["needs"]
+    assert need["title"] == "1 worker runs old code of steps.py"

@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from playhead.errors import store_unavailable
+from playhead.errors import broker_unavailable, store_unavailable
 from playhead.ids import uuid7
 from playhead.model import LoadedAdapter, LoadedCode, PublishRequest
 from playhead.ports.catalog.upkeep import Process
@@ -442,3 +442,49 @@ async def test_the_box_is_shown_only_if_the_route_reaches_a_dataset(site: Site):
     assert "Publish the result in second <" in await site.page(await counted(site, source))
     both = await site.page(await counted(site, source, stage="input", route="upper"))
     assert "Publish the result in first, second <" in both
+
+
+FORKED = """
+version: "1.0"
+name: forked
+entry: read
+error_handling: {max_attempts: 1}
+routes:
+  read:
+    adapters: [{type: split}]
+    outbound: {stage: texts, to: [quiet, upper]}
+  quiet:
+    adapters: [{type: split}]
+    outbound: {stage: quiet}
+  upper:
+    adapters: [{type: upper}]
+    outbound: {stage: shouted}
+"""
+
+
+@pytest.mark.parametrize(("text", "route"), [(b"bad", "upper"), (b"good", "quiet")], ids=["failed", "whole"])
+async def test_a_stage_that_feeds_several_routes_is_counted_for_the_one_that_failed(
+    site: Site, text: bytes, route: str
+):
+    await site.apply(FORKED)
+    source = await site.run({"a.txt": text}, config="forked")
+
+    answer = await site.http.get(f"/replay?from_execution_id={source}&from_stage=texts")
+
+    assert answer.status_code == 303, answer.text
+    page = await site.page(answer.headers["location"])
+    assert f'<option value="{route}" selected>' in page
+    assert "Replay 1 object" in page
+    assert f"In a run, the stage also feeds {'quiet' if route == 'upper' else 'upper'}." in page
+
+
+async def test_the_button_is_disabled_while_a_backend_is_unavailable(site: Site):
+    path = await counted(site, await site.run(TWO))
+    assert 'id="replay-button">' in await site.page(path)
+
+    site.broker_outage.error = broker_unavailable("no route to host")
+
+    page = await site.page(path)
+    assert 'id="replay-button" disabled>' in page
+    assert "is unavailable, so the replay would be refused" in page
+    assert "no route to host" in page

@@ -178,6 +178,13 @@ async def test_a_canary_that_failed_is_explained_until_the_replay_is_cancelled(s
     assert "Too many of the first objects failed" in paused
     assert "paused: 1 of 1 canary objects failed; press Resume to publish the rest" in paused
     assert f"{batch}/resume continues" not in paused
+    # The object that failed and its error are on the page, and what they lead to is not "Resume".
+    assert "<code>this is bad</code>" in paused
+    made = (await site.get(f"replays/{batch}"))["execution_id"]
+    [letter] = await site.items("dead-letters", execution_id=made)
+    assert f'href="/dead-letters/{letter["correlation_id"]}">input/a.txt</a>' in paused
+    assert '<button class="b"><svg' in paused
+    assert 'class="b go"' not in paused.split("Resume")[0].rpartition("<form")[2]
 
     await site.send(f"{path}/{control}")
     cancelled = await site.page(path)
@@ -297,3 +304,19 @@ async def test_a_replay_that_the_form_cannot_show_is_not_repeated_with_more_obje
     assert f"{left} objects were not published." in page
     assert f"--only unfinished --in-replay {batch}" in page
     assert 'href="/replay?' not in page
+
+
+async def test_a_bar_of_a_route_is_not_full_while_objects_are_unpublished(site: Site):
+    source = await site.run({"0.txt": b"bad"} | {f"{n}.txt": b"text" for n in range(1, 4)})
+    begun = await replayed(
+        site, source, from_stage="input", to_route="upper", canary={"objects": 2, "max_failed": 0}
+    )
+    path = f"/replays/{begun['replay_batch_id']}"
+    await site.replay_when(begun["replay_batch_id"], lambda shown: shown["waits_for"] == "canary")
+    await site.process()
+    await site.driven()
+
+    cells = await site.cells(path)
+
+    assert (cells["route.upper.text"], cells["route.upper.done"]) == ("1 done, 1 failed, 2 to go", "250.0")
+    assert (cells["route.split.text"], cells["route.split.done"]) == ("1 done", "500.0")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from playhead.failures import group_number, group_of, group_text, pattern_of
+from playhead.failures import group_number, group_of, group_text, parts_of, pattern_of
 from tests.slowness import slowness
 
 TRACE = """Traceback (most recent call last):
@@ -75,3 +75,14 @@ def test_a_group_has_a_text_of_twelve_digits():
     assert group_number(group_text(group())) == group()
     assert (len(group_text(0)), group_text(255)) == (12, "0000000000ff")
     assert [group_number(text) for text in ("", "x", "-1", "0" * 13, "A" * 12)] == [-1] * 5
+
+
+def test_the_parts_of_an_error_are_its_words_and_what_differs():
+    assert list(parts_of("KeyError: 'DKK'")) == [("KeyError: ", False), ("'DKK'", True)]
+    assert list(parts_of("12 of\n 30 failed")) == [
+        ("12", True),
+        (" of ", False),
+        ("30", True),
+        (" failed", False),
+    ]
+    assert list(parts_of("")) == []

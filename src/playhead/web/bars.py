@@ -65,14 +65,23 @@ def bars_of(replay: Replay, routes: Sequence[RouteCounts]) -> list[Bar]:
         f"{replay.objects_published:,} of {replay.objects_found:,}",
     )
     bars = [published]
+    # The target has a message for each object from the beginning; the routes after it do not.
     share = 1.0 if replay.status else replay.objects_published / max(replay.objects_found, 1)
+    target = replay.to_route.rpartition("/")[2]
     for one in routes:
         if one.counts.total:
             href = url(f"/executions/{replay.execution_id}", route=one.route)
             counts, skipped = one.counts, is_skipped(replay.effects, one.route)
             numbers = (counts.completed, counts.failed, counts.cancelled, counts.pending)
             bars.append(
-                Bar(f"route.{one.route}", one.route, href, *numbers, _words(one.counts, skipped), share)
+                Bar(
+                    f"route.{one.route}",
+                    one.route,
+                    href,
+                    *numbers,
+                    _words(one.counts, skipped),
+                    1.0 if one.route == target else share,
+                )
             )
     return bars
 

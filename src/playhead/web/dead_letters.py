@@ -24,6 +24,7 @@ from playhead.web.page import ROWS, Action, ApiCall, Ask, Crumb, Page, Redirect,
 from playhead.web.render import capped
 
 _MOST_GROUPS: Final = 1000
+_MOST_ROUTES: Final = 500
 _HEAD, _TAIL = 2, 12
 """Lines at the beginning and at the end of a traceback that are not folded, at least."""
 _FRAME: Final = re.compile(r'[ |]*File "')
@@ -50,6 +51,8 @@ class GroupsView:
     Attributes:
         groups: dead letters that failed alike, the group of the newest one first.
         filters: values of the filters.
+        configs: names of configs to choose from.
+        routes: names of routes to choose from.
         resend: resends all that match the filters; None without a filter by route or execution, and if there
             are several pages.
         resent: number of dead letters that were resent just now.
@@ -59,6 +62,8 @@ class GroupsView:
 
     groups: Sequence[DeadLetterGroup]
     filters: Mapping[str, str]
+    configs: Sequence[str]
+    routes: Sequence[str]
     resend: Resending | None
     resent: int | None
     next_url: str | None
@@ -102,6 +107,7 @@ async def show_all(ask: Ask) -> Shown[GroupsView] | Shown[GroupView]:
         execution=execution, config=config, route=route, cursor=cursor, limit=ROWS
     )
     first, groups = url("/dead-letters", **filters), page.items
+    configs = (await ask.services.configs.list(None, ROWS)).items
     resend = None
     if groups and not cursor and not page.next_cursor and (route or execution):
         whole = {**filters, "route": f"{config}/{route}" if config and route and "/" not in route else route}
@@ -117,6 +123,8 @@ async def show_all(ask: Ask) -> Shown[GroupsView] | Shown[GroupView]:
     view = GroupsView(
         groups,
         {name: value or "" for name, value in filters.items()},
+        [one.name for one in configs],
+        sorted({name for one in configs for name in one.routes if config in (None, one.name)})[:_MOST_ROUTES],
         resend,
         ask.number("resent", 0, 10**12),
         url("/dead-letters", **filters, cursor=page.next_cursor) if page.next_cursor else None,
