@@ -36,7 +36,7 @@ def test_a_map_crosses_three_replays() -> None:
 def test_a_map_has_at_most_thirty_boxes() -> None:
     found = drawn(400)
     assert len(found.boxes) == MOST_NODES
-    assert found.boxes[-1].content.name == f"{804 - (MOST_NODES - 1)} more groups"
+    assert found.boxes[-1].content.name.whole == f"{804 - (MOST_NODES - 1)} more groups"
     assert found.boxes[-1].content.href == "?view=list"
 
 
@@ -46,8 +46,8 @@ def test_the_object_of_the_page_and_what_is_above_it_are_always_drawn() -> None:
     last = nodes[-1]
     me = Node(last.id, last.row, last.column, last.title, last.sub, last.href, side="self")
     found = draw(rows, STAGES, [*above, *nodes[2:-1], me], edges)
-    shown = {box.content.label for box in found.boxes}
-    assert {f"{one.title}, step, {one.column}" for one in (*above, me)} <= shown
+    shown = {box.content.name.whole for box in found.boxes}
+    assert {one.title for one in (*above, me)} <= shown
 
 
 def test_boxes_do_not_overlap_and_are_within_the_map() -> None:
@@ -61,5 +61,5 @@ def test_boxes_do_not_overlap_and_are_within_the_map() -> None:
 def test_long_names_are_shortened_where_they_differ_least() -> None:
     path = "a/very/long/folder/name/of/an/object.md"
     found = draw([Row("x", "run", None, "c")], ["s"], [Node("n", "x", "s", path, "sub", "?")], [])
-    assert found.boxes[0].content.name.endswith("/object.md")
-    assert found.boxes[0].content.label.startswith(path)
+    assert found.boxes[0].content.name.shown.endswith("/object.md")
+    assert found.boxes[0].content.name.whole == path

@@ -28,19 +28,44 @@ _GRID_WIDTH: Final = 1340.0
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A line of text in a box. The accessible name of the box consists of all its lines.
+
+    Attributes:
+        shown: as much of it as fits.
+        whole: all of it.
+    """
+
+    shown: str
+    whole: str
+
+
+def head_of(text: str, size: int) -> Line:
+    """Return a line with the beginning of a text."""
+    return Line(text if len(text) <= size else text[: size - 1] + "…", text)
+
+
+def tail_of(text: str, size: int) -> Line:
+    """Return a line with the end of a text: of a path, that is the part that differs."""
+    return Line(text if len(text) <= size else "…" + text[1 - size :], text)
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A number in a box, with its word.
 
     Attributes:
         state: `done`, `failed`, `open` or `cancelled`.
         count: the number.
-        word: the name of the state; empty where the box has no room for it.
+        word: the name of the state.
+        has_room: whether the word is drawn. Without room, it is only part of the accessible name.
         live: name of the live number; None if it does not change.
     """
 
     state: str
     count: int
     word: str
+    has_room: bool
     live: str | None
 
 
@@ -64,17 +89,15 @@ class StageBox:
     """The lower half of a box.
 
     Attributes:
-        title: name of the stage, shortened.
+        title: name of the stage.
         size: number and size of its objects, as text; empty if it is not known.
-        label: accessible name.
         href: address that chooses the stage.
         is_chosen: whether the playhead is at it.
         live: name of the live text of `size`; None if it does not change.
     """
 
-    title: str
+    title: Line
     size: str
-    label: str
     href: str
     is_chosen: bool
     live: str | None
@@ -86,9 +109,8 @@ class Content:
 
     Attributes:
         kind: `input`, `route`, `fold` for several routes, or `object` in a lineage map.
-        name: first line, shortened.
-        subtitle: second line, shortened.
-        label: accessible name.
+        name: first line.
+        subtitle: second line.
         href: address of the link.
         css: names of CSS classes.
         note: third line of a box without counts.
@@ -101,9 +123,8 @@ class Content:
     """
 
     kind: Literal["input", "route", "fold", "object"]
-    name: str
-    subtitle: str
-    label: str
+    name: Line
+    subtitle: Line
     href: str
     css: str
     note: str = ""

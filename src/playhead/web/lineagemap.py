@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from playhead.web.drawing import Content, Drawing, Row, lay_out
-from playhead.web.pipelinemap import cut
+from playhead.web.drawing import Content, Drawing, Row, head_of, lay_out, tail_of
 
 MOST_NODES: Final = 30
 """Boxes of a map. The others are one box that leads to the list."""
@@ -76,7 +75,7 @@ def draw(
             if start in by_id and end in by_id
         },
         cells=tuple((used_columns.index(node.column), row_at[node.row]) for node in kept),
-        columns=[tail_of(name, _TITLE) for name in used_columns],
+        columns=[tail_of(name, _TITLE).shown for name in used_columns],
         rows=used_rows,
     )
 
@@ -86,8 +85,7 @@ def _content(node: Node) -> Content:
     return Content(
         kind="object",
         name=tail_of(node.title, _TITLE),
-        subtitle=cut(node.sub, _SUB),
-        label=f"{node.title}, {node.sub}, {node.column}",
+        subtitle=head_of(node.sub, _SUB),
         href=node.href,
         css=" ".join(name for name, is_set in flags.items() if is_set),
     )
@@ -121,8 +119,3 @@ def _kept(nodes: Sequence[Node], edges: Edges) -> tuple[list[Node], int]:
     ranked = [*near, *(one for one in by_id if one not in near)]
     chosen = set(ranked[: MOST_NODES - 1])
     return [node for node in nodes if node.id in chosen], len(nodes) - len(chosen)
-
-
-def tail_of(text: str, size: int) -> str:
-    """Return the end of a text that is too long: of a path, that is the part that differs."""
-    return text if len(text) <= size else "…" + text[1 - size :]

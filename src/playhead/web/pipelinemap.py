@@ -9,7 +9,7 @@ from operator import add
 from typing import Final
 
 from playhead.web import folding
-from playhead.web.drawing import BOX_WIDTH, Bar, Content, Drawing, Part, StageBox, lay_out
+from playhead.web.drawing import BOX_WIDTH, Bar, Content, Drawing, Line, Part, StageBox, head_of, lay_out
 from playhead.web.folding import Fold
 from playhead.web.graph import INPUT, Links, PipelineMap, RouteNode, StageSize, Tally
 from playhead.web.render import counted, number, size
@@ -104,12 +104,11 @@ class _Draw:
         return self._several(name) if name in self._folds else self._one(self._routes[name])
 
     def _inputs(self) -> Content:
-        size_of = self._of.inputs
+        known = short_size(self._of.inputs) if self._of.inputs else ""
         return Content(
             kind="input",
-            name=INPUT,
-            subtitle=short_size(size_of).replace(" objects", "") if size_of else "",
-            label=_stage_label(INPUT, size_of),
+            name=head_of(INPUT, _TITLE_LENGTH),
+            subtitle=Line(known.replace(" objects", ""), known),
             href=self._links(stage=INPUT, route=None),
             css="g-sel" if self._owner == INPUT else "",
         )
@@ -118,21 +117,16 @@ class _Draw:
         tally = route.tally
         stage = None
         if route.stage:
-            label = _stage_label(route.stage, route.size if tally else None)
             is_chosen = route.name == self._owner
             href = self._links(stage=route.stage, route=None)
             cell = live_name("stage", route.stage, "size") if self._of.is_open else None
             stage = StageBox(
-                cut(route.stage, _TITLE_LENGTH),
+                head_of(route.stage, _TITLE_LENGTH),
                 short_size(route.size) if tally else "",
-                label,
                 href,
                 is_chosen,
                 cell,
             )
-        said = f"{route.name}: {_words(tally)}" if tally else route.name
-        if route.readers:
-            said = f"{said}; {route.readers}"
         flags = {
             "g-ext": route.is_external,
             "g-sel": stage is not None and stage.is_chosen,
@@ -140,9 +134,8 @@ class _Draw:
         }
         return Content(
             kind="route",
-            name=cut(route.name, _TITLE_LENGTH),
-            subtitle=cut(route.adapters, _SUBTITLE_LENGTH),
-            label=f"{said}; {stage.label}" if stage else said,
+            name=head_of(route.name, _TITLE_LENGTH),
+            subtitle=head_of(route.adapters, _SUBTITLE_LENGTH),
             href=self._links(route=route.name),
             css=" ".join(name for name, is_set in flags.items() if is_set),
             note=self._note(tally),
@@ -162,12 +155,10 @@ class _Draw:
             title = f"{counted(fold.branches, 'branch', 'branches')}: {title}"
         firsts = folding.branches(self._shape, fold.routes)
         ends = ", ".join(firsts) if fold.branches > 1 else f"{fold.routes[0]} … {fold.routes[-1]}"
-        said = f"{title}, folded" + (f": {_words(tally)}" if tally else "")
         return Content(
             kind="fold",
-            name=title,
-            subtitle=cut(ends, _SUBTITLE_LENGTH),
-            label=said,
+            name=head_of(title, _TITLE_LENGTH),
+            subtitle=head_of(ends, _SUBTITLE_LENGTH),
             href=self._opening(fold),
             css=" ".join(
                 ["g-grp", *(css for css, is_set in self._states(fold.routes, tally).items() if is_set)]
@@ -214,7 +205,8 @@ class _Draw:
             Part(
                 state,
                 count,
-                "" if long and state != "done" else word,
+                word,
+                not long or state == "done",
                 live_name("route", route, state) if route and self._of.is_open else None,
             )
             for state, count, word in found
@@ -242,10 +234,6 @@ def live_name(*parts: str) -> str:
     return ":".join(parts)
 
 
-def cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def _counts(tally: Tally) -> tuple[tuple[str, int, str], ...]:
     return (
         ("done", tally.done, "done"),
@@ -255,19 +243,9 @@ def _counts(tally: Tally) -> tuple[tuple[str, int, str], ...]:
     )
 
 
-def _words(tally: Tally) -> str:
-    found = [f"{number(count)} {word}" for _, count, word in _counts(tally) if count]
-    return ", ".join(found) or "no messages"
-
-
 def short_size(of: StageSize) -> str:
     """Return `1,201 objects · 9.8 MB`; empty if it is not known."""
     return f"{counted(of.objects, 'object')} · {size(of.bytes)}" if of.objects is not None else ""
-
-
-def _stage_label(stage: str, of: StageSize | None) -> str:
-    known = f", {counted(of.objects, 'object')}, {size(of.bytes)}" if of and of.objects is not None else ""
-    return f"stage {stage}{known}"
 
 
 def bars_of(tally: Tally, route: str | None) -> tuple[Bar, ...]:
