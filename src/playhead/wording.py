@@ -137,7 +137,7 @@ def _duration(seconds: float) -> str:
 def left_out(plan: Plan) -> list[str]:
     """Return what a plan leaves out, with the reasons."""
     names = {
-        "sidecars": (plan.left_out.sidecars, "sidecars and markers"),
+        "sidecars": (plan.left_out.sidecars, "sidecars and folder markers"),
         "not_stored": (plan.left_out.not_stored, "not committed or pruned"),
         "filtered": (plan.left_out.filtered, "not selected"),
         "not_failed": (plan.left_out.not_failed, "succeeded"),

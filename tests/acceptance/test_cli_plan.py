@@ -36,7 +36,7 @@ def test_a_plan_is_shown_and_replayed(shell: Shell):
     run = shell.json("executions", "--kind", "run")["items"][0]["execution_id"]
     assert out.splitlines()[0] == f"Plan of {run}/shouted into docs/split"
     assert rows["objects"] == "1 (7 B)"
-    assert rows["left out"] == "2 sidecars and markers, 1 not selected"
+    assert rows["left out"] == "2 sidecars and folder markers, 1 not selected"
     assert rows["first"] == rows["last"] == f"{run}/shouted/a.txt"
     assert rows["types"] == "text/plain 1"
     assert rows["config"] == "docs version 1"

@@ -121,6 +121,18 @@ def test_01_a_page_reads_whole_without_javascript_and_38_axe_finds_no_violation_
     assert violations(full, only="color-contrast") == []
 
 
+def test_find_has_room_for_an_id_and_the_word_about_live_numbers_covers_nothing(goto: Goto):
+    page = goto("/queues", viewport=WIDE)
+    for width in (*WIDTHS, 981, 1101, 1279, 1319, 1320):
+        page.set_viewport_size({"width": width, "height": WIDE["height"]})
+        least = 90 if width < 400 else 200
+        assert page.locator(".find").evaluate("one => one.getBoundingClientRect().width") >= least, width
+        bar, live = page.locator(".bar").bounding_box(), page.locator(".bar .live").bounding_box()
+        assert bar
+        assert live
+        assert bar["y"] <= live["y"] < live["y"] + live["height"] <= bar["y"] + bar["height"], width
+
+
 def numbers(value: Any) -> Iterator[int]:
     """Yield all numbers of a JSON value, and the lengths of its lists."""
     if isinstance(value, dict):

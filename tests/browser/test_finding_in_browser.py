@@ -80,7 +80,7 @@ def what_was_made_of_it(ask: Asker) -> None:
 
 def what_would_a_replay_do(ask: Asker) -> None:
     ask.click(ask.link("handbook"))
-    ask.click(ask.link(re.compile("Replay (from here|a stage)")))
+    ask.click(ask.link(re.compile("Replay (this|a) stage")))
     ask.reads("Nothing is published until you press Replay", "Source", "Target")
 
 
@@ -108,10 +108,10 @@ def shows_again(page: Page, text: str) -> bool:
 
 
 def why_does_nothing_happen(ask: Asker) -> None:
-    # Each pause ends with an attempt, after which the next pause begins.
-    wait_until(ask.page, lambda: shows_again(ask.page, "sounds.transcribe"))
     ask.click(ask.page.get_by_role("link", name="Queues", exact=True))
+    # Each pause ends with an attempt, after which the next pause begins.
     wait_until(ask.page, lambda: shows_again(ask.page, "needs transcribe"))
+    expect(ask.page.locator("tbody tr").first).to_contain_text("sounds.transcribe")
     expect(ask.page.locator("tr", has_text="sounds.transcribe")).to_contain_text(
         "needs transcribe, which this process has not loaded"
     )

@@ -200,6 +200,61 @@ def test_what_is_wider_than_the_window_begins_at_what_is_chosen(demo: Demo, visi
         assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"]
 
 
+def test_choosing_a_stage_keeps_the_place_and_the_focus(demo: Demo, visit: Visit):
+    page = visit(demo.deployment.url, viewport=PHONE).open(demo.url("/executions/{run}"))
+    chosen = page.locator(".stagebar h3 .m").last
+    before = chosen.inner_text()
+    link = page.locator("[data-graph] a", has_text="segments").last
+    link.scroll_into_view_if_needed()
+    place = page.evaluate("scrollY")
+    assert place > 0
+
+    link.click()
+
+    expect(chosen).to_have_text("segments")
+    assert "stage=segments" in page.url
+    assert page.evaluate("scrollY") == place
+    assert "segments" in page.evaluate("document.activeElement.textContent")
+    page.go_back()
+    expect(chosen).to_have_text(before)
+
+
+@pytest.mark.parametrize("path", ["/executions/{ledger}", "/configs/{ledger_config}"])
+def test_a_large_drawing_begins_on_a_phone_with_a_box(demo: Demo, visit: Visit, path: str):
+    page = visit(demo.deployment.url, viewport=PHONE).open(demo.url(path))
+
+    assert page.evaluate("""() => {
+      const view = document.querySelector(".graph").getBoundingClientRect();
+      return [...document.querySelectorAll("[data-graph] :is(.g-box, .g-stage)")].some((one) => {
+        const { left, right, top, bottom } = one.getBoundingClientRect();
+        return left >= view.left && right <= view.right && top >= view.top && bottom <= view.bottom;
+      });
+    }""")
+
+
+@pytest.mark.parametrize("name", ["{run}/input/guide/replay-000.html", "{ledger}/input/{ledger_input}"])
+def test_no_line_of_a_lineage_map_runs_behind_a_box(demo: Demo, visitor: Visitor, name: str):
+    page = visitor.open(demo.url(f"/objects?key={name}"))
+
+    behind, lines = page.evaluate("""() => {
+      const drawn = (what) => [...document.querySelectorAll(`.lin [data-graph] ${what}`)];
+      const boxes = drawn(".g-box").map((one) => one.getBoundingClientRect()), lines = drawn(".g-edge");
+      const isBehind = (line) => {
+        const at = line.getScreenCTM(), length = line.getTotalLength();
+        for (let step = 0; step <= 60; step++) {
+          const { x, y } = line.getPointAtLength(length * step / 60).matrixTransform(at);
+          const is = (box) => x > box.left + 2 && x < box.right - 2 && y > box.top + 2 && y < box.bottom - 2;
+          if (boxes.some(is)) return true;
+        }
+        return false;
+      };
+      return [lines.filter(isBehind).length, lines.length];
+    }""")
+
+    assert lines > 5
+    assert behind == 0
+
+
 @pytest.mark.parametrize("viewport", [NARROW, PHONE], ids=["narrow", "phone"])
 def test_a_lineage_map_keeps_the_names_of_its_rows_beside_what_is_chosen(
     demo: Demo, visit: Visit, viewport: dict[str, int]

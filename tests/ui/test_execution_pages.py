@@ -266,8 +266,12 @@ async def test_a_pruned_execution_says_what_was_deleted_and_offers_no_replay_of_
     html = await site.page(f"/executions/{identity}?stage=shouted")
     assert "The objects of stage shouted" in text(html)
     assert "cannot be replayed" in text(html)
-    assert "Replay from here" not in html
-    assert "Replay from here" in await site.page(f"/executions/{identity}?stage=split/words")
+    assert "Replay this stage" not in html
+    assert "shouted pruned" in labels(html)
+    assert "0 objects" not in html
+    for page in (f"/executions/{identity}?tab=objects", f"/replay?from_execution_id={identity}"):
+        assert "0 objects" not in await site.page(page), page
+    assert "Replay this stage" in await site.page(f"/executions/{identity}?stage=split/words")
 
 
 async def _is_pruned(site: Site) -> bool:
@@ -310,11 +314,11 @@ async def test_pages_say_when_the_records_of_an_execution_were_deleted(site: Sit
         ("run", "completed", Counts(completed=1, total=1), None, "The only message is done."),
         (
             *("run", "completed", Counts(completed=9, total=9, processed=5, taken_over=4), None),
-            "All 9 messages are done. 5 were processed, 4 taken over.",
+            "All 9 messages are done. 5 were processed, 4 reused.",
         ),
         (
             *("run", "failed", Counts(completed=4, failed=1, total=5, taken_over=4, declared_valid=3), None),
-            "1 of 5 messages failed. 0 were processed, 4 taken over, 3 of them declared valid.",
+            "1 of 5 messages failed. 0 were processed, 4 reused, 3 of them declared valid.",
         ),
         ("run", "running", Counts(), None, "No messages yet: the inputs are being listed."),
         ("run", "running", Counts(pending=7, failed=1, total=9), None, "7 of 9 messages to go, 1 failed."),

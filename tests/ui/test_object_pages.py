@@ -87,7 +87,7 @@ async def test_a_fan_out_of_thousands_is_one_box(site: Site):
     view = (await site.twin(url("/objects", key=f"{execution}/input/a.md")))["view"]
 
     boxes = view["ancestry"]["map"]["boxes"]
-    assert [box["content"]["name"] for box in boxes] == ["a.md", "a.md", "2,000 objects"]
+    assert [box["content"]["name"]["whole"] for box in boxes] == ["a.md", "a.md", "2,000 objects"]
 
 
 async def test_an_object_of_a_replay_is_compared_with_that_of_its_source(site: Site):

@@ -151,20 +151,20 @@ def _verdict(of: Execution, batch: Replay | None) -> Verdict:
         if of.error:
             parts.insert(0, f"Not all inputs became messages ({of.error.code}): {of.error.message}.")
         word = f"Failed: {number(counts.failed)} of {number(counts.total)}" if counts.failed else "Failed"
-        return Verdict("failed", word, " ".join(parts).replace("..", ".") + _taken_over(counts), "fail")
+        return Verdict("failed", word, " ".join(parts).replace("..", ".") + _reused(counts), "fail")
     if not counts.total:
         what = "The stage had no objects." if of.kind == "replay" else "The run had no inputs."
         return Verdict("completed", "Completed", f"{what} There was nothing to do.", "info")
     is_one = counts.total == 1
-    sentence = f"{'The only message is' if is_one else f'All {total} are'} done.{_taken_over(counts)}"
+    sentence = f"{'The only message is' if is_one else f'All {total} are'} done.{_reused(counts)}"
     return Verdict("completed", "Completed", sentence, "ok")
 
 
-def _taken_over(counts: Counts) -> str:
+def _reused(counts: Counts) -> str:
     if not counts.taken_over:
         return ""
     declared = f", {number(counts.declared_valid)} of them declared valid" if counts.declared_valid else ""
-    return f" {number(counts.processed)} were processed, {number(counts.taken_over)} taken over{declared}."
+    return f" {number(counts.processed)} were processed, {number(counts.taken_over)} reused{declared}."
 
 
 async def _soon(part: Awaitable[T], seconds: float) -> T | None:
@@ -331,7 +331,7 @@ def _tabs(of: Execution, current: str) -> list[Tab]:
         return Tab(text, href, name == current, count, live)
 
     objects = tab("objects", "Objects")
-    family = tab("family", "Family")
+    family = tab("family", "Replays")
     if of.kind == "publication":
         return [Tab("Publication", url(f"/executions/{of.execution_id}"), False), objects, family]
     if of.kind == "adopted":

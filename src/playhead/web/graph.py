@@ -50,10 +50,12 @@ class StageSize:
     Attributes:
         objects: number of objects; None if it is not known.
         bytes: total size; None if it is not known.
+        is_pruned: whether they were deleted.
     """
 
     objects: int | None = None
     bytes: int | None = None
+    is_pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

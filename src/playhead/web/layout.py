@@ -92,15 +92,17 @@ def place(sizes: Sizes, edges: Edges, cells: Cells = ()) -> Layout:
         graph = _Graph(layers, sizes, edges)
         rows, crossings = graph.ordered()
         middles = graph.heights(rows)
-    lefts, width = graph.columns(_GRID_GAP if cells else COLUMN_GAP)
+    columns = graph.columns(_GRID_GAP if cells else COLUMN_GAP)
     boxes = {
-        name: Place(lefts[name], middles[name] - high / 2, wide, high, layers[name])
+        name: Place(columns[name][0], middles[name] - high / 2, wide, high, layers[name])
         for name, wide, high in sizes
     }
     points = {
-        edge: tuple(Point(lefts[node], middles[node]) for node in chain[1:-1])
+        # An edge changes its height between the columns only: within a column, it would run behind a box.
+        edge: tuple(Point(x, middles[node]) for node in chain[1:-1] for x in columns[node])
         for edge, chain in graph.chains.items()
     }
+    width = max((right for _, right in columns.values()), default=0.0)
     height = max((box.y + box.height for box in boxes.values()), default=0.0)
     return Layout(boxes, points, width, height, crossings)
 
@@ -235,17 +237,14 @@ class _Graph:
             found |= dict.fromkeys(chain[1:-1], lane)
         return found
 
-    def columns(self, gap: float) -> tuple[dict[str, float], float]:
-        """Return the left edge of each node, and the width of the drawing."""
+    def columns(self, gap: float) -> dict[str, tuple[float, float]]:
+        """Return the left and the right edge of the column of each node."""
         widest: defaultdict[int, float] = defaultdict(float)
         for node, layer in self._layer_of.items():
             widest[layer] = max(widest[layer], self._wide[node])
         left = {layer: sum(widest[one] + gap for one in range(layer)) for layer in widest}
-        lefts = {
-            node: left[layer] + (widest[layer] / 2 if node in self._passing else 0)
-            for node, layer in self._layer_of.items()
-        }
-        return lefts, max((left[layer] + widest[layer] for layer in widest), default=0.0)
+        ends = {layer: (left[layer], left[layer] + widest[layer]) for layer in widest}
+        return {node: ends[layer] for node, layer in self._layer_of.items()}
 
 
 def _median(values: Iterable[float], otherwise: float) -> float:

@@ -244,7 +244,9 @@ def _counts(tally: Tally) -> tuple[tuple[str, int, str], ...]:
 
 
 def short_size(of: StageSize) -> str:
-    """Return `1,201 objects · 9.8 MB`; empty if it is not known."""
+    """Return `1,201 objects · 9.8 MB`, or `pruned`; empty if it is not known."""
+    if of.is_pruned:
+        return "pruned"
     return f"{counted(of.objects, 'object')} · {size(of.bytes)}" if of.objects is not None else ""
 
 

@@ -14,6 +14,7 @@ from playhead.model import (
     PipelineRoute,
     PrunedStage,
     RouteWait,
+    StageTotal,
     StageTotals,
 )
 from playhead.web.drawing import Drawing
@@ -182,7 +183,7 @@ def adapters_of(route: PipelineRoute, *, as_loaded: bool = True) -> str:
 def pipeline_map(pipeline: Pipeline, known: Known = NOTHING) -> PipelineMap:
     """Return a pipeline as it is drawn."""
     stages = known.totals.stages if known.totals else ()
-    sizes = {one.stage: StageSize(one.objects, one.bytes) for one in stages}
+    sizes = {one.stage: _size_of(one, known.pruned) for one in stages}
     bound = {route: dataset for dataset in known.datasets for route in dataset.routes}
     has_counts = any(route.counts is not None for route in pipeline.routes)
     routes = tuple(
@@ -206,6 +207,13 @@ def pipeline_map(pipeline: Pipeline, known: Known = NOTHING) -> PipelineMap:
         inputs=sizes.get(INPUT, StageSize()) if has_counts else None,
         is_open=known.is_open,
     )
+
+
+def _size_of(total: StageTotal, pruned: Sequence[PrunedStage]) -> StageSize:
+    """Return the size of a stage. Objects that were deleted are not counted as 0 objects."""
+    if not total.objects and any(one.overlaps(total.stage) for one in pruned):
+        return StageSize(is_pruned=True)
+    return StageSize(total.objects, total.bytes)
 
 
 def _readers(route: str, dataset: Dataset) -> str:

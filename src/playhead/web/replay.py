@@ -41,7 +41,7 @@ async def show(ask: Ask) -> Answer:
         return Redirect(ReplayForm.of_request(plan.request).href(plan_id=identity))
     if not form.from_execution_id:
         newest = await ask.services.executions.list(ExecutionFilter(), None, _MOST_RECENT)
-        return Shown("Replay a stage", ReplayView(form, recent=newest.items), ended=True)
+        return Shown("New replay", ReplayView(form, recent=newest.items), ended=True)
     source = await ask.services.executions.get(await ask.execution("from_execution_id"))
     form = replace(form, from_execution_id=str(source.execution_id))
     form, pipeline = await _completed(ask.services, form, source, ask.text("config_of"))

@@ -207,7 +207,7 @@ async def page(
         calls.append(ApiCall(f"/api/v1/replay/plans/{plan.plan_id}"))
     name = f"{source.config or 'adopted'} …{str(source.execution_id)[-8:]}"
     return Shown(
-        "Replay a stage",
+        "New replay",
         view,
         calls,
         [

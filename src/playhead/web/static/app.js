@@ -159,7 +159,9 @@ addEventListener("pageshow", (event) => { if (event.persisted) begin(); });
 
 // -- what is wider than the window begins at what is chosen
 for (const one of all(".graph, .lin, .tabs")) {
-  const box = one.querySelector("[aria-current]")?.getBoundingClientRect(), view = one.getBoundingClientRect();
+  const chosen = one.querySelector("[aria-current]") ?? one.querySelector("[data-layer]");
+  const box = chosen?.getBoundingClientRect(), view = one.getBoundingClientRect();
+  if (box && one.matches(".graph") && box.bottom > view.bottom - 8) one.scrollTop += box.top - view.top - view.height / 3;
   // The names of the rows of a lineage map are at its left, so it is scrolled as little as possible.
   if (box && box.right > view.right - 8) one.scrollLeft += one.matches(".lin") ? box.right - view.right + 8 : box.left - view.left - 16;
 }
