@@ -8,7 +8,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def spoken(element: ElementTree.Element) -> str:
-    """Return the accessible name of a part of an SVG. A title stands for the text beside it."""
+    """Return the accessible name of a part of an SVG. A title replaces the text next to it."""
     if element.get("aria-hidden"):
         return ""
     title = element.find(f"{SVG}title")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from functools import cache
 from typing import Any
@@ -29,6 +30,16 @@ def _app() -> FastAPI:
 
 
 HOST = socket.gethostname()
+
+
+def joined(html: str) -> str:
+    """Return HTML without the line breaks of its templates, which mean something only in preformatted text."""
+    parts = re.split(r"(<(pre|textarea)\b.*?</\2>)", html, flags=re.DOTALL)
+    # Two of three parts are the preformatted text and its tag.
+    for at in range(0, len(parts), 3):
+        parts[at] = re.sub(r"\s+", " ", re.sub(r">\s*\n\s*<", "><", parts[at]))
+        parts[at + 2 : at + 3] = [""]
+    return "".join(parts)
 
 
 class Site(Playhead):
@@ -65,7 +76,7 @@ class Site(Playhead):
         answer = await self.http.get(path)
         assert answer.status_code == status, answer.text
         assert answer.headers["content-type"].startswith("text/html"), answer.headers
-        return answer.text
+        return joined(answer.text)
 
     async def twin(self, path: str, status: int = 200) -> Any:
         """Return the JSON twin of a page."""

@@ -14,7 +14,7 @@ from playhead.ids import uuid7
 from playhead.model import Dataset, PublishRequest, SinkCheck, SinkState
 from playhead.web.needs import of_datasets
 from tests.api.server import WORDS
-from tests.ui.site import Site
+from tests.ui.site import Site, joined
 
 DATASET = WORDS + "datasets: {docs: {}}\n"
 FILES = {"a": b"x y", "b": b"z"}
@@ -116,9 +116,9 @@ async def test_a_second_click_publishes_nothing_again(site: Site, run: str):
 async def test_a_form_that_changed_after_the_count_is_counted_again(site: Site, run: str):
     answer = await publish(site, run, allow="older")
 
-    assert (answer.status_code, "the form has changed" in answer.text) == (400, True)
+    assert (answer.status_code, "the form has changed" in joined(answer.text)) == (400, True)
     assert "Publish 7 changes as 1" in text_of(answer.text)
-    assert re.search(r'name="allow" value="older" checked', answer.text)
+    assert re.search(r'name="allow" value="older" checked', joined(answer.text))
     assert (await site.get("datasets/docs"))["current"] is None
 
 
@@ -129,8 +129,8 @@ async def test_a_form_that_another_publication_has_overtaken_is_refused(site: Si
     late = await site.send("/datasets/docs/publish?config=words", execution=other, expect_seq="0")
 
     assert late.status_code == 409
-    assert '<b class="m">publication_moved</b>' in late.text
-    assert 'name="expect_seq" value="1"' in late.text
+    assert '<b class="m">publication_moved</b>' in joined(late.text)
+    assert 'name="expect_seq" value="1"' in joined(late.text)
     assert (await site.get("datasets/docs"))["current"] == 1
 
 
@@ -186,7 +186,7 @@ async def test_a_form_with_a_bad_field_is_refused(
 ):
     answer = await site.send("/datasets/docs/publish?config=words", **fields)
 
-    assert (answer.status_code, text in answer.text) == (status, True), answer.text
+    assert (answer.status_code, text in joined(answer.text)) == (status, True), answer.text
     assert (await site.get("datasets/docs"))["current"] is None
 
 
@@ -267,7 +267,7 @@ async def test_a_rollback_by_form(site: Site, two: tuple[str, str]):
     assert "Readers of docs see publication 1" in page
     assert "Automatic publication is held since" in page
     assert "because of a rollback to publication 1: “wrong text”." in page
-    assert re.search(r"\b2 taken back .* Roll back to this ?1 current\b", page)
+    assert re.search(r"2 ?taken back.* Roll back to this ?1 ?current", page)
     later = text_of(await site.page("/datasets/docs/2?config=words"))
     assert "Publication 2 of docs taken back" in later
     assert "Roll back to this" in later
@@ -281,11 +281,11 @@ async def test_refused_rollbacks_are_on_the_form(site: Site, two: tuple[str, str
     path = "/datasets/docs/rollback?config=words"
 
     late = await site.send(path, to="1", expect_seq="1")
-    assert (late.status_code, "publication_moved" in late.text) == (409, True)
-    assert 'name="expect_seq" value="2"' in late.text
+    assert (late.status_code, "publication_moved" in joined(late.text)) == (409, True)
+    assert 'name="expect_seq" value="2"' in joined(late.text)
     for to in ("7", "x", "0", "9" * 40, ""):
         answer = await site.send(path, to=to, expect_seq="2")
-        assert (answer.status_code, "publication_not_found" in answer.text) == (404, True), to
+        assert (answer.status_code, "publication_not_found" in joined(answer.text)) == (404, True), to
     assert (await site.send(path, to="1")).status_code == 400
     assert "publication_not_found" in await site.page(f"{path}&to=7", 404)
     assert "Readers see publication 2 already." in await site.page(f"{path}&to=2")
@@ -368,7 +368,7 @@ async def test_a_draft_is_shown_and_cancelled(site: Site, run: str):
     assert "It is being prepared." in await site.page("/datasets/docs/1?config=words")
     second = await site.run({"a": b"x q", "b": b"z"})
     refused = await site.send("/datasets/docs/publish?config=words", execution=second, expect_seq="0")
-    assert (refused.status_code, "publication_in_progress" in refused.text) == (409, True)
+    assert (refused.status_code, "publication_in_progress" in joined(refused.text)) == (409, True)
 
     await site.send("/datasets/docs/cancel?config=words", n="2")
     assert (await site.get("datasets/docs"))["draft"]["n"] == 1
@@ -598,7 +598,7 @@ async def test_sinks_are_shown_with_what_they_show(site: Site, monkeypatch: pyte
     assert (await site.cells(DOCS))["sink.index"] == "behind for 70 s"
     assert "1 thing needs attention." in await site.page("/")
     answer = await site.send("/datasets/docs/check?config=words")
-    assert "route_not_found" in answer.text, "it reaches the catalog, which has no sink"
+    assert "route_not_found" in joined(answer.text), "it reaches the catalog, which has no sink"
     sink = replace(found.sinks[0], lag_seconds=0.0)
     found = replace(found, sinks=[replace(sink, is_checked=True)])
     assert "is being compared with the publication" in await site.page(DOCS)

@@ -268,9 +268,9 @@ async def test_a_pruned_execution_says_what_was_deleted_and_offers_no_replay_of_
     assert "cannot be replayed" in text(html)
     assert "Replay this stage" not in html
     assert "shouted pruned" in labels(html)
-    assert "0 objects" not in html
+    assert not re.search(r"\b0 objects", html)
     for page in (f"/executions/{identity}?tab=objects", f"/replay?from_execution_id={identity}"):
-        assert "0 objects" not in await site.page(page), page
+        assert not re.search(r"\b0 objects", await site.page(page)), page
     assert "Replay this stage" in await site.page(f"/executions/{identity}?stage=split/words")
 
 

@@ -19,6 +19,8 @@ from tests.ui.site import Site
 from tests.ui.test_queue_pages import wait_in
 from tests.ui.test_replays_pages import SLOW, replayed
 
+STATE = r'data-part="state[^"]+"><span class="st (\w+) pill">.*?<span>(\w+)</span>'
+
 
 async def titles(site: Site) -> list[str]:
     return [need["title"] for need in (await site.twin("/"))["view"]["needs"]]
@@ -86,13 +88,15 @@ async def test_a_paused_replay_needs_attention_however_many_came_after_it(
         assert row["replay_batch_id"] == paused
 
     page = await site.page("/")
-    assert re.findall(r'data-part="state[^"]+"><span class="st (\w+) pill">.*<span>(\w+)</span>', page) == [
+    assert re.findall(STATE, page) == [
         ("run", "running"),
         ("warn", "paused"),
         ("ok", "completed"),
     ]
     listed = await site.page("/executions")
-    assert re.findall(r'data-part="state[^"]+"><span class="st (\w+) pill">.*<span>(\w+)</span>', listed) == [
+    assert re.findall(
+        r'data-part="state[^"]+"><span class="st (\w+) pill">.*?<span>(\w+)</span>', listed
+    ) == [
         ("run", "running"),
         ("warn", "paused"),
         ("ok", "completed"),

@@ -14,6 +14,9 @@ from playhead.web.states import STATES
 from tests.ui.site import Site
 
 TEMPLATES = sorted((Path(render.__file__).parent / "templates").iterdir())
+STYLES = render.STYLES
+MOST_CHARACTERS = 140
+"""Of a line of a template or style."""
 INSTEAD = {
     r"tak(e|es|en|ing) over|took over": "reused, or: the result of an earlier execution",
     r"uncertain": "sent, not confirmed",
@@ -55,3 +58,11 @@ async def test_each_link_to_the_form_of_a_replay_begins_with_replay(site: Site):
             seen.add(name)
 
     assert len(seen) == 6
+
+
+@pytest.mark.parametrize("file", [*TEMPLATES, *STYLES], ids=lambda path: path.name)
+def test_a_template_or_style_can_be_reviewed(file: Path):
+    lines = file.read_text().splitlines()
+
+    assert len(lines) <= 400
+    assert [line for line in lines if len(line) > MOST_CHARACTERS] == []

@@ -54,7 +54,7 @@ from playhead.web import (
     why,
 )
 from playhead.web.page import Action, Answer, ApiCall, Ask, Page, Raw, Redirect, Shown
-from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment
+from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment, style_sheet
 
 PAGES: Final[Sequence[Page]] = (
     *home.PAGES,
@@ -145,6 +145,10 @@ class _Assets(StaticFiles):
         return response
 
 
+async def _style_sheet(_: Request) -> Response:
+    return Response(style_sheet(), 200, {"Cache-Control": _FOREVER}, "text/css")
+
+
 class _Site:
     """Answers requests for pages.
 
@@ -161,7 +165,11 @@ class _Site:
         self._dead: tuple[float, str] = (0.0, "")
 
     def routes(self) -> list[BaseRoute]:
-        found: list[BaseRoute] = [Mount(f"/assets/{assets_hash()}", _Assets(directory=STATIC))]
+        assets = f"/assets/{assets_hash()}"
+        found: list[BaseRoute] = [
+            Route(f"{assets}/app.css", _style_sheet),
+            Mount(assets, _Assets(directory=STATIC)),
+        ]
         for action in ACTIONS:
             found.append(Route(action.path, self._acting(action), methods=["POST"]))
         for page in PAGES:

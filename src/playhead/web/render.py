@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ from playhead.wording import publication_text, published_text
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
+STYLES: Final = tuple(_HERE / "styles" / f"{name}.css" for name in ("parts", "pages", "lists"))
+"""The parts of the style sheet, in their order."""
 POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -44,9 +47,17 @@ _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 def assets_hash() -> str:
     """Return a hash of all assets. It is part of their URLs, so browsers may keep them forever."""
     found = sha256()
-    for file in sorted(STATIC.iterdir()):
+    for file in (*sorted(STATIC.iterdir()), *STYLES):
         found.update(file.name.encode() + b"\0" + file.read_bytes())
     return found.hexdigest()[:12]
+
+
+@cache
+def style_sheet() -> bytes:
+    """Return all styles as one file, without comments, and without spaces that mean nothing."""
+    text = "".join(file.read_text("utf-8") for file in STYLES)
+    text = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL))
+    return re.sub(r" ?([{};]) ?", r"\1", text).encode()
 
 
 def number(value: float | None) -> str:
