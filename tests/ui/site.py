@@ -33,7 +33,7 @@ HOST = socket.gethostname()
 
 
 def joined(html: str) -> str:
-    """Return HTML without the line breaks of its templates, which mean something only in preformatted text."""
+    """Return HTML without the line breaks of its templates. They have a meaning in preformatted text only."""
     parts = re.split(r"(<(pre|textarea)\b.*?</\2>)", html, flags=re.DOTALL)
     # Two of three parts are the preformatted text and its tag.
     for at in range(0, len(parts), 3):

@@ -267,7 +267,7 @@ async def test_a_rollback_by_form(site: Site, two: tuple[str, str]):
     assert "Readers of docs see publication 1" in page
     assert "Automatic publication is held since" in page
     assert "because of a rollback to publication 1: “wrong text”." in page
-    assert re.search(r"2 ?taken back.* Roll back to this ?1 ?current", page)
+    assert re.search(r"2 ?taken back.*Roll back to this ?1 ?current", page)
     later = text_of(await site.page("/datasets/docs/2?config=words"))
     assert "Publication 2 of docs taken back" in later
     assert "Roll back to this" in later

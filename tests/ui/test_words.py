@@ -46,9 +46,11 @@ async def test_each_link_to_the_form_of_a_replay_begins_with_replay(site: Site):
     batch = (await site.replay(source, "input", "upper"))["replay_batch_id"]
     await site.work()
     [letter, *_] = await site.items("dead-letters", execution_id=source)
-    pages = ("/replays", f"/replays/{batch}", f"/dead-letters?group={letter['group']}")
-    pages += (f"/dead-letters/{letter['correlation_id']}", f"/objects?key={source}/input/b.txt")
-    pages += (f"/executions/{source}?stage=shouted", f"/executions/{source}?tab=objects&stage=shouted")
+    pages = [
+        *("/replays", f"/replays/{batch}", f"/dead-letters?group={letter['group']}"),
+        *(f"/dead-letters/{letter['correlation_id']}", f"/objects?key={source}/input/b.txt"),
+        *(f"/executions/{source}?stage=shouted", f"/executions/{source}?tab=objects&stage=shouted"),
+    ]
     seen = set()
 
     for path in pages:
