@@ -36,9 +36,11 @@ READ, CHECK = long("read"), long("check")
 REASON: Final = f"{'postings' * 12} <script>alert(1)</script> \u202egnihton\u202c {'of the order ' * 30}"
 INPUTS: Final[Mapping[str, bytes]] = {
     "orders/" + "x" * 190 + ".json": b'{"currency": "DKK"}',
-    "orders/<img src=x onerror=alert(1)>.json": b'{"currency": "<script>alert(1)</script>"}',
-    "orders/\u202egnp.exe\u202c \U0001f4a5 q\u0301\u0302\u0303.json": b'{"currency": "\xe2\x80\xae"}',
+    "orders/<img src=x onerror=alert(1)> \u202egnp.exe\u202c \U0001f4a5 q\u0301\u0302.json": (
+        b'{"currency": "<script>alert(1)</script>"}'
+    ),
 }
+"""Two, so that each group but the largest is smaller than those of the handbook, also after a replay."""
 
 
 def ledger() -> str:
