@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +30,7 @@ routes:
     adapters: [{type: do}]
     outbound: {stage: B, to: [sink]}
   sink:
-    adapters: [{type: do}]
+    adapters: [{type: do}]SINK
 """
 _C: Final = """
   c:
@@ -47,6 +47,7 @@ _KINDS: Final = {
     "replay": 4,
     "input": 3,
     "code": 3,
+    "fix": 3,
     "resend": 1,
     "publish": 7,
     "rollback": 1,
@@ -87,6 +88,9 @@ class History:
         self.inputs = {"p": "p0", "q": "q0"}
         self.fails = self.random.choice([0.0, 0.1, 0.3])
         self.keep = self.random.choice([1, 2, 1000])
+        # Half of the histories have fixes, and take over whole units: `sink` has a stage. No result is
+        # found by its content: lineage does not show whether a result is that of the same place.
+        self.takes_whole = self.random.random() < 0.5
         self.code = dict.fromkeys("abc", 0)
         self.executions: list[tuple[str, str]] = []
         self.graphs: dict[int, Graph] = {}
@@ -109,6 +113,8 @@ class History:
     def step(self, item: Item, ctx: Context) -> Any:
         if self.stop_after is not None:
             self.stop_after -= 1
+        if self.takes_whole:
+            _ = ctx.correlation_id  # so the result is that of this message only
         if self.random.random() < self.fails:
             raise ValueError("failed")
         route, text = ctx.route, item.data.decode()
@@ -132,6 +138,7 @@ class History:
         has_c = not self.graphs or self.random.random() < 0.5
         text = _DOCS.replace("KEEP", str(self.keep)).replace("ROUTES", "c," if has_c else "")
         text = text.replace("TO", "c" if has_c else "")
+        text = text.replace("SINK", "\n    outbound: {stage: S}" if self.takes_whole else "")
         version = (await self.ph.apply(text + (_C if has_c else "")))["version"]
         self.graphs[version] = _WITH_C if has_c else _WITHOUT_C
         self.routes = ["a", "b", "c", "sink"] if has_c else ["a", "b", "sink"]
@@ -150,9 +157,32 @@ class History:
     async def _code(self) -> None:
         self.code[self.random.choice("abc")] = self.random.choice([0, 1, 2, 3])
 
+    async def _fix(self) -> None:
+        """Replay objects that readers see with new code, and process what has changed on the next day."""
+        current = (await self.ph.get("datasets/docs"))["current"]
+        run = self.definition.publications[current].base_run if current else None
+        if not self.takes_whole or run is None:
+            return
+        await self._code()
+        known: Any = self.ph.rt.adapters
+        known["do"] = replace(known["do"], code=f"sha256:{self.random.randrange(1 << 30)}")
+        for _ in range(self.random.choice([1, 1, 2])):
+            before = len(self.executions)
+            await self._replay(of_current=True)
+            if len(self.executions) > before and self.random.random() < 0.8:
+                await self._publish(layers=self._of("replay")[-1:])
+        if self.random.random() < 0.2:
+            await self._rollback()
+        await self._input()
+        await self._run(since=[run])
+        await self._publish(self._of("run")[-1:])
+
     async def _cancel(self) -> None:
         self.stop_after = self.random.randrange(4)
-        await self.random.choice([self._run, self._replay])()
+        if self.random.random() < 0.5:
+            await self._run()
+        else:
+            await self._replay()
         self.stop_after = None
 
     async def _day(self) -> None:
@@ -170,11 +200,13 @@ class History:
         assert answer.status_code == 202, answer.text
         await self._worked("run", answer.json()["execution_id"])
 
-    async def _replay(self) -> None:
+    async def _replay(self, *, of_current: bool = False) -> None:
         source = self.random.choice(self.executions[-4:])[1] if self.executions else None
-        if self.definition.publications and self.random.random() < 0.4:
+        if of_current or (self.definition.publications and self.random.random() < 0.4):
             source = str((await self.ph.get("executions/current:docs"))["execution_id"])
         stage = self.random.choice(list(_WITH_C.to))
+        if of_current and self.random.random() < 0.6:
+            stage = "input"
         route = self.random.choice(_WITH_C.to[stage])
         if source is None or route not in [*self.routes]:
             return
@@ -187,6 +219,8 @@ class History:
         body: dict[str, Any] = {"from_execution_id": source, "from_stage": stage, "to_route": route}
         if self.random.random() < 0.4:
             body["paths"] = sorted({self.random.choice(found)["path"] for _ in range(2)})
+            if of_current and route != "sink":
+                body |= {"others_valid": True, "reason": "the others are right"}
         answer = await self.ph.http.post("/api/v1/replay", json=body)
         if answer.status_code == 200:
             await self._worked("replay", answer.json()["execution_id"])
@@ -256,27 +290,27 @@ class History:
 
     # -- publications ------------------------------------------------------------------------------
 
-    async def _publish(self, run: Sequence[str] = ()) -> None:
+    async def _publish(self, run: Sequence[str] = (), layers: Sequence[str] = ()) -> None:
         dataset = await self.ph.get("datasets/docs")
         runs, replays = self._of("run")[-2:], self._of("replay")[-5:]
         base = self.random.choice(runs) if runs and self.random.random() < 0.4 else None
         if not dataset["current"]:
             base = runs[-1] if runs else None
-        layers = self.random.sample(replays, min(len(replays), self.random.choice([0, 1, 1, 2])))
+        some = self.random.sample(replays, min(len(replays), self.random.choice([0, 1, 1, 2])))
         added = [one for one in runs if one != base and self.random.random() < 0.15]
-        if run:
-            [base], layers, added = run, [], []
-        if base is None and (not (layers or added) or not dataset["current"]):
+        if run or layers:
+            base, some, added = next(iter(run), None), list(layers), []
+        if base is None and (not (some or added) or not dataset["current"]):
             return
         wanted = Wanted(
             base,
-            sorted([*layers, *added]),
+            sorted([*some, *added]),
             on_failure=self.random.choice(["keep_last", "keep_last", "leave_out", "refuse"]),
             skip_superseded=self.random.random() < 0.5,
             allow=["empty", *(one for one in ("older", "incomplete") if self.random.random() < 0.6)],
         )
         body = {
-            "executions": layers,
+            "executions": some,
             "base": base,
             "add": added,
             "on_failure": wanted.on_failure,

@@ -21,6 +21,7 @@ from playhead.backends._sql_catalog.candidates import (
     to_lock,
     with_added,
 )
+from playhead.backends._sql_catalog.continued import continued_by
 from playhead.backends._sql_catalog.draft_edges import edges_of
 from playhead.backends._sql_catalog.executions import share
 from playhead.backends._sql_catalog.idempotency import keep_key
@@ -32,7 +33,7 @@ from playhead.errors import Conflict, NotFound
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE
 from playhead.model import Config, DatasetConfig, PartRole, Publication, PublishRequest
-from playhead.ports.catalog.drafts import Draft, DraftPart, Edge
+from playhead.ports.catalog.drafts import Continued, Draft, DraftPart, Edge
 from playhead.ports.catalog.jobs import Key
 
 
@@ -251,9 +252,12 @@ class DraftsPart(Part):
         before = await db.row(SQL.stage_counts_of, dataset=dataset, n=made.base)
         counts = json.loads(before[0]) if before else {}
         parts = [await self._part(db, *one, made.request) for one in made.parts]
+        found: list[Candidate] = []
         if len(parts) == 1 and before and not made.has_other_edges:
-            given = {"dataset": dataset, "n": made.base, "execution": parts[0].execution}
-            parts[0] = parts[0]._replace(continues=bool(await db.value(SQL.continues_publication, **given)))
+            found = await continued_by(db, dataset, made.base, parts[0])
+        if found:
+            run, *layers = [await self._part(db, one, "layer", made.request) for one in found]
+            parts[0] = parts[0]._replace(continues=Continued(run.execution, layers))
         return Draft(
             dataset=dataset,
             config=names[0],

@@ -29,7 +29,7 @@ class Pair:
         return self.result.source
 
     def is_of(self, execution: int | None) -> bool:
-        """Whether it gets what an earlier run has at the same place below the same input."""
+        """Whether it gets what an execution has at the same place below the same input."""
         return self.source.execution == execution and self.result.outputs is None
 
 

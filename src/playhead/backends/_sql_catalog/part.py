@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from playhead.backends._sql_catalog.aliases import Aliases
+from playhead.backends._sql_catalog.continued import UnchangedUnits
 from playhead.backends._sql_catalog.counts import Known
 from playhead.backends._sql_catalog.executions import Executions
 from playhead.backends._sql_catalog.lanes import Lanes, Origins
@@ -40,6 +41,7 @@ class Part:
         self._replays = Replays(self._lanes, self._executions, self.sizes)
         self._plans = Plans(self._lanes)
         self._reusing = Reusing(transactions, self._lanes)
+        self._unchanged_units = UnchangedUnits()
         self._take_over = TakeOver(self._lanes, self._reusing, self._aliases)
         self._declared = Known[tuple[object, ...], Mapping[MadeById, int]](60.0)  # a count reads all results
         self._totals = Known[UUID, StageTotals](5.0)  # a count of a million outputs takes a tenth of it

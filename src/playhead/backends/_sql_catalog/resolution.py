@@ -8,10 +8,11 @@ decided numbers only. A page that is repeated finds its changes made, and has no
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from playhead.backends._sql_catalog import publishing, staging
+from playhead.backends._sql_catalog.continued import place_of
 from playhead.backends._sql_catalog.executions import share
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.made import made_with
@@ -202,7 +203,8 @@ class ResolutionPart(Part):
     ) -> tuple[list[Root], list[Node]]:
         async def find(db: Session) -> tuple[list[Root], list[Node]]:
             rows = await db.rows(SQL.unit_roots, execution=part.execution, after=after, limit=limit)
-            return await self._trees(db, draft, rows, unchanged=part.continues)
+            unchanged = await self._unchanged_units.among(db, draft, part, rows)
+            return await self._trees(db, draft, rows, unchanged)
 
         return await self._db.read(find)
 
@@ -233,16 +235,16 @@ class ResolutionPart(Part):
         return await self._db.read(find) if places else set()
 
     async def _trees(
-        self, db: Session, draft: Draft, rows: Sequence[Row], *, unchanged: bool = False
+        self, db: Session, draft: Draft, rows: Sequence[Row], unchanged: Container[int] = ()
     ) -> tuple[list[Root], list[Node]]:
         """Return roots from rows of the fragment `node`, and all relevant messages at and below them.
 
         Args:
-            unchanged: roots that were taken over whole are unchanged, so nothing below them is read.
+            unchanged: roots below which nothing is read.
         """
         every: list[Row] = []
         level = list(rows)
-        skipped = {row[0] for row in rows if unchanged and row[12]}
+        skipped = {row[0] for row in rows if row[0] in unchanged}
         routes = draft.routes
         while level:
             lanes = await self._lanes.learn(db, {row[2] for row in level})
@@ -258,7 +260,7 @@ class ResolutionPart(Part):
             for message, key, output, fingerprint in await db.rows(
                 SQL.objects_of_messages, rows=list(with_outputs)
             ):
-                made[message].append(Made(_place(key, stages[message]), output, bytes(fingerprint)))
+                made[message].append(Made(place_of(key, stages[message]), output, bytes(fingerprint)))
         nodes = [_node(row, lanes[row[2]].route, made[row[0]]) for row in every]
         by_number = {node.n: node for node in nodes}
         roots = [(by_number[row[0]], row) for row in rows if row[0] in by_number]
@@ -306,7 +308,7 @@ class ResolutionPart(Part):
             found = []
             for n, stage, path, up, message, attempt, execution, output, fingerprint, *slot in rows:
                 lane, its_stage, key = slot
-                received = Slot(lanes[lane].route, *_place(key, its_stage)) if key else None
+                received = Slot(lanes[lane].route, *place_of(key, its_stage)) if key else None
                 of = None if fingerprint is None else bytes(fingerprint)
                 found.append(Entry(stage, path, up, message, attempt, execution, output, of, received, n))
             return found
@@ -373,11 +375,6 @@ def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
     return {"stages": [one.stage for one in places], "paths": [one.path for one in places]}
 
 
-def _place(key: str, stage: str) -> Place:
-    """Return the place of an object, by its key and its stage."""
-    return Place(stage, key[key.index("/") + len(stage) + 2 :])
-
-
 def _node(row: Row, route: str, outputs: Sequence[Made]) -> Node:
     n, parent, _, stage, key, state, code, error, _, message, attempt, execution, _ = row
     is_good = state in (COMPLETED, TAKEN_OVER) or (state == SKIPPED and code != EFFECTS_SKIPPED.code)
@@ -385,7 +382,7 @@ def _node(row: Row, route: str, outputs: Sequence[Made]) -> Node:
     return Node(
         n=n,
         parent=parent,
-        slot=Slot(route, *_place(key, stage)),
+        slot=Slot(route, *place_of(key, stage)),
         key=key,
         is_good=is_good,
         is_cancelled=state == CANCELLED,

@@ -9,14 +9,15 @@ All of it happens in transactions that exist anyway, so a `kill -9` leaves all o
 1. `bind_inputs` binds an unchanged input as a reference, before its bytes would be stored. Like any input, it
    does not count before the run is sealed.
 2. `record` inserts the rows of a page of inputs. Those of inputs below which nothing differs from the earlier
-   run come first, with all that is below them (`unchanged`). They are marked (`whole`), for publications. If
-   one of their outputs cannot be inserted, the transaction starts over without this. From the other inputs,
-   `record` follows the earlier run, route by route. A row with a valid result is `taken_over`, with its
-   outputs and its children: that of the earlier run or of a replay that received the same object (`earlier`),
-   else of an equal item (`reusing`). The first row without one stays `pending`. The cursor moves in the same
-   transaction, under the epoch, so no page is taken over twice. Rows of the entry route are published by the
-   job, and the others by the reconciler, as after a crash. Some of these inputs, too, have all that the
-   earlier run has, such as results that were declared valid. They are marked as well.
+   run come first, with all that is below them (`unchanged`). They are marked with its number (`whole`), for
+   publications. If one of their outputs cannot be inserted, the transaction starts over without this. From
+   the other inputs, `record` follows the earlier run, route by route. A row with a valid result is
+   `taken_over`, with its outputs and its children: that of the earlier run or of a replay that received the
+   same object (`earlier`), else of an equal item (`reusing`). The first row without one stays `pending`. The
+   cursor moves in the same transaction, under the epoch, so no page is taken over twice. Rows of the entry
+   route are published by the job, and the others by the reconciler, as after a crash. Some of these inputs,
+   too, have all that one execution has: the earlier run, such as results that were declared valid, or a
+   replay. They are marked with this execution as well.
 3. `finish` does the same for the children of an attempt, by equal items. Its caller publishes the others.
 
 Nothing that they read can go away meanwhile. The source and its replays are not pruned until the run has
@@ -120,7 +121,7 @@ class TakeOver:
         kept = await self._refer(db, identity, list(pairs.values()))
         await self._close(db, list(kept))
         taken = Taken({cid for cid, pair in pairs.items() if pair in kept}, [])
-        whole = {one.root for one in kept if one.is_of(plan.source)}
+        whole = {one.root: one.source.execution for one in kept if one.result.outputs is None}
         while kept:
             taken.rows.extend(one.n for one in kept)
             level, incomplete = await self._follow(db, execution, plan, kept, publisher)
@@ -128,10 +129,12 @@ class TakeOver:
             if len(kept) < len(level):
                 rows = [one.n for one in level if one not in kept]
                 await db.run(SQL.process_after_all, rows=rows, publisher=publisher)
-            whole -= incomplete
-            whole.difference_update(one.root for one in level if not (one in kept and one.is_of(plan.source)))
+            for one in level:
+                if one not in kept or not one.is_of(whole.get(one.root)):
+                    incomplete.add(one.root)
+            whole = {root: of for root, of in whole.items() if root not in incomplete}
         if whole:
-            await db.run(SQL.mark_whole, rows=list(whole))
+            await db.run(SQL.mark_whole, rows=list(whole), executions=list(whole.values()))
         return taken
 
     async def _same_roots(

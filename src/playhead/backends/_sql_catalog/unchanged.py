@@ -73,7 +73,10 @@ class UnchangedInputs:
         by_path = {path_in(one.key): one for one in first}
         kept = [(root, source) for root in roots if (source := by_path.get(path_in(root.key)))]
         rows = [
-            (_form(db, root.id), execution, lane, root.key, root.stage, root.ordinal, *_result(source))
+            (
+                *(_form(db, root.id), execution, lane, root.key, root.stage, root.ordinal),
+                *(*_result(source), source.execution),
+            )
             for root, source in kept
         ]
         level = await _insert(db, SQL.insert_whole, rows, [source for _, source in kept])

@@ -264,7 +264,7 @@ CREATE TABLE messages (
   original   bigint,                  -- of a row that is taken over: the message that was processed
   result     bigint,                  -- the message that publications name for it; NULL: the row itself
   declaration bigint,                 -- of a row whose result a person has declared valid: declarations.execution
-  whole      boolean                  -- of a root that is taken over: with all that is below it, from the earlier run
+  whole      bigint                   -- of a root: the execution from which it and all that is below it is taken over
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,
         autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- Pages of a list are ordered by -n, which only these two indexes have. Ordered by n, PostgreSQL's planner may walk

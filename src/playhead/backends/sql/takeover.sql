@@ -145,11 +145,13 @@ VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, 
 INSERT INTO messages (id, execution, lane, object_key, stage, ordinal, state, published, ended_at, code, error_code, error,
   original, result, whole)
 VALUES (:id::uuid, :execution::bigint, :lane::bigint, :key::text, :stage::text, :ordinal::bigint, {TAKEN_OVER}, {PUBLISHED},
-  playhead_now(), :code::bigint, :error_code::text, :error::text, :original::bigint, :result::bigint, TRUE) RETURNING n, id
+  playhead_now(), :code::bigint, :error_code::text, :error::text, :original::bigint, :result::bigint,
+  :whole::bigint) RETURNING n, id
 
 -- name: mark_whole
--- Roots that have the result of the earlier run, and whose rows below have it too.
-UPDATE messages SET whole = TRUE WHERE n = ANY(:rows::bigint[])
+-- Roots that have the result of an execution, and whose rows below have its results too.
+WITH given (n, execution) AS (SELECT * FROM unnest(:rows::bigint[], :executions::bigint[]))
+UPDATE messages AS m SET whole = g.execution FROM given g WHERE m.n = g.n
 
 -- name: process_after_all
 -- Children whose outputs another message has bound.

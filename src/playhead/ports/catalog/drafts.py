@@ -30,8 +30,7 @@ class DraftPart(NamedTuple):
         publication: dataset and number of its source, if that is a publication.
         is_foreign: its source does not belong to the config of the dataset.
         adds_inputs: a layer whose objects are added to the inputs, although it is a replay.
-        continues: a run that takes over results of the run from which the base publication was made. So the
-            base publication has the results of its unchanged units already.
+        continues: what it may have in common with the base publication; None: nothing is known of that.
         size: messages that one root has on average, itself included.
     """
 
@@ -46,12 +45,28 @@ class DraftPart(NamedTuple):
     size: float
     is_foreign: bool = False
     adds_inputs: bool = False
-    continues: bool = False
+    continues: Continued | None = None
 
     @property
     def has_inputs(self) -> bool:
         """Whether the objects of its roots are inputs: also if it is a replay that defines or adds inputs."""
         return self.is_run or self.role == "base" or self.adds_inputs
+
+
+class Continued(NamedTuple):
+    """What the base publication of a run shows: results of an earlier run, and of parts applied after it.
+
+    It has the unit of the new run already if all of the unit was taken over, each result at the same place,
+    from the last of these executions that has received the input. `continued.py` of the SQL catalog has the
+    conditions.
+
+    Attributes:
+        run: number of the earlier run, whose results the new run has taken over.
+        layers: the parts that were applied after it, in order.
+    """
+
+    run: int
+    layers: Sequence[DraftPart]
 
 
 class Edge(NamedTuple):
