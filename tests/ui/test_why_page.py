@@ -105,3 +105,33 @@ async def test_a_dead_message_names_its_error_and_its_dead_letter(site: Site):
 
     assert "this is bad" in page
     assert f"/dead-letters/{letter['correlation_id']}" in page
+
+
+BACKWARD = """
+version: "1.0"
+name: backward
+entry: first
+routes:
+  last:
+    adapters: [{type: upper}]
+    outbound: {stage: last}
+  second:
+    adapters: [{type: split}]
+    outbound: {stage: second, to: [last]}
+  first:
+    adapters: [{type: upper}]
+    outbound: {stage: first, to: [second]}
+"""
+
+
+async def test_outcomes_and_bars_are_in_pipeline_order(site: Site):
+    await site.apply(BACKWARD)
+    source = await site.run({"a.txt": b"one"}, config="backward")
+    batch = (await site.replay(source, "input", "first"))["replay_batch_id"]
+    await site.work()
+
+    why = (await site.twin(f"/why?execution_id={source}&path=a.txt"))["view"]
+    bars = (await site.twin(f"/replays/{batch}"))["view"]["bars"]
+
+    assert [one["route"] for one in why["parts"][0]["routes"]] == ["first", "second", "last"]
+    assert [one["title"] for one in bars] == ["published", "first", "second", "last"]

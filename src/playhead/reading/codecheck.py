@@ -223,12 +223,20 @@ def _differing(workers: Sequence[Worker]) -> Iterator[tuple[str, str]]:
             yield from ((worker, kind) for workers_of in codes.values() for worker in workers_of)
 
 
+def outdated(adapter: WorkerAdapter) -> CodeNote | None:
+    """Return the note that an adapter of a process has other code than its source now; None without one.
+
+    That processes have different code does not say which of them has the old one.
+    """
+    return next((note for note in adapter.notes if note != "differs"), None)
+
+
 def _outdated(workers: Sequence[Worker], types: Collection[str] | None) -> Iterator[Warning]:
     """Yield a warning for each source whose code in processes is not that of the file or of this machine."""
     found: dict[tuple[CodeNote, str], tuple[dict[str, None], set[str]]] = {}
     for worker in workers:
         for one in worker.adapters:
-            note: CodeNote | None = next((note for note in one.notes if note != "differs"), None)
+            note = outdated(one)
             if note and (types is None or one.type in types):
                 places, kinds = found.setdefault((note, _name(one.source)), ({}, set()))
                 places[_place(worker)] = None

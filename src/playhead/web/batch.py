@@ -182,11 +182,8 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
 
 
 def _in_order(routes: Sequence[RouteCounts], drawn: PipelineMap | None) -> Sequence[RouteCounts]:
-    """Return routes in pipeline order, as the drawing has them."""
-    if drawn is None:
-        return routes
-    place = {name: at for at, name in enumerate(pipelines.reading_order(drawn.shape))}
-    return sorted(routes, key=lambda one: place.get(one.route, len(place)))
+    order = pipelines.places(drawn) if drawn else {}
+    return sorted(routes, key=lambda one: order.get(one.route, len(order)))
 
 
 @dataclass(frozen=True, slots=True)

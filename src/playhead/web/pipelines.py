@@ -264,7 +264,7 @@ def card(ask: Ask, pipeline: Pipeline, known: Known = NOTHING) -> PipelineCard:
     choice = Choice(stage, focus if view == "around" else None, _STEPS if depth is None else depth)
     links = Links({name: value for name in _KEPT if (value := ask.text(name))})
     drawing = draw(of, links, choice) if view != "table" else None
-    rows = _sorted(_rows(of, pipeline, known, links, chosen), order, of.shape)
+    rows = _sorted(_rows(of, pipeline, known, links, chosen), order, of)
     return PipelineCard(
         map=of,
         caption=_caption(of, drawing, choice),
@@ -285,6 +285,11 @@ def card(ask: Ask, pipeline: Pipeline, known: Known = NOTHING) -> PipelineCard:
 def _named(text: str | None, routes: Sequence[str]) -> str | None:
     """Return the first route whose name contains a text, if any."""
     return next((name for name in routes if text and text.casefold() in name.casefold()), None)
+
+
+def places(of: PipelineMap) -> dict[str, int]:
+    """Return the place of each route in pipeline order."""
+    return {name: at for at, name in enumerate(reading_order(of.shape))}
 
 
 def reading_order(shape: Shape) -> dict[str, int]:
@@ -325,11 +330,11 @@ def _rows(
     )
 
 
-def _sorted(rows: Sequence[Row], order: str, shape: Shape) -> tuple[Row, ...]:
+def _sorted(rows: Sequence[Row], order: str, of: PipelineMap) -> tuple[Row, ...]:
     if order == "name":
         return tuple(sorted(rows, key=lambda row: row.node.name))
-    place = {name: index for index, name in enumerate(reading_order(shape))}
-    found = sorted(rows, key=lambda row: place.get(row.node.name, len(place)))
+    order_of = places(of)
+    found = sorted(rows, key=lambda row: order_of.get(row.node.name, len(order_of)))
     if order == "failed":
         found.sort(key=lambda row: -row.node.tally.failed if row.node.tally else 0)
     return tuple(found)

@@ -12,6 +12,7 @@ from playhead.envelope import Message
 from playhead.errors import NotFound
 from playhead.ids import parse_uuid
 from playhead.model import RouteStatus, Worker, WorkerAdapter
+from playhead.reading import codecheck
 from playhead.services import Services
 from playhead.web.page import ROWS, ApiCall, Ask, Crumb, Missing, Page, Shown, or_missing, url
 from playhead.web.states import STUCK
@@ -217,7 +218,7 @@ def _consumers(workers: Sequence[Worker], queue: str, types: Sequence[str]) -> l
     for worker in workers:
         if queue in worker.queues:
             used = [one for one in worker.adapters if one.type in types]
-            found.append(Consumer(worker, used, any(set(one.notes) - {"differs"} for one in used)))
+            found.append(Consumer(worker, used, any(map(codecheck.outdated, used))))
     return found
 
 

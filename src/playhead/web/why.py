@@ -8,7 +8,9 @@ from typing import Final
 
 from playhead.errors import BadRequest, NotFound
 from playhead.model import Execution, Why, WhyRoute
-from playhead.web.page import ApiCall, Ask, Crumb, Page, Shown, url
+from playhead.services import Services
+from playhead.web.page import ApiCall, Ask, Crumb, Missing, Page, Shown, or_missing, url
+from playhead.web.pipelines import pipeline_map, places
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class WhyPart:
 
     Attributes:
         execution: the execution.
-        routes: its messages by route and outcome, in the order of the config.
+        routes: its messages by route and outcome, in pipeline order.
     """
 
     execution: Execution
@@ -62,6 +64,7 @@ async def show(ask: Ask) -> Shown[WhyView]:
                 WhyPart(execution if is_own else await services.executions.get(route.execution_id), [])
             )
         parts[-1] = WhyPart(parts[-1].execution, [*parts[-1].routes, route])
+    parts = [WhyPart(part.execution, await _in_order(services, part)) for part in parts]
     name = path or "an item"
     return Shown(
         f"Why: {name}",
@@ -77,6 +80,13 @@ async def show(ask: Ask) -> Shown[WhyView]:
         ],
         status=status,
     )
+
+
+async def _in_order(services: Services, part: WhyPart) -> Sequence[WhyRoute]:
+    """Return the routes of a part in pipeline order."""
+    pipeline = await or_missing(services.pipelines.of_execution(part.execution.execution_id))
+    order = {} if isinstance(pipeline, Missing) else places(pipeline_map(pipeline))
+    return sorted(part.routes, key=lambda one: order.get(one.route, len(order)))
 
 
 PAGES: Final = (Page("/why", "why.html", show, "executions"),)
