@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from playhead.backends.store_fs import LEFTOVER_SECONDS, TEMP, FileStore
+from playhead.backends.store_fs import LEFTOVER_SECONDS, TEMP, FileStore, folders
 from playhead.backends.store_fs.listing import NameCache
 from playhead.backends.store_fs.small import FILES
 from playhead.errors import MessageError, NotFound, Unavailable
@@ -723,24 +722,19 @@ async def test_the_tag_differs_when_a_program_changes_a_file_in_place_and_sets_i
     assert len(tags) == 20
 
 
-async def test_a_file_that_is_changed_all_the_time_gets_a_tag_that_no_other_has(store, root):
+async def test_a_file_that_may_change_within_the_same_tick_gets_a_tag_that_no_other_has(
+    store, root, monkeypatch
+):
     await put(store, "e/s/x")
-    ends = threading.Event()
 
-    def write() -> None:
-        with (root / "e/s/x").open("r+b") as opened:
-            while not ends.is_set():
-                opened.seek(0)
-                opened.write(b"x")
-                opened.flush()
-                time.sleep(0.001)
+    class Tick:
+        """A clock that stands still at the last change of the file, as if it changed again and again."""
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
+        sleep = staticmethod(lambda seconds: None)
+        time = staticmethod(lambda: (root / "e/s/x").stat().st_ctime)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folders, "time", Tick)
         tags = [await tag_of(store, "e/s/x") for _ in range(5)]
-    finally:
-        ends.set()
-        writer.join()
     assert len(set(tags)) == 5
     assert await tag_of(store, "e/s/x") == await tag_of(store, "e/s/x")
