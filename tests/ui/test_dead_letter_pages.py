@@ -11,6 +11,7 @@ import pytest
 
 from playhead.errors import broker_unavailable, store_unavailable
 from playhead.ids import uuid7
+from playhead.web import render
 from playhead.web.dead_letters import _fold
 from tests.api.server import WORDS
 from tests.ui.site import Site
@@ -270,3 +271,8 @@ async def test_the_filters_of_dead_letters_offer_values(site: Site):
     for values in ("words", "upper"):
         assert f'<option value="{values}"></option>' in page
     assert '<option value="split"></option>' in page  # a route without dead letters
+
+
+def test_a_long_error_is_cut_in_lists_also_within_what_differs():
+    assert render.marked("no " + "x" * 300) == f"no {'x' * 237}…"
+    assert render.marked(f"'{'x' * 300}' is unknown") == f"<mark>&#39;{'x' * 239}…</mark>"

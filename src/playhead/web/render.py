@@ -40,6 +40,8 @@ POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+_MOST_OF_ERROR: Final = 240
+"""Characters of an error in a list."""
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -67,13 +69,20 @@ def number(value: float | None) -> str:
     return f"{value:,.1f}" if isinstance(value, float) and value < 10 else f"{value:,.0f}"
 
 
-def marked(error: str) -> Markup:
-    """Return an error with marks around what differs between the failures of its group."""
-    parts = [
-        Markup("<mark>{}</mark>").format(visible(text)) if differs else escape(visible(text))
-        for text, differs in parts_of(error)
-    ]
-    return Markup("").join(parts)
+def marked(error: str, most: int = _MOST_OF_ERROR) -> Markup:
+    """Return an error with marks around what may differ between the failures of its group.
+
+    Args:
+        most: characters of it.
+    """
+    found, left = Markup(""), most
+    for text, differs in parts_of(error):
+        shown = visible(text if len(text) <= left else f"{text[:left]}…")
+        found += Markup("<mark>{}</mark>").format(shown) if differs else escape(shown)
+        left -= len(text)
+        if left < 0:
+            break
+    return found
 
 
 def capped(value: int, most: int = 10_000) -> str:
