@@ -387,14 +387,18 @@ SELECT newest FROM datasets WHERE n = :dataset
 SELECT t.execution, e.id, t.role FROM publication_parts t JOIN executions e ON e.n = t.execution
 WHERE t.dataset = :dataset AND t.n = :n ORDER BY t.place
 
+-- fragment: defines_inputs
+-- Whether a publication `p` was made from a run that defines its inputs.
+EXISTS (SELECT 1 FROM publication_parts t WHERE t.dataset = p.dataset AND t.n = p.n AND t.role = 'base')
+
 -- name: applied_parts
 -- The parts of a publication and of those that it is based on, in the order in which they were applied, from the one that
 -- defines its inputs. Each with its publication, and whether it has not run again since.
 WITH RECURSIVE chain (n, base, is_new, length) AS (
-  SELECT p.n, p.base, EXISTS (SELECT 1 FROM publication_parts t WHERE t.dataset = p.dataset AND t.n = p.n AND t.role = 'base'), 1
+  SELECT p.n, p.base, {defines_inputs}, 1
   FROM publications p WHERE p.dataset = :dataset AND p.n = :n
   UNION ALL
-  SELECT p.n, p.base, EXISTS (SELECT 1 FROM publication_parts t WHERE t.dataset = p.dataset AND t.n = p.n AND t.role = 'base'), k.length + 1
+  SELECT p.n, p.base, {defines_inputs}, k.length + 1
   FROM chain k JOIN publications p ON p.dataset = :dataset AND p.n = k.base WHERE NOT k.is_new AND k.length < :most)
 SELECT t.n, t.role, e.id, e.settled AND e.revision = t.revision, p.other_edges, p.units
 FROM chain k JOIN publications p ON p.dataset = :dataset AND p.n = k.n
