@@ -104,6 +104,21 @@ async def test_a_replay_of_what_readers_see_replaces_the_result_of_a_moved_objec
     assert [one["key"] for one in copies] == [f"{replay}/copies/{name}/0001.md" for name in "ab"]
 
 
+async def test_a_replay_replaces_a_moved_result_that_was_made_before_it(ph: Playhead):
+    text = "# Same\n\nwords"
+    first = await ph.run({"a.md": text})
+    await published(ph, {"c.md": text})
+    replay = (await ph.replay(first, "chunks", "copy"))["execution_id"]
+    await published(ph, {"a.md": text}, changed_since="previous")  # the result of c.md
+
+    await ph.work(replay)
+    n = (await ph.post("datasets/docs/publications", {"executions": [replay]}, 202))["n"]
+    await ph.rt.finish_outcome()
+
+    made = await ph.get(f"datasets/docs/publications/{n}")
+    assert (made["state"], made["refusal"], made["units"]["good"]) == ("published", None, 1)
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_readers_see_what_a_full_run_makes_although_results_have_moved(ph: Playhead, seed: int):
     chosen = random.Random(seed)

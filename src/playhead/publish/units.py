@@ -126,9 +126,12 @@ class Units:
         return newest > parts[0].execution and "older" not in self._draft.request.allow
 
     def _is_older(self, root: Root, existing: Sequence[Entry]) -> bool:
-        """Whether the entries at the slot of a replayed object are newer, and must not be replaced."""
-        newest = max((one.message or 0 for one in existing if one.slot == root.node.slot), default=0)
-        return newest > root.node.message and "older" not in self._draft.request.allow
+        """Whether the entries at the slot of a replayed object are newer, and must not be replaced.
+
+        A result that was taken over is as old as the message that was processed.
+        """
+        newest = max((one.processed or 0 for one in existing if one.slot == root.node.slot), default=0)
+        return newest > root.node.processed and "older" not in self._draft.request.allow
 
     async def _before(self, k: int, places: Sequence[Place]) -> dict[Place, Entry]:
         """Return the entries at these places before part `k` is applied.

@@ -306,11 +306,16 @@ class ResolutionPart(Part):
             rows = await db.rows(statement, **values)
             lanes = await self._lanes.learn(db, {row[9] for row in rows if row[9] is not None})
             found = []
-            for n, stage, path, up, message, attempt, execution, output, fingerprint, *slot in rows:
-                lane, its_stage, key = slot
+            for n, stage, path, up, message, attempt, execution, output, fingerprint, *of_message in rows:
+                lane, its_stage, key, processed = of_message
                 received = Slot(lanes[lane].route, *place_of(key, its_stage)) if key else None
                 of = None if fingerprint is None else bytes(fingerprint)
-                found.append(Entry(stage, path, up, message, attempt, execution, output, of, received, n))
+                found.append(
+                    Entry(
+                        *(stage, path, up, message, attempt, execution, output, of, received, n),
+                        processed=processed,
+                    )
+                )
             return found
 
         return await self._db.read(find)
@@ -376,7 +381,7 @@ def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
 
 
 def _node(row: Row, route: str, outputs: Sequence[Made]) -> Node:
-    n, parent, _, stage, key, state, code, error, _, message, attempt, execution, _ = row
+    n, parent, _, stage, key, state, code, error, _, message, attempt, execution, _, processed = row
     is_good = state in (COMPLETED, TAKEN_OVER) or (state == SKIPPED and code != EFFECTS_SKIPPED.code)
     what = f"{code}: {error}" if code else ROW_STATES[state]
     return Node(
@@ -389,6 +394,7 @@ def _node(row: Row, route: str, outputs: Sequence[Made]) -> Node:
         message=message,
         attempt=attempt,
         execution=execution,
+        processed=processed,
         detail=None if is_good else what[:_LONGEST_DETAIL],
         outputs=outputs,
     )

@@ -541,9 +541,11 @@ LEFT JOIN messages p ON p.n = m.result
 LEFT JOIN LATERAL (SELECT q.* FROM messages q WHERE q.n = m.result OFFSET 0) p ON true
 
 -- fragment: node
--- The columns that a `Node` is built from. Of a message that was taken over at the same place, publications name the earlier one.
+-- The columns that a `Node` is built from. Of a message that was taken over at the same place, publications name the earlier
+-- one. The last column is the message that was processed.
 SELECT m.n, m.parent, m.lane, m.stage, m.object_key, m.state, m.error_code, m.error, m.ordinal,
-  coalesce(p.n, m.n), coalesce(p.attempt, m.attempt), coalesce(p.execution, m.execution), m.whole
+  coalesce(p.n, m.n), coalesce(p.attempt, m.attempt), coalesce(p.execution, m.execution), m.whole,
+  coalesce(m.original, m.n)
 FROM messages m {named}
 
 -- name: unit_roots
@@ -593,8 +595,9 @@ SELECT o.key, p.stage, p.path {at_given} CROSS JOIN outputs o
 WHERE o.n = p.output AND p.first <= :n AND (p.last IS NULL OR p.last > :n)
 
 -- fragment: entry_columns
--- The columns that an `Entry` is built from.
-p.n, p.stage, p.path, p.up, p.message, p.attempt, p.execution, p.output, o.fingerprint, m.lane, m.stage, m.object_key
+-- The columns that an `Entry` is built from. The last one is the message that was processed.
+p.n, p.stage, p.path, p.up, p.message, p.attempt, p.execution, p.output, o.fingerprint, m.lane, m.stage, m.object_key,
+coalesce(m.original, m.n)
 
 -- fragment: entry
 -- Entries.

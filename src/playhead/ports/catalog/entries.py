@@ -41,6 +41,8 @@ class Entry(NamedTuple):
         slot: what the message received; None for an input.
         n: number of the row; None if it is not stored yet.
         is_first: of the entries of its result. Each result has one, and always the same.
+        processed: number of the message that was processed: another one if `message` was taken over at
+            another place. None for an input, and if the entry is not stored yet.
     """
 
     stage: str
@@ -54,6 +56,7 @@ class Entry(NamedTuple):
     slot: Slot | None
     n: int | None = None
     is_first: bool = True
+    processed: int | None = None
 
     @property
     def identity(self) -> Identity:
@@ -85,6 +88,7 @@ class Node(NamedTuple):
         is_cancelled: it was cancelled.
         message, attempt, execution: of the message that publications name: the earlier one, if this one was
             taken over at the same place.
+        processed: number of the message that was processed: another one if this one was taken over.
         detail: its error.
         outputs: its objects.
     """
@@ -98,6 +102,7 @@ class Node(NamedTuple):
     message: int
     attempt: int
     execution: int
+    processed: int
     detail: str | None
     outputs: Sequence[Made]
 
