@@ -225,12 +225,14 @@ class Trees:
                     Entry(
                         *(*place, up, message, attempt, execution, output, fingerprint, slot, None),
                         is_first=place == first,
+                        processed=node.processed,
                     )
                 )
             if not node.outputs:
                 route, stage, path = slot
                 place = Place(SINK + route, f"{stage}/{path}")
-                found.append(Entry(*place, up, message, attempt, execution, None, None, slot))
+                entry = Entry(*place, up, message, attempt, execution, None, None, slot)
+                found.append(entry._replace(processed=node.processed))
             todo += [(child, message) for child in self._children.get(node.n, ())]
         return found
 

@@ -42,7 +42,7 @@ class Entry(NamedTuple):
         n: number of the row; None if it is not stored yet.
         is_first: of the entries of its result. Each result has one, and always the same.
         processed: number of the message that was processed: another one if `message` was taken over at
-            another place. None for an input, and if the entry is not stored yet.
+            another place. None for an input.
     """
 
     stage: str
