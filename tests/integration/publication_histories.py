@@ -161,7 +161,7 @@ class History:
         """Replay objects that readers see with new code, and process what has changed on the next day."""
         current = (await self.ph.get("datasets/docs"))["current"]
         run = self.definition.publications[current].base_run if current else None
-        if not self.takes_whole or run not in self._of("run"):  # pruned, or there is none
+        if not self.takes_whole or run not in self._of("run"):  # there may be none, or it was pruned
             return
         await self._code()
         known: Any = self.ph.rt.adapters

@@ -107,6 +107,7 @@ async def test_a_replay_of_what_readers_see_replaces_the_result_of_a_moved_objec
 async def test_a_replay_replaces_a_moved_result_that_was_made_before_it(ph: Playhead):
     text = "# Same\n\nwords"
     first = await ph.run({"a.md": text})
+    await ph.rt.finish_outcome()
     await published(ph, {"c.md": text})
     replay = (await ph.replay(first, "chunks", "copy"))["execution_id"]
     await published(ph, {"a.md": text}, changed_since="previous")  # the result of c.md

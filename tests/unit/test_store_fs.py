@@ -728,7 +728,7 @@ async def test_a_file_that_may_change_within_the_same_tick_gets_a_tag_that_no_ot
     await put(store, "e/s/x")
 
     class Tick:
-        """A clock that stands still at the last change of the file, as if it changed again and again."""
+        """A clock that always shows the time of the last change of the file."""
 
         sleep = staticmethod(lambda seconds: None)
         time = staticmethod(lambda: (root / "e/s/x").stat().st_ctime)

@@ -231,8 +231,12 @@ class Trees:
             if not node.outputs:
                 route, stage, path = slot
                 place = Place(SINK + route, f"{stage}/{path}")
-                entry = Entry(*place, up, message, attempt, execution, None, None, slot)
-                found.append(entry._replace(processed=node.processed))
+                found.append(
+                    Entry(
+                        *(*place, up, message, attempt, execution, None, None, slot),
+                        processed=node.processed,
+                    )
+                )
             todo += [(child, message) for child in self._children.get(node.n, ())]
         return found
 

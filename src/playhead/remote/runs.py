@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from uuid import UUID
 
 from playhead.model import Compare, Execution
-from playhead.ports.inputs import Content, bytes_of
+from playhead.ports.inputs import Content, read
 from playhead.reading.codecheck import Warn, no_warning
 from playhead.remote.client import WORK_SECONDS, segment
 from playhead.remote.derived import Remote
@@ -38,7 +38,8 @@ class RemoteSubmit(Remote):
             fields += [("changed_since", str(changed_since)), ("compare", compare)]
         if reuse:
             fields.append(("reuse", "true"))
-        upload = Upload(fields, ((path, bytes_of(content)) async for path, content in inputs))
+        # One at a time: each may be as large as an object, and the next is read when this one was sent.
+        upload = Upload(fields, ((path, (await read([content]))[0]) async for path, content in inputs))
         return await self._client.post(
             f"configs/{segment(config)}/run",
             Execution,

@@ -92,7 +92,8 @@ class RunsPart(Part):
         given: dict[str, Input] = {}
         owner = str(execution)
         # In the order of their keys, so that two transactions that bind the same keys never deadlock.
-        for key, i in sorted((object_key(owner, INPUT_STAGE, i.path), i) for i in inputs):
+        keyed = [(object_key(owner, INPUT_STAGE, i.path), i) for i in inputs]
+        for key, i in sorted(keyed, key=lambda one: one[0]):
             first = given.setdefault(key, i)
             if (first.size, first.sha256) != (i.size, i.sha256):
                 raise _twice(i)

@@ -88,8 +88,8 @@ class UnchangedInputs:
             for cid, one in zip(mint(len(sources)), sources, strict=True):
                 parent, stage = above[one.parent or 0]
                 key = f"{prefix}/{path_in(one.key)}"
-                lane = routes[one.lane].lane
-                children.append((_form(db, cid), execution, lane, key, stage, parent, *_result(one), None))
+                to = routes[one.lane].lane
+                children.append((_form(db, cid), execution, to, key, stage, parent, *_result(one), None))
             level = await _insert(db, SQL.insert_taken_over, children, sources)
             await _copy_outputs(db, prefix, level)
         return {root.id for root, _ in kept}
