@@ -11,9 +11,9 @@ import pytest
 
 from playhead.web import folding
 from playhead.web.drawing import Drawing
+from playhead.web.folding import reading_order
 from playhead.web.graph import INPUT, Links, Pipe, PipelineMap, RouteNode, StageSize, Tally
 from playhead.web.pipelinemap import Choice, bars_of, draw
-from playhead.web.pipelines import reading_order
 from playhead.web.render import environment
 from tests.ui.drawings import SVG, names
 

@@ -310,7 +310,7 @@ class SubmitService:
         return size
 
     async def _store_batch(self, execution: Execution, batch: _Batch, written: list[str]) -> bool:
-        """Store inputs, except those that the earlier run has stored; return whether these are all.
+        """Store the inputs that the earlier run has not stored; return whether there are none of them.
 
         `written` becomes the keys of the inputs to store as soon as some of them may exist.
         """

@@ -10,6 +10,7 @@ from typing import Final
 
 MOST_ROUTES: Final = 40
 """The most boxes of a drawing, without the one of the inputs."""
+_MOST_INDENT: Final = 3
 _FEW_BOXES: Final = 16
 """Routes that need no attention are added up to this number."""
 
@@ -172,4 +173,23 @@ def branches(of: Shape, names: Sequence[str]) -> list[str]:
             if route in inside and route not in seen:
                 seen.add(route)
                 waiting += (*of.into[route], *of.out[route])
+    return found
+
+
+def reading_order(shape: Shape) -> dict[str, int]:
+    """Return all routes as in an outline, each with its indent: one step for each branching before it.
+
+    Each route follows all routes that feed it.
+    """
+    found: dict[str, int] = {}
+    waiting = {name: len(into) for name, into in shape.into.items()}
+    stack = [(name, 0) for name in reversed(shape.routes) if not waiting[name]]
+    while stack:
+        name, indent = stack.pop()
+        found[name] = indent
+        below = min(indent + (len(shape.out[name]) > 1), _MOST_INDENT)
+        for after in reversed(shape.out[name]):
+            waiting[after] -= 1
+            if not waiting[after]:
+                stack.append((after, below))
     return found

@@ -18,7 +18,7 @@ from playhead.model import (
     StageTotals,
 )
 from playhead.web.drawing import Drawing
-from playhead.web.folding import MOST_ROUTES, Shape
+from playhead.web.folding import MOST_ROUTES, reading_order
 from playhead.web.graph import INPUT, VIEWS, Links, Pipe, PipelineMap, RouteNode, StageSize, Tally
 from playhead.web.page import Ask
 from playhead.web.pipelinemap import Choice, draw
@@ -30,7 +30,6 @@ MOST_STEPS: Final = 20
 _STEPS: Final = 2
 _KEPT: Final = ("stage", "route", "view", "focus", "depth", "order", "version", "against")
 """Parameters of the address that links within the card keep."""
-_MOST_INDENT: Final = 3
 _SORTED_FROM: Final = 10
 """Routes from which a table can be sorted."""
 _BUCKETS: Final = 20
@@ -290,25 +289,6 @@ def _named(text: str | None, routes: Sequence[str]) -> str | None:
 def places(of: PipelineMap) -> dict[str, int]:
     """Return the place of each route in pipeline order."""
     return {name: at for at, name in enumerate(reading_order(of.shape))}
-
-
-def reading_order(shape: Shape) -> dict[str, int]:
-    """Return all routes as in an outline, each with its indent: one step for each branching before it.
-
-    Each route follows all routes that feed it.
-    """
-    found: dict[str, int] = {}
-    waiting = {name: len(into) for name, into in shape.into.items()}
-    stack = [(name, 0) for name in reversed(shape.routes) if not waiting[name]]
-    while stack:
-        name, indent = stack.pop()
-        found[name] = indent
-        below = min(indent + (len(shape.out[name]) > 1), _MOST_INDENT)
-        for after in reversed(shape.out[name]):
-            waiting[after] -= 1
-            if not waiting[after]:
-                stack.append((after, below))
-    return found
 
 
 def _rows(
