@@ -42,6 +42,7 @@ async def test_a_report_is_due_until_it_is_stored(playhead: Playhead):
         "lines": 0,
         "bytes": 0,
         "parts": [],
+        "counts": [],
         "reason": "a fix",
         "error": None,
     }
@@ -76,6 +77,28 @@ async def test_the_lines_of_a_report_are_streamed(playhead: Playhead):
     (part,) = (await playhead.get(f"replays/{batch}/report"))["parts"]
     content = await playhead.http.get("/api/v1/storage/objects/content", params={"key": part["key"]})
     assert content.text == answer.text
+
+
+async def test_conditions_choose_lines_of_a_report(playhead: Playhead):
+    batch = await replayed(playhead, report=True)
+    await playhead.services.reports.write_due()
+    lines = f"/api/v1/replays/{batch}/report/lines"
+
+    async def found(**query: str) -> int:
+        return len((await playhead.http.get(lines, params=query)).text.splitlines())
+
+    assert await found(outcome="published", work="completed", failed="false") == 2
+    assert await found(failed="true") == 0
+    assert await found(error_code="adapter_error") == 0
+    assert (await playhead.http.get(lines, params={"work": "done"})).status_code == 422
+    (count,) = (await playhead.get(f"replays/{batch}/report"))["counts"]
+    assert count == {
+        "outcome": "published",
+        "work": "completed",
+        "error_code": None,
+        "failed_below": False,
+        "objects": 2,
+    }
 
 
 async def test_a_report_without_objects_has_no_lines(playhead: Playhead):

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from playhead.ids import created_at
-from playhead.model import PlanDifference, PruneFilter
+from playhead.model import PlanDifference, PruneFilter, ReportCount
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.jobs import Listed
 from playhead.ports.catalog.reports import ClaimedDelivery, ClaimedReport, WrittenPart
@@ -346,9 +346,14 @@ async def test_parts_are_shown_once_all_of_them_are_stored(catalog: Catalog, lab
         assert await catalog.bind_report(held, one), "a repeated request has no effect"
     assert await catalog.unstored(keys) == set(keys)
 
-    assert await catalog.store_report(held, parts)
+    counts = [
+        ReportCount("published", "completed", None, False, 2),
+        ReportCount("failed", "failed", "publish_refused", False, 1),
+    ]
+    assert await catalog.store_report(held, parts, counts)
 
     report = await reported(lab, replay)
+    assert report.counts == counts
     assert await catalog.unstored(keys) == set()
     assert (report.state, report.lines, report.bytes, report.error) == ("stored", 3, 9, None)
     assert [(p.key, p.lines, p.sha256) for p in report.parts] == [

@@ -157,6 +157,8 @@ async def test_the_report_can_be_downloaded(site: Site, source: str):
 
     assert f"/api/v1/replays/{batch}/report/lines?revision=1" in page
     assert "6 lines" in page
+    same = "outcome=published&amp;work=completed&amp;failed=false"
+    assert f'/report/lines?revision=1&amp;{same}">6</a>' in page
 
 
 @pytest.mark.parametrize("control", ["cancel", "withdraw"])

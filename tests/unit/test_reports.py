@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
 from hashlib import sha256
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 
 from playhead.environment import Environment
 from playhead.errors import NotFound, StoreFull, catalog_unavailable, store_unavailable
-from playhead.model import Replay, ReportLine
+from playhead.model import Replay, ReportCount, ReportFilter, ReportLine
 from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.reports import ClaimedReport
 from playhead.ports.store import WriteResult
 from playhead.reading.listing import Listing
-from playhead.services.report import ReportService
+from playhead.services.report import ALL_LINES, ReportService
 from tests.catalog_memory import MemoryCatalog
 from tests.lab import HEARTBEAT, LEASE, Clock, MemoryDeployment
 from tests.store_memory import MemoryStore
@@ -27,10 +28,18 @@ class FullStore(MemoryStore):
     Attributes:
         parts: how many parts have room; None: any number.
         refuses: parts are refused one by one, as the store returns it, instead of all at once.
+        chunk: size of what is read at once, in bytes; None: the whole object.
     """
 
     parts: int | None = None
     refuses = False
+    chunk: int | None = None
+
+    async def stream(self, key: str, *, limit: int | None = None) -> AsyncGenerator[bytes, None]:
+        async for data in super().stream(key, limit=limit):
+            size = self.chunk or len(data)
+            for at in range(0, len(data), size):
+                yield data[at : at + size]
 
     async def write(self, groups: Any, **options: Any) -> WriteResult:
         if self.parts is not None and any("_replay" in blob.key for group in groups for blob in group):
@@ -89,8 +98,11 @@ class World(MemoryDeployment):
     async def state(self) -> str:
         return (await self.reports.get(self.replay.replay_batch_id)).state
 
-    async def lines(self, revision: int | None = None) -> list[dict[str, Any]]:
-        text = b"".join([c async for c in await self.reports.lines(self.replay.replay_batch_id, revision)])
+    async def lines(
+        self, revision: int | None = None, where: ReportFilter = ALL_LINES
+    ) -> list[dict[str, Any]]:
+        chunks = await self.reports.lines(self.replay.replay_batch_id, revision, where)
+        text = b"".join([chunk async for chunk in chunks])
         return [json.loads(line) for line in text.splitlines()]
 
 
@@ -117,6 +129,45 @@ async def test_a_report_has_a_line_for_each_object_in_the_order_of_the_listing(w
     assert (second["outcome"], second["work"], second["error"]) == ("published", "completed", None)
     report = await world.reports.get(replay.replay_batch_id)
     assert (report.state, report.revision, report.lines, report.reason) == ("stored", 1, 2, "a fix")
+
+
+async def test_a_report_counts_its_lines_by_how_they_ended(world: World):
+    replay = await world.ended(*PATHS, dead="3.md")
+    await world.reports.write_due()
+
+    report = await world.reports.get(replay.replay_batch_id)
+
+    assert report.counts == [
+        ReportCount("published", "completed", None, False, len(PATHS) - 1),
+        ReportCount("published", "failed", "adapter_error", False, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (ReportFilter(failed=True), "3"),
+        (ReportFilter(failed=False), "012456"),
+        (ReportFilter(work="failed", error_code="adapter_error"), "3"),
+        (ReportFilter(error_code="rejected"), ""),
+        (ReportFilter("published", "completed"), "012456"),
+    ],
+)
+async def test_the_lines_that_fit_a_filter_are_read_from_all_parts(
+    world: World, where: ReportFilter, found: str
+):
+    await world.ended(*PATHS, dead="3.md")
+    await world.reports.write_due()
+
+    assert [one["key"][-4] for one in await world.lines(where=where)] == list(found)
+
+
+async def test_a_line_that_is_read_in_two_chunks_is_one_line(world: World):
+    await world.ended(*PATHS, dead="6.md")
+    await world.reports.write_due()
+    world.store.chunk = 7
+
+    assert [one["key"][-4] for one in await world.lines(where=ReportFilter(failed=True))] == ["6"]
 
 
 async def test_a_long_report_has_several_parts(world: World):

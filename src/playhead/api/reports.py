@@ -8,10 +8,19 @@ from fastapi import Query
 from starlette.responses import Response, StreamingResponse
 
 from playhead.api.answers import responses
-from playhead.api.asking import Asked, Cursor, Limit, operations
+from playhead.api.asking import Asked, Cursor, Filter, Limit, operations
 from playhead.api.ids import BatchId, DeliveryId
 from playhead.keys import SUFFIX_TYPES
-from playhead.model import MAX_VERSION, Page, Report, ReportLine, WebhookDelivery
+from playhead.model import (
+    MAX_VERSION,
+    Page,
+    Report,
+    ReportFilter,
+    ReportLine,
+    ReportOutcome,
+    ReportWork,
+    WebhookDelivery,
+)
 
 router = operations(prefix="/api/v1/replays", tags=["replay"])
 
@@ -22,6 +31,13 @@ Revision = Annotated[
         le=MAX_VERSION,
         description="Which end of the execution: 1 for the first one. Without it: the last one, or the next "
         "one while the execution runs.",
+    ),
+]
+Failed = Annotated[
+    bool | None,
+    Query(
+        description="Only objects whose message was refused or is a dead letter, or that have a dead letter "
+        "below it; or only the others."
     ),
 ]
 _NO_REPORT = ("id_ambiguous", "replay_not_found", "report_not_found", "records_deleted")
@@ -59,11 +75,19 @@ async def write_report(replay_batch_id: BatchId, asked: Asked) -> Report:
     response_model=ReportLine,
     responses={200: _lines, **responses(*_NO_REPORT, "object_not_found", "store_unavailable")},
 )
-async def get_report_lines(replay_batch_id: BatchId, asked: Asked, revision: Revision = None) -> Response:
-    """Stream the lines of a stored report."""
-    return StreamingResponse(
-        await asked.reports.lines(replay_batch_id, revision), headers={"Content-Type": _LINES}
-    )
+async def get_report_lines(
+    replay_batch_id: BatchId,
+    asked: Asked,
+    revision: Revision = None,
+    outcome: ReportOutcome | None = None,
+    work: ReportWork | None = None,
+    error_code: Filter = None,
+    failed: Failed = None,
+) -> Response:
+    """Stream the lines of a stored report: all of them, or those that fit all conditions."""
+    where = ReportFilter(outcome, work, error_code, failed)
+    lines = await asked.reports.lines(replay_batch_id, revision, where)
+    return StreamingResponse(lines, headers={"Content-Type": _LINES})
 
 
 @router.get(

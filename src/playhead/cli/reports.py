@@ -11,11 +11,12 @@ from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.datasets import DatasetRef
 from playhead.cli.replays import BatchRef
 from playhead.cli.session import Session
+from playhead.model import ReportFilter, ReportOutcome, ReportWork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from playhead.model import WebhookDelivery
+    from playhead.model import ReportCount, WebhookDelivery
 
 
 @command("report", example="playhead replays report latest:replay --lines")
@@ -35,15 +36,35 @@ async def report(
     lines: Annotated[
         bool, typer.Option("--lines", help="Write the report itself: one JSON object per line and object.")
     ] = False,
+    failed: Annotated[
+        bool,
+        typer.Option("--failed", help="Write the lines of objects that failed, themselves or below."),
+    ] = False,
+    outcome: Annotated[
+        ReportOutcome | None,
+        typer.Option("--outcome", help="Write the lines with this outcome of publishing."),
+    ] = None,
+    work: Annotated[
+        ReportWork | None,
+        typer.Option("--work", help="Write the lines of messages that ended like this."),
+    ] = None,
+    error_code: Annotated[
+        str | None,
+        typer.Option("--error-code", metavar="CODE", help="Write the lines with this error code."),
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Write the report of the last end again, if it has failed.")
     ] = False,
 ) -> None:
-    """Show the completion report of a replay, or write its lines."""
+    """Show the completion report of a replay, or write its lines.
+
+    With conditions, the lines that fit all of them are written.
+    """
+    where = ReportFilter(outcome, work, error_code, failed or None)
     async with s.open() as rt:
         found = await rt.services.resolve.replay(batch)
-        if lines:
-            async for chunk in await rt.services.reports.lines(found, revision):
+        if lines or where != ReportFilter():
+            async for chunk in await rt.services.reports.lines(found, revision, where):
                 with output.stdout() as stdout:
                     stdout.buffer.write(chunk)
             return
@@ -60,8 +81,17 @@ async def report(
         output.line(f"  reason  {shown.reason}")
     if shown.state == "stored":
         output.line(f"  lines   {shown.lines:,} ({shown.bytes:,} bytes)")
+    for one in shown.counts:
+        output.line(f"  ended   {_ended(one)}")
     for part in shown.parts:
         output.line(f"  part    {part.key}")
+
+
+def _ended(count: ReportCount) -> str:
+    """Return for example `12 objects: published, failed (adapter_error)`."""
+    code = f" ({count.error_code})" if count.error_code else ""
+    below = "; a message below failed" if count.failed_below else ""
+    return f"{output.counted(count.objects, 'object')}: {count.outcome}, {count.work}{code}{below}"
 
 
 @command("deliveries", example="playhead replays deliveries latest:replay")

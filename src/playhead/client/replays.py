@@ -19,6 +19,9 @@ from playhead.model import (
     Replay,
     ReplayRequest,
     Report,
+    ReportFilter,
+    ReportOutcome,
+    ReportWork,
     Selection,
     WebhookDelivery,
 )
@@ -286,15 +289,27 @@ class ReplayMethods(Connection):
         return await self._services.reports.get(await self._batch(replay), revision)
 
     async def report_lines(
-        self, replay: ReplayName = "latest:replay", *, revision: int | None = None
+        self,
+        replay: ReplayName = "latest:replay",
+        *,
+        revision: int | None = None,
+        outcome: ReportOutcome | None = None,
+        work: ReportWork | None = None,
+        error_code: str | None = None,
+        failed: bool | None = None,
     ) -> bytes:
-        """Return the lines of the report as JSON Lines, one for each object.
+        """Return the lines of the report as JSON Lines, one for each object that fits all conditions.
 
         Args:
             replay: as in `watch`.
             revision: as in `report`.
+            outcome: of publishing.
+            work: how the messages ended.
+            error_code: of the dead letters.
+            failed: only objects that failed, themselves or below, or only the others.
         """
-        chunks = await self._services.reports.lines(await self._batch(replay), revision)
+        where = ReportFilter(outcome, work, error_code, failed)
+        chunks = await self._services.reports.lines(await self._batch(replay), revision, where)
         return b"".join([chunk async for chunk in chunks])
 
     async def deliveries(

@@ -130,7 +130,17 @@ from playhead.model.replays import (
     is_skipped,
     skips_effects,
 )
-from playhead.model.reports import ReplayEvent, Report, ReportLine, ReportPart, WebhookDelivery
+from playhead.model.reports import (
+    ReplayEvent,
+    Report,
+    ReportCount,
+    ReportFilter,
+    ReportLine,
+    ReportOutcome,
+    ReportPart,
+    ReportWork,
+    WebhookDelivery,
+)
 from playhead.model.results import CodeResults, Declaration, RouteResults, StaleResult
 from playhead.model.retention import (
     DAY,
@@ -297,9 +307,13 @@ __all__ = [
     "ReplayState",
     "ReplayWork",
     "Report",
+    "ReportCount",
+    "ReportFilter",
     "ReportLine",
+    "ReportOutcome",
     "ReportPart",
     "ReportState",
+    "ReportWork",
     "Retention",
     "Route",
     "RouteCode",

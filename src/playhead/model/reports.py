@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
@@ -18,6 +18,8 @@ ReplayEvent = Literal[
     "replay.cancelled",
     "replay.refused",
 ]
+ReportOutcome = Literal["published", "failed", "cancelled", "uncertain"]
+ReportWork = Literal["completed", "failed", "cancelled", "skipped", "uncertain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,58 @@ class ReportLine:
 
     key: str
     correlation_id: UUID
-    outcome: Literal["published", "failed", "cancelled", "uncertain"]
-    work: Literal["completed", "failed", "cancelled", "skipped", "uncertain"]
+    outcome: ReportOutcome
+    work: ReportWork
     failed_below: int
     skipped_below: int
     error: Problem | None
+
+
+def has_failed(outcome: ReportOutcome, work: ReportWork, failed_below: int) -> bool:
+    """Whether an object of a replay has failed: its message was refused or is a dead letter, or a message
+    below it is a dead letter."""
+    return "failed" in (outcome, work) or failed_below > 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFilter:
+    """Which lines of a report; None: any.
+
+    Attributes:
+        outcome: of publishing; see `ReportLine`.
+        work: how the message ended; see `ReportLine`.
+        error_code: of the dead letter.
+        failed: only objects that failed, themselves or below, or only the others.
+    """
+
+    outcome: ReportOutcome | None = None
+    work: ReportWork | None = None
+    error_code: str | None = None
+    failed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCount:
+    """How many objects of a replay ended alike.
+
+    Attributes:
+        outcome: of publishing; see `ReportLine`.
+        work: how their messages ended; see `ReportLine`.
+        error_code: of their dead letters; None if they are not dead letters.
+        failed_below: whether a message below each of them is a dead letter.
+        objects: how many.
+    """
+
+    outcome: ReportOutcome
+    work: ReportWork
+    error_code: str | None
+    failed_below: bool
+    objects: int
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the objects count as failed."""
+        return has_failed(self.outcome, self.work, self.failed_below)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +121,8 @@ class Report:
         lines: number of lines: one for each object of the replay. 0 until it is stored.
         bytes: size of all parts. 0 until it is stored.
         parts: its parts, in order. Empty until it is stored.
+        counts: number of lines by outcome, work and error code, the largest number first. Empty until it is
+            stored.
         reason: of the replay, as requested.
         error: why it could not be written at the last attempt.
     """
@@ -81,6 +132,7 @@ class Report:
     lines: int
     bytes: int
     parts: list[ReportPart]
+    counts: list[ReportCount] = field(default_factory=list)
     reason: str | None = None
     error: str | None = None
 

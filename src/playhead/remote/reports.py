@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from uuid import UUID
 
+from playhead.model import ReportFilter
 from playhead.remote.derived import Remote, derived
-from playhead.services.report import ReportService
+from playhead.services.report import ALL_LINES, ReportService
 from playhead.services.webhook import WebhookService
 
 
@@ -16,8 +18,11 @@ class RemoteReports(Remote):
     get = derived(ReportService.get, "replays/{batch}/report")
     write_again = derived(ReportService.write_again, "replays/{batch}/report/write", verb="POST")
 
-    async def lines(self, batch: UUID, revision: int | None = None) -> AsyncIterator[bytes]:
-        _, chunks = await self._client.stream(f"replays/{batch}/report/lines", revision=revision)
+    async def lines(
+        self, batch: UUID, revision: int | None = None, where: ReportFilter = ALL_LINES
+    ) -> AsyncIterator[bytes]:
+        path = f"replays/{batch}/report/lines"
+        _, chunks = await self._client.stream(path, revision=revision, **asdict(where))
         return chunks
 
 

@@ -21,7 +21,8 @@ from __future__ import annotations
 import asyncio
 import json
 from array import array
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from typing import Any, Final, Protocol
@@ -31,17 +32,21 @@ from playhead import events, faults
 from playhead.environment import Environment
 from playhead.errors import NotFound, PlayheadError
 from playhead.keys import content_type_of
-from playhead.model import Replay, Report, ReportLine
+from playhead.model import Replay, Report, ReportCount, ReportFilter, ReportLine, ReportOutcome, ReportWork
+from playhead.model.reports import has_failed
 from playhead.ports.catalog.reports import ClaimedReport, Reports, WrittenPart
 from playhead.ports.store import Blob, Store
 from playhead.reading.lookup import check_records, find_replay
 
 PART_LINES: Final = 50_000
 PART_BYTES: Final = 16_777_216
+ALL_LINES: Final = ReportFilter()
 _PAGE: Final = 1_000
 _MOST_DUE: Final = 10
 _MOST_CLAIMS: Final = 6
 _FIRST_DELAY_SECONDS: Final = 5.0
+_Ended = tuple[ReportOutcome, ReportWork, str | None, bool]
+"""How an object ended: the fields of `ReportCount` before their number."""
 
 
 class ReportCatalog(Reports, Protocol):
@@ -116,7 +121,9 @@ class ReportService:
         await self._catalog.ask_report_again(batch)
         return await self.get(batch)
 
-    async def lines(self, batch: UUID, revision: int | None = None) -> AsyncIterator[bytes]:
+    async def lines(
+        self, batch: UUID, revision: int | None = None, where: ReportFilter = ALL_LINES
+    ) -> AsyncIterator[bytes]:
         """Return the lines of a stored report, in chunks of bytes.
 
         The first chunk is read before this method returns, so an unavailable store raises here.
@@ -141,7 +148,7 @@ class ReportService:
             async for chunk in chunks:
                 yield chunk
 
-        return all_chunks()
+        return all_chunks() if where == ALL_LINES else _filtered(all_chunks(), where)
 
     async def _chunks(self, report: Report) -> AsyncIterator[bytes]:
         for part in report.parts:
@@ -174,8 +181,9 @@ class ReportService:
     async def _write(self, held: ClaimedReport) -> None:
         about: dict[str, Any] = {"execution_id": str(held.execution), "revision": held.revision}
         try:
-            parts = await self._write_parts(held)
-            if not await self._catalog.store_report(held, parts):
+            counts = Counter[_Ended]()
+            parts = await self._write_parts(held, counts)
+            if not await self._catalog.store_report(held, parts, _sorted(counts)):
                 return
         except _EpochRaised:
             return
@@ -188,7 +196,7 @@ class ReportService:
         faults.reach("report.stored")
         events.emit(events.REPORT_STORED, **about, lines=sum(part.lines for part in parts))
 
-    async def _write_parts(self, held: ClaimedReport) -> list[WrittenPart]:
+    async def _write_parts(self, held: ClaimedReport, counts: Counter[_Ended]) -> list[WrittenPart]:
         parts: list[WrittenPart] = []
         lines = size = 0
         text: list[bytes] = []
@@ -202,7 +210,10 @@ class ReportService:
         while True:
             page = await self._catalog.report_lines(held, after=after, limit=limit)
             for ordinal, one in enumerate(page, after + 1):
-                line = _encoded(one, failed.of(ordinal), skipped.of(ordinal))
+                failed_below = failed.of(ordinal)
+                line = _encoded(one, failed_below, skipped.of(ordinal))
+                code = one.error.code if one.error else None
+                counts[one.outcome, one.work, code, failed_below > 0] += 1
                 text.append(line)
                 lines, size = lines + 1, size + len(line)
                 if lines == self._part_lines or size >= self._part_bytes:
@@ -261,3 +272,27 @@ def _encoded(line: ReportLine, failed_below: int, skipped_below: int) -> bytes:
         "error": asdict(line.error) if line.error else None,
     }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _sorted(counts: Counter[_Ended]) -> list[ReportCount]:
+    return [ReportCount(*ended, objects) for ended, objects in counts.most_common()]
+
+
+async def _filtered(chunks: AsyncIterator[bytes], where: ReportFilter) -> AsyncIterator[bytes]:
+    """Yield those lines that fit a filter. A chunk may end within a line."""
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        if found := [line for line in lines if _fits(json.loads(line), where)]:
+            yield b"\n".join((*found, b""))
+
+
+def _fits(line: Mapping[str, Any], where: ReportFilter) -> bool:
+    failed = has_failed(line["outcome"], line["work"], line["failed_below"])
+    code = line["error"] and line["error"]["code"]
+    return (
+        where.outcome in (None, line["outcome"])
+        and where.work in (None, line["work"])
+        and where.error_code in (None, code)
+        and where.failed in (None, failed)
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import astuple
 from typing import Final, Literal
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
 from playhead.keys import REPLAY_STAGE, content_type_of
-from playhead.model import Problem, Report, ReportLine, ReportPart, WebhookDelivery
+from playhead.model import Problem, Report, ReportCount, ReportLine, ReportPart, WebhookDelivery
 from playhead.ports.catalog.reports import Below, ClaimedDelivery, ClaimedReport, WrittenPart
 
 _NOT_PUBLISHED: Final = ("publish_refused", "invalid_key")
@@ -104,12 +105,14 @@ class ReportsPart(Part):
 
         return await self._db.write(bind)
 
-    async def store_report(self, held: ClaimedReport, parts: Sequence[WrittenPart]) -> bool:
+    async def store_report(
+        self, held: ClaimedReport, parts: Sequence[WrittenPart], counts: Sequence[ReportCount] = ()
+    ) -> bool:
         async def store(db: Session) -> bool:
             if not await self._holds(db, held):
                 return False
             await db.run(SQL.store_parts, keys=[part.key for part in parts])
-            await self._end_report(db, held.n, held.revision, "stored", parts)
+            await self._end_report(db, held.n, held.revision, "stored", parts, counts)
             return True
 
         return await self._db.write(store)
@@ -137,11 +140,13 @@ class ReportsPart(Part):
         revision: int,
         state: Literal["stored", "failed"],
         parts: Sequence[WrittenPart] = (),
+        counts: Sequence[ReportCount] = (),
         *,
         error: str | None = None,
     ) -> None:
         described = json.dumps([(p.key, p.lines, p.size, p.sha256.hex()) for p in parts])
-        given = {"state": state, "parts": described, "error": error}
+        counted = json.dumps([astuple(one) for one in counts])
+        given = {"state": state, "parts": described, "counts": counted, "error": error}
         await db.run(SQL.end_report, execution=n, revision=revision, **given)
         await db.run(SQL.settle_report, execution=n)
 
@@ -169,8 +174,8 @@ class ReportsPart(Part):
             reason = requests.decode(request).reason
             found = await db.row(SQL.find_report, execution=n, revision=wanted)
             if found is None:
-                return Report(wanted, "due", 0, 0, [], reason) if wanted == current else None
-            state, described, error = found
+                return Report(wanted, "due", 0, 0, [], reason=reason) if wanted == current else None
+            state, described, counted, error = found
             if state == "superseded":
                 return None
             parts = json.loads(described)
@@ -180,6 +185,7 @@ class ReportsPart(Part):
                 lines=sum(lines for _, lines, _, _ in parts),
                 bytes=sum(size for _, _, size, _ in parts),
                 parts=[ReportPart(key, lines, digest) for key, lines, _, digest in parts],
+                counts=[ReportCount(*one) for one in json.loads(counted)],
                 reason=reason,
                 error=error,
             )

@@ -165,6 +165,7 @@ CREATE TABLE reports (
   owner       text COLLATE "C",
   lease_until double precision NOT NULL DEFAULT 0,
   parts       text NOT NULL DEFAULT '[]',  -- JSON: [key, lines, bytes, SHA-256] of each
+  counts      text NOT NULL DEFAULT '[]',  -- JSON: [outcome, work, error code, whether one below failed, lines] of each
   error       text,
   PRIMARY KEY (execution, revision)
 ) WITH (fillfactor = 50);

@@ -119,7 +119,7 @@ WHERE execution = :execution AND revision = :revision AND epoch = :epoch AND sta
 
 -- name: end_report
 -- The report is stored, or abandoned.
-UPDATE reports SET state = :state, parts = :parts, error = :error, owner = NULL
+UPDATE reports SET state = :state, parts = :parts, counts = :counts, error = :error, owner = NULL
 WHERE execution = :execution AND revision = :revision
 
 -- name: ask_report_again
@@ -143,7 +143,7 @@ FROM executions e JOIN jobs j ON j.execution = e.n WHERE e.batch = :batch::uuid 
 
 -- name: find_report
 -- The row of a report.
-SELECT r.state, r.parts, r.error FROM reports r WHERE r.execution = :execution AND r.revision = :revision
+SELECT r.state, r.parts, r.counts, r.error FROM reports r WHERE r.execution = :execution AND r.revision = :revision
 
 -- name: replay_with_webhook
 -- The replay of an execution and what it was asked for, if it has a webhook.

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from playhead.model import Report, ReportLine, WebhookDelivery
+from playhead.model import Report, ReportCount, ReportLine, WebhookDelivery
 
 
 class ClaimedReport(NamedTuple):
@@ -112,8 +112,10 @@ class Reports(Protocol):
         execution has been resumed."""
         ...
 
-    async def store_report(self, held: ClaimedReport, parts: Sequence[WrittenPart]) -> bool:
-        """Store a report whose parts are all bound and written.
+    async def store_report(
+        self, held: ClaimedReport, parts: Sequence[WrittenPart], counts: Sequence[ReportCount] = ()
+    ) -> bool:
+        """Store a report whose parts are all bound and written, with the counts of its lines.
 
         Returns False if the epoch was raised or the execution has been resumed: then nothing is stored.
         """
