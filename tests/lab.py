@@ -422,8 +422,9 @@ class Lab:
         delay: float | None = None,
         code: str = "adapter_error",
         error: str = "it broke",
+        traceback: str = "Traceback: …",
     ) -> None:
-        failed = Failed(claim.correlation_id, claim.attempt, code, error, "Traceback: …", delay)
+        failed = Failed(claim.correlation_id, claim.attempt, code, error, traceback, delay)
         (answer,) = await self.catalog.finish("w1", [failed])
         assert answer is not None, "the token holds"
 

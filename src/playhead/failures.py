@@ -1,7 +1,8 @@
-"""Groups of failures: dead letters that failed alike have the same group.
+"""What failures have in common: dead letters that failed alike have the same group, and the same cause.
 
-The group follows from the config, the route, the error code, the pattern of the error, and the place in the
-adapter's code that raised it. So every process computes the same group for the same failure.
+The cause follows from the error code, the pattern of the error, and the place in the adapter's code that
+raised it. A group is a cause in one route of one config. So every process computes the same cause and the
+same group for the same failure.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _PLACEHOLDERS: Final = (
     ("<n>", r"\d+(?:[.,:]\d+)*"),
 )
 _ALL: Final = re.compile("|".join(f"(?P<p{n}>{pattern})" for n, (_, pattern) in enumerate(_PLACEHOLDERS)))
-_FRAME: Final = re.compile(r'^\s*File "([^"\n]+)", line \d+, in (\S+)', re.M)
+_FRAME: Final = re.compile(r'^\s*File "([^"\n]+)", line (\d+), in (\S+)', re.M)
 _FOREIGN: Final = re.compile(
     r"[/\\](?:site|dist)-packages[/\\]|[/\\]lib[/\\]python3|[/\\]playhead[/\\](?:work|steps)[/\\]|^<"
 )
@@ -57,20 +58,33 @@ def _line_of(error: str) -> str:
     return " ".join(error[:_LONGEST_ERROR].split())
 
 
+def cause_of(code: str, error: str, traceback: str | None = None) -> int:
+    """Return the cause of a failure, a number of 48 bits."""
+    return _digest(code, pattern_of(error), *_raised_at(traceback or ""))
+
+
 def group_of(config: str, route: str, code: str, error: str, traceback: str | None = None) -> int:
     """Return the group of a failure, a number of 48 bits."""
-    parts = (config, route, code, pattern_of(error), *_place_of(traceback or ""))
-    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).digest()
-    return int.from_bytes(digest[:6])
+    return _digest(config, route, code, pattern_of(error), *_raised_at(traceback or ""))
+
+
+def place_of(traceback: str | None) -> str:
+    """Return the file and the line of the adapter's code that raised: `steps.py:16`; empty if unknown."""
+    frame = _frame_of((traceback or "")[-_LONGEST_TRACE:])
+    return f"{_file_of(frame)}:{frame[2]}" if frame else ""
+
+
+def _digest(*parts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).digest()[:6])
 
 
 def group_text(group: int | None) -> str:
-    """Return the text form of a group: 12 hexadecimal digits; empty if a row has no group."""
+    """Return the text form of a group or a cause: 12 hexadecimal digits; empty if a row has no group."""
     return "" if group is None else f"{group:012x}"
 
 
 def group_number(text: str) -> int:
-    """Return the group that a text names; -1, which no failure has, if the text has another form."""
+    """Return the group or the cause that a text names; -1, which no failure has, if it has another form."""
     return int(text, 16) if re.fullmatch(r"[0-9a-f]{12}", text) else -1
 
 
@@ -78,16 +92,26 @@ def _placeholder(found: re.Match[str]) -> str:
     return _PLACEHOLDERS[int((found.lastgroup or "p0")[1:])][0]
 
 
-def _place_of(traceback: str) -> tuple[str, ...]:
+def _raised_at(traceback: str) -> tuple[str, ...]:
     """Return the type of the exception, and the file and function of the last frame of the adapter's code.
 
     Line numbers do not count: an edit elsewhere in the file would change them.
     """
     end = traceback[-_LONGEST_TRACE:]
-    frames = list(_FRAME.finditer(end))
-    if not frames:
+    frame = _frame_of(end)
+    if not frame:
         return ()
+    last = list(_FRAME.finditer(end))[-1]
+    raised = _RAISED.search(end, last.end())
+    return raised[1] if raised else "", _file_of(frame), frame[3]
+
+
+def _frame_of(end: str) -> re.Match[str] | None:
+    """Return the last frame of the adapter's code in the end of a traceback; of any code without one."""
+    frames = list(_FRAME.finditer(end))
     own = [frame for frame in frames if not _FOREIGN.search(frame[1])] or frames
-    path, function = own[-1].groups()
-    raised = _RAISED.search(end, frames[-1].end())
-    return raised[1] if raised else "", re.split(r"[/\\]", path)[-1], function
+    return own[-1] if own else None
+
+
+def _file_of(frame: re.Match[str]) -> str:
+    return re.split(r"[/\\]", frame[1])[-1]

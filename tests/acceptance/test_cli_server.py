@@ -79,6 +79,7 @@ class Both:
             "REPLAYED": replayed["execution_id"],
             "ENDOFREPLAYED": replayed["replay_batch_id"][-8:],
             "LETTER": letter["correlation_id"],
+            "CAUSE": shell.json("causes")["items"][0]["id"],
             "WORD": words[0]["key"],
             "ENDOFGOOD": good["execution_id"][-8:],
             "ENDOFLETTER": letter["correlation_id"][-8:],
@@ -167,6 +168,17 @@ LOOKS = [
         "errors",
     ),
     "dead-letters resend --group 000000000000 --failed-before 2026-01-31T18:00:00Z",
+    *(
+        "causes",
+        "causes --state all --since -24h --limit 1",
+        "causes list --route nowhere",
+        "causes --state old",
+    ),
+    *("causes show CAUSE", "causes show 000000000000", "causes unacknowledge CAUSE"),
+    *(
+        "causes acknowledge CAUSE --reason known --until docs@1",
+        "causes acknowledge 000000000000 --reason known",
+    ),
     *("queues", "queues --limit 2", "queues others.work", "queues others.work --peek 1", "queues never.was"),
     *("config list", "config list --limit 1", "config show docs", "config show docs --version 1"),
     *("config deactivate none", "config validate docs.yaml", "config validate docs.yaml bad.yaml"),
@@ -217,7 +229,7 @@ LOOKS = [
 
 
 def name_of(command: str) -> str:
-    found = re.match(r"(replays|dead-letters|config|datasets|publications) [a-z]+\b|\S+", command)
+    found = re.match(r"(replays|causes|dead-letters|config|datasets|publications) [a-z]+\b|\S+", command)
     assert found
     return found[0]
 

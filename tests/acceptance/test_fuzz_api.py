@@ -103,6 +103,7 @@ def _demo(deployment: Deployment) -> Pools:
     messages = [m["correlation_id"] for m in deployment.items(f"/executions/{run}/lineage")]
     dead = [m["correlation_id"] for m in deployment.items("/dead-letters")]
     [group] = [one["group"] for one in deployment.items("/dead-letters/groups")]
+    causes = [one["id"] for one in deployment.items("/causes")]
     objects = list(deployment.items("/storage/objects", execution_id=run))
     assert len(dead) == 1
     ended = [run, replay["execution_id"]]
@@ -130,6 +131,10 @@ def _demo(deployment: Deployment) -> Pools:
         "POST /api/v1/dead-letters/resend": [
             *({"correlation_ids": dead}, {"route": "convert"}),
             {"group": group, "failed_before": "-1s"},
+        ],
+        "POST /api/v1/causes/{cause}/acknowledge": [
+            {"reason": "known", "until": "docs@9"},
+            {"reason": "known", "requested_by": "ann", "until": "2126-01-31"},
         ],
     }
     return bodies | {
@@ -165,6 +170,8 @@ def _demo(deployment: Deployment) -> Pools:
         "path": ["guide", "guide/page.html"],
         "route": ["convert", "index"],
         "group": [group],
+        "cause": causes,
+        "state": ["open", "all"],
         "text": [run, dead[0][-8:], "nightly", "latest", "docs", objects[0]["key"]],
         "status": ["dead", "completed", "failed"],
         "config": ["docs"],

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from playhead.failures import group_number, group_of, group_text, parts_of, pattern_of
+from playhead.failures import cause_of, group_number, group_of, group_text, parts_of, pattern_of, place_of
 from tests.slowness import slowness
 
 TRACE = """Traceback (most recent call last):
@@ -86,3 +86,25 @@ def test_the_parts_of_an_error_are_its_words_and_what_differs():
         (" failed", False),
     ]
     assert list(parts_of("")) == []
+
+
+def test_a_cause_is_the_same_in_every_route():
+    trace = TRACE.format(folder="a", line=12, function="parse", raised="ValueError")
+    other = TRACE.format(folder="b", line=99, function="parse", raised="ValueError")
+
+    cause = cause_of("adapter_error", "page 1 is torn", trace)
+
+    assert cause == cause_of("adapter_error", "page 22 is torn", other)
+    assert cause != cause_of("rejected", "page 1 is torn", trace)
+    assert cause != cause_of("adapter_error", "page 1 is wet", trace)
+    assert cause != cause_of("adapter_error", "page 1 is torn", trace.replace("parse", "split"))
+    assert cause not in (
+        group_of("docs", "convert", "adapter_error", "page 1 is torn", trace),
+        cause_of("adapter_error", "page 1 is torn"),
+    )
+
+
+def test_the_place_of_an_error_is_in_the_code_of_the_adapter():
+    trace = TRACE.format(folder="a", line=12, function="parse", raised="ValueError")
+    assert place_of(trace) == "steps.py:12"
+    assert place_of(None) == place_of("nothing to see") == ""

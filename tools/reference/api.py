@@ -67,6 +67,7 @@ class Example:
 _SLOW: Final = {"replay_batch_id": "$SLOW"}
 _PUBLISHED: Final = {"n": "1", "stage": "segments", "path": "index/0001.md", "since": "0"}
 _DEAD: Final = Example({"correlation_id": "$DEAD"})
+_CAUSE: Final = {"cause": "$CAUSE"}
 _EXAMPLES: Final[Mapping[str, Example]] = {
     **{
         f"POST /api/v1/replays/{{replay_batch_id}}/{verb}": Example(_SLOW)
@@ -105,6 +106,12 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     "GET /api/v1/storage/objects": Example(query={"execution_id": "$EXECUTION", "stage": "segments"}),
     "GET /api/v1/dead-letters/{correlation_id}": _DEAD,
     "POST /api/v1/dead-letters/{correlation_id}/resend": _DEAD,
+    "GET /api/v1/causes": Example(query={"since": "-24h", "limit": "10"}),
+    "GET /api/v1/causes/{cause}": Example(_CAUSE),
+    "POST /api/v1/causes/{cause}/acknowledge": Example(
+        _CAUSE, body='{"reason": "fixed in 9", "requested_by": "ann", "until": "docs@9"}'
+    ),
+    "POST /api/v1/causes/{cause}/unacknowledge": Example(_CAUSE),
     "POST /api/v1/dead-letters/resend": Example(body='{"route": "index"}'),
     "POST /api/v1/prune": Example(body='{"older_than_seconds": 2592000, "keep_last": 5, "dry_run": true}'),
     "POST /api/v1/queues/{queue}/take": Example(body='{"limit": 10}'),

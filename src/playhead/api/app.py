@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from playhead.api import (
     adapters,
     answers,
+    causes,
     configs,
     control,
     datasets,
@@ -48,7 +49,7 @@ ROUTERS: Final = tuple(
     module.router
     for module in (
         *(datasets, replays, plans, control, reports, configs, runs, executions, find, diff, lineage),
-        *(prune, storage, search, routes, queues, dead_letters),
+        *(prune, storage, search, routes, queues, dead_letters, causes),
         *(adapters, workers, system, metrics, docs),
     )
 )

@@ -32,6 +32,11 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode(
         "invalid_cursor", 400, "The cursor does not belong to this list; leave it out to get the first page."
     ),
+    ErrorCode(
+        "invalid_until",
+        400,
+        "The end of an acknowledgement is neither a version nor a time, or has passed.",
+    ),
     ErrorCode("invalid_body", 400, "The body is not UTF-8, is nested too deeply, or cannot be read."),
     ErrorCode(
         "invalid_idempotency_key", 400, "The Idempotency-Key is not 1 to 255 visible ASCII characters."
@@ -72,6 +77,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("report_not_found", 404, "The replay has no such report, or it is not stored yet."),
     ErrorCode("delivery_not_found", 404, "The webhook of the replay or dataset has no such delivery."),
     ErrorCode("dead_letter_not_found", 404, "No dead letter has this correlation id."),
+    ErrorCode("cause_not_found", 404, "No cause of failures has this id."),
     ErrorCode("receipt_not_found", 404, "The receipt is unknown or has expired; take the messages again."),
     ErrorCode("index_not_found", 404, "No step has created a search index with this name yet."),
     ErrorCode("method_not_allowed", 405, "The URL does not support this method; `Allow` lists its methods."),

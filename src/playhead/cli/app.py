@@ -115,6 +115,16 @@ GROUPS: Final = (
         ),
     ),
     (
+        "causes",
+        "List and acknowledge causes of failures, over all routes and executions.",
+        (
+            Listed("list", "causes:list_", "List causes of failures, the newest failure first."),
+            Listed("show", "causes:show", "Show a cause with its routes and its newest failure."),
+            Listed("acknowledge", "causes:acknowledge", "Mark a cause as known until a version or a date."),
+            Listed("unacknowledge", "causes:unacknowledge", "Remove the acknowledgement of a cause."),
+        ),
+    ),
+    (
         "index",
         "Check and rebuild the indexes and tables that follow a dataset.",
         (Listed("check", "index:check", "Compare indexes and tables with what is published."),),
@@ -152,7 +162,7 @@ GROUPS: Final = (
     ),
 )
 
-WITH_DEFAULT: Final = ("datasets", "replays", "publications")
+WITH_DEFAULT: Final = ("causes", "datasets", "replays", "publications")
 """The groups whose command `list` may be omitted."""
 
 # Click's base class for errors of a command line. Since 0.26, typer has its own copy of click and exports

@@ -182,6 +182,10 @@ class Client:
     lineage_counts = _blocking(AsyncClient.lineage_counts)
     dead_letters = _blocking(AsyncClient.dead_letters)
     dead_letter_groups = _blocking(AsyncClient.dead_letter_groups)
+    causes = _blocking(AsyncClient.causes)
+    cause = _blocking(AsyncClient.cause)
+    acknowledge = _blocking(AsyncClient.acknowledge)
+    unacknowledge = _blocking(AsyncClient.unacknowledge)
     resend = _blocking(AsyncClient.resend)
     dead_letter = _blocking(AsyncClient.dead_letter)
     # replays

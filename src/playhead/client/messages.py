@@ -7,6 +7,8 @@ from uuid import UUID
 
 from playhead.client.connection import Connection, Name
 from playhead.model import (
+    Cause,
+    CauseState,
     ChainCounts,
     ChainLink,
     ChainSummary,
@@ -111,6 +113,59 @@ class MessageMethods(Connection):
             )
 
         return await self._collect(page, limit)
+
+    async def causes(
+        self,
+        *,
+        state: CauseState | None = "open",
+        route: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        limit: int | None = None,
+    ) -> list[Cause]:
+        """Return causes of failures over all routes and executions, the newest failure first.
+
+        Args:
+            state: only those in this state; None: all. A cause of which all objects were processed since is
+                closed by itself.
+            route: only those in this route: its name, or `config/route`.
+            since: only those of which an object failed last at this time or later; RFC 3339, or `-24h`.
+            until: only those of which an object failed first before this time.
+        """
+        page = partial(self._causes_page, state, route, since, until)
+        return await self._collect(page, limit)
+
+    async def _causes_page(
+        self,
+        state: CauseState | None,
+        route: str | None,
+        since: str | None,
+        until: str | None,
+        cursor: str | None,
+        count: int,
+    ) -> Page[Cause]:
+        return await self._services.causes.list(
+            state=state, route=route, since=since, until=until, cursor=cursor, limit=count
+        )
+
+    async def cause(self, cause: str) -> Cause:
+        """Return a cause of failures, by its id."""
+        return await self._services.causes.get(cause)
+
+    async def acknowledge(
+        self, cause: str, reason: str, *, requested_by: str = "", until: str | None = None
+    ) -> Cause:
+        """Acknowledge a cause of failures, so that it needs no attention for now; return it.
+
+        Args:
+            until: `CONFIG@VERSION`: until this version is applied; or a date or a time in RFC 3339; None:
+                until `unacknowledge`.
+        """
+        return await self._services.causes.acknowledge(cause, reason, requested_by, until)
+
+    async def unacknowledge(self, cause: str) -> Cause:
+        """Remove the acknowledgement of a cause; return the cause."""
+        return await self._services.causes.unacknowledge(cause)
 
     async def resend(
         self,

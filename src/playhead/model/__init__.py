@@ -5,6 +5,7 @@ structure  the routes of a pipeline, and the edges between them
 views      what the API and the CLI show: the fields are the JSON of the API
 plans      what a replay would publish
 queues     the same for routes, queues and dead letters
+causes     the same for errors over all routes and executions
 trace      the same for messages below an object
 datasets   what readers use: datasets, their sinks and their changes
 publications  what readers of a dataset see, or have seen
@@ -19,6 +20,7 @@ The catalog builds these values. Times are RFC 3339 strings (`ids.moment`). The 
 that only services and the catalog exchange (claims, bindings, dispatches) are defined in `ports.catalog`.
 """
 
+from playhead.model.causes import CAUSE_STATES, Acknowledgement, Cause, CauseRoute, CauseState, TextPart
 from playhead.model.code import (
     AdapterCode,
     CodeCondition,
@@ -185,6 +187,7 @@ from playhead.model.why import OUTCOMES, Outcome, Why, WhyExample, WhyRoute
 from playhead.sourcecode import CoveredFile, WholeFiles
 
 __all__ = [
+    "CAUSE_STATES",
     "CODE_WARNINGS",
     "DAY",
     "EFFECTS_SKIPPED",
@@ -206,11 +209,15 @@ __all__ = [
     "ROW_STATES",
     "SELECTED",
     "UNCERTAIN",
+    "Acknowledgement",
     "AdapterCode",
     "AdapterInfo",
     "Allowed",
     "BackendHealth",
     "Canary",
+    "Cause",
+    "CauseRoute",
+    "CauseState",
     "ChainCount",
     "ChainCounts",
     "ChainEdge",
@@ -339,6 +346,7 @@ __all__ = [
     "Step",
     "StoredObject",
     "Switch",
+    "TextPart",
     "UnitCounts",
     "WaitsFor",
     "Warning",

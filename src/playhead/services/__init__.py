@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from playhead.services.causes import CauseService
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
 from playhead.services.diff import DiffService
@@ -52,6 +53,7 @@ class Services:
     diff: DiffService
     objects: ObjectService
     queues: QueueService
+    causes: CauseService
     recover: RecoverService
     prune: PruneService
     publish: PublishService

@@ -98,6 +98,12 @@ def of_bodies() -> Iterator[Row]:
         yield post("dead-letters/resend", {"group": group}, SHAPE, "group")
     for time in ("", "yesterday", "2026-01-31T18:00:00", 1):
         yield post("dead-letters/resend", {"group": "0" * 12, "failed_before": time}, SHAPE, "failed_before")
+    acknowledge = f"causes/{'0' * 12}/acknowledge"
+    yield post(acknowledge, {"reason": "known"}, "cause_not_found", "0" * 12)
+    yield post(acknowledge, {"reason": ""}, SHAPE, "reason")
+    for until in ("", "soon", "docs@", "docs@1", "2026-01-31"):
+        yield post(acknowledge, {"reason": "known", "until": until}, "invalid_until", "until")
+    yield post(acknowledge, {"reason": "known", "until": "none@2"}, "config_not_found", "none")
     yield post("dead-letters/resend", {"correlation_ids": []}, "selection_empty")
     selects_nothing: tuple[Any, ...] = ({}, {"execution_ids": []}, {"stages": ["shouted"]}, {"dry_run": True})
     for body in selects_nothing:

@@ -145,6 +145,8 @@ def of_names() -> Iterator[Row]:
         for way in ("", "/chain", "/counts"):
             yield get(f"lineage{way}", "object_not_found", identity, object_key=f"{identity}/shouted/a.txt")
         yield get(f"lineage/{identity}/counts", "message_not_found", identity)
+    yield get(f"causes/{'0' * 12}", "cause_not_found", "0" * 12)
+    yield post(f"causes/{'0' * 12}/unacknowledge", None, "cause_not_found", "0" * 12)
     # Valid, but not a dead letter: a completed message.
     yield get("dead-letters/MESSAGE", "dead_letter_not_found", "MESSAGE")
     for stage in ("shout", "Shouted", "shouted/deeper", "\ufffd"):

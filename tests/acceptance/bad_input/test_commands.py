@@ -98,6 +98,10 @@ def _names() -> Iterator[Row]:
     yield missing("dead-letters show UNKNOWN", "dead_letter_not_found", "UNKNOWN")
     yield missing("dead-letters show MESSAGE", "dead_letter_not_found", "MESSAGE")
     yield missing("dead-letters resend UNKNOWN", "dead_letter_not_found", "UNKNOWN")
+    yield missing("causes show 000000000000", "cause_not_found", "causes --state all")
+    yield missing("causes unacknowledge 000000000000", "cause_not_found", "000000000000")
+    acknowledge = "causes acknowledge 000000000000 --reason known --until"
+    yield bad(f"{acknowledge} docs@1", code="invalid_until", expected=("applied already",))
     for line in ("config show none", "config deactivate none", "config activate none", "run none pages"):
         yield missing(line, "config_not_found", "none")
     yield missing("config show docs --version 9", "config_not_found", "9")
@@ -171,6 +175,8 @@ def _words() -> Iterator[Row]:
     yield missing("queues docs.shuot", "queue_not_found", "no queue docs.shuot; known: docs.shout, docs.both")
     for verb in ("list", "resend"):
         yield usage(f"dead-letters {verb} --code rejeced", "rejected")
+    yield usage("causes show nonsense", "12 digits")
+    yield usage("causes --state gone", "open, acknowledged, closed or all")
     for since, word in (("UNKNOWN",) * 2, ("latest:none", "none"), ("ffffffff",) * 2, ("nonsense",) * 2):
         yield missing(f"run docs pages --changed-since {since}", "execution_not_found", word)
     for config, since in (("docs", "REPLAYED"), ("other", "RUN")):

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from playhead.backends._sql_catalog.bindings import BindPart
 from playhead.backends._sql_catalog.browse import BrowsePart
+from playhead.backends._sql_catalog.causes import CausesPart
 from playhead.backends._sql_catalog.claims import ClaimsPart
 from playhead.backends._sql_catalog.code import CodePart
 from playhead.backends._sql_catalog.configs import ConfigsPart
@@ -64,6 +65,7 @@ from playhead.ports.diagnosis import Finding
 class SqlCatalog(
     BindPart,
     BrowsePart,
+    CausesPart,
     ClaimsPart,
     CodePart,
     ConfigsPart,

@@ -9,12 +9,13 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.executions import share_of_messages
+from playhead.backends._sql_catalog.failing import record_failures
 from playhead.backends._sql_catalog.lanes import Lane, Origin, moment_or_none
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql import COMPLETED, PENDING, RETRY, RUNNING
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL
-from playhead.failures import group_of
+from playhead.failures import cause_of, group_of
 from playhead.keys import path_of
 from playhead.model import EFFECTS_SKIPPED, is_skipped, skips_effects
 from playhead.ports.catalog.work import Claim, Refusal, Source, is_used_up, runs_alone
@@ -109,7 +110,7 @@ class ClaimsPart(Part):
                 room = await self._room(db, lanes[next(iter(rows.values()))[4]].queue, most_running)
             answers: list[Claim | Refusal] = []
             updates: dict[tuple[int, int], list[int]] = defaultdict(list)  # (0, 0), nearly always
-            lost: dict[int, tuple[int, Lane]] = {}
+            lost: dict[int, tuple[UUID, int, Lane]] = {}
             skipped: list[int] = []
             unanswered: list[int] = []
             seen: dict[int, Literal["held", "closed"]] = {}
@@ -158,7 +159,7 @@ class ClaimsPart(Part):
                     answers.append(Refusal(cid, "skipped", (), origin.id))
                 elif verdict == "lost":
                     seen[n] = "closed"
-                    lost[n] = decision.spent - 1, lane
+                    lost[n] = cid, decision.spent - 1, lane
                     answers.append(Refusal(cid, "lost", (), origin.id, lane.config, lane.route))
                 else:
                     answers.append(Refusal(cid, verdict, (), origin.id))
@@ -205,19 +206,21 @@ class ClaimsPart(Part):
         )
         await db.run(SQL.supersede_outputs, messages=rows)
 
-    async def _close_lost(self, db: Session, lost: Mapping[int, tuple[int, Lane]]) -> None:
-        """Close rows whose last attempt was lost with its worker; `lost` has their attempts and lanes."""
+    async def _close_lost(self, db: Session, lost: Mapping[int, tuple[UUID, int, Lane]]) -> None:
+        """Close rows whose last attempt was lost with its worker; `lost` has ids, attempts and lanes."""
         reasons = [
             f"its worker died in the last of {attempts} attempts: find out what the message does to its "
             "process (memory? a crash?), then send it again"
-            for attempts, _ in lost.values()
+            for _, attempts, _ in lost.values()
         ]
         groups = [
             group_of(lane.config, lane.route, "worker_lost", reason)
-            for reason, (_, lane) in zip(reasons, lost.values(), strict=True)
+            for reason, (_, _, lane) in zip(reasons, lost.values(), strict=True)
         ]
         await db.run(SQL.close_lost, rows=list(lost), reasons=reasons, groups=groups)
         await db.run(SQL.supersede_outputs, messages=list(lost))
+        causes = [cause_of("worker_lost", reason) for reason in reasons]
+        await record_failures(db, list(zip([cid for cid, *_ in lost.values()], causes, strict=True)))
 
 
 def _claimed(cid: UUID, row: Sequence[Any], spent: int, origin: Origin, lane: Lane) -> Claim:

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
+from playhead.backends._sql_catalog.failing import record_failures
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, below, storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rates import saved
@@ -25,7 +26,7 @@ from playhead.backends._sql_catalog.unchanged import KeyTaken, Root
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.envelope import Dispatch
-from playhead.failures import group_of
+from playhead.failures import cause_of, group_of
 from playhead.ids import mint, text
 from playhead.keys import INPUT_STAGE
 from playhead.ports.catalog.jobs import MOST_NORMAL, LeasedJob, LeasedPlan, Listed, Window
@@ -156,6 +157,7 @@ class JobsPart(Part):
                     errors=[storable(error) for _, error in bad],
                     groups=[group_of(*at, "invalid_key", error) for _, error in bad],
                 )
+                await record_failures(db, [(cid, cause_of("invalid_key", error)) for cid, error in bad])
             is_bulk = job.is_bulk
             if is_bulk is None and job.ordinals + len(kept) > MOST_NORMAL:
                 is_bulk = True

@@ -327,7 +327,7 @@ class PrunePart(Part):
                 await db.run(SQL.end_pruning, pruning=pruning.n)
                 return
             await exclude(db, [pruning.n])
-            for statement in (SQL.delete_reports, SQL.delete_deliveries, SQL.end_records):
+            for statement in (SQL.delete_reports, SQL.delete_deliveries, SQL.delete_failing, SQL.end_records):
                 await db.run(statement, execution=pruning.n)
 
         await self._db.write(end)

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.executions import Executions
+from playhead.backends._sql_catalog.failing import record_failures
 from playhead.backends._sql_catalog.lanes import storable
 from playhead.backends.sql import DEAD, PENDING, RETRY
 from playhead.backends.sql.session import Row, Session, Transactions
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch
-from playhead.failures import group_number, group_of
+from playhead.failures import cause_of, group_number, group_of
 from playhead.ports.catalog.jobs import WINDOW, LeasedJob
 
 ABOVE_ALL = (1 << 63) - 1
@@ -92,6 +93,9 @@ async def refuse_dispatches(db: Session, refused: Sequence[tuple[Dispatch, str]]
                 for dispatch, why in refused
             ],
         )
+        causes = [cause_of("publish_refused", why) for _, why in refused]
+        ids = [dispatch.correlation_id for dispatch, _ in refused]
+        await record_failures(db, list(zip(ids, causes, strict=True)))
 
 
 class JobRow(NamedTuple):

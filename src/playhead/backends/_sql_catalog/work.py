@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog.executions import exclude, share_of_messages
+from playhead.backends._sql_catalog.failing import record_failures
 from playhead.backends._sql_catalog.lanes import DispatchMaker, Origin, as_uuid, storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.requests import decode_effects
@@ -18,20 +19,22 @@ from playhead.backends.sql import CANCELLED, DEAD, PENDING, RETRY, RUNNING, STOR
 from playhead.backends.sql.session import Session, natives
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.envelope import Dispatch
-from playhead.failures import group_of
+from playhead.failures import cause_of, group_of
 from playhead.ids import mint, text
 from playhead.model import EFFECTS_SKIPPED, is_skipped
 from playhead.ports.catalog.work import Done, Failed, Finished, Released, Result
 
 
 class _Held(NamedTuple):
-    """A running row that this transaction has locked, and the status of its execution."""
+    """A running row that this transaction has locked, and the status of its execution. `has_failed`: its
+    object, or that of another route with the same path, is recorded as failing."""
 
     n: int
     lane: int
     execution: int
     status: str
     is_bulk: bool | None
+    has_failed: bool
 
 
 _Child = tuple[_Held, str, str, str, int]
@@ -64,6 +67,8 @@ class WorkPart(Part):
             await self._end_not_done(
                 db, [(result, row) for result, row in held_results if not isinstance(result, Done)]
             )
+            if processed := [result.correlation_id for result, row in done if row.has_failed]:
+                await db.run(SQL.close_failing, ids=processed)
             earlier = await self._done_before(
                 db, [r for at, r in enumerate(results) if isinstance(r, Done) and at not in rows]
             )
@@ -245,6 +250,7 @@ class WorkPart(Part):
         if not not_done:
             return
         ends = []
+        causes: list[tuple[UUID | str, int]] = []
         lanes = await self._lanes.learn(db, {row.lane for _, row in not_done})
         for result, row in not_done:
             released = isinstance(result, Released)
@@ -260,6 +266,7 @@ class WorkPart(Part):
                     lane = lanes[row.lane]
                     failed = result.code, result.error, result.traceback
                     group = group_of(lane.config, lane.route, *failed)
+                    causes.append((result.correlation_id, cause_of(*failed)))
                 error = (*texts, result.ran, group)
             called = result.called if isinstance(result, Released) else True
             ends.append((row.n, state, released, called, held, result.delay or 0.0, *error))
@@ -271,6 +278,7 @@ class WorkPart(Part):
         await db.run(SQL.end_failed, **columns)
         if dead := [end[0] for end in ends if end[1] == DEAD]:
             await db.run(SQL.supersede_outputs, messages=dead)
+        await record_failures(db, causes)
 
     # -- published, ended --------------------------------------------------------------------------
 

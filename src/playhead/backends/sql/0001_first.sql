@@ -295,6 +295,42 @@ CREATE INDEX messages_uncertain ON messages (execution) WHERE published = {UNANS
 CREATE INDEX messages_refused ON messages ((-execution))
   WHERE state = {DEAD} AND ordinal IS NOT NULL AND error_code IN ('publish_refused', 'invalid_key');
 
+-- Causes of failures (failures.py), each with its acknowledgement. A cause is inserted with its first failure, and no later
+-- failure changes its row, so no worker waits for it.
+CREATE TABLE causes (
+  id              bigint PRIMARY KEY,
+  error_code      text COLLATE "C" NOT NULL,
+  error           text NOT NULL,                 -- of its first failure
+  first_failed_at double precision NOT NULL,
+  acknowledged_at double precision,
+  reason          text,
+  requested_by    text,
+  until_config    text COLLATE "C",              -- the acknowledgement ends when this config has this version
+  until_version   integer,
+  until_at        double precision               -- or at this time
+);
+
+-- Objects that a route has failed to process, by cause. They are open until the route has processed an object with the same
+-- stage and path: in the same message after a resend, or in a later one.
+CREATE TABLE failing (
+  cause           bigint NOT NULL,
+  config          text COLLATE "C" NOT NULL,
+  path            text COLLATE "C" NOT NULL,     -- stage and path: the key without its execution
+  route           text COLLATE "C" NOT NULL,
+  message         bigint NOT NULL,               -- the newest one that failed
+  execution       bigint NOT NULL,               -- its execution
+  letters         integer NOT NULL,              -- messages that became dead letters
+  first_failed_at double precision NOT NULL,
+  failed_at       double precision NOT NULL,
+  processed_at    double precision,              -- when the route has processed it since
+  open            boolean NOT NULL DEFAULT true,
+  PRIMARY KEY (cause, config, path, route)
+);
+CREATE INDEX failing_by_cause ON failing (cause, open, failed_at);
+CREATE INDEX failing_by_execution ON failing (execution);
+-- A worker looks up each object that it has processed.
+CREATE INDEX failing_by_path ON failing (path) WHERE open;
+
 -- Results that may be used again for an item with the same bytes: the newest message with each digest. A row is written
 -- only when a run or a replay asks for such results, so the others pay nothing (reusing.py).
 CREATE TABLE reusable (

@@ -35,6 +35,7 @@ from playhead.backends.sql import with_constants
 FILES: Final = (
     *(
         "rows.sql",
+        "causes.sql",
         "configs.sql",
         "jobs.sql",
         "replays.sql",

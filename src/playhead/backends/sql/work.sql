@@ -85,8 +85,9 @@ SELECT key, message, attempt, state, fingerprint, created_at FROM outputs WHERE 
 UPDATE outputs SET state = :state WHERE key = ANY(:keys::text[])
 
 -- name: lock_running
--- Lock rows whose attempts are to be ended.
-SELECT m.id, m.attempt, m.state, m.n, m.lane, m.execution, e.status, m.bulk
+-- Lock rows whose attempts are to be ended. An object may have failed before.
+SELECT m.id, m.attempt, m.state, m.n, m.lane, m.execution, e.status, m.bulk,
+  EXISTS (SELECT 1 FROM failing f WHERE f.open AND f.path = substr(m.object_key, 38))
 FROM messages m JOIN executions e ON e.n = m.execution
 WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from playhead.ports.catalog.browse import Browse
+from playhead.ports.catalog.causes import Causes
 from playhead.ports.catalog.code import Code
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.control import Control
@@ -45,6 +46,7 @@ class Catalog(
     Limits,
     Upkeep,
     Browse,
+    Causes,
     Totals,
     Trace,
     Outputs,
@@ -80,6 +82,7 @@ class Catalog(
 __all__ = [
     "Browse",
     "Catalog",
+    "Causes",
     "Code",
     "Configs",
     "Control",

@@ -1,0 +1,212 @@
+"""Causes: one error over all routes and executions, its open objects, and its acknowledgement."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from playhead.failures import cause_of, group_number
+from playhead.model import Cause
+from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.causes import CauseFilter, Until
+from playhead.ports.catalog.jobs import Listed
+from tests.lab import Clock, Lab
+
+TRACE = 'Traceback (most recent call last):\n  File "/a/steps.py", line {}, in parse\nKeyError: {}\n'
+
+
+async def listed(catalog: Catalog, **where: object) -> list[Cause]:
+    found, _ = await catalog.causes(CauseFilter(**where))  # type: ignore[arg-type]
+    return found
+
+
+async def fail(lab: Lab, identity: UUID, error: str, code: str = "adapter_error") -> None:
+    await lab.fail(await lab.claim(identity), code=code, error=error)
+
+
+def text_of(cause: Cause) -> str:
+    return "".join(f"<{part.text}>" if part.varies else part.text for part in cause.error)
+
+
+async def test_one_error_in_several_routes_and_executions_is_one_cause(catalog: Catalog, lab: Lab):
+    one = await lab.started("a.md", "b.md")
+    (child,) = lab.ids(await lab.work(one.ids[1], lab.output("b.md")))
+    await fail(lab, one.ids[0], "page 1 is torn")
+    await fail(lab, child, "page 22 is torn")
+    two = await lab.started("a.md")
+    lab.clock.advance(5)
+    await fail(lab, two.ids[0], "page 333 is torn")
+
+    [cause] = await listed(catalog)
+
+    assert text_of(cause) == "page <333> is torn"
+    assert cause.id == f"{cause_of('adapter_error', 'page 1 is torn'):012x}"
+    assert (cause.objects, cause.letters, cause.executions, cause.processed) == (2, 3, 2, 0)
+    assert [(one.config, one.route, one.objects) for one in cause.routes] == [
+        ("docs", "convert", 1),
+        ("docs", "split", 1),
+    ]
+    assert (cause.state, cause.is_new, cause.route_count) == ("open", True, 2)
+    assert (cause.newest, cause.execution_id) == (two.ids[0], two.execution)
+    assert cause.input_key == f"{two.execution}/input/a.md"
+    assert cause.last_failed_at > cause.first_failed_at
+
+
+async def test_the_place_of_an_error_is_that_of_the_newest_one(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    for identity, line in zip(run.ids, (16, 18), strict=True):
+        held = await lab.claim(identity)
+        await lab.fail(held, error="KeyError: 'a'", traceback=TRACE.format(line, "'a'"))
+
+    [cause] = await listed(catalog)
+
+    assert (cause.place, cause.objects) == ("steps.py:18", 2)
+
+
+async def test_a_cause_is_closed_when_its_objects_were_processed_since(catalog: Catalog, lab: Lab):
+    one = await lab.started("a.md", "b.md")
+    for identity in one.ids:
+        await fail(lab, identity, "torn")
+    lab.clock.advance(5)
+    await catalog.resend(ids=one.ids[:1])
+    [waiting] = await listed(catalog)
+    assert (waiting.state, waiting.objects) == ("open", 2), "it is not processed before it has succeeded"
+    await lab.work(one.ids[0], lab.output("a.md"))
+    [half] = await listed(catalog)
+    assert (half.state, half.objects, half.processed) == ("open", 1, 1)
+
+    two = await lab.started("b.md", "c.md")
+    await lab.work(two.ids[1], lab.output("c.md"))
+    assert [one.state for one in await listed(catalog)] == ["open"]
+    await lab.work(two.ids[0], lab.output("b.md"))
+
+    [cause] = await listed(catalog)
+    assert (cause.state, cause.objects, cause.processed, cause.letters) == ("closed", 2, 2, 2)
+    assert cause.closed_at is not None
+    assert cause.closed_at > cause.last_failed_at
+    assert await listed(catalog, state="open") == []
+    assert await listed(catalog, state="closed") == [cause]
+
+    three = await lab.started("b.md")
+    await fail(lab, three.ids[0], "torn")
+    [again] = await listed(catalog, state="open")
+    assert (again.id, again.objects, again.processed, again.closed_at) == (cause.id, 1, 1, None)
+
+
+async def test_success_in_another_route_or_of_an_earlier_message_closes_nothing(catalog: Catalog, lab: Lab):
+    early = await lab.started("a.md")
+    run = await lab.started("a.md")
+    await fail(lab, run.ids[0], "torn")
+
+    (child,) = lab.ids(await lab.work(early.ids[0], lab.output("a.md")))
+    await lab.work(child)
+
+    assert [(one.state, one.objects) for one in await listed(catalog)] == [("open", 1)]
+
+
+async def test_a_message_that_fails_again_is_one_letter(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await fail(lab, run.ids[0], "torn")
+    await catalog.resend(ids=run.ids)
+    await fail(lab, run.ids[0], "torn")
+
+    assert [(one.objects, one.letters) for one in await listed(catalog)] == [(1, 1)]
+
+
+async def test_every_way_to_become_a_dead_letter_has_a_cause(catalog: Catalog, lab: Lab):
+    run = await lab.started("lost.md")
+    for worker in ("v1", "v2", "v3"):
+        await lab.claim(run.ids[0], worker, alone=True)
+        await catalog.depart(worker)
+    await lab.refusal(run.ids[0])
+    other = await lab.sealed("a.md", "b.md")
+    held = await lab.hold(other)
+    objects = [
+        Listed(f"{other}/input/a.md", "input"),
+        Listed(f"{other}/input/b.md", "input", "ends with '.'"),
+    ]
+    await lab.record(held, objects, cursor=objects[1].key, last=True)
+    window = await catalog.unpublished(held, limit=10)
+    assert window
+    await catalog.mark(held, 2, refused=[(window.dispatches[0], "too large: 12 bytes")])
+
+    found = {one.error_code: (one.objects, text_of(one)[:12]) for one in await listed(catalog)}
+
+    assert found == {
+        "worker_lost": (1, "its worker d"),
+        "invalid_key": (1, "the key ends"),
+        "publish_refused": (1, "too large: <"),
+    }
+
+
+async def test_causes_come_in_pages_the_newest_failure_first(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md", "d.md")
+    for identity, error in zip(run.ids, ("torn", "wet", "lost", "torn"), strict=True):
+        lab.clock.advance(1)
+        await fail(lab, identity, error)
+
+    first, before = await catalog.causes(limit=2)
+    rest, end = await catalog.causes(before=before, limit=2)
+
+    assert [text_of(one) for one in first + rest] == ["torn", "lost", "wet"]
+    assert before is not None
+    assert end is None
+    assert [text_of(one) for one in await listed(catalog, route="docs/convert", state="open")] == [
+        text_of(one) for one in first + rest
+    ]
+    assert await listed(catalog, route="split") == []
+
+
+async def test_causes_of_a_period(catalog: Catalog, lab: Lab, clock: Clock):
+    run = await lab.started("a.md", "b.md")
+    await fail(lab, run.ids[0], "torn")
+    clock.advance(100)
+    then = clock()
+    await fail(lab, run.ids[1], "wet")
+
+    assert [(text_of(one), one.is_new) for one in await listed(catalog, since=then)] == [("wet", True)]
+    assert [text_of(one) for one in await listed(catalog, until=then)] == ["torn"]
+    clock.advance(86_401)
+    assert [one.is_new for one in await listed(catalog)] == [False, False]
+
+
+async def test_an_acknowledgement_ends_at_its_time_or_on_request(catalog: Catalog, lab: Lab, clock: Clock):
+    run = await lab.started("a.md")
+    await fail(lab, run.ids[0], "torn")
+    n = group_number((await listed(catalog))[0].id)
+
+    assert await catalog.acknowledge(n, "known", "ann", Until(at=clock() + 60))
+    [cause] = await listed(catalog, state="acknowledged")
+    assert (cause.state, cause.is_new) == ("acknowledged", False)
+    assert cause.acknowledgement is not None
+    assert (cause.acknowledgement.reason, cause.acknowledgement.requested_by) == ("known", "ann")
+    assert not cause.acknowledgement.ended
+    assert await listed(catalog, state="open") == []
+
+    clock.advance(61)
+    [cause] = await listed(catalog, state="open")
+    assert cause.acknowledgement is not None
+    assert cause.acknowledgement.ended
+    assert not cause.is_new, "a cause that was acknowledged is known"
+
+    await catalog.acknowledge(n, "for good", "", Until())
+    assert [one.state for one in await listed(catalog)] == ["acknowledged"]
+    assert await catalog.end_acknowledgement(n)
+    [cause] = await listed(catalog)
+    assert (cause.state, cause.acknowledgement) == ("open", None)
+    assert not await catalog.acknowledge(1, "x", "", Until())
+    assert not await catalog.end_acknowledgement(1)
+    assert await catalog.cause(1) is None
+
+
+async def test_an_acknowledgement_ends_with_a_version_of_a_config(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", config=lab.config("docs", lab.route("convert")))
+    await fail(lab, run.ids[0], "torn")
+    [cause] = await listed(catalog)
+    await catalog.acknowledge(group_number(cause.id), "fixed in 2", "", Until("docs", 2))
+    [cause] = await listed(catalog, state="acknowledged")
+    assert cause.acknowledgement
+    assert cause.acknowledgement.until_version == "docs@2"
+
+    await lab.started("b.md", config=lab.config("docs", lab.route("convert"), lab.route("more")))
+
+    assert [one.state for one in await listed(catalog)] == ["open"]
