@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playhead.client import AsyncClient, Client, connect
     from playhead.errors import PlayheadError
-    from playhead.model import Canary, DepthPace, RatePace, Selection
+    from playhead.model import Canary, DepthPace, Guard, RatePace, Selection
     from playhead.ports.adapter import Context, Item, Output, RateLimited, Reject, Retry, adapter
 
 __version__ = "0.1.0"
@@ -18,6 +18,7 @@ __all__ = [
     "Client",
     "Context",
     "DepthPace",
+    "Guard",
     "Item",
     "Output",
     "PlayheadError",
@@ -44,7 +45,7 @@ def __getattr__(name: str) -> object:
         from playhead.errors import PlayheadError
 
         return PlayheadError
-    if name in ("Canary", "DepthPace", "RatePace", "Selection"):
+    if name in ("Canary", "DepthPace", "Guard", "RatePace", "Selection"):
         from playhead import model
 
         return getattr(model, name)

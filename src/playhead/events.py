@@ -131,8 +131,8 @@ CANARY_DECIDED = _event(
     "canary_decided",
     ("info", "warning"),
     ("replay_batch_id", "execution_id", "objects", "failed", "passed"),
-    "The first objects of a replay with a canary are processed. At level `warning`: too many of them "
-    "failed, and the replay is paused.",
+    "The objects of a canary, or the last objects of a replay with `pause_if`, are processed. At level "
+    "`warning`: too many of them failed, and the replay is paused.",
 )
 NOT_TAKEN = _event(
     "messages_not_taken",

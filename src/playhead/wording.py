@@ -63,12 +63,13 @@ def state_of(replay: Replay) -> str:
     )
     if replay.state == "queued":
         return f"queued, place {replay.queue_position} in the line of {replay.to_queue}"
-    if replay.state == "paused" and replay.paused_by == "canary":
-        return "paused by its canary"
+    if replay.pause_reason:
+        return f"paused: {replay.pause_reason}"
     waits = {
         "process": "waits for a process",
         "depth": "waits until its queue has room",
-        "canary": "waits for the result of its first objects",
+        "canary": "waits for the result of its canary",
+        "guard": "waits for the result of its last objects",
         "broker": "waits for the broker",
         "store": "waits for the store",
     }.get(replay.waits_for or "")

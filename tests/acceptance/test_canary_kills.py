@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -75,9 +75,14 @@ def check_end(deployment: Deployment, execution: str) -> None:
     assert started >= ended
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_replay_whose_worker_is_killed_continues_behind_its_canary(stand: Stand, point: str):
-    replay = stand.strike("worker", point, job("--canary", str(CANARY), "--max-failed", "0.5"))
+@pytest.mark.parametrize(
+    ("point", "guard"),
+    [*((point, ()) for point in POINTS), ("replay.decided:2", ("--pause-if", "failed>1", "--of-last", "3"))],
+)
+def test_a_replay_whose_worker_is_killed_continues_behind_its_canary(
+    stand: Stand, point: str, guard: Sequence[str]
+):
+    replay = stand.strike("worker", point, job("--canary", str(CANARY), "--max-failed", "0.5", *guard))
     stand.deployment.worker()
 
     check_end(stand.deployment, replay["execution_id"])

@@ -224,6 +224,9 @@ LOOKS = [
     "replay GOOD words split --webhook https://hooks.example/",
     *("replay GOOD words split --max-failed 1", "replay GOOD words split --canary 0"),
     *("replay GOOD words split --canary 5 --max-failed 1.5", "replay GOOD words nowhere --canary 5"),
+    *("replay GOOD words split --seed 1", "replay GOOD words split --canary 5 --seed -1"),
+    *("replay GOOD words split --of-last 5", "replay GOOD words split --pause-if failed=2"),
+    *("replay GOOD words split --pause-if failed>100%", "replay GOOD words split --pause-if failed>1.5"),
     *("replay GOOD words split --key", "replay GOOD words nowhere --key KEY --reason why --rate 5"),
 ]
 

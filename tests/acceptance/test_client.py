@@ -155,6 +155,12 @@ def test_a_replay_with_a_canary_is_held(client: playhead.Client):
     assert client.cancel(replay, withdraw=True).hold_at is None
 
 
+def test_a_replay_with_a_guard_is_held(client: playhead.Client):
+    replay = client.replay("latest", "input", "check", pause_if=playhead.Guard(0.02, 2), detach=True)
+    assert next(iter(client.watch(replay.replay_batch_id))).hold_at == 2
+    client.cancel(replay, withdraw=True)
+
+
 def test_selected_objects_are_replayed(client: playhead.Client):
     failed = playhead.Selection(only="failed")
     assert client.replay("latest", "input", "check", selection=failed, version=1).objects_found == 1

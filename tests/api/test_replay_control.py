@@ -116,6 +116,16 @@ async def test_a_canary_holds_the_other_objects(playhead: Playhead, source: str)
     assert (ended["state"], ended["hold_at"], ended["objects_published"]) == ("publishing_complete", None, 4)
 
 
+async def test_a_guard_holds_the_objects_behind_the_last_ones(playhead: Playhead, source: str):
+    guard = {"failed": 0.5, "of_last": 3}
+    answer = await _post(playhead, _body(source, pause_if=guard), ASYNC)
+    path = f"replays/{answer.json()['replay_batch_id']}"
+    shown = await playhead.replay_when(path.rpartition("/")[2], lambda shown: shown["waits_for"] == "guard")
+    assert (shown["hold_at"], shown["objects_published"], shown["pause_if"]) == (3, 3, guard)
+    await playhead.process()
+    assert (await _ended(playhead, path))["objects_published"] == 4
+
+
 # -- keys ------------------------------------------------------------------------------------------
 
 

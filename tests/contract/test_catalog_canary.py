@@ -16,7 +16,7 @@ from playhead.ports.catalog.jobs import LeasedJob, Listed
 from tests.contract.test_catalog_control import listed, objects, queued
 from tests.lab import Clock, Lab
 
-HELD = Allowance(0, 0.5, "canary")
+HELD = Allowance(0, 0.5, "decision")
 
 
 async def canary(

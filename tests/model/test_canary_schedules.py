@@ -1,4 +1,4 @@
-"""Random schedules of a replay with a canary: crashes, takeovers, lost answers, pauses, resends, cancels."""
+"""Random schedules of a replay with a canary or a guard: crashes, lost answers, pauses, resends, cancels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from playhead.envelope import Dispatch
 from playhead.ids import uuid7
-from playhead.model import Canary, Replay
+from playhead.model import Canary, Guard, Replay
 from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.control import Verdict
 from playhead.ports.catalog.jobs import LeasedJob
@@ -46,9 +46,14 @@ class HeldCatalog(Catalog):
 
 
 class HeldWorld(Pipeline):
-    """A replay of three objects with a canary of one or two, with faults."""
+    """A replay of three objects with a canary of one or two, or a guard, or both; with faults.
+
+    Attributes:
+        window: the objects that the next decision is about: after this place in the listing, up to that one.
+    """
 
     batch: UUID
+    window: tuple[int, int]
 
     def budget(self) -> Counter[str]:
         return super().budget() + Counter(pause=self.rng.choice([0, 1, 2]))
@@ -56,7 +61,12 @@ class HeldWorld(Pipeline):
     def prepare(self) -> None:
         self.broker = HeldBroker(clock=self.clock, visibility=VISIBILITY, pause=step)
         self.broker.world = self
-        self.canary = Canary(self.rng.choice([1, 2]), self.rng.choice([0, 0.5, 1]))
+        most = self.rng.choice([0, 0.5, 1])
+        self.canary = Canary(self.rng.choice([1, 2]), most) if self.rng.random() < 0.7 else None
+        is_guarded = self.canary is None or self.rng.random() < 0.5
+        self.guard = Guard(most, self.rng.choice([1, 2])) if is_guarded else None
+        first = self.canary.objects if self.canary else self.guard.of_last if self.guard else 0
+        self.window = (0, first)
         self.poisoned = self.rng.sample(OBJECTS, self.rng.choice([0, 0, 1, 2]))
         self.decisions = 0
         super().prepare()
@@ -65,7 +75,7 @@ class HeldWorld(Pipeline):
         opened = at_once(
             self.catalog.open_replay(
                 batch=uuid7(),
-                request=asked(source, "input", "split", canary=self.canary),
+                request=asked(source, "input", "split", canary=self.canary, pause_if=self.guard),
                 prefix=f"{source}/input",
                 config="model",
                 version=1,
@@ -111,12 +121,14 @@ class HeldWorld(Pipeline):
     # -- what must hold ----------------------------------------------------------------------------
 
     def look(self, sent: Sequence[Dispatch]) -> None:
-        is_held = self.replay().hold_at is not None
-        if is_held and any((dispatch.ordinal or 0) > self.canary.objects for dispatch in sent):
+        hold = self.replay().hold_at
+        if hold is not None and any((dispatch.ordinal or 0) > hold for dispatch in sent):
             self.bad.append("a message behind the canary was sent before the decision")
 
     def decided(self, verdict: Verdict) -> None:
         self.decisions += 1
+        start, end = self.window
+        self.window = (end, end + self.guard.of_last) if self.guard else (end, end)
         rows = {row.correlation_id: row for row in self.lineage()}
         first = sorted(row.input_key for row in rows.values() if row.parent_correlation_id is None)
         failed = set[str]()
@@ -124,24 +136,26 @@ class HeldWorld(Pipeline):
             top = row
             while top.parent_correlation_id:
                 top = rows[top.parent_correlation_id]
-            if top.input_key not in first[: self.canary.objects]:
+            if top.input_key not in first[start:end]:
                 continue
             if row.status in OPEN:
                 self.bad.append("it was decided although a message of the canary is open")
             if row.status == "dead":
                 failed.add(top.input_key)
-        if verdict[:2] != (self.canary.objects, len(failed)):
+        if verdict[:2] != (end - start, len(failed)):
             self.bad.append(f"{verdict}, but failed are {failed}")
         replay = self.replay()
         if (replay.state, replay.paused_by) != (
-            ("publishing", None) if verdict.passed else ("paused", "canary")
+            ("publishing", None)
+            if verdict.passed
+            else ("paused", "canary" if self.canary and not start else "guard")
         ):
             self.bad.append(f"{verdict}, but the replay is {replay.state}")
 
     def audit(self) -> list[str]:
         bad = super().audit()
         replay = self.replay()
-        if self.decisions > 1:
+        if self.decisions > (len(OBJECTS) if self.guard else 1):
             bad.append("it was decided twice")
         if not self.cancelled and replay.objects_published + replay.objects_failed != len(OBJECTS):
             bad.append("an object was neither published nor refused")
@@ -158,7 +172,8 @@ class Hasty(HeldCatalog):
 
     async def decide(self, held: LeasedJob) -> Verdict | None:
         lifted = self.con.execute("UPDATE jobs SET hold_at = NULL, paid = NULL WHERE hold_at > 0").rowcount
-        verdict = Verdict(self.world.canary.objects, 0, True)
+        start, end = self.world.window
+        verdict = Verdict(end - start, 0, True)
         if lifted:
             self.world.decided(verdict)
         return verdict

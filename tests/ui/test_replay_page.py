@@ -105,13 +105,18 @@ async def test_replay_starts_a_replay_and_shows_its_progress(site: Site):
     source = await site.run(TWO)
     path = await counted(site, source)
 
-    answer = await press(site, path, reason="new split", pace="rate", pace_value="1000", priority="bulk")
+    limits = {"canary": "2", "max_failed": "1", "canary_seed": "3", "pause_if": "0.5", "of_last": "2"}
+    answer = await press(
+        site, path, reason="new split", pace="rate", pace_value="1000", priority="bulk", **limits
+    )
 
     assert answer.status_code == 303, answer.text
     [batch] = await site.items("replays")
     assert answer.headers["location"] == f"/replays/{batch['replay_batch_id']}"
     await site.replay_when(batch["replay_batch_id"], lambda shown: shown["objects_found"] == 2)
     assert (batch["reason"], batch["pace"]) == ("new split", {"rate": 1000.0})
+    assert batch["canary"] == {"objects": 2, "max_failed": 1, "seed": 3}
+    assert batch["pause_if"] == {"failed": 0.5, "of_last": 2}
     assert batch["priority"] == "bulk"
 
 

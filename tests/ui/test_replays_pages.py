@@ -79,15 +79,20 @@ async def test_a_replay_is_found_by_other_names(site: Site, source: str):
     assert "there is no replay" in await site.page(f"/replays/{uuid7()}", 404)
 
 
-async def test_a_replay_can_be_repeated_with_its_pace_and_canary(site: Site, source: str):
-    limits = {"pace": {"rate": 0.5}, "canary": {"objects": 2, "max_failed": 0.25}}
+async def test_a_replay_can_be_repeated_with_its_pace_its_canary_and_its_guard(site: Site, source: str):
+    limits = {
+        "pace": {"rate": 0.5},
+        "canary": {"objects": 2, "max_failed": 0.25, "seed": 7},
+        "pause_if": {"failed": 0.02, "of_last": 50},
+    }
     batch = (await replayed(site, source, **limits))["replay_batch_id"]
 
     again = (await site.twin(f"/replays/{batch}"))["view"]["again"]
 
     query = dict(httpx.URL(again).params)
     assert (query["pace"], query["pace_value"]) == ("rate", "0.5")
-    assert (query["canary"], query["max_failed"]) == ("2", "0.25")
+    assert (query["canary"], query["max_failed"], query["canary_seed"]) == ("2", "0.25", "7")
+    assert (query["pause_if"], query["of_last"]) == ("0.02", "50")
 
 
 async def test_pause_resume_pace_and_cancel(site: Site, source: str):
@@ -171,13 +176,13 @@ async def test_a_canary_that_failed_is_explained_until_the_replay_is_cancelled(s
     )["replay_batch_id"]
     path = f"/replays/{batch}"
     await site.replay_when(batch, lambda shown: shown["waits_for"] == "canary")
-    assert "The first 1 object is being processed." in await site.page(path)
+    assert "1 object is published. The others follow if not too many of them fail." in await site.page(path)
     await site.process()
     await site.driven()
 
     paused = await site.page(path)
 
-    assert "Too many of the first objects failed" in paused
+    assert "Resume publishes the others; Cancel ends the" in paused
     assert "paused: 1 of 1 canary objects failed; press Resume to publish the rest" in paused
     assert f"{batch}/resume continues" not in paused
     # The object that failed and its error are on the page, and what they lead to is not "Resume".

@@ -227,7 +227,10 @@ async def test_a_replay_without_progress_is_reported_once_until_its_next_change(
             "queued, place 2 in the line of docs.index",
         ),
         ({"state": "paused", "paused_by": "request"}, "paused"),
-        ({"state": "paused", "paused_by": "canary"}, "paused by its canary"),
+        (
+            {"state": "paused", "pause_reason": "1 of 5 canary objects failed"},
+            "paused: 1 of 5 canary objects failed",
+        ),
         ({"state": "publishing_complete"}, "published"),
         ({"state": "partial_failure"}, "partly published"),
         ({"state": "cancelled"}, "cancelled"),

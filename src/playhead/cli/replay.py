@@ -11,6 +11,7 @@ import typer
 
 from playhead import wording
 from playhead.cli import (
+    canary,
     complete,
     effects,
     executions,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from playhead.cli.deployment import AnyReplay, Deployment
-    from playhead.model import Canary, ReplayPublication, ReplayRequest
+    from playhead.model import ReplayPublication, ReplayRequest
     from playhead.ports.catalog.jobs import Opened
 
 _LOOK_SECONDS: Final = 0.25
@@ -97,23 +98,11 @@ async def replay(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only make a plan, like `playhead plan`.")
     ] = False,
-    canary: Annotated[
-        int | None,
-        typer.Option(
-            "--canary",
-            metavar="K",
-            help="Publish only the first K objects, until their messages are processed.",
-        ),
-    ] = None,
-    max_failed: Annotated[
-        float | None,
-        typer.Option(
-            "--max-failed",
-            metavar="N",
-            help="With --canary: pause the replay if more than N of these objects fail. N is a number "
-            "(default: 0), or a share below 1.",
-        ),
-    ] = None,
+    first: canary.Objects = None,
+    max_failed: canary.MaxFailed = None,
+    seed: canary.Seed = None,
+    pause_if: canary.PauseIf = None,
+    of_last: canary.OfLast = None,
     rate: replays.Rate = None,
     queue_depth: replays.QueueDepth = None,
     priority: Annotated[
@@ -189,7 +178,6 @@ async def replay(
     if detach and wait:
         raise Usage("--detach cannot be combined with --wait")
     pace = replays.pace_of(rate, queue_depth)
-    first = _canary_of(canary, max_failed)
     selection = selecting.selection(**chosen)
     with limits_of():
         request = ReplayRequest(
@@ -199,7 +187,8 @@ async def replay(
             config_version=version,
             effects=policy,
             pace=pace,
-            canary=first,
+            canary=canary.canary_of(first, max_failed, seed),
+            pause_if=canary.guard_of(pause_if, of_last),
             priority=priority,
             reason=reason,
             webhook=webhook,
@@ -223,17 +212,6 @@ async def replay(
         if detach:
             return await _detach(s, rt, request)
         return await _publish(s, rt, request, wait=wait, timeout=timeout)
-
-
-def _canary_of(objects: int | None, max_failed: float | None) -> Canary | None:
-    from playhead.model import Canary
-
-    if objects is None:
-        if max_failed is not None:
-            raise Usage("--max-failed is about the objects of a canary; add --canary")
-        return None
-    with limits_of(objects="--canary"):
-        return Canary(objects, max_failed or 0)
 
 
 async def _detach(s: Session, rt: Deployment, request: ReplayRequest) -> int:

@@ -11,6 +11,7 @@ from playhead.client.connection import Connection, Name, ReplayName, warn
 from playhead.ids import uuid7
 from playhead.model import (
     Canary,
+    Guard,
     OnReplay,
     Pace,
     Plan,
@@ -43,6 +44,7 @@ class ReplayMethods(Connection):
         effects: OnReplay | Mapping[str, OnReplay] | None = None,
         pace: Pace | None = None,
         canary: Canary | None = None,
+        pause_if: Guard | None = None,
         priority: Priority | None = None,
         reason: str | None = None,
         webhook: str | None = None,
@@ -70,8 +72,10 @@ class ReplayMethods(Connection):
                 of them or by route, where `*` stands for all others. The config may be stricter.
             pace: `playhead.RatePace(rate)` in messages per second, or `playhead.DepthPace(queue_depth)`;
                 None: as fast as possible.
-            canary: `playhead.Canary(objects, max_failed)`: the other objects follow when these first ones are
+            canary: `playhead.Canary(objects, max_failed, seed)`: the other objects follow when these ones are
                 processed, and at most `max_failed` of them have failed; None: publish all at once.
+            pause_if: `playhead.Guard(failed, of_last)`: pause whenever more than `failed` of the last
+                `of_last` objects have failed; None: only the canary is checked.
             priority: `normal` or `bulk`: the level of its messages in their queues; None: normal up to 1,000
                 objects.
             reason: why it is replayed.
@@ -98,6 +102,7 @@ class ReplayMethods(Connection):
             effects=effects,
             pace=pace,
             canary=canary,
+            pause_if=pause_if,
             priority=priority,
             reason=reason,
             webhook=webhook,
@@ -144,6 +149,7 @@ class ReplayMethods(Connection):
         *,
         pace: Pace | None = None,
         canary: Canary | None = None,
+        pause_if: Guard | None = None,
         priority: Priority | None = None,
         reason: str | None = None,
         webhook: str | None = None,
@@ -165,6 +171,7 @@ class ReplayMethods(Connection):
             ReplayRequest.of_plan(identity),
             pace=pace,
             canary=canary,
+            pause_if=pause_if,
             priority=priority,
             reason=reason,
             webhook=webhook,

@@ -28,7 +28,8 @@ ReplayState = Literal[
 OPEN_REPLAY_STATES: Final = ("queued", "checking", "publishing", "paused", "stalled")
 OnReplay = Literal["run", "skip", "refuse"]
 Priority = Literal["normal", "bulk"]
-WaitsFor = Literal["process", "queue", "rate", "depth", "canary", "broker", "store"]
+WaitsFor = Literal["process", "queue", "rate", "depth", "canary", "guard", "broker", "store"]
+PausedBy = Literal["request", "canary", "guard"]
 ReportState = Literal["none", "due", "writing", "stored", "failed"]
 
 MAX_VERSION: Final = 2**31 - 1
@@ -90,13 +91,36 @@ class Canary(Limited):
     """The first objects, whose processing decides whether the others follow.
 
     Attributes:
-        objects: how many objects, in byte order of their keys.
+        objects: how many objects.
         max_failed: how many of them may fail: a whole number, or a share if it is below 1. An object has
             failed if its message was refused, or if it or a message below it is a dead letter.
+        seed: take a random sample of all objects; the same seed takes the same sample of the same objects.
+            None: take the first objects in byte order of their keys.
     """
 
     objects: Annotated[int, Interval(ge=1, le=MOST_IN_CANARY)]
     max_failed: Annotated[float, Interval(ge=0, le=MOST_IN_CANARY), COUNT_OR_SHARE] = 0
+    seed: Annotated[int, Interval(ge=0, le=MAX_VERSION)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Guard(Limited):
+    """When a replay pauses itself: too many of its last objects have failed.
+
+    After every `of_last` objects, the replay waits until their messages are processed in all routes.
+
+    Attributes:
+        failed: how many of the last objects may fail, as in `Canary.max_failed`.
+        of_last: how many objects the replay publishes before it waits.
+    """
+
+    failed: Annotated[float, Interval(ge=0, le=MOST_IN_CANARY), COUNT_OR_SHARE]
+    of_last: Annotated[int, Interval(ge=1, le=MOST_IN_CANARY)] = 500
+
+
+def are_too_many(failed: int, objects: int, most: float) -> bool:
+    """Whether more objects failed than may: `most` is a number, or a share if it is below 1."""
+    return failed > most if most >= 1 else failed / objects > most
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +147,8 @@ class ReplayRequest(Limited):
         pace: limit of the publishing; None: as fast as possible.
         canary: publish the first objects, wait until their messages are processed in all routes, and pause
             the replay if too many failed. None: publish all at once.
+        pause_if: also check the objects after the canary, and pause the replay whenever too many of them
+            failed. None: only the canary is checked.
         reason: why it is replayed. Shown with the replay, its report and its events.
         webhook: URL that receives the events of the replay: its start, pauses, and each end. On a host that
             the operator allows; never shown.
@@ -151,6 +177,7 @@ class ReplayRequest(Limited):
     priority: Priority | None = None
     pace: Pace | None = None
     canary: Canary | None = None
+    pause_if: Guard | None = None
     reason: Annotated[str, Len(0, 1_000), NoNul] | None = None
     webhook: Annotated[str, Len(0, 2_000), NoNul] | None = None
     publish: bool | None = None
@@ -274,11 +301,12 @@ class Replay:
         eta_seconds: seconds until publishing ends at this rate; None if this is not known.
         pace: limit of the publishing; None: as fast as possible.
         canary: as requested.
-        hold_at: number of objects after which publishing waits for the result of the canary; None: no canary,
-            or it has ended.
+        pause_if: as requested.
+        hold_at: number of objects after which publishing waits for the result of the canary, or of the last
+            objects (`pause_if`); None: nothing more is checked.
         waits_for: what publishing waits for: a `process` that drives it, its place in the `queue`, its
-            `rate`, the `depth` of the target queue, the `canary`, the `broker` or the `store`; None if it
-            makes progress, or waits for a request.
+            `rate`, the `depth` of the target queue, the `canary`, the `guard` (`pause_if`), the `broker` or
+            the `store`; None if it makes progress, or waits for a request.
         queue_position: place among the replays that wait for the target queue, from 1; None unless `queued`.
         plan_id: plan that it was started from.
         priority: level of its messages in their queues; None until it is known how many objects it has.
@@ -292,8 +320,8 @@ class Replay:
         publications: the publications that were requested with it, by dataset; usually empty.
         report: state of the completion report.
         revision: how often the new execution has ended; each end has its own report.
-        paused_by: `request`, or `canary`: too many of its objects failed; None unless `paused`.
-        pause_reason: what the canary has found; None unless it has paused the replay.
+        paused_by: `request`; `canary` or `guard` (`pause_if`): too many objects failed; None unless `paused`.
+        pause_reason: how many objects failed; None unless this has paused the replay.
         records_deleted_at: time at which its records were deleted: its messages with their errors, its
             outputs and its reports. Its numbers were kept. RFC 3339 in UTC; usually None.
     """
@@ -323,6 +351,7 @@ class Replay:
     eta_seconds: float | None = None
     pace: Pace | None = None
     canary: Canary | None = None
+    pause_if: Guard | None = None
     hold_at: int | None = None
     waits_for: WaitsFor | None = None
     queue_position: int | None = None
@@ -336,6 +365,6 @@ class Replay:
     publications: list[ReplayPublication] = field(default_factory=list)
     report: ReportState = "none"
     revision: int = 0
-    paused_by: Literal["request", "canary"] | None = None
+    paused_by: PausedBy | None = None
     pause_reason: str | None = None
     records_deleted_at: str | None = None

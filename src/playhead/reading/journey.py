@@ -222,8 +222,8 @@ def _unpublished(route: str, replay: Replay | None) -> str:
     """Return why a message may not be in the queue yet; empty if it is."""
     if replay is None or replay.status is not None or replay.to_route.rpartition("/")[2] != route:
         return ""
-    by = " by its canary" if replay.paused_by == "canary" else ""
-    return f"the replay is {replay.state}{by}: the message is not published yet, or "
+    why = f" ({replay.pause_reason})" if replay.pause_reason else ""
+    return f"the replay is {replay.state}{why}: the message is not published yet, or "
 
 
 def _brief(text: str) -> str:

@@ -10,7 +10,7 @@ from playhead.model import MOST_ERRORS, UNCERTAIN, Replay
 def paused(replay: Replay) -> Replay:
     """Return the answer for a replay that was paused while its caller waited."""
     errors = replay.errors or []
-    if replay.paused_by != "canary":  # then the first line is the reason
+    if not replay.pause_reason:  # then the first line is the reason
         errors = [f"paused: continue with POST /api/v1/replays/{replay.replay_batch_id}/resume", *errors]
     return replace(
         replay,

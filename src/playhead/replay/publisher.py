@@ -125,16 +125,16 @@ class Publisher:
                 await self._publish_next(allowed.upto)
             elif allowed.why is None:
                 return
-            elif allowed.why != "canary" or not await self._decide():
+            elif allowed.why != "decision" or not await self._decide():
                 lease.report()
                 # Until its next message is due, a slow replay leaves its place to other ones.
                 lease.waits = lease.waits or allowed.why != "rate" or allowed.wait > _LONG_WAIT_SECONDS
-                is_held = allowed.why == "canary"
+                is_held = allowed.why == "decision"
                 await self._env.sleep(allowed.wait if is_held else min(allowed.wait, _LONGEST_PACE_SECONDS))
             await lease.keep()
 
     async def _decide(self) -> bool:
-        """If the canary is processed, record the verdict."""
+        """If the objects of the canary, or the last ones, are processed, record the verdict."""
         verdict = await self._catalog.decide(self._leased)
         if verdict is None:
             return False

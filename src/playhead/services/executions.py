@@ -51,7 +51,7 @@ class ExecutionCatalog(Browse, Code, Configs, Limits, Totals, Protocol):
     async def replays_named(self, batches: Sequence[UUID]) -> list[Replay]: ...
 
 
-_NO_END: Final = ("depth", "canary", "broker", "store")
+_NO_END: Final = ("depth", "canary", "guard", "broker", "store")
 """What publishing may wait for without end: the remaining time is not known."""
 
 

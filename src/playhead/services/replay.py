@@ -378,7 +378,8 @@ class ReplayService:
         waiting = {
             "queue": f"it waits until fewer replays publish to queue {now.to_queue}",
             "depth": f"it waits until queue {now.to_queue} has room",
-            "canary": "it waits for the result of its first objects",
+            "canary": "it waits for the result of its canary",
+            "guard": "it waits for the result of its last objects",
         }
         if now.waits_for in waiting:
             raise ReplayContinues(now.replay_batch_id, waiting[now.waits_for])

@@ -66,7 +66,7 @@ class BatchView:
         to_go: objects that are neither published nor failed nor uncertain.
         bars: the bars.
         controls: what the state allows: `pause`, `resume`, `pace`, `retry`, `cancel`, `withdraw`.
-        canary: whether it waits for the result of its first objects, or was paused by it.
+        deciding: whether it waits for the result of the objects that are published, or was paused by it.
         difference: why it was refused.
         report: its completion report; None if it has none.
         deliveries: events for its webhook, newest first.
@@ -90,7 +90,7 @@ class BatchView:
     to_go: int
     bars: Sequence[Bar]
     controls: Sequence[str]
-    canary: bool
+    deciding: bool
     difference: PlanDifference | None
     report: Report | None
     deliveries: Sequence[WebhookDelivery]
@@ -138,7 +138,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         to_go=to_go(replay),
         bars=bars_of(replay, _in_order(routes, drawn)),
         controls=_controls(replay, made),
-        canary=replay.waits_for == "canary" or replay.paused_by == "canary",
+        deciding=replay.waits_for in ("canary", "guard") or replay.pause_reason is not None,
         difference=difference,
         report=report,
         deliveries=deliveries,
@@ -259,7 +259,7 @@ def _errors(replay: Replay) -> list[str]:
 
 
 def _again(replay: Replay) -> ReplayForm:
-    """Return the form with the same objects, route, pace and canary."""
+    """Return the form with the same objects, route, and limits."""
     asked = asdict(replay.selection) if replay.selection else {}
     for name in ("from_execution_id", "from_stage", "from_path", "to_route", "reason"):
         asked[name] = getattr(replay, name)
@@ -268,7 +268,7 @@ def _again(replay: Replay) -> ReplayForm:
         for route, policy in replay.effects.items()
         if route != OTHER_ROUTES and not is_carried(route)
     }
-    return ReplayForm.of_request(asked | {"effects": effects}).limited(replay.pace, replay.canary)
+    return ReplayForm.of_request(asked | {"effects": effects}).limited(replay)
 
 
 def _fits_form(replay: Replay) -> bool:
@@ -316,7 +316,7 @@ def _shape(view: BatchView) -> str:
     replay = view.replay
     return " ".join(
         (
-            *(view.look, replay.state, str(view.canary), str(replay.waits_for == "process")),
+            *(view.look, replay.state, str(view.deciding), str(replay.waits_for == "process")),
             *(str(replay.paused_by), view.made.status),
             *(
                 f"{view.report.state}.{view.report.revision}" if view.report else "",

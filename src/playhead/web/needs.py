@@ -118,8 +118,8 @@ def of_replays(replays: Sequence[Replay]) -> Iterator[Need]:
         sent = f"{one.objects_published:,} of {one.objects_found:,} published"
         if one.state == "stalled":
             cause = "The last five processes that published it have died."
-        elif one.paused_by == "canary":
-            cause = "Too many of its first objects failed."
+        elif one.pause_reason:
+            cause = f"{one.pause_reason}."
         else:
             cause = "It was paused on request."
         yield Need(

@@ -16,12 +16,12 @@ from playhead.errors import BadRequest
 from playhead.limits import InvalidValue
 from playhead.model import (
     OTHER_ROUTES,
-    Canary,
     DepthPace,
     OnReplay,
     Pace,
     Plan,
     RatePace,
+    Replay,
     ReplayRequest,
 )
 
@@ -85,6 +85,9 @@ class ReplayForm:
     pace_value: str = ""
     canary: str = ""
     max_failed: str = ""
+    canary_seed: str = ""
+    pause_if: str = ""
+    of_last: str = ""
     priority: str = ""
     reason: str = ""
     publish: str = ""
@@ -189,19 +192,29 @@ class ReplayForm:
             body["pace"] = pace
         if (objects := _number("canary", self.canary)) is not None:
             body["canary"] = {"objects": objects, "max_failed": _number("max_failed", self.max_failed) or 0}
+            if (seed := _number("canary_seed", self.canary_seed)) is not None:
+                body["canary"]["seed"] = seed
+        if (failed := _number("pause_if", self.pause_if)) is not None:
+            body["pause_if"] = {"failed": failed}
+            if (of_last := _number("of_last", self.of_last)) is not None:
+                body["pause_if"]["of_last"] = of_last
         body |= {name: text for name in ("priority", "reason") if (text := getattr(self, name))}
         body |= {name: True for name in _TICKED if getattr(self, name) == "1"}
         return replace(_request(body), require_code=self.requires_code, key=key)
 
-    def limited(self, pace: Pace | None, canary: Canary | None) -> ReplayForm:
-        """Return the form with a pace and a canary."""
-        form = self
+    def limited(self, replay: Replay) -> ReplayForm:
+        """Return the form with the pace, the canary and the guard of a replay."""
+        form, pace, canary, guard = self, replay.pace, replay.canary, replay.pause_if
         if isinstance(pace, RatePace):
             form = replace(form, pace="rate", pace_value=f"{pace.rate:g}")
         elif pace is not None:
             form = replace(form, pace="queue_depth", pace_value=str(pace.queue_depth))
         if canary is not None:
-            form = replace(form, canary=str(canary.objects), max_failed=f"{canary.max_failed:g}")
+            seed = "" if canary.seed is None else str(canary.seed)
+            most = f"{canary.max_failed:g}"
+            form = replace(form, canary=str(canary.objects), max_failed=most, canary_seed=seed)
+        if guard is not None:
+            form = replace(form, pause_if=f"{guard.failed:g}", of_last=str(guard.of_last))
         return form
 
     def pace_of(self) -> Pace | None:
@@ -312,6 +325,10 @@ def command_of(plan: Plan, form: ReplayForm) -> str:
     if form.canary:
         words += ["--canary", form.canary]
         words += ["--max-failed", form.max_failed] if form.max_failed else []
+        words += ["--seed", form.canary_seed] if form.canary_seed else []
+    if form.pause_if:
+        words += ["--pause-if", f"failed>{form.pause_if}"]
+        words += ["--of-last", form.of_last] if form.of_last else []
     if form.requires_code:
         words.append("--require-code")
     words += [f"--{name}" for name in _TICKED if getattr(form, name) == "1"]

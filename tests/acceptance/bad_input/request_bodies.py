@@ -38,7 +38,12 @@ PACES: tuple[Any, ...] = (
 CANARIES: tuple[Any, ...] = (
     *({}, 5, [], {"max_failed": 1}, {"objects": 0}, {"objects": 10_001}, {"objects": 1.5}, {"objects": "5"}),
     *({"objects": 5, "max_failed": one} for one in (-1, 1.5, None, "1", True, 1e9)),
+    *({"objects": 5, "seed": one} for one in (-1, 1.5, "1", True, 2**31)),
     {"objects": 5, "max_changed": 1},
+)
+GUARDS: tuple[Any, ...] = (
+    *({}, 5, [], {"of_last": 5}, {"failed": -1}, {"failed": 1.5}, {"failed": "2%"}, {"failed": 1e9}),
+    *({"failed": 1, "of_last": one} for one in (0, 10_001, 1.5, "5")),
 )
 NOT_JSON = (
     *(b"NaN", b"Infinity", b"-Infinity", b"1e999", b"1" * 5000, b'"\\ud800"', b'{"a": ["\\udfff"]}'),
@@ -182,7 +187,12 @@ def of_managed() -> Iterator[Row]:
         yield post("replay", REPLAY | {"pace": pace}, SHAPE, "pace")
         yield Row("PUT", f"{API}/replays/BATCH/pace", {"json": pace}, SHAPE, ())
     yield Row("PUT", f"{API}/replays/BATCH/pace", {}, SHAPE, ("missing", "null removes"))
-    fields = {"reason": ("x" * 1001, "a\0b", 7), "canary": CANARIES, "report": ("perhaps", 7)}
+    fields = {
+        "reason": ("x" * 1001, "a\0b", 7),
+        "canary": CANARIES,
+        "pause_if": GUARDS,
+        "report": ("perhaps", 7),
+    }
     for name, values in fields.items():
         for value in values:
             yield post("replay", REPLAY | {name: value}, SHAPE, name)

@@ -15,14 +15,14 @@ from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.errors import Conflict
-from playhead.model import OPEN_REPLAY_STATES, Canary, Pace, Replay
+from playhead.model import OPEN_REPLAY_STATES, Pace, PausedBy, Replay, are_too_many
 from playhead.ports.catalog.control import Allowance, Verdict
 from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.prune import check_unpruned
 from playhead.wording import ended_text
 
 _DEPTH_SECONDS: Final = 0.1
-_CANARY_SECONDS: Final = 0.5
+_DECISION_SECONDS: Final = 0.5
 _ALL: Final = 1_000_000
 
 
@@ -43,6 +43,8 @@ class _Job(NamedTuple):
     now: float
     source: UUID
     stage: str
+    paused_by: PausedBy | None
+    request: str
 
     @property
     def is_open(self) -> bool:
@@ -51,17 +53,36 @@ class _Job(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """A job whose canary is not decided."""
+    """A job that waits for a decision about the objects after `start`, up to `end`."""
 
     n: int
     lane: int
+    start: int
+    end: int
+    since: int
     version: int
-    canary: Canary
+    request: str
 
     @property
     def rows(self) -> dict[str, int]:
-        """Parameters of the statements over the rows of the canary."""
-        return {"execution": self.n, "hold": self.canary.objects, "lane": self.lane, "version": self.version}
+        """Parameters of the statements over the rows of these objects."""
+        return {
+            "execution": self.n,
+            "after": self.start,
+            "hold": self.end,
+            "since": self.since,
+            "lane": self.lane,
+            "version": self.version,
+        }
+
+    @property
+    def decides(self) -> tuple[PausedBy, float]:
+        """What decides, and how many of the objects may fail."""
+        asked = requests.decode(self.request)
+        if asked.canary and not self.start:
+            return "canary", asked.canary.max_failed
+        assert asked.pause_if, "another decision follows only with a guard"
+        return "guard", asked.pause_if.failed
 
 
 class ControlPart(Part):
@@ -84,7 +105,8 @@ class ControlPart(Part):
             if job:
                 await self._check_open(db, batch, job)
             if job and job.state in ("paused", "stalled"):
-                await db.run(SQL.end_failed_canary, execution=job.n)
+                if job.paused_by in ("canary", "guard"):
+                    await self._go_on(db, job.n, job.request)
                 await db.run(SQL.queue_job, execution=job.n)
                 await self._replays.record_event(db, job.n, "replay.resumed")
             return await self._replays.find(db, batch)
@@ -205,7 +227,7 @@ class ControlPart(Part):
             if hold_at is not None:
                 wanted = min(wanted, hold_at - paid)
                 if wanted <= 0:
-                    return Allowance(0, _CANARY_SECONDS, "canary")
+                    return Allowance(0, _DECISION_SECONDS, "decision")
             if rate is not None:
                 tokens = saved(rate, tokens, tokens_at, now, is_sent=True)
                 # Half a burst at once: few transactions, and time left until the bucket is full.
@@ -252,33 +274,40 @@ class ControlPart(Part):
             job = await self._held(db, held, SQL.lock_leased)
             if job is None or await db.value(SQL.canary_is_open, **job.rows):
                 return None
-            objects, most = job.canary.objects, job.canary.max_failed
+            objects, (by, most) = job.end - job.start, job.decides
             failed = int(await db.value(SQL.failed_canary_objects, **job.rows))
-            passed = failed <= most if most >= 1 else failed / objects <= most
+            passed = not are_too_many(failed, objects, most)
             if passed:
-                await db.run(SQL.lift_hold, execution=n)
+                await self._go_on(db, n, job.request)
             else:
-                reason = f"{failed} of {objects} canary objects failed"
-                await db.run(SQL.pause_job, by="canary", reason=reason, execution=n)
+                which = "canary" if by == "canary" else "last"
+                reason = f"{failed} of {objects} {which} objects failed"
+                await db.run(SQL.pause_job, by=by, reason=reason, execution=n)
                 await self._replays.record_event(db, n, "replay.paused")
             return Verdict(objects, failed, passed)
 
         return await self._db.write(decide_it)
+
+    async def _go_on(self, db: Session, n: int, request: str) -> None:
+        """Let the objects follow about which the next decision is, or all others."""
+        if guard := requests.decode(request).pause_if:
+            await db.run(SQL.move_hold, objects=guard.of_last, execution=n)
+        else:
+            await db.run(SQL.lift_hold, execution=n)
 
     async def _is_closed(self, db: Session, held: LeasedJob) -> bool:
         job = await self._held(db, held, SQL.find_leased)
         return job is not None and not await db.value(SQL.canary_is_open, **job.rows)
 
     async def _held(self, db: Session, held: LeasedJob, look: Statement) -> _Held | None:
-        """Return the job if its epoch is current and it has a canary."""
+        """Return the job if its epoch is current and it waits for a decision."""
         job = await self._rows.leased(db, held, look)
         if job is None:
             return None
         row = await db.row(SQL.canary_of_job, execution=job.n)
         assert row
-        hold_at, request, version = row
-        canary = requests.decode(request).canary if hold_at is not None else None
-        return _Held(job.n, job.lane, version, canary) if canary else None
+        start, end, *others = row
+        return None if end is None else _Held(job.n, job.lane, start, end, *others)
 
     # -- places ------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rates import saved
 from playhead.backends._sql_catalog.reusing import Wanted
 from playhead.backends._sql_catalog.rows import LONG_SECONDS, refuse_dispatches
+from playhead.backends._sql_catalog.sampling import draw_sample
 from playhead.backends._sql_catalog.takeover_plan import Plan
 from playhead.backends._sql_catalog.unchanged import KeyTaken, Root
 from playhead.backends.sql.session import Session
@@ -163,6 +164,8 @@ class JobsPart(Part):
                 is_bulk = True
             elif is_bulk is None and listed:
                 is_bulk = False
+            if listed and held.paced:
+                await draw_sample(db, job.n, ordinals.stop - 1)
             await db.run(
                 SQL.move_cursor,
                 cursor=end,

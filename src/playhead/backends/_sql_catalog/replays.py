@@ -132,6 +132,7 @@ class Replays:
             work=_work(by_lane),
             pace=requests.pace_of(row.pace_rate, row.pace_depth),
             canary=request.canary,
+            pause_if=request.pause_if,
             hold_at=row.hold_at if row.state in OPEN_REPLAY_STATES else None,
             waits_for=_waits_for(row),
             queue_position=row.queue_position,
@@ -248,7 +249,7 @@ class _Row(NamedTuple):
         may_be_sent: rows that were cancelled although another program may receive them.
         failed: rows that were refused, or whose key is outside the grammar.
         failed_behind: those of them behind the watermark.
-        pause_reason: why the canary has paused the replay.
+        pause_reason: why the canary or the guard has paused the replay.
         free: no process has the lease.
         counts: of an execution that has ended.
         numbers: of an execution whose records are deleted: what `counted` returned before.
@@ -334,5 +335,6 @@ def _waits_for(row: _Row) -> WaitsFor | None:
     if row.listing_state == "open" or row.paid is None or row.paid != row.watermark or row.paid == row.found:
         return None
     if row.hold_at is not None and row.paid >= row.hold_at:
-        return "canary"
+        canary = requests.decode(row.request).canary
+        return "canary" if canary and row.hold_at == canary.objects else "guard"
     return "rate" if row.pace_rate is not None else "depth" if row.pace_depth is not None else None

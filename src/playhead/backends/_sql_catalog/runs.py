@@ -248,13 +248,13 @@ class RunsPart(Part):
         if not request.managed:
             return
         rate, depth = requests.pace_columns(request.pace)
-        canary = request.canary
+        hold = request.canary.objects if request.canary else request.pause_if and request.pause_if.of_last
         await db.run(
             SQL.set_managed,
             rate=rate,
             depth=depth,
-            hold=canary.objects if canary else None,
-            paid=0 if request.pace or canary else None,
+            hold=hold,
+            paid=0 if request.pace or hold else None,
             report=int(request.report is not False),
             webhook=0 if request.webhook else None,
             execution=n,

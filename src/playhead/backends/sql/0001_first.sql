@@ -136,15 +136,17 @@ CREATE TABLE jobs (
   request        text,                          -- JSON of a replay: what was asked for (_sql_catalog/requests.py)
   paths          text,                          -- JSON of a replay: the paths that were selected
   effects        text,                          -- JSON of a replay: what it does in routes with external effects
-  paused_by      text COLLATE "C",              -- request or canary
-  pause_reason   text,                          -- why the canary has paused it
+  paused_by      text COLLATE "C",              -- request, canary or guard
+  pause_reason   text,                          -- why the canary or the guard has paused it
   waits_for      text COLLATE "C",              -- broker or store: why its owner made no progress at the last renewal
   pace_rate      double precision,              -- messages per second
   pace_depth     bigint,                        -- messages that may wait in the target queue
   tokens         double precision NOT NULL DEFAULT 0,  -- messages that the rate allowed at tokens_at
   tokens_at      double precision NOT NULL DEFAULT 0,
   paid           bigint,                        -- rows up to this ordinal may be sent; NULL: neither paced nor held
-  hold_at        bigint,                        -- ordinal after which publishing waits for the canary; NULL: no canary
+  hold_at        bigint,                        -- ordinal after which publishing waits for a decision; NULL: none follows
+  hold_from      bigint NOT NULL DEFAULT 0,     -- the decision is about the rows after this ordinal
+  hold_n         bigint NOT NULL DEFAULT 0,     -- rows below them have larger numbers
   report         smallint NOT NULL DEFAULT 0,   -- 1: due at the end of the execution, 2: stored
   webhook_revision integer                      -- last revision that was recorded for the webhook; NULL: no webhook
 ) WITH (fillfactor = 50);

@@ -50,7 +50,7 @@ SELECT e.n, s.n FROM executions e LEFT JOIN executions s ON s.id = e.parent WHER
 -- name: lock_job
 -- The job of an execution, locked.
 SELECT j.state, j.ordinals, j.watermark, j.paid, j.hold_at, j.pace_rate, j.tokens, j.tokens_at, playhead_now(),
-  j.source, j.stage
+  j.source, j.stage, j.paused_by, j.request
 FROM jobs j WHERE j.execution = :execution FOR UPDATE
 
 -- name: pause_job

@@ -27,14 +27,14 @@ class Allowance(NamedTuple):
 
     upto: int
     wait: float = 0.0
-    why: Literal["rate", "depth", "canary"] | None = None
+    why: Literal["rate", "depth", "decision"] | None = None
 
 
 class Verdict(NamedTuple):
-    """What the canary of a replay came to.
+    """What the objects of a canary, or the last objects, came to.
 
     Attributes:
-        objects: how many objects it has.
+        objects: how many objects they are.
         failed: how many of them were refused, or have a dead letter at or below their message.
         passed: the others follow; else the replay is paused.
     """
@@ -56,7 +56,8 @@ class Control(Protocol):
     async def resume(self, batch: UUID) -> Replay | None:
         """Let a paused or stalled replay wait for its queue again (`queued`). Others are returned unchanged.
 
-        If its canary has paused it, the rest is published.
+        If its canary or its guard has paused it, the objects follow about which the next decision is, or all
+        others.
 
         Raises `Conflict` (`replay_ended`).
         """
@@ -100,11 +101,11 @@ class Control(Protocol):
         ...
 
     async def decide(self, held: LeasedJob) -> Verdict | None:
-        """Decide about the canary of a job, when all messages at and below its objects are closed.
+        """Decide about the canary of a job, or its last objects, when no message at or below them is open.
 
-        In one transaction, either the hold is lifted, or the replay is paused (`paused_by: canary`) with the
-        reason. Returns None if a message is open, there is no canary, or the epoch was raised. It may be
-        called twice a second: it reads rows of the canary only.
+        In one transaction, either more objects may follow, or the replay is paused (`paused_by`) with the
+        reason. Returns None if a message is open, nothing is to be decided, or the epoch was raised. It may
+        be called twice a second: it reads rows of these objects only.
         """
         ...
 
