@@ -103,8 +103,15 @@ def created_at(identity: UUID) -> float:
 
 
 def moment(seconds: float) -> str:
-    """Return a time as RFC 3339 in UTC with milliseconds and `Z`. All times in responses have this form."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return a time as RFC 3339 in UTC with milliseconds and `Z`. All times in responses have this form.
+
+    It is never later than the time itself, so that a list since this time has what was created then.
+    """
+    milliseconds = int(seconds * 1000)
+    if milliseconds / 1000 > seconds:  # `seconds * 1000` was rounded up
+        milliseconds -= 1
+    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def seconds(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -63,7 +64,18 @@ def test_the_text_of_16_bytes_is_that_of_their_uuid():
 )
 def test_a_moment_is_rfc_3339_in_utc_with_milliseconds(seconds, expected):
     assert ids.moment(seconds) == expected
+    assert ids.moment(ids.seconds(expected)) == expected
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", ids.moment(time.time()))
+
+
+@pytest.mark.parametrize("behind", range(1, 5))
+def test_a_moment_is_never_later_than_the_time(behind: int):
+    """A time was rounded to microseconds, so the one in a response was up to half of one later."""
+    seconds = 1767323045.679
+    for _ in range(behind):
+        seconds = math.nextafter(seconds, 0)
+
+    assert ids.seconds(ids.moment(seconds)) <= seconds
 
 
 @pytest.mark.parametrize(
