@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -185,3 +188,24 @@ def test_a_watch_notices_that_a_file_is_deleted_or_created(tmp_path):
     watch, file = watched(tmp_path)
     (tmp_path / "steps.py").unlink()
     assert watch.changed() == {file}
+
+
+def test_threads_read_code_at_the_same_time(tmp_path):
+    """CPython raised a SystemError if a garbage collection let another thread parse."""
+    functions = "\n".join(f"def f{n}(a):\n    return [(a + {n}) * b for b in a]" for n in range(60))
+    for name in "abcd":
+        write(tmp_path / name, steps=functions)
+    threshold = gc.get_threshold()
+
+    def switch(*_: object) -> None:
+        time.sleep(0.00005)
+
+    gc.callbacks.append(switch)
+    gc.set_threshold(20)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            codes = list(threads.map(code, [tmp_path / one / "steps.py" for one in "abcd"] * 8))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(switch)
+    assert len(set(codes)) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Final, Literal, NamedTuple
 
 Mode = Literal["read", "call", "bare", "store"]
@@ -77,6 +78,23 @@ class Part:
     @property
     def is_definition(self) -> bool:
         return isinstance(self.node, _DEFINITIONS)
+
+
+_ONE_AT_A_TIME: Final = Lock()
+
+
+def parsed(text: str | bytes, mode: Literal["exec", "eval"] = "exec") -> ast.AST | None:
+    """Return the tree of a source text; None if its syntax is invalid, or if it is nested too deeply.
+
+    Requests read code in threads, but CPython counts the depth of the tree that it builds for all threads
+    together, and a garbage collection may switch to another thread that parses. Then it raises a SystemError
+    (python/cpython#106905). So one thread parses at a time.
+    """
+    try:
+        with _ONE_AT_A_TIME:
+            return ast.parse(text, mode=mode)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def chain_of(node: ast.AST) -> tuple[str, tuple[str, ...]] | None:

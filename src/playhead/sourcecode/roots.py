@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from playhead.sourcecode import CoveredFile, WholeFiles
 from playhead.sourcecode.closure import Uses, adapters_in
-from playhead.sourcecode.parts import absolute_name, constant_module, imports_of
+from playhead.sourcecode.parts import absolute_name, constant_module, imports_of, parsed
 from playhead.sourcecode.program import Module, Program
 
 PREFIX: Final = "sha256:"
@@ -174,12 +174,10 @@ def _parsed(text: bytes, file: str) -> Module | None:
         return None
     *folders, name = file.removesuffix(".py").split("/")
     is_package = name == "__init__"
-    try:
-        return Module(
-            ".".join([*folders, *([] if is_package else [name])]), file, ast.parse(text), is_package
-        )
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parsed(text)
+    if not isinstance(tree, ast.Module):
         return None
+    return Module(".".join([*folders, *([] if is_package else [name])]), file, tree, is_package)
 
 
 def _parents(base: Path, file: Path) -> list[Path]:

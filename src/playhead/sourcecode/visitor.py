@@ -18,6 +18,7 @@ from playhead.sourcecode.parts import (
     constant_module,
     imports_of,
     is_importer,
+    parsed,
 )
 from playhead.sourcecode.scopes import Local, Scope, all_arguments
 
@@ -238,9 +239,8 @@ class _Visitor:
                 self._text(one.value, scope)
 
     def _text(self, text: str, scope: Scope) -> None:
-        try:
-            inner = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        inner = parsed(text.strip(), "eval")
+        if inner is None:
             return  # such as the words in `Annotated[str, "a title"]`
         for one in ast.walk(inner):
             if chain := chain_of(one):
