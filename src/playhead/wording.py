@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from shlex import join
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from playhead.model import (
+        After,
+        Before,
         Dataset,
         Declaration,
         Plan,
@@ -36,6 +38,17 @@ UNITS: Final = {
     "older": "left out, because newer results are published",
 }
 """What happened to documents and replayed objects without their new results, by the kind of their notes."""
+
+
+BEFORE: Final[Mapping[Before, str]] = {"done": "was done", "failed": "had failed", "none": "had no result"}
+AFTER: Final[Mapping[After, str]] = {
+    "same": "done, same bytes",
+    "other": "done, other bytes",
+    "same_error": "failed, same error",
+    "other_error": "failed, another error",
+    "undecided": "not decided yet",
+}
+FAILED_AFTER: Final[Sequence[After]] = ("same_error", "other_error")
 
 
 def address_of(config: str, name: str, datasets: Sequence[Dataset]) -> str:

@@ -35,6 +35,8 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "executions/RUN/stages": [{}],
     "executions/RUN/replays": [{}],
     "executions/RUN/diff/TWIN/objects": [{}, {"stage": "input"}, {"state": "same"}],
+    "executions/RUN/result/TWIN/groups": [{"by": "folder"}, {"by": "folder", "before": "done"}],
+    "executions/RUN/result/TWIN/objects": [{}, {"before": "done"}, {"folder": "d"}],
     "executions/RUN/lineage": [{}, {"route": "split"}, {"status": "completed"}],
     "replays": [{}, {"from_execution_id": "RUN"}],
     "replay/plans": [{}],
@@ -71,7 +73,8 @@ HOOK = 'webhook: "https://hooks.example/"'
 EVERY = [(path, query) for path, queries in LISTS.items() for query in queries]
 IN_AN_ORDER_OF_THEIR_OWN = (
     *("executions/RUN/routes", "executions/RUN/code", "executions/RUN/stages", "routes"),
-    "executions/RUN/diff/TWIN/objects",
+    *("executions/RUN/diff/TWIN/objects", "executions/RUN/result/TWIN/groups"),
+    "executions/RUN/result/TWIN/objects",
     *("lineage/ROOT/chain", "lineage/chain", "storage/objects/versions"),
     *("datasets/words/changes", "datasets/words/notes", "datasets/words/objects", "datasets/words/stale"),
     "datasets/words/code",

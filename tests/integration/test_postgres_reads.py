@@ -161,6 +161,16 @@ async def test_the_lineage_of_a_page_of_outputs_reads_few_rows(reads: Reads):
     assert await reads.by(lambda c: c.recorded(f"{execution}/", f"{execution}0", limit=PAGE)) < MOST
 
 
+async def test_the_outcomes_below_a_page_of_objects_read_few_rows(reads: Reads):
+    execution = reads.execution
+    keys = [f"{execution}/in/{n}" for n in range(1, PAGE + 1)]
+
+    assert await reads.by(lambda c: c.listed_after(execution, ROWS, limit=PAGE)) < MOST
+    assert await reads.by(lambda c: c.listed_at(execution, [*range(ROWS, ROWS + PAGE)])) < MOST
+    assert await reads.by(lambda c: c.outcomes_below(keys, execution, "docs/convert")) < MOST
+    assert await reads.by(lambda c: c.failures([*range(1, PAGE)])) < MOST
+
+
 async def test_a_page_of_a_report_reads_few_rows(reads: Reads):
     number = 1  # of the only execution
     held = ClaimedReport(reads.execution, number, 1, 1, "")

@@ -28,6 +28,7 @@ from playhead.api import (
     queues,
     replays,
     reports,
+    result,
     routes,
     runs,
     search,
@@ -48,8 +49,8 @@ OPENAPI: Final = "/openapi.json"
 ROUTERS: Final = tuple(
     module.router
     for module in (
-        *(datasets, replays, plans, control, reports, configs, runs, executions, find, diff, lineage),
-        *(prune, storage, search, routes, queues, dead_letters, causes),
+        *(datasets, replays, plans, control, reports, configs, runs, executions, find, diff, result),
+        *(lineage, prune, storage, search, routes, queues, dead_letters, causes),
         *(adapters, workers, system, metrics, docs),
     )
 )

@@ -36,6 +36,7 @@ from playhead.services.repair import RepairService
 from playhead.services.replay import ReplayService
 from playhead.services.report import ReportService
 from playhead.services.resolve import ResolveService
+from playhead.services.result import ResultService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
@@ -144,6 +145,7 @@ def build(
         lineage=LineageService(catalog, store),
         why=WhyService(catalog, store),
         diff=DiffService(catalog, store, environment),
+        result=ResultService(catalog, store, environment),
         objects=ObjectService(catalog, store),
         queues=QueueService(catalog, broker, store),
         causes=CauseService(catalog),

@@ -151,6 +151,9 @@ GROUPS: Final = (
             Listed("list", "replays:list_", "List replays, newest first."),
             Listed("show", "replays:show", "Show the state and the numbers of a replay."),
             Listed("watch", "replays:watch", "Show the progress of a replay to its end."),
+            Listed(
+                "result", "results:result", "Show which objects a replay has repaired, changed and broken."
+            ),
             Listed("pause", "replays:pause", "Suspend the publishing of a replay."),
             Listed("resume", "replays:resume", "Continue a paused or stalled replay."),
             Listed("cancel", "replays:cancel", "End the publishing of a replay."),

@@ -20,6 +20,7 @@ from playhead.client.loop import BackgroundLoop
 from playhead.client.messages import MessageMethods
 from playhead.client.objects import ObjectMethods
 from playhead.client.replays import ReplayMethods
+from playhead.client.results import ResultMethods
 from playhead.errors import CannotStart
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ _BACKENDS = ("home", "store", "broker", "catalog")
 
 
 class AsyncClient(
-    ExecutionMethods, ObjectMethods, MessageMethods, ReplayMethods, DatasetMethods, DeploymentMethods
+    ExecutionMethods,
+    ObjectMethods,
+    MessageMethods,
+    ReplayMethods,
+    ResultMethods,
+    DatasetMethods,
+    DeploymentMethods,
 ):
     """The data of a deployment, for code that runs on an event loop. Use it in an `async with` block.
 
@@ -206,6 +213,9 @@ class Client:
     report_lines = _blocking(AsyncClient.report_lines)
     deliveries = _blocking(AsyncClient.deliveries)
     send_again = _blocking(AsyncClient.send_again)
+    result = _blocking(AsyncClient.result)
+    result_groups = _blocking(AsyncClient.result_groups)
+    result_objects = _blocking(AsyncClient.result_objects)
     # datasets
     datasets = _blocking(AsyncClient.datasets)
     dataset = _blocking(AsyncClient.dataset)

@@ -47,10 +47,12 @@ class Background(Generic[T]):
     Args:
         spawn: starts a computation.
         clock: monotonic seconds.
+        most: results that are kept.
     """
 
-    def __init__(self, spawn: Spawn, clock: Clock = time.monotonic) -> None:
+    def __init__(self, spawn: Spawn, clock: Clock = time.monotonic, *, most: int = MOST_KEPT) -> None:
         self._spawn = spawn
+        self._most = most
         self._clock = clock
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._kept: OrderedDict[Hashable, _Computation[T]] = OrderedDict()
@@ -61,10 +63,10 @@ class Background(Generic[T]):
         state: Hashable,
         compute: Callable[[Steps], Awaitable[T]],
         *,
-        patience: float,
+        patience: float | None,
         lasts: bool,
     ) -> T | Steps:
-        """Return the result for a key, or how far its computation is after `patience` seconds.
+        """Return the result for a key, or how far its computation is after `patience` seconds (None: never).
 
         The first call starts the computation, and it continues when callers have gone. Raises what `compute`
         raised; the next call then computes again.
@@ -77,7 +79,7 @@ class Background(Generic[T]):
         found = self._kept.get(key)
         if found is None or self._is_outdated(found, state, lasts):
             found = self._kept[key] = _Computation(state)
-            while len(self._kept) > MOST_KEPT:
+            while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
             self._spawn(self._run(found, compute))
         self._kept.move_to_end(key)

@@ -10,7 +10,7 @@ from playhead.remote.causes import RemoteCauses
 from playhead.remote.client import Client
 from playhead.remote.configs import RemoteConfigs, RemotePipelines
 from playhead.remote.datasets import RemotePublish
-from playhead.remote.diff import RemoteDiff
+from playhead.remote.diff import RemoteDiff, RemoteResult
 from playhead.remote.executions import (
     RemoteExecutions,
     RemoteLineage,
@@ -48,6 +48,7 @@ class RemoteServices:
         self.lineage = RemoteLineage(client)
         self.why = RemoteWhy(client)
         self.diff = RemoteDiff(client)
+        self.result = RemoteResult(client)
         self.objects = RemoteObjects(client)
         self.queues = RemoteQueues(client)
         self.causes = RemoteCauses(client)

@@ -23,6 +23,7 @@ from playhead.services.recover import RecoverService
 from playhead.services.replay import ReplayService
 from playhead.services.report import ReportService
 from playhead.services.resolve import ResolveService
+from playhead.services.result import ResultService
 from playhead.services.search import SearchService
 from playhead.services.submit import SubmitService
 from playhead.services.system import SystemService
@@ -51,6 +52,7 @@ class Services:
     lineage: LineageService
     why: WhyService
     diff: DiffService
+    result: ResultService
     objects: ObjectService
     queues: QueueService
     causes: CauseService

@@ -211,6 +211,7 @@ def of_names() -> Iterator[Row]:
     )
     yield Row("POST", f"{API}/configs/idle/run", form(b'name="files"; filename="a"'), "config_inactive", ())
     yield get("executions/RUN/diff/UNKNOWN", "execution_not_found", "UNKNOWN")
+    yield get("executions/RUN/result/UNKNOWN", "execution_not_found", "UNKNOWN")
     yield get("executions/RUN/diff/REPLAYED", "stage_not_found", "shoutd", "Did you mean", stage="shoutd")
     yield get("search", "index_not_found", "none.db", "run a route", index="none.db", words="x")
     yield post("queues/docs.theirs/remove", {"receipt": "none"}, "receipt_not_found")
@@ -224,6 +225,7 @@ MALFORMED = ("x", "RUN0", "g1890000-0000-7000-8000-000000000000", "newest", "abc
 TAKES_AN_ID = (
     *("executions/{}", "executions/{}/stages", "executions/{}/routes", "executions/{}/lineage"),
     *("executions/{}/diff/RUN", "executions/RUN/diff/{}", "executions/RUN/diff/{}/objects"),
+    *("executions/{}/result/RUN", "executions/RUN/result/{}/groups", "executions/RUN/result/{}/objects"),
     *("replays/{}", "lineage/{}", "lineage/{}/chain", "lineage/batch/{}", "dead-letters/{}"),
     *("replays?from_execution_id={}", "executions?parent={}", "dead-letters?execution_id={}"),
     *("storage/objects?execution_id={}", "search?index=a.db&words=x&execution={}"),
@@ -232,6 +234,7 @@ LISTS = (
     *("executions", "configs", "configs/docs/versions", "routes", "replays", "dead-letters", "adapters"),
     *("executions/RUN/lineage", "executions/RUN/replays", "storage/objects?execution_id=RUN"),
     "executions/RUN/diff/RUN/objects",
+    *("executions/RUN/result/RUN/groups", "executions/RUN/result/RUN/objects"),
 )
 
 
@@ -268,6 +271,9 @@ QUERIES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("executions/RUN/lineage", "status", ("failed",), "literal_error"),
     ("executions/RUN/diff/RUN/objects", "state", ("other",), "literal_error"),
     ("executions/RUN/diff/RUN", "stage", ("",), "too_short"),
+    ("executions/RUN/result/RUN/objects", "after", ("done",), "literal_error"),
+    ("executions/RUN/result/RUN/objects", "folder", ("",), "too_short"),
+    ("executions/RUN/result/RUN/groups", "by", ("route",), "literal_error"),
     ("lineage/MESSAGE/chain", "direction", ("sideways",), "literal_error"),
     ("lineage/MESSAGE/chain", "limit", ("0",), "greater"),
     ("storage/objects/content?key=RUN/shouted/a.txt", "limit", _SIZES, "limit"),

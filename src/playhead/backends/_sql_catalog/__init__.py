@@ -43,6 +43,7 @@ from playhead.backends._sql_catalog.drafts import DraftsPart
 from playhead.backends._sql_catalog.find import FindPart
 from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.limits import LimitsPart
+from playhead.backends._sql_catalog.outcomes import OutcomesPart
 from playhead.backends._sql_catalog.outputs import OutputsPart
 from playhead.backends._sql_catalog.plans import PlansPart
 from playhead.backends._sql_catalog.prune import PrunePart
@@ -76,6 +77,7 @@ class SqlCatalog(
     FindPart,
     JobsPart,
     LimitsPart,
+    OutcomesPart,
     OutputsPart,
     PlansPart,
     PrunePart,

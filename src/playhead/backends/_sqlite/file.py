@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from hashlib import md5
 from pathlib import Path
 
 from playhead.backends._sqlite.holder import holder_of
@@ -238,8 +239,13 @@ def add_functions(con: Connection, clock: Callable[[], float]) -> None:
     """Add the SQL functions that statements use."""
     # With `deterministic`, SQLite calls the function once per statement.
     con.create_function("playhead_now", 0, clock, deterministic=True)
+    con.create_function("playhead_digest", 2, _digest, deterministic=True)
     if sqlite3.sqlite_version_info < (3, 41):
         con.create_function("unhex", 1, bytes.fromhex, deterministic=True)
+
+
+def _digest(key: str, sha256: bytes) -> int:
+    return int.from_bytes(md5(key[37:].encode() + sha256, usedforsecurity=False).digest()[:5])
 
 
 def statements(script: str) -> list[str]:

@@ -11,28 +11,11 @@ SELECT EXISTS (SELECT 1 FROM messages m /* INDEXED BY messages_by_state */
   WHERE m.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
     AND m.state IN ({DEAD}, {CANCELLED}))
 
--- fragment: chosen
--- Of the rows `consuming`, which are those that received an object: those of the target route, if there are any.
-target AS MATERIALIZED (
-  SELECT l.id FROM executions e JOIN lanes l ON l.config_version = e.config_version
-  WHERE e.id = :execution::uuid AND {of_route}
-), chosen AS MATERIALIZED (
-  SELECT key, n, state FROM consuming WHERE :has_failed::boolean AND (lane IN (SELECT id FROM target)
-    OR key NOT IN (SELECT key FROM consuming WHERE lane IN (SELECT id FROM target)))
-)
-
--- fragment: found_below
--- The keys with a row `tree` that failed, or with `unfinished` was cancelled; then also the keys that no row received.
-SELECT key FROM tree WHERE state = {DEAD} OR (:unfinished::boolean AND state = {CANCELLED})
-UNION
-SELECT key FROM given WHERE :unfinished::boolean AND key NOT IN (SELECT key FROM consuming)
-
--- name: failed_below (postgresql)
--- Keys of a page whose consuming rows in an execution, or rows below these, failed. The rows that received an object are
--- roots; or else children of the message that produced it, which are read once for each producer: one message may have
--- 100,000 children, and no index has their keys too. OFFSET 0 keeps the planner from joins that read a whole table, and
--- IS TRUE from a join that compares each child with each key.
-WITH RECURSIVE given (key) AS MATERIALIZED (
+-- fragment: consuming (postgresql)
+-- The rows of an execution that received an object of a page: roots; or else children of the message that produced it,
+-- which are read once for each producer: one message may have 100,000 children, and no index has their keys too. OFFSET 0
+-- keeps the planner from joins that read a whole table, and IS TRUE from a join that compares each child with each key.
+given (key) AS MATERIALIZED (
   SELECT * FROM unnest(:keys::text[])
 ), within AS MATERIALIZED (
   SELECT n FROM executions WHERE id = :execution::uuid
@@ -50,17 +33,11 @@ WITH RECURSIVE given (key) AS MATERIALIZED (
     SELECT m.object_key, m.n, m.lane, m.state, m.execution FROM messages m WHERE m.parent = above.message OFFSET 0) c
   WHERE c.execution = w.n AND (c.object_key IN (SELECT key FROM given)) IS TRUE
     AND c.object_key NOT IN (SELECT key FROM roots)
-), {chosen}, tree AS (
-  SELECT key, n, state FROM chosen
-  UNION ALL
-  SELECT t.key, c.n, c.state FROM tree t CROSS JOIN LATERAL (
-    SELECT m.n, m.state FROM messages m WHERE m.parent = t.n OFFSET 0) c
 )
-{found_below}
 
--- name: failed_below (sqlite)
+-- fragment: consuming (sqlite)
 -- The same; CROSS JOIN keeps the order.
-WITH RECURSIVE given (key) AS MATERIALIZED (
+given (key) AS MATERIALIZED (
   SELECT * FROM unnest(:keys::text[])
 ), within AS MATERIALIZED (
   SELECT n FROM executions WHERE id = :execution::uuid
@@ -78,10 +55,88 @@ WITH RECURSIVE given (key) AS MATERIALIZED (
   CROSS JOIN messages m INDEXED BY messages_children ON m.parent = above.message
     AND m.execution + 0 = w.n AND m.object_key IN (SELECT key FROM given)
     AND m.object_key NOT IN (SELECT key FROM roots)
-), {chosen}, tree AS (
+)
+
+-- fragment: chosen
+-- Of the rows `consuming`, which are those that received an object: those of the target route, if there are any.
+target AS MATERIALIZED (
+  SELECT l.id FROM executions e JOIN lanes l ON l.config_version = e.config_version
+  WHERE e.id = :execution::uuid AND {of_route}
+), chosen AS MATERIALIZED (
+  SELECT key, n, state FROM consuming WHERE :has_failed::boolean AND (lane IN (SELECT id FROM target)
+    OR key NOT IN (SELECT key FROM consuming WHERE lane IN (SELECT id FROM target)))
+)
+
+-- fragment: found_below
+-- The keys with a row `tree` that failed, or with `unfinished` was cancelled; then also the keys that no row received.
+SELECT key FROM tree WHERE state = {DEAD} OR (:unfinished::boolean AND state = {CANCELLED})
+UNION
+SELECT key FROM given WHERE :unfinished::boolean AND key NOT IN (SELECT key FROM consuming)
+
+-- name: failed_below (postgresql)
+-- Keys of a page whose consuming rows in an execution, or rows below these, failed.
+WITH RECURSIVE {consuming}, {chosen}, tree AS (
+  SELECT key, n, state FROM chosen
+  UNION ALL
+  SELECT t.key, c.n, c.state FROM tree t CROSS JOIN LATERAL (
+    SELECT m.n, m.state FROM messages m WHERE m.parent = t.n OFFSET 0) c
+)
+{found_below}
+
+-- name: failed_below (sqlite)
+-- The same; CROSS JOIN keeps the order.
+WITH RECURSIVE {consuming}, {chosen}, tree AS (
   SELECT key, n, state FROM chosen
   UNION ALL
   SELECT t.key, m.n, m.state FROM tree t
   CROSS JOIN messages m INDEXED BY messages_children ON m.parent = t.n
 )
 {found_below}
+
+-- fragment: outcomes
+-- The rows `found`, counted by object, lane, state and group of failures. `digest` is the sum of the digests of the
+-- stored outputs; it does not depend on their order.
+SELECT f.key, f.is_top, f.lane, f.state, f.failure_group, count(*), min(f.n), sum(f.digest)
+FROM (
+  SELECT t.key, t.is_top, t.n, t.lane, t.state, t.failure_group,
+    (SELECT sum(playhead_digest(o.key, o.sha256)) FROM outputs o WHERE o.message = t.n AND o.state = {STORED}) AS digest
+  FROM tree t
+) f GROUP BY f.key, f.is_top, f.lane, f.state, f.failure_group
+
+-- name: outcomes_below (postgresql)
+-- What happened to a page of objects in an execution: their consuming rows, and all rows below these.
+WITH RECURSIVE {consuming}, {chosen}, tree AS (
+  SELECT c.key, true AS is_top, m.n, m.lane, m.state, m.failure_group FROM chosen c CROSS JOIN LATERAL (
+    SELECT m.n, m.lane, m.state, m.failure_group FROM messages m WHERE m.n = c.n OFFSET 0) m
+  UNION ALL
+  SELECT t.key, false, c.n, c.lane, c.state, c.failure_group FROM tree t CROSS JOIN LATERAL (
+    SELECT m.n, m.lane, m.state, m.failure_group FROM messages m WHERE m.parent = t.n OFFSET 0) c
+)
+{outcomes}
+
+-- name: outcomes_below (sqlite)
+-- The same; CROSS JOIN keeps the order.
+WITH RECURSIVE {consuming}, {chosen}, tree AS (
+  SELECT c.key, true AS is_top, m.n, m.lane, m.state, m.failure_group
+  FROM chosen c CROSS JOIN messages m ON m.n = c.n
+  UNION ALL
+  SELECT t.key, false, m.n, m.lane, m.state, m.failure_group FROM tree t
+  CROSS JOIN messages m INDEXED BY messages_children ON m.parent = t.n
+)
+{outcomes}
+
+-- name: listed_after
+-- The root rows that a run or a replay has listed, in their order.
+SELECT m.ordinal, m.object_key, m.stage, m.id FROM messages m /* INDEXED BY messages_by_ordinal */
+WHERE m.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid) AND m.ordinal > :after
+ORDER BY m.ordinal LIMIT :limit
+
+-- name: listed_at
+-- Some of them.
+SELECT m.ordinal, m.object_key, m.stage, m.id FROM messages m
+WHERE m.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
+  AND m.ordinal = ANY(:ordinals::bigint[]) ORDER BY m.ordinal
+
+-- name: failures
+-- Why these rows are dead.
+SELECT m.n, m.id, m.lane, m.error_code, m.error FROM messages m WHERE m.n = ANY(:rows::bigint[]) AND m.state = {DEAD}

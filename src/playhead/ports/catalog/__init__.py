@@ -22,6 +22,7 @@ from playhead.ports.catalog.drafts import Drafts
 from playhead.ports.catalog.find import Find
 from playhead.ports.catalog.jobs import Jobs
 from playhead.ports.catalog.limits import Limits
+from playhead.ports.catalog.outcomes import Outcomes
 from playhead.ports.catalog.outputs import Outputs
 from playhead.ports.catalog.plans import Plans
 from playhead.ports.catalog.prune import Prune
@@ -49,6 +50,7 @@ class Catalog(
     Causes,
     Totals,
     Trace,
+    Outcomes,
     Outputs,
     Code,
     Prune,
@@ -91,6 +93,7 @@ __all__ = [
     "Find",
     "Jobs",
     "Limits",
+    "Outcomes",
     "Outputs",
     "Plans",
     "Prune",

@@ -1,0 +1,56 @@
+"""What happened to the objects that a run or a replay has listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.part import Part
+from playhead.backends.sql.session import Row, Session
+from playhead.backends.sql.statements import SQL
+from playhead.model import ROW_STATES
+from playhead.ports.catalog.outcomes import Failure, ListedObject, OutcomesBelow
+
+
+class OutcomesPart(Part):
+    async def listed_after(self, execution: UUID, ordinal: int, *, limit: int) -> list[ListedObject]:
+        return _listed(await self._db.rows(SQL.listed_after, execution=execution, after=ordinal, limit=limit))
+
+    async def listed_at(self, execution: UUID, ordinals: Sequence[int]) -> list[ListedObject]:
+        return _listed(await self._db.rows(SQL.listed_at, execution=execution, ordinals=list(ordinals)))
+
+    async def outcomes_below(
+        self, keys: Sequence[str], execution: UUID, route: str
+    ) -> Mapping[str, Sequence[OutcomesBelow]]:
+        given = {"keys": list(keys), "execution": execution, "route": route, "has_failed": True}
+
+        async def find(db: Session) -> Mapping[str, Sequence[OutcomesBelow]]:
+            rows = await db.rows(SQL.outcomes_below, **given)
+            lanes = await self._lanes.learn(db, {row[2] for row in rows})
+            found: dict[str, list[OutcomesBelow]] = {}
+            for key, is_top, lane, state, group, count, first, digest in rows:
+                route, stage = lanes[lane].route, lanes[lane].stage
+                found.setdefault(key, []).append(
+                    OutcomesBelow(
+                        bool(is_top), route, stage, ROW_STATES[state], group, count, first, int(digest or 0)
+                    )
+                )
+            return found
+
+        return await self._db.read(find) if keys else {}
+
+    async def failures(self, messages: Sequence[int]) -> Mapping[int, Failure]:
+        async def find(db: Session) -> Mapping[int, Failure]:
+            rows = await db.rows(SQL.failures, rows=list(messages))
+            lanes = await self._lanes.learn(db, {row[2] for row in rows})
+            return {
+                n: Failure(as_uuid(cid), lanes[lane].route, code or "", error or "")
+                for n, cid, lane, code, error in rows
+            }
+
+        return await self._db.read(find)
+
+
+def _listed(rows: Sequence[Row]) -> list[ListedObject]:
+    return [ListedObject(ordinal, key, stage, as_uuid(cid)) for ordinal, key, stage, cid in rows]

@@ -1,0 +1,81 @@
+"""What happened to the objects that a run or a replay has listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from playhead.model import RowState
+
+
+class ListedObject(NamedTuple):
+    """An object that a run or a replay has listed, with its message.
+
+    Attributes:
+        ordinal: its place in the listing, from 1.
+        stage: stage in the key; the rest of the key is its path.
+    """
+
+    ordinal: int
+    key: str
+    stage: str
+    correlation_id: UUID
+
+
+class OutcomesBelow(NamedTuple):
+    """Messages at or below an object, in one route and one state.
+
+    Attributes:
+        is_top: whether the messages received the object itself.
+        route: name of the route.
+        stage: stage that the route stores; None without one.
+        failure_group: of dead messages: their group of failures.
+        messages: their number.
+        first: number of the first of them.
+        digest: depends on the stages, the paths and the contents of their outputs, in no order; 0 without
+            outputs.
+    """
+
+    is_top: bool
+    route: str
+    stage: str | None
+    state: RowState
+    failure_group: int | None
+    messages: int
+    first: int
+    digest: int
+
+
+class Failure(NamedTuple):
+    """Why a message is dead."""
+
+    correlation_id: UUID
+    route: str
+    error_code: str
+    error: str
+
+
+class Outcomes(Protocol):
+    async def listed_after(self, execution: UUID, ordinal: int, *, limit: int) -> list[ListedObject]:
+        """Return up to `limit` objects that an execution has listed, in the order of the listing."""
+        ...
+
+    async def listed_at(self, execution: UUID, ordinals: Sequence[int]) -> list[ListedObject]:
+        """Return the objects at these places of the listing, in its order. At most a few thousand."""
+        ...
+
+    async def outcomes_below(
+        self, keys: Sequence[str], execution: UUID, route: str
+    ) -> Mapping[str, Sequence[OutcomesBelow]]:
+        """Return what happened to these objects in an execution, by key.
+
+        The messages that received an object are its consuming messages, as in `Browse.failed_below`; `route`
+        is CONFIG/ROUTE. An object without them is left out. At most a few thousand keys. The cost is
+        proportional to the messages below them and to their outputs.
+        """
+        ...
+
+    async def failures(self, messages: Sequence[int]) -> Mapping[int, Failure]:
+        """Return why those of these messages are dead that are, by their numbers in `OutcomesBelow.first`."""
+        ...

@@ -1,0 +1,102 @@
+"""The contract of `ports.catalog.outcomes`, for every catalog."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.outcomes import ListedObject
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from playhead.ports.catalog.outcomes import OutcomesBelow
+    from tests.lab import Lab
+
+CONVERT, SPLIT = "docs/convert", "docs/split"
+
+
+def shown(found: list[OutcomesBelow]) -> list[tuple[bool, str, str | None, str, int]]:
+    return sorted((one.is_top, one.route, one.stage, one.state, one.messages) for one in found)
+
+
+async def below(catalog: Catalog, execution: UUID, keys: list[str], route: str = CONVERT):
+    found = await catalog.outcomes_below(keys, execution, route)
+    return {key.rpartition("/")[2]: list(some) for key, some in found.items()}
+
+
+async def test_listed_objects_are_returned_in_their_order(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md")
+    every = await catalog.listed_after(run.execution, 0, limit=10)
+
+    assert [(one.ordinal, one.key, one.stage) for one in every] == [
+        (n, f"{run.execution}/input/{name}.md", "input") for n, name in enumerate("abc", 1)
+    ]
+    assert [one.correlation_id for one in every] == run.ids
+    assert isinstance(every[0], ListedObject)
+    assert await catalog.listed_after(run.execution, 1, limit=1) == [every[1]]
+    assert await catalog.listed_at(run.execution, [3, 1, 9]) == [every[0], every[2]]
+    assert await catalog.listed_at(run.execution, []) == []
+    assert await catalog.listed_after(lab.unknown(), 0, limit=10) == []
+
+
+async def test_the_messages_below_an_object_are_counted_by_route_and_state(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md")
+    done, dead, _ = run.ids
+    (split,) = lab.ids(await lab.work(done, lab.output("a.md", "a")))
+    segments = lab.ids(await lab.work(split, *(lab.output(f"{n}.md", str(n)) for n in range(3))))
+    await lab.work(segments[0])
+    await lab.kill(segments[1])
+    await lab.kill(dead)
+    keys = [f"{run.execution}/input/{name}.md" for name in "abc"]
+
+    found = await below(catalog, run.execution, [*keys, f"{run.execution}/input/none.md"])
+
+    assert {name: shown(some) for name, some in found.items()} == {
+        "a.md": [
+            (False, "index", None, "completed", 1),
+            (False, "index", None, "dead", 1),
+            (False, "index", None, "pending", 1),
+            (False, "split", "segments/small", "completed", 1),
+            (True, "convert", "pages", "completed", 1),
+        ],
+        "b.md": [(True, "convert", "pages", "dead", 1)],
+        "c.md": [(True, "convert", "pages", "pending", 1)],
+    }
+    failed = {one.first: one for some in found.values() for one in some if one.state == "dead"}
+    assert all(one.failure_group is not None for one in failed.values())
+    why = await catalog.failures([*failed, 10**9])
+    assert {one.correlation_id for one in why.values()} == {segments[1], dead}
+    assert {one.route for one in why.values()} == {"index", "convert"}
+    assert all(one.error_code and one.error for one in why.values())
+    assert await catalog.failures([]) == {}
+    # The same, from an output: the messages that received it.
+    page = f"{run.execution}/pages/a.md"
+    found = await below(catalog, run.execution, [page], SPLIT)
+    assert [one for one in shown(found["a.md"]) if one[0]] == [
+        (True, "split", "segments/small", "completed", 1)
+    ]
+    assert await catalog.outcomes_below([], run.execution, CONVERT) == {}
+
+
+async def test_digests_are_equal_if_paths_and_contents_of_all_outputs_are(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    key = f"{run.execution}/input/a.md"
+
+    async def digest(*outputs: tuple[str, str]) -> int:
+        replay = await lab.started_replay(run.execution, key)
+        await lab.work(replay.ids[0], *(lab.output(path, text) for path, text in outputs))
+        found = await below(catalog, replay.execution, [key])
+        return sum(one.digest for one in found["a.md"])
+
+    first = await digest(("1.md", "one"), ("2.md", "two"))
+    assert first
+    assert await digest(("2.md", "two"), ("1.md", "one")) == first
+    others = [
+        await digest(("1.md", "one")),
+        await digest(("1.md", "two"), ("2.md", "one")),
+        await digest(("1.md", "one"), ("3.md", "two")),
+        await digest(),
+    ]
+    assert first not in others
+    assert others[-1] == 0
