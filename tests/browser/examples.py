@@ -54,6 +54,10 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
         "compare": "/executions/{run}/compare?with={replay}",
         "compare-choose": "/executions/{run}/compare",
     },
+    "/executions/{execution_id}/result": {
+        "result": "/executions/{run}/result?with={replay}",
+        "result-changed": "/executions/{run}/result?with={replay}&before=failed&after=other",
+    },
     "/dead-letters": {
         "dead-letters": "/dead-letters",
         "dead-group": "/dead-letters?group={group}",
@@ -122,6 +126,9 @@ EXTREMES: Final[Mapping[str, Mapping[str, str]]] = {
     "/replays/{batch}": {"progress": "/replays/{ledger_replay_batch}"},
     "/find": {"find": f"/find?q={LEDGER[:20]}"},
     "/executions/{execution_id}/compare": {"compare": "/executions/{ledger}/compare?with={ledger_replay}"},
+    "/executions/{execution_id}/result": {
+        "result": "/executions/{ledger}/result?with={ledger_replay}&by=error"
+    },
     "/dead-letters": {
         "dead-letters": "/dead-letters",
         "dead-letters-of": "/dead-letters?execution_id={ledger}",

@@ -79,6 +79,25 @@ async def test_the_messages_below_an_object_are_counted_by_route_and_state(catal
     assert await catalog.outcomes_below([], run.execution, CONVERT) == {}
 
 
+async def test_the_outputs_below_an_object_are_those_of_its_messages(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    for identity, name in zip(run.ids, "ab", strict=True):
+        (split,) = lab.ids(await lab.work(identity, lab.output(f"{name}.md", name)))
+        await lab.work(split, *(lab.output(f"{name}{n}.md", str(n)) for n in range(3)))
+    key = f"{run.execution}/input/a.md"
+
+    found = await catalog.outputs_below(key, run.execution, CONVERT, limit=10)
+
+    rest = [(one.output.key.partition("/")[2], *one[1:]) for one in found]
+    assert rest == [
+        ("pages/a.md", True, "convert", "pages"),
+        *((f"segments/small/a{n}.md", False, "split", "segments/small") for n in range(3)),
+    ]
+    assert found[0].output.sha256 == lab.output("a.md", "a").sha256
+    assert await catalog.outputs_below(key, run.execution, CONVERT, limit=2) == found[:2]
+    assert await catalog.outputs_below(key, lab.unknown(), CONVERT, limit=2) == []
+
+
 async def test_digests_are_equal_if_paths_and_contents_of_all_outputs_are(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     key = f"{run.execution}/input/a.md"

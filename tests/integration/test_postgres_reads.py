@@ -168,6 +168,7 @@ async def test_the_outcomes_below_a_page_of_objects_read_few_rows(reads: Reads):
     assert await reads.by(lambda c: c.listed_after(execution, ROWS, limit=PAGE)) < MOST
     assert await reads.by(lambda c: c.listed_at(execution, [*range(ROWS, ROWS + PAGE)])) < MOST
     assert await reads.by(lambda c: c.outcomes_below(keys, execution, "docs/convert")) < MOST
+    assert await reads.by(lambda c: c.outputs_below(keys[0], execution, "docs/convert", limit=9)) < MOST
     assert await reads.by(lambda c: c.failures([*range(1, PAGE)])) < MOST
 
 

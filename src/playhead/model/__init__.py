@@ -116,7 +116,9 @@ from playhead.model.replay_result import (
     ReplayResult,
     ResultCell,
     ResultFailure,
+    ResultFilter,
     ResultGroup,
+    ResultStep,
 )
 from playhead.model.replays import (
     MAX_VERSION,
@@ -343,7 +345,9 @@ __all__ = [
     "ReportWork",
     "ResultCell",
     "ResultFailure",
+    "ResultFilter",
     "ResultGroup",
+    "ResultStep",
     "Retention",
     "Route",
     "RouteCode",

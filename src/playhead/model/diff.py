@@ -96,13 +96,13 @@ class DiffObject:
     Attributes:
         stage: its stage.
         path: its path in the stage.
-        state: as in the counts of a `Diff`.
+        state: as in the counts of a `Diff`; `moved`: another path has the same content.
         a: the object of the first execution; None if it does not exist.
         b: the object of the second execution; None if it does not exist.
     """
 
     stage: str
     path: str
-    state: DiffState
+    state: DiffState | Literal["moved"]
     a: DiffSide | None
     b: DiffSide | None

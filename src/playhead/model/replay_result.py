@@ -101,6 +101,7 @@ class ReplayedObject:
     """An object before and after.
 
     Attributes:
+        ordinal: its place in the listing of the execution after, from 1.
         key: its key.
         stage: its stage.
         path: its path in the stage.
@@ -112,6 +113,7 @@ class ReplayedObject:
         new_failure: why it failed after; None if it did not.
     """
 
+    ordinal: int
     key: str
     stage: str
     path: str
@@ -121,3 +123,41 @@ class ReplayedObject:
     stages: list[str]
     old_failure: ResultFailure | None
     new_failure: ResultFailure | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFilter:
+    """Objects of a result that meet all given conditions.
+
+    Attributes:
+        before: with this outcome before.
+        after: with this outcome after.
+        error: in this group of errors, as `ResultGroup.name` has it.
+        folder: in this folder; `/`: in the top folder.
+        stage: that differ first in this stage, or that failed or wait in this route.
+    """
+
+    before: Before | None = None
+    after: After | None = None
+    error: str | None = None
+    folder: str | None = None
+    stage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultStep:
+    """An object of a list with its neighbours.
+
+    Attributes:
+        object: the object.
+        position: its place in the list, from 1; None if the list does not have it.
+        objects: number of objects in the list.
+        previous: ordinal of the one before it; None at the beginning.
+        next: ordinal of the next one; None at the end.
+    """
+
+    object: ReplayedObject
+    position: int | None
+    objects: int
+    previous: int | None
+    next: int | None

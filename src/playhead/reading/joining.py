@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from playhead.ids import moment
+from playhead.model import DiffSide
 from playhead.ports.catalog.outputs import Outputs, RecordedOutput
 
 PAGE: Final = 5000
@@ -44,6 +46,14 @@ def ranges(stages: Sequence[str], path: str | None, after: str = "") -> Iterator
 def rest_of(key: str) -> str:
     """Return the rest of a key: its stage and its path."""
     return key[_ID:]
+
+
+def side(one: RecordedOutput | None) -> DiffSide | None:
+    """Return a recorded output as a comparison shows it."""
+    if one is None:
+        return None
+    pruned = moment(one.pruned_at) if one.pruned_at is not None else None
+    return DiffSide(one.key, one.size, one.sha256.hex(), one.content_type, pruned)
 
 
 async def join(

@@ -11,13 +11,11 @@ from uuid import UUID
 from playhead import keys
 from playhead.environment import Environment
 from playhead.errors import BadRequest, NotFound
-from playhead.ids import moment
 from playhead.model import (
     Diff,
     DiffCounts,
     DiffFilter,
     DiffObject,
-    DiffSide,
     DiffStage,
     DiffState,
     Execution,
@@ -27,10 +25,10 @@ from playhead.model import (
 )
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
-from playhead.ports.catalog.outputs import Outputs, RecordedOutput
+from playhead.ports.catalog.outputs import Outputs
 from playhead.ports.store import Store
 from playhead.reading.background import Background, Steps
-from playhead.reading.joining import PAGE, Range, Records, join, ranges, rest_of
+from playhead.reading.joining import PAGE, Range, Records, join, ranges, rest_of, side
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import check_recorded, check_records, find_execution
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
@@ -221,8 +219,8 @@ class DiffService:
                             within.stage,
                             rest[len(within.stage) + 1 :],
                             states[rest],
-                            _side(left.get(rest)),
-                            _side(right.get(rest)),
+                            side(left.get(rest)),
+                            side(right.get(rest)),
                         )
                     )
                 read += len(states)
@@ -281,8 +279,8 @@ class DiffService:
             (missing, pair.b, "missing"),
             (added, pair.a, "added"),
         ]
-        for lacking, side, state in sides:
-            expected = await self._expected(side, within.stage, lacking)
+        for lacking, of, state in sides:
+            expected = await self._expected(of, within.stage, lacking)
             for key in lacking:
                 states[rest_of(key)] = state if key in expected else "not_produced"
         return states
@@ -343,10 +341,3 @@ def _within(pair: _Pair, stage: str | None, path: str | None) -> tuple[Sequence[
 
 def _counts(count: Counter[str]) -> dict[str, int]:
     return {name: count[name] for name in (*_STATES, "bytes_a", "bytes_b")}
-
-
-def _side(one: RecordedOutput | None) -> DiffSide | None:
-    if one is None:
-        return None
-    pruned = moment(one.pruned_at) if one.pruned_at is not None else None
-    return DiffSide(one.key, one.size, one.sha256.hex(), one.content_type, pruned)

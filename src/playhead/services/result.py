@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -13,6 +14,7 @@ from playhead.failures import group_number, group_text
 from playhead.model import (
     After,
     Before,
+    DiffObject,
     Execution,
     GroupedBy,
     Page,
@@ -20,7 +22,9 @@ from playhead.model import (
     ReplayedObject,
     ReplayResult,
     ResultFailure,
+    ResultFilter,
     ResultGroup,
+    ResultStep,
     is_skipped,
 )
 from playhead.ports.catalog.browse import Browse
@@ -28,14 +32,16 @@ from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.outcomes import Failure, ListedObject, Outcomes, OutcomesBelow
 from playhead.ports.store import Store
 from playhead.reading.background import Background, Steps
-from playhead.reading.joining import rest_of
+from playhead.reading.joining import Records, rest_of, side
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import check_recorded, check_records, find_execution
 from playhead.reading.outcomes import Compared, Matrix, Name, compare
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+from playhead.reading.pairing import paired
 from playhead.replay import effects
 
 _PAGE: Final = 500
+_MOST_OUTPUTS: Final = 2000
 _MOST_KEPT: Final = 16
 """A result of 1,000,000 objects takes 7 MB."""
 
@@ -168,15 +174,62 @@ class ResultService:
         beyond = decode_cursor(cursor, int, of) or 0
         pair = await self._pair(a, b)
         matrix = await self._matrix(pair)
-        number = None if error is None else group_number(error)
-        asked: Mapping[GroupedBy, Name | None] = {"error": number, "folder": folder, "stage": stage}
-        names = [(by, name) for by, name in asked.items() if name is not None]
+        names = _names(error, folder, stage)
         found: list[int] = []
         for ordinal in matrix.ordinals(before, after, names, beyond):
             if len(found) == limit:
                 return Page(await self._objects(pair, found), encode_cursor(found[-1], of))
             found.append(ordinal)
         return Page(await self._objects(pair, found))
+
+    async def step(self, a: UUID, b: UUID, ordinal: int, where: ResultFilter) -> ResultStep | None:
+        """Return an object of a list with its neighbours; None if there is no object at this place."""
+        pair = await self._pair(a, b)
+        matrix = await self._matrix(pair)
+        found = await self._objects(pair, [ordinal])
+        if not found:
+            return None
+        listed = [
+            *matrix.ordinals(where.before, where.after, _names(where.error, where.folder, where.stage), 0)
+        ]
+        at = bisect_left(listed, ordinal)
+        is_listed = at < len(listed) and listed[at] == ordinal
+        following = at + is_listed
+        return ResultStep(
+            found[0],
+            at + 1 if is_listed else None,
+            len(listed),
+            listed[at - 1] if at else None,
+            listed[following] if following < len(listed) else None,
+        )
+
+    async def outputs(self, a: UUID, b: UUID, one: ReplayedObject) -> list[DiffObject]:
+        """Return the outputs of an object in both executions, paired by content within each stage.
+
+        At most the first 2,000 outputs of each execution are paired.
+        """
+        pair = await self._pair(a, b)
+        other = f"{a}/{rest_of(one.key)}"
+        old = await self._outputs(pair, one.key, a)
+        if not old and other != one.key:
+            old = await self._outputs(pair, other, a)
+        new = await self._outputs(pair, one.key, b)
+        stages = dict.fromkeys((*new, *old))
+        return [
+            DiffObject(stage, each.rest[len(stage) + 1 :], each.state, side(each.left), side(each.right))
+            for stage in stages
+            for each in paired(old.get(stage, {}), new.get(stage, {}))
+        ]
+
+    async def _outputs(self, pair: _Pair, key: str, execution: UUID) -> dict[str, Records]:
+        """Return the outputs of an object by stage."""
+        found = await self._catalog.outputs_below(key, execution, pair.route, limit=_MOST_OUTPUTS)
+        order = {route: n for n, route in enumerate(pair.reached)}
+        counted = [one for one in found if one.is_top or one.route in order]
+        by_stage: dict[str, Records] = {}
+        for one in sorted(counted, key=lambda one: order.get(one.route, -1)):
+            by_stage.setdefault(one.stage, {})[rest_of(one.output.key)] = one.output
+        return by_stage
 
     # -- count -------------------------------------------------------------------------------------
 
@@ -229,6 +282,7 @@ class ResultService:
 
         return [
             ReplayedObject(
+                one.ordinal,
                 one.key,
                 one.stage,
                 _path(one),
@@ -280,6 +334,12 @@ class ResultService:
 def _result(pair: _Pair, matrix: Matrix) -> ReplayResult:
     cells = matrix.cells()
     return ReplayResult(pair.a, pair.b, pair.is_complete, sum(one.objects for one in cells), cells)
+
+
+def _names(error: str | None, folder: str | None, stage: str | None) -> list[tuple[GroupedBy, Name]]:
+    number = None if error is None else group_number(error)
+    asked: Mapping[GroupedBy, Name | None] = {"error": number, "folder": folder, "stage": stage}
+    return [(by, name) for by, name in asked.items() if name is not None]
 
 
 def _path(one: ListedObject) -> str:

@@ -28,6 +28,7 @@ from playhead.web.bars import Bar, bars_of, to_go
 from playhead.web.drawing import Drawing
 from playhead.web.execution import placements
 from playhead.web.graph import INPUT, Links, PipelineMap, StageSize
+from playhead.web.matrix import MatrixView, matrix
 from playhead.web.outcomes import outcome_of
 from playhead.web.page import (
     Action,
@@ -77,6 +78,7 @@ class BatchView:
         fits_form: the form has fields for all that the replay was asked for.
         placements: where its results are in the datasets of its config; none while it is running.
         groups: groups of its dead letters: the first ones.
+        matrix: its objects before and after; None if its source has no messages, or none was listed.
         errors: why objects failed, and why publishing ended early, except by a cancellation.
         notice: why a control was not followed.
     """
@@ -101,6 +103,7 @@ class BatchView:
     fits_form: bool
     placements: Sequence[Placement]
     groups: Sequence[DeadLetterGroup]
+    matrix: MatrixView | None
     errors: Sequence[str]
     notice: str | None = None
 
@@ -146,11 +149,12 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         if drawn
         else None,
         again=_again(replay).href(),
-        failed_again=_failed(replay).href(),
+        failed_again=failed_again(replay).href(),
         rest=_rest(replay).href(),
         fits_form=_fits_form(replay),
         placements=await placements(services, made),
         groups=await _groups(services, made),
+        matrix=await _matrix(services, source, made),
         errors=_errors(replay),
         notice=error.detail if error else None,
     )
@@ -241,6 +245,14 @@ async def _groups(services: Services, made: Execution) -> Sequence[DeadLetterGro
     return (await services.queues.dead_letter_groups(execution=made.execution_id, limit=_GROUPS)).items
 
 
+async def _matrix(services: Services, source: Execution | Missing, made: Execution) -> MatrixView | None:
+    if isinstance(source, Missing) or source.kind not in ("run", "replay") or not made.counts.total:
+        return None
+    if source.records_deleted_at or made.records_deleted_at:
+        return None
+    return await matrix(services, source, made)
+
+
 async def _report(services: Services, replay: Replay) -> Report | None:
     if replay.report == "none":
         return None
@@ -282,7 +294,8 @@ def _rest(replay: Replay) -> ReplayForm:
     return form if limit is None else replace(form, limit=str(limit))
 
 
-def _failed(replay: Replay) -> ReplayForm:
+def failed_again(replay: Replay) -> ReplayForm:
+    """Return the form of a replay of what has failed in this one."""
     again = _again(replay)
     return replace(again, only="failed", in_replay=str(replay.replay_batch_id), limit="", reason="")
 
@@ -308,7 +321,7 @@ def _cells(view: BatchView) -> dict[str, str]:
     for bar in view.bars:
         cells[f"{bar.name}.text"] = bar.text
         cells |= {f"{bar.name}.{part}": width for part, width in bar.widths.items()}
-    return cells
+    return cells | (view.matrix.live() if view.matrix else {})
 
 
 def _shape(view: BatchView) -> str:
@@ -323,6 +336,7 @@ def _shape(view: BatchView) -> str:
                 str(len(replay.errors or ())),
                 " ".join(one.group for one in view.groups),
             ),
+            view.matrix.shape if view.matrix else "",
             *(view.pace_text, *view.controls, *(bar.name for bar in view.bars)),
             *(f"{one.delivery_id}.{one.state}" for one in view.deliveries),
             *(f"{one.dataset}.{one.state}" for one in replay.publications),

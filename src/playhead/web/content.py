@@ -203,8 +203,19 @@ def _changes(new: Head, old: Head, against: ObjectVersion, is_same: bool) -> Cha
     """Compare two objects; `old` is the other one."""
     if is_same:
         return Changes(against, True)
-    if "binary" in (new.kind, old.kind) or "pdf" in (new.kind, old.kind):
+    if not are_texts(new, old):
         return Changes(against, False, note="The bytes differ. They are not text, so no lines are compared.")
+    before, after, note = texts_of(new, old)
+    return _compared(textdiff.compare(before, after), against, note)
+
+
+def are_texts(new: Head, old: Head) -> bool:
+    """Whether the lines of two objects can be compared."""
+    return not {"binary", "pdf"} & {new.kind, old.kind}
+
+
+def texts_of(new: Head, old: Head) -> tuple[str, str, str | None]:
+    """Return the texts of two objects to compare, the old one first, and a note about what is compared."""
     before, after = decoded(old.data), decoded(new.data)
     note = None
     if new.kind == old.kind == "json" and new.is_whole and old.is_whole:
@@ -214,8 +225,7 @@ def _changes(new: Head, old: Head, against: ObjectVersion, is_same: bool) -> Cha
             note = "Both are compared as re-indented JSON."
     if not (new.is_whole and old.is_whole):
         note = f"The first {LIMIT // 1024} kB of each are compared."
-    texts = _lines(before, old), _lines(after, new)
-    return _compared(textdiff.compare(*texts), against, note)
+    return _lines(before, old), _lines(after, new), note
 
 
 def _lines(text: str, head: Head) -> str:

@@ -25,7 +25,7 @@ from playhead.wording import publication_text, published_text
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
-STYLES: Final = tuple(_HERE / "styles" / f"{name}.css" for name in ("parts", "pages", "lists"))
+STYLES: Final = tuple(_HERE / "styles" / f"{name}.css" for name in ("parts", "pages", "lists", "result"))
 """The parts of the style sheet, in their order."""
 POLICY: Final = "; ".join(
     (

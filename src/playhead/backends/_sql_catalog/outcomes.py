@@ -10,7 +10,8 @@ from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.model import ROW_STATES
-from playhead.ports.catalog.outcomes import Failure, ListedObject, OutcomesBelow
+from playhead.ports.catalog.outcomes import Failure, ListedObject, OutcomesBelow, OutputBelow
+from playhead.ports.catalog.outputs import RecordedOutput
 
 
 class OutcomesPart(Part):
@@ -39,6 +40,24 @@ class OutcomesPart(Part):
             return found
 
         return await self._db.read(find) if keys else {}
+
+    async def outputs_below(self, key: str, execution: UUID, route: str, *, limit: int) -> list[OutputBelow]:
+        given = {"keys": [key], "execution": execution, "route": route, "has_failed": True, "limit": limit}
+
+        async def find(db: Session) -> list[OutputBelow]:
+            rows = await db.rows(SQL.outputs_below, **given)
+            lanes = await self._lanes.learn(db, {row[-1] for row in rows})
+            return [
+                OutputBelow(
+                    RecordedOutput(name, size, bytes(sha256), kind, pruned),
+                    bool(is_top),
+                    lanes[lane].route,
+                    lanes[lane].stage or "",
+                )
+                for name, size, sha256, kind, pruned, is_top, lane in rows
+            ]
+
+        return await self._db.read(find)
 
     async def failures(self, messages: Sequence[int]) -> Mapping[int, Failure]:
         async def find(db: Session) -> Mapping[int, Failure]:

@@ -93,18 +93,8 @@ WITH RECURSIVE {consuming}, {chosen}, tree AS (
 )
 {found_below}
 
--- fragment: outcomes
--- The rows `found`, counted by object, lane, state and group of failures. `digest` is the sum of the digests of the
--- stored outputs; it does not depend on their order.
-SELECT f.key, f.is_top, f.lane, f.state, f.failure_group, count(*), min(f.n), sum(f.digest)
-FROM (
-  SELECT t.key, t.is_top, t.n, t.lane, t.state, t.failure_group,
-    (SELECT sum(playhead_digest(o.key, o.sha256)) FROM outputs o WHERE o.message = t.n AND o.state = {STORED}) AS digest
-  FROM tree t
-) f GROUP BY f.key, f.is_top, f.lane, f.state, f.failure_group
-
--- name: outcomes_below (postgresql)
--- What happened to a page of objects in an execution: their consuming rows, and all rows below these.
+-- fragment: below (postgresql)
+-- The consuming rows of a page of objects, and all rows below these.
 WITH RECURSIVE {consuming}, {chosen}, tree AS (
   SELECT c.key, true AS is_top, m.n, m.lane, m.state, m.failure_group FROM chosen c CROSS JOIN LATERAL (
     SELECT m.n, m.lane, m.state, m.failure_group FROM messages m WHERE m.n = c.n OFFSET 0) m
@@ -112,9 +102,8 @@ WITH RECURSIVE {consuming}, {chosen}, tree AS (
   SELECT t.key, false, c.n, c.lane, c.state, c.failure_group FROM tree t CROSS JOIN LATERAL (
     SELECT m.n, m.lane, m.state, m.failure_group FROM messages m WHERE m.parent = t.n OFFSET 0) c
 )
-{outcomes}
 
--- name: outcomes_below (sqlite)
+-- fragment: below (sqlite)
 -- The same; CROSS JOIN keeps the order.
 WITH RECURSIVE {consuming}, {chosen}, tree AS (
   SELECT c.key, true AS is_top, m.n, m.lane, m.state, m.failure_group
@@ -123,7 +112,32 @@ WITH RECURSIVE {consuming}, {chosen}, tree AS (
   SELECT t.key, false, m.n, m.lane, m.state, m.failure_group FROM tree t
   CROSS JOIN messages m INDEXED BY messages_children ON m.parent = t.n
 )
-{outcomes}
+
+-- name: outcomes_below
+-- What happened to a page of objects in an execution, counted by object, lane, state and group of failures. `digest` is
+-- the sum of the digests of the stored outputs; it does not depend on their order.
+{below}
+SELECT f.key, f.is_top, f.lane, f.state, f.failure_group, count(*), min(f.n), sum(f.digest)
+FROM (
+  SELECT t.key, t.is_top, t.n, t.lane, t.state, t.failure_group,
+    (SELECT sum(playhead_digest(o.key, o.sha256)) FROM outputs o WHERE o.message = t.n AND o.state = {STORED}) AS digest
+  FROM tree t
+) f GROUP BY f.key, f.is_top, f.lane, f.state, f.failure_group
+
+-- name: outputs_below (postgresql)
+-- What was stored from a page of objects in an execution. OFFSET keeps the planner from reading all outputs.
+{below}
+SELECT o.key, o.size, o.sha256, o.content_type, o.pruned_at, t.is_top, t.lane FROM tree t CROSS JOIN LATERAL (
+  SELECT o.key, o.size, o.sha256, o.content_type, o.pruned_at FROM outputs o
+  WHERE o.message = t.n AND o.state = {STORED} OFFSET 0) o
+ORDER BY o.key LIMIT :limit
+
+-- name: outputs_below (sqlite)
+-- The same.
+{below}
+SELECT o.key, o.size, o.sha256, o.content_type, o.pruned_at, t.is_top, t.lane FROM tree t
+CROSS JOIN outputs o INDEXED BY outputs_by_message ON o.message = t.n AND o.state = {STORED}
+ORDER BY o.key LIMIT :limit
 
 -- name: listed_after
 -- The root rows that a run or a replay has listed, in their order.

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.model import RowState
+from playhead.ports.catalog.outputs import RecordedOutput
 
 
 class ListedObject(NamedTuple):
@@ -47,6 +48,15 @@ class OutcomesBelow(NamedTuple):
     digest: int
 
 
+class OutputBelow(NamedTuple):
+    """A stored output of a message at or below an object. The fields are those of `OutcomesBelow`."""
+
+    output: RecordedOutput
+    is_top: bool
+    route: str
+    stage: str
+
+
 class Failure(NamedTuple):
     """Why a message is dead."""
 
@@ -73,6 +83,13 @@ class Outcomes(Protocol):
         The messages that received an object are its consuming messages, as in `Browse.failed_below`; `route`
         is CONFIG/ROUTE. An object without them is left out. At most a few thousand keys. The cost is
         proportional to the messages below them and to their outputs.
+        """
+        ...
+
+    async def outputs_below(self, key: str, execution: UUID, route: str, *, limit: int) -> list[OutputBelow]:
+        """Return up to `limit` stored outputs of the messages that `outcomes_below` counts for an object.
+
+        They are in the byte order of their keys. Pruned ones are included.
         """
         ...
 

@@ -1,0 +1,158 @@
+"""The objects of a replay before and after it, as a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from playhead.errors import BadRequest, NotFound, Unavailable
+from playhead.model import After, Before, Execution, ReplayResult
+from playhead.services import Services
+from playhead.web.page import url
+from playhead.web.render import number
+from playhead.wording import AFTER, BEFORE
+
+_SMALL: Final = 10_000
+"""Up to this many messages in both executions, the page waits for the counts."""
+_PATIENCE_SECONDS: Final = (2.0, 0.02)
+"""How long the page of small and of other executions waits. Later, the counts follow as live numbers."""
+_IMPOSSIBLE: Final = (("done", "same_error"), ("none", "same"), ("none", "same_error"))
+_SAYS: Final[Mapping[tuple[Before, After], tuple[str, str]]] = {
+    ("done", "same"): ("ok", "no change: as hoped"),
+    ("done", "other"): ("warn", "look at these first"),
+    ("done", "other_error"): ("fail", "this replay broke these"),
+    ("done", "undecided"): ("off", "wait, or were cancelled"),
+    ("failed", "same"): ("ok", "repaired, with the same outputs"),
+    ("failed", "other"): ("ok", "repaired"),
+    ("failed", "same_error"): ("fail", "the fix does not reach these"),
+    ("failed", "other_error"): ("fail", "fail in another way now"),
+    ("failed", "undecided"): ("off", "wait, or were cancelled"),
+    ("none", "other"): ("ok", "processed for the first time"),
+    ("none", "other_error"): ("fail", "failed at the first time"),
+    ("none", "undecided"): ("off", "wait, or were cancelled"),
+}
+"""How a cell with objects looks, and a sentence that is true of all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellView:
+    """A cell.
+
+    Attributes:
+        after: what has happened to its objects.
+        objects: number of objects; None if none can be here.
+        look: `ok`, `warn`, `fail` or `off`.
+        text: a sentence about the objects; may be empty.
+        href: URL of its objects; None without any.
+        name: name of its live number.
+    """
+
+    after: After
+    objects: int | None
+    look: str
+    text: str
+    href: str | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowView:
+    """A row: objects with the same outcome before.
+
+    Attributes:
+        before: what had happened to them.
+        text: the same in words.
+        objects: their number.
+        cells: one for each outcome after.
+    """
+
+    before: Before
+    text: str
+    objects: int
+    cells: Sequence[CellView]
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixView:
+    """The matrix.
+
+    Attributes:
+        rows: the rows; none while the objects are counted.
+        headings: words of the outcomes after, in the order of the cells.
+        objects: number of objects.
+        failed: number of objects that fail now.
+        read: number of objects counted so far, while they are counted.
+        is_complete: whether no number changes any more.
+        problem: why there is no matrix; None if there is one.
+    """
+
+    rows: Sequence[RowView] = ()
+    headings: Sequence[str] = tuple(AFTER.values())
+    objects: int = 0
+    failed: int = 0
+    read: int = 0
+    is_complete: bool = False
+    problem: str | None = None
+
+    @property
+    def shape(self) -> str:
+        """What decides which parts the matrix has."""
+        cells = [f"{bool(one.objects):d}" for row in self.rows for one in row.cells]
+        return f"{self.is_complete:d}{len(self.rows)}{''.join(cells)}"
+
+    def live(self) -> dict[str, str]:
+        """Return its live numbers."""
+        numbers = {one.name: number(one.objects or 0) for row in self.rows for one in row.cells}
+        return (
+            numbers
+            | {f"mx.{row.before}": number(row.objects) for row in self.rows}
+            | {"mx.read": number(self.read)}
+        )
+
+
+def result_url(a: UUID, b: UUID, **query: object) -> str:
+    """Return the URL of the page with the result of two executions."""
+    return url(f"/executions/{a}/result", **{"with": b, **query})
+
+
+async def matrix(services: Services, a: Execution, b: Execution) -> MatrixView:
+    """Return the matrix of two executions, its progress, or the reason why it cannot be shown."""
+    patience = _PATIENCE_SECONDS[a.counts.total + b.counts.total > _SMALL]
+    try:
+        found = await services.result.counting(a.execution_id, b.execution_id, patience=patience)
+    except (BadRequest, NotFound, Unavailable) as exc:
+        return MatrixView(problem=exc.detail, is_complete=not isinstance(exc, Unavailable))
+    if isinstance(found, int):
+        return MatrixView(read=found)
+    return _view(found)
+
+
+def _view(found: ReplayResult) -> MatrixView:
+    rows = []
+    for before, text in BEFORE.items():
+        objects = found.of(before)
+        if before == "none" and not objects:
+            continue
+        cells = []
+        for after in AFTER:
+            count = found.of(before, after)
+            look, says = _SAYS.get((before, after), ("off", ""))
+            if not count:
+                nothing_broke = (before, after) == ("done", "other_error") and found.is_complete and objects
+                look, says = ("ok", "nothing broke") if nothing_broke else ("off", "")
+            is_possible = count or (before, after) not in _IMPOSSIBLE
+            cells.append(
+                CellView(
+                    after,
+                    count if is_possible else None,
+                    look,
+                    says,
+                    f"{result_url(found.a, found.b, before=before, after=after)}#list" if count else None,
+                    f"mx.{before}.{after}",
+                )
+            )
+        rows.append(RowView(before, text, objects, cells))
+    failed = found.of(after="same_error") + found.of(after="other_error")
+    return MatrixView(rows, objects=found.objects, failed=failed, is_complete=found.is_complete)

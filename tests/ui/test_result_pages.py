@@ -1,0 +1,196 @@
+"""The objects of a replay before and after it, on its page and on that of its result."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from playhead import Item, Reject, adapter
+from playhead.ports.adapter import spec_of
+from playhead.web.page import url
+from tests.ui.site import Site
+
+FILES = {
+    "a/same.md": b"one",
+    "a/other.md": b"other one",
+    "b/still.md": b"bad still",
+    "b/fixed.md": b"bad fixed",
+    "c/broken.md": b"broken",
+}
+
+
+@adapter("upper", produces="text/markdown")
+def fixed(item: Item) -> str:
+    if "still" in item.text:
+        raise Reject(f"this is {item.text}")
+    if "broken" in item.text:
+        raise Reject("this is new")
+    return item.text.upper().replace("OTHER ONE", "OTHER TWO")
+
+
+def load(site: Site, function: Any) -> None:
+    spec = spec_of(function)
+    assert spec
+    site.adapters["upper"] = replace(spec, code="sha256:bb", source="/x/steps.py")
+
+
+@pytest.fixture
+async def pair(site: Site) -> tuple[str, str, str]:
+    """Return a run, its replay with other code, and the page of their result."""
+    run = await site.run(FILES)
+    load(site, fixed)
+    replay = (await site.replay(run, "input", "upper"))["execution_id"]
+    await site.work()
+    return run, replay, url(f"/executions/{run}/result", **{"with": replay})
+
+
+async def test_the_page_of_a_replay_has_the_matrix_with_links_to_its_objects(
+    site: Site, pair: tuple[str, str, str]
+):
+    run, replay, here = pair
+    batch = (await site.get(f"executions/{replay}"))["replay_batch_id"]
+
+    view = (await site.twin(f"/replays/{batch}"))["view"]["matrix"]
+    page = await site.page(f"/replays/{batch}")
+
+    api = (await site.get(f"executions/{run}/result/{replay}"))["cells"]
+    shown = {(row["before"], one["after"]): one for row in view["rows"] for one in row["cells"]}
+    assert {key: one["objects"] or 0 for key, one in shown.items()} == {
+        (one["before"], one["after"]): one["objects"] for one in api if one["before"] != "none"
+    }
+    texts = {key: one["text"] for key, one in shown.items() if one["objects"]}
+    assert texts == {
+        ("done", "same"): "no change: as hoped",
+        ("done", "other"): "look at these first",
+        ("done", "other_error"): "this replay broke these",
+        ("failed", "same_error"): "the fix does not reach these",
+        ("failed", "other"): "repaired",
+    }
+    assert shown["done", "same_error"]["objects"] is None
+    for one in shown.values():
+        assert bool(one["href"]) == bool(one["objects"])
+        if one["href"]:
+            assert html.escape(one["href"]) in page
+            assert "<h1>Did the fix work?" in await site.page(one["href"].partition("#")[0])
+    cells = await site.cells(f"/replays/{batch}")
+    assert (cells["mx.done.same"], cells["mx.done"], cells["mx.failed"]) == ("1", "3", "2")
+    assert here in page or html.escape(here) in page
+
+
+async def test_a_replay_that_broke_nothing_says_so(site: Site):
+    run = await site.run({"a.md": b"one"})
+    batch = (await site.replay(run, "input", "upper"))["replay_batch_id"]
+    await site.driven()
+    assert "nothing broke" not in await site.page(f"/replays/{batch}")
+    await site.work()
+
+    page = await site.page(f"/replays/{batch}")
+    assert "nothing broke" in page
+    assert "had no result" not in page
+
+
+async def test_objects_are_listed_by_error_folder_and_stage(site: Site, pair: tuple[str, str, str]):
+    _, replay, here = pair
+    cell = f"{here}&before=failed&after=same_error"
+
+    view = (await site.twin(cell))["view"]["list"]
+    page = await site.page(cell)
+
+    assert (view["by"], [one["first"] for one in view["groups"]]) == ("error", ["b/still.md"])
+    letter = view["groups"][0]["failure"]["correlation_id"]
+    assert f'href="/dead-letters/{letter}"' in page
+    assert "this is" in page
+    [href] = view["hrefs"]
+    narrowed = (await site.twin(href.partition("#")[0]))["view"]["list"]
+    assert [one["path"] for one in narrowed["objects"]] == ["b/still.md"]
+
+    folders = (await site.twin(f"{cell}&by=folder"))["view"]["list"]
+    assert [one["name"] for one in folders["groups"]] == ["b"]
+    batch = (await site.get(f"executions/{replay}"))["replay_batch_id"]
+    [again] = folders["replays"]
+    assert f"in_replay={batch}" in again
+    assert "from_path=b" in again
+    assert html.escape(again) in await site.page(f"{cell}&by=folder")
+    stages = (await site.twin(f"{cell}&by=stage"))["view"]["list"]
+    assert [one["name"] for one in stages["groups"]] == ["upper"]
+    every = (await site.twin(f"{cell}&by=all"))["view"]["list"]
+    assert every["objects"] == narrowed["objects"]
+
+
+async def test_without_a_cell_the_worst_one_is_listed(site: Site, pair: tuple[str, str, str]):
+    here = pair[2]
+
+    view = (await site.twin(here))["view"]
+    page = await site.page(here)
+
+    assert (view["list"]["where"]["before"], view["list"]["where"]["after"]) == ("done", "other_error")
+    assert "2 of 5 fail" in page
+    assert 'aria-current="true"' in page
+    failed = html.unescape(re.findall(r'href="(/replay\?[^"]*)"', page)[0])
+    assert "from_stage=input&to_route=upper&only=failed&in_replay=" in failed
+
+
+async def test_differences_are_shown_side_by_side_one_object_after_the_other(site: Site):
+    run = await site.run({f"{n}.md": f"{n} other one".encode() for n in range(3)})
+    load(site, fixed)
+    replay = (await site.replay(run, "input", "upper"))["execution_id"]
+    await site.work()
+    cell = url(f"/executions/{run}/result", **{"with": replay, "before": "done", "after": "other"})
+
+    first = (await site.twin(cell))["view"]["at"]
+    page = await site.page(cell)
+
+    assert (first["step"]["position"], first["step"]["objects"], first["previous"]) == (1, 3, None)
+    assert [(one["stage"], one["path"], one["state"]) for one in first["outputs"]] == [
+        ("shouted", "0.md", "changed"),
+        ("split/words", "0/0003.txt", "changed"),
+    ]
+    assert first["others"] == 2
+    assert "OTHER <del>ONE</del>" in page
+    assert "OTHER <ins>TWO</ins>" in page
+    assert f'data-key="j" href="{html.escape(first["next"])}"' in page
+    second = (await site.twin(first["next"].partition("#")[0]))["view"]["at"]
+    assert second["step"]["object"]["path"] == "1.md"
+    assert second["previous"] == first["next"].replace("at=2", "at=1")
+    third = (await site.twin(second["next"].partition("#")[0]))["view"]["at"]
+    assert (third["step"]["position"], third["next"]) == (3, None)
+    words = await site.page(first["hrefs"][1].partition("#")[0])
+    assert '<td class="del">ONE</td>' in words
+    assert '<td class="add">TWO</td>' in words
+    await site.page(f"{cell}&at=99", 400)
+
+
+async def test_two_runs_have_a_result_too(site: Site):
+    first = await site.run({"a.md": b"bad a", "b.md": b"b"})
+    load(site, fixed)
+    second = await site.run({"a.md": b"bad a", "b.md": b"b", "c.md": b"c"})
+
+    page = await site.page(url(f"/executions/{first}/result", **{"with": second}))
+
+    assert "had no result" in page
+    assert "nothing fails" in page
+
+
+async def test_counts_that_take_long_follow_as_live_numbers(site: Site, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("playhead.web.matrix._PATIENCE_SECONDS", (0, 0))
+    run = await site.run({"a.md": b"one"})
+    replay = (await site.replay(run, "input", "upper"))["execution_id"]
+    await site.work()
+
+    here = url(f"/executions/{run}/result", **{"with": replay})
+    assert "objects are counted so far" in await site.page(here)
+    assert "mx.read" in await site.cells(here)
+
+
+async def test_an_execution_without_messages_is_named(site: Site):
+    run = await site.run({"a.md": b"one"})
+    other = run[:-1] + ("0" if run[-1] != "0" else "1")
+    await site.put(f"{other}/input/a.md")
+
+    page = await site.page(url(f"/executions/{other}/result", **{"with": run}))
+
+    assert "is adopted: it has no messages" in page
