@@ -284,6 +284,13 @@ COOLDOWN_STARTED = _event(
     ("key", "seconds", "detail"),
     "A step raised `RateLimited`: no worker starts a call of the key for some seconds.",
 )
+ROUTE_PAUSED = _event(
+    "route_paused",
+    ("warning",),
+    ("config", "route", "seconds", "detail"),
+    "A request has paused a route: workers start no attempt of it until it is resumed, or for some seconds.",
+)
+ROUTE_RESUMED = _event("route_resumed", ("info",), ("config", "route"), "A request has resumed a route.")
 QUEUE_DIFFERS = _event(
     "queue_differs",
     ("warning",),

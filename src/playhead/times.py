@@ -7,8 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_AGO: Final = re.compile(r"-(\d{1,9})([smhdw])", re.ASCII)
+_DURATION: Final = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def duration(text: str) -> float:
+    """Return the seconds of a duration that a person writes: `90s`, `30m`, `2h`, `7d`, `2w`.
+
+    Raises:
+        ValueError: the message continues a sentence that names the duration.
+    """
+    if found := _DURATION.fullmatch(text):
+        return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
+    raise ValueError("is not a duration: write for example 90s, 30m, 2h or 7d (units: s, m, h, d, w)")
 
 
 def fixed_time(text: str, now: float) -> str:
@@ -22,8 +33,8 @@ def fixed_time(text: str, now: float) -> str:
         ValueError: the message continues a sentence that names the time.
     """
     try:
-        if ago := _AGO.fullmatch(text):
-            time = datetime.fromtimestamp(now, UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        if text.startswith("-"):
+            time = datetime.fromtimestamp(now, UTC) - timedelta(seconds=duration(text[1:]))
         elif _RFC_3339.fullmatch(text):
             time = datetime.fromisoformat(text.upper()).astimezone(UTC)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from shlex import join
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         Replay,
         ReplayPublication,
         RouteResults,
+        RouteWait,
         Warning,
     )
     from playhead.sourcecode import WholeFiles
@@ -67,6 +69,12 @@ def replay_of_stale(name: str, n: int, results: RouteResults) -> str:
     replay = ["playhead", "replay", f"current:{name}@{n}", results.from_stage, results.route]
     made_by = made_by_stale(results)
     return join([*replay, "--made-by", made_by] if made_by else replay)
+
+
+def wait_text(wait: RouteWait) -> str:
+    """Return how long a route waits, and why, such as `waits for 5 s: HTTP 429`."""
+    how_long = "" if wait.seconds is None else f" for {math.ceil(max(wait.seconds, 0)):,} s"
+    return f"{'is paused' if wait.is_paused else 'waits'}{how_long}: {wait.reason}"
 
 
 def state_of(replay: Replay) -> str:

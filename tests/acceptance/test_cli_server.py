@@ -178,6 +178,9 @@ LOOKS = [
         "causes list --route nowhere",
         "causes --state old",
     ),
+    *("routes pause docs/split --reason repair", "routes pause docs/nowhere --reason repair"),
+    *("routes pause split --reason repair", "routes pause docs/split --reason repair --for soon"),
+    *("routes resume docs/split", "routes resume none/split"),
     *("causes show CAUSE", "causes show 000000000000", "causes unacknowledge CAUSE"),
     *(
         "causes acknowledge CAUSE --reason known --until docs@1",
@@ -236,7 +239,9 @@ LOOKS = [
 
 
 def name_of(command: str) -> str:
-    found = re.match(r"(replays|causes|dead-letters|config|datasets|publications) [a-z]+\b|\S+", command)
+    found = re.match(
+        r"(replays|causes|routes|dead-letters|config|datasets|publications) [a-z]+\b|\S+", command
+    )
     assert found
     return found[0]
 

@@ -155,6 +155,13 @@ def test_a_replay_with_a_canary_is_held(client: playhead.Client):
     assert client.cancel(replay, withdraw=True).hold_at is None
 
 
+def test_a_route_is_paused_and_resumed(client: playhead.Client):
+    paused = client.pause_route("docs/check", "repair", seconds=60).wait
+    assert paused
+    assert (paused.is_paused, paused.reason) == (True, "repair")
+    assert client.resume_route("docs/check").wait is None
+
+
 def test_a_replay_with_a_guard_is_held(client: playhead.Client):
     replay = client.replay("latest", "input", "check", pause_if=playhead.Guard(0.02, 2), detach=True)
     assert next(iter(client.watch(replay.replay_batch_id))).hold_at == 2

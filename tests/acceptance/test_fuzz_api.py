@@ -132,6 +132,10 @@ def _demo(deployment: Deployment) -> Pools:
             *({"correlation_ids": dead}, {"route": "convert"}),
             {"group": group, "failed_before": "-1s"},
         ],
+        "POST /api/v1/routes/{config}/{route}/pause": [
+            {"reason": "repair", "seconds": 1},
+            {"reason": "repair", "seconds": 1.5},
+        ],
         "POST /api/v1/causes/{cause}/acknowledge": [
             {"reason": "known", "until": "docs@9"},
             {"reason": "known", "requested_by": "ann", "until": "2126-01-31"},

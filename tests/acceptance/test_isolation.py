@@ -335,7 +335,7 @@ def test_a_signal_to_the_process_group_does_not_end_running_steps(tmp_path: Path
 def waits(client: playhead.Client) -> tuple[float, str, str]:
     """Return for how long a route waits, its key and the reason."""
     wait = client.queues()[0].wait
-    return (wait.seconds, wait.key, wait.reason) if wait else (0, "", "")
+    return (wait.seconds or 0, wait.key, wait.reason) if wait else (0, "", "")
 
 
 def test_a_step_with_changed_code_waits_for_a_new_worker_and_says_why(tmp_path: Path):

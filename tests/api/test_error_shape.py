@@ -51,7 +51,7 @@ def _valid_body(path: str) -> Any:
         return {"rate": 1}
     if path.endswith("/publications"):
         return {"executions": [X]}
-    if path.endswith("/acknowledge"):
+    if path.endswith(("/acknowledge", "/routes/{config}/{route}/pause")):
         return {"reason": "known"}
     if path.endswith("/forget"):
         return {"route": "keep"}
@@ -76,7 +76,7 @@ async def test_every_operation_reports_an_unavailable_catalog(playhead: Playhead
         if not path.startswith("/api/v1/") or path.endswith(NEEDS_NO_CATALOG):
             continue
         url = re.sub(r"\{\w+_id\}", X, path).format(
-            name="words", cause="0" * 12, version=1, n=1, stage="s", path="p"
+            name="words", config="words", route="split", cause="0" * 12, version=1, n=1, stage="s", path="p"
         )
         for method, operation in operations.items():
             known = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"}

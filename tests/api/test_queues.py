@@ -67,3 +67,35 @@ async def test_a_receipt_can_be_retried_after_the_broker_was_unavailable(
     await playhead.post(f"{QUEUE}/remove", {"receipt": taken["receipt"]}, 503)
     playhead.broker_outage.error = None
     assert await playhead.post(f"{QUEUE}/remove", {"receipt": taken["receipt"]}) == {"removed": 2}
+
+
+# -- pauses ----------------------------------------------------------------------------------------
+
+
+async def test_a_pause_is_shown_until_the_route_is_resumed(playhead: Playhead):
+    reason = {"reason": "the provider is down"}
+
+    async def wait() -> Any:
+        return next(one["wait"] for one in await playhead.items("routes") if one["route"] == "split")
+
+    answer = await playhead.http.post("/api/v1/routes/words/split/pause", json=reason)
+
+    shown = {"seconds": None, "key": "words/split", "is_paused": True} | reason
+    assert (answer.status_code, answer.json()["wait"]) == (200, shown)
+    assert await wait() == shown
+    answer = await playhead.http.post("/api/v1/routes/words/split/resume")
+    assert (answer.status_code, answer.json()["wait"], await wait()) == (200, None, None)
+
+
+async def test_only_routes_of_active_configs_that_playhead_consumes_are_paused(playhead: Playhead):
+    body = {"reason": "why", "seconds": 60}
+
+    async def refused(route: str, **changed: object) -> tuple[int, str]:
+        answer = await playhead.http.post(f"/api/v1/routes/{route}/pause", json=body | changed)
+        return answer.status_code, answer.json().get("error_code", "")
+
+    assert await refused("words/aside") == (409, "route_external")
+    assert await refused("words/nowhere") == (404, "route_not_found")
+    assert await refused("none/split") == (404, "config_not_found")
+    assert (await refused("words/split", seconds=0))[0] == 422
+    assert (await refused("words/split", reason=""))[0] == 422

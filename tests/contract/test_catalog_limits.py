@@ -8,8 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from playhead.model import RateLimit
+from playhead.model import RateLimit, RoutePause
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.limits import pause_key
 from playhead.ports.catalog.work import Claim, Released
 from playhead.ratelimit import SLACK_SECONDS
 
@@ -27,9 +28,10 @@ async def reasons(catalog: Catalog, worker: str, ids: list[UUID], most_running: 
     return ["claim" if isinstance(answer, Claim) else answer.reason for answer in answers]
 
 
-async def shown(catalog: Catalog) -> dict[str, tuple[float, str]]:
-    """The cooldowns, with rounded seconds."""
-    return {key: (round(one.seconds, 2), one.reason) for key, one in (await catalog.cooldowns()).items()}
+async def shown(catalog: Catalog) -> dict[str, tuple[float | None, str]]:
+    """The cooldowns and pauses, with rounded seconds."""
+    found = await catalog.cooldowns()
+    return {key: (one.seconds and round(one.seconds, 2), one.reason) for key, one in found.items()}
 
 
 # -- calls -----------------------------------------------------------------------------------------
@@ -120,6 +122,29 @@ async def test_a_shorter_cooldown_does_not_replace_a_longer_one(catalog: Catalog
 
     await catalog.cool_down("api", 40, "longer\x00\ud800")
     assert (await catalog.cooldowns())["api"].seconds == pytest.approx(40, abs=0.001)
+
+
+# -- pauses ----------------------------------------------------------------------------------------
+
+
+async def test_a_route_is_paused_until_it_is_resumed(catalog: Catalog, lab: Lab):
+    await catalog.pause_route("docs", "embed", RoutePause("the provider is down"))
+    await catalog.maintain()
+
+    assert await shown(catalog) == {pause_key("docs", "embed"): (None, "the provider is down")}
+    assert await catalog.resume_route("docs", "embed")
+    assert await shown(catalog) == {}
+    assert not await catalog.resume_route("docs", "embed")
+
+
+async def test_a_pause_with_an_end_is_over_after_it(catalog: Catalog, lab: Lab):
+    await catalog.pause_route("docs", "embed", RoutePause("first"))
+    await catalog.pause_route("docs", "embed", RoutePause("second", 60))
+
+    assert await shown(catalog) == {pause_key("docs", "embed"): (60, "second")}
+    lab.clock.advance(61)
+    assert await shown(catalog) == {}
+    assert not await catalog.resume_route("docs", "embed")
 
 
 # -- running messages ------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from playhead.model import Counts, Execution, Problem
+from playhead.model import Counts, Execution, Problem, RoutePause
 from playhead.web.execution import verdict
 from playhead.web.page import url
 from tests.api.server import WORDS
@@ -128,6 +128,18 @@ async def test_a_running_execution_has_live_numbers_and_can_be_cancelled(site: S
     assert "Cancelled on request." in text(after)
     assert "data-live-url" not in after
     assert "/cancel" not in after
+
+
+async def test_a_paused_route_is_named_in_the_sentence_and_in_the_drawing(site: Site):
+    answer = await site.http.post("/api/v1/configs/words/run", files=[("files", ("a.md", b"one"))])
+    await site.driven()
+    await site.services.queues.pause("words", "upper", RoutePause("the provider is down"))
+
+    page = await site.page(f"/executions/{answer.json()['execution_id']}")
+
+    assert "upper is paused: the provider is down." in text(page)
+    drawing = page[page.index("<svg xmlns") :]
+    assert ">paused<" in drawing[: drawing.index("</svg>")]
 
 
 async def test_with_a_worker_nothing_waits(site: Site):

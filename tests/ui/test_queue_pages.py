@@ -34,7 +34,9 @@ def test_the_state_of_a_queue_says_why_nothing_happens():
     assert retrying.state == "retrying"
     assert retrying.sentence == "2 messages wait for the next attempt. The first is due in 60 s."
     waiting = row_of(a_route(queue_depth=12, wait=RouteWait(60.2, "quota used up.", "api")))
-    assert (waiting.state, waiting.sentence) == ("waiting", "Waits: quota used up. It continues in 60 s.")
+    assert (waiting.state, waiting.sentence) == ("waiting", "It waits for 61 s: quota used up.")
+    paused = row_of(a_route(queue_depth=12, wait=RouteWait(None, "repair", "words/upper", is_paused=True)))
+    assert (paused.state, paused.sentence) == ("paused", "It is paused: repair")
 
 
 async def test_queues_are_listed_with_their_numbers(site: Site):
@@ -75,6 +77,30 @@ async def test_a_queue_shows_the_old_code_of_its_workers(site: Site):
 
     assert (await site.page("/queues")).count("old code") == 1
     assert (await site.twin("/queues"))["view"]["outdated"] == ["words.upper"]
+
+
+async def test_a_route_is_paused_and_resumed_on_the_page_of_its_queue(site: Site):
+    await wait_in(site, "words.upper", 2)
+    path = "/queues/words.upper"
+
+    answer = await site.send(f"{path}/pause", reason="the provider is down", duration="2h")
+
+    assert (answer.status_code, answer.headers["location"]) == (303, path)
+    page = await site.page(path)
+    assert re.search(r"It is paused for 7,\d\d\d s: the provider is down", page)
+    assert "words/upper waits, 2 messages in words.upper" in await site.page("/")
+    await site.send(f"{path}/resume")
+    assert "the provider is down" not in await site.page(path)
+
+
+async def test_a_pause_that_is_refused_says_why(site: Site):
+    for form, why in (
+        ({"reason": "why", "duration": "soon"}, "is not a duration: write for example 90s"),
+        ({"reason": "", "duration": ""}, "reason"),
+    ):
+        answer = await site.send("/queues/words.upper/pause", **form)
+        assert answer.status_code == 400
+        assert why in answer.text
 
 
 async def test_a_queue_of_no_config_is_shown_while_it_holds_messages(site: Site):

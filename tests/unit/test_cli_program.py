@@ -23,6 +23,7 @@ from playhead.cli.app import COMMANDS, GROUPS, build, run_program
 from playhead.cli.command import Command, add
 from playhead.cli.groups import GroupWithDefault
 from playhead.cli.session import Session
+from playhead.model import RouteWait
 
 HEAVY = (
     *("fastapi", "starlette", "pydantic", "rich", "httpx", "asyncio", "yaml", "uvicorn", "sqlite3"),
@@ -393,7 +394,7 @@ def test_every_error_code_of_a_failed_start_is_in_the_list_of_errors():
 
 def test_the_rest_of_a_wait_is_rounded_up(capsys):
     """A route was shown as waiting for 0 s."""
-    wait = SimpleNamespace(seconds=0.2, reason="the API answered 429")
+    wait = RouteWait(0.2, "the API answered 429", "api")
     executions.waits([SimpleNamespace(route="ask", wait=wait)])  # type: ignore[arg-type]
 
     assert capsys.readouterr().out == "ask waits for 1 s: the API answered 429\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -274,3 +275,37 @@ async def test_messages_that_wait_for_long_are_returned_and_received_again():
     await until(lambda: before.state is State.SETTLED and consumer.deliveries.has(State.LIMITED))
     consumer.stop(departing=True)
     await ended(consumer)
+
+
+async def test_a_paused_consumer_finishes_what_runs_and_returns_the_rest_without_an_attempt():
+    world = Limited(hold=True, concurrency=2, prefetch=10)
+    run = await world.started(*PATHS)
+    consumer = world.consumer()
+    await until(lambda: len(world.begun) == 2)
+
+    consumer.pause("the provider is down")
+    await until(lambda: len(consumer.deliveries) == 2)
+    world.go_on.set()
+    await until(lambda: not consumer.deliveries)
+    missing = consumer.missing
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+    rows = [await world.lab.row(identity) for identity in run.ids]
+    assert Counter((row.status, row.attempts) for row in rows) == {("completed", 1): 2, ("retry", 0): 8}
+    assert missing == "the route is paused: the provider is down"
+
+
+async def test_a_paused_consumer_receives_nothing_until_it_is_resumed():
+    world = Limited()
+    consumer = world.consumer()
+    consumer.pause("the provider is down")
+    run = await world.started(*PATHS)
+    await asyncio.sleep(0.7)  # longer than the broker is asked for messages
+    waiting = await world.broker.depth("docs.convert")
+    consumer.pause(None)
+    await until(lambda: len(world.begun) == len(run.ids))
+    consumer.stop(departing=True)
+    await ended(consumer)
+
+    assert waiting == (len(PATHS), 0)

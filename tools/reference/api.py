@@ -67,6 +67,7 @@ class Example:
 _SLOW: Final = {"replay_batch_id": "$SLOW"}
 _PUBLISHED: Final = {"n": "1", "stage": "segments", "path": "index/0001.md", "since": "0"}
 _DEAD: Final = Example({"correlation_id": "$DEAD"})
+_ROUTE: Final = {"config": "docs", "route": "index"}
 _CAUSE: Final = {"cause": "$CAUSE"}
 _EXAMPLES: Final[Mapping[str, Example]] = {
     **{
@@ -106,6 +107,10 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     "GET /api/v1/storage/objects": Example(query={"execution_id": "$EXECUTION", "stage": "segments"}),
     "GET /api/v1/dead-letters/{correlation_id}": _DEAD,
     "POST /api/v1/dead-letters/{correlation_id}/resend": _DEAD,
+    "POST /api/v1/routes/{config}/{route}/pause": Example(
+        _ROUTE, body='{"reason": "the provider is down", "seconds": 7200}'
+    ),
+    "POST /api/v1/routes/{config}/{route}/resume": Example(_ROUTE),
     "GET /api/v1/causes": Example(query={"since": "-24h", "limit": "10"}),
     "GET /api/v1/causes/{cause}": Example(_CAUSE),
     "POST /api/v1/causes/{cause}/acknowledge": Example(

@@ -82,6 +82,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("index_not_found", 404, "No step has created a search index with this name yet."),
     ErrorCode("method_not_allowed", 405, "The URL does not support this method; `Allow` lists its methods."),
     ErrorCode("body_too_slow", 408, "The body arrived too slowly; send it again over a faster connection."),
+    ErrorCode("route_external", 409, "Another program consumes the queue of the route; pause that program."),
     ErrorCode("config_inactive", 409, "The config is deactivated; activate it, or use another one."),
     ErrorCode(
         "code_differs",

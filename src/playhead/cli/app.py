@@ -125,6 +125,14 @@ GROUPS: Final = (
         ),
     ),
     (
+        "routes",
+        "Pause and resume routes.",
+        (
+            Listed("pause", "queues:pause", "Pause a route."),
+            Listed("resume", "queues:resume", "Resume a paused route."),
+        ),
+    ),
+    (
         "index",
         "Check and rebuild the indexes and tables that follow a dataset.",
         (Listed("check", "index:check", "Compare indexes and tables with what is published."),),

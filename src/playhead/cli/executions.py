@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
@@ -321,7 +320,7 @@ def waits(routes: Sequence[RouteCounts] | Sequence[RouteStatus]) -> None:
     """Print why routes wait."""
     for r in routes:
         if r.wait:
-            output.line(f"{r.route} waits for {math.ceil(r.wait.seconds)} s: {r.wait.reason}")
+            output.line(f"{r.route} {wording.wait_text(r.wait)}")
 
 
 def _skipped(messages: Sequence[Lineage]) -> None:

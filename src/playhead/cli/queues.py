@@ -1,4 +1,4 @@
-"""`queues`: the messages in queues."""
+"""`queues`: the messages in queues. `routes pause|resume`: whether workers start attempts of a route."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from playhead import times
 from playhead.cli import complete, exits, output
 from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.executions import waits
-from playhead.cli.session import Session, Usage
+from playhead.cli.session import Session, Usage, limits_of
 from playhead.errors import PlayheadError
+from playhead.model import RoutePause
 from playhead.terminal import visible_json
+from playhead.wording import wait_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from playhead.cli.deployment import AnyQueues, AnyTake
     from playhead.envelope import Message
+    from playhead.model import RouteStatus
 
 
 @command("queues", example="playhead queues docs.segment --peek 10")
@@ -84,6 +88,69 @@ async def queues(
     waits(items)
     output.more(rest)
     return exits.OK
+
+
+RouteRef = Annotated[
+    str,
+    typer.Argument(metavar="CONFIG/ROUTE", help="Route of an active config.", autocompletion=complete.route),
+]
+
+
+@command("pause", example='playhead routes pause docs/embed --reason "no quota" --for 2h')
+async def pause(
+    s: Session,
+    route: RouteRef,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.")],
+    duration: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="TIME",
+            help="For how long, such as 90s, 30m or 2h.  [default: until resumed]",
+        ),
+    ] = None,
+) -> None:
+    """Pause a route.
+
+    Its messages stay in the queue, and workers start no attempt of it. They notice it within a second.
+    Attempts that run then finish.
+    """
+    config, name = _parts(route)
+    try:
+        seconds = None if duration is None else times.duration(duration)
+    except ValueError as exc:
+        raise Usage(f"--for {duration!r} {exc}") from None
+    with limits_of(seconds="--for"):
+        wanted = RoutePause(reason, seconds)
+    async with s.open() as rt:
+        shown = await rt.services.queues.pause(config, name, wanted)
+    _print_route(s, shown)
+
+
+@command("resume", example="playhead routes resume docs/embed")
+async def resume(s: Session, route: RouteRef) -> None:
+    """Resume a paused route."""
+    config, name = _parts(route)
+    async with s.open() as rt:
+        shown = await rt.services.queues.resume(config, name)
+    _print_route(s, shown)
+
+
+def _parts(route: str) -> tuple[str, str]:
+    config, _, name = route.partition("/")
+    if not name:
+        raise Usage(f"{route!r} is not a route of a config; write CONFIG/ROUTE, such as docs/embed")
+    return config, name
+
+
+def _print_route(s: Session, one: RouteStatus) -> None:
+    if s.json:
+        output.emit(one)
+        return
+    state = wait_text(one.wait) if one.wait else "is not paused"
+    output.line(
+        f"{one.config}/{one.route} {state}; {output.counted(one.queue_depth, 'message')} in {one.queue}"
+    )
 
 
 async def _take(s: Session, taking: AnyTake, queue: str, most: int) -> int:

@@ -189,6 +189,8 @@ class Client:
     lineage_counts = _blocking(AsyncClient.lineage_counts)
     dead_letters = _blocking(AsyncClient.dead_letters)
     dead_letter_groups = _blocking(AsyncClient.dead_letter_groups)
+    pause_route = _blocking(AsyncClient.pause_route)
+    resume_route = _blocking(AsyncClient.resume_route)
     causes = _blocking(AsyncClient.causes)
     cause = _blocking(AsyncClient.cause)
     acknowledge = _blocking(AsyncClient.acknowledge)

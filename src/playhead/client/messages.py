@@ -18,6 +18,8 @@ from playhead.model import (
     Lineage,
     Page,
     Priority,
+    RoutePause,
+    RouteStatus,
     RowState,
     StoredObject,
     Why,
@@ -113,6 +115,22 @@ class MessageMethods(Connection):
             )
 
         return await self._collect(page, limit)
+
+    async def pause_route(self, route: str, reason: str, *, seconds: float | None = None) -> RouteStatus:
+        """Pause a route: its messages stay in the queue, and workers start no attempt of it.
+
+        Args:
+            route: `config/route`.
+            reason: why.
+            seconds: for how long; None: until it is resumed.
+        """
+        config, _, name = route.partition("/")
+        return await self._services.queues.pause(config, name, RoutePause(reason, seconds))
+
+    async def resume_route(self, route: str) -> RouteStatus:
+        """Resume a paused route: `config/route`."""
+        config, _, name = route.partition("/")
+        return await self._services.queues.resume(config, name)
 
     async def causes(
         self,

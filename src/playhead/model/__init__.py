@@ -105,6 +105,7 @@ from playhead.model.queues import (
     DeadLetter,
     DeadLetterDetail,
     DeadLetterGroup,
+    RoutePause,
     RouteStatus,
     RouteWait,
 )
@@ -353,6 +354,7 @@ __all__ = [
     "RouteCode",
     "RouteCounts",
     "RouteEffects",
+    "RoutePause",
     "RouteResults",
     "RouteStatus",
     "RouteWait",

@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
+from annotated_types import Interval, Len
+
+from playhead.limits import Limited, NoNul
 from playhead.model.replays import OnReplay
+
+MOST_PAUSED_SECONDS: Final = 31_536_000
 
 
 @dataclass(frozen=True, slots=True)
 class RouteWait:
-    """Why a route waits: a service rejected calls, or a worker cannot run its steps.
+    """Why a route waits: a person has paused it, a service rejected calls, or a worker cannot run its steps.
 
     A worker lacks an adapter, a secret, or the current code of an adapter. Other workers may run the route.
 
     Attributes:
-        seconds: seconds until the route continues, or until the worker tries again.
-        reason: text of the adapter, or what the worker lacks.
+        seconds: seconds until the route continues, or until the worker tries again; None: it is paused until
+            a request resumes it.
+        reason: why it is paused, the text of the adapter, or what the worker lacks.
         key: key of the rate limit, or `config/route`. All routes that use it wait.
+        is_paused: whether a person has paused it.
     """
 
-    seconds: float
+    seconds: float | None
     reason: str
     key: str
+    is_paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePause(Limited):
+    """Why a route is paused, and for how long.
+
+    Attributes:
+        reason: why.
+        seconds: for how long; None: until it is resumed.
+    """
+
+    reason: Annotated[str, Len(1, 1_000), NoNul]
+    seconds: Annotated[float, Interval(ge=1, le=MOST_PAUSED_SECONDS)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from playhead.model import DeadLetter, Page
+from playhead.model import DeadLetter, Page, RoutePause, RouteStatus
 from playhead.ports.catalog.browse import EVERY_DEAD_LETTER, DeadLetterFilter
 from playhead.remote.client import segment
 from playhead.remote.derived import Remote, derived
@@ -22,10 +22,19 @@ class RemoteQueues(Remote):
 
     routes = derived(QueueService.routes, "routes")
     peek = derived(QueueService.peek, "queues/{queue}/messages")
+    resume = derived(QueueService.resume, "routes/{config}/{route}/resume", verb="POST")
     dead_letter_groups = derived(
         QueueService.dead_letter_groups, "dead-letters/groups", execution="execution_id"
     )
     dead_letter = derived(QueueService.dead_letter, "dead-letters/{correlation_id}")
+
+    async def pause(self, config: str, route: str, pause: RoutePause) -> RouteStatus:
+        return await self._client.post(
+            f"routes/{segment(config)}/{segment(route)}/pause",
+            RouteStatus,
+            lost="a repeated request has the same effect",
+            json=asdict(pause),
+        )
 
     async def dead_letters(
         self, where: DeadLetterFilter = EVERY_DEAD_LETTER, cursor: str | None = None, limit: int = 100

@@ -282,7 +282,7 @@ class MetricsService:
             cooldowns={
                 key: cooldown.seconds
                 for key, cooldown in (await self._catalog.cooldowns()).items()
-                if not is_wait(key)
+                if cooldown.seconds is not None and not is_wait(key)
             },
             datasets=await self._catalog.datasets(),
             shown=[await self._shown(one) for one in await self._catalog.shown()],

@@ -1,4 +1,4 @@
-"""Read the routes with their queues, and the dead letters."""
+"""Read the routes with their queues, pause routes, and read the dead letters."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
+from playhead import events
 from playhead.envelope import Message
-from playhead.errors import NotFound
-from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page, Route, RouteStatus, WorkerInfo
+from playhead.errors import Conflict, NotFound
+from playhead.model import (
+    DeadLetter,
+    DeadLetterDetail,
+    DeadLetterGroup,
+    Page,
+    Route,
+    RoutePause,
+    RouteStatus,
+    WorkerInfo,
+)
 from playhead.ports.broker import Broker, Depth
 from playhead.ports.catalog.browse import EVERY_DEAD_LETTER, Browse, DeadLetterFilter
 from playhead.ports.catalog.configs import Configs
@@ -18,6 +28,7 @@ from playhead.ports.store import Store
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import check_records, find_execution
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
+from playhead.similar import did_you_mean
 from playhead.work.routelimits import wait_of_route
 
 
@@ -28,7 +39,7 @@ class QueueCatalog(Browse, Configs, Limits, Protocol):
 
 
 class QueueService:
-    """Reads routes, queues and dead letters.
+    """Reads routes, queues and dead letters, and pauses routes.
 
     Every method raises `Unavailable` if a backend that it needs is unavailable.
     """
@@ -49,13 +60,19 @@ class QueueService:
         ]
         after = _route_place(place, lanes) if place is not None else ("", -1)
         left = [lane for lane in lanes if lane[:2] > after]
-        shown = [(config, route) for config, _, route in left[:limit]]
+        items = await self._statuses([(config, route) for config, _, route in left[:limit]])
+        if len(left) <= limit:
+            return Page(items)
+        config, number, last = left[limit - 1]
+        return Page(items, encode_cursor(f"{config}/{number}/{last.name}", of))
+
+    async def _statuses(self, shown: Sequence[tuple[str, Route]]) -> list[RouteStatus]:
         dead = await self._catalog.dead_by_route()
         retries = await self._catalog.retries_by_route()
         workers = await self._catalog.workers()
         cooldowns = await self._catalog.cooldowns()
         depths = await self._depths([route.queue for _, route in shown])
-        items = [
+        return [
             RouteStatus(
                 config=config,
                 route=route.name,
@@ -74,10 +91,54 @@ class QueueService:
             )
             for config, route in shown
         ]
-        if len(left) <= limit:
-            return Page(items)
-        config, number, last = left[limit - 1]
-        return Page(items, encode_cursor(f"{config}/{number}/{last.name}", of))
+
+    async def pause(self, config: str, route: str, pause: RoutePause) -> RouteStatus:
+        """Let workers start no attempt of a route, until it is resumed or the time has passed.
+
+        Workers notice it within a second; attempts that run then finish. Messages stay in the queue, and no
+        attempt is counted. An earlier pause is replaced.
+
+        Raises:
+            Conflict: `route_external`.
+            NotFound: `config_not_found`, `route_not_found`.
+        """
+        found = await self._route(config, route)
+        if found.external:
+            raise Conflict(
+                "route_external",
+                f"route {config}/{route} is external: another program consumes its queue, so Playhead cannot "
+                "pause it. Pause that program",
+            )
+        await self._catalog.pause_route(config, route, pause)
+        events.emit(
+            events.ROUTE_PAUSED, config=config, route=route, seconds=pause.seconds, detail=pause.reason
+        )
+        return (await self._statuses([(config, found)]))[0]
+
+    async def resume(self, config: str, route: str) -> RouteStatus:
+        """End the pause of a route. A route that is not paused stays as it is.
+
+        Raises:
+            NotFound: `config_not_found`, `route_not_found`.
+        """
+        found = await self._route(config, route)
+        if await self._catalog.resume_route(config, route):
+            events.emit(events.ROUTE_RESUMED, config=config, route=route)
+        return (await self._statuses([(config, found)]))[0]
+
+    async def _route(self, config: str, route: str) -> Route:
+        active = {one.config.name: one.config for one in await self._catalog.active_configs()}
+        if config not in active:
+            raise NotFound(
+                "config_not_found", f"no active config {config!r}.{did_you_mean(config, list(active))}"
+            )
+        routes = active[config].routes
+        if route not in routes:
+            raise NotFound(
+                "route_not_found",
+                f"config {config} has no route {route!r}.{did_you_mean(route, list(routes))}",
+            )
+        return routes[route]
 
     async def dead_total(self) -> int:
         """Return the number of all dead letters."""

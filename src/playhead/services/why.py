@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +32,7 @@ from playhead.ports.store import Store
 from playhead.reading.journey import ORDER, Group, Visited, Walk, explain, groups, replaced_in
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import PrunedObjects, check_recorded, check_records, find_execution
-from playhead.wording import declaration_text
+from playhead.wording import declaration_text, wait_text
 from playhead.work.routelimits import wait_of_route
 
 MOST_MESSAGES: Final = 10_000
@@ -255,7 +254,7 @@ class WhyService:
         if group.outcome in ("pending", "retry") and at.config and group.route in at.config.routes:
             cooldowns = await self._catalog.cooldowns()
             if wait := wait_of_route(cooldowns, config, at.config.routes[group.route]):
-                why = f"{why}; the route waits for {math.ceil(wait.seconds)} s: {wait.reason}"
+                why = f"{why}; the route {wait_text(wait)}"
         return WhyRoute(
             execution_id=at.id,
             config=config,

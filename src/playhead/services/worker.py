@@ -19,6 +19,7 @@ from playhead.errors import Unavailable
 from playhead.model import Route
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Browse, Code, Configs, Jobs, Limits, Upkeep, Work
+from playhead.ports.catalog.limits import is_pause, pause_key
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.catalog.work import Claim
 from playhead.steps.ratelimits import CallLimits
@@ -88,6 +89,7 @@ class WorkerService:
         )
         self._stop = asyncio.Event()
         self._call_limits: CallLimits | None = None
+        self._pauses: Mapping[str, str] = {}
         self._only: frozenset[str] = frozenset()
         self._suspect: HeldDelivery | None = None
         self.processing: dict[UUID, UUID] = {}
@@ -150,8 +152,9 @@ class WorkerService:
         while not self._stop.is_set() and self.hung is None:
             raise_task_failure([expire, *(consumer.task for consumer in self._all_consumers())])
             self._retired = [consumer for consumer in self._retired if not consumer.task.done()]
-            await self._subscribe()
-            await self._learn_cooldowns()
+            # First: a new consumer must not start messages of a route that is paused.
+            if await self._learn_cooldowns():
+                await self._subscribe()
             if until is not None and await self._has_ended(until):
                 break
             if until_idle or until is not None:
@@ -206,7 +209,8 @@ class WorkerService:
                 if consumer:
                     consumer.change(subscription, route, self._batch_of(route))
                 else:
-                    self._consumers[queue] = self._consumer(subscription, route)
+                    self._consumers[queue] = consumer = self._consumer(subscription, route)
+                    self._apply_pause(consumer)
         except Unavailable as exc:
             events.emit(events.BACKEND_UNAVAILABLE, detail=exc.detail)
             return
@@ -215,14 +219,25 @@ class WorkerService:
             consumer.stop()
             self._retired.append(consumer)
 
-    async def _learn_cooldowns(self) -> None:
-        """Apply the cooldowns that other workers have started."""
+    async def _learn_cooldowns(self) -> bool:
+        """Apply the pauses of routes, and the cooldowns that other workers have started. False if the catalog
+        is unavailable."""
         try:
             cooldowns = await self._catalog.cooldowns()
-        except Unavailable:
-            return  # `_subscribe` has reported it
+        except Unavailable as exc:
+            events.emit(events.BACKEND_UNAVAILABLE, detail=exc.detail)
+            return False
+        self._pauses = {key: one.reason for key, one in cooldowns.items() if is_pause(key)}
+        for consumer in self._consumers.values():
+            self._apply_pause(consumer)
         for key, cooldown in cooldowns.items():
-            self._cool_down_here(key, cooldown.seconds)
+            if cooldown.seconds is not None and key not in self._pauses:
+                self._cool_down_here(key, cooldown.seconds)
+        return True
+
+    def _apply_pause(self, consumer: Consumer) -> None:
+        of = consumer.subscription
+        consumer.pause(self._pauses.get(pause_key(of.config, of.route)))
 
     def _cool_down_here(self, key: str, seconds: float) -> bool:
         """Start a cooldown in this process; return False if one lasts that long already."""

@@ -83,6 +83,7 @@ PAGES: Final[Sequence[Page]] = (
 )
 ACTIONS: Final[Sequence[Action]] = (
     *dead_letters.ACTIONS,
+    *queues.ACTIONS,
     *replay.ACTIONS,
     *batch.ACTIONS,
     *execution.ACTIONS,

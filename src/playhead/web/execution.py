@@ -33,6 +33,7 @@ from playhead.web.page import Page as PageOf
 from playhead.web.pipelinemap import cells
 from playhead.web.pipelines import Known, PipelineCard, card
 from playhead.web.render import counted, number, short
+from playhead.wording import wait_text
 
 T = TypeVar("T")
 
@@ -293,16 +294,15 @@ def _waits(
     pipeline: Pipeline | Missing, route_waits: Mapping[str, RouteWait], workers: Page[Worker] | None
 ) -> dict[str, str]:
     """Return why messages of routes are not processed: a cooldown, or no worker."""
-    found = {
-        route: f"{one.reason.rstrip('.')}. It continues in {max(one.seconds, 0):,.0f} s."
-        for route, one in route_waits.items()
-    }
+    found = {route: wait_text(one) for route, one in route_waits.items()}
     if workers is None or isinstance(pipeline, Missing) or workers.next_cursor is not None:
         return found
     consumed = {queue for worker in workers.items for queue in worker.queues}
     for route in pipeline.routes:
         if route.counts and route.counts.pending and not route.is_external and route.queue not in consumed:
-            found.setdefault(route.route, f"no worker consumes the queue {route.queue}. Run: playhead worker")
+            found.setdefault(
+                route.route, f"waits: no worker consumes the queue {route.queue}. Run: playhead worker"
+            )
     return found
 
 
@@ -311,7 +311,7 @@ def _waiting(waits: Mapping[str, str]) -> str:
     more = (
         f" {counted(len(others), 'other route')} wait{'' if len(others) > 1 else 's'} too." if others else ""
     )
-    return f"{route} waits: {reason}.{more}".replace("..", ".")
+    return f"{route} {reason}.{more}".replace("..", ".")
 
 
 async def _route_waits(services: Services, execution: UUID) -> dict[str, RouteWait]:

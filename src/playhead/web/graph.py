@@ -71,6 +71,7 @@ class RouteNode:
         is_external: whether other programs consume its queue.
         has_effects: whether it changes something outside of Playhead.
         readers: the dataset to which it belongs, with what its sink shows, in words; empty without one.
+        is_paused: whether a person has paused it.
     """
 
     name: str
@@ -81,6 +82,7 @@ class RouteNode:
     is_external: bool = False
     has_effects: bool = False
     readers: str = ""
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

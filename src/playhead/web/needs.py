@@ -71,10 +71,10 @@ def of_queues(rows: Sequence[QueueRow]) -> Iterator[Need]:
     """Yield an item for each queue with messages but no worker, then for each route that waits."""
     for row in sorted(rows, key=lambda row: row.state != "no_worker"):
         route = row.route
-        if row.state not in ("no_worker", "waiting"):
+        if row.state not in ("no_worker", "paused", "waiting"):
             continue
         waiting = f"{counted(route.queue_depth, 'message')} in {route.queue}"
-        waits = row.state == "waiting"
+        waits = row.state != "no_worker"
         yield Need(
             f"queue.{route.queue}",
             "warn" if waits else "fail",

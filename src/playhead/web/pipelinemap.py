@@ -13,6 +13,7 @@ from playhead.web.drawing import BOX_WIDTH, Bar, Content, Drawing, Line, Part, S
 from playhead.web.folding import Fold
 from playhead.web.graph import INPUT, Links, PipelineMap, RouteNode, StageSize, Tally
 from playhead.web.render import counted, number, size
+from playhead.web.states import word
 
 _BAR_WIDTH: Final = BOX_WIDTH - 26
 _THINNEST_BAR: Final = 3.0
@@ -135,7 +136,7 @@ class _Draw:
         return Content(
             kind="route",
             name=head_of(route.name, _TITLE_LENGTH),
-            subtitle=head_of(route.adapters, _SUBTITLE_LENGTH),
+            subtitle=head_of(word("paused") if route.is_paused else route.adapters, _SUBTITLE_LENGTH),
             href=self._links(route=route.name),
             css=" ".join(name for name, is_set in flags.items() if is_set),
             note=self._note(tally),

@@ -194,6 +194,7 @@ def pipeline_map(pipeline: Pipeline, known: Known = NOTHING) -> PipelineMap:
             tally=tally_of(route.counts),
             is_external=route.is_external,
             has_effects=route.has_effects,
+            is_paused=bool((wait := known.waits.get(route.route)) and wait.is_paused),
             readers=_readers(route.route, bound[route.route]) if route.route in bound else "",
         )
         for route in pipeline.routes

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
 
+from playhead import times
 from playhead.envelope import Message
-from playhead.errors import NotFound
+from playhead.errors import BadRequest, NotFound, PlayheadError
 from playhead.ids import parse_uuid
-from playhead.model import RouteStatus, Worker, WorkerAdapter
+from playhead.model import RoutePause, RouteStatus, Worker, WorkerAdapter
 from playhead.reading import codecheck
 from playhead.services import Services
-from playhead.web.page import ROWS, ApiCall, Ask, Crumb, Missing, Page, Shown, or_missing, url
+from playhead.web.page import (
+    ROWS,
+    Action,
+    Answer,
+    ApiCall,
+    Ask,
+    Crumb,
+    Missing,
+    Page,
+    Redirect,
+    Shown,
+    or_missing,
+    status_of,
+    url,
+)
 from playhead.web.states import STUCK
+from playhead.wording import wait_text
 
 PEEKED: Final = 20
 """Messages of a queue that its page shows."""
 MOST_ROUTES: Final = 1000
 """Routes among which a queue is looked for at once."""
-State = Literal["no_worker", "waiting", "busy", "retrying", "external", "unattended", "idle"]
+State = Literal["no_worker", "paused", "waiting", "busy", "retrying", "external", "unattended", "idle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +60,7 @@ def row_of(route: RouteStatus) -> QueueRow:
     """Return a queue with its state."""
     waiting = f"{route.queue_depth:,} {'message waits' if route.queue_depth == 1 else 'messages wait'}"
     if route.wait is not None:
-        again = f"It continues in {max(route.wait.seconds, 0):,.0f} s."
-        return QueueRow(route, "waiting", f"Waits: {route.wait.reason.rstrip('.')}. {again}")
+        return QueueRow(route, "paused" if route.wait.is_paused else "waiting", f"It {wait_text(route.wait)}")
     if not route.adapters:
         return QueueRow(route, "external", "Other programs consume this queue.")
     if not route.workers and route.queue_depth:
@@ -174,15 +189,21 @@ class QueueView:
         row: its route and numbers; None if no active config uses it.
         consumers: processes that consume it, or why they cannot be read.
         messages: its first messages, or why they cannot be read.
+        notice: why a request had no effect.
     """
 
     queue: str
     row: QueueRow | Missing | None
     consumers: Sequence[Consumer] | Missing
     messages: Sequence[Peeked] | Missing
+    notice: str | None
 
 
 async def show(ask: Ask) -> Shown[QueueView]:
+    return await _shown(ask)
+
+
+async def _shown(ask: Ask, error: PlayheadError | None = None) -> Shown[QueueView]:
     queue = ask.parameters["queue"]
     routes, workers, messages = await asyncio.gather(
         or_missing(all_routes(ask.services)),
@@ -205,11 +226,12 @@ async def show(ask: Ask) -> Shown[QueueView]:
     cells = _cells([row]) if isinstance(row, QueueRow) else {}
     return Shown(
         queue,
-        QueueView(queue, row, consumers, peeked),
+        QueueView(queue, row, consumers, peeked, error.detail if error else None),
         calls,
         [Crumb("Queues", "/queues"), Crumb(queue)],
         cells,
         shape=row.state if isinstance(row, QueueRow) else "",
+        status=status_of(error),
     )
 
 
@@ -232,6 +254,34 @@ def _peeked(message: Message) -> Peeked:
     )
 
 
+async def _pause(ask: Ask, route: RouteStatus) -> None:
+    typed = str(ask.form.get("duration", "")).strip()
+    seconds = times.duration(typed) if typed else None
+    pause = RoutePause(str(ask.form.get("reason", "")).strip(), seconds)
+    await ask.services.queues.pause(route.config, route.route, pause)
+
+
+async def _resume(ask: Ask, route: RouteStatus) -> None:
+    await ask.services.queues.resume(route.config, route.route)
+
+
+def _action(name: str, perform: Callable[[Ask, RouteStatus], Awaitable[None]]) -> Action:
+    async def answer(ask: Ask) -> Answer:
+        queue = ask.parameters["queue"]
+        try:
+            route = next((one for one in await all_routes(ask.services) if one.queue == queue), None)
+            if route is None:
+                raise NotFound("not_found", f"no active config has a queue {queue!r}")
+            await perform(ask, route)
+        except (PlayheadError, ValueError) as exc:
+            error = exc if isinstance(exc, PlayheadError) else BadRequest("invalid_body", str(exc))
+            return await _shown(ask, error)
+        return Redirect(f"/queues/{queue}")
+
+    return Action(f"/queues/{{queue}}/{name}", answer, "queue.html", "queues")
+
+
+ACTIONS: Final = (_action("pause", _pause), _action("resume", _resume))
 PAGES: Final = (
     Page("/queues", "queues.html", show_all, "queues", live=True),
     Page("/queues/{queue}", "queue.html", show, "queues", live=True),

@@ -21,7 +21,7 @@ from playhead.terminal import visible
 from playhead.web.links import link
 from playhead.web.page import Missing, url
 from playhead.web.states import STATES, STUCK
-from playhead.wording import publication_text, published_text
+from playhead.wording import publication_text, published_text, wait_text
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
@@ -204,6 +204,7 @@ def environment(version: str) -> Environment:
         "visible": visible,
         "published": published_text,
         "publication": publication_text,
+        "wait": wait_text,
     }
     made.tests["missing"] = lambda part: isinstance(part, Missing)
     made.globals |= {

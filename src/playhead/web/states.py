@@ -93,7 +93,7 @@ STATES: Final[Mapping[str, State]] = MappingProxyType(
 )
 """By the names of the API, and of the pages where these say more."""
 
-STUCK: Final = ("no_worker", "waiting", "retrying")
+STUCK: Final = ("no_worker", "paused", "waiting", "retrying")
 """States of a queue of which messages are not processed now, the worst first."""
 
 

@@ -103,6 +103,7 @@ class Consumer:
             ended=self._ended,
             unblocked=self.wake,
         )
+        self._pause: str | None = None
         self._is_store_checked = False
         self._alone: HeldDelivery | None = None
         self._may_claim_deferred = False
@@ -115,8 +116,8 @@ class Consumer:
 
     @property
     def missing(self) -> str | None:
-        """What the process lacks to run the steps of the queue; None if it lacks nothing."""
-        return self._readiness.missing
+        """Why this process runs no step of the queue: the route is paused, or the process lacks something."""
+        return f"the route is paused: {self._pause}" if self._pause else self._readiness.missing
 
     @property
     def runtimes_in_use(self) -> Set[RouteRuntime]:
@@ -143,6 +144,12 @@ class Consumer:
             return False
         self.wake()
         return True
+
+    def pause(self, reason: str | None) -> None:
+        """Claim no message, and return those that are not claimed, until the reason is None."""
+        if reason != self._pause:
+            self._pause = reason
+            self.wake()
 
     def stop(self, *, departing: bool = False) -> None:
         """Receive nothing more; `task` ends when every held delivery is settled.
@@ -228,6 +235,10 @@ class Consumer:
             await self._leave_to_others(self._dispatcher.withdraw())
         elif self.deliveries.has(State.RECEIVED):  # the answer to their claim was lost
             await self._take(self.deliveries.in_state(State.RECEIVED))
+        elif self._pause:
+            await self._inbox.release(self.deliveries.unclaimed())
+            await self._recorder.release(self._dispatcher.withdraw(), delay=0, is_reported=True)
+            await self._wait(None)
         elif cooldown := self._limits.cooldown_left:
             await self._release_for_cooldown()
             await self._wait(cooldown)

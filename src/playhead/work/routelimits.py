@@ -12,7 +12,7 @@ from typing import Final
 
 from playhead.clock import Clock
 from playhead.model import RateLimit, Route, RouteWait
-from playhead.ports.catalog.limits import Cooldown, Limits
+from playhead.ports.catalog.limits import Cooldown, Limits, is_pause, pause_key
 
 _FULL_SECONDS: Final = 0.2
 """Time until a message is claimed again after as many messages of its queue ran as may run."""
@@ -37,20 +37,24 @@ def wait_key(config: str, route: str) -> str:
 
 
 def is_wait(key: str) -> bool:
-    """Whether a key is that of a wait, and not that of calls."""
-    return key.startswith(_WAIT)
+    """Whether a key is that of a wait or of a pause, and not that of calls."""
+    return key.startswith(_WAIT) or is_pause(key)
 
 
 def wait_of_route(cooldowns: Mapping[str, Cooldown], config: str, route: Route) -> RouteWait | None:
-    """Return the longest cooldown that stops a route, or else the wait of a worker; None without any."""
+    """Return the pause of a route, or else the longest cooldown that stops it, or else the wait of a worker;
+    None without any."""
+    if paused := cooldowns.get(pause_key(config, route.name)):
+        left = None if paused.seconds is None else round(paused.seconds, 3)
+        return RouteWait(left, paused.reason, f"{config}/{route.name}", is_paused=True)
     wait = wait_key(config, route.name)
     keys = [key for key in sorted(route.cooldown_keys(config)) if key in cooldowns]
     if not keys and wait in cooldowns:
         keys = [wait]
     if not keys:
         return None
-    key = max(keys, key=lambda one: cooldowns[one].seconds)
-    return RouteWait(round(cooldowns[key].seconds, 3), cooldowns[key].reason, key.removeprefix(_WAIT))
+    seconds, key = max((cooldowns[one].seconds or 0.0, one) for one in keys)
+    return RouteWait(round(seconds, 3), cooldowns[key].reason, key.removeprefix(_WAIT))
 
 
 class RouteLimits:

@@ -103,6 +103,12 @@ def of_bodies() -> Iterator[Row]:
         yield post("dead-letters/resend", {"group": group}, SHAPE, "group")
     for time in ("", "yesterday", "2026-01-31T18:00:00", 1):
         yield post("dead-letters/resend", {"group": "0" * 12, "failed_before": time}, SHAPE, "failed_before")
+    for pause in ({}, {"reason": ""}, {"reason": 5}, {"reason": "x" * 1001}, {"reason": "x", "seconds": 0.5}):
+        yield post("routes/docs/shout/pause", pause, SHAPE, "seconds" if "seconds" in pause else "reason")
+    yield post("routes/docs/both/pause", {"reason": "why"}, "route_external", "another program")
+    for action, body in (("pause", {"reason": "why"}), ("resume", None)):
+        yield post(f"routes/none/convert/{action}", body, "config_not_found", "none")
+        yield post(f"routes/docs/nowhere/{action}", body, "route_not_found", "nowhere")
     acknowledge = f"causes/{'0' * 12}/acknowledge"
     yield post(acknowledge, {"reason": "known"}, "cause_not_found", "0" * 12)
     yield post(acknowledge, {"reason": ""}, SHAPE, "reason")

@@ -98,6 +98,10 @@ def _names() -> Iterator[Row]:
     yield missing("dead-letters show UNKNOWN", "dead_letter_not_found", "UNKNOWN")
     yield missing("dead-letters show MESSAGE", "dead_letter_not_found", "MESSAGE")
     yield missing("dead-letters resend UNKNOWN", "dead_letter_not_found", "UNKNOWN")
+    yield missing("routes pause none/convert --reason why", "config_not_found", "none")
+    yield missing("routes resume docs/nowhere", "route_not_found", "nowhere")
+    yield usage("routes pause convert --reason why", "CONFIG/ROUTE")
+    yield usage("routes pause docs/convert --reason why --for soon", "is not a duration")
     yield missing("causes show 000000000000", "cause_not_found", "causes --state all")
     yield missing("causes unacknowledge 000000000000", "cause_not_found", "000000000000")
     acknowledge = "causes acknowledge 000000000000 --reason known --until"

@@ -6,8 +6,8 @@ from playhead.backends._sql_catalog.lanes import storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
-from playhead.model import RateLimit
-from playhead.ports.catalog.limits import Cooldown, Reservation
+from playhead.model import RateLimit, RoutePause
+from playhead.ports.catalog.limits import PAUSE, Cooldown, Reservation
 from playhead.ratelimit import grant_calls
 
 
@@ -35,8 +35,16 @@ class LimitsPart(Part):
         await self._db.run(SQL.start_cooldown, key=key, seconds=seconds, reason=storable(reason))
 
     async def cooldowns(self) -> dict[str, Cooldown]:
-        rows = await self._db.rows(SQL.cooldowns)
+        rows = await self._db.rows(SQL.cooldowns, pause=PAUSE)
         return {key: Cooldown(seconds, reason) for key, seconds, reason in rows}
+
+    async def pause_route(self, config: str, route: str, pause: RoutePause) -> None:
+        given = {"reason": storable(pause.reason), "seconds": pause.seconds}
+        await self._db.run(SQL.pause_route, config=config, route=route, **given)
+
+    async def resume_route(self, config: str, route: str) -> bool:
+        given = {"config": config, "route": route}
+        return bool(await self._db.write(lambda db: db.value(SQL.resume_route, **given)))
 
     async def running(self, queue: str) -> int:
         count: int = await self._db.value(SQL.count_running, queue=queue)

@@ -20,8 +20,20 @@ ON CONFLICT (key) DO UPDATE SET cooldown_at = excluded.cooldown_at, cooldown_unt
   reason = excluded.reason WHERE limits.cooldown_until < excluded.cooldown_until
 
 -- name: cooldowns
--- Keys whose calls may not begin now.
-SELECT key, cooldown_until - playhead_now(), reason FROM limits WHERE cooldown_until > playhead_now() ORDER BY key
+-- Keys whose calls may not begin now, and routes that are paused.
+SELECT key, cooldown_until - playhead_now(), reason FROM limits WHERE cooldown_until > playhead_now()
+UNION ALL SELECT :pause || config || '/' || route, until - playhead_now(), reason FROM route_pauses
+WHERE coalesce(until > playhead_now(), true)
+
+-- name: pause_route
+-- An earlier pause is replaced.
+INSERT INTO route_pauses (config, route, reason, until)
+VALUES (:config::text, :route::text, :reason::text, playhead_now() + :seconds::float8)
+ON CONFLICT (config, route) DO UPDATE SET reason = excluded.reason, until = excluded.until
+
+-- name: resume_route
+-- The workers notice it at their next look. A pause that is over is not one.
+DELETE FROM route_pauses WHERE config = :config AND route = :route RETURNING coalesce(until > playhead_now(), true)
 
 -- name: end_cooldowns
 -- End cooldowns that were recorded before the clock was set back.

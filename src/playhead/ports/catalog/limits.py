@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from playhead.model import RateLimit
+from playhead.model import RateLimit, RoutePause
 
 
 class Reservation(NamedTuple):
@@ -20,10 +20,28 @@ class Reservation(NamedTuple):
 
 
 class Cooldown(NamedTuple):
-    """Why no call of a key begins now, and the seconds until calls may begin again."""
+    """Why no call of a key begins now, and the seconds until calls may begin again.
 
-    seconds: float
+    Attributes:
+        seconds: None: until a request resumes the route.
+    """
+
+    seconds: float | None
     reason: str
+
+
+PAUSE: Final = "pause:"
+"""How the key of a pause begins. No rate limit has such a key."""
+
+
+def pause_key(config: str, route: str) -> str:
+    """Return the key in `cooldowns` of a route that a person has paused."""
+    return f"{PAUSE}{config}/{route}"
+
+
+def is_pause(key: str) -> bool:
+    """Whether a key is that of a pause."""
+    return key.startswith(PAUSE)
 
 
 class Limits(Protocol):
@@ -39,7 +57,15 @@ class Limits(Protocol):
         ...
 
     async def cooldowns(self) -> dict[str, Cooldown]:
-        """Return the cooldowns that have not ended, by key."""
+        """Return the cooldowns that have not ended, by key, and the pauses of routes (`pause_key`)."""
+        ...
+
+    async def pause_route(self, config: str, route: str, pause: RoutePause) -> None:
+        """Let workers start no attempt of a route. An earlier pause is replaced."""
+        ...
+
+    async def resume_route(self, config: str, route: str) -> bool:
+        """End the pause of a route. False if it is not paused."""
         ...
 
     async def running(self, queue: str) -> int:
