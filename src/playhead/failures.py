@@ -16,6 +16,9 @@ _LONGEST_ERROR: Final = 1_000
 """Characters of an error that its pattern is made from."""
 _LONGEST_PATTERN: Final = 240
 _LONGEST_TRACE: Final = 16_000
+_SHORTEST_NAME: Final = 3
+"""Characters of the name of an object that is looked for in an error."""
+_PATH: Final = "<path>"
 _PLACEHOLDERS: Final = (
     ("<url>", r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,9}://[^\s'\"]+"),
     ("<id>", r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"),
@@ -34,17 +37,38 @@ _FOREIGN: Final = re.compile(
 _RAISED: Final = re.compile(r"^([A-Za-z_][\w.]*)(?::|$)", re.M)
 
 
-def pattern_of(error: str) -> str:
+def pattern_of(error: str, path: str = "") -> str:
     """Return an error with placeholders for what differs between similar failures.
 
     Placeholders replace numbers, times, quoted text, paths, URLs, hexadecimal digits and ids.
+
+    Args:
+        path: of the object that has failed. A placeholder also replaces it and its last part.
     """
-    return _ALL.sub(_placeholder, _line_of(error))[:_LONGEST_PATTERN]
+    pieces = [_ALL.sub(_placeholder, piece) for piece in _around(_line_of(error), path)[1]]
+    return _PATH.join(pieces)[:_LONGEST_PATTERN]
 
 
-def parts_of(error: str) -> Iterator[tuple[str, bool]]:
+def parts_of(error: str, path: str = "") -> Iterator[tuple[str, bool]]:
     """Yield the parts of an error, each with whether a placeholder of the pattern stands for it."""
-    line, at = _line_of(error), 0
+    name, pieces = _around(_line_of(error), path)
+    for number, piece in enumerate(pieces):
+        if number:
+            yield name, True
+        yield from _parts_of_piece(piece)
+
+
+def _around(line: str, path: str) -> tuple[str, list[str]]:
+    """Return how a line names an object, by its path or the last part of it, and what is around the name."""
+    whole = " ".join(path.split())
+    for name in (whole, whole.rpartition("/")[2]):
+        if len(name) >= _SHORTEST_NAME and name in line:
+            return name, line.split(name)
+    return "", [line]
+
+
+def _parts_of_piece(line: str) -> Iterator[tuple[str, bool]]:
+    at = 0
     for found in _ALL.finditer(line):
         if found.start() > at:
             yield line[at : found.start()], False
@@ -58,9 +82,9 @@ def _line_of(error: str) -> str:
     return " ".join(error[:_LONGEST_ERROR].split())
 
 
-def cause_of(code: str, error: str, traceback: str | None = None) -> int:
-    """Return the cause of a failure, a number of 48 bits."""
-    return _digest(code, pattern_of(error), *_raised_at(traceback or ""))
+def cause_of(code: str, error: str, traceback: str | None = None, path: str = "") -> int:
+    """Return the cause of a failure, a number of 48 bits. `path` is that of the object."""
+    return _digest(code, pattern_of(error, path), *_raised_at(traceback or ""))
 
 
 def group_of(config: str, route: str, code: str, error: str, traceback: str | None = None) -> int:

@@ -208,6 +208,7 @@ def _fill(demo: Demo, *, with_extremes: bool) -> None:
     deployment.post(f"/replays/{demo.ids['paused_batch']}/pause")
     dead = next(deployment.items("/dead-letters", execution_id=demo.ids["run"], route="segment"))
     demo.ids |= {"dead": dead["correlation_id"], "group": dead["group"]}
+    demo.ids["cause"] = next(deployment.items("/causes"))["id"]
     third = next(deployment.items(f"/lineage/batch/{demo.ids['third_batch']}"))
     demo.ids["message"] = third["correlation_id"]
     if with_extremes:

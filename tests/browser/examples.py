@@ -58,6 +58,8 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
         "result": "/executions/{run}/result?with={replay}",
         "result-changed": "/executions/{run}/result?with={replay}&before=failed&after=other",
     },
+    "/causes": {"causes": "/causes?state=all"},
+    "/causes/{id}": {"cause": "/causes/{cause}"},
     "/dead-letters": {
         "dead-letters": "/dead-letters",
         "dead-group": "/dead-letters?group={group}",
@@ -129,6 +131,8 @@ EXTREMES: Final[Mapping[str, Mapping[str, str]]] = {
     "/executions/{execution_id}/result": {
         "result": "/executions/{ledger}/result?with={ledger_replay}&by=error"
     },
+    "/causes": {"causes": "/causes?state=all"},
+    "/causes/{id}": {"cause": "/causes/{ledger_cause}"},
     "/dead-letters": {
         "dead-letters": "/dead-letters",
         "dead-letters-of": "/dead-letters?execution_id={ledger}",

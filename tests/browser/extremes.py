@@ -72,6 +72,7 @@ def add(demo: Demo) -> None:
     largest = next(deployment.items("/dead-letters", execution_id=demo.ids["ledger"], route=POSTING[0]))
     _repeat(demo, largest["correlation_id"])
     demo.ids |= {"ledger_dead": largest["correlation_id"], "ledger_group": largest["group"]}
+    demo.ids["ledger_cause"] = next(deployment.items("/causes", route=POSTING[0]))["id"]
     demo.ids |= {"ledger_config": LEDGER, "ledger_input": next(iter(INPUTS)), "ledger_chain": CHAIN[4]}
 
 
@@ -97,6 +98,11 @@ def _repeat(demo: Demo, letter: str) -> None:
             for lane, state, count in json.loads(counts)
         ]
         con.execute("UPDATE executions SET counts = ? WHERE n = ?", (json.dumps(found), row["execution"]))
+        [newest] = con.execute("SELECT max(n) FROM messages").fetchone()
+        con.execute(
+            "UPDATE failing SET letters = letters + ?, message = ? WHERE message = ?",
+            (LETTERS - len(INPUTS), newest, row["n"]),
+        )
 
 
 def _copies(row: dict[str, Any], count: int) -> Iterator[tuple[Any, ...]]:

@@ -596,7 +596,7 @@ async def test_sinks_are_shown_with_what_they_show(site: Site, monkeypatch: pyte
     for path in ("/datasets", DOCS):
         assert "behind for 70 s" in await site.page(path), path
     assert (await site.cells(DOCS))["sink.index"] == "behind for 70 s"
-    assert "1 thing needs attention." in await site.page("/")
+    assert "1 thing waits for you." in await site.page("/")
     answer = await site.send("/datasets/docs/check?config=words")
     assert "route_not_found" in joined(answer.text), "it reaches the catalog, which has no sink"
     sink = replace(found.sinks[0], lag_seconds=0.0)

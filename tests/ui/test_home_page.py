@@ -41,12 +41,16 @@ async def test_dead_letters_that_failed_alike_need_attention_once(site: Site):
 
     page = await site.page("/")
 
-    assert "1 thing needs attention." in page
-    assert await titles(site) == ["2 dead letters in words/upper, all alike"]
-    assert "Look at one" in page
-    assert "Resend…" in page
-    [group] = re.findall(r'href="(/dead-letters\?group=[0-9a-f]+)"', page)
-    assert "Resend 2" in await site.page(group)
+    assert "1 new cause fails." in page
+    assert await titles(site) == []
+    [row] = (await site.twin("/"))["view"]["causes"]
+    cells = await site.cells("/")
+    cause = row["cause"]["id"]
+    assert (cells[f"objects.{cause}"], cells[f"letters.{cause}"]) == ("2 objects", "2 dead letters")
+    assert f'href="/dead-letters/{row["cause"]["newest"]}">Look at one</a>' in page
+    assert f'href="/causes/{cause}">Acknowledge…</a>' in page
+    assert "only=failed" in row["replay_url"]
+    assert (await site.http.get(row["replay_url"], follow_redirects=True)).status_code == 200
 
 
 async def test_a_queue_without_a_worker_needs_attention_until_one_consumes_it(site: Site):
@@ -55,7 +59,7 @@ async def test_a_queue_without_a_worker_needs_attention_until_one_consumes_it(si
 
     assert await titles(site) == ["No worker for 12 messages in words.upper"]
     page = await site.page("/")
-    assert "1 thing needs attention." in page
+    assert "1 thing waits for you." in page
     assert len(re.findall(r'class="note (?:fail|warn)"', page)) == 1
     assert 'href="/queues/words.upper"' in page
     [mark] = re.findall(r"[?&;]mark=(\w+)", page)
@@ -142,11 +146,10 @@ async def test_without_a_broker_or_a_store_the_rest_is_shown(site: Site):
 
     page = await site.page("/")
 
-    assert "3 things need attention." in page
+    assert "2 things wait for you, 1 new cause fails." in page
     assert [title.partition(" (")[0] for title in await titles(site)] == [
         "The store",
         "The broker",
-        "1 dead letter in words/upper",
     ]
     assert "no route to host" in page
     assert execution in page
@@ -158,7 +161,7 @@ async def test_without_a_catalog_the_page_names_it(site: Site):
     page = await site.page("/")
 
     assert "the catalog does not answer" in page
-    assert "1 thing needs attention." in page
+    assert "1 thing waits for you." in page
 
 
 async def test_numbers_change_in_place_and_new_rows_are_announced(site: Site):
@@ -171,9 +174,9 @@ async def test_numbers_change_in_place_and_new_rows_are_announced(site: Site):
     await site.run({"b": b"bad"})
 
     cells = (await site.http.get(live)).json()["cells"]
-    assert cells["news"] == "Reload: 1 thing needs attention"
-    [title] = [text for name, text in cells.items() if name.startswith("title.")]
-    assert title == "2 dead letters in words/upper, all alike"
+    assert cells["news"] == "Reload: 1 new cause fails"
+    [objects] = [text for name, text in cells.items() if name.startswith("objects.")]
+    assert objects == "2 objects"
 
 
 async def test_a_cancelled_replay_is_no_completed_execution(site: Site):
@@ -184,3 +187,93 @@ async def test_a_cancelled_replay_is_no_completed_execution(site: Site):
 
     for path in ("/", "/executions", f"/executions/{answer.json()['execution_id']}"):
         assert "replay cancelled</span>" in (await site.page(path)).lower(), path
+
+
+async def test_one_cause_in_many_routes_is_one_line_and_hides_nothing_that_waits(site: Site):
+    routes = "".join(
+        f"  r{n}:\n    adapters: [{{type: upper}}]\n    outbound: {{stage: s{n}}}\n" for n in range(1, 20)
+    )
+    to = ", ".join(f"r{n}" for n in range(1, 20))
+    await site.apply(
+        f'version: "1.0"\nname: wide\nentry: r0\nroutes:\n  r0:\n    adapters: [{{type: split}}]\n'
+        f"    outbound: {{stage: kept, to: [{to}]}}\n{routes}"
+    )
+    await site.run({"a": b"bad", "b": b"bad"}, config="wide")
+    await site.run({"a": b"good"})
+    await wait_in(site, "words.upper", 12)
+    await site.consume("words.split", source=site.changed_file())
+
+    view = (await site.twin("/"))["view"]
+    page = await site.page("/")
+
+    assert [need["title"] for need in view["needs"]] == [
+        "No worker for 12 messages in words.upper",
+        "1 worker runs old code of steps.py",
+    ]
+    [row] = view["causes"]
+    assert (row["cause"]["objects"], row["cause"]["letters"], row["cause"]["route_count"]) == (2, 38, 19)
+    assert row["replay_url"] is None
+    assert page.index("Waiting for you") < page.index("Failing, by cause")
+    assert "2 things wait for you, 1 new cause fails." in page
+    assert "and 18 other routes" in page
+
+
+async def test_an_acknowledged_cause_needs_no_attention_until_it_is_undone(site: Site):
+    await site.run({"a": b"bad"})
+    [row] = (await site.twin("/"))["view"]["causes"]
+    cause = f"/causes/{row['cause']['id']}"
+
+    page = await site.page(cause)
+    assert "of this route" in page
+    assert "<option>words@2</option>" in page
+    refused = await site.http.post(f"{cause}/acknowledge", data={"reason": "known", "until": "words@1"})
+    assert (refused.status_code, "is applied already" in refused.text) == (400, True)
+    assert 'value="known"' in refused.text
+    empty = await site.http.post(f"{cause}/acknowledge", data={"reason": " "})
+    assert (empty.status_code, "needs a reason" in empty.text) == (400, True)
+    done = await site.http.post(
+        f"{cause}/acknowledge", data={"reason": "known", "requested_by": "ann", "until": "words@2"}
+    )
+    assert (done.status_code, done.headers["location"]) == (303, cause)
+
+    assert "Nothing needs attention." in await site.page("/")
+    page = await site.page(cause)
+    assert "by ann: known" in page
+    assert "Until words@2 is applied." in page
+    assert "acknowledged" in await site.page("/causes?state=acknowledged")
+    await site.http.post(f"{cause}/unacknowledge")
+    assert "1 new cause fails." in await site.page("/")
+
+
+async def test_an_hour_of_the_strip_filters_the_page(site: Site):
+    await site.run({"a": b"bad", "b": b"good"})
+
+    view = (await site.twin("/"))["view"]
+    now, before = view["strip"]["hours"][-1], view["strip"]["hours"][-2]
+
+    assert view["strip"]["failed"] == 1
+    assert now["text"].endswith("1 failed")
+    assert not now["chosen"]
+    assert f'href="{html.escape(now["href"])}"' in await site.page("/")
+    page = await site.page(now["href"])
+    assert "Look at one" in page
+    assert 'aria-current="true"' in page
+    page = await site.page(before["href"])
+    assert "No open cause." in page
+    assert "Look at one" not in page
+    assert (await site.http.get("/?since=yesterday")).status_code == 400
+
+
+async def test_the_causes_page_lists_those_in_a_state(site: Site):
+    await site.run({"a": b"bad"})
+    assert "Look at one" in await site.page("/causes?route=upper")
+    assert "No cause meets the conditions." in await site.page("/causes?state=closed")
+
+    await site.run({"a": b"good"})
+
+    assert "No cause meets the conditions." in await site.page("/causes")
+    page = await site.page("/causes?state=closed")
+    assert "closed" in page
+    [row] = (await site.twin("/causes?state=all"))["view"]["rows"]
+    assert row["state"] == "closed"
+    assert (await site.http.get("/causes/000000000000")).status_code == 404

@@ -108,3 +108,17 @@ def test_the_place_of_an_error_is_in_the_code_of_the_adapter():
     trace = TRACE.format(folder="a", line=12, function="parse", raised="ValueError")
     assert place_of(trace) == "steps.py:12"
     assert place_of(None) == place_of("nothing to see") == ""
+
+
+def test_the_path_of_the_object_does_not_count():
+    one = cause_of("rejected", "order.json has no customer", None, "order.json")
+    two = cause_of("rejected", "<img src=x> q.json has no customer", None, "orders/<img src=x>  q.json")
+
+    assert one == two == cause_of("rejected", "a/b.json has no customer")
+    assert pattern_of("order.json has 2 lines", "orders/order.json") == "<path> has <n> lines"
+    assert list(parts_of("order.json has 2", "orders/order.json")) == [
+        ("order.json", True),
+        (" has ", False),
+        ("2", True),
+    ]
+    assert pattern_of("a is torn", "a") == "a is torn", "a short name may be any word"

@@ -17,6 +17,7 @@ from playhead.publish.drafting import Drafting
 from playhead.reading.codecheck import CodeCheck
 from playhead.reading.newestcode import NewestCode
 from playhead.services import Services
+from playhead.services.activity import ActivityService
 from playhead.services.causes import CauseService
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
@@ -149,6 +150,7 @@ def build(
         objects=ObjectService(catalog, store),
         queues=QueueService(catalog, broker, store),
         causes=CauseService(catalog),
+        activity=ActivityService(catalog),
         system=SystemService(catalog, broker, store, adapters),
         workers=WorkersService(code),
         recover=RecoverService(catalog, store),

@@ -5,6 +5,7 @@ structure  the routes of a pipeline, and the edges between them
 views      what the API and the CLI show: the fields are the JSON of the API
 plans      what a replay would publish
 queues     the same for routes, queues and dead letters
+activity   how many messages have ended, by time, and what happened meanwhile
 causes     the same for errors over all routes and executions
 trace      the same for messages below an object
 datasets   what readers use: datasets, their sinks and their changes
@@ -20,6 +21,7 @@ The catalog builds these values. Times are RFC 3339 strings (`ids.moment`). The 
 that only services and the catalog exchange (claims, bindings, dispatches) are defined in `ports.catalog`.
 """
 
+from playhead.model.activity import Mark, TimeCounts
 from playhead.model.causes import CAUSE_STATES, Acknowledgement, Cause, CauseRoute, CauseState, TextPart
 from playhead.model.code import (
     AdapterCode,
@@ -288,6 +290,7 @@ __all__ = [
     "Lineage",
     "LoadedAdapter",
     "LoadedCode",
+    "Mark",
     "NoteKind",
     "ObjectState",
     "ObjectVersion",
@@ -376,6 +379,7 @@ __all__ = [
     "StoredObject",
     "Switch",
     "TextPart",
+    "TimeCounts",
     "UnitCounts",
     "WaitsFor",
     "Warning",

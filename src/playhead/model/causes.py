@@ -92,6 +92,7 @@ class Cause:
         closed_at: when the last object was processed; RFC 3339 in UTC; null if an object is open.
         newest: correlation id of the message that failed last; null if its records are deleted.
         input_key: key of its input object; null if its records are deleted.
+        input_stage: stage of this object; null if its records are deleted.
         execution_id: its execution; null if its records are deleted.
         acknowledgement: the newest acknowledgement; null without one.
     """
@@ -114,5 +115,6 @@ class Cause:
     closed_at: str | None = None
     newest: UUID | None = None
     input_key: str | None = None
+    input_stage: str | None = None
     execution_id: UUID | None = None
     acknowledgement: Acknowledgement | None = None

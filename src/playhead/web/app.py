@@ -32,6 +32,7 @@ from playhead.event_stream import event_stream
 from playhead.services import Services
 from playhead.web import (
     batch,
+    causes,
     compare,
     config,
     configlist,
@@ -60,6 +61,7 @@ from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environmen
 PAGES: Final[Sequence[Page]] = (
     *home.PAGES,
     *dead_letters.PAGES,
+    *causes.PAGES,
     *find.PAGES,
     *queues.PAGES,
     *executions.PAGES,
@@ -84,6 +86,7 @@ PAGES: Final[Sequence[Page]] = (
 ACTIONS: Final[Sequence[Action]] = (
     *dead_letters.ACTIONS,
     *queues.ACTIONS,
+    *causes.ACTIONS,
     *replay.ACTIONS,
     *batch.ACTIONS,
     *execution.ACTIONS,

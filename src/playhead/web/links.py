@@ -9,8 +9,8 @@ def link(kind: str, name: object) -> str:
     """Return the URL of a page.
 
     Args:
-        kind: `execution`, `replay`, `message`, `dead_letter`, `object`, `config`, `route`, `queue`, `stage`,
-            `plan` or `dataset`.
+        kind: `execution`, `replay`, `message`, `dead_letter`, `cause`, `object`, `config`, `route`, `queue`,
+            `stage`, `plan` or `dataset`.
         name: its id, key or name. A route is `CONFIG/ROUTE`, a stage is `EXECUTION_ID/STAGE`, a dataset is
             `CONFIG/NAME`.
     """
@@ -25,6 +25,8 @@ def link(kind: str, name: object) -> str:
             return url(f"/lineage/{text}")
         case "dead_letter":
             return url(f"/dead-letters/{text}")
+        case "cause":
+            return url(f"/causes/{text}")
         case "object":
             return url("/objects", key=text)
         case "config":

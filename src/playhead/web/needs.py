@@ -1,4 +1,4 @@
-"""What needs attention: one item for each cause, worst first."""
+"""What waits for a person: it moves only if a person acts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from playhead.model import Dataset, DeadLetterGroup, Health, Publication, Replay, ReplayState, Worker
+from playhead.model import Dataset, Health, Publication, Replay, ReplayState, Worker
 from playhead.web.links import link
 from playhead.web.oldcode import old_code
 from playhead.web.page import url
@@ -39,7 +39,6 @@ class Need:
         detail: cause, or what to do.
         steps: pages that show or fix it.
         at: time at which it happened last; RFC 3339 in UTC; None if this is not known.
-        error: the newest of the errors that are alike; empty for other things.
     """
 
     id: str
@@ -49,7 +48,6 @@ class Need:
     detail: str
     steps: Sequence[Step]
     at: str | None = None
-    error: str = ""
 
 
 def of_backends(health: Health) -> Iterator[Need]:
@@ -82,27 +80,6 @@ def of_queues(rows: Sequence[QueueRow]) -> Iterator[Need]:
             "",
             row.sentence if waits else "No process consumes the queue. Run: playhead worker",
             [Step("Open the queue", link("queue", route.queue))],
-        )
-
-
-def of_groups(groups: Sequence[DeadLetterGroup]) -> Iterator[Need]:
-    """Yield an item for each group of dead letters, the largest first."""
-    for one in sorted(groups, key=lambda group: -group.count):
-        count = capped(one.count)
-        letters = "dead letter" if one.count == 1 else "dead letters"
-        alike = ", all alike" if one.count > 1 else ""
-        yield Need(
-            f"group.{one.group}",
-            "fail",
-            f"{count} {letters} in {one.config}/{one.route}{alike}",
-            "",
-            f"{one.error_code}, in {counted(one.executions, 'execution')}",
-            [
-                Step("Look at one", link("dead_letter", one.newest)),
-                Step("Resend…", url("/dead-letters", group=one.group)),
-            ],
-            one.last_failed_at,
-            one.error,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from playhead.failures import parts_of
+from playhead.model import TextPart
 from playhead.terminal import visible
 from playhead.web.links import link
 from playhead.web.page import Missing, url
@@ -42,6 +43,7 @@ POLICY: Final = "; ".join(
 )
 _MOST_OF_ERROR: Final = 240
 """Characters of an error in a list."""
+_FORMS: Final = {"full": "%Y-%m-%d %H:%M:%S", "time": "%H:%M:%S", "hour": "%H:%M", "day": "%Y-%m-%d"}
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -69,14 +71,16 @@ def number(value: float | None) -> str:
     return f"{value:,.1f}" if isinstance(value, float) and value < 10 else f"{value:,.0f}"
 
 
-def marked(error: str, most: int = _MOST_OF_ERROR) -> Markup:
-    """Return an error with marks around what may differ between the failures of its group.
+def marked(error: str | Sequence[TextPart], most: int = _MOST_OF_ERROR) -> Markup:
+    """Return an error with marks around what may differ between failures alike.
 
     Args:
+        error: its text, or its parts.
         most: characters of it.
     """
+    parts = parts_of(error) if isinstance(error, str) else ((one.text, one.varies) for one in error)
     found, left = Markup(""), most
-    for text, differs in parts_of(error):
+    for text, differs in parts:
         shown = visible(text if len(text) <= left else f"{text[:left]}…")
         found += Markup("<mark>{}</mark>").format(shown) if differs else escape(shown)
         left -= len(text)
@@ -132,12 +136,14 @@ def clock(value: str | None, form: str = "full") -> Markup:
 
     Args:
         value: RFC 3339 in UTC.
-        form: `full` (date and time), `time`, or `day`.
+        form: `full` (date and time), `time`, `hour` (hours and minutes), or `day`.
     """
     if value is None:
         return Markup("–")
     moment = datetime.fromisoformat(value).astimezone(UTC)
-    shown = moment.strftime({"full": "%Y-%m-%d %H:%M:%S", "time": "%H:%M:%S", "day": "%Y-%m-%d"}[form])
+    shown = moment.strftime(
+        {"full": "%Y-%m-%d %H:%M:%S", "time": "%H:%M:%S", "hour": "%H:%M", "day": "%Y-%m-%d"}[form]
+    )
     whole = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
     return Markup('<time datetime="{}" data-form="{}">{}</time>').format(whole, form, shown)
 

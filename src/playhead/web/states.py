@@ -78,6 +78,12 @@ _PUBLICATIONS: Final = {
     "dropped": State("off", "off", "dropped"),
     "taken_back": State("off", "off", "taken back"),
 }
+_CAUSES: Final = {
+    "new": State("fail", "fail", "new"),
+    "known": State("warn", "warn", "known"),
+    "acknowledged": State("off", "clock", "acknowledged"),
+    "closed": State("ok", "ok", "closed"),
+}
 _OTHERS: Final = {
     "ok": State("ok", "ok", "ok"),
     "unavailable": State("fail", "fail", "unavailable"),
@@ -89,12 +95,24 @@ _OTHERS: Final = {
     "off": State("off", "off", "off"),
 }
 STATES: Final[Mapping[str, State]] = MappingProxyType(
-    _EXECUTIONS | _MESSAGES | _REPLAYS | _PLANS | _QUEUES | _OBJECTS | _PUBLICATIONS | _OTHERS
+    _EXECUTIONS | _MESSAGES | _REPLAYS | _PLANS | _QUEUES | _OBJECTS | _PUBLICATIONS | _CAUSES | _OTHERS
 )
 """By the names of the API, and of the pages where these say more."""
 
 STUCK: Final = ("no_worker", "paused", "waiting", "retrying")
 """States of a queue of which messages are not processed now, the worst first."""
+
+
+MARKS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "config": "{} applied",
+        "worker": "worker {} started",
+        "replay": "replay {}",
+        "publish": "publication {} published",
+        "rollback": "rolled back to {}",
+    }
+)
+"""What marks of a strip say, by kind. Other kinds are said by their name."""
 
 
 def word(state: str) -> str:

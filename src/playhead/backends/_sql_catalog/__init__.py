@@ -30,6 +30,7 @@ after the other.
 
 from __future__ import annotations
 
+from playhead.backends._sql_catalog.activity import ActivityPart
 from playhead.backends._sql_catalog.bindings import BindPart
 from playhead.backends._sql_catalog.browse import BrowsePart
 from playhead.backends._sql_catalog.causes import CausesPart
@@ -64,6 +65,7 @@ from playhead.ports.diagnosis import Finding
 
 
 class SqlCatalog(
+    ActivityPart,
     BindPart,
     BrowsePart,
     CausesPart,

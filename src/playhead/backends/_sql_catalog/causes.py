@@ -78,7 +78,8 @@ class CausesPart(Part):
         n, code, first_error, first, is_acknowledged, *acknowledgement, is_open, now = row
         figures = await self._figures(db, n, is_open=is_open)
         newest = await db.row(SQL.newest_failing_message, cause=n, open=bool(is_open))
-        message, execution, key, error, traceback, ran = newest or [None] * 6
+        message, execution, key, stage, error, traceback, ran = newest or [None] * 7
+        path = key.split("/", 1)[1].removeprefix(f"{stage}/") if key else ""
         state: CauseState = "closed" if not is_open else "acknowledged" if is_acknowledged else "open"
         others = await self._figures(db, n, is_open=False) if is_open else figures
         return Cause(
@@ -86,7 +87,7 @@ class CausesPart(Part):
             state=state,
             is_new=acknowledgement[0] is None and first >= (now - DAY if since is None else since),
             error_code=code,
-            error=[TextPart(*part) for part in parts_of(error or first_error)],
+            error=[TextPart(*part) for part in parts_of(error or first_error, path)],
             adapters=(await codes_of(db, [ran])).get(ran, []),
             place=place_of(traceback),
             objects=figures.objects,
@@ -100,6 +101,7 @@ class CausesPart(Part):
             closed_at=None if is_open else moment_or_none(figures.processed_at),
             newest=message and as_uuid(message),
             input_key=key,
+            input_stage=stage,
             execution_id=execution and as_uuid(execution),
             acknowledgement=_acknowledgement(acknowledgement, ended=not is_acknowledged),
         )

@@ -220,7 +220,9 @@ class ClaimsPart(Part):
         await db.run(SQL.close_lost, rows=list(lost), reasons=reasons, groups=groups)
         await db.run(SQL.supersede_outputs, messages=list(lost))
         causes = [cause_of("worker_lost", reason) for reason in reasons]
-        await record_failures(db, list(zip([cid for cid, *_ in lost.values()], causes, strict=True)))
+        await record_failures(
+            db, self._tally, list(zip([cid for cid, *_ in lost.values()], causes, strict=True))
+        )
 
 
 def _claimed(cid: UUID, row: Sequence[Any], spent: int, origin: Origin, lane: Lane) -> Claim:

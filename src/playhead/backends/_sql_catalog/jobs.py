@@ -158,7 +158,9 @@ class JobsPart(Part):
                     errors=[storable(error) for _, error in bad],
                     groups=[group_of(*at, "invalid_key", error) for _, error in bad],
                 )
-                await record_failures(db, [(cid, cause_of("invalid_key", error)) for cid, error in bad])
+                await record_failures(
+                    db, self._tally, [(cid, cause_of("invalid_key", error)) for cid, error in bad]
+                )
             is_bulk = job.is_bulk
             if is_bulk is None and job.ordinals + len(kept) > MOST_NORMAL:
                 is_bulk = True
@@ -251,7 +253,7 @@ class JobsPart(Part):
                     ids=[dispatch.correlation_id for dispatch in uncertain],
                     watermark=job.watermark,
                 )
-            await refuse_dispatches(db, refused)
+            await refuse_dispatches(db, self._tally, refused)
             if held.external and upto > job.watermark:
                 await db.run(SQL.complete_external, execution=job.n, watermark=job.watermark, upto=upto)
             await db.run(SQL.move_watermark, upto=upto, execution=job.n)
@@ -271,7 +273,7 @@ class JobsPart(Part):
             if confirmed:
                 ids = [dispatch.correlation_id for dispatch in confirmed]
                 await db.run(SQL.settle_confirmed, ids=ids, external=held.external)
-            await refuse_dispatches(db, refused)
+            await refuse_dispatches(db, self._tally, refused)
             if confirmed or refused:
                 await db.run(SQL.move_watermark, upto=job.watermark, execution=job.n)
             if held.paced:

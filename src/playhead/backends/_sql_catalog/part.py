@@ -15,6 +15,7 @@ from playhead.backends._sql_catalog.replays import Replays
 from playhead.backends._sql_catalog.reusing import Reusing
 from playhead.backends._sql_catalog.rows import Rows, Sizes
 from playhead.backends._sql_catalog.takeover import TakeOver
+from playhead.backends._sql_catalog.tally import Tally
 from playhead.backends.sql.session import Transactions
 from playhead.liveness import Liveness
 from playhead.model import StageTotals
@@ -37,6 +38,9 @@ class Part:
         self._origins = Origins(self._lanes)
         self._executions = Executions()
         self._aliases = Aliases()
+        self._tally = Tally()
+        self._settled_counts: dict[int, dict[int, tuple[int, int]]] = {}
+        """Counts that do not change any more: by the length of intervals, then by their number."""
         self._rows = Rows(transactions, self._executions, self.sizes)
         self._replays = Replays(self._lanes, self._executions, self.sizes)
         self._plans = Plans(self._lanes)

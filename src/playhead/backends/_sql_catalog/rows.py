@@ -11,6 +11,7 @@ from uuid import UUID
 from playhead.backends._sql_catalog.executions import Executions
 from playhead.backends._sql_catalog.failing import record_failures
 from playhead.backends._sql_catalog.lanes import storable
+from playhead.backends._sql_catalog.tally import Tally
 from playhead.backends.sql import DEAD, PENDING, RETRY
 from playhead.backends.sql.session import Row, Session, Transactions
 from playhead.backends.sql.statements import SQL, Statement
@@ -80,7 +81,7 @@ async def newest_messages(
     return page_of(newest, limit)
 
 
-async def refuse_dispatches(db: Session, refused: Sequence[tuple[Dispatch, str]]) -> None:
+async def refuse_dispatches(db: Session, tally: Tally, refused: Sequence[tuple[Dispatch, str]]) -> None:
     """Close rows whose message the broker will never accept."""
     if refused:
         await db.run(
@@ -95,7 +96,7 @@ async def refuse_dispatches(db: Session, refused: Sequence[tuple[Dispatch, str]]
         )
         causes = [cause_of("publish_refused", why) for _, why in refused]
         ids = [dispatch.correlation_id for dispatch, _ in refused]
-        await record_failures(db, list(zip(ids, causes, strict=True)))
+        await record_failures(db, tally, list(zip(ids, causes, strict=True)))
 
 
 class JobRow(NamedTuple):

@@ -30,6 +30,8 @@ UNHURRIED_SECONDS: Final = 60.0
 FORGET_SECONDS: Final = 3600.0
 """How long the row of a dead process is kept."""
 _STRAGGLER_STEPS: Final = 10
+_KEPT_MINUTES: Final = 30 * 24 * 60
+"""How long counts by minute are kept."""
 
 _UNSEALED: Final = "the process that stored the inputs ended before all of them were stored; run it again"
 
@@ -49,6 +51,7 @@ class UpkeepPart(Part):
 
         async def beat(db: Session) -> tuple[bool, float | None]:
             told = encode(counters) if counters else None
+            await self._tally.write(db, done)
             if await db.run(SQL.beat, id=process.id, queues=consumed, counters=told, changed=changed):
                 return True, None
             others = await db.rows(SQL.other_processes)
@@ -63,9 +66,11 @@ class UpkeepPart(Part):
             )
             return False, max(ages, default=None)
 
+        done = self._tally.waiting()
         # If it waited behind transactions that wait for a lock, this process would count as dead, and its
         # messages as lost.
         was_known, longest = await self._db.write(beat, urgent=True)
+        self._tally.written(done)
         self._liveness.record_beat(longest)
         return was_known
 
@@ -75,8 +80,11 @@ class UpkeepPart(Part):
             await self._keep(db, [counters or decode(last) for (last,) in rows])
             await db.run(SQL.delete_leases, owner=process)
             await db.run(SQL.release_jobs, owner=process)
+            await self._tally.write(db, done)
 
+        done = self._tally.waiting()
         await self._db.write(leave)
+        self._tally.written(done)
 
     async def _keep(self, db: Session, counters: Sequence[Numbers]) -> None:
         """Add the counters of processes that have ended to their sum."""
@@ -229,6 +237,7 @@ class UpkeepPart(Part):
         async def forget(db: Session) -> None:
             await self._move_times_ahead(db)
             await db.run(SQL.delete_unused_limits, seconds=seconds)
+            await db.run(SQL.delete_minutes, keep=_KEPT_MINUTES)
             rows = await db.rows(SQL.delete_forgotten, seconds=seconds)
             await self._keep(db, [decode(last) for (last,) in rows])
 

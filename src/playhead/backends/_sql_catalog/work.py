@@ -35,6 +35,7 @@ class _Held(NamedTuple):
     status: str
     is_bulk: bool | None
     has_failed: bool
+    path: str
 
 
 _Child = tuple[_Held, str, str, str, int]
@@ -82,9 +83,13 @@ class WorkPart(Part):
                     answers.append(earlier.get((result.correlation_id, result.attempt)))
                 else:
                     answers.append(None)
+            ended[:] = [row.lane for _, row in done]
             return answers
 
-        return await self._db.write(end)
+        ended: list[int] = []
+        answers = await self._db.write(end)
+        self._tally.add(ended)
+        return answers
 
     async def _end_done(self, db: Session, done: Sequence[tuple[Done, _Held]]) -> None:
         if not done:
@@ -266,7 +271,7 @@ class WorkPart(Part):
                     lane = lanes[row.lane]
                     failed = result.code, result.error, result.traceback
                     group = group_of(lane.config, lane.route, *failed)
-                    causes.append((result.correlation_id, cause_of(*failed)))
+                    causes.append((result.correlation_id, cause_of(*failed, row.path)))
                 error = (*texts, result.ran, group)
             called = result.called if isinstance(result, Released) else True
             ends.append((row.n, state, released, called, held, result.delay or 0.0, *error))
@@ -278,7 +283,7 @@ class WorkPart(Part):
         await db.run(SQL.end_failed, **columns)
         if dead := [end[0] for end in ends if end[1] == DEAD]:
             await db.run(SQL.supersede_outputs, messages=dead)
-        await record_failures(db, causes)
+        await record_failures(db, self._tally, causes)
 
     # -- published, ended --------------------------------------------------------------------------
 
@@ -306,7 +311,7 @@ class WorkPart(Part):
                 await db.rows(SQL.lock_messages, ids=[d.correlation_id for d in dispatches])
             for (statement, generation), ids in changes.items():
                 await db.run(statement, ids=ids, generation=generation)
-            await refuse_dispatches(db, refused)
+            await refuse_dispatches(db, self._tally, refused)
 
         await self._db.write(mark)
 

@@ -339,6 +339,19 @@ CREATE INDEX failing_by_execution ON failing (execution);
 -- A worker looks up each object that it has processed.
 CREATE INDEX failing_by_path ON failing (path) WHERE open;
 
+-- How many messages have ended, by minute. Each process adds to its own rows, so no process waits for another one. A
+-- failure is counted in the transaction that records it, and the other messages with the next heartbeat.
+CREATE TABLE minutes (
+  minute   bigint NOT NULL,           -- since the epoch
+  writer   bigint NOT NULL,           -- of the process, random
+  config   text COLLATE "C" NOT NULL,
+  route    text COLLATE "C" NOT NULL,
+  cause    bigint NOT NULL,           -- of failures; 0: the messages are done
+  messages bigint NOT NULL,
+  PRIMARY KEY (minute, writer, config, route, cause)
+) WITH (fillfactor = 80);
+CREATE INDEX minutes_by_cause ON minutes (cause, minute) WHERE cause > 0;
+
 -- Results that may be used again for an item with the same bytes: the newest message with each digest. A row is written
 -- only when a run or a replay asks for such results, so the others pay nothing (reusing.py).
 CREATE TABLE reusable (

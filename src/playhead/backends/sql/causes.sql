@@ -77,7 +77,7 @@ SELECT x.config, x.route, count(*) FROM x GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
 
 -- name: newest_failing_message
 -- The message of the newest object of a cause.
-SELECT m.id, e.id, m.object_key, m.error, m.traceback, m.code FROM failing f JOIN messages m ON m.n = f.message
+SELECT m.id, e.id, m.object_key, m.stage, m.error, m.traceback, m.code FROM failing f JOIN messages m ON m.n = f.message
 JOIN executions e ON e.n = m.execution
 WHERE f.cause = :cause AND f.open = :open::boolean ORDER BY f.failed_at DESC LIMIT 1
 

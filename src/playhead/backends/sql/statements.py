@@ -36,6 +36,7 @@ FILES: Final = (
     *(
         "rows.sql",
         "causes.sql",
+        "activity.sql",
         "configs.sql",
         "jobs.sql",
         "replays.sql",

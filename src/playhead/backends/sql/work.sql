@@ -87,7 +87,8 @@ UPDATE outputs SET state = :state WHERE key = ANY(:keys::text[])
 -- name: lock_running
 -- Lock rows whose attempts are to be ended. An object may have failed before.
 SELECT m.id, m.attempt, m.state, m.n, m.lane, m.execution, e.status, m.bulk,
-  EXISTS (SELECT 1 FROM failing f WHERE f.open AND f.path = substr(m.object_key, 38))
+  EXISTS (SELECT 1 FROM failing f WHERE f.open AND f.path = substr(m.object_key, 38)),
+  substr(m.object_key, 39 + length(m.stage))
 FROM messages m JOIN executions e ON e.n = m.execution
 WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
 

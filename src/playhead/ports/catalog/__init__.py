@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from playhead.ports.catalog.activity import Activity
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.causes import Causes
 from playhead.ports.catalog.code import Code
@@ -46,6 +47,7 @@ class Catalog(
     Work,
     Limits,
     Upkeep,
+    Activity,
     Browse,
     Causes,
     Totals,
@@ -82,6 +84,7 @@ class Catalog(
 
 
 __all__ = [
+    "Activity",
     "Browse",
     "Catalog",
     "Causes",

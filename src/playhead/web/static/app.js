@@ -17,7 +17,7 @@ function clock(element) {
   const get = (part) => moment[`get${times === "utc" ? "UTC" : ""}${part}`]();
   const day = `${get("FullYear")}-${two(get("Month") + 1)}-${two(get("Date"))}`;
   const time = `${two(get("Hours"))}:${two(get("Minutes"))}:${two(get("Seconds"))}`;
-  const text = { full: `${day} ${time}`, time, day }[element.dataset.form] ?? `${day} ${time}`;
+  const text = { full: `${day} ${time}`, time, hour: time.slice(0, 5), day }[element.dataset.form] ?? `${day} ${time}`;
   if (element.textContent !== text) element.textContent = text;
 }
 function showTimes() {

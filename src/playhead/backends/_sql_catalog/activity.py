@@ -1,0 +1,56 @@
+"""What happened when: counts of messages by time, and marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from playhead.backends._sql_catalog.part import Part
+from playhead.backends.sql.session import Session
+from playhead.backends.sql.statements import SQL
+from playhead.ids import moment
+from playhead.model import Mark, TimeCounts
+
+MOST_MARKS = 20
+_SETTLED_MINUTES = 2
+"""After this time, no count is added to a minute."""
+
+
+class ActivityPart(Part):
+    async def counts_by_time(self, *, intervals: int, minutes: int) -> list[TimeCounts]:
+        async def find(db: Session) -> list[TimeCounts]:
+            now = int(await db.value(SQL.minute_now))
+            last = now // minutes + 1
+            first = last - intervals
+            known = self._settled_counts.get(minutes, {})
+            start = first
+            while start in known:
+                start += 1
+            rows = await db.rows(
+                SQL.counts_by_time, interval=minutes, first=start * minutes, last=last * minutes
+            )
+            read = {int(n): (int(done), int(failed)) for n, done, failed in rows}
+            found = {n: known[n] if n < start else read.get(n, (0, 0)) for n in range(first, last)}
+            settled = (now - _SETTLED_MINUTES) // minutes
+            self._settled_counts[minutes] = {n: counts for n, counts in found.items() if n < settled}
+            return [TimeCounts(moment(n * minutes * 60.0), *counts) for n, counts in found.items()]
+
+        return await self._db.read(find)
+
+    async def failures_by_hour(self, causes: Sequence[int], *, hours: int) -> dict[int, list[int]]:
+        if not causes:
+            return {}
+
+        async def find(db: Session) -> dict[int, list[int]]:
+            first = int(await db.value(SQL.minute_now)) // 60 + 1 - hours
+            found = {cause: [0] * hours for cause in causes}
+            for cause, hour, messages in await db.rows(
+                SQL.failures_by_hour, causes=list(causes), first=first * 60
+            ):
+                found[cause][int(hour) - first] += int(messages)
+            return found
+
+        return await self._db.read(find)
+
+    async def marks(self, *, since: float) -> list[Mark]:
+        rows = await self._db.rows(SQL.marks, since=since, limit=MOST_MARKS)
+        return [Mark(kind, name, moment(at)) for kind, name, at in rows]

@@ -1,0 +1,36 @@
+"""What happened when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TimeCounts:
+    """Messages that have ended in an interval.
+
+    Attributes:
+        start: its beginning; RFC 3339 in UTC.
+        done: messages that are done.
+        failed: messages that became dead letters.
+    """
+
+    start: str
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What may explain a change of the counts.
+
+    Attributes:
+        kind: `config`: a version was applied; `worker`: a process started; `replay`: one was started; or the
+            kind of a switch of a dataset, such as `rollback`.
+        name: what it is about.
+        at: when; RFC 3339 in UTC.
+    """
+
+    kind: str
+    name: str
+    at: str

@@ -1,0 +1,33 @@
+"""What happened when: counts of messages by time, and marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from playhead.model import Mark, TimeCounts
+
+
+class Activity(Protocol):
+    """Counts of messages by minute, kept for 30 days.
+
+    A failure is counted in the transaction that records it. Other messages are counted with the next
+    heartbeat of their process: a process that is killed loses those of its last seconds.
+    """
+
+    async def counts_by_time(self, *, intervals: int, minutes: int) -> list[TimeCounts]:
+        """Return how many messages have ended in the last intervals, oldest first, the present one last.
+
+        Args:
+            intervals: number of intervals.
+            minutes: length of one.
+        """
+        ...
+
+    async def failures_by_hour(self, causes: Sequence[int], *, hours: int) -> dict[int, list[int]]:
+        """Return how many messages have failed for each cause in each of the last hours, oldest first."""
+        ...
+
+    async def marks(self, *, since: float) -> list[Mark]:
+        """Return what happened since a time (seconds since the epoch), newest first, at most 20."""
+        ...

@@ -1,0 +1,47 @@
+"""What happened in the last day: messages by time, failures by cause, and marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from playhead import ids
+from playhead.failures import group_number
+from playhead.model import DAY, Cause, Mark, TimeCounts
+from playhead.ports.catalog.activity import Activity
+
+MINUTES: Final = 15
+"""Length of an interval."""
+HOURS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class LastDay:
+    """What happened in the last 24 hours.
+
+    Attributes:
+        counts: messages that have ended, in intervals of 15 minutes, oldest first.
+        marks: what may explain changes, newest first.
+    """
+
+    counts: Sequence[TimeCounts]
+    marks: Sequence[Mark]
+
+
+class ActivityService:
+    """Reads counts of messages by time."""
+
+    def __init__(self, catalog: Activity) -> None:
+        self._catalog = catalog
+
+    async def last_day(self) -> LastDay:
+        """Return what happened in the last 24 hours."""
+        counts = await self._catalog.counts_by_time(intervals=HOURS * 60 // MINUTES, minutes=MINUTES)
+        return LastDay(counts, await self._catalog.marks(since=ids.now() - DAY))
+
+    async def failures(self, causes: Sequence[Cause]) -> dict[str, list[int]]:
+        """Return how many messages have failed for each cause in each of the last 24 hours, oldest first."""
+        numbers = {group_number(one.id): one.id for one in causes}
+        found = await self._catalog.failures_by_hour(list(numbers), hours=HOURS)
+        return {numbers[n]: hours for n, hours in found.items()}

@@ -1,0 +1,99 @@
+"""Counts of messages by minute, and marks of what happened."""
+
+from __future__ import annotations
+
+from playhead.failures import cause_of
+from playhead.model import TimeCounts
+from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.upkeep import Process
+from tests.lab import Clock, Lab
+
+PROCESS = Process("worker-1", "worker", "there", 2)
+MINUTE = 60.0
+
+
+async def counts(catalog: Catalog, intervals: int = 3) -> list[tuple[int, int]]:
+    found: list[TimeCounts] = await catalog.counts_by_time(intervals=intervals, minutes=15)
+    assert len(found) == intervals
+    return [(one.done, one.failed) for one in found]
+
+
+async def test_done_messages_are_counted_with_the_next_heartbeat_and_failures_at_once(
+    catalog: Catalog, lab: Lab
+):
+    await catalog.heartbeat(PROCESS)
+    run = await lab.started("a.md", "b.md")
+    await lab.work(run.ids[0], lab.output("a.md"))
+    await lab.kill(run.ids[1])
+    assert (await counts(catalog))[-1] == (0, 1)
+
+    await catalog.heartbeat(PROCESS)
+
+    assert (await counts(catalog))[-1] == (1, 1)
+    await catalog.heartbeat(PROCESS)
+    assert (await counts(catalog))[-1] == (1, 1), "no message is counted twice"
+
+
+async def test_a_process_that_ends_writes_what_it_has_counted(catalog: Catalog, lab: Lab):
+    await catalog.heartbeat(PROCESS)
+    run = await lab.started("a.md")
+    await lab.work(run.ids[0], lab.output("a.md"))
+
+    await catalog.depart(PROCESS.id)
+
+    assert (await counts(catalog))[-1] == (1, 0)
+
+
+async def test_counts_are_in_the_interval_in_which_messages_have_ended(
+    catalog: Catalog, lab: Lab, clock: Clock
+):
+    run = await lab.started("a.md", "b.md")
+    await lab.kill(run.ids[0])
+    cause = cause_of("adapter_error", "it broke", "Traceback: …")
+    for _ in range(2):
+        assert await counts(catalog) == [(0, 0), (0, 0), (0, 1)]
+    clock.advance(15 * MINUTE)
+    await lab.kill(run.ids[1])
+    assert await counts(catalog) == [(0, 0), (0, 1), (0, 1)]
+    clock.advance(45 * MINUTE)
+    assert await counts(catalog) == [(0, 0), (0, 0), (0, 0)]
+
+    hours = await catalog.failures_by_hour([cause, 7], hours=3)
+
+    assert sum(hours[cause]) == 2
+    assert hours[7] == [0, 0, 0]
+    assert await catalog.failures_by_hour([], hours=3) == {}
+
+
+async def test_counts_are_deleted_after_30_days(catalog: Catalog, lab: Lab, clock: Clock):
+    run = await lab.started("a.md")
+    await lab.kill(run.ids[0])
+    clock.advance(29 * 86_400)
+    await catalog.maintain()
+    intervals = 30 * 24 * 4
+    assert (0, 1) in await counts(catalog, intervals)
+
+    clock.advance(86_461)
+    await catalog.maintain()
+
+    hours = await catalog.failures_by_hour([cause_of("adapter_error", "it broke", "Traceback: …")], hours=800)
+    assert [sum(one) for one in hours.values()] == [0]
+
+
+async def test_marks_tell_what_happened_since(catalog: Catalog, lab: Lab, clock: Clock):
+    begin = clock()
+    run = await lab.started("a.md")
+    await lab.work(run.ids[0], lab.output("a.md"))
+    clock.advance(1)
+    await catalog.heartbeat(PROCESS)
+    clock.advance(1)
+    await lab.replayed(run.execution)
+
+    found = await catalog.marks(since=begin)
+
+    assert [(one.kind, one.name) for one in found][:3] == [
+        ("replay", "input → convert"),
+        ("worker", "there 2"),
+        ("config", "docs@1"),
+    ]
+    assert await catalog.marks(since=clock() + 1) == []
