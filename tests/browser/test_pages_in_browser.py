@@ -146,6 +146,29 @@ def boxes(page: Page) -> list[str]:
     return found
 
 
+def test_keys_lead_through_the_differences_of_a_replay_and_record_what_looks_right(
+    demo: Demo, visitor: Visitor
+):
+    page = visitor.open(demo.url(URLS["result-changed"]))
+    place = page.locator("#oc small")
+    expect(place).to_have_text("1 of 4")
+
+    page.keyboard.press("j")
+    expect(place).to_have_text("2 of 4")
+    page.keyboard.press("k")
+    expect(place).to_have_text("1 of 4")
+    page.keyboard.press("y")  # without a name, the browser asks for it
+    expect(page.locator("#reviewer")).to_be_focused()
+    page.keyboard.type("Ada")
+    page.keyboard.press("Escape")
+    page.locator("#oc").click()
+    page.keyboard.press("y")
+    expect(place).to_have_text("2 of 4")
+    page.keyboard.press("n")
+    expect(place).to_have_text("3 of 4")
+    expect(page.locator("#ls + .dim")).to_have_text("2 of 4 reviewed: 1 right, 1 wrong")
+
+
 def test_25_the_failing_route_and_a_route_that_is_searched_for_are_drawn(demo: Demo, visitor: Visitor):
     page = visitor.open(demo.url("/executions/{wide}"))
     expect(page.locator("[data-graph]")).to_contain_text("shop_03_07")

@@ -98,6 +98,25 @@ async def test_the_outputs_below_an_object_are_those_of_its_messages(catalog: Ca
     assert await catalog.outputs_below(key, lab.unknown(), CONVERT, limit=2) == []
 
 
+async def test_the_newest_review_of_an_object_counts(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md")
+    replay = await lab.started_replay(run.execution, f"{run.execution}/input/a.md")
+    both = (replay.execution, run.execution)
+
+    await catalog.record_review(*both, 1, is_right=False, reviewed_by="ada")
+    await catalog.record_review(*both, 1, is_right=True, reviewed_by="bob")
+    await catalog.record_review(*both, 2, is_right=False, reviewed_by="ada")
+    await catalog.record_review(lab.unknown(), run.execution, 1, is_right=True, reviewed_by="ada")
+
+    found = await catalog.reviews(*both)
+    assert {n: (one.is_right, one.reviewed_by) for n, one in found.items()} == {
+        1: (True, "bob"),
+        2: (False, "ada"),
+    }
+    assert found[1].reviewed_at.endswith("Z")
+    assert await catalog.reviews(run.execution, replay.execution) == {}
+
+
 async def test_digests_are_equal_if_paths_and_contents_of_all_outputs_are(catalog: Catalog, lab: Lab):
     run = await lab.started("a.md")
     key = f"{run.execution}/input/a.md"

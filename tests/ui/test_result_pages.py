@@ -164,6 +164,46 @@ async def test_differences_are_shown_side_by_side_one_object_after_the_other(sit
     await site.page(f"{cell}&at=99", 400)
 
 
+async def test_a_review_is_recorded_with_a_name_and_the_next_object_follows(site: Site):
+    run = await site.run({f"{n}.md": f"{n} other one".encode() for n in range(3)})
+    load(site, fixed)
+    replay = (await site.replay(run, "input", "upper"))["execution_id"]
+    await site.work()
+    cell = url(f"/executions/{run}/result", **{"with": replay, "before": "done", "after": "other"})
+    at = (await site.twin(cell))["view"]["at"]
+    page = await site.page(cell)
+    assert 'value="right" data-key="y"' in page
+    action = url(f"/executions/{run}/result/review")
+    assert f'method="post" action="{action}"' in page
+
+    unnamed = await site.send(action, **at["fields"], verdict="right", reviewer=" ")
+    answer = await site.send(action, **at["fields"], verdict="right", reviewer="Ada")
+    wrong = await site.send(
+        action, **at["fields"] | {"at": "3", "next": "3"}, verdict="wrong", reviewer="Ada"
+    )
+
+    assert (unnamed.status_code, "write your name" in unnamed.text) == (400, True)
+    assert answer.status_code == wrong.status_code == 303
+    following = (await site.twin(answer.headers["location"].partition("#")[0]))["view"]
+    assert (following["at"]["step"]["object"]["path"], following["reviewer"]) == ("1.md", "Ada")
+    assert following["list"]["reviewed"] == "2 of 3 reviewed: 1 right, 1 wrong"
+    first = await site.page(following["at"]["previous"].partition("#")[0])
+    assert "looks right" in first
+    assert "to Ada" in first
+    assert "2 of 3 reviewed: 1 right, 1 wrong" in first
+    api = await site.get(f"executions/{run}/result/{replay}")
+    counts = {(one["before"], one["after"]): (one["right"], one["wrong"]) for one in api["cells"]}
+    assert counts["done", "other"] == (1, 1)
+    [reviewed] = [
+        one["review"]
+        for one in await site.items(f"executions/{run}/result/{replay}/objects")
+        if one["path"] == "2.md"
+    ]
+    assert (reviewed["is_right"], reviewed["reviewed_by"]) == (False, "Ada")
+    cross = await site.http.post(action, data=at["fields"], headers={"Origin": "http://elsewhere"})
+    assert cross.status_code == 403
+
+
 async def test_two_runs_have_a_result_too(site: Site):
     first = await site.run({"a.md": b"bad a", "b.md": b"b"})
     load(site, fixed)

@@ -122,6 +122,7 @@ from playhead.model.replay_result import (
     ResultFilter,
     ResultGroup,
     ResultStep,
+    Review,
 )
 from playhead.model.replays import (
     MAX_VERSION,
@@ -353,6 +354,7 @@ __all__ = [
     "ResultGroup",
     "ResultStep",
     "Retention",
+    "Review",
     "Route",
     "RouteCode",
     "RouteCounts",

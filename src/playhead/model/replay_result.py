@@ -15,6 +15,21 @@ GroupedBy = Literal["error", "folder", "stage"]
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """What a person thinks of the new outputs of an object.
+
+    Attributes:
+        is_right: whether they look right.
+        reviewed_by: name of the person.
+        reviewed_at: when; RFC 3339 in UTC.
+    """
+
+    is_right: bool
+    reviewed_by: str
+    reviewed_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResultCell:
     """Objects with the same outcome before and after.
 
@@ -25,11 +40,15 @@ class ResultCell:
             only with errors that it had before. `other_error`: failed with another error. `undecided`: some
             of its messages are still open, were not published, or were cancelled.
         objects: number of objects.
+        right: number of those that look right to a person.
+        wrong: number of those that look wrong to a person.
     """
 
     before: Before
     after: After
     objects: int
+    right: int = 0
+    wrong: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +130,7 @@ class ReplayedObject:
         stages: stages in which its outputs differ.
         old_failure: why it failed before; None if it did not.
         new_failure: why it failed after; None if it did not.
+        review: what a person thinks of its new outputs; None: not reviewed.
     """
 
     ordinal: int
@@ -123,6 +143,7 @@ class ReplayedObject:
     stages: list[str]
     old_failure: ResultFailure | None
     new_failure: ResultFailure | None
+    review: Review | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
 from typing import Final, NamedTuple, get_args
 
-from playhead.model import After, Before, GroupedBy, ResultCell
+from playhead.model import After, Before, GroupedBy, ResultCell, Review
 from playhead.ports.catalog.outcomes import OutcomesBelow
 
 BEFORE: Final[tuple[Before, ...]] = get_args(Before)
@@ -205,11 +207,21 @@ class Matrix:
             folder = path.partition("/")[0]
         return known or names.add(folder)
 
-    def cells(self) -> list[ResultCell]:
+    def cells(self, reviews: Mapping[int, Review] = MappingProxyType({})) -> list[ResultCell]:
+        """Return all cells.
+
+        Args:
+            reviews: by ordinals of objects.
+        """
+        right, wrong = Counter[int](), Counter[int]()
+        for ordinal, review in reviews.items():
+            if ordinal <= len(self._cells):
+                (right if review.is_right else wrong)[self._cells[ordinal - 1]] += 1
         return [
-            ResultCell(before, after, self._counts[_cell(before, after)])
+            ResultCell(before, after, self._counts[cell], right[cell], wrong[cell])
             for before in BEFORE
             for after in AFTER
+            for cell in [_cell(before, after)]
         ]
 
     def groups(self, by: GroupedBy, before: Before | None, after: After | None) -> list[tuple[Name, Group]]:

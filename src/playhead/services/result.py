@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead.environment import Environment
-from playhead.errors import BadRequest
+from playhead.errors import BadRequest, NotFound
 from playhead.failures import group_number, group_text
 from playhead.model import (
     After,
@@ -42,6 +42,7 @@ from playhead.replay import effects
 
 _PAGE: Final = 500
 _MOST_OUTPUTS: Final = 2000
+_LONGEST_NAME: Final = 200
 _MOST_KEPT: Final = 16
 """A result of 1,000,000 objects takes 7 MB."""
 
@@ -95,7 +96,7 @@ class ResultService:
     async def matrix(self, a: UUID, b: UUID) -> ReplayResult:
         """Count the objects by what happened to them before and after."""
         pair = await self._pair(a, b)
-        return _result(pair, await self._matrix(pair))
+        return await self._result(pair, await self._matrix(pair))
 
     async def counting(self, a: UUID, b: UUID, *, patience: float) -> ReplayResult | int:
         """Return the counts, or after `patience` seconds how many objects are counted so far.
@@ -104,7 +105,7 @@ class ResultService:
         """
         pair = await self._pair(a, b)
         found = await self._get(pair, patience)
-        return found.done if isinstance(found, Steps) else _result(pair, found)
+        return found.done if isinstance(found, Steps) else await self._result(pair, found)
 
     async def groups(
         self,
@@ -231,12 +232,31 @@ class ResultService:
             by_stage.setdefault(one.stage, {})[rest_of(one.output.key)] = one.output
         return by_stage
 
+    async def review(self, a: UUID, b: UUID, ordinal: int, *, is_right: bool, reviewed_by: str) -> None:
+        """Record whether the new outputs of an object look right to a person.
+
+        Raises:
+            BadRequest: `invalid_body`: the name is empty or too long.
+            NotFound: `object_not_found`: the second execution has no object at this place.
+        """
+        name = reviewed_by.strip()
+        if not name or len(name) > _LONGEST_NAME:
+            raise BadRequest("invalid_body", f"write your name, in up to {_LONGEST_NAME} characters")
+        pair = await self._pair(a, b)
+        if not await self._catalog.listed_at(b, [ordinal]):
+            raise NotFound("object_not_found", f"execution {b} has listed no object at place {ordinal}")
+        await self._catalog.record_review(pair.b, pair.a, ordinal, is_right=is_right, reviewed_by=name)
+
     # -- count -------------------------------------------------------------------------------------
 
     async def _matrix(self, pair: _Pair) -> Matrix:
         found = await self._get(pair, None)
         assert isinstance(found, Matrix), "without a limit, the caller waits for it"
         return found
+
+    async def _result(self, pair: _Pair, matrix: Matrix) -> ReplayResult:
+        cells = matrix.cells(await self._catalog.reviews(pair.b, pair.a))
+        return ReplayResult(pair.a, pair.b, pair.is_complete, sum(one.objects for one in cells), cells)
 
     async def _get(self, pair: _Pair, patience: float | None) -> Matrix | Steps:
         return await self._counted.get(
@@ -276,6 +296,7 @@ class ResultService:
         compared = await self._compare(pair, listed)
         dead = [one for each in compared.values() for one in (each.failed_before, each.failed_after)]
         failures = await self._failures([one.first for one in dead if one])
+        reviews = await self._catalog.reviews(pair.b, pair.a)
 
         def why(one: OutcomesBelow | None) -> ResultFailure | None:
             return _failure(failures, one.first, one.failure_group) if one else None
@@ -292,6 +313,7 @@ class ResultService:
                 list(what.stages),
                 why(what.failed_before),
                 why(what.failed_after),
+                reviews.get(one.ordinal),
             )
             for one in listed
             for what in [compared[one.key]]
@@ -329,11 +351,6 @@ class ResultService:
         routes = effects.reached(loaded.config, entry or "", skips)
         found = [name for name in routes if not is_skipped(skips, name)]
         return f"{execution.config}/{entry}", found
-
-
-def _result(pair: _Pair, matrix: Matrix) -> ReplayResult:
-    cells = matrix.cells()
-    return ReplayResult(pair.a, pair.b, pair.is_complete, sum(one.objects for one in cells), cells)
 
 
 def _names(error: str | None, folder: str | None, stage: str | None) -> list[tuple[GroupedBy, Name]]:

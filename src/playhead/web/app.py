@@ -90,6 +90,7 @@ ACTIONS: Final[Sequence[Action]] = (
     *replay.ACTIONS,
     *batch.ACTIONS,
     *execution.ACTIONS,
+    *result.ACTIONS,
     *publishform.ACTIONS,
     *rollbackform.ACTIONS,
     *datasets.ACTIONS,

@@ -11,7 +11,11 @@ from playhead.web.page import Ask, Page, Shown
 KEYS: Final = (
     ("/", "Go to the Find box"),
     ("g n", "Go to Now; g e, g r, g d, g p (datasets), g c and g q go to the other pages of the navigation"),
-    ("j k", "Next row, previous row of a list; Enter opens it"),
+    (
+        "j k",
+        "Next row, previous row of a list; Enter opens it. Next object, previous object of a replay's result",
+    ),
+    ("y n", "In the result of a replay: the object looks right, looks wrong"),
     ("e", "Go to the first failure on the page"),
     ("?", "Open this page"),
     ("← → ↑ ↓", "In a graph: follow its lines from box to box"),

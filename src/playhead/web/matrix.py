@@ -47,6 +47,7 @@ class CellView:
         text: a sentence about the objects; may be empty.
         href: URL of its objects; None without any.
         name: name of its live number.
+        reviewed: how many of them people have reviewed, in words; empty if none.
     """
 
     after: After
@@ -55,6 +56,7 @@ class CellView:
     text: str
     href: str | None
     name: str
+    reviewed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,19 @@ def _view(found: ReplayResult) -> MatrixView:
                     says,
                     f"{result_url(found.a, found.b, before=before, after=after)}#list" if count else None,
                     f"mx.{before}.{after}",
+                    _reviewed(found, before, after),
                 )
             )
         rows.append(RowView(before, text, objects, cells))
     failed = found.of(after="same_error") + found.of(after="other_error")
     return MatrixView(rows, objects=found.objects, failed=failed, is_complete=found.is_complete)
+
+
+def _reviewed(found: ReplayResult, before: Before, after: After) -> str:
+    cell = next(one for one in found.cells if (one.before, one.after) == (before, after))
+    if not (cell.right or cell.wrong):
+        return ""
+    return (
+        f"{number(cell.right + cell.wrong)} of {number(cell.objects)} reviewed: {number(cell.right)} right, "
+        f"{number(cell.wrong)} wrong"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final, Literal, get_args
 
-from playhead.errors import BadRequest
+from playhead.errors import BadRequest, PlayheadError
 from playhead.model import (
     After,
     Before,
@@ -22,7 +22,20 @@ from playhead.model import (
 from playhead.web.batch import failed_again
 from playhead.web.execution import placements
 from playhead.web.matrix import MatrixView, matrix, result_url
-from playhead.web.page import ROWS, Answer, ApiCall, Ask, Crumb, Missing, Page, Shown, url
+from playhead.web.page import (
+    ROWS,
+    Action,
+    Answer,
+    ApiCall,
+    Ask,
+    Crumb,
+    Missing,
+    Page,
+    Redirect,
+    Shown,
+    status_of,
+    url,
+)
 from playhead.web.replayform import ReplayForm
 from playhead.web.sidebyside import SideBySide, side_by_side
 from playhead.wording import AFTER, BEFORE, FAILED_AFTER
@@ -46,7 +59,8 @@ class ListView:
     """The objects of the chosen cell.
 
     Attributes:
-        title: their number and what happened to them.
+        title: what happened to them.
+        reviewed: how many of them are reviewed, in words; empty if none is.
         by: how they are listed.
         tabs: URL of the list in each way.
         where: the chosen objects.
@@ -59,6 +73,7 @@ class ListView:
     """
 
     title: str
+    reviewed: str
     by: By
     tabs: Mapping[str, str]
     where: ResultFilter
@@ -83,6 +98,7 @@ class ObjectStep:
         shown: the output before and after, or why it cannot be shown now; None if no output differs.
         previous: URL of the object before it; None at the beginning.
         next: URL of the next one; None at the end.
+        fields: hidden fields of the form of a review: which object it is, and the list.
     """
 
     step: ResultStep
@@ -93,6 +109,7 @@ class ObjectStep:
     shown: SideBySide | Missing | None
     previous: str | None
     next: str | None
+    fields: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,8 @@ class ResultView:
         at: the chosen object; None without one.
         failed: form of a replay of what has failed.
         placements: where the results are in the datasets of the config.
+        reviewer: name of the person who reviews objects; empty until the first review.
+        notice: why a review was not recorded.
     """
 
     a: Execution
@@ -118,9 +137,15 @@ class ResultView:
     at: ObjectStep | None
     failed: str
     placements: Sequence[Placement]
+    reviewer: str = ""
+    notice: str | None = None
 
 
 async def show(ask: Ask) -> Answer:
+    return await _shown(ask)
+
+
+async def _shown(ask: Ask, error: PlayheadError | None = None) -> Shown[ResultView]:
     services = ask.services
     a = await services.executions.get(await ask.execution())
     b = await services.executions.get(await services.resolve.execution(ask.needed("with")))
@@ -132,17 +157,24 @@ async def show(ask: Ask) -> Answer:
         first = next((one for one in _FIRST if numbers.get(one)), None)
         if first:
             where = ResultFilter(*first, where.error, where.folder, where.stage)
+    reviewer = ask.text("reviewer") or ""
     by = _by(ask, where)
 
     def at(**changed: object) -> str:
-        return result_url(a.execution_id, b.execution_id, **{**asdict(where), "by": by, **changed})
+        return result_url(
+            a.execution_id, b.execution_id, **{**asdict(where), "by": by, "reviewer": reviewer, **changed}
+        )
 
     failed = failed_again(replay) if replay else _form_of_run(b)
     listed = step = None
     if counted.rows and where.before and where.after:
-        listed = await _list(ask, a, b, where, by, at, failed)
+        listed = await _list(ask, counted, (a, b), where, by, at, failed)
         step = await _step(ask, a, b, where, at)
-    view = ResultView(a, b, replay, counted, listed, step, failed.href(), await placements(services, b))
+    view = ResultView(
+        *(a, b, replay, counted, listed, step, failed.href(), await placements(services, b)),
+        reviewer=reviewer,
+        notice=error.detail if error else None,
+    )
     api = f"/api/v1/executions/{a.execution_id}/result/{b.execution_id}"
     what = "objects" if by == "all" else "groups"
     return Shown(
@@ -153,6 +185,7 @@ async def show(ask: Ask) -> Answer:
         cells=counted.live(),
         shape=counted.shape,
         ended=counted.is_complete,
+        status=status_of(error),
     )
 
 
@@ -196,15 +229,15 @@ def _form_of_run(b: Execution) -> ReplayForm:
 
 async def _list(
     ask: Ask,
-    a: Execution,
-    b: Execution,
+    counted: MatrixView,
+    pair: tuple[Execution, Execution],
     where: ResultFilter,
     by: By,
     at: Callable[..., str],
     failed: ReplayForm,
 ) -> ListView:
     service, cursor = ask.services.result, ask.text("cursor")
-    ids = (a.execution_id, b.execution_id)
+    ids = (pair[0].execution_id, pair[1].execution_id)
     groups: Sequence[ResultGroup] = ()
     objects: Sequence[ReplayedObject] = ()
     if by == "all":
@@ -217,6 +250,15 @@ async def _list(
         hrefs = [f"{at(by=None, **{by: one.name})}#list" for one in groups]
     return ListView(
         f"{BEFORE[where.before or 'done'].capitalize()}; now: {AFTER[where.after or 'same']}",
+        next(
+            (
+                one.reviewed
+                for row in counted.rows
+                for one in row.cells
+                if (row.before, one.after) == (where.before, where.after)
+            ),
+            "",
+        ),
         by,
         {one: f"{at(by=one, error=None, folder=None, stage=None)}#list" for one in _BY},
         where,
@@ -266,7 +308,33 @@ async def _step(
         await side_by_side(services, output) if output else None,
         f"{at(at=step.previous)}#object" if step.previous else None,
         f"{at(at=step.next)}#object" if step.next else None,
+        {
+            **{name: text for name, text in asdict(where).items() if text},
+            "with": str(b.execution_id),
+            "by": "all",
+            "at": str(ordinal),
+            "next": str(step.next or ordinal),
+        },
     )
 
 
+async def _review(ask: Ask) -> Answer:
+    """Record a review, and show the next object."""
+    given = {name: str(value) for name, value in ask.form.items()}
+    answered = Ask(ask.services, ask.path, ask.parameters, given)
+    a, b = await answered.execution(), await ask.services.resolve.execution(answered.needed("with"))
+    try:
+        await ask.services.result.review(
+            *(a, b, answered.number("at", 1, 2**53) or 0),
+            is_right=answered.choice("verdict", ("right", "wrong")) == "right",
+            reviewed_by=given.get("reviewer", ""),
+        )
+    except PlayheadError as exc:
+        return await _shown(answered, exc)
+    where = _where(answered)
+    query = {**asdict(where), "by": "all", "reviewer": given["reviewer"].strip(), "at": given.get("next")}
+    return Redirect(f"{result_url(a, b, **query)}#object")
+
+
 PAGES: Final = (Page("/executions/{execution_id}/result", "result.html", show, "replays", live=True),)
+ACTIONS: Final = (Action("/executions/{execution_id}/result/review", _review, "result.html", "replays"),)

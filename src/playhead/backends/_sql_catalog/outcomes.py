@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from playhead.backends._sql_catalog.lanes import as_uuid
+from playhead.backends._sql_catalog.lanes import as_uuid, storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
-from playhead.model import ROW_STATES
-from playhead.ports.catalog.outcomes import Failure, ListedObject, OutcomesBelow, OutputBelow
+from playhead.ids import moment
+from playhead.model import ROW_STATES, Review
+from playhead.ports.catalog.outcomes import MOST_REVIEWS, Failure, ListedObject, OutcomesBelow, OutputBelow
 from playhead.ports.catalog.outputs import RecordedOutput
 
 
@@ -69,6 +70,16 @@ class OutcomesPart(Part):
             }
 
         return await self._db.read(find)
+
+    async def record_review(
+        self, execution: UUID, against: UUID, ordinal: int, *, is_right: bool, reviewed_by: str
+    ) -> None:
+        given = {"ordinal": ordinal, "is_right": is_right, "reviewed_by": storable(reviewed_by)}
+        await self._db.run(SQL.record_review, execution=execution, against=against, **given)
+
+    async def reviews(self, execution: UUID, against: UUID) -> Mapping[int, Review]:
+        rows = await self._db.rows(SQL.reviews, execution=execution, against=against, limit=MOST_REVIEWS)
+        return {ordinal: Review(bool(is_right), by, moment(at)) for ordinal, is_right, by, at in rows}
 
 
 def _listed(rows: Sequence[Row]) -> list[ListedObject]:

@@ -303,6 +303,17 @@ CREATE INDEX messages_uncertain ON messages (execution) WHERE published = {UNANS
 CREATE INDEX messages_refused ON messages ((-execution))
   WHERE state = {DEAD} AND ordinal IS NOT NULL AND error_code IN ('publish_refused', 'invalid_key');
 
+-- What people think of objects that a replay has changed: whether the new outputs look right.
+CREATE TABLE reviews (
+  execution   bigint NOT NULL,               -- executions.n of the replay
+  against     bigint NOT NULL,               -- executions.n of the execution before
+  ordinal     bigint NOT NULL,               -- messages.ordinal of the object
+  is_right    boolean NOT NULL,
+  reviewed_by text NOT NULL,
+  reviewed_at double precision NOT NULL,
+  PRIMARY KEY (execution, against, ordinal)
+);
+
 -- Causes of failures (failures.py), each with its acknowledgement. A cause is inserted with its first failure, and no later
 -- failure changes its row, so no worker waits for it.
 CREATE TABLE causes (

@@ -154,3 +154,18 @@ WHERE m.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
 -- name: failures
 -- Why these rows are dead.
 SELECT m.n, m.id, m.lane, m.error_code, m.error FROM messages m WHERE m.n = ANY(:rows::bigint[]) AND m.state = {DEAD}
+
+-- name: record_review
+-- What a person thinks of an object. A newer review replaces the one before.
+INSERT INTO reviews (execution, against, ordinal, is_right, reviewed_by, reviewed_at)
+SELECT e.n, a.n, :ordinal::bigint, :is_right::boolean, :reviewed_by::text, playhead_now()
+FROM executions e CROSS JOIN executions a WHERE e.id = :execution::uuid AND a.id = :against::uuid
+ON CONFLICT (execution, against, ordinal) DO UPDATE
+SET is_right = excluded.is_right, reviewed_by = excluded.reviewed_by, reviewed_at = excluded.reviewed_at
+
+-- name: reviews
+-- The reviews of two executions, by the places of the objects.
+SELECT r.ordinal, r.is_right, r.reviewed_by, r.reviewed_at FROM reviews r
+WHERE r.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
+  AND r.against = (SELECT e.n FROM executions e WHERE e.id = :against::uuid)
+ORDER BY r.ordinal LIMIT :limit

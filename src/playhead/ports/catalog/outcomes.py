@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-from playhead.model import RowState
+from playhead.model import Review, RowState
 from playhead.ports.catalog.outputs import RecordedOutput
 
 
@@ -66,6 +66,10 @@ class Failure(NamedTuple):
     error: str
 
 
+MOST_REVIEWS: Final = 100_000
+"""Reviews of two executions that are read. People write them one by one."""
+
+
 class Outcomes(Protocol):
     async def listed_after(self, execution: UUID, ordinal: int, *, limit: int) -> list[ListedObject]:
         """Return up to `limit` objects that an execution has listed, in the order of the listing."""
@@ -95,4 +99,17 @@ class Outcomes(Protocol):
 
     async def failures(self, messages: Sequence[int]) -> Mapping[int, Failure]:
         """Return why those of these messages are dead that are, by their numbers in `OutcomesBelow.first`."""
+        ...
+
+    async def record_review(
+        self, execution: UUID, against: UUID, ordinal: int, *, is_right: bool, reviewed_by: str
+    ) -> None:
+        """Record what a person thinks of an object of an execution, compared with another execution.
+
+        It replaces the review before. Nothing happens if one of the executions does not exist.
+        """
+        ...
+
+    async def reviews(self, execution: UUID, against: UUID) -> Mapping[int, Review]:
+        """Return the reviews of two executions, by the ordinals of the objects. At most `MOST_REVIEWS`."""
         ...
