@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Dataset,
         Declaration,
         Plan,
+        PlannedRoute,
         PublicationRange,
         PublishedIn,
         Replay,
@@ -69,6 +70,16 @@ def replay_of_stale(name: str, n: int, results: RouteResults) -> str:
     replay = ["playhead", "replay", f"current:{name}@{n}", results.from_stage, results.route]
     made_by = made_by_stale(results)
     return join([*replay, "--made-by", made_by] if made_by else replay)
+
+
+def expected_text(plan: Plan, route: PlannedRoute) -> str:
+    """Return how many messages a replay leads to in a route, such as `about 28 messages`; empty if this is
+    not known."""
+    if route.messages is None:
+        return ""
+    is_exact = plan.known == plan.objects or route.queue == plan.to_queue
+    noun = "message" if route.messages == 1 else "messages"
+    return f"{'' if is_exact else 'about '}{route.messages:,} {noun}"
 
 
 def wait_text(wait: RouteWait) -> str:

@@ -40,7 +40,7 @@ def test_a_plan_is_shown_and_replayed(shell: Shell):
     assert rows["first"] == rows["last"] == f"{run}/shouted/a.txt"
     assert rows["types"] == "text/plain 1"
     assert rows["config"] == "docs version 1"
-    assert rows["routes"] == "split"
+    assert rows["routes"] == "split (1 message)"
     assert rows["digest"].startswith("sha256:")
     assert "no live worker consumes docs.split" in rows["warning"]
     assert f"playhead replay --plan {rows['plan']}" in out

@@ -52,7 +52,7 @@ async def test_a_plan_says_what_a_replay_would_publish_and_what_would_process_it
             "problems",
         ),
         *("routes", "would_refuse", "seconds", "replay_batch_id", "error", "created_at", "expires_at"),
-        *("replayable_until", "config_diff", "workers", "warnings"),
+        *("replayable_until", "config_diff", "workers", "warnings", "looked_up", "known"),
     }
     assert re.fullmatch("sha256:[0-9a-f]{64}", found["digest"])
     assert found["request"] == {
@@ -90,6 +90,40 @@ async def test_a_plan_says_what_a_replay_would_publish_and_what_would_process_it
     assert found["expires_at"] > found["created_at"]
     assert (await playhead.get(f"replay/plans/{found['plan_id']}")) == found
     assert (await playhead.get("replay/plans")) == {"items": [found], "next_cursor": None}
+
+
+async def messages_of(playhead: Playhead, source: str, **given: Any) -> tuple[dict[str, int | None], Any]:
+    found = await plan(playhead, source, **given)
+    return {one["route"]: one["messages"] for one in found["routes"]}, found
+
+
+async def test_a_plan_counts_the_messages_that_its_own_objects_led_to(playhead: Playhead, source: str):
+    some = {"from_stage": "input", "to_route": "upper", "include": ["a.md", "d.md"]}
+
+    counted, found = await messages_of(playhead, source, **some)
+
+    assert counted == {"upper": 2, "split": 2, "aside": None}
+    assert (found["looked_up"], found["known"]) == (2, 2)
+    assert all(one["seconds"] >= 0 for one in found["routes"] if one["messages"])
+
+
+async def test_a_plan_extrapolates_from_the_objects_that_were_processed(playhead: Playhead):
+    await playhead.apply()
+    source = await playhead.run({"a.md": b"one", "b.md": b"two", "c.md": b"bad", "d.md": b"four"})
+
+    counted, found = await messages_of(playhead, source, from_stage="input", to_route="upper")
+
+    assert counted == {"upper": 4, "split": 4, "aside": None}
+    assert (found["looked_up"], found["known"]) == (4, 3)
+
+
+async def test_a_plan_into_a_route_that_has_not_processed_its_objects_knows_no_messages(
+    playhead: Playhead, source: str
+):
+    counted, found = await messages_of(playhead, source, from_stage="input", to_route="aside")
+
+    assert counted == {"upper": None, "split": None, "aside": 3}
+    assert found["known"] == 0
 
 
 async def test_the_objects_of_a_plan_are_listed_by_pages(playhead: Playhead, source: str):

@@ -10,7 +10,7 @@ from playhead.cli import complete, effects, executions, output, selecting
 from playhead.cli.command import ExecutionRef, Version, command
 from playhead.cli.output import counted
 from playhead.cli.session import Session, Usage
-from playhead.wording import left_out, others_text, warning_text, worded
+from playhead.wording import expected_text, left_out, others_text, warning_text, worded
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import Deployment
@@ -122,8 +122,9 @@ def describe(p: Plan) -> None:
         ("types", _types(p)),
         ("config", f"{p.to_config} version {p.to_config_version}{', see below' if p.config_diff else ''}"),
         ("queue", _queue(p)),
-        ("routes", ", ".join(_route(one) for one in p.routes if one.reached)),
+        ("routes", ", ".join(_route(p, one) for one in p.routes if one.reached)),
         ("takes", _duration(p.seconds)),
+        ("attempts", _attempts(p)),
         ("digest", p.digest or "-"),
         ("expires", output.when(p.expires_at)),
     ]
@@ -151,13 +152,18 @@ def _queue(p: Plan) -> str:
     return f"{p.to_queue}: {waiting} waiting, {counted(p.consumers, 'consumer')}"
 
 
-def _route(one: PlannedRoute) -> str:
-    notes = []
+def _route(p: Plan, one: PlannedRoute) -> str:
+    notes = [text] if (text := expected_text(p, one)) else []
     if one.effects == "external":
         notes.append("external effects")
     if one.on_replay != "run":
         notes.append({"skip": "skipped", "refuse": "refused"}[one.on_replay])
     return f"{one.route} ({', '.join(notes)})" if notes else one.route
+
+
+def _attempts(p: Plan) -> str:
+    known = [one.seconds for one in p.routes if one.seconds is not None]
+    return f"{_duration(sum(known))}, added up" if known else "unknown: the source has no such messages"
 
 
 def _duration(seconds: float | None) -> str:

@@ -135,6 +135,11 @@ class PlannedRoute:
             or one of its adapters has declared it; `unknown` if that was not recorded.
         on_replay: what the replay does with its messages.
         reached: whether it is the target route, or receives messages from a route that is reached and run.
+        messages: number of messages that the replay leads to in it, by what the same objects led to in the
+            source: exact for the target, else an estimate (see `known` of the plan); None: not reached, or
+            not known.
+        seconds: how long their attempts took in the source, added up, for this number of messages; None: not
+            known.
     """
 
     config: str
@@ -143,6 +148,8 @@ class PlannedRoute:
     effects: Literal["none", "external", "unknown"]
     on_replay: OnReplay
     reached: bool
+    messages: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +181,9 @@ class Plan:
             the replay declares valid; None: it declares none valid.
         problems: objects that may not be processed.
         routes: routes of the config, in its order.
+        looked_up: number of objects whose messages in the source were looked up, spread over all objects.
+        known: how many of them the target route has processed in the source. If this is not the number of
+            all objects, `messages` of the routes are extrapolated.
         would_refuse: routes because of which the replay would be refused.
         seconds: estimated time to publish all messages; None if neither an earlier replay nor a pace
             provides a rate.
@@ -207,6 +217,8 @@ class Plan:
     others_valid: int | None = None
     problems: PlanProblems = field(default_factory=PlanProblems)
     routes: list[PlannedRoute] = field(default_factory=list)
+    looked_up: int = 0
+    known: int = 0
     would_refuse: list[str] = field(default_factory=list)
     seconds: float | None = None
     replay_batch_id: UUID | None = None

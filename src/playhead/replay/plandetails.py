@@ -14,6 +14,7 @@ from playhead.ports.catalog import Configs
 from playhead.ports.catalog.configs import Loaded
 from playhead.reading.codecheck import CodeCheck, other_versions
 from playhead.replay import effects
+from playhead.replay.expected import MOST_LOOKED_UP
 from playhead.replay.manifest import Item
 from playhead.replay.planned import PLANNED
 from playhead.replay.request import Resolved
@@ -126,6 +127,7 @@ class Summary:
         first_keys, last_key: as in a plan.
         invalid: objects whose keys break the grammar.
         over_limit: objects after the first `limit` ones.
+        sample: keys of up to `MOST_LOOKED_UP` objects: every n-th one.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -136,6 +138,8 @@ class Summary:
         self.last_key: str | None = None
         self.invalid = 0
         self.over_limit = 0
+        self.sample: list[str] = []
+        self._stride = 1
         self._types = Counter[str]()
 
     def cut(self, page: Surveyed) -> Surveyed:
@@ -151,6 +155,9 @@ class Summary:
         if not items:
             return
         records = page.records
+        self.sample += [key for key, _, _ in items[-self.objects % self._stride :: self._stride]]
+        while len(self.sample) > MOST_LOOKED_UP:
+            self.sample, self._stride = self.sample[::2], self._stride * 2
         self.objects += len(items)
         self.bytes += sum([size for _, size, _ in items])
         self.first_keys += [key for key, _, _ in items[: _FIRST_KEYS - len(self.first_keys)]]

@@ -38,7 +38,7 @@ from playhead.ports.store import Store
 from playhead.reading.codecheck import CodeCheck
 from playhead.reading.listing import Listing, has_references
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
-from playhead.replay import effects, objects, others, plandetails
+from playhead.replay import effects, expected, objects, others, plandetails
 from playhead.replay import request as request_checks
 from playhead.replay.manifest import Digest, Item, pages_of, unpack
 from playhead.replay.request import Resolved
@@ -51,7 +51,7 @@ _READ_AT_ONCE: Final = 16
 _FAIL_AGAIN_SECONDS: Final = 1.0
 
 
-class PlanCatalog(Plans, SurveyCatalog, request_checks.RequestCatalog, Protocol):
+class PlanCatalog(Plans, SurveyCatalog, request_checks.RequestCatalog, expected.ExpectedCatalog, Protocol):
     """The part of the catalog that `PlanService` needs."""
 
 
@@ -182,6 +182,7 @@ class PlanService:
             faults.reach("plan.paged")
         if not summary.objects:
             raise NotFound("no_objects", f"all objects at {found.prefix} vanished while the plan was made")
+        before = await expected.look_up(self._catalog, found, summary.sample)
         rate = await self._catalog.publishing_rate(plan.to_config, found.route)
         problems = PlanProblems(
             invalid_key=summary.invalid,
@@ -205,6 +206,11 @@ class PlanService:
                 ),
                 others_valid=await others.count(self._catalog, request, found, summary.objects),
                 problems=problems,
+                routes=await expected.with_expected(
+                    self._catalog, found, plan.routes, summary.objects, before
+                ),
+                looked_up=before.looked_up,
+                known=before.known,
                 seconds=plandetails.seconds_for(request, summary.objects, rate),
                 warnings=[
                     *plan.warnings,

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from playhead.model import Counts, OnReplay, Pipeline, Plan
+from playhead.model import OnReplay, Pipeline, Plan
 from playhead.web.pipelines import adapters_of
+from playhead.wording import expected_text
 
 _STRICTNESS: tuple[OnReplay, ...] = ("run", "skip", "refuse")
 
@@ -25,7 +26,8 @@ class Reach:
         effects: whether it changes anything outside Playhead.
         policy: what the replay does in it.
         declared: the least that the config allows: the form cannot be less strict.
-        counts: its messages in the source; None if they are not known.
+        messages: how many messages the replay leads to in it, in words; empty if they are not counted, or
+            not known.
     """
 
     route: str
@@ -35,7 +37,7 @@ class Reach:
     effects: Literal["none", "external", "unknown"]
     policy: OnReplay
     declared: OnReplay
-    counts: Counts | None
+    messages: str
 
     @property
     def is_decided(self) -> bool:
@@ -53,14 +55,12 @@ def reached(
     pipeline: Pipeline,
     target: str,
     asked: Mapping[str, str],
-    counts: Mapping[str, Counts],
     plan: Plan | None,
 ) -> list[Reach]:
     """Return the routes that a replay into `target` reaches, as a tree in depth-first order.
 
     Args:
         asked: what the form says about routes.
-        counts: messages of the source by route.
         plan: has the decisions if the replay was counted; then also those that follow from other replays.
     """
     routes = {one.route: one for one in pipeline.routes}
@@ -91,7 +91,7 @@ def reached(
                 effects,
                 policy,
                 declared,
-                counts.get(name),
+                expected_text(plan, planned[name]) if plan and name in planned else "",
             )
         )
         if policy != "run":

@@ -170,7 +170,7 @@ async def page(
     if isinstance(error, PlayheadError) and error.code in ("plan_changed", "plan_expired", "plan_mismatch"):
         plan = None
     problem = _problem(error)
-    target = await _target(services, form, source, pipeline, plan)
+    target = await _target(services, form, source, plan)
     if not target.datasets:
         form = replace(form, publish="")
     usable = plan is not None and plan.state == "ready" and not plan.would_refuse
@@ -278,9 +278,7 @@ async def _routes(
     return [group for group in groups if group.routes]
 
 
-async def _target(
-    services: Services, form: ReplayForm, source: Execution, pipeline: Pipeline, plan: Plan | None
-) -> Target:
+async def _target(services: Services, form: ReplayForm, source: Execution, plan: Plan | None) -> Target:
     before, slash, route = form.to_route.rpartition("/")
     config = plan.to_config if plan else before if slash else source.config
     if not route or config is None:
@@ -291,10 +289,7 @@ async def _target(
         versions = (await services.configs.versions(config, None, _MOST_VERSIONS)).items
     except NotFound:
         return Target(config)
-    counts = {}
-    if pipeline.config == config:
-        counts = {one.route: one.counts for one in pipeline.routes if one.counts}
-    reaches = reached(made, route, form.effects or {}, counts, plan)
+    reaches = reached(made, route, form.effects or {}, plan)
     names = {one.route for one in reaches}
     return Target(
         config,

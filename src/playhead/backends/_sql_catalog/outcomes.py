@@ -11,7 +11,14 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
 from playhead.model import ROW_STATES, Review
-from playhead.ports.catalog.outcomes import MOST_REVIEWS, Failure, ListedObject, OutcomesBelow, OutputBelow
+from playhead.ports.catalog.outcomes import (
+    MOST_REVIEWS,
+    Failure,
+    ListedObject,
+    MessagesBelow,
+    OutcomesBelow,
+    OutputBelow,
+)
 from playhead.ports.catalog.outputs import RecordedOutput
 
 
@@ -38,6 +45,22 @@ class OutcomesPart(Part):
                         bool(is_top), route, stage, ROW_STATES[state], group, count, first, int(digest or 0)
                     )
                 )
+            return found
+
+        return await self._db.read(find) if keys else {}
+
+    async def messages_below(
+        self, keys: Sequence[str], execution: UUID, route: str
+    ) -> Mapping[str, Sequence[MessagesBelow]]:
+        given = {"keys": list(keys), "execution": execution, "route": route, "has_failed": True}
+
+        async def find(db: Session) -> Mapping[str, Sequence[MessagesBelow]]:
+            rows = await db.rows(SQL.messages_below, **given)
+            lanes = await self._lanes.learn(db, {row[2] for row in rows})
+            found: dict[str, list[MessagesBelow]] = {}
+            for key, is_top, lane, *figures in rows:
+                one = MessagesBelow(bool(is_top), lanes[lane].route, *figures)
+                found.setdefault(key, []).append(one)
             return found
 
         return await self._db.read(find) if keys else {}

@@ -124,6 +124,13 @@ FROM (
   FROM tree t
 ) f GROUP BY f.key, f.is_top, f.lane, f.state, f.failure_group
 
+-- name: messages_below
+-- The messages at or below a page of objects in an execution, counted by object and lane.
+{below}
+SELECT t.key, t.is_top, t.lane, count(*), count(CASE WHEN t.state NOT IN ({COMPLETED}, {TAKEN_OVER}) THEN 1 END),
+  coalesce(sum(m.ended_at - m.started_at), 0.0)
+FROM tree t CROSS JOIN messages m WHERE m.n = t.n GROUP BY t.key, t.is_top, t.lane
+
 -- name: outputs_below (postgresql)
 -- What was stored from a page of objects in an execution. OFFSET keeps the planner from reading all outputs.
 {below}

@@ -57,6 +57,23 @@ class OutputBelow(NamedTuple):
     stage: str
 
 
+class MessagesBelow(NamedTuple):
+    """Messages at or below an object, in one route.
+
+    Attributes:
+        is_top: whether the messages received the object itself.
+        messages: their number.
+        undone: how many of them were not processed successfully.
+        seconds: how long their last attempts took, added up.
+    """
+
+    is_top: bool
+    route: str
+    messages: int
+    undone: int
+    seconds: float
+
+
 class Failure(NamedTuple):
     """Why a message is dead."""
 
@@ -88,6 +105,12 @@ class Outcomes(Protocol):
         is CONFIG/ROUTE. An object without them is left out. At most a few thousand keys. The cost is
         proportional to the messages below them and to their outputs.
         """
+        ...
+
+    async def messages_below(
+        self, keys: Sequence[str], execution: UUID, route: str
+    ) -> Mapping[str, Sequence[MessagesBelow]]:
+        """Count the messages that `outcomes_below` counts, without their outputs, which cost more to read."""
         ...
 
     async def outputs_below(self, key: str, execution: UUID, route: str, *, limit: int) -> list[OutputBelow]:
