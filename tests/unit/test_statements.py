@@ -29,6 +29,9 @@ INSERTED_IN_BULK = {
     "insert_children",
     "refer",
     "insert_dispatches",
+    "insert_terms",
+    "insert_trigrams",
+    "insert_term_uses",
 }
 
 
@@ -167,6 +170,7 @@ def test_each_statement_is_valid_in_sqlite_with_and_without_its_optional_paramet
     for step in migrations("sqlite"):
         for part in statements(step.sql):
             con.execute(part)
+    con.execute(SQL.create_trigrams.sqlite({})[0])
     for statement in SQL:
         for optional in (True, False):
             for text, bound in _texts(statement, optional):

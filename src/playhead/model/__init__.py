@@ -52,7 +52,15 @@ from playhead.model.datasets import (
     Switch,
 )
 from playhead.model.diff import Diff, DiffCounts, DiffFilter, DiffObject, DiffSide, DiffStage, DiffState
-from playhead.model.find import Found, FoundKind
+from playhead.model.find import (
+    FOUND_KINDS,
+    FindAnswer,
+    Found,
+    FoundGroup,
+    FoundKind,
+    Matches,
+    TextSearch,
+)
 from playhead.model.health import (
     AdapterInfo,
     BackendHealth,
@@ -210,6 +218,7 @@ __all__ = [
     "CODE_WARNINGS",
     "DAY",
     "EFFECTS_SKIPPED",
+    "FOUND_KINDS",
     "KEPT",
     "MAX_NUMBER",
     "MAX_VERSION",
@@ -277,8 +286,10 @@ __all__ = [
     "Examination",
     "Examined",
     "Execution",
+    "FindAnswer",
     "Finding",
     "Found",
+    "FoundGroup",
     "FoundKind",
     "GroupedBy",
     "Guard",
@@ -292,6 +303,7 @@ __all__ = [
     "LoadedAdapter",
     "LoadedCode",
     "Mark",
+    "Matches",
     "NoteKind",
     "ObjectState",
     "ObjectVersion",
@@ -382,6 +394,7 @@ __all__ = [
     "Switch",
     "TextPart",
     "TimeCounts",
+    "TextSearch",
     "UnitCounts",
     "WaitsFor",
     "Warning",

@@ -75,7 +75,7 @@ routes:
     external: true
 """
 _IDLE = ("processes", "leases", "codes", "adapter_codes")
-"""Tables in which living processes write all the time, or when they start."""
+"""Tables in which living processes write all the time, or when they start. So are those of the search index."""
 
 
 class Census(NamedTuple):
@@ -92,7 +92,7 @@ def census(home: Path) -> Census:
         tables = [
             name
             for (name,) in con.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            if name not in _IDLE and not name.startswith("sqlite_")
+            if name not in _IDLE and not name.startswith(("sqlite_", "term"))
         ]
         rows = {name: con.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
         states = dict(con.execute("SELECT status, count(*) FROM executions GROUP BY status"))

@@ -42,6 +42,7 @@ from playhead.backends._sql_catalog.datasets import DatasetsPart
 from playhead.backends._sql_catalog.declarations import DeclarationsPart
 from playhead.backends._sql_catalog.drafts import DraftsPart
 from playhead.backends._sql_catalog.find import FindPart
+from playhead.backends._sql_catalog.indexing import IndexingPart
 from playhead.backends._sql_catalog.jobs import JobsPart
 from playhead.backends._sql_catalog.limits import LimitsPart
 from playhead.backends._sql_catalog.outcomes import OutcomesPart
@@ -54,6 +55,7 @@ from playhead.backends._sql_catalog.resolution import ResolutionPart
 from playhead.backends._sql_catalog.results import ResultsPart
 from playhead.backends._sql_catalog.runs import RunsPart
 from playhead.backends._sql_catalog.sinks import SinksPart
+from playhead.backends._sql_catalog.terms import TermsPart
 from playhead.backends._sql_catalog.totals import TotalsPart
 from playhead.backends._sql_catalog.trace import TracePart
 from playhead.backends._sql_catalog.upkeep import UpkeepPart
@@ -77,6 +79,7 @@ class SqlCatalog(
     DeclarationsPart,
     DraftsPart,
     FindPart,
+    IndexingPart,
     JobsPart,
     LimitsPart,
     OutcomesPart,
@@ -89,6 +92,7 @@ class SqlCatalog(
     ResultsPart,
     RunsPart,
     SinksPart,
+    TermsPart,
     TotalsPart,
     TracePart,
     UpkeepPart,

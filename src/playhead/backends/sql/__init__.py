@@ -53,7 +53,10 @@ CONSTANTS: Final[dict[str, object]] = {
 }
 
 _CONSTANT: Final = re.compile(r"\{([A-Z_]+)\}")
-_FOR_ONE: Final = re.compile(r"^-- \((sqlite|postgresql)\)\n(.*?;\n)", re.M | re.S)
+_FOR_ONE: Final = re.compile(
+    r"^-- \((sqlite|postgresql)\)\n((?:(?!\$\$).)*?;\n|(?:(?!;\n).)*?\$\$.*?\$\$.*?;\n)", re.M | re.S
+)
+"""A statement for one database; a body between `$$` may have several lines that end with a semicolon."""
 _COMMENT: Final = re.compile(r"--.*")
 _SQLITE_SCHEMA: Final = (
     (  # no number is used twice

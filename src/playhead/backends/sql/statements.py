@@ -16,7 +16,7 @@ A file of statements looks like this:
   A fragment may have a text for each, too.
 
 The text is PostgreSQL's SQL. SQLite's follows from it by the rules in `_RULES`: arrays become `IN (…)` or
-JSON, row locks, casts and `uuid_send` go, and index hints in comments count.
+JSON, row locks, casts and `uuid_send` go, `ILIKE` becomes `LIKE`, and index hints in comments count.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ FILES: Final = (
         "publications.sql",
         "sinks.sql",
         "find.sql",
+        "terms.sql",
         "broker.sql",
     ),
 )
@@ -72,6 +73,7 @@ _INTO: Final = re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\) ")
 _RULES: Final = re.compile(
     r"(?P<among>(?:= ANY|<> ALL)\((?P<array>:\w+::\w+\[\])\))"
     r"|SELECT \* FROM unnest\((?P<columns>[^)]*)\)"
+    r"|ILIKE :(?P<like>\w+)"
     r"|(?P<parameter>(?<![:\w]):[a-z_0-9]+(?:::\w+(?:\[\])?)?)"
     r"|(?P<cast>::\w+(?:\[\])?)"
     r"|(?P<lock> FOR (?:UPDATE|SHARE|NO KEY UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?)"
@@ -263,6 +265,9 @@ def _for_sqlite(binds: list[_Bind], sizes: Any, found: re.Match[str]) -> str:
         binds.append(_columns([(c[0], c[1]) for c in columns]))
         values = (_decoded(f"json_extract(value, '$[{n}]')", c[1]) for n, c in enumerate(columns))
         return f"SELECT {', '.join(values)} FROM json_each(?)"
+    if found["like"]:  # SQLite's LIKE does not tell the case of ASCII letters, and has no escape of its own
+        binds.append(_value(found["like"], "text"))
+        return r"LIKE ? ESCAPE '\'"
     if found["parameter"]:
         ((name, kind, array),) = _PARAMETER.findall(found["parameter"])
         binds.append(_array(name, kind) if array else _value(name, kind))

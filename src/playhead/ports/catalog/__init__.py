@@ -32,6 +32,7 @@ from playhead.ports.catalog.reports import Reports
 from playhead.ports.catalog.results import Results
 from playhead.ports.catalog.runs import Runs
 from playhead.ports.catalog.sinks import Sinks
+from playhead.ports.catalog.terms import Terms
 from playhead.ports.catalog.totals import Totals
 from playhead.ports.catalog.trace import Trace
 from playhead.ports.catalog.upkeep import Upkeep
@@ -63,6 +64,7 @@ class Catalog(
     Sinks,
     Reports,
     Find,
+    Terms,
     Protocol,
 ):
     """All parts, as a backend implements them."""
@@ -105,6 +107,7 @@ __all__ = [
     "Results",
     "Runs",
     "Sinks",
+    "Terms",
     "Totals",
     "Trace",
     "Upkeep",
