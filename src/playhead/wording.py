@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ReplayPublication,
         RouteResults,
         RouteWait,
+        TextSearch,
         Warning,
     )
     from playhead.sourcecode import WholeFiles
@@ -371,3 +372,24 @@ def listed(names: Sequence[str]) -> str:
     """Return the first names, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def coverage_of(search: TextSearch) -> str | None:
+    """Return what a search did not look at, as a sentence; None: it looked at everything."""
+    parts = []
+    if search.indexed < search.recorded:
+        parts.append(
+            f"{search.indexed:,} of {search.recorded:,} recorded objects are indexed so far, and the newest "
+            "ones are searched too."
+        )
+    if search.matches == "beginnings":
+        why = (
+            "The text has fewer than 3 characters, so"
+            if search.finds_parts
+            else "PostgreSQL has no extension pg_trgm here, so"
+        )
+        parts.append(
+            f"{why} only the beginnings of paths, file names, attributes and reasons are searched, with the "
+            "case of letters."
+        )
+    return " ".join(parts) or None

@@ -17,7 +17,7 @@ from tests.api.server import WORDS
 if TYPE_CHECKING:
     from tests.api.server import Playhead
 
-TOP_OF_A_LIST = ("search", "find", "queues/{queue}/messages")
+TOP_OF_A_LIST = ("search", "queues/{queue}/messages")
 """Operations that return the best or first `limit` items and have no further pages."""
 
 LISTS: dict[str, list[dict[str, str]]] = {

@@ -393,7 +393,7 @@ def test_a_truncated_object_is_an_error_and_writes_no_partial_file(ask):
     assert (code, body["error_code"]) == (5, "server_unavailable")
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "migrate", "demo"])
+@pytest.mark.parametrize("command", ["serve", "worker", "migrate", "reindex", "demo"])
 def test_local_commands_refuse_a_server(ask, command):
     code, body, _ = ask("http://127.0.0.1:1", command)
     assert (code, body["error_code"]) == (2, "usage")
@@ -404,6 +404,7 @@ def test_local_commands_ignore_a_server_in_the_settings(monkeypatch, tmp_path, c
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PLAYHEAD_SERVER", "http://127.0.0.1:1")
     assert run_program(["migrate"]) == 0
+    assert run_program(["reindex"]) == 0
     worker = [sys.executable, "-m", "playhead", "worker", "--until-idle"]
     assert subprocess.run(worker, capture_output=True, check=False).returncode == 0
     assert run_program(["executions"]) == 5

@@ -36,8 +36,9 @@ async def test_several_hits_are_listed_each_with_its_kind(site: Site):
     page = await site.page("/find?q=upper")
 
     assert "3 things have this name" in page
-    view = (await site.twin("/find?q=upper"))["view"]
-    assert sorted(hit["kind"] for hit in view["exact"]) == ["config", "route", "route"]
+    groups = (await site.twin("/find?q=upper"))["view"]["groups"]
+    exact = [hit["kind"] for group in groups for hit in group["hits"] if hit["is_exact"]]
+    assert exact == ["config", "route", "route"]
 
 
 async def test_if_nothing_is_found_similar_names_are_listed(site: Site):
@@ -94,6 +95,8 @@ async def test_a_404_page_needs_no_catalog(site: Site):
         ("dead_letter", SOME, f"/dead-letters/{SOME}"),
         ("object", f"{SOME}/input/a b&c", f"/objects?key={SOME}%2Finput%2Fa+b%26c"),
         ("config", "words", "/configs/words"),
+        ("attribute", f"{SOME}/input/a", f"/objects?key={SOME}%2Finput%2Fa"),
+        ("adapter", "words/upper", "/configs/words?focus=upper"),
         ("route", "words/upper", "/configs/words?focus=upper"),
         ("queue", "words.upper", "/queues/words.upper"),
         ("stage", f"{SOME}/split/words", f"/executions/{SOME}?stage=split%2Fwords"),
@@ -109,15 +112,52 @@ def test_an_unknown_kind_has_no_page():
         link("window", "x")
 
 
-async def test_a_path_leads_to_its_object_in_the_newest_execution_that_has_it(site: Site):
+async def test_a_path_leads_to_its_object_or_lists_its_objects_newest_first(site: Site):
     first = await site.run({"a": b"one two", "old": b"x"})
     second = await site.run({"a": b"one two"})
     replay = await site.replay(second, "shouted", "split")
     await site.work()
 
-    assert await found(site, "input/a") == f"/objects?key={second}%2Finput%2Fa"
+    page = await site.page("/find?q=input/a")
+    assert page.index(f"key={second}%2Finput%2Fa") < page.index(f"key={first}%2Finput%2Fa")
     assert await found(site, "input/old") == f"/objects?key={first}%2Finput%2Fold"
-    assert await found(site, "shouted/a.md") == f"/objects?key={second}%2Fshouted%2Fa.md"
-    assert replay["execution_id"] not in await found(site, "shouted/a.md")
+    assert replay["execution_id"] not in await site.page("/find?q=shouted/a.md")
     assert "No match for" in await site.page("/find?q=shouted/none.md")
     assert await found(site, "words/upper") == "/configs/words?focus=upper"
+
+
+async def test_what_contains_a_text_is_grouped_by_kind_with_its_outcome(site: Site):
+    first = await site.run({"reports/march.md": b"one", "march-bad.md": b"bad"})
+    second = await site.run({"reports/march.md": b"two"})
+    await site.work()
+
+    page = await site.page("/find?q=march")
+    assert "No match for" in page
+    assert "newest of 2 executions" in page
+    assert f"key={second}%2Finput%2Freports%2Fmarch.md" in page
+    assert f"key={first}%2Finput%2Freports%2Fmarch.md" not in page
+    groups = (await site.twin("/find?q=march"))["view"]["groups"]
+    assert groups[0]["name"] == "Objects"
+    outcomes = {hit["title"].partition(" of ")[0]: hit["outcome"] for hit in groups[0]["hits"]}
+    assert outcomes["Object input/march-bad.md"] == "dead"
+    assert outcomes["Object input/reports/march.md"] == "completed"
+    alone = (await site.twin("/find?q=march&kind=dead_letter"))["view"]["groups"]
+    assert {group["id"] for group in alone} <= {"dead_letter"}
+
+
+async def test_a_group_with_more_than_20_hits_leads_to_the_others(site: Site):
+    await site.run({f"page-{n}.md": b"x" for n in range(22)})
+
+    page = await site.page("/find?q=page-")
+    assert 'href="/find?q=page-&amp;kind=object"' in page
+    more = await site.twin("/find?q=page-&kind=object")
+    assert len(more["view"]["groups"][0]["hits"]) >= 22
+    assert "Show all kinds" in await site.page("/find?q=page-&kind=object")
+
+
+async def test_a_short_text_says_that_only_beginnings_are_searched(site: Site):
+    await site.run({"march.md": b"x", "xma.md": b"y"})
+
+    page = await site.page("/find?q=ma")
+    assert "The text has fewer than 3 characters" in page
+    assert "march.md" in page

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _RECONCILE_SECONDS = 1.0
 _JOBS_SECONDS = 0.5
 _OUTCOME_SECONDS = 1.0
+_INDEX_SECONDS = 1.0
 _LEASES_PER_RETENTION = 4
 """Retention is applied once in four times `lease_seconds`: with the default, once a minute."""
 _SELDOM = (50_000, 20, 50)
@@ -143,6 +144,7 @@ class Runtime:
             (self._publish, _JOBS_SECONDS),
             (self._follow, _JOBS_SECONDS),
             (self._retain, _LEASES_PER_RETENTION * self.settings.lease_seconds),
+            (self._index, _INDEX_SECONDS),
             (self.services.reports.write_due, _OUTCOME_SECONDS),
             (self.services.reports.renew, self.settings.lease_seconds / 3),
             (self.services.webhooks.send_due, _OUTCOME_SECONDS),
@@ -235,6 +237,12 @@ class Runtime:
                 goes_on=lambda: self.reconciler.has_lease,
             )
             await self.services.publish.drafts.drop_due()
+
+    async def _index(self) -> None:
+        """Index what Find finds. While executions run, one page a second; then until all is indexed."""
+        if self.reconciler.has_lease:
+            while await self.services.find.index() and not await self.catalog.open_executions():
+                continue
 
     async def _publish(self) -> None:
         """Prepare drafts that no live process holds, and publish what is published automatically."""

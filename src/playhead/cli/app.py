@@ -68,13 +68,14 @@ COMMANDS: Final = (
     Listed("lineage", "lineage:lineage", "Show the origin and the results of an object or a message."),
     Listed("why", "why:why", "Explain what happened to an input, and why."),
     Listed("diff", "diff:diff", "Compare the outputs of two executions."),
-    Listed("find", "find:find", "Find what a text names, exact matches first."),
+    Listed("find", "find:find", "Find what a text names, and what contains it."),
     Listed("search", "search:search", "Search an index; the best hits come first."),
     Listed("queues", "queues:queues", "List queues, or show the messages of one."),
     Listed("workers", "workers:workers", "List processes with their queues and loaded code."),
     Listed("adapters", "adapters:adapters", "List adapters, or show the config of one."),
     Listed("doctor", "doctor:doctor", "Check store, broker and catalog, and print fixes."),
     Listed("errors", "system:errors", "List error codes and exit codes."),
+    Listed("reindex", "find:reindex", "Build the index of `find` again."),
     Listed("migrate", "system:migrate", "Migrate the databases to the schema of this version."),
 )
 GROUPS: Final = (

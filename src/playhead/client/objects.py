@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from playhead.client.connection import Connection, Name
-from playhead.model import Found, ObjectVersion, SearchHit, StoredObject
+from playhead.model import FindAnswer, FoundKind, ObjectVersion, SearchHit, StoredObject
 
 
 class ObjectMethods(Connection):
@@ -68,6 +68,13 @@ class ObjectMethods(Connection):
         of = None if execution is None else await self._execution(execution)
         return await self._services.search.search(index, words, of, limit)
 
-    async def find(self, text: str, *, limit: int = 20) -> list[Found]:
-        """Find what a text names: an id, its last digits, a tag, a key, or a config, route or stage."""
-        return await self._services.find.find(text, limit)
+    async def find(self, text: str, *, kind: FoundKind | None = None, limit: int = 20) -> FindAnswer:
+        """Find what a text names, and what contains it in all executions.
+
+        Args:
+            text: an id or its last digits, a tag, a key, the name of a config, route, queue or stage; or a
+                part of a path, an attribute, a reason, an error or the type of an adapter.
+            kind: find only this kind.
+            limit: the largest number of items of each kind.
+        """
+        return await self._services.find.everything(text, kind, limit)

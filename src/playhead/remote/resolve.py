@@ -50,4 +50,4 @@ class RemoteIds(Remote):
 class RemoteFind(Remote):
     """Remote `FindService`."""
 
-    find = derived(FindService.find, "find")
+    everything = derived(FindService.everything, "find")

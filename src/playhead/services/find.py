@@ -1,9 +1,11 @@
-"""Find what a text names: ids, ends of ids, tags, keys, and names of configs, routes, queues and stages."""
+"""Find what a text names (ids, tags, keys, names), and what contains it (paths, attributes, reasons, …)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+import unicodedata
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final, Literal, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -12,13 +14,15 @@ from uuid import UUID
 from playhead.errors import BadRequest, NotFound, Unavailable
 from playhead.ids import parse_uuid
 from playhead.keys import parse_key
-from playhead.model import Execution, Found
-from playhead.ports.catalog.browse import ExecutionFilter, IdKind, Reference
+from playhead.model import FOUND_KINDS, Execution, FindAnswer, Found, FoundGroup, FoundKind
+from playhead.ports.catalog.browse import IdKind, Reference
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.find import Find, FoundRow, RowKind
 from playhead.ports.catalog.outputs import RecordedOutput
+from playhead.ports.catalog.terms import Terms
 from playhead.ports.store import Store
 from playhead.reading.listing import Listing
+from playhead.reading.texts import Texts
 
 _ID: Final = re.compile(r"(?<![\w-])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![\w-])")
 _DIGITS: Final = re.compile(r"[0-9a-fA-F](?:-?[0-9a-fA-F]){3,31}")
@@ -38,20 +42,16 @@ _LAST_DIGITS: Final = 8
 _LAST: Final = "\U0010ffff"
 """Follows every text with the same beginning."""
 _MOST_NEAR: Final = 5
-_MOST_EXECUTIONS: Final = 10
-"""The newest executions, in which a path without an execution is looked for."""
+_SEVERAL: Final = ("attribute", "dataset", "adapter")
+"""Kinds of which several items have the same id."""
 _MOST_IDS: Final = 5
 """Ids in a longer text that are looked up."""
 
 
-class FindCatalog(Find, Protocol):
+class FindCatalog(Find, Terms, Protocol):
     """The part of the catalog that `FindService` needs."""
 
     async def recorded(self, first: str, last: str, *, limit: int) -> list[RecordedOutput]: ...
-
-    async def executions(
-        self, where: ExecutionFilter, *, before: int | None = None, limit: int = 100
-    ) -> tuple[list[Execution], int | None]: ...
 
     async def ids_ending(self, kind: IdKind, digits: str, *, execution: UUID | None = None) -> list[UUID]: ...
 
@@ -83,6 +83,38 @@ class FindService:
         self._store = store
         self._listing = Listing(catalog, store)
         self._names = names
+        self._texts = Texts(catalog)
+
+    async def everything(self, text: str, kind: FoundKind | None = None, limit: int = 20) -> FindAnswer:
+        """Return what a text names, and what contains it, by kind.
+
+        In each group, exact matches come first, then the newest.
+
+        Args:
+            kind: return only this kind.
+            limit: maximum number of items of each kind.
+
+        Raises:
+            Unavailable: `catalog_unavailable`.
+        """
+
+        def is_wanted(one: FoundKind) -> bool:
+            return kind in (None, one)
+
+        named = await self.find(text, limit + 1)
+        found, search = await self._texts.find(_comparable(text), limit, is_wanted)
+        # What was found by its text says more than what was found by its name.
+        groups = _grouped([one for one in (*found, *named) if is_wanted(one.kind)])
+        shown = [FoundGroup(of, items[:limit], len(items) > limit) for of, items in groups.items() if items]
+        return FindAnswer(shown, search)
+
+    async def index(self) -> bool:
+        """Index a page of what is not indexed yet. Return whether there is more."""
+        return await self._catalog.index_terms()
+
+    async def clear_index(self) -> None:
+        """Empty the index of paths, attributes and reasons. It is filled again page by page."""
+        await self._catalog.clear_terms()
 
     async def find(self, text: str, limit: int = 20) -> list[Found]:
         """Return up to `limit` things that a text names, exact ones first.
@@ -94,8 +126,7 @@ class FindService:
             Unavailable: `catalog_unavailable`.
         """
         found: dict[tuple[str, str], Found] = {}
-        text = text.replace("\0", "").encode("utf-8", "replace").decode()  # what databases can compare
-        for name in _names_in(text):
+        for name in _names_in(_comparable(text)):
             async for one in self._look(name, limit):
                 known = found.get((one.kind, one.id))
                 if known is None or one.is_exact > known.is_exact:
@@ -124,9 +155,6 @@ class FindService:
         declared = await self._declared(name)
         for one in declared:
             yield one
-        if "/" in name and not any(one.is_exact for one in declared):
-            async for one in self._newest_at(name):
-                yield one
         async for one in self._tagged(name, limit):
             yield one
         if _DIGITS.fullmatch(name):
@@ -216,18 +244,6 @@ class FindService:
             title = f"Object {rest} of execution {execution}{note}"
             yield Found("object", one, parse_uuid(execution), title, one == key)
 
-    async def _newest_at(self, place: str) -> AsyncIterator[Found]:
-        """Yield the newest recorded object at `STAGE/PATH`, if one of the newest executions has it."""
-        executions, _ = await self._catalog.executions(ExecutionFilter(), limit=_MOST_EXECUTIONS)
-        for execution in executions:
-            key = f"{execution.execution_id}/{place}"
-            if parse_key(key) is None:
-                return
-            if await self._catalog.recorded(key, f"{key}\x01", limit=1):
-                title = f"Object {place} of execution {execution.execution_id}"
-                yield Found("object", key, execution.execution_id, title, True)
-                return
-
     async def _recorded(self, prefix: str, limit: int) -> list[tuple[str, str]]:
         """Return the keys of recorded objects that begin with a text, and a note."""
         found = await self._catalog.recorded(prefix, prefix + _LAST, limit=limit)
@@ -240,13 +256,20 @@ class FindService:
             return False
 
     async def _declared(self, text: str) -> list[Found]:
-        """Return configs, routes and queues whose names begin with a text, and routes of such stages."""
+        """Return configs, routes and queues with a text in their names, and routes of such stages.
+
+        A text of one or two characters must be at the beginning.
+        """
         found: dict[tuple[str, str], Found] = {}
+        wanted = text.lower()
+
+        def matches(name: str) -> bool:
+            return name.lower().startswith(wanted) or (len(wanted) > 2 and wanted in name.lower())
 
         def add(
             kind: Literal["config", "route", "queue"], identity: str, title: str, names: Sequence[str]
         ) -> None:
-            if any(name.startswith(text) for name in names):
+            if any(matches(name) for name in names):
                 one = Found(kind, identity, None, title, text in names)
                 found.setdefault((kind, identity), one)
 
@@ -257,6 +280,23 @@ class FindService:
             add("route", place, f"Route {place}{stores}", [route, place, *([stage] if stage else [])])
             add("queue", queue, f"Queue {queue} of the route {place}", [queue])
         return list(found.values())
+
+
+def _grouped(found: Iterable[Found]) -> dict[FoundKind, list[Found]]:
+    """Return items by kind, each once, exact ones first."""
+    groups: dict[FoundKind, dict[tuple[str, str], Found]] = {kind: {} for kind in FOUND_KINDS}
+    for one in found:
+        title = one.title if one.kind in _SEVERAL else ""
+        known = groups[one.kind].get((one.id, title))
+        exact = one.is_exact or (known is not None and known.is_exact)
+        groups[one.kind][one.id, title] = replace(known or one, is_exact=exact)
+    return {kind: sorted(items.values(), key=lambda one: not one.is_exact) for kind, items in groups.items()}
+
+
+def _comparable(text: str) -> str:
+    """Return a text in the form of keys, as databases can compare it."""
+    stripped = text.replace("\0", "").encode("utf-8", "replace").decode().strip()
+    return unicodedata.normalize("NFC", stripped)
 
 
 def _names_in(text: str) -> Iterator[str]:

@@ -12,6 +12,10 @@ def link(kind: str, name: object) -> str:
         kind: `execution`, `replay`, `message`, `dead_letter`, `cause`, `object`, `config`, `route`, `queue`,
             `stage`, `plan` or `dataset`.
         name: its id, key or name. A route is `CONFIG/ROUTE`, a stage is `EXECUTION_ID/STAGE`, a dataset is
+        kind: `execution`, `replay`, `message`, `dead_letter`, `object`, `attribute`, `config`, `route`,
+            `adapter`, `queue`, `stage`, `plan` or `dataset`.
+        name: its id, key or name. An attribute is the key of its object. A route or an adapter is
+            `CONFIG/ROUTE`, a stage is `EXECUTION_ID/STAGE`, a dataset is
             `CONFIG/NAME`.
     """
     text = str(name)
@@ -28,10 +32,11 @@ def link(kind: str, name: object) -> str:
         case "cause":
             return url(f"/causes/{text}")
         case "object":
+        case "object" | "attribute":
             return url("/objects", key=text)
         case "config":
             return url(f"/configs/{text}")
-        case "route":
+        case "route" | "adapter":
             return url(f"/configs/{owner}", focus=rest)
         case "queue":
             return url(f"/queues/{text}")

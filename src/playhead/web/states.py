@@ -88,6 +88,7 @@ _OTHERS: Final = {
     "ok": State("ok", "ok", "ok"),
     "unavailable": State("fail", "fail", "unavailable"),
     "stored": State("ok", "ok", "stored"),
+    "pruned": State("off", "off", "pruned"),
     "due": State("off", "clock", "due"),
     "writing": State("run", "run", "writing"),
     "sent": State("ok", "ok", "sent"),
