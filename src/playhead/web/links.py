@@ -9,11 +9,8 @@ def link(kind: str, name: object) -> str:
     """Return the URL of a page.
 
     Args:
-        kind: `execution`, `replay`, `message`, `dead_letter`, `cause`, `object`, `config`, `route`, `queue`,
-            `stage`, `plan` or `dataset`.
-        name: its id, key or name. A route is `CONFIG/ROUTE`, a stage is `EXECUTION_ID/STAGE`, a dataset is
-        kind: `execution`, `replay`, `message`, `dead_letter`, `object`, `attribute`, `config`, `route`,
-            `adapter`, `queue`, `stage`, `plan` or `dataset`.
+        kind: `execution`, `replay`, `message`, `dead_letter`, `cause`, `object`, `attribute`, `config`,
+            `route`, `adapter`, `queue`, `stage`, `plan` or `dataset`.
         name: its id, key or name. An attribute is the key of its object. A route or an adapter is
             `CONFIG/ROUTE`, a stage is `EXECUTION_ID/STAGE`, a dataset is
             `CONFIG/NAME`.
@@ -31,7 +28,6 @@ def link(kind: str, name: object) -> str:
             return url(f"/dead-letters/{text}")
         case "cause":
             return url(f"/causes/{text}")
-        case "object":
         case "object" | "attribute":
             return url("/objects", key=text)
         case "config":

@@ -75,7 +75,7 @@ routes:
     external: true
 """
 _IDLE = ("processes", "leases", "codes", "adapter_codes")
-"""Tables in which living processes write all the time, or when they start. So they do in the index of Find."""
+"""Tables in which living processes write all the time, or when they start. The index of Find is one."""
 
 
 class Census(NamedTuple):
