@@ -68,6 +68,7 @@ async def test_an_execution_is_shown_with_all_fields(playhead: Playhead):
         "replayable_until": None,
         "changed_since": None,
         "records_deleted_at": None,
+        "revision": 1,
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from playhead.errors import Conflict
 from playhead.ids import moment
-from playhead.model import Config
+from playhead.model import Config, PruneFilter
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.jobs import Listed
@@ -668,6 +668,29 @@ async def test_a_resent_dead_letter_is_pending_again_in_a_running_execution(cata
     assert dispatch.message_id == f"{run.ids[0]}.3"
     claim = await lab.claim(run.ids[0])
     assert (claim.attempt, claim.spent) == (4, 1)
+
+
+async def test_a_resend_changes_neither_the_end_nor_the_retention_of_an_execution(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md")
+    await lab.kill(run.ids[0])
+    await catalog.end_executions([run.execution])
+    first = await lab.execution(run.execution)
+    lab.clock.advance(50)
+    for _ in range(2):
+        await catalog.resend(ids=run.ids)
+        assert (await lab.execution(run.execution)).ended_at is None
+        await lab.kill(run.ids[0])
+        lab.clock.advance(1)
+        await catalog.end_executions([run.execution])
+
+    last = await lab.execution(run.execution)
+
+    assert first.ended_at
+    assert (last.status, last.ended_at) == ("failed", first.ended_at)
+    assert (first.revision, last.revision) == (1, 3)
+    assert last.replayable_until == first.replayable_until
+    candidates, _ = await catalog.prune_candidates(PruneFilter(older_than_seconds=51), limit=10)
+    assert [one.execution for one in candidates] == [run.execution], "it ended 52 seconds ago"
 
 
 async def test_a_row_that_is_not_dead_is_not_sent_again(catalog: Catalog, lab: Lab):

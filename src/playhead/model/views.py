@@ -110,7 +110,8 @@ class Execution:
         tags: tags of a run, sorted; empty for other kinds.
         created_at: start time; RFC 3339 in UTC. If adopted: time of the first replay, or before that the time
             of one of its objects.
-        ended_at: time at which it ended; RFC 3339 in UTC; None while it is `running`.
+        ended_at: time at which it ended first; RFC 3339 in UTC; None while it is `running`. A resend of dead
+            letters does not change it.
         error: why some inputs did not become messages (`upload_incomplete`, `listing_failed`), else None.
             Errors of single messages are stored with the message.
         counts: its messages by state.
@@ -122,6 +123,7 @@ class Execution:
             processes all of its inputs.
         records_deleted_at: time at which its records were deleted: its messages with their errors, its
             outputs and its reports. What this object has was kept. RFC 3339 in UTC; usually None.
+        revision: how often it has ended.
     """
 
     execution_id: UUID
@@ -142,6 +144,7 @@ class Execution:
     replayable_until: str | None = None
     changed_since: UUID | None = None
     records_deleted_at: str | None = None
+    revision: int = 0
 
 
 MOST_OUTPUT_KEYS: Final = 100

@@ -235,7 +235,7 @@ class DiffService:
         stages = [one for one in every if not any(one.startswith(f"{other}/") for other in every)]
         is_complete = all(one.ended_at is not None for one in executions)
         return _Pair(
-            left, right, stages, is_complete, tuple((one.ended_at, one.counts) for one in executions)
+            left, right, stages, is_complete, tuple((one.revision, one.counts) for one in executions)
         )
 
     async def _side(self, execution: Execution) -> _Side:

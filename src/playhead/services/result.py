@@ -337,7 +337,7 @@ class ResultService:
                 )
         route, reached = await self._reached(second)
         is_complete = first.ended_at is not None and second.ended_at is not None
-        state = tuple((one.ended_at, one.counts) for one in (first, second))
+        state = tuple((one.revision, one.counts) for one in (first, second))
         return _Pair(a, b, route, reached, is_complete, state)
 
     async def _reached(self, execution: Execution) -> tuple[str, Sequence[str]]:

@@ -66,12 +66,12 @@ class Executions:
         for n, tag in await db.rows(SQL.tags_of, executions=list(tags)):
             tags[n].append(tag)
         pruned = await prunings_of(db, list(tags))
-        by_lane = {row[0]: counts.decode(row[11]) for row in rows if row[11]}
-        by_lane |= await self.count(db, [row[0] for row in rows if not row[11]])
+        by_lane = {row[0]: counts.decode(row[12]) for row in rows if row[12]}
+        by_lane |= await self.count(db, [row[0] for row in rows if not row[12]])
         made = []
         for row in rows:
             n, identity, kind, status, config, version, digest, parent, batch = row[:9]
-            created, ended, _, code, error, pinned, retention, since, records = row[9:]
+            created, ended, revision, _, code, error, pinned, retention, since, records = row[9:]
             made.append(
                 Execution(
                     execution_id=as_uuid(identity),
@@ -94,6 +94,7 @@ class Executions:
                     ),
                     changed_since=as_uuid_or_none(since),
                     records_deleted_at=moment_or_none(records),
+                    revision=revision,
                 )
             )
         return made

@@ -68,7 +68,8 @@ CREATE TABLE executions (
   batch          uuid UNIQUE,
   revision       integer NOT NULL DEFAULT 0,
   created_at     double precision NOT NULL,
-  ended_at       double precision,
+  ended_at       double precision,    -- last end; NULL while it runs
+  first_ended_at double precision,    -- first end, if it has run again since: what people and retention take as its end
   counts         text,                -- JSON: [lane, state, number of rows], …; stored when it settles
   totals         text,                -- JSON: [stage, objects, bytes], …; stored after it has settled (totals.py)
   pinned         boolean NOT NULL DEFAULT false,  -- no prune deletes its objects

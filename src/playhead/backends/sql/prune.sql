@@ -27,7 +27,7 @@ ORDER BY l.stage
 AND e.id = ANY(:executions::uuid[]) -- if given
 AND e.config = (SELECT c.n FROM configs c WHERE c.name = :config) -- if given
 AND e.n IN (SELECT t.execution FROM tags t WHERE t.tag = :tag) -- if given
-AND coalesce(e.ended_at, e.created_at) <= playhead_now() - :older_than::float8 -- if given
+AND coalesce({end_of_execution}, e.created_at) <= playhead_now() - :older_than::float8 -- if given
 ORDER BY e.n LIMIT :limit
 
 -- name: prune_selection
@@ -59,7 +59,7 @@ SELECT e.n FROM executions e WHERE e.config = (SELECT c.n FROM configs c WHERE c
   AND e.retained = :retained AND e.n > :after
   AND e.n <= (SELECT b.n FROM executions b WHERE b.created_at <= playhead_now() - :older_than::float8
     ORDER BY b.created_at DESC, b.n DESC LIMIT 1)
-  AND coalesce(e.ended_at, e.created_at) <= playhead_now() - :older_than::float8
+  AND coalesce({end_of_execution}, e.created_at) <= playhead_now() - :older_than::float8
 ORDER BY e.n LIMIT :limit
 
 -- name: mark_retained

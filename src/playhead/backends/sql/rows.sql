@@ -10,10 +10,14 @@ FROM messages m JOIN executions e ON e.n = m.execution LEFT JOIN messages p ON p
 -- The attempts of the message `m` in which a step was called, as people see them.
 m.attempt - m.uncalled_attempts
 
+-- fragment: end_of_execution
+-- When the execution `e` has ended. A resend changes neither this time nor the duration.
+CASE WHEN e.ended_at IS NOT NULL THEN coalesce(e.first_ended_at, e.ended_at) END
+
 -- fragment: execution
 -- The columns that an `Execution` is built from.
-SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, e.ended_at,
-  e.counts, coalesce(j.error_code, ''), coalesce(j.error, ''), e.pinned,
+SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, {end_of_execution},
+  e.revision, e.counts, coalesce(j.error_code, ''), coalesce(j.error, ''), e.pinned,
   (SELECT v.retention FROM config_versions v WHERE v.name = c.name ORDER BY v.version DESC LIMIT 1), j.since,
   e.records_deleted_at
 FROM executions e

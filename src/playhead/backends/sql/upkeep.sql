@@ -357,5 +357,6 @@ UPDATE messages AS m SET state = {PENDING}, bulk = :bulk::boolean, generation = 
 
 -- name: reopen_executions
 -- Executions with resent messages run again.
-UPDATE executions SET status = 'running', settled = false, indexed = false, ended_at = NULL, counts = NULL, totals = NULL
+UPDATE executions SET status = 'running', settled = false, indexed = false, counts = NULL, totals = NULL,
+  first_ended_at = coalesce(first_ended_at, ended_at), ended_at = NULL
 WHERE n = ANY(:executions::bigint[])
