@@ -241,6 +241,15 @@ def rest_limit(replay: Replay) -> int | None:
     return max(replay.selection.limit - finished, 0)
 
 
+def undecided_text(replay: Replay) -> str:
+    """Return why the next objects of a replay cannot be its canary, and what to do instead."""
+    batch = replay.replay_batch_id
+    return (
+        f"replay {batch} is {state_of(replay)}. More objects can be checked first only if its canary, or its "
+        f"last objects, have paused it. Resume it without them: playhead replays resume {batch}"
+    )
+
+
 def ended_text(replay: Replay, status: str) -> str:
     """Return why a replay cannot be controlled any more, and what to do instead.
 

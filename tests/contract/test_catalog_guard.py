@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from playhead.errors import Conflict
 from playhead.model import Canary, Guard, Replay
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.control import Verdict
@@ -76,6 +77,76 @@ async def test_a_resumed_replay_is_guarded_again(catalog: Catalog, lab: Lab):
     assert (await lab.replay(replay.replay_batch_id)).waits_for == "guard"
     await work(lab, ids)
     assert await catalog.decide(again) == Verdict(3, 0, True)
+
+
+async def again(lab: Lab, replay: Replay, canary: int) -> LeasedJob:
+    """Resume a paused replay with another canary; return its job, held by another process."""
+    assert await lab.catalog.resume(replay.replay_batch_id, canary)
+    await lab.catalog.admit(per_queue=0)
+    return await lab.hold(replay.execution_id, "w2")
+
+
+async def test_more_objects_of_a_canary_are_decided_by_its_limit(catalog: Catalog, lab: Lab):
+    replay, held = await listed(lab, count=OBJECTS, canary=Canary(2, 0.4))
+    await work(lab, await publish(lab, held), bad=1)
+    assert await catalog.decide(held) == Verdict(2, 1, False)
+
+    held = await again(lab, replay, 3)
+
+    ids = await publish(lab, held)
+    assert len(ids) == 3
+    assert await is_waiting(lab, held)
+    found = await lab.replay(replay.replay_batch_id)
+    assert (found.waits_for, found.hold_from, found.hold_at) == ("canary", 2, 5)
+    await work(lab, ids, bad=2)
+    assert await catalog.decide(held) == Verdict(3, 2, False)
+    assert (await lab.replay(replay.replay_batch_id)).pause_reason == "2 of 3 canary objects failed"
+
+    held = await again(lab, replay, 2)
+    await work(lab, await publish(lab, held))
+    assert await catalog.decide(held) == Verdict(2, 0, True)
+    assert len(await publish(lab, held)) == 1
+    assert (await lab.replay(replay.replay_batch_id)).hold_from is None
+    assert await catalog.close_job(held)
+
+
+async def test_a_guard_follows_more_objects_of_a_canary(catalog: Catalog, lab: Lab):
+    replay, held = await guarded(lab, canary=Canary(2))
+    await work(lab, await publish(lab, held), bad=1)
+    await catalog.decide(held)
+
+    held = await again(lab, replay, 1)
+    await work(lab, await publish(lab, held))
+    assert await catalog.decide(held) == Verdict(1, 0, True)
+
+    assert len(await publish(lab, held)) == 3
+    found = await lab.replay(replay.replay_batch_id)
+    assert (found.waits_for, found.hold_from, found.hold_at) == ("guard", 3, 6)
+
+
+async def test_more_objects_after_a_guard_are_decided_by_its_limit(catalog: Catalog, lab: Lab):
+    replay, held = await guarded(lab)
+    await work(lab, await publish(lab, held), bad=2)
+    await catalog.decide(held)
+
+    held = await again(lab, replay, 2)
+    await work(lab, await publish(lab, held), bad=1)
+
+    assert await catalog.decide(held) == Verdict(2, 1, True)
+    assert len(await publish(lab, held)) == 3
+
+
+async def test_more_objects_are_refused_without_a_decision_before_them(catalog: Catalog, lab: Lab):
+    replay, held = await guarded(lab)
+    await publish(lab, held)
+    await catalog.pause(replay.replay_batch_id)
+
+    with pytest.raises(Conflict, match="have paused it") as refused:
+        await catalog.resume(replay.replay_batch_id, 2)
+
+    assert refused.value.code == "replay_ended"
+    found = await lab.replay(replay.replay_batch_id)
+    assert (found.state, found.hold_at) == ("paused", 3)
 
 
 async def test_a_pause_on_request_does_not_move_the_guard(catalog: Catalog, lab: Lab):

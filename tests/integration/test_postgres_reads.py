@@ -219,7 +219,7 @@ async def test_the_decision_about_a_canary_reads_its_rows_only(reads: Reads):
     of_canary = "execution = (SELECT max(n) FROM executions) AND ordinal"
     await reads.execute(f"UPDATE messages SET state = {COMPLETED} WHERE {of_canary} < 51")
     request = requests.encode(ReplayRequest(reads.execution, "in", None, "convert", canary=Canary(51)))[0]
-    await reads.execute(f"UPDATE jobs SET hold_at = 51, request = '{request}'")
+    await reads.execute(f"UPDATE jobs SET hold_at = 51, hold_by = 'canary', request = '{request}'")
     db = Postgres(reads.url)
     await db.open()
     held = await PostgresCatalog(db).acquire(reads.execution, owner="w1", lease=60.0)

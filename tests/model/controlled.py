@@ -50,8 +50,8 @@ class Catalog(replaying.Catalog):
     async def pause(self, batch: UUID) -> Replay | None:
         return self._checked(await super().pause(batch))
 
-    async def resume(self, batch: UUID) -> Replay | None:
-        return self._checked(await super().resume(batch))
+    async def resume(self, batch: UUID, canary: int | None = None) -> Replay | None:
+        return self._checked(await super().resume(batch, canary))
 
     async def retry_replay(self, batch: UUID) -> Replay | None:
         return self._checked(await super().retry_replay(batch))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from playhead.envelope import Dispatch
 from playhead.ids import uuid7
-from playhead.model import Canary, Guard, Replay
+from playhead.model import Canary, Guard, HeldBy, Replay
 from playhead.ports.broker import PublishResult
 from playhead.ports.catalog.control import Verdict
 from playhead.ports.catalog.jobs import LeasedJob
@@ -50,10 +50,14 @@ class HeldWorld(Pipeline):
 
     Attributes:
         window: the objects that the next decision is about: after this place in the listing, up to that one.
+        by: whose limit decides about them.
+        more: how often more objects were checked first.
     """
 
     batch: UUID
     window: tuple[int, int]
+    by: HeldBy
+    more: int
 
     def budget(self) -> Counter[str]:
         return super().budget() + Counter(pause=self.rng.choice([0, 1, 2]))
@@ -67,6 +71,8 @@ class HeldWorld(Pipeline):
         self.guard = Guard(most, self.rng.choice([1, 2])) if is_guarded else None
         first = self.canary.objects if self.canary else self.guard.of_last if self.guard else 0
         self.window = (0, first)
+        self.by = "canary" if self.canary else "guard"
+        self.more = 0
         self.poisoned = self.rng.sample(OBJECTS, self.rng.choice([0, 0, 1, 2]))
         self.decisions = 0
         super().prepare()
@@ -106,7 +112,7 @@ class HeldWorld(Pipeline):
         if self.rng.random() < 0.01 and not self.cancelled:
             state = self.replay().state
             if state == "paused":
-                at_once(self.catalog.resume(self.batch))
+                self.resume()
                 return True
             if state in ("queued", "publishing") and self.left("pause"):
                 at_once(self.catalog.pause(self.batch))
@@ -115,8 +121,18 @@ class HeldWorld(Pipeline):
 
     def has_settled(self) -> bool:
         if self.replay().state == "paused":
-            at_once(self.catalog.resume(self.batch))
+            self.resume()
         return super().has_settled()
+
+    def resume(self) -> None:
+        """Resume the replay; after a decision, perhaps with another canary."""
+        by = self.replay().paused_by
+        more = self.rng.choice([None, 1, 2]) if by == "canary" or by == "guard" else None
+        at_once(self.catalog.resume(self.batch, more))
+        if more:
+            start = self.window[0]
+            self.window, self.more = (start, start + more), self.more + 1
+            self.by = "canary" if by == "canary" else "guard"
 
     # -- what must hold ----------------------------------------------------------------------------
 
@@ -127,8 +143,9 @@ class HeldWorld(Pipeline):
 
     def decided(self, verdict: Verdict) -> None:
         self.decisions += 1
-        start, end = self.window
+        (start, end), by = self.window, self.by
         self.window = (end, end + self.guard.of_last) if self.guard else (end, end)
+        self.by = "guard"
         rows = {row.correlation_id: row for row in self.lineage()}
         first = sorted(row.input_key for row in rows.values() if row.parent_correlation_id is None)
         failed = set[str]()
@@ -145,17 +162,13 @@ class HeldWorld(Pipeline):
         if verdict[:2] != (end - start, len(failed)):
             self.bad.append(f"{verdict}, but failed are {failed}")
         replay = self.replay()
-        if (replay.state, replay.paused_by) != (
-            ("publishing", None)
-            if verdict.passed
-            else ("paused", "canary" if self.canary and not start else "guard")
-        ):
+        if (replay.state, replay.paused_by) != (("publishing", None) if verdict.passed else ("paused", by)):
             self.bad.append(f"{verdict}, but the replay is {replay.state}")
 
     def audit(self) -> list[str]:
         bad = super().audit()
         replay = self.replay()
-        if self.decisions > (len(OBJECTS) if self.guard else 1):
+        if self.decisions > (len(OBJECTS) if self.guard else 1 + self.more):
             bad.append("it was decided twice")
         if not self.cancelled and replay.objects_published + replay.objects_failed != len(OBJECTS):
             bad.append("an object was neither published nor refused")

@@ -182,7 +182,9 @@ async def test_a_canary_that_failed_is_explained_until_the_replay_is_cancelled(s
 
     paused = await site.page(path)
 
-    assert "Resume publishes the others; Cancel ends the" in paused
+    assert (
+        "Resume publishes the others; More objects first checks others before that; Cancel ends the" in paused
+    )
     assert "paused: 1 of 1 canary objects failed; press Resume to publish the rest" in paused
     assert f"{batch}/resume continues" not in paused
     # The object that failed and its error are on the page, and what they lead to is not "Resume".
@@ -327,3 +329,51 @@ async def test_a_bar_of_a_route_is_not_full_while_objects_are_unpublished(site: 
 
     assert (cells["route.upper.text"], cells["route.upper.done"]) == ("1 done, 1 failed, 2 to go", "250.0")
     assert (cells["route.split.text"], cells["route.split.done"]) == ("1 done", "500.0")
+
+
+async def paused(site: Site, *, bad: int, objects: int = 6, canary: int = 3) -> str:
+    """Start a replay whose canary fails, as its last objects do; return its batch when it is paused."""
+    names = [f"{n}.txt" for n in range(objects)]
+    source = await site.run({name: b"bad" if n >= canary - bad else b"text" for n, name in enumerate(names)})
+    limits = {"canary": {"objects": canary, "max_failed": 0}}
+    batch = str(
+        (await replayed(site, source, from_stage="input", to_route="upper", **limits))["replay_batch_id"]
+    )
+    await site.replay_when(batch, lambda shown: shown["waits_for"] == "canary")
+    await site.process()
+    await site.driven()
+    return batch
+
+
+async def test_a_replay_that_its_canary_has_paused_shows_its_objects_failed_ones_first(site: Site):
+    batch = await paused(site, bad=1)
+
+    page = await site.page(f"/replays/{batch}")
+    view = (await site.twin(f"/replays/{batch}"))["view"]["evidence"]
+
+    assert [row["object"]["path"] for row in view["rows"]] == ["2.txt", "0.txt", "1.txt"]
+    assert [row["object"]["after"] for row in view["rows"]] == ["same_error", "same", "same"]
+    assert view["objects"] == 3
+    evidence = page.partition('id="evidence"')[2].partition("</section>")[0]
+    assert "this is bad" in html.unescape(evidence)
+    assert "failed, same error" in evidence
+    first = html.unescape(re.findall(r'href="(/executions/[^"]+/result[^"]+)#object"', evidence)[0])
+    assert "2.txt" in await site.page(first)
+
+
+async def test_more_objects_of_a_paused_replay_are_checked_before_the_others(site: Site):
+    batch = await paused(site, bad=1)
+    path = f"/replays/{batch}"
+    assert "More objects first…" in await site.page(path)
+
+    assert (await site.send(f"{path}/resume", canary="2")).status_code == 303
+
+    await site.replay_when(batch, lambda shown: shown["waits_for"] == "canary")
+    shown = await site.get(f"replays/{batch}")
+    assert (shown["hold_from"], shown["hold_at"], shown["objects_published"]) == (3, 5, 5)
+    page = await site.page(path)
+    assert "More objects first…" not in page
+    assert "2 published objects" in page
+    assert (await site.send(f"{path}/pause")).status_code == 303
+    for given, status in (("2", 409), ("0", 400), ("x", 400)):
+        assert (await site.send(f"{path}/resume", canary=given)).status_code == status, given

@@ -11,13 +11,14 @@ from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked, operations
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import BatchId
-from playhead.api.schemas.replays import CancelReplay, NewPace
+from playhead.api.schemas.replays import CancelReplay, NewPace, ResumeReplay
 from playhead.model import Replay
 
 router = operations(prefix="/api/v1/replays", tags=["replay"], route_class=JsonRoute)
 
 _CODES: Final = ("id_ambiguous", "replay_not_found", "replay_ended")
 _DEFAULT: Final = CancelReplay()
+_RESUME: Final = ResumeReplay()
 _NULL: Final = NewPace.model_validate(None)
 _BODY: Final = ("invalid_body", "unsupported_media_type", *BODY_CODES)
 
@@ -31,13 +32,14 @@ async def pause_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
     return await asked.control.pause(replay_batch_id)
 
 
-@router.post("/{replay_batch_id}/resume", responses=responses(*_CODES))
-async def resume_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
+@router.post("/{replay_batch_id}/resume", responses=responses(*_CODES, *_BODY))
+async def resume_replay(replay_batch_id: BatchId, asked: Asked, body: ResumeReplay = _RESUME) -> Replay:
     """Continue a paused or stalled replay where it stopped. It may have to wait for its place: `queued`.
 
-    A replay that is not paused is returned unchanged.
+    A replay that is not paused is returned unchanged. With `canary`, only this number of objects
+    follows, until their result is known.
     """
-    return await asked.control.resume(replay_batch_id)
+    return await asked.control.resume(replay_batch_id, canary=body.canary)
 
 
 _pace_body: dict[str, Any] = {"requestBody": {"required": True}}

@@ -135,13 +135,27 @@ async def pause(s: Session, batch: BatchRef) -> None:
 
 
 @command("resume", example="playhead replays resume latest:replay")
-async def resume(s: Session, batch: BatchRef) -> None:
+async def resume(
+    s: Session,
+    batch: BatchRef,
+    canary: Annotated[
+        int | None,
+        typer.Option(
+            "--canary",
+            metavar="K",
+            help="If its canary or --pause-if has paused it: publish only the next K objects, and decide "
+            "again with the same limit.",
+        ),
+    ] = None,
+) -> None:
     """Continue a paused or stalled replay.
 
     It may have to wait until fewer replays publish to its queue.
     """
     async with s.open() as rt:
-        found = await rt.services.control.resume(await rt.services.resolve.replay(batch))
+        with limits_of(objects="--canary"):
+            resumed = rt.services.control.resume(await rt.services.resolve.replay(batch), canary=canary)
+            found = await resumed
         await _tell_if_not_driven(rt, found)
     _tell(s, found, f"playhead replays watch {found.replay_batch_id}")
 

@@ -252,13 +252,15 @@ class ReplayMethods(Connection):
         """
         return await self._services.control.pause(await self._batch(replay))
 
-    async def resume(self, replay: ReplayName) -> Replay:
+    async def resume(self, replay: ReplayName, *, canary: int | None = None) -> Replay:
         """Continue a paused or stalled replay. A server or a worker publishes it.
 
         Args:
             replay: as in `watch`.
+            canary: if its canary or its guard has paused it: publish only this number of objects, and decide
+                again, with the same limit.
         """
-        return await self._services.control.resume(await self._batch(replay))
+        return await self._services.control.resume(await self._batch(replay), canary=canary)
 
     async def cancel(self, replay: ReplayName, *, withdraw: bool = False) -> Replay:
         """End the publishing of a replay. Published messages are processed.

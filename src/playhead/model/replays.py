@@ -29,7 +29,8 @@ OPEN_REPLAY_STATES: Final = ("queued", "checking", "publishing", "paused", "stal
 OnReplay = Literal["run", "skip", "refuse"]
 Priority = Literal["normal", "bulk"]
 WaitsFor = Literal["process", "queue", "rate", "depth", "canary", "guard", "broker", "store"]
-PausedBy = Literal["request", "canary", "guard"]
+HeldBy = Literal["canary", "guard"]
+PausedBy = Literal["request"] | HeldBy
 ReportState = Literal["none", "due", "writing", "stored", "failed"]
 
 MAX_VERSION: Final = 2**31 - 1
@@ -304,6 +305,7 @@ class Replay:
         pause_if: as requested.
         hold_at: number of objects after which publishing waits for the result of the canary, or of the last
             objects (`pause_if`); None: nothing more is checked.
+        hold_from: number of objects before those whose result it waits for; None as in `hold_at`.
         waits_for: what publishing waits for: a `process` that drives it, its place in the `queue`, its
             `rate`, the `depth` of the target queue, the `canary`, the `guard` (`pause_if`), the `broker` or
             the `store`; None if it makes progress, or waits for a request.
@@ -353,6 +355,7 @@ class Replay:
     canary: Canary | None = None
     pause_if: Guard | None = None
     hold_at: int | None = None
+    hold_from: int | None = None
     waits_for: WaitsFor | None = None
     queue_position: int | None = None
     plan_id: UUID | None = None

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from playhead import events, faults
 from playhead.errors import Conflict, NotFound
-from playhead.model import Pace, Replay
+from playhead.model import Canary, Pace, Replay
 from playhead.ports.catalog import Control, Jobs
 from playhead.work import ending
 
@@ -40,9 +40,19 @@ class ControlService:
         """Suspend publishing. The answer says what was published, and what may still arrive."""
         return await self._done("paused", _found(batch, await self._catalog.pause(batch)))
 
-    async def resume(self, batch: UUID) -> Replay:
-        """Continue a paused or stalled replay. It may have to wait for its place in the queue."""
-        return await self._continue("resumed", batch, await self._catalog.resume(batch))
+    async def resume(self, batch: UUID, *, canary: int | None = None) -> Replay:
+        """Continue a paused or stalled replay. It may have to wait for its place in the queue.
+
+        Args:
+            canary: publish only this number of objects, and decide again. Only if the canary or the guard
+                (`pause_if`) has paused it. Their limit of failed objects stays.
+
+        Raises:
+            InvalidValue: `canary` is out of range.
+        """
+        if canary is not None:
+            Canary(canary)
+        return await self._continue("resumed", batch, await self._catalog.resume(batch, canary))
 
     async def retry(self, batch: UUID) -> Replay:
         """Publish the refused objects of a replay again, under the same batch."""

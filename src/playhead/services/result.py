@@ -183,6 +183,15 @@ class ResultService:
             found.append(ordinal)
         return Page(await self._objects(pair, found))
 
+    async def listed(self, a: UUID, b: UUID, after: int, upto: int) -> list[ReplayedObject]:
+        """Return the objects behind one place of the listing, up to another; those that failed come first.
+
+        At most 500. Their messages are read now, without the counts of all objects.
+        """
+        pair = await self._pair(a, b)
+        places = range(after + 1, min(upto, after + _PAGE) + 1)
+        return sorted(await self._objects(pair, places), key=lambda one: one.new_failure is None)
+
     async def step(self, a: UUID, b: UUID, ordinal: int, where: ResultFilter) -> ResultStep | None:
         """Return an object of a list with its neighbours; None if there is no object at this place."""
         pair = await self._pair(a, b)

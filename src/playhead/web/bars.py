@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from playhead.model import Counts, Replay, RouteCounts, is_skipped
+from playhead.web.graph import Pipe
 from playhead.web.page import url
 
 _TRACK: Final = 1000
@@ -22,7 +23,7 @@ class Bar:
         title: what it is about.
         href: page of the route; None for the publishing.
         done, failed, cancelled, open: numbers of messages.
-        share: share of the objects that are published: others can have no message in the route yet.
+        share: share of the messages that are known: the routes before it may still produce others.
         text: the numbers in words.
     """
 
@@ -56,7 +57,13 @@ class Bar:
         }
 
 
-def bars_of(replay: Replay, routes: Sequence[RouteCounts]) -> list[Bar]:
+def bars_of(replay: Replay, routes: Sequence[RouteCounts], pipes: Sequence[Pipe] = ()) -> list[Bar]:
+    """Return the bar of the publishing, and one for each route with messages.
+
+    Args:
+        routes: in the order of the pipeline.
+        pipes: the edges of the pipeline; none: all routes follow the target.
+    """
     is_cancelled = replay.state == "cancelled"
     published = Bar(
         *("publishing", "published", None, replay.objects_published),
@@ -65,11 +72,16 @@ def bars_of(replay: Replay, routes: Sequence[RouteCounts]) -> list[Bar]:
         f"{replay.objects_published:,} of {replay.objects_found:,}",
     )
     bars = [published]
-    # The target has a message for each object from the beginning; the routes after it do not.
-    share = 1.0 if replay.status else replay.objects_published / max(replay.objects_found, 1)
+    # The target has a message for each object from the beginning. A later route has one only when a route
+    # before it has processed the object.
     target = replay.to_route.rpartition("/")[2]
+    processed: dict[str, float] = {}
     for one in routes:
         if one.counts.total:
+            before = [pipe.start for pipe in pipes if pipe.end == one.route and pipe.start in processed]
+            shares = [processed[name] for name in before or processed.keys() & {target}]
+            share = 1.0 if one.route == target else min(shares, default=1.0)
+            processed[one.route] = share * (1 - one.counts.pending / one.counts.total)
             href = url(f"/executions/{replay.execution_id}", route=one.route)
             counts, skipped = one.counts, is_skipped(replay.effects, one.route)
             numbers = (counts.completed, counts.failed, counts.cancelled, counts.pending)
@@ -80,7 +92,7 @@ def bars_of(replay: Replay, routes: Sequence[RouteCounts]) -> list[Bar]:
                     href,
                     *numbers,
                     _words(one.counts, skipped),
-                    1.0 if one.route == target else share,
+                    share,
                 )
             )
     return bars

@@ -11,11 +11,9 @@ from playhead.errors import NotFound, PlayheadError
 from playhead.model import (
     OTHER_ROUTES,
     DeadLetterGroup,
-    DepthPace,
     Execution,
     Placement,
     PlanDifference,
-    RatePace,
     Replay,
     Report,
     RouteCounts,
@@ -26,6 +24,7 @@ from playhead.services import Services
 from playhead.web import pipelines
 from playhead.web.bars import Bar, bars_of, to_go
 from playhead.web.drawing import Drawing
+from playhead.web.evidence import EvidenceView, evidence, is_deciding
 from playhead.web.execution import placements
 from playhead.web.graph import INPUT, Links, PipelineMap, StageSize
 from playhead.web.matrix import MatrixView, matrix
@@ -66,8 +65,9 @@ class BatchView:
         pace_text: its pace in words; empty without one.
         to_go: objects that are neither published nor failed nor uncertain.
         bars: the bars.
-        controls: what the state allows: `pause`, `resume`, `pace`, `retry`, `cancel`, `withdraw`.
+        controls: what the state allows: `pause`, `resume`, `more`, `pace`, `retry`, `cancel`, `withdraw`.
         deciding: whether it waits for the result of the objects that are published, or was paused by it.
+        evidence: these objects; None if it does not wait, or they cannot be read.
         difference: why it was refused.
         report: its completion report; None if it has none.
         deliveries: events for its webhook, newest first.
@@ -93,6 +93,7 @@ class BatchView:
     bars: Sequence[Bar]
     controls: Sequence[str]
     deciding: bool
+    evidence: EvidenceView | None
     difference: PlanDifference | None
     report: Report | None
     deliveries: Sequence[WebhookDelivery]
@@ -139,9 +140,10 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         look=outcome.look,
         pace_text=pace_text(replay),
         to_go=to_go(replay),
-        bars=bars_of(replay, _in_order(routes, drawn)),
+        bars=bars_of(replay, _in_order(routes, drawn), drawn.pipes if drawn else ()),
         controls=_controls(replay, made),
-        deciding=replay.waits_for in ("canary", "guard") or replay.pause_reason is not None,
+        deciding=is_deciding(replay),
+        evidence=await evidence(services, replay, source, made),
         difference=difference,
         report=report,
         deliveries=deliveries,
@@ -231,8 +233,8 @@ def _choice(replay: Replay) -> Choice:
 
 def _controls(replay: Replay, made: Execution) -> list[str]:
     if replay.status is None:
-        change = "resume" if replay.state in ("paused", "stalled") else "pause"
-        return [change, "pace", "cancel", "withdraw"]
+        change = ["resume"] if replay.state in ("paused", "stalled") else ["pause"]
+        return [*change, *(["more"] if replay.pause_reason else []), "pace", "cancel", "withdraw"]
     found = []
     if replay.state == "partial_failure" and made.status != "cancelled":
         found.append("retry")
@@ -337,6 +339,7 @@ def _shape(view: BatchView) -> str:
                 " ".join(one.group for one in view.groups),
             ),
             view.matrix.shape if view.matrix else "",
+            view.evidence.shape if view.evidence else "",
             *(view.pace_text, *view.controls, *(bar.name for bar in view.bars)),
             *(f"{one.delivery_id}.{one.state}" for one in view.deliveries),
             *(f"{one.dataset}.{one.state}" for one in replay.publications),
@@ -351,9 +354,13 @@ async def _withdraw(ask: Ask, batch: UUID) -> Replay:
     return await ask.services.control.cancel(batch, withdraw=True)
 
 
+def _canary(ask: Ask) -> int | None:
+    given = ask.form.get("canary")
+    return int(str(given)) if given else None
+
+
 async def _set_pace(ask: Ask, batch: UUID) -> Replay:
-    pace: RatePace | DepthPace | None = ReplayForm.of(ask.form).pace_of()
-    return await ask.services.control.set_pace(batch, pace)
+    return await ask.services.control.set_pace(batch, ReplayForm.of(ask.form).pace_of())
 
 
 async def _send_again(ask: Ask, batch: UUID) -> object:
@@ -363,7 +370,7 @@ async def _send_again(ask: Ask, batch: UUID) -> object:
 
 _CONTROLS: Final[dict[str, Callable[[Ask, UUID], Awaitable[object]]]] = {
     "pause": lambda ask, batch: ask.services.control.pause(batch),
-    "resume": lambda ask, batch: ask.services.control.resume(batch),
+    "resume": lambda ask, batch: ask.services.control.resume(batch, canary=_canary(ask)),
     "retry": lambda ask, batch: ask.services.control.retry(batch),
     "cancel": lambda ask, batch: ask.services.control.cancel(batch),
     "withdraw": _withdraw,

@@ -114,6 +114,16 @@ class MatrixView:
         )
 
 
+LOOKS: Final[Mapping[After, str]] = {
+    "same": "same",
+    "other": "changed",
+    "same_error": "failed",
+    "other_error": "failed",
+    "undecided": "pending",
+}
+"""The state whose shape and colour an outcome has."""
+
+
 def result_url(a: UUID, b: UUID, **query: object) -> str:
     """Return the URL of the page with the result of two executions."""
     return url(f"/executions/{a}/result", **{"with": b, **query})

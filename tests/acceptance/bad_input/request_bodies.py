@@ -210,5 +210,7 @@ def of_managed() -> Iterator[Row]:
     for what in ("pause", "resume", "cancel"):
         yield post(f"replays/BATCH/{what}", None, "replay_ended", "has ended", "playhead replays retry BATCH")
     yield Row("PUT", f"{API}/replays/BATCH/pace", {"json": {"rate": 1}}, "replay_ended", ("BATCH",))
+    for canary in (0, 10_001, "x", {"objects": 1}):
+        yield post("replays/BATCH/resume", {"canary": canary}, SHAPE, "canary")
     yield post("replays/BATCH/cancel", {"withdrawn": True}, SHAPE, "withdrawn", "extra_forbidden")
     yield raw("replays/BATCH/cancel", b"{}", TEXT, "unsupported_media_type", "text/plain")

@@ -20,7 +20,7 @@ from playhead.api.schemas import Body
 from playhead.api.schemas.derived import body_of, limit_of, schema_of
 from playhead.form import read
 from playhead.limits import InvalidValue
-from playhead.model import Pace, ReplayRequest, Selection
+from playhead.model import MOST_IN_CANARY, Pace, ReplayRequest, Selection
 from playhead.model.replays import OUTSIDE_BODY
 from playhead.model.selections import IS_TIME
 
@@ -88,6 +88,18 @@ class NewPace(RootModel[schema_of(Pace | None)]):  # type: ignore[misc]
 
     def pace(self) -> Pace | None:
         return read(Pace, self.model_dump()) if self.root else None  # type: ignore[arg-type]
+
+
+class ResumeReplay(Body):
+    """How to resume a replay."""
+
+    canary: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_IN_CANARY,
+        description="If the canary or `pause_if` has paused the replay: publish only this number of objects, "
+        "and decide again. At most as many of them may fail as the request of the replay says.",
+    )
 
 
 class CancelReplay(Body):

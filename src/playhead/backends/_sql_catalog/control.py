@@ -15,11 +15,11 @@ from playhead.backends._sql_catalog.rows import LONG_SECONDS
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL, Statement
 from playhead.errors import Conflict
-from playhead.model import OPEN_REPLAY_STATES, Pace, PausedBy, Replay, are_too_many
+from playhead.model import OPEN_REPLAY_STATES, HeldBy, Pace, PausedBy, Replay, are_too_many
 from playhead.ports.catalog.control import Allowance, Verdict
 from playhead.ports.catalog.jobs import LeasedJob
 from playhead.ports.catalog.prune import check_unpruned
-from playhead.wording import ended_text
+from playhead.wording import ended_text, undecided_text
 
 _DEPTH_SECONDS: Final = 0.1
 _DECISION_SECONDS: Final = 0.5
@@ -61,6 +61,7 @@ class _Held(NamedTuple):
     end: int
     since: int
     version: int
+    by: HeldBy
     request: str
 
     @property
@@ -76,13 +77,14 @@ class _Held(NamedTuple):
         }
 
     @property
-    def decides(self) -> tuple[PausedBy, float]:
-        """What decides, and how many of the objects may fail."""
+    def max_failed(self) -> float:
+        """How many of the objects may fail."""
         asked = requests.decode(self.request)
-        if asked.canary and not self.start:
-            return "canary", asked.canary.max_failed
-        assert asked.pause_if, "another decision follows only with a guard"
-        return "guard", asked.pause_if.failed
+        if self.by == "canary":
+            assert asked.canary
+            return asked.canary.max_failed
+        assert asked.pause_if
+        return asked.pause_if.failed
 
 
 class ControlPart(Part):
@@ -99,14 +101,16 @@ class ControlPart(Part):
 
         return await self._db.write(pause_it)
 
-    async def resume(self, batch: UUID) -> Replay | None:
+    async def resume(self, batch: UUID, canary: int | None = None) -> Replay | None:
         async def resume_it(db: Session) -> Replay | None:
             job = await self._controlled(db, batch)
             if job:
                 await self._check_open(db, batch, job)
             if job and job.state in ("paused", "stalled"):
-                if job.paused_by in ("canary", "guard"):
-                    await self._go_on(db, job.n, job.request)
+                if job.paused_by == "canary" or job.paused_by == "guard":
+                    await self._go_on(db, job.n, job.request, (job.paused_by, canary) if canary else None)
+                elif canary:
+                    raise Conflict("replay_ended", undecided_text(await self._replays.get(db, batch)))
                 await db.run(SQL.queue_job, execution=job.n)
                 await self._replays.record_event(db, job.n, "replay.resumed")
             return await self._replays.find(db, batch)
@@ -274,9 +278,9 @@ class ControlPart(Part):
             job = await self._held(db, held, SQL.lock_leased)
             if job is None or await db.value(SQL.canary_is_open, **job.rows):
                 return None
-            objects, (by, most) = job.end - job.start, job.decides
+            objects, by = job.end - job.start, job.by
             failed = int(await db.value(SQL.failed_canary_objects, **job.rows))
-            passed = not are_too_many(failed, objects, most)
+            passed = not are_too_many(failed, objects, job.max_failed)
             if passed:
                 await self._go_on(db, n, job.request)
             else:
@@ -288,10 +292,16 @@ class ControlPart(Part):
 
         return await self._db.write(decide_it)
 
-    async def _go_on(self, db: Session, n: int, request: str) -> None:
-        """Let the objects follow about which the next decision is, or all others."""
-        if guard := requests.decode(request).pause_if:
-            await db.run(SQL.move_hold, objects=guard.of_last, execution=n)
+    async def _go_on(self, db: Session, n: int, request: str, then: tuple[HeldBy, int] | None = None) -> None:
+        """Let the objects follow about which the next decision is, or all others.
+
+        Args:
+            then: whose limit decides next, and about how many objects; None: the guard, if there is one.
+        """
+        guard = requests.decode(request).pause_if
+        if then := then or (("guard", guard.of_last) if guard else None):
+            by, objects = then
+            await db.run(SQL.move_hold, by=by, objects=objects, execution=n)
         else:
             await db.run(SQL.lift_hold, execution=n)
 

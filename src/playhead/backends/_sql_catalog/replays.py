@@ -22,6 +22,7 @@ from playhead.model import (
     OPEN_REPLAY_STATES,
     ROW_STATES,
     UNCERTAIN,
+    HeldBy,
     Refusal,
     Replay,
     ReplayEvent,
@@ -134,6 +135,7 @@ class Replays:
             canary=request.canary,
             pause_if=request.pause_if,
             hold_at=row.hold_at if row.state in OPEN_REPLAY_STATES else None,
+            hold_from=row.hold_from if row.hold_at and row.state in OPEN_REPLAY_STATES else None,
             waits_for=_waits_for(row),
             queue_position=row.queue_position,
             plan_id=as_uuid_or_none(row.plan),
@@ -286,6 +288,8 @@ class _Row(NamedTuple):
     pace_depth: int | None
     paid: int | None
     hold_at: int | None
+    hold_from: int
+    hold_by: Any
     report: Any
     revision: int
     free: bool
@@ -335,6 +339,6 @@ def _waits_for(row: _Row) -> WaitsFor | None:
     if row.listing_state == "open" or row.paid is None or row.paid != row.watermark or row.paid == row.found:
         return None
     if row.hold_at is not None and row.paid >= row.hold_at:
-        canary = requests.decode(row.request).canary
-        return "canary" if canary and row.hold_at == canary.objects else "guard"
+        by: HeldBy = row.hold_by
+        return by
     return "rate" if row.pace_rate is not None else "depth" if row.pace_depth is not None else None

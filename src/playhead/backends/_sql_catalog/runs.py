@@ -254,6 +254,7 @@ class RunsPart(Part):
             rate=rate,
             depth=depth,
             hold=hold,
+            by=("canary" if request.canary else "guard") if hold else None,
             paid=0 if request.pace or hold else None,
             report=int(request.report is not False),
             webhook=0 if request.webhook else None,

@@ -152,6 +152,7 @@ CREATE TABLE jobs (
   tokens_at      double precision NOT NULL DEFAULT 0,
   paid           bigint,                        -- rows up to this ordinal may be sent; NULL: neither paced nor held
   hold_at        bigint,                        -- ordinal after which publishing waits for a decision; NULL: none follows
+  hold_by        text COLLATE "C",              -- canary or guard: whose limit decides
   hold_from      bigint NOT NULL DEFAULT 0,     -- the decision is about the rows after this ordinal
   hold_n         bigint NOT NULL DEFAULT 0,     -- rows below them have larger numbers
   report         smallint NOT NULL DEFAULT 0,   -- 1: due at the end of the execution, 2: stored

@@ -5,8 +5,8 @@
 
 -- name: canary_of_job
 -- The rows about which a job is to be decided.
-SELECT j.hold_from, j.hold_at, j.hold_n, e.config_version, j.request FROM jobs j JOIN executions e ON e.n = j.execution
-WHERE j.execution = :execution
+SELECT j.hold_from, j.hold_at, j.hold_n, e.config_version, j.hold_by, j.request
+FROM jobs j JOIN executions e ON e.n = j.execution WHERE j.execution = :execution
 
 -- fragment: canary_roots
 -- These rows; a condition on `state + 0` follows, so that the planner does not use an index by state.
@@ -53,7 +53,8 @@ WHERE execution = :execution
 
 -- name: move_hold
 -- The next decision is about the following rows.
-UPDATE jobs SET hold_from = hold_at, hold_at = hold_at + :objects, hold_n = coalesce((SELECT max(n) FROM messages), 0)
+UPDATE jobs SET hold_from = hold_at, hold_at = hold_at + :objects, hold_by = :by,
+  hold_n = coalesce((SELECT max(n) FROM messages), 0)
 WHERE execution = :execution
 
 -- name: canary_of_unsent

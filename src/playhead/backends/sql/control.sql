@@ -10,8 +10,8 @@ UPDATE jobs SET effects = :effects WHERE execution = :execution
 
 -- name: set_managed
 -- Pace, canary, report and webhook of a new replay.
-UPDATE jobs SET pace_rate = :rate, pace_depth = :depth, hold_at = :hold, paid = :paid, tokens_at = playhead_now(),
-  report = :report, webhook_revision = :webhook
+UPDATE jobs SET pace_rate = :rate, pace_depth = :depth, hold_at = :hold, hold_by = :by, paid = :paid,
+  tokens_at = playhead_now(), report = :report, webhook_revision = :webhook
 WHERE execution = :execution
 
 -- fragment: expired_key

@@ -53,13 +53,14 @@ class Control(Protocol):
         """
         ...
 
-    async def resume(self, batch: UUID) -> Replay | None:
+    async def resume(self, batch: UUID, canary: int | None = None) -> Replay | None:
         """Let a paused or stalled replay wait for its queue again (`queued`). Others are returned unchanged.
 
         If its canary or its guard has paused it, the objects follow about which the next decision is, or all
-        others.
+        others. With `canary`, this number of objects follows, and the limit of what has paused the replay
+        decides about them.
 
-        Raises `Conflict` (`replay_ended`).
+        Raises `Conflict` (`replay_ended`): also with `canary` if another cause has stopped the replay.
         """
         ...
 
