@@ -6,6 +6,7 @@ the content of an object are asked for one of a small run.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from bench.scale import Row, identity
 from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.counts import encode
 from playhead.backends.sql import COMPLETED, DEAD, PENDING, PUBLISHED, STORED
-from playhead.failures import group_of
+from playhead.failures import cause_of, group_of
 from playhead.model import ReplayRequest
 
 CONFIG: Final = """
@@ -50,6 +51,7 @@ routes:
 _STAGES: Final = ("markdown", "segments", "summaries", "links", "indexed", "vectors", "pushed")
 _ROUTES: Final = ("convert", "segment", "summarise", "links", "index", "embed", "push")
 _ERRORS: Final = 40
+_WORKERS: Final = 4
 
 
 class Size(NamedTuple):
@@ -145,6 +147,11 @@ class History(NamedTuple):
         )
         columns = "message size created_at attempt state key sha256 fingerprint content_type attributes"
         yield "outputs", columns, self._outputs()
+        causes, failing = self._failures(by_place)
+        yield "causes", "id error_code error first_failed_at", causes
+        columns = "cause config path route message execution letters first_failed_at failed_at"
+        yield "failing", columns, failing
+        yield "minutes", "minute writer config route cause messages", _minutes([one[0] for one in causes])
 
     def _messages(self, lanes: list[int]) -> Iterator[Row]:
         number = count(1)
@@ -160,6 +167,24 @@ class History(NamedTuple):
                 error = _failure(n, route) if state == DEAD else (None, None, None)
                 yield (*row, ordinal, state, published, attempt, parent, ended, ended, *error)
 
+    def _failures(self, lanes: list[int]) -> tuple[list[Row], list[Row]]:
+        """Return the causes of dead letters, and their objects."""
+        routes = dict(zip(lanes, _ROUTES, strict=True))
+        causes: dict[int, Row] = {}
+        objects: dict[Row, list[tuple[int, int]]] = {}
+        for row in self._messages(lanes):
+            if row[7] == DEAD:
+                n, execution, lane, key, code, error = *(row[at] for at in (0, 2, 3, 4)), row[13], row[14]
+                cause = cause_of(code, error)
+                causes.setdefault(cause, (cause, code, error, float(n)))
+                place = (cause, "handbook", key.partition("/")[2], routes[lane])
+                objects.setdefault(place, []).append((n, execution))
+        failing = [
+            (*place, *max(found), len(found), float(min(found)[0]), float(max(found)[0]))
+            for place, found in objects.items()
+        ]
+        return list(causes.values()), failing
+
     def _outputs(self) -> Iterator[Row]:
         number = count(1)
         for e in self.executions():
@@ -174,6 +199,16 @@ class History(NamedTuple):
 def _failure(n: int, route: int) -> Row:
     text = f"ValueError: no field {'abcdefgh'[n % 8] * (n // 8 % (_ERRORS // 8) + 1)}"
     return "adapter_error", text, group_of("handbook", _ROUTES[route], "adapter_error", text)
+
+
+def _minutes(causes: list[int]) -> Iterator[Row]:
+    """Yield the counts of the last day: of four workers in each route, and failures of each cause."""
+    now = int(time.time()) // 60
+    for minute in range(now - 1440, now + 1):
+        for writer in range(_WORKERS):
+            for route in _ROUTES:
+                yield minute, writer, "handbook", route, 0, 10 + minute % 7
+        yield minute, minute % _WORKERS, "handbook", "convert", causes[minute % len(causes)], 3
 
 
 def _key(execution: UUID, stage: str, at: int) -> str:

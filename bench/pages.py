@@ -125,6 +125,8 @@ def _addresses(history: History, stored: str) -> dict[str, str]:
     source = f"from_execution_id={history.large.id}&from_stage=markdown"
     return {
         "home": "/",
+        "home, an hour": "/?since=1970-01-01T00:00:01Z&until=2126-01-01T00:00:00Z",
+        "causes": "/causes?state=all",
         "executions": "/executions",
         "executions: failed replays of a config": "/executions?status=failed&kind=replay&config=handbook",
         "executions: with a tag, since a time": "/executions?tag=tag7&since=1970-01-01T00:00:01Z",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from playhead.backends._sql_catalog.codes import codes_of
@@ -13,20 +14,29 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.failures import group_text, parts_of, place_of
 from playhead.ids import moment
-from playhead.model import DAY, MOST_COUNTED, Acknowledgement, Cause, CauseRoute, CauseState, TextPart
+from playhead.model import (
+    DAY,
+    MOST_COUNTED,
+    Acknowledgement,
+    AdapterCode,
+    Cause,
+    CauseRoute,
+    CauseState,
+    TextPart,
+)
 from playhead.model.causes import MOST_ROUTES
 from playhead.ports.catalog.causes import EVERY_CAUSE, CauseFilter, CausePlace, Until
 
 
 class _Figures(NamedTuple):
-    """What is counted of the open objects of a cause, or of the others."""
+    """What is counted of the open objects of a cause, or of the others. Times are in microseconds."""
 
     objects: int
     executions: int
-    letters: int
-    failed_at: float | None
-    processed_at: float | None
-    routes: list[CauseRoute]
+    letters: int | None
+    failed_at: int | None
+    processed_at: int | None
+    routes: list[tuple[str, str, int]] | None
 
 
 class CausesPart(Part):
@@ -71,46 +81,71 @@ class CausesPart(Part):
         return bool(await self._db.run(SQL.end_acknowledgement, cause=cause))
 
     async def _named(self, db: Session, causes: Sequence[int], *, since: float | None) -> list[Cause]:
-        rows = {row[0]: row for row in await db.rows(SQL.causes_named, causes=list(causes))} if causes else {}
-        return [await self._cause(db, rows[n], since=since) for n in causes if n in rows]
+        if not causes:
+            return []
+        rows = {row[0]: row for row in await db.rows(SQL.causes_named, causes=list(causes))}
+        found = [n for n in causes if n in rows]
+        figures = await self._figures(db, found)
+        is_open = {n: figures[n, True].objects > 0 for n in found}
+        newest = await self._newest(db, is_open)
+        codes = await codes_of(db, [message[-1] for message in newest.values()])
+        return [
+            _cause(rows[n], figures[n, is_open[n]], figures[n, False].objects, newest.get(n), codes, since)
+            for n in found
+        ]
 
-    async def _cause(self, db: Session, row: Row, *, since: float | None) -> Cause:
-        n, code, first_error, first, is_acknowledged, *acknowledgement, is_open, now = row
-        figures = await self._figures(db, n, is_open=is_open)
-        newest = await db.row(SQL.newest_failing_message, cause=n, open=bool(is_open))
-        message, execution, key, stage, error, traceback, ran = newest or [None] * 7
-        path = key.split("/", 1)[1].removeprefix(f"{stage}/") if key else ""
-        state: CauseState = "closed" if not is_open else "acknowledged" if is_acknowledged else "open"
-        others = await self._figures(db, n, is_open=False) if is_open else figures
-        return Cause(
-            id=group_text(n),
-            state=state,
-            is_new=acknowledgement[0] is None and first >= (now - DAY if since is None else since),
-            error_code=code,
-            error=[TextPart(*part) for part in parts_of(error or first_error, path)],
-            adapters=(await codes_of(db, [ran])).get(ran, []),
-            place=place_of(traceback),
-            objects=figures.objects,
-            processed=others.objects,
-            letters=figures.letters,
-            executions=figures.executions,
-            routes=figures.routes[:MOST_ROUTES],
-            route_count=len(figures.routes),
-            first_failed_at=moment(first),
-            last_failed_at=moment(figures.failed_at or first),
-            closed_at=None if is_open else moment_or_none(figures.processed_at),
-            newest=message and as_uuid(message),
-            input_key=key,
-            input_stage=stage,
-            execution_id=execution and as_uuid(execution),
-            acknowledgement=_acknowledgement(acknowledgement, ended=not is_acknowledged),
-        )
+    async def _figures(self, db: Session, causes: Sequence[int]) -> dict[tuple[int, bool], _Figures]:
+        both = [(n, is_open) for n in causes for is_open in (True, False)]
+        given = {"causes": [n for n, _ in both], "open": [is_open for _, is_open in both]}
+        rows = await db.rows(SQL.figures_of_causes, **given, most=MOST_COUNTED)
+        return {(n, bool(is_open)): _Figures(*json.loads(figures)) for n, is_open, figures in rows}
 
-    async def _figures(self, db: Session, cause: int, *, is_open: bool) -> _Figures:
-        given = {"cause": cause, "open": bool(is_open), "most": MOST_COUNTED}
-        [(objects, executions, letters, failed_at, processed_at)] = await db.rows(SQL.count_failing, **given)
-        routes = [CauseRoute(*one) for one in await db.rows(SQL.failing_by_route, **given)]
-        return _Figures(objects, executions, int(letters), failed_at, processed_at, routes)
+    async def _newest(self, db: Session, is_open: Mapping[int, bool]) -> dict[int, Row]:
+        """Return the message that has failed last for each cause, unless its records are deleted."""
+        given = {"causes": list(is_open), "open": list(is_open.values())}
+        newest = await db.rows(SQL.newest_failing_messages, **given) if is_open else []
+        numbers: dict[int, int] = {row[0]: row[1] for row in newest}
+        rows = {row[0]: row[1:] for row in await db.rows(SQL.failing_messages, rows=list(numbers.values()))}
+        return {cause: rows[n] for cause, n in numbers.items() if n in rows}
+
+
+def _cause(
+    row: Row,
+    figures: _Figures,
+    processed: int,
+    newest: Row | None,
+    codes: Mapping[int | None, list[AdapterCode]],
+    since: float | None,
+) -> Cause:
+    n, code, first_error, first, is_acknowledged, *acknowledgement, now = row
+    message, execution, key, stage, error, traceback, ran = newest or [None] * 7
+    path = key.split("/", 1)[1].removeprefix(f"{stage}/") if key else ""
+    is_closed = figures.processed_at is not None
+    state: CauseState = "closed" if is_closed else "acknowledged" if is_acknowledged else "open"
+    routes = figures.routes or []
+    return Cause(
+        id=group_text(n),
+        state=state,
+        is_new=acknowledgement[0] is None and first >= (now - DAY if since is None else since),
+        error_code=code,
+        error=[TextPart(*part) for part in parts_of(error or first_error, path)],
+        adapters=codes.get(ran, []),
+        place=place_of(traceback),
+        objects=figures.objects,
+        processed=processed,
+        letters=figures.letters or 0,
+        executions=figures.executions,
+        routes=[CauseRoute(*one) for one in routes[:MOST_ROUTES]],
+        route_count=len(routes),
+        first_failed_at=moment(first),
+        last_failed_at=moment(first if figures.failed_at is None else figures.failed_at / 1e6),
+        closed_at=moment((figures.processed_at or 0) / 1e6) if is_closed else None,
+        newest=message and as_uuid(message),
+        input_key=key,
+        input_stage=stage,
+        execution_id=execution and as_uuid(execution),
+        acknowledgement=_acknowledgement(acknowledgement, ended=not is_acknowledged),
+    )
 
 
 def _acknowledgement(row: Row, *, ended: bool) -> Acknowledgement | None:

@@ -56,30 +56,46 @@ ORDER BY y.newest DESC, y.id DESC LIMIT :limit
 -- name: causes_named
 -- Causes by their ids.
 SELECT c.id, c.error_code, c.error, c.first_failed_at, {acknowledged}, c.acknowledged_at, c.reason, c.requested_by,
-  c.until_config, c.until_version, c.until_at, {newest_open} IS NOT NULL, playhead_now()
+  c.until_config, c.until_version, c.until_at, playhead_now()
 FROM causes c WHERE c.id = ANY(:causes::bigint[])
 
 -- fragment: newest_failing
--- The newest objects of a cause.
-x AS (SELECT f.config, f.path, f.route, f.execution, f.letters, f.failed_at, f.processed_at FROM failing f
-  WHERE f.cause = :cause AND f.open = :open::boolean ORDER BY f.failed_at DESC LIMIT :most)
+-- The newest objects of a cause, which are open or not.
+SELECT f.config, f.path, f.route, f.execution, f.letters, f.failed_at, f.processed_at FROM failing f
+  WHERE f.cause = g.cause AND f.open = g.open ORDER BY f.failed_at DESC LIMIT :most
 
--- name: count_failing
--- Count the objects of a cause, each once, however many routes it has failed in.
-WITH {newest_failing}
-SELECT (SELECT count(*) FROM (SELECT DISTINCT x.config, x.path FROM x) d), count(DISTINCT x.execution),
-  coalesce(sum(x.letters), 0), max(x.failed_at), max(x.processed_at) FROM x
+-- name: figures_of_causes (postgresql)
+-- Figures of the objects of causes, as JSON: objects, each once, however many routes it has failed in; executions; dead
+-- letters; the times of the newest failure and of the last success, in microseconds; and the objects of each route.
+WITH given (cause, open) AS (SELECT * FROM unnest(:causes::bigint[], :open::boolean[]))
+SELECT g.cause, g.open, c.figures FROM given g CROSS JOIN LATERAL (
+  WITH x AS ({newest_failing})
+  SELECT json_build_array((SELECT count(*) FROM (SELECT DISTINCT config, path FROM x) d), count(DISTINCT execution),
+    sum(letters), (max(failed_at) * 1000000)::bigint, (max(processed_at) * 1000000)::bigint,
+    (SELECT json_agg(json_build_array(r.config, r.route, r.objects)) FROM (
+      SELECT config, route, count(*) AS objects FROM x GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2) r)) AS figures FROM x) c
 
--- name: failing_by_route
--- The routes in which a cause occurs, those with the most objects first.
-WITH {newest_failing}
-SELECT x.config, x.route, count(*) FROM x GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
+-- name: figures_of_causes (sqlite)
+-- The same.
+WITH given (cause, open) AS (SELECT * FROM unnest(:causes::bigint[], :open::boolean[]))
+SELECT g.cause, g.open, (
+  WITH x AS ({newest_failing})
+  SELECT json_array((SELECT count(*) FROM (SELECT DISTINCT config, path FROM x)), count(DISTINCT execution), sum(letters),
+    CAST(max(failed_at) * 1000000 AS integer), CAST(max(processed_at) * 1000000 AS integer),
+    (SELECT json_group_array(json_array(config, route, objects)) FROM (
+      SELECT config, route, count(*) AS objects FROM x GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2))) FROM x)
+FROM given g
 
--- name: newest_failing_message
--- The message of the newest object of a cause.
-SELECT m.id, e.id, m.object_key, m.stage, m.error, m.traceback, m.code FROM failing f JOIN messages m ON m.n = f.message
-JOIN executions e ON e.n = m.execution
-WHERE f.cause = :cause AND f.open = :open::boolean ORDER BY f.failed_at DESC LIMIT 1
+-- name: newest_failing_messages
+-- The message of the newest object of each cause.
+WITH given (cause, open) AS (SELECT * FROM unnest(:causes::bigint[], :open::boolean[]))
+SELECT g.cause, (SELECT f.message FROM failing f WHERE f.cause = g.cause AND f.open = g.open
+  ORDER BY f.failed_at DESC LIMIT 1) FROM given g
+
+-- name: failing_messages
+-- What pages show of messages that have failed.
+SELECT m.n, m.id, e.id, m.object_key, m.stage, m.error, m.traceback, m.code
+FROM messages m JOIN executions e ON e.n = m.execution WHERE m.n = ANY(:rows::bigint[])
 
 -- name: acknowledge_cause
 -- A newer acknowledgement replaces the one before.
