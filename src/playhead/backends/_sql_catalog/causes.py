@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from playhead.backends._sql_catalog.codes import codes_of
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none, storable
@@ -27,16 +28,21 @@ from playhead.model import (
 from playhead.model.causes import MOST_ROUTES
 from playhead.ports.catalog.causes import EVERY_CAUSE, CauseFilter, CausePlace, Until
 
+_NEWEST_OPEN: Final = -3
+"""Column of `causes_named`; after it, the number of processed objects."""
+_KEPT_FROM: Final = 20
+"""Figures of more than 1,000 objects are kept: `Known` keeps what has read 20 times as many rows."""
+
 
 class _Figures(NamedTuple):
     """What is counted of the open objects of a cause, or of the others. Times are in microseconds."""
 
     objects: int
     executions: int
-    letters: int | None
-    failed_at: int | None
+    letters: int
+    failed_at: int
     processed_at: int | None
-    routes: list[tuple[str, str, int]] | None
+    routes: list[CauseRoute]
 
 
 class CausesPart(Part):
@@ -83,22 +89,33 @@ class CausesPart(Part):
     async def _named(self, db: Session, causes: Sequence[int], *, since: float | None) -> list[Cause]:
         if not causes:
             return []
-        rows = {row[0]: row for row in await db.rows(SQL.causes_named, causes=list(causes))}
+        named = await db.rows(SQL.causes_named, causes=list(causes), most=MOST_COUNTED)
+        rows = {row[0]: row for row in named}
         found = [n for n in causes if n in rows]
-        figures = await self._figures(db, found)
-        is_open = {n: figures[n, True].objects > 0 for n in found}
+        is_open = {n: rows[n][_NEWEST_OPEN] is not None for n in found}
+        figures = await self._figures(db, rows, is_open)
         newest = await self._newest(db, is_open)
         codes = await codes_of(db, [message[-1] for message in newest.values()])
-        return [
-            _cause(rows[n], figures[n, is_open[n]], figures[n, False].objects, newest.get(n), codes, since)
-            for n in found
-        ]
+        return [_cause(rows[n], figures[n], newest.get(n), codes, since) for n in found if n in figures]
 
-    async def _figures(self, db: Session, causes: Sequence[int]) -> dict[tuple[int, bool], _Figures]:
-        both = [(n, is_open) for n in causes for is_open in (True, False)]
-        given = {"causes": [n for n, _ in both], "open": [is_open for _, is_open in both]}
-        rows = await db.rows(SQL.figures_of_causes, **given, most=MOST_COUNTED)
-        return {(n, bool(is_open)): _Figures(*json.loads(figures)) for n, is_open, figures in rows}
+    async def _figures(
+        self, db: Session, rows: Mapping[int, Row], is_open: Mapping[int, bool]
+    ) -> dict[int, _Figures]:
+        """Return the figures of causes. Those of many objects are kept for seconds, until they change."""
+        keys = {n: (n, *rows[n][_NEWEST_OPEN:-1]) for n in is_open}
+        known = {n: figures for n, key in keys.items() if (figures := self._failing.get(key)) is not None}
+        wanted = [n for n in is_open if n not in known]
+        given = {"causes": wanted, "open": [is_open[n] for n in wanted], "most": MOST_COUNTED}
+        by_route = {n: json.loads(text) for n, text in await db.rows(SQL.figures_of_causes, **given) if text}
+        several = [n for n, groups in by_route.items() if len({(one[0], one[1]) for one in groups}) > 1]
+        given |= {"causes": several, "open": [is_open[n] for n in several]}
+        counted = await db.rows(SQL.objects_of_causes, **given) if several else []
+        objects: dict[int, int] = {row[0]: row[1] for row in counted}
+        for n, groups in by_route.items():
+            if groups:
+                known[n] = _figures_of(groups, objects.get(n))
+                self._failing.keep(keys[n], known[n], known[n].objects * _KEPT_FROM)
+        return known
 
     async def _newest(self, db: Session, is_open: Mapping[int, bool]) -> dict[int, Row]:
         """Return the message that has failed last for each cause, unless its records are deleted."""
@@ -109,20 +126,41 @@ class CausesPart(Part):
         return {cause: rows[n] for cause, n in numbers.items() if n in rows}
 
 
+def _figures_of(groups: Sequence[Sequence[Any]], objects: int | None) -> _Figures:
+    """Return the figures of a cause.
+
+    Args:
+        groups: figures by route and execution.
+        objects: number of distinct objects; None: each of them has failed in one route.
+    """
+    routes: Counter[tuple[str, str]] = Counter()
+    for config, route, _, count, *_ in groups:
+        routes[config, route] += count
+    return _Figures(
+        objects=routes.total() if objects is None else objects,
+        executions=len({execution for _, _, execution, *_ in groups}),
+        letters=sum(letters for *_, letters, _, _ in groups),
+        failed_at=max(failed for *_, failed, _ in groups),
+        processed_at=max((processed for *_, processed in groups if processed), default=None),
+        routes=[
+            CauseRoute(config, route, count)
+            for (config, route), count in sorted(routes.items(), key=lambda one: (-one[1], one[0]))
+        ],
+    )
+
+
 def _cause(
     row: Row,
     figures: _Figures,
-    processed: int,
     newest: Row | None,
     codes: Mapping[int | None, list[AdapterCode]],
     since: float | None,
 ) -> Cause:
-    n, code, first_error, first, is_acknowledged, *acknowledgement, now = row
+    n, code, first_error, first, is_acknowledged, *acknowledgement, newest_open, processed, now = row
     message, execution, key, stage, error, traceback, ran = newest or [None] * 7
     path = key.split("/", 1)[1].removeprefix(f"{stage}/") if key else ""
-    is_closed = figures.processed_at is not None
+    is_closed = newest_open is None
     state: CauseState = "closed" if is_closed else "acknowledged" if is_acknowledged else "open"
-    routes = figures.routes or []
     return Cause(
         id=group_text(n),
         state=state,
@@ -133,12 +171,12 @@ def _cause(
         place=place_of(traceback),
         objects=figures.objects,
         processed=processed,
-        letters=figures.letters or 0,
+        letters=figures.letters,
         executions=figures.executions,
-        routes=[CauseRoute(*one) for one in routes[:MOST_ROUTES]],
-        route_count=len(routes),
+        routes=figures.routes[:MOST_ROUTES],
+        route_count=len(figures.routes),
         first_failed_at=moment(first),
-        last_failed_at=moment(first if figures.failed_at is None else figures.failed_at / 1e6),
+        last_failed_at=moment(figures.failed_at / 1e6),
         closed_at=moment((figures.processed_at or 0) / 1e6) if is_closed else None,
         newest=message and as_uuid(message),
         input_key=key,

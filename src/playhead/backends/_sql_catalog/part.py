@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from playhead.backends._sql_catalog.aliases import Aliases
@@ -48,4 +49,5 @@ class Part:
         self._unchanged_units = UnchangedUnits()
         self._take_over = TakeOver(self._lanes, self._reusing, self._aliases)
         self._declared = Known[tuple[object, ...], Mapping[MadeById, int]](60.0)  # a count reads all results
+        self._failing = Known[tuple[object, ...], Any](10.0)  # a count reads up to 10,000 objects
         self._totals = Known[UUID, StageTotals](5.0)  # a count of a million outputs takes a tenth of it

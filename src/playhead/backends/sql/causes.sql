@@ -56,35 +56,39 @@ ORDER BY y.newest DESC, y.id DESC LIMIT :limit
 -- name: causes_named
 -- Causes by their ids.
 SELECT c.id, c.error_code, c.error, c.first_failed_at, {acknowledged}, c.acknowledged_at, c.reason, c.requested_by,
-  c.until_config, c.until_version, c.until_at, playhead_now()
+  c.until_config, c.until_version, c.until_at, {newest_open}, (SELECT count(*) FROM (
+    SELECT 1 FROM failing f WHERE f.cause = c.id AND f.open = false LIMIT :most) d), playhead_now()
 FROM causes c WHERE c.id = ANY(:causes::bigint[])
 
--- fragment: newest_failing
--- The newest objects of a cause, which are open or not.
-SELECT f.config, f.path, f.route, f.execution, f.letters, f.failed_at, f.processed_at FROM failing f
-  WHERE f.cause = g.cause AND f.open = g.open ORDER BY f.failed_at DESC LIMIT :most
+-- fragment: some_failing
+-- Objects of a cause, open or not, up to the limit.
+SELECT f.config, f.route, f.execution, f.letters, f.failed_at, f.processed_at FROM failing f
+  WHERE f.cause = g.cause AND f.open = g.open LIMIT :most
 
 -- name: figures_of_causes (postgresql)
--- Figures of the objects of causes, as JSON: objects, each once, however many routes it has failed in; executions; dead
--- letters; the times of the newest failure and of the last success, in microseconds; and the objects of each route.
+-- Figures of the objects of causes by route and execution. A value of JSON has them: config, route, execution, objects,
+-- dead letters, and the times of the newest failure and of the last success, in microseconds.
 WITH given (cause, open) AS (SELECT * FROM unnest(:causes::bigint[], :open::boolean[]))
-SELECT g.cause, g.open, c.figures FROM given g CROSS JOIN LATERAL (
-  WITH x AS ({newest_failing})
-  SELECT json_build_array((SELECT count(*) FROM (SELECT DISTINCT config, path FROM x) d), count(DISTINCT execution),
-    sum(letters), (max(failed_at) * 1000000)::bigint, (max(processed_at) * 1000000)::bigint,
-    (SELECT json_agg(json_build_array(r.config, r.route, r.objects)) FROM (
-      SELECT config, route, count(*) AS objects FROM x GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2) r)) AS figures FROM x) c
+SELECT g.cause, (SELECT json_agg(json_build_array(r.config, r.route, r.execution, r.objects, r.letters, r.failed, r.processed))
+  FROM (SELECT config, route, execution, count(*) AS objects, sum(letters) AS letters,
+    (max(failed_at) * 1000000)::bigint AS failed, (max(processed_at) * 1000000)::bigint AS processed
+    FROM ({some_failing}) x GROUP BY 1, 2, 3) r)
+FROM given g
 
 -- name: figures_of_causes (sqlite)
 -- The same.
 WITH given (cause, open) AS (SELECT * FROM unnest(:causes::bigint[], :open::boolean[]))
-SELECT g.cause, g.open, (
-  WITH x AS ({newest_failing})
-  SELECT json_array((SELECT count(*) FROM (SELECT DISTINCT config, path FROM x)), count(DISTINCT execution), sum(letters),
-    CAST(max(failed_at) * 1000000 AS integer), CAST(max(processed_at) * 1000000 AS integer),
-    (SELECT json_group_array(json_array(config, route, objects)) FROM (
-      SELECT config, route, count(*) AS objects FROM x GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2))) FROM x)
+SELECT g.cause, (SELECT json_group_array(json_array(config, route, execution, objects, letters, failed, processed))
+  FROM (SELECT config, route, execution, count(*) AS objects, sum(letters) AS letters,
+    CAST(max(failed_at) * 1000000 AS integer) AS failed, CAST(max(processed_at) * 1000000 AS integer) AS processed
+    FROM ({some_failing}) GROUP BY 1, 2, 3))
 FROM given g
+
+-- name: objects_of_causes
+-- Count the objects of causes, each once, however many routes it has failed in.
+WITH given (cause, open) AS (SELECT * FROM unnest(:causes::bigint[], :open::boolean[]))
+SELECT g.cause, (SELECT count(*) FROM (SELECT DISTINCT f.config, f.path FROM failing f
+  WHERE f.cause = g.cause AND f.open = g.open LIMIT :most) d) FROM given g
 
 -- name: newest_failing_messages
 -- The message of the newest object of each cause.
