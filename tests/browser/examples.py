@@ -38,6 +38,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
         "config-wide": "/configs/warehouse",
         "config-diff": "/configs/handbook?version=3&against=1",
     },
+    "/apply": {"apply": "/apply?config=handbook", "apply-new": "/apply"},
     "/replay": {
         "replay": "/replay?" + STAGE + "&to_route=handbook/segment&count=1",
         "replay-choose": "/replay",
@@ -120,6 +121,7 @@ EXTREMES: Final[Mapping[str, Mapping[str, str]]] = {
     "/datasets/{name}/rollback": {"rollback": f"/datasets/{DATASET}/rollback?to=1"},
     "/configs": {"configs": "/configs"},
     "/configs/{name}": {"config": f"/configs/{LEDGER}"},
+    "/apply": {"apply": f"/apply?config={LEDGER}"},
     "/replay": {
         "replay": f"/replay?from_execution_id={{ledger}}&from_stage=input&to_route={LEDGER}/{READ}",
         "replay-stage": "/replay?from_execution_id={ledger}",

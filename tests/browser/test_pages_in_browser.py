@@ -343,3 +343,29 @@ def test_a_page_is_written_as_a_picture(demo: Demo, visitor: Visitor, tmp_path: 
 
 def test_the_pictures_of_the_documentation_are_of_pages():
     assert {*DOCS, *ON_A_PHONE} <= set(URLS)
+
+
+def test_a_config_is_checked_while_it_is_typed_and_a_change_takes_the_button_back(
+    demo: Demo, visitor: Visitor
+):
+    page = visitor.open("/apply?config=handbook")
+    text, checked = page.locator("#f-source"), page.locator("#checked")
+    source = text.input_value()
+    apply = page.get_by_role("button", name="Apply as version")
+
+    text.press("ControlOrMeta+Home")
+    text.press_sequentially("a: [")
+    expect(checked).to_contain_text("2:1")
+    expect(checked).to_contain_text("Nothing can be applied")
+    expect(text).to_be_focused()
+    expect(text).to_have_value("a: [" + source)
+    expect(apply).to_have_count(0)
+
+    text.fill(source.replace("name: handbook", "name: handbook2"))
+    expect(checked).to_contain_text("error")
+    text.fill(source.replace("cut into sections", "in sections"))
+    expect(apply).to_be_visible()
+    expect(checked.locator(".diff .add")).to_have_count(1)
+    text.fill(source)
+    expect(apply).to_have_count(0)
+    assert demo.deployment.get("/configs/handbook")["source"] == source

@@ -108,6 +108,11 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode(
         "plan_expired", 409, "The plan has expired, or its objects are not kept any more; make a new plan."
     ),
+    ErrorCode(
+        "preview_outdated",
+        409,
+        "What a page showed before you confirmed it would not happen any more; look again, and confirm.",
+    ),
     ErrorCode("plan_not_ready", 409, "The plan is still being made, or has failed; the detail says why."),
     ErrorCode("too_many_objects", 409, "The plan has too many objects; select fewer of them."),
     ErrorCode(

@@ -74,6 +74,7 @@ from playhead.model.objects import ObjectVersion, PublicationRange, PublishedIn
 from playhead.model.pipeline import (
     Condition,
     Config,
+    ConfigPreview,
     ConfigVersion,
     Diagnostic,
     ErrorHandling,
@@ -263,6 +264,7 @@ __all__ = [
     "Compare",
     "Condition",
     "Config",
+    "ConfigPreview",
     "ConfigVersion",
     "Counts",
     "CoveredFile",

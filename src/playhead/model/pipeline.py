@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -203,6 +203,22 @@ class Config:
             routes[name] = replace(route, on_replay=on_replay, effects=effects)
         return replace(self, routes=routes)
 
+    def is_like(self, other: Config) -> bool:
+        """Whether two configs with equal digests are also equal in what the digest leaves out."""
+        return self.on_replay == other.on_replay and self.datasets == other.datasets
+
+    def changed_routes(self, other: Config) -> list[str]:
+        """Return the routes that this config and another one declare differently, in the order of this one.
+
+        What adapters declare about a route (`effects`) is no part of the text.
+        """
+        return [
+            name
+            for name, route in self.routes.items()
+            if name in other.routes
+            and replace(route, effects=None) != replace(other.routes[name], effects=None)
+        ]
+
     @property
     def on_replay(self) -> dict[str, OnReplay]:
         """What replays do in the routes that declare it."""
@@ -300,3 +316,26 @@ class ConfigVersion:
     stages: list[str]
     source: str
     warnings: list[Diagnostic] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigPreview:
+    """What would happen if a text were applied as a config.
+
+    Attributes:
+        diagnostics: all errors and warnings, ordered by line.
+        name: name of the config; None if there is an error.
+        newest: its newest version; None for a new config, or if there is an error.
+        is_same: the newest version is equivalent, so no version would be stored.
+        added: names of routes that the newest version does not have.
+        changed: names of routes that it declares differently.
+        removed: names of routes that only the newest version has.
+    """
+
+    diagnostics: Sequence[Diagnostic]
+    name: str | None = None
+    newest: ConfigVersion | None = None
+    is_same: bool = False
+    added: Sequence[str] = ()
+    changed: Sequence[str] = ()
+    removed: Sequence[str] = ()

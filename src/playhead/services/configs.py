@@ -9,7 +9,7 @@ from typing import Final
 
 from playhead import events
 from playhead.errors import ConfigInvalid, Conflict
-from playhead.model import ConfigVersion, Diagnostic, Page
+from playhead.model import ConfigPreview, ConfigVersion, Diagnostic, Page
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.config import ParseConfig, Parsed
 from playhead.reading.codecheck import CodeCheck, Warn, no_warning
@@ -63,6 +63,25 @@ class ConfigService:
     async def validate(self, source: bytes | str) -> list[Diagnostic]:
         """Return the errors and warnings that `apply` would report."""
         return list((await self._read(source)).diagnostics)
+
+    async def preview(self, source: bytes | str) -> ConfigPreview:
+        """Return what `apply` would store, and how it differs from the newest version."""
+        parsed = await self._read(source)
+        if parsed.config is None or parsed.digest is None:
+            return ConfigPreview(parsed.diagnostics)
+        config, found = parsed.config, await self._catalog.config(parsed.config.name)
+        if found is None:
+            return ConfigPreview(parsed.diagnostics, config.name, added=list(config.routes))
+        old, new = found.config.routes, config.routes
+        return ConfigPreview(
+            parsed.diagnostics,
+            config.name,
+            found.version,
+            is_same=found.version.hash == parsed.digest and found.config.is_like(config),
+            added=[name for name in new if name not in old],
+            changed=config.changed_routes(found.config),
+            removed=[name for name in old if name not in new],
+        )
 
     async def get(self, name: str, version: int | None = None) -> ConfigVersion:
         """Return one version of a config; the newest if `version` is None.

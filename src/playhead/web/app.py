@@ -35,6 +35,7 @@ from playhead.web import (
     causes,
     compare,
     config,
+    configform,
     configlist,
     datasets,
     dead_letters,
@@ -77,6 +78,7 @@ PAGES: Final[Sequence[Page]] = (
     *why.PAGES,
     *system.PAGES,
     *config.PAGES,
+    *configform.PAGES,
     *publishform.PAGES,
     *rollbackform.PAGES,
     *datasets.PAGES,
@@ -95,6 +97,7 @@ ACTIONS: Final[Sequence[Action]] = (
     *rollbackform.ACTIONS,
     *datasets.ACTIONS,
     *system.ACTIONS,
+    *configform.ACTIONS,
 )
 RAW: Final[Sequence[Raw]] = (*objects.RAW,)
 

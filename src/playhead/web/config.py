@@ -35,6 +35,13 @@ class Change:
     removed: int
 
 
+async def change_of(old: ConfigVersion, source: str) -> Change:
+    """Return the difference between a version and another text."""
+    found = await asyncio.to_thread(compare, old.source, source)
+    parts, left_out = hunks(found)
+    return Change(old.version, parts, left_out, found.added, found.removed)
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigView:
     """A version of a config.
@@ -69,10 +76,7 @@ async def show(ask: Ask) -> Shown[ConfigView]:
     )
     change = None
     if against is not None:
-        old = await services.configs.get(name, against)
-        found = await asyncio.to_thread(compare, old.source, config.source)
-        parts, left_out = hunks(found)
-        change = Change(against, parts, left_out, found.added, found.removed)
+        change = await change_of(await services.configs.get(name, against), config.source)
     view = ConfigView(
         config=config,
         newest=page.items[0].version,

@@ -21,7 +21,7 @@ class ConfigsPart(Part):
         async def save(db: Session) -> tuple[ConfigVersion, bool]:
             await db.run(SQL.lock_configs)
             newest = await self._version_of(db, config.name)
-            if newest and newest.version.hash == digest and _is_same(newest.config, config):
+            if newest and newest.version.hash == digest and newest.config.is_like(config):
                 await self._update_effects(db, newest, config)
                 return newest.version, False
             if newest is None or newest.version.active:
@@ -134,11 +134,6 @@ class ConfigsPart(Part):
                 f"queue {queue!r} belongs to route {owner}/{route}; a queue belongs to one route of one "
                 f"active config: name another queue, or deactivate {owner}",
             )
-
-
-def _is_same(one: Config, other: Config) -> bool:
-    """Whether two configs of equal digests are equal in what the digest leaves out."""
-    return one.on_replay == other.on_replay and one.datasets == other.datasets
 
 
 def _config(row: Row) -> Config:
