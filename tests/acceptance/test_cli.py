@@ -609,6 +609,17 @@ def test_migrate_has_nothing_to_do_on_a_home_in_use(ran):
     assert ran[0].json("migrate") == {"applied": []}
 
 
+def test_find_finds_a_part_of_a_path_before_and_after_the_index_is_built_again(ran):
+    shell = ran[0]
+    found = shell.json("find", "A.tx", "--kind", "object")
+    assert [group["kind"] for group in found["groups"]] == ["object"]
+    assert shell.json("reindex")["recorded"] >= found["search"]["recorded"]
+    again = shell.json("find", "A.tx", "--kind", "object")
+    assert again["groups"] == found["groups"]
+    assert again["search"]["indexed"] == again["search"]["recorded"]
+    assert shell("find", "a.tx", "--kind", "paths")[0] == 2
+
+
 def test_a_reader_that_has_enough_ends_a_command_quietly(ran):
     shell = ran[0]
     process = shell.start("executions")

@@ -286,3 +286,22 @@ async def test_a_command_that_waits_continues_the_publication_of_a_process_that_
 
     assert isinstance(made, Publication)
     assert (made.n, made.state) == (1, "published")
+
+
+async def test_find_says_whether_readers_see_an_object(playhead: Playhead, run: str):
+    async def seen() -> dict[str, bool | None]:
+        found = await playhead.get("find", text="split/words/a/0001.txt", kind="object")
+        return {one["execution_id"]: one["is_current"] for group in found["groups"] for one in group["items"]}
+
+    assert await seen() == {run: None}
+    await publish(playhead, run)
+    again = await playhead.run({"a": b"other words", "b": b"z"})
+    assert await seen() == {again: False, run: True}
+    await publish(playhead, again)
+    assert await seen() == {again: True, run: False}
+    await playhead.post("datasets/docs/rollback", {"reason": "the words were wrong"})
+    assert await seen() == {again: False, run: True}
+
+    [group] = (await playhead.get("find", text="words were"))["groups"]
+    assert [(one["kind"], one["id"]) for one in group["items"]] == [("dataset", "words/docs")]
+    assert group["items"][0]["title"].endswith("to publication 1: the words were wrong")

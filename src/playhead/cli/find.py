@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,6 +12,11 @@ from playhead.cli.command import command
 from playhead.cli.session import Session
 from playhead.model import Found, FoundKind
 from playhead.wording import coverage_of
+
+if TYPE_CHECKING:
+    from playhead.services.find import FindService
+
+_CATCH_UP_SECONDS: Final = 10.0
 
 
 @command("find", example="playhead find report.pdf")
@@ -35,6 +41,8 @@ async def find(
     Exact matches are listed first, then the newest. For an id that does not exist, similar ids are listed.
     """
     async with s.open() as rt:
+        if rt.here:
+            await _catch_up(rt.here.services.find)
         found = await rt.services.find.everything(text, kind, limit)
     if s.json:
         output.emit(found)
@@ -75,6 +83,14 @@ async def reindex(s: Session) -> None:
         output.emit(search)
     else:
         output.line(coverage_of(search) or f"{search.indexed:,} objects are indexed")
+
+
+async def _catch_up(find: FindService) -> None:
+    """Index what is not indexed yet, for a limited time: without a server, no process may have done it."""
+    until = time.monotonic() + _CATCH_UP_SECONDS
+    while await find.index():
+        if time.monotonic() > until:
+            return
 
 
 def _outcome(found: Found) -> str:
