@@ -50,7 +50,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
         "progress-paused": "/replays/{paused_batch}",
         "progress-ended": "/replays/{replay_batch}",
     },
-    "/find": {"find": "/find", "find-near": "/find?q=handbok"},
+    "/find": {"find": "/find", "find-near": "/find?q=handbok", "find-part": "/find?q=page"},
     "/executions/{execution_id}/compare": {
         "compare": "/executions/{run}/compare?with={replay}",
         "compare-choose": "/executions/{run}/compare",
