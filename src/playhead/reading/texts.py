@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -16,8 +17,8 @@ _MOST_TERMS: Final = 1000
 """Terms that are compared to find the newest ones."""
 _LAST_ROWS: Final = 2000
 """Of the newest objects, which may not be indexed yet."""
-_PAGES: Final = 2
-"""How many pages a search indexes first."""
+_INDEXED_FIRST: Final = 200
+"""How many rows a search indexes first: few, so that it does not wait for them."""
 _PLACES: Final = 3
 """Executions of a path in which the newest object that exists is looked for."""
 _MOST_COUNTED: Final = 1000
@@ -76,12 +77,8 @@ class Texts:
         return shown, TextSearch(matches, index.indexed, index.recorded, index.has_parts)
 
     async def _index_some(self) -> None:
-        try:
-            for _ in range(_PAGES):
-                if not await self._catalog.index_terms():
-                    return
-        except Unavailable:
-            return  # it cannot be written now, but perhaps it can be read
+        with contextlib.suppress(Unavailable):  # it cannot be written now, but perhaps it can be read
+            await self._catalog.index_terms(limit=_INDEXED_FIRST)
 
     # -- objects -----------------------------------------------------------------------------------
 
