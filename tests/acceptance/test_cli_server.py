@@ -155,6 +155,7 @@ LOOKS = [
     *("diff GOOD REPLAYED", "diff GOOD latest:replay words", "diff GOOD GOOD", "diff GOOD UNKNOWN"),
     *("diff GOOD REPLAYED --objects", "diff GOOD REPLAYED words/sub --objects --state same --limit 1"),
     *("diff GOOD REPLAYED --text", "diff GOOD MIXED shouted --text", "diff GOOD GOOD --text --state same"),
+    *("diff GOOD REPLAYED --by content", "diff GOOD REPLAYED --by content --objects --state moved --limit 1"),
     *("diff GOOD REPLAYED nowhere", "diff GOOD REPLAYED words/../x", "diff GOOD REPLAYED --state same"),
     *("prune --older-than 0s --dry-run", "prune GOOD --stage words --dry-run", "prune UNKNOWN --dry-run"),
     *("prune --config docs --keep-last 1 --dry-run", "prune --tag none --yes", "prune --older-than 10q"),

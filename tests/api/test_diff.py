@@ -21,6 +21,7 @@ async def test_a_comparison_counts_by_stage_and_lists_both_sides(playhead: Playh
         "stage": "split/words",
         "same": 2,
         "changed": 1,
+        "moved": 0,
         "added": 0,
         "missing": 0,
         "not_produced": 0,

@@ -34,7 +34,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "executions/RUN/code": [{}],
     "executions/RUN/stages": [{}],
     "executions/RUN/replays": [{}],
-    "executions/RUN/diff/TWIN/objects": [{}, {"stage": "input"}, {"state": "same"}],
+    "executions/RUN/diff/TWIN/objects": [{}, {"stage": "input"}, {"state": "same"}, {"by": "content"}],
     "executions/RUN/result/TWIN/groups": [{"by": "folder"}, {"by": "folder", "before": "done"}],
     "executions/RUN/result/TWIN/objects": [{}, {"before": "done"}, {"folder": "d"}],
     "executions/RUN/lineage": [{}, {"route": "split"}, {"status": "completed"}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ routes:
     outbound: {stage: indexed}
 """
 FILES = {"a.txt": "a one", "b.txt": "b two", "sub/c.txt": "c three", "sub/d.txt": "d"}
-STATES = ("same", "changed", "added", "missing", "not_produced")
+STATES = ("same", "changed", "moved", "added", "missing", "not_produced")
 
 
 def _same(item: Item, ctx: Any) -> Any:
@@ -197,3 +198,78 @@ async def test_a_running_execution_is_compared_as_far_as_it_is(ph: Playhead):
     found = await ph.get(f"executions/{first}/diff/{second}")
     assert (found["is_complete"], found["totals"]["missing"]) == (False, 5)
     assert (await ph.get(f"executions/{first}/diff/{first}"))["is_complete"]
+
+
+async def test_by_content_an_inserted_part_is_one_addition(ph: Playhead):
+    run = await ph.run({"a.txt": "one two three", "b.txt": "one five", "c.txt": "six seven eight"})
+
+    async def edited(item: Item, ctx: Any) -> Any:
+        if item.path == "c.txt":
+            return ["six", "SEVEN"]
+        return [*(["new"] if item.path == "a.txt" else []), *item.text.split()]
+
+    ph.steps.adoing = edited
+    fixed = await replay(ph, run, "read", "split")
+
+    assert (await diff(ph, run, fixed))["parts"] == {"same": 3, "changed": 4, "added": 1, "missing": 1}
+    by_content = await diff(ph, run, fixed, by="content")
+    assert by_content["parts"] == {"same": 3, "moved": 3, "changed": 1, "added": 1, "missing": 1}
+    assert by_content["indexed"] == by_content["parts"] | {"not_produced": 3}
+    assert await listed(ph, run, fixed, stage="parts", by="content") == {
+        "added": ["parts/a/0001.txt"],
+        "changed": ["parts/c/0002.txt"],
+        "missing": ["parts/c/0003.txt"],
+    }
+    moved = await ph.items(
+        f"executions/{run}/diff/{fixed}/objects", state="moved", stage="parts", by="content", limit=1
+    )
+    assert [(one["a"]["key"][-8:], one["b"]["key"][-8:]) for one in moved] == [
+        ("0001.txt", "0002.txt"),
+        ("0002.txt", "0003.txt"),
+        ("0003.txt", "0004.txt"),
+    ]
+    # Both runs and their own inputs are compared so, too.
+    again = await ph.run({"a.txt": "one two three", "b.txt": "one five", "c.txt": "six seven eight"})
+    assert (await diff(ph, run, again, by="content"))["parts"] == {"same": 3, "moved": 3} | {
+        "changed": 1,
+        "added": 1,
+        "missing": 1,
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_pages_of_a_comparison_by_content_have_each_object_once(ph: Playhead, seed: int):
+    rnd = random.Random(seed)
+    words = [f"w{n}" for n in range(6)]
+    files = {f"{n:02}.txt": " ".join(rnd.choices(words, k=rnd.randint(1, 6))) for n in range(8)}
+    run = await ph.run(files)
+
+    async def edited(item: Item, ctx: Any) -> Any:
+        parts: list[str] = item.text.split()
+        for _ in range(rnd.randint(0, 2)):
+            at = rnd.randrange(len(parts) + 1)
+            parts[at : at + rnd.randint(0, 1)] = rnd.choices(["new", *words], k=rnd.randint(0, 2))
+        return parts or None
+
+    ph.steps.adoing = edited
+    fixed = await replay(ph, run, "read", "split")
+    path = f"executions/{run}/diff/{fixed}/objects"
+
+    await diff(ph, run, fixed, by="content")  # compares the counts with the lists
+    every = await ph.items(path, by="content", limit=1000)
+    for limit in (1, 4):
+        assert await ph.items(path, by="content", limit=limit) == every
+    for side, execution in (("a", run), ("b", fixed)):
+        keys = [one[side]["key"] for one in every if one[side]]
+        assert len(keys) == len(set(keys))
+        assert {one for one in keys if f"{execution}/parts/" in one} == {
+            one[side]["key"] for one in await ph.items(path, limit=1000, stage="parts") if one[side]
+        }
+    for one in every:
+        if one["state"] in ("same", "moved"):
+            assert one["a"]["sha256"] == one["b"]["sha256"]
+    by_path = [
+        one for one in await ph.items(path, limit=1000) if one["state"] in ("changed", "added", "missing")
+    ]
+    differ = [one for one in every if one["state"] in ("changed", "added", "missing")]
+    assert len(differ) <= len(by_path)

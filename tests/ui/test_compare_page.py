@@ -90,6 +90,22 @@ async def test_objects_that_a_running_replay_lacks_are_not_yet_produced(site: Si
     assert ended.count("<span>missing</span>") == 6
 
 
+async def test_parts_can_be_paired_by_content(site: Site):
+    first = await site.run({"a.md": b"one two three"})
+    second = await site.run({"a.md": b"new one two three"})
+
+    page = await site.page(compare(first, second))
+    by_content = compare(first, second, by="content", stage="split/words", state="moved")
+    view = (await site.twin(by_content))["view"]
+
+    assert ">Moved<" not in page
+    assert "by=content" in page
+    assert (view["diff"]["totals"]["moved"], view["different"]) == (3, 3)
+    assert [one["path"] for one in view["objects"]] == [f"a/000{n}.txt" for n in (2, 3, 4)]
+    assert ">Moved<" in await site.page(by_content)
+    assert "1 object differs" not in page
+
+
 async def test_without_a_second_execution_the_replays_are_offered(site: Site):
     execution = await site.run({"a.md": b"one two"})
     assert "No replay of this execution exists" in await site.page(f"/executions/{execution}/compare")

@@ -9,7 +9,7 @@ from fastapi import Query
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Limit, operations
 from playhead.api.ids import NO_EXECUTION, ExecutionId, OtherExecutionId
-from playhead.model import Diff, DiffFilter, DiffObject, Page
+from playhead.model import Diff, DiffBy, DiffFilter, DiffObject, Page
 
 router = operations(prefix="/api/v1/executions", tags=["executions"])
 
@@ -18,6 +18,14 @@ Stage = Annotated[
     Query(min_length=1, description="Only this stage. Without it, all stages. `stage/path` names both."),
 ]
 Path = Annotated[str | None, Query(description="Only this folder or object of the stage.")]
+By = Annotated[
+    DiffBy,
+    Query(
+        description="How objects are paired. `path`: by stage and path. `content`: objects that were made "
+        "from the same object are paired by their content first, so that an inserted part is one addition. "
+        "Objects with the same content under another path have `moved`."
+    ),
+]
 _codes = (
     *NO_EXECUTION,
     "invalid_path",
@@ -35,6 +43,7 @@ async def compare_executions(
     asked: Asked,
     stage: Stage = None,
     path: Path = None,
+    by: By = "path",
 ) -> Diff:
     """Count what is the same, changed, added or missing in the second execution. Reads all records of both.
 
@@ -45,7 +54,7 @@ async def compare_executions(
     had no reason to produce it. A replay had a reason if it produces the stage of the object, and if the
     object was made from one with the stage and the path of a replayed object.
     """
-    return await asked.diff.summary(execution_id, other_execution_id, stage, path)
+    return await asked.diff.summary(execution_id, other_execution_id, stage, path, by)
 
 
 @router.get(
@@ -61,8 +70,11 @@ async def list_differences(
         Query(description="Only objects in this state; `different`: changed, added and missing ones."),
     ] = None,
     path: Path = None,
+    by: By = "path",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[DiffObject]:
     """List the objects of two executions with both sides, by stage and path."""
-    return await asked.diff.objects(execution_id, other_execution_id, stage, state, path, cursor, limit)
+    return await asked.diff.objects(
+        execution_id, other_execution_id, stage, state, path, cursor, limit, by=by
+    )

@@ -9,14 +9,15 @@ import typer
 from playhead.cli import complete, difftexts, exits, output
 from playhead.cli.command import NAMES, Cursor, Limit, command
 from playhead.cli.session import Session, Usage
-from playhead.model import DiffFilter
+from playhead.model import DiffBy, DiffFilter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from playhead.model import Diff, DiffCounts, DiffObject
+    from playhead.model import Diff, DiffObject
 
 _DIFFERENT = ("changed", "added", "missing")
+_HEADINGS = {"bytes_a": "BYTES IN A", "bytes_b": "BYTES IN B"}
 
 
 @command("diff", example="playhead diff latest latest:replay")
@@ -57,6 +58,14 @@ async def diff(
         DiffFilter | None,
         typer.Option("--state", help="With --objects: list the objects in this state.  [default: different]"),
     ] = None,
+    by: Annotated[
+        DiffBy,
+        typer.Option(
+            "--by",
+            help="`content`: pair objects that were made from the same object by their content first, so "
+            "that an inserted part is one addition, and the parts after it have moved.",
+        ),
+    ] = "path",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> int:
@@ -75,14 +84,14 @@ async def diff(
         names, service = rt.services.resolve, rt.services.diff
         first, second = await names.execution(execution), await names.execution(other)
         if not (objects or text):
-            found = await service.summary(first, second, stage)
+            found = await service.summary(first, second, stage, by=by)
             if s.json:
                 output.emit(found)
             else:
-                _write(found)
+                _write(found, by)
             return exits.FAILED if found.totals.differ else exits.OK
         items, rest = await output.gather(
-            lambda c, n: service.objects(first, second, stage, state or "different", None, c, n),
+            lambda c, n: service.objects(first, second, stage, state or "different", None, c, n, by=by),
             cursor,
             limit,
         )
@@ -100,21 +109,17 @@ async def diff(
     return exits.FAILED if any(item.state in _DIFFERENT for item in items) else exits.OK
 
 
-def _write(found: Diff) -> None:
-    headings = ("STAGE", "SAME", "CHANGED", "ADDED", "MISSING", "NOT PRODUCED", "BYTES IN A", "BYTES IN B")
-    rows = [(one.stage, *_numbers(one)) for one in found.stages]
+def _write(found: Diff, by: DiffBy) -> None:
+    names = ["same", "changed", "moved", "added", "missing", "not_produced", "bytes_a", "bytes_b"]
+    if by == "path":
+        names.remove("moved")
+    headings = ("STAGE", *(_HEADINGS.get(one, one.replace("_", " ").upper()) for one in names))
+    rows = [(one.stage, *(getattr(one, name) for name in names)) for one in found.stages]
     if len(rows) > 1:
-        rows.append(("total", *_numbers(found.totals)))
+        rows.append(("total", *(getattr(found.totals, name) for name in names)))
     output.table(headings, rows)
     if not found.is_complete:
         output.note("Not all of them have ended: objects may follow")
-
-
-def _numbers(count: DiffCounts) -> tuple[int, ...]:
-    return (
-        *(count.same, count.changed, count.added, count.missing, count.not_produced),
-        *(count.bytes_a, count.bytes_b),
-    )
 
 
 def _write_objects(items: Sequence[DiffObject]) -> None:

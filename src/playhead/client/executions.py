@@ -13,6 +13,7 @@ from playhead.ids import now
 from playhead.model import (
     Compare,
     Diff,
+    DiffBy,
     DiffFilter,
     DiffObject,
     Execution,
@@ -223,7 +224,9 @@ class ExecutionMethods(Connection):
         service = self._services.prune
         return await (service.plan(where) if dry_run else service.prune(where))
 
-    async def diff(self, a: Name, b: Name, stage: str | None = None, path: str | None = None) -> Diff:
+    async def diff(
+        self, a: Name, b: Name, stage: str | None = None, path: str | None = None, *, by: DiffBy = "path"
+    ) -> Diff:
         """Return how many outputs of two executions are the same, changed, added or missing.
 
         Args:
@@ -231,9 +234,10 @@ class ExecutionMethods(Connection):
             b: the second execution, for example the replay.
             stage: the stage; None: all stages.
             path: a folder or an object in the stage; None: the whole stage.
+            by: `content`: pair the parts of a document by their content first.
         """
         first, second = await self._execution(a), await self._execution(b)
-        return await self._services.diff.summary(first, second, stage, path)
+        return await self._services.diff.summary(first, second, stage, path, by)
 
     async def differences(
         self,
@@ -243,6 +247,7 @@ class ExecutionMethods(Connection):
         path: str | None = None,
         *,
         state: DiffFilter | None = "different",
+        by: DiffBy = "path",
         limit: int | None = None,
     ) -> list[DiffObject]:
         """Return the outputs of two executions that are changed, added or missing, by stage and path.
@@ -253,12 +258,13 @@ class ExecutionMethods(Connection):
             stage: the stage; None: all stages.
             path: a folder or an object in the stage; None: the whole stage.
             state: only outputs in this state; None: in any state.
+            by: as in `diff`.
             limit: the largest number of outputs; None: all.
         """
         first, second = await self._execution(a), await self._execution(b)
         return await self._collect(
             lambda cursor, count: self._services.diff.objects(
-                first, second, stage, state, path, cursor, count
+                first, second, stage, state, path, cursor, count, by=by
             ),
             limit,
         )

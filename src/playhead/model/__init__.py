@@ -51,7 +51,16 @@ from playhead.model.datasets import (
     SinkState,
     Switch,
 )
-from playhead.model.diff import Diff, DiffCounts, DiffFilter, DiffObject, DiffSide, DiffStage, DiffState
+from playhead.model.diff import (
+    Diff,
+    DiffBy,
+    DiffCounts,
+    DiffFilter,
+    DiffObject,
+    DiffSide,
+    DiffStage,
+    DiffState,
+)
 from playhead.model.find import (
     FOUND_KINDS,
     FindAnswer,
@@ -279,6 +288,7 @@ __all__ = [
     "DepthPace",
     "Diagnostic",
     "Diff",
+    "DiffBy",
     "DiffCounts",
     "DiffFilter",
     "DiffObject",

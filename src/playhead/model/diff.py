@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-DiffState = Literal["same", "changed", "added", "missing", "not_produced"]
-DiffFilter = Literal["same", "changed", "added", "missing", "not_produced", "different"]
+DiffState = Literal["same", "changed", "moved", "added", "missing", "not_produced"]
+DiffFilter = Literal["same", "changed", "moved", "added", "missing", "not_produced", "different"]
 """A state, or `different` for `changed`, `added` and `missing`."""
+DiffBy = Literal["path", "content"]
+"""How the objects of two executions are paired. `content`: parts that were made from the same object are
+paired by their content first, so that an inserted part is one addition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class DiffCounts:
     Attributes:
         same: both executions have the object, with equal SHA-256.
         changed: both executions have the object, and the SHA-256 differs.
+        moved: if they are compared by content: both executions have the object with equal SHA-256, but under
+            different paths; else 0.
         added: only the second execution has the object.
         missing: only the first execution has the object.
         not_produced: only one execution has the object, and the other is a replay that had no reason to
@@ -28,6 +33,7 @@ class DiffCounts:
 
     same: int
     changed: int
+    moved: int
     added: int
     missing: int
     not_produced: int
@@ -95,14 +101,14 @@ class DiffObject:
 
     Attributes:
         stage: its stage.
-        path: its path in the stage.
-        state: as in the counts of a `Diff`; `moved`: another path has the same content.
+        path: its path in the stage; that of the second execution, if both have the object.
+        state: as in the counts of a `Diff`.
         a: the object of the first execution; None if it does not exist.
         b: the object of the second execution; None if it does not exist.
     """
 
     stage: str
     path: str
-    state: DiffState | Literal["moved"]
+    state: DiffState
     a: DiffSide | None
     b: DiffSide | None

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from playhead.model import DiffState
 from playhead.ports.catalog.outputs import RecordedOutput
 from playhead.reading.joining import Records
-
-PairState = Literal["same", "moved", "changed", "added", "missing"]
 
 
 class Paired(NamedTuple):
@@ -26,7 +25,7 @@ class Paired(NamedTuple):
     """
 
     rest: str
-    state: PairState
+    state: DiffState
     left: RecordedOutput | None
     right: RecordedOutput | None
 

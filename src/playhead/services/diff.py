@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol, get_args
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from playhead.environment import Environment
 from playhead.errors import BadRequest, NotFound
 from playhead.model import (
     Diff,
+    DiffBy,
     DiffCounts,
     DiffFilter,
     DiffObject,
@@ -28,10 +30,12 @@ from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.outputs import Outputs
 from playhead.ports.store import Store
 from playhead.reading.background import Background, Steps
+from playhead.reading.bycontent import Chunk, by_content
 from playhead.reading.joining import PAGE, Range, Records, join, ranges, rest_of, side
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import check_recorded, check_records, find_execution
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+from playhead.reading.pairing import Paired
 from playhead.replay import effects
 from playhead.similar import did_you_mean
 
@@ -54,12 +58,14 @@ class _Side:
         stages: its declared stages, `input` first.
         source: of a replay: the execution that it replays; None if it is a run.
         reached: of a replay: the stages that it produces.
+        origin: stage of the objects that it has listed.
     """
 
     id: UUID
     stages: Sequence[str]
     source: UUID | None = None
     reached: frozenset[str] = frozenset()
+    origin: str = keys.INPUT_STAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,52 @@ class _Pair:
     stages: Sequence[str]
     is_complete: bool
     state: Hashable
+
+
+class _Listing:
+    """A page of a list.
+
+    Args:
+        skip: outputs to leave out, because an earlier page has them.
+
+    Attributes:
+        found: the objects so far.
+        cursor: where the list continues; None while nothing is left.
+    """
+
+    def __init__(self, wanted: Sequence[DiffState], limit: int, budget: int | None, skip: int) -> None:
+        self._wanted = wanted
+        self._limit = limit
+        self._budget = budget
+        self._skip = skip
+        self._anchor = ""
+        self._listed = self._read = 0
+        self.found: list[DiffObject] = []
+        self.cursor: str | None = None
+
+    def add(self, chunk: Chunk, by: DiffBy) -> bool:
+        """Add the outputs of a chunk. Returns whether the page has ended."""
+        if chunk.anchor != self._anchor:
+            self._skip = 0 if self._anchor else self._skip
+            self._anchor, self._listed = chunk.anchor, 0
+        for one in chunk.outputs:
+            if one.state not in self._wanted:
+                continue
+            if len(self.found) == self._limit:
+                last = self.found[-1]
+                by_path = f"{last.stage}/{last.path}"
+                self.cursor = by_path if by == "path" else f"{self._anchor}\n{self._listed}"
+                return True
+            self._listed += 1
+            if self._listed <= self._skip:
+                continue
+            self._skip = 0
+            path = one.rest[len(chunk.stage) + 1 :]
+            self.found.append(DiffObject(chunk.stage, path, one.state, side(one.left), side(one.right)))
+        self._read += len(chunk.outputs)
+        if self._budget is not None and self._read >= self._budget:
+            self.cursor = self._anchor if by == "path" else f"{self._anchor}\n{self._listed}"
+        return self.cursor is not None
 
 
 class DiffService:
@@ -97,7 +149,9 @@ class DiffService:
         self._listing = Listing(catalog, store)
         self._counts: Background[Diff] = Background(env.spawn)
 
-    async def summary(self, a: UUID, b: UUID, stage: str | None = None, path: str | None = None) -> Diff:
+    async def summary(
+        self, a: UUID, b: UUID, stage: str | None = None, path: str | None = None, by: DiffBy = "path"
+    ) -> Diff:
         """Count the objects of two executions by stage and state. Reads all records of both.
 
         Args:
@@ -105,14 +159,15 @@ class DiffService:
             b: second execution.
             stage: only this stage; `stage/path` also names a path.
             path: a folder or an object in the stage.
+            by: how objects are paired.
 
         Raises:
             BadRequest: `invalid_path`; `not_comparable`: an execution is adopted, so it has no records.
             NotFound: `execution_not_found`, `stage_not_found`, `records_deleted`.
         """
-        return await self._summary(await self._pair(a, b), stage, path, Steps())
+        return await self._summary(await self._pair(a, b), stage, path, by, Steps())
 
-    async def counting(self, a: UUID, b: UUID, *, patience: float) -> Diff | int:
+    async def counting(self, a: UUID, b: UUID, *, patience: float, by: DiffBy = "path") -> Diff | int:
         """Return the counts of two executions, or after `patience` seconds how many objects are read so far.
 
         Counting continues in this process until all objects are counted. The counts of ended executions are
@@ -124,37 +179,58 @@ class DiffService:
         """
         pair = await self._pair(a, b)
         found = await self._counts.get(
-            (a, b),
+            (a, b, by),
             pair.state,
-            lambda steps: self._summary(pair, None, None, steps),
+            lambda steps: self._summary(pair, None, None, by, steps),
             patience=patience,
             lasts=not pair.is_complete,
         )
         return found.done if isinstance(found, Steps) else found
 
-    async def _summary(self, pair: _Pair, stage: str | None, path: str | None, steps: Steps) -> Diff:
-        a, b = pair.a.id, pair.b.id
+    async def _summary(
+        self, pair: _Pair, stage: str | None, path: str | None, by: DiffBy, steps: Steps
+    ) -> Diff:
         stages, path = _within(pair, stage, path)
         counts = {one: Counter[str]() for one in stages}
-        for within in ranges(stages, path):
-            async for left, right in join(self._catalog, a, b, within):
-                states = await self._states(pair, within, left, right)
-                steps.done += len(left) + len(right)
-                count = counts[within.stage]
-                count.update(states.values())
-                for name, records in (("bytes_a", left), ("bytes_b", right)):
-                    count[name] += sum(
-                        one.size for rest, one in records.items() if states[rest] != "not_produced"
-                    )
-        await check_recorded(self._catalog, [a, b])
+        async for chunk in self._chunks(pair, ranges(stages, path), by, PAGE):
+            count = counts[chunk.stage]
+            for one in chunk.outputs:
+                count[one.state] += 1
+                if one.state != "not_produced":
+                    count["bytes_a"] += one.left.size if one.left else 0
+                    count["bytes_b"] += one.right.size if one.right else 0
+                steps.done += bool(one.left) + bool(one.right)
+        await check_recorded(self._catalog, [pair.a.id, pair.b.id])
         total = sum(counts.values(), Counter())
         return Diff(
-            a,
-            b,
+            pair.a.id,
+            pair.b.id,
             pair.is_complete,
             [DiffStage(**_counts(count), stage=one) for one, count in counts.items()],
             DiffCounts(**_counts(total)),
         )
+
+    async def _chunks(
+        self, pair: _Pair, every: Iterable[Range], by: DiffBy, page: int
+    ) -> AsyncIterator[Chunk]:
+        """Yield the outputs of both executions, by path or by content."""
+        a, b = pair.a.id, pair.b.id
+        if by == "content":
+            chunks = by_content(
+                *(self._catalog, a, b, every),
+                states=partial(self._states, pair),
+                origins={pair.a.origin, pair.b.origin},
+                page=page,
+            )
+            async for chunk in chunks:
+                yield chunk
+            return
+        for within in every:
+            async for left, right in join(self._catalog, a, b, within, page=page):
+                states = await self._states(pair, within, left, right)
+                rests = sorted(states)
+                found = [Paired(rest, states[rest], left.get(rest), right.get(rest)) for rest in rests]
+                yield Chunk(within.stage, rests[-1], found)
 
     async def objects(
         self,
@@ -166,67 +242,42 @@ class DiffService:
         cursor: str | None = None,
         limit: int = 100,
         budget: int | None = None,
+        by: DiffBy = "path",
     ) -> Page[DiffObject]:
         """Return the objects of two executions, by stage, and in byte order of their paths.
 
         Args:
             a: first execution.
             b: second execution.
-            stage: only this stage; `stage/path` also names a path. None: all stages.
+            stage: only this stage; `stage/path` also names a path.
             state: only objects in this state, or in one of these; None: all.
             path: a folder or an object in the stage.
             cursor: the cursor from the previous page.
             limit: maximum number of objects in the page.
             budget: the page ends after it has compared about this many objects, and may be short then.
+            by: how objects are paired. By content, the parts of a document that differ follow the others.
 
         Raises:
             BadRequest: `invalid_path`, `invalid_cursor`, `not_comparable`.
             NotFound: `execution_not_found`, `stage_not_found`, `records_deleted`.
         """
-        of = list_of("diff", a, b, stage, state, path)
-        after = decode_cursor(cursor, str, of) or ""
+        of = list_of("diff", a, b, stage, state, path, *(["content"] if by == "content" else []))
+        after, _, skipped = (decode_cursor(cursor, str, of) or "").partition("\n")
         pair = await self._pair(a, b)
-        page = await self._page(pair, stage, state, path, of, after, limit, budget)
-        await check_recorded(self._catalog, [a, b])
-        return page
-
-    async def _page(
-        self,
-        pair: _Pair,
-        stage: str | None,
-        state: DiffFilter | tuple[DiffState, ...] | None,
-        path: str | None,
-        of: str,
-        after: str,
-        limit: int,
-        budget: int | None,
-    ) -> Page[DiffObject]:
-        a, b = pair.a.id, pair.b.id
         stages, path = _within(pair, stage, path)
         asked = _STATES if state is None else _DIFFERENT if state == "different" else state
-        wanted = (asked,) if isinstance(asked, str) else asked
-        found: list[DiffObject] = []
-        read = 0
+        listing = _Listing(
+            (asked,) if isinstance(asked, str) else asked,
+            limit,
+            budget,
+            int(skipped) if skipped.isdecimal() else 0,
+        )
         page = _SMALL_PAGE if state is None or budget else PAGE
-        for within in ranges(stages, path, after):
-            async for left, right in join(self._catalog, a, b, within, page=page):
-                states = await self._states(pair, within, left, right)
-                for rest in sorted(rest for rest, one in states.items() if one in wanted):
-                    if len(found) == limit:
-                        return Page(found, encode_cursor(f"{found[-1].stage}/{found[-1].path}", of))
-                    found.append(
-                        DiffObject(
-                            within.stage,
-                            rest[len(within.stage) + 1 :],
-                            states[rest],
-                            side(left.get(rest)),
-                            side(right.get(rest)),
-                        )
-                    )
-                read += len(states)
-                if budget is not None and read >= budget:
-                    return Page(found, encode_cursor(max(states), of))
-        return Page(found)
+        async for chunk in self._chunks(pair, ranges(stages, path, after), by, page):
+            if listing.add(chunk, by):
+                break
+        await check_recorded(self._catalog, [a, b])
+        return Page(listing.found, encode_cursor(listing.cursor, of))
 
     async def _pair(self, a: UUID, b: UUID) -> _Pair:
         executions = [await find_execution(self._catalog, self._listing, one) for one in (a, b)]
@@ -259,7 +310,7 @@ class DiffService:
         reached = frozenset(
             route.stage for route in routes if route.stage and not is_skipped(replay.effects, route.name)
         )
-        return _Side(execution.execution_id, stages, replay.from_execution_id, reached)
+        return _Side(execution.execution_id, stages, replay.from_execution_id, reached, replay.from_stage)
 
     async def _states(
         self, pair: _Pair, within: Range, left: Records, right: Records

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from playhead.model import Diff, DiffCounts, DiffFilter, DiffObject, DiffState, Execution
+from playhead.model import Diff, DiffBy, DiffCounts, DiffFilter, DiffObject, DiffState, Execution
 from playhead.model import Page as Listed
 from playhead.web.page import ROWS, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, url
 from playhead.web.render import number
@@ -19,6 +19,7 @@ _PATIENCE_SECONDS: Final = (2.0, 0.02)
 """How long the page of small and of other executions waits. Later, the counts follow as live numbers."""
 _BUDGET: Final = 10_000
 """A page of the list ends after it has compared this many objects."""
+_BYS: Final[tuple[DiffBy, ...]] = get_args(DiffBy)
 _FILTERS: Final[tuple[DiffFilter, ...]] = ("different", *STATES)
 
 
@@ -36,6 +37,9 @@ class CompareView:
         read: objects that were read, while they are counted.
         stage: only objects of this stage are listed; None: of all stages.
         state: only objects in this state are listed.
+        by: how objects are paired.
+        states: the states that objects can have.
+        bys: URL of the page with objects paired in each way.
         objects: a page of the objects.
         filters: URL of the list for each state.
         next_url: URL of the next page; None at the end.
@@ -51,6 +55,9 @@ class CompareView:
     read: int
     stage: str | None
     state: DiffFilter
+    by: DiffBy
+    states: Sequence[DiffState]
+    bys: Mapping[DiffBy, str]
     objects: Sequence[DiffObject]
     filters: Mapping[str, str]
     next_url: str | None
@@ -72,14 +79,17 @@ async def show(ask: Ask) -> Answer:
             return Redirect(url(f"/executions/{a.parent_execution_id}/compare", **{"with": a_id}))
         replays = await services.executions.replays(a_id, None, ROWS)
         others = [await services.executions.get(one.execution_id) for one in replays.items]
-        empty = CompareView(a, None, others, None, (), 0, 0, None, "different", (), {}, None, None)
+        empty = CompareView(
+            a, None, others, None, (), 0, 0, None, "different", "path", (), {}, (), {}, None, None
+        )
         return Shown("Compare", empty, crumbs=crumbs)
     b_id = await services.resolve.execution(ask.needed("with"))
     b = await services.executions.get(b_id)
     stage = ask.text("stage")
     state: DiffFilter = next((one for one in _FILTERS if one == ask.choice("state", _FILTERS)), "different")
+    by: DiffBy = "content" if ask.choice("by", _BYS) == "content" else "path"
     patience = _PATIENCE_SECONDS[a.counts.total + b.counts.total > _SMALL]
-    counted = await services.diff.counting(a_id, b_id, patience=patience)
+    counted = await services.diff.counting(a_id, b_id, patience=patience, by=by)
     diff, read = (None, counted) if isinstance(counted, int) else (counted, 0)
     awaited = _awaited(a, b) if diff and not diff.is_complete else ()
     different = tuple(one for one in _DIFFERENT if one not in awaited)
@@ -89,10 +99,13 @@ async def show(ask: Ask) -> Answer:
     page: Listed[DiffObject] = Listed([])
     if diff and _has(diff, stage, wanted):
         cursor = ask.text("cursor")
-        page = await services.diff.objects(a_id, b_id, stage, wanted, None, cursor, ROWS, budget=_BUDGET)
+        page = await services.diff.objects(a_id, b_id, stage, wanted, None, cursor, ROWS, _BUDGET, by)
+
+    shown_by = None if by == "path" else by
+    states = [one for one in STATES if by == "content" or one != "moved"]
 
     def at(**changed: object) -> str:
-        return url(path, **{"with": b_id, "stage": stage, "state": state, **changed})
+        return url(path, **{"with": b_id, "by": shown_by, "stage": stage, "state": state, **changed})
 
     api = f"/api/v1/executions/{a_id}/diff/{b_id}"
     view = CompareView(
@@ -105,15 +118,21 @@ async def show(ask: Ask) -> Answer:
         read,
         stage,
         state,
+        by,
+        states,
+        {"path": at(by=None), "content": at(by="content")},
         page.items,
-        {one: at(state=one) for one in _FILTERS},
+        {one: at(state=one) for one in _FILTERS if one == "different" or one in states},
         at(cursor=page.next_cursor) if page.next_cursor else None,
         at() if ask.text("cursor") else None,
     )
     return Shown(
         "Compare",
         view,
-        [ApiCall(api), ApiCall(url(f"{api}/objects", stage=stage, state=state, limit=ROWS))],
+        [
+            ApiCall(url(api, by=shown_by)),
+            ApiCall(url(f"{api}/objects", stage=stage, state=state, by=shown_by, limit=ROWS)),
+        ],
         crumbs=crumbs,
         cells={"read": number(read)},
         shape="counted" if diff else "counting",

@@ -66,6 +66,7 @@ _QUEUES: Final = {
 _OBJECTS: Final = {
     "same": State("ok", "ok", "same"),
     "changed": State("warn", "warn", "changed"),
+    "moved": State("off", "same", "moved"),
     "added": State("run", "play", "added"),
     "missing": State("fail", "off", "missing"),
 }

@@ -271,6 +271,7 @@ QUERIES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("executions/RUN/lineage", "status", ("failed",), "literal_error"),
     ("executions/RUN/diff/RUN/objects", "state", ("other",), "literal_error"),
     ("executions/RUN/diff/RUN", "stage", ("",), "too_short"),
+    ("executions/RUN/diff/RUN", "by", ("name",), "literal_error"),
     ("executions/RUN/result/RUN/objects", "after", ("done",), "literal_error"),
     ("executions/RUN/result/RUN/objects", "folder", ("",), "too_short"),
     ("executions/RUN/result/RUN/groups", "by", ("route",), "literal_error"),
