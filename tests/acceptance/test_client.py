@@ -158,6 +158,12 @@ def test_a_replay_with_a_canary_is_held(client: playhead.Client):
     assert client.cancel(replay, withdraw=True).hold_at is None
 
 
+def test_the_objects_of_a_cause_are_planned(client: playhead.Client):
+    [cause] = client.causes(state=None)
+    planned = client.plan_cause(cause.id)
+    assert (planned.cause, planned.objects) == (cause.id, sum(one.objects for one in planned.plans))
+
+
 def test_a_route_is_paused_and_resumed(client: playhead.Client):
     paused = client.pause_route("docs/check", "repair", seconds=60).wait
     assert paused

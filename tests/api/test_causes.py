@@ -60,3 +60,56 @@ async def test_a_cause_is_closed_by_a_later_run_without_a_resend(playhead: Playh
     assert (closed["id"], closed["processed"]) == (cause["id"], 2)
     assert closed["closed_at"] > closed["last_failed_at"]
     assert len(await playhead.items("dead-letters")) == 3, "the dead letters stay"
+
+
+async def test_a_plan_of_a_cause_has_each_object_once_from_its_newest_source(playhead: Playhead):
+    first = await playhead.run({"a": b"bad", "b": b"bad", "c": b"good"})
+    second = await playhead.run({"b": b"bad", "d/e": b"bad"})
+    [cause] = await playhead.items("causes")
+
+    planned = await playhead.post(f"causes/{cause['id']}/plan")
+
+    assert (planned["cause"], planned["objects"], planned["left_out"]) == (cause["id"], 3, [])
+    assert [(one["request"]["from_execution_id"], one["first_keys"]) for one in planned["plans"]] == [
+        (second, [f"{second}/input/b", f"{second}/input/d/e"]),
+        (first, [f"{first}/input/a"]),
+    ]
+    assert {one["request"]["to_route"] for one in planned["plans"]} == {"words/upper"}
+    for one in planned["plans"]:
+        replay = await playhead.post("replay", {"plan_id": one["plan_id"]})
+        assert replay["objects_published"] == one["objects"]
+
+
+async def test_a_failure_in_a_replay_is_planned_from_the_source_of_the_replay(playhead: Playhead):
+    source = await playhead.run({"a": b"bad"})
+    replay = await playhead.replay(source, "input", "upper")
+    await playhead.process()
+    [cause] = await playhead.items("causes")
+    assert cause["execution_id"] == replay["execution_id"]
+
+    [plan] = (await playhead.post(f"causes/{cause['id']}/plan"))["plans"]
+
+    assert plan["first_keys"] == [f"{source}/input/a"]
+
+
+async def test_objects_of_a_cause_that_were_pruned_are_left_out_with_the_reason(playhead: Playhead):
+    pruned = await playhead.run({"a": b"bad", "c": b"bad"})
+    kept = await playhead.run({"b": b"bad"})
+    [cause] = await playhead.items("causes")
+    await playhead.post("prune", {"execution_ids": [pruned]})
+
+    planned = await playhead.post(f"causes/{cause['id']}/plan")
+
+    assert [one["first_keys"] for one in planned["plans"]] == [[f"{kept}/input/b"]]
+    [left] = planned["left_out"]
+    assert (left["code"], left["objects"], left["execution_id"]) == ("stage_pruned", 2, pruned)
+    assert left["route"] == "words/upper"
+
+
+async def test_a_closed_cause_has_nothing_to_plan(playhead: Playhead):
+    cause = await failed(playhead)
+    await playhead.run({"a": b"good", "b": b"good"})
+
+    planned = await playhead.post(f"causes/{cause['id']}/plan")
+
+    assert (planned["objects"], planned["plans"], planned["left_out"]) == (0, [], [])

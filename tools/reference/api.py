@@ -117,6 +117,7 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
         _CAUSE, body='{"reason": "fixed in 9", "requested_by": "ann", "until": "docs@9"}'
     ),
     "POST /api/v1/causes/{cause}/unacknowledge": Example(_CAUSE),
+    "POST /api/v1/causes/{cause}/plan": Example(_CAUSE),
     "POST /api/v1/dead-letters/resend": Example(body='{"route": "index"}'),
     "POST /api/v1/prune": Example(body='{"older_than_seconds": 2592000, "keep_last": 5, "dry_run": true}'),
     "POST /api/v1/queues/{queue}/take": Example(body='{"limit": 10}'),

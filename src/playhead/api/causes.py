@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import Path, Query
@@ -12,7 +13,8 @@ from playhead.api.bodies import JsonRoute
 from playhead.api.schemas.causes import Acknowledge
 from playhead.api.schemas.dead_letters import Group
 from playhead.api.schemas.replays import Time
-from playhead.model import Cause, CauseState, Page
+from playhead.model import Cause, CausePlan, CauseState, Page
+from playhead.wording import worded
 
 CauseId = Annotated[Group, Path(description="Id of a cause: 12 hexadecimal digits.")]
 router = operations(prefix="/api/v1/causes", tags=["dead letters"], route_class=JsonRoute)
@@ -69,6 +71,17 @@ async def acknowledge_cause(cause: CauseId, body: Acknowledge, asked: Asked) -> 
     A newer acknowledgement replaces the one before. Its objects still have to be processed.
     """
     return await asked.causes.acknowledge(cause, body.reason, body.requested_by, body.until)
+
+
+@router.post("/{cause}/plan", responses=responses("cause_not_found", "store_unavailable"))
+async def plan_cause(cause: CauseId, asked: Asked) -> CausePlan:
+    """Plan replays of the open objects of a cause: each object once, from its newest source.
+
+    Nothing is published. There is a plan for each source, stage and route; `POST /api/v1/replay` with its
+    `plan_id` publishes it.
+    """
+    planned = await asked.causes.plan(cause)
+    return replace(planned, plans=[worded(one) for one in planned.plans])
 
 
 @router.post("/{cause}/unacknowledge", responses=responses("cause_not_found"))

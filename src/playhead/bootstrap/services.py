@@ -115,6 +115,14 @@ def build(
     if kind in ("run", "client"):
         replay.drives.own = set()
     begin, offer = (replay.drives.begin, replay.drives.offer) if kind else (leave, leave)
+    plan = PlanService(
+        given,
+        environment,
+        seconds=settings.plan_seconds,
+        most_objects=settings.max_replay_objects,
+        code=code,
+        adapters=adapters,
+    )
     return Services(
         configs=ConfigService(catalog, parse, code),
         pipelines=PipelineService(catalog, store, adapters),
@@ -129,14 +137,7 @@ def build(
             adapters=adapters,
         ),
         replay=replay,
-        plan=PlanService(
-            given,
-            environment,
-            seconds=settings.plan_seconds,
-            most_objects=settings.max_replay_objects,
-            code=code,
-            adapters=adapters,
-        ),
+        plan=plan,
         control=ControlService(catalog, drive=offer, per_queue=settings.replays_per_queue),
         reports=ReportService(catalog, store, environment, lease=lease),
         webhooks=WebhookService(catalog, webhooks, environment, lease=lease),
@@ -149,7 +150,7 @@ def build(
         result=ResultService(catalog, store, environment),
         objects=ObjectService(catalog, store),
         queues=QueueService(catalog, broker, store),
-        causes=CauseService(catalog),
+        causes=CauseService(catalog, plan.create),
         activity=ActivityService(catalog),
         system=SystemService(catalog, broker, store, adapters),
         workers=WorkersService(code),

@@ -1,21 +1,24 @@
-"""`causes list|show|acknowledge|unacknowledge`: errors over all routes and executions."""
+"""`causes list|show|acknowledge|unacknowledge|replay`: errors over all routes and executions."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 
-from playhead.cli import complete, output
+from playhead.cli import canary, complete, exits, output, replays, workers
 from playhead.cli.command import Cursor, Limit, command
 from playhead.cli.selecting import check_times
-from playhead.cli.session import Session, Usage
+from playhead.cli.session import Session, Usage, limits_of
 from playhead.failures import group_number
-from playhead.model import CAUSE_STATES, MOST_COUNTED
+from playhead.model import CAUSE_STATES, MOST_COUNTED, ReplayRequest
+from playhead.wording import worded
 
 if TYPE_CHECKING:
-    from playhead.model import Cause
+    from playhead.model import Cause, CausePlan, Replay
 
 CauseName = Annotated[str, typer.Argument(metavar="CAUSE", help="Id of the cause, as `causes` lists it.")]
 _ALL = "all"
@@ -128,6 +131,73 @@ async def unacknowledge(s: Session, cause: CauseName) -> None:
     async with s.open() as rt:
         found = await rt.services.causes.unacknowledge(cause)
     _print(s, found)
+
+
+@command("replay", example='playhead causes replay 5d41402abc4b --reason "fixed in 2"')
+async def replay(
+    s: Session,
+    cause: CauseName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan the replays.")] = False,
+    rate: replays.Rate = None,
+    queue_depth: replays.QueueDepth = None,
+    first: canary.Objects = None,
+    max_failed: canary.MaxFailed = None,
+    seed: canary.Seed = None,
+    pause_if: canary.PauseIf = None,
+    of_last: canary.OfLast = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why.")] = None,
+) -> int:
+    """Replay the open objects of a cause.
+
+    Each object is replayed once, from its newest source, into the route in which it failed. There is one
+    replay for each source, stage and route. Objects that cannot be replayed are listed with the reason; then
+    the exit code is 3.
+    """
+    _check(cause)
+    with limits_of():
+        options = ReplayRequest.of_plan(UUID(int=1))
+        options = dataclasses.replace(
+            options,
+            pace=replays.pace_of(rate, queue_depth),
+            canary=canary.canary_of(first, max_failed, seed),
+            pause_if=canary.guard_of(pause_if, of_last),
+            reason=reason,
+        )
+    async with s.open("plan" if dry_run else None) as rt:
+        planned = await rt.services.causes.plan(cause)
+        begun: list[Replay] = []
+        for one in planned.plans if not dry_run else ():
+            # The key of a plan: a repeated request returns the first replay.
+            request = dataclasses.replace(options, plan_id=one.plan_id, key=str(one.plan_id))
+            begun.append((await rt.services.replay.create(request, output.warn)).replay)
+        if begun and rt.here:
+            await workers.tell_if_no_publisher(rt)
+    code = exits.PARTIAL if planned.left_out else exits.OK
+    if s.json:
+        shown = dataclasses.replace(planned, plans=[worded(one) for one in planned.plans])
+        output.emit(shown if dry_run else {"replays": begun, "left_out": planned.left_out})
+        return code
+    _print_plans(planned, begun)
+    return code
+
+
+def _print_plans(planned: CausePlan, begun: Sequence[Replay]) -> None:
+    if not planned.objects and not planned.left_out:
+        output.note("All objects of this cause were processed since; nothing is left to replay")
+        return
+    ids = [one.replay_batch_id for one in begun] or [one.plan_id for one in planned.plans]
+    output.table(
+        ("REPLAY" if begun else "PLAN", "OBJECTS", "FROM", "STAGE", "ROUTE"),
+        [
+            (
+                *(str(identity), one.objects, output.short(UUID(one.request["from_execution_id"]))),
+                *(one.request["from_stage"], one.request["to_route"]),
+            )
+            for identity, one in zip(ids, planned.plans, strict=True)
+        ],
+    )
+    for left in planned.left_out:
+        output.line(f"left out: {output.counted(left.objects, 'object')} of {left.route}: {left.detail}")
 
 
 def _check(cause: str) -> None:

@@ -193,6 +193,7 @@ class Client:
     resume_route = _blocking(AsyncClient.resume_route)
     causes = _blocking(AsyncClient.causes)
     cause = _blocking(AsyncClient.cause)
+    plan_cause = _blocking(AsyncClient.plan_cause)
     acknowledge = _blocking(AsyncClient.acknowledge)
     unacknowledge = _blocking(AsyncClient.unacknowledge)
     resend = _blocking(AsyncClient.resend)

@@ -8,6 +8,7 @@ from uuid import UUID
 from playhead.client.connection import Connection, Name
 from playhead.model import (
     Cause,
+    CausePlan,
     CauseState,
     ChainCounts,
     ChainLink,
@@ -169,6 +170,13 @@ class MessageMethods(Connection):
     async def cause(self, cause: str) -> Cause:
         """Return a cause of failures, by its id."""
         return await self._services.causes.get(cause)
+
+    async def plan_cause(self, cause: str) -> CausePlan:
+        """Plan replays of the open objects of a cause: each object once, from its newest source.
+
+        `replay_plan` publishes each of the plans.
+        """
+        return await self._services.causes.plan(cause)
 
     async def acknowledge(
         self, cause: str, reason: str, *, requested_by: str = "", until: str | None = None

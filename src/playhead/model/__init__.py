@@ -22,7 +22,16 @@ that only services and the catalog exchange (claims, bindings, dispatches) are d
 """
 
 from playhead.model.activity import Mark, TimeCounts
-from playhead.model.causes import CAUSE_STATES, Acknowledgement, Cause, CauseRoute, CauseState, TextPart
+from playhead.model.causes import (
+    CAUSE_STATES,
+    Acknowledgement,
+    Cause,
+    CausePlan,
+    CauseRoute,
+    CauseState,
+    NotPlanned,
+    TextPart,
+)
 from playhead.model.code import (
     AdapterCode,
     CodeCondition,
@@ -257,6 +266,7 @@ __all__ = [
     "Before",
     "Canary",
     "Cause",
+    "CausePlan",
     "CauseRoute",
     "CauseState",
     "ChainCount",
@@ -318,6 +328,7 @@ __all__ = [
     "LoadedCode",
     "Mark",
     "Matches",
+    "NotPlanned",
     "NoteKind",
     "ObjectState",
     "ObjectVersion",

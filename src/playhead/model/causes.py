@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 from uuid import UUID
 
 from playhead.model.code import AdapterCode
+from playhead.model.plans import Plan
 
 CauseState = Literal["open", "acknowledged", "closed"]
 CAUSE_STATES: Final[tuple[CauseState, ...]] = get_args(CauseState)
@@ -118,3 +119,41 @@ class Cause:
     input_stage: str | None = None
     execution_id: UUID | None = None
     acknowledgement: Acknowledgement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotPlanned:
+    """Objects of a cause that no plan has.
+
+    Attributes:
+        code: stable error code: why not.
+        detail: why not, and what to do.
+        objects: their number.
+        execution_id: execution that has the objects; null if their records are deleted.
+        route: `config/route`.
+    """
+
+    code: str
+    detail: str
+    objects: int
+    execution_id: UUID | None
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class CausePlan:
+    """What a replay of the open objects of a cause would publish: each object once, from its newest source.
+
+    A replay has one source, one stage and one target. So there is a plan for each of them.
+
+    Attributes:
+        cause: its id.
+        objects: number of objects in all plans.
+        plans: those with the newest failure first. A replay is started from each of them.
+        left_out: objects that are in no plan.
+    """
+
+    cause: str
+    objects: int
+    plans: list[Plan]
+    left_out: list[NotPlanned] = field(default_factory=list)

@@ -12,6 +12,7 @@ class RemoteCauses(Remote):
 
     get = derived(CauseService.get, "causes/{cause}")
     acknowledge = derived(CauseService.acknowledge, "causes/{cause}/acknowledge", verb="POST")
+    plan = derived(CauseService.plan, "causes/{cause}/plan", verb="POST")
     unacknowledge = derived(CauseService.unacknowledge, "causes/{cause}/unacknowledge", verb="POST")
 
     async def list(

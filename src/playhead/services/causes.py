@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+from uuid import UUID
 
-from playhead import ids
-from playhead.errors import BadRequest, NotFound
+from playhead import ids, keys
+from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.failures import group_number
-from playhead.model import Cause, CauseState, Page
-from playhead.ports.catalog.causes import CauseFilter, CausePlace, Causes, Until
+from playhead.model import (
+    MOST_PATHS,
+    Cause,
+    CausePlan,
+    CauseState,
+    NotPlanned,
+    Page,
+    Plan,
+    ReplayRequest,
+    Selection,
+)
+from playhead.ports.catalog.causes import CauseFilter, CausePlace, Causes, FailingObject, Until
 from playhead.ports.catalog.configs import Loaded
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 from playhead.times import fixed_time, fixed_times
 
 _VERSION: Final = re.compile(r"(?P<config>[^@]+)@(?P<version>[1-9]\d{0,8})", re.ASCII)
+_NO_RECORDS: Final = ("records_deleted", "their messages were deleted, so their source is not known")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -25,10 +38,15 @@ class CauseCatalog(Causes, Protocol):
 
 
 class CauseService:
-    """Lists and acknowledges causes of failures."""
+    """Lists and acknowledges causes of failures, and plans replays of their objects.
 
-    def __init__(self, catalog: CauseCatalog) -> None:
+    Args:
+        plan: makes a plan of a replay, and returns it when it is ready; raises why it cannot be made.
+    """
+
+    def __init__(self, catalog: CauseCatalog, plan: Callable[[ReplayRequest], Awaitable[Plan]]) -> None:
         self._catalog = catalog
+        self._make_plan = plan
 
     async def list(
         self,
@@ -96,6 +114,34 @@ class CauseService:
             raise _unknown(cause)
         return await self.get(cause)
 
+    async def plan(self, cause: str) -> CausePlan:
+        """Plan replays of the open objects of a cause: each object once, from its newest source.
+
+        There is a plan for each source, stage and route. Objects that cannot be planned are left out, with
+        the reason. At most `MOST_PATHS` objects are planned, those that failed last.
+
+        Raises:
+            NotFound: `cause_not_found`.
+        """
+        identity = group_number(cause)
+        if await self._catalog.cause(identity) is None:
+            raise _unknown(cause)
+        found = await self._catalog.failing(identity, limit=MOST_PATHS)
+        plans: list[Plan] = []
+        left_out: list[NotPlanned] = []
+        for source, objects in _by_source(found).items():
+            target = f"{source.config}/{source.route}"
+            if source.execution is None:
+                left_out.append(NotPlanned(*_NO_RECORDS, len(objects), None, target))
+                continue
+            selection = Selection(paths=objects)
+            request = ReplayRequest(source.execution, source.stage, None, target, selection=selection)
+            try:
+                plans.append(await self._make_plan(request))
+            except (BadRequest, Conflict, NotFound) as exc:
+                left_out.append(NotPlanned(exc.code, exc.detail, len(objects), source.execution, target))
+        return CausePlan(cause, sum(one.objects for one in plans), plans, left_out)
+
     async def _until(self, text: str | None) -> Until:
         if text is None:
             return Until()
@@ -132,3 +178,25 @@ def _place_of(text: str | None) -> CausePlace | None:
 
 def _unknown(cause: str) -> NotFound:
     return NotFound("cause_not_found", f"there is no cause {cause[:40]}. Run: playhead causes --state all")
+
+
+class _Source(NamedTuple):
+    """What one replay can send: objects of one stage of an execution into one route."""
+
+    execution: UUID | None
+    stage: str
+    config: str
+    route: str
+
+
+def _by_source(found: Sequence[FailingObject]) -> dict[_Source, list[str]]:
+    """Return the paths of objects by what a replay can send, in the order of their newest failures."""
+    paths: dict[_Source, list[str]] = {}
+    for one in found:
+        if one.key is None or one.stage is None:
+            paths.setdefault(_Source(None, "", one.config, one.route), []).append("")
+            continue
+        execution = keys.owner_of(one.key)
+        source = _Source(execution, one.stage, one.config, one.route)
+        paths.setdefault(source, []).append(one.key.removeprefix(f"{execution}/{one.stage}/"))
+    return paths

@@ -147,6 +147,7 @@ def of_names() -> Iterator[Row]:
         yield get(f"lineage/{identity}/counts", "message_not_found", identity)
     yield get(f"causes/{'0' * 12}", "cause_not_found", "0" * 12)
     yield post(f"causes/{'0' * 12}/unacknowledge", None, "cause_not_found", "0" * 12)
+    yield post(f"causes/{'0' * 12}/plan", None, "cause_not_found", "0" * 12)
     # Valid, but not a dead letter: a completed message.
     yield get("dead-letters/MESSAGE", "dead_letter_not_found", "MESSAGE")
     for stage in ("shout", "Shouted", "shouted/deeper", "\ufffd"):

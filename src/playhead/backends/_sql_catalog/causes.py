@@ -26,7 +26,7 @@ from playhead.model import (
     TextPart,
 )
 from playhead.model.causes import MOST_ROUTES
-from playhead.ports.catalog.causes import EVERY_CAUSE, CauseFilter, CausePlace, Until
+from playhead.ports.catalog.causes import EVERY_CAUSE, CauseFilter, CausePlace, FailingObject, Until
 
 _NEWEST_OPEN: Final = -3
 """Column of `causes_named`; after it, the number of processed objects."""
@@ -69,6 +69,10 @@ class CausesPart(Part):
     async def cause(self, cause: int) -> Cause | None:
         found = await self._db.read(lambda db: self._named(db, [cause], since=None))
         return found[0] if found else None
+
+    async def failing(self, cause: int, *, limit: int) -> list[FailingObject]:
+        rows = await self._db.rows(SQL.failing_objects, cause=cause, limit=limit)
+        return [FailingObject(*row) for row in rows]
 
     async def acknowledge(self, cause: int, reason: str, requested_by: str, until: Until) -> bool:
         return bool(

@@ -101,6 +101,11 @@ SELECT g.cause, (SELECT f.message FROM failing f WHERE f.cause = g.cause AND f.o
 SELECT m.n, m.id, e.id, m.object_key, m.stage, m.error, m.traceback, m.code
 FROM messages m JOIN executions e ON e.n = m.execution WHERE m.n = ANY(:rows::bigint[])
 
+-- name: failing_objects
+-- The open objects of a cause, each with the key that its newest message received.
+SELECT m.object_key, m.stage, f.config, f.route FROM failing f LEFT JOIN messages m ON m.n = f.message
+WHERE f.cause = :cause AND f.open = true ORDER BY f.failed_at DESC LIMIT :limit
+
 -- name: acknowledge_cause
 -- A newer acknowledgement replaces the one before.
 UPDATE causes SET acknowledged_at = playhead_now(), reason = :reason, requested_by = :requested_by::text,

@@ -42,6 +42,21 @@ class CausePlace(NamedTuple):
     id: int
 
 
+class FailingObject(NamedTuple):
+    """An object that a route has not processed since it failed.
+
+    Attributes:
+        key: of the object that the newest message received; None if its records are deleted.
+        stage: in this key; the rest of the key is its path.
+        config, route: where it failed.
+    """
+
+    key: str | None
+    stage: str | None
+    config: str
+    route: str
+
+
 class Causes(Protocol):
     """Causes of failures."""
 
@@ -53,6 +68,10 @@ class Causes(Protocol):
 
     async def cause(self, cause: int) -> Cause | None:
         """Return a cause."""
+        ...
+
+    async def failing(self, cause: int, *, limit: int) -> list[FailingObject]:
+        """Return up to `limit` open objects of a cause, those that failed last first."""
         ...
 
     async def acknowledge(self, cause: int, reason: str, requested_by: str, until: Until) -> bool:
