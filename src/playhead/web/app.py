@@ -32,6 +32,7 @@ from playhead.event_stream import event_stream
 from playhead.services import Services
 from playhead.web import (
     batch,
+    causereplay,
     causes,
     compare,
     config,
@@ -89,6 +90,7 @@ ACTIONS: Final[Sequence[Action]] = (
     *dead_letters.ACTIONS,
     *queues.ACTIONS,
     *causes.ACTIONS,
+    *causereplay.ACTIONS,
     *replay.ACTIONS,
     *batch.ACTIONS,
     *execution.ACTIONS,

@@ -1,0 +1,55 @@
+"""Replays of the objects of a cause, started from its page."""
+
+from __future__ import annotations
+
+import re
+
+from tests.ui.site import Site
+
+
+async def test_objects_of_several_executions_are_planned_and_replayed(site: Site):
+    first = await site.run({"a": b"bad", "b": b"bad"})
+    second = await site.run({"b": b"bad"})
+    [cause] = await site.items("causes")
+    path = f"/causes/{cause['id']}"
+    assert f'action="{path}/plan"' in await site.page(path)
+
+    planned = (await site.send(f"{path}/plan")).text
+
+    assert "2 objects in 2 replays" in planned
+    assert "Replay 2 objects" in planned
+    plans = re.findall(r'name="plan" value="([^"]+)"', planned)
+    assert await site.items("replays") == []
+    for _ in range(2):  # a second press starts no other replays
+        begun = await site.http.post(
+            f"{path}/replay",
+            data={"plan": plans, "reason": "fixed in 2"},
+            headers={"Origin": "http://playhead"},
+        )
+        assert "2 replays started" in begun.text
+    replays = await site.items("replays")
+    assert {one["from_execution_id"] for one in replays} == {first, second}
+    assert {(one["reason"], one["to_route"]) for one in replays} == {("fixed in 2", "words/upper")}
+
+
+async def test_objects_that_cannot_be_replayed_are_listed_with_the_reason(site: Site):
+    pruned = await site.run({"a": b"bad"})
+    await site.run({"b": b"bad"})
+    [cause] = await site.items("causes")
+    await site.post("prune", {"execution_ids": [pruned]})
+
+    planned = (await site.send(f"/causes/{cause['id']}/plan")).text
+
+    assert "1 object in 1 replay" in planned
+    assert "1 object of words/upper" in planned
+    assert "were pruned" in planned
+
+
+async def test_a_form_without_a_plan_starts_nothing(site: Site):
+    await site.run({"a": b"bad"})
+    [cause] = await site.items("causes")
+
+    answer = await site.send(f"/causes/{cause['id']}/replay", reason="why")
+
+    assert answer.status_code == 400
+    assert "plan again" in answer.text
