@@ -38,6 +38,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
         "config-wide": "/configs/warehouse",
         "config-diff": "/configs/handbook?version=3&against=1",
     },
+    "/run": {"run": "/run?config=handbook", "run-choose": "/run"},
     "/apply": {"apply": "/apply?config=handbook", "apply-new": "/apply"},
     "/replay": {
         "replay": "/replay?" + STAGE + "&to_route=handbook/segment&count=1",
@@ -121,6 +122,7 @@ EXTREMES: Final[Mapping[str, Mapping[str, str]]] = {
     "/datasets/{name}/rollback": {"rollback": f"/datasets/{DATASET}/rollback?to=1"},
     "/configs": {"configs": "/configs"},
     "/configs/{name}": {"config": f"/configs/{LEDGER}"},
+    "/run": {"run": f"/run?config={LEDGER}", "run-choose": "/run"},
     "/apply": {"apply": f"/apply?config={LEDGER}"},
     "/replay": {
         "replay": f"/replay?from_execution_id={{ledger}}&from_stage=input&to_route={LEDGER}/{READ}",

@@ -369,3 +369,26 @@ def test_a_config_is_checked_while_it_is_typed_and_a_change_takes_the_button_bac
     text.fill(source)
     expect(apply).to_have_count(0)
     assert demo.deployment.get("/configs/handbook")["source"] == source
+
+
+def test_a_folder_of_the_browser_is_run_and_the_command_follows_the_form(
+    demo: Demo, visitor: Visitor, tmp_path: Path
+):
+    (tmp_path / "pages" / "de").mkdir(parents=True)
+    (tmp_path / "pages" / "de" / "a.txt").write_text("one")
+    page = visitor.open("/run?config=library")
+
+    page.locator("#f-folder").set_input_files(tmp_path / "pages")
+    page.locator("#f-take").select_option("changed")
+    page.locator("#f-changed_since").fill("tag:first")
+    page.locator("#f-take").select_option("reuse")
+    expect(page.locator("#command")).to_contain_text("playhead run library FILES --reuse")
+    expect(page.locator("#curl")).to_contain_text("reuse=true")
+    page.locator("#f-take").select_option("")
+    expect(page.locator("#command")).not_to_contain_text("--reuse")
+    page.get_by_role("button", name="Start the run").click()
+
+    page.wait_for_url("**/executions/*")
+    execution = page.url.rpartition("/")[2]
+    [found] = demo.deployment.items("/storage/objects", execution_id=execution, stage="input")
+    assert found["key"] == f"{execution}/input/de/a.txt"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,10 +17,10 @@ from playhead.api.asking import WARNINGS, Asked, ConfigName, RequireCode, operat
 from playhead.api.bodies import JSON, check_model, is_json, media_type, read_model
 from playhead.api.ids import NO_EXECUTION
 from playhead.api.schemas import RunForm, RunPayload
-from playhead.api.uploads import MULTIPART, read_upload
 from playhead.model import Execution
 from playhead.services import Services
 from playhead.services.submit import MAX_UPLOAD_FILES
+from playhead.uploads import MULTIPART, WrongPart, read_upload
 
 router = operations(prefix="/api/v1/configs", tags=["configs"])
 
@@ -85,10 +86,16 @@ async def run_config(
         payload = json.dumps(run.payload, ensure_ascii=False).encode()
         inputs = _one(keys.check_path(run.path), payload)
         return await given(inputs, **await _selected(asked, name, run))
-    async with read_upload(request, max_object_bytes=asked.submit.max_object_bytes) as upload:
-        fields = {field: values if field == "tags" else values[-1] for field, values in upload.fields.items()}
-        form = check_model(RunForm, fields)
-        return await given(upload.contents(), **await _selected(asked, name, form))
+    try:
+        async with read_upload(request, max_object_bytes=asked.submit.max_object_bytes) as upload:
+            fields = {
+                field: values if field == "tags" else values[-1] for field, values in upload.fields.items()
+            }
+            form = check_model(RunForm, fields)
+            return await given(upload.contents(), **await _selected(asked, name, form))
+    except WrongPart as exc:
+        fault = {"type": "extra_forbidden", "loc": ("body", exc.part), "input": exc.file, "msg": exc.why}
+        raise RequestValidationError([fault]) from exc
 
 
 async def _selected(asked: Services, name: str, run: RunForm) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,7 @@ import typer
 
 from playhead.cli import complete, config, executions, exits, output, progress, workers
 from playhead.cli.command import NAMES_IN_SHORT, RequireCode, Version, command
-from playhead.cli.session import Session, Usage
+from playhead.cli.session import Session, Usage, limits_of
 from playhead.early_exit import REAL_EXIT
 from playhead.errors import CatalogDamaged, ConfigInvalid, Conflict, Unavailable
 from playhead.model import Compare
@@ -121,6 +120,7 @@ async def run(
     workers of that server process them, and this command waits. Exit code 1 if a message failed permanently.
     """
     from playhead.cli import given, stdin
+    from playhead.services.submit import check_tags
 
     file = Path(of) if is_file(of) else None
     if processes > 1 and (detach or s.server is not None):
@@ -128,7 +128,8 @@ async def run(
     if file and version:
         raise Usage("--version applies to a config name, not to a file")
     source = config.read(file) if file else b""
-    _check_tags(tag or ())
+    with limits_of(tags="--tag"):
+        check_tags(tag or ())
     if "" in paths:
         raise Usage("an INPUT is empty; the current folder is `.`")
     if path_field is not None and split is None:
@@ -256,19 +257,6 @@ def _tell_published(found: Sequence[tuple[Dataset, Publication | Conflict | None
 def is_file(of: str) -> bool:
     """Whether CONFIG names a file: by its form, so that existing files do not change the meaning."""
     return of.endswith((".yaml", ".yml")) or "/" in of
-
-
-def _check_tags(tags: Sequence[str]) -> None:
-    from playhead.services.submit import MAX_TAG_CHARACTERS, MAX_TAGS, TAG
-
-    for tag in tags:
-        if not (1 <= len(tag) <= MAX_TAG_CHARACTERS and re.fullmatch(TAG, tag)):
-            raise Usage(
-                f"--tag {tag[:MAX_TAG_CHARACTERS]!r}: a tag has 1 to {MAX_TAG_CHARACTERS} characters, "
-                "and no control characters"
-            )
-    if len(tags) > MAX_TAGS:
-        raise Usage(f"{len(tags)} tags; a run has at most {MAX_TAGS}")
 
 
 def _unfinished(s: Session, execution: Execution) -> str:

@@ -6,6 +6,7 @@ catalog does the rest, and the module that does it explains why a `kill -9` is h
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
@@ -15,6 +16,7 @@ from playhead import faults, ids
 from playhead.environment import Environment
 from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLarge, Unavailable
 from playhead.keys import INPUT_STAGE, check_path, content_type_of, object_key, sidecar_key
+from playhead.limits import InvalidValue
 from playhead.model import Compare, Execution
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import Configs, Jobs, Runs
@@ -37,6 +39,7 @@ MAX_TAG_CHARACTERS: Final = 200
 TAG: Final = r"^[^\x00-\x1f\x7f]*$"
 """The form of a tag: no control characters."""
 
+
 _FIRST_DELAY_SECONDS = 1.0
 _LONGEST_DELAY_SECONDS = 5.0
 _LATE_SECONDS = 120.0
@@ -55,6 +58,16 @@ class _Batch(NamedTuple):
 
     read: _Read
     unread: Sequence[tuple[str, File]]
+
+
+def check_tags(tags: Sequence[str]) -> None:
+    """Raise `InvalidValue` for tags that a run cannot have."""
+    for tag in tags:
+        if not (1 <= len(tag) <= MAX_TAG_CHARACTERS and re.fullmatch(TAG, tag)):
+            why = f"a tag has 1 to {MAX_TAG_CHARACTERS} characters, and no control characters"
+            raise InvalidValue("tags", f"{tag[:MAX_TAG_CHARACTERS]!r}: {why}")
+    if len(tags) > MAX_TAGS:
+        raise InvalidValue("tags", f"{len(tags)} tags; a run has at most {MAX_TAGS}")
 
 
 class SubmitCatalog(Browse, Code, Configs, Declarations, Jobs, Runs, Protocol): ...

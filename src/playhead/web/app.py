@@ -54,6 +54,7 @@ from playhead.web import (
     replays,
     result,
     rollbackform,
+    runform,
     system,
     why,
 )
@@ -82,6 +83,7 @@ PAGES: Final[Sequence[Page]] = (
     *configform.PAGES,
     *publishform.PAGES,
     *rollbackform.PAGES,
+    *runform.PAGES,
     *datasets.PAGES,
     *publication.PAGES,
     *help.PAGES,
@@ -97,6 +99,7 @@ ACTIONS: Final[Sequence[Action]] = (
     *result.ACTIONS,
     *publishform.ACTIONS,
     *rollbackform.ACTIONS,
+    *runform.ACTIONS,
     *datasets.ACTIONS,
     *system.ACTIONS,
     *configform.ACTIONS,
@@ -192,10 +195,10 @@ class _Site:
             found.append(Route(page.path, self._html(page)))
         return [*found, *(Route(one.path, self._raw(one)) for one in RAW)]
 
-    def _ask(self, request: Request, form: Any = None) -> Ask:
+    def _ask(self, request: Request, form: Any = None, body: Request | None = None) -> Ask:
         is_foreign = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
         path = _page_of(request)
-        return Ask(self._services, path, request.path_params, request.query_params, form, is_foreign)
+        return Ask(self._services, path, request.path_params, request.query_params, form, is_foreign, body)
 
     def _html(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -211,6 +214,10 @@ class _Site:
 
     def _acting(self, action: Action) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
+            if action.reads_body:
+                return await self._respond(
+                    request, await action.perform(self._ask(request, body=request)), action
+                )
             async with request.form(max_files=0, max_fields=2000) as form:
                 done = await action.perform(self._ask(request, form))
             return await self._respond(request, done, action)
@@ -250,7 +257,7 @@ class _Site:
         address = shlex.quote(f"{request.url.scheme}://{request.url.netloc}{call.path}")
         if call.method == "GET":
             return f"curl -s {address}"
-        body = ""
+        body = "".join(f" -F {shlex.quote(part)}" for part in call.parts)
         if call.body is not None:
             body = f" -H 'Content-Type: application/json' -d {shlex.quote(as_json(call.body).decode())}"
         return f"curl -s -X {call.method} {address}{body}"

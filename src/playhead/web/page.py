@@ -9,9 +9,10 @@ from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from starlette.datastructures import FormData
+from starlette.requests import Request
 from starlette.responses import Response
 
-from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
+from playhead.errors import BadRequest, Conflict, NotFound, TooLarge, Unavailable
 from playhead.ids import now, parse_uuid
 from playhead.services import Services
 from playhead.times import fixed_time
@@ -37,11 +38,13 @@ class ApiCall:
         path: path with query.
         method: HTTP method.
         body: JSON body; None: no body.
+        parts: parts of a multipart form, as `curl -F` takes them. Not with `body`.
     """
 
     path: str
     method: str = "GET"
     body: Mapping[str, Any] | None = None
+    parts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ async def or_missing(part: Awaitable[T]) -> T | Missing:
 
 def status_of(error: Exception | None) -> int:
     """Return the HTTP status of a page that shows an error as a part of it; 200 without one."""
-    statuses = ((NotFound, 404), (Conflict, 409), (Unavailable, 503), (Exception, 400))
+    statuses = ((NotFound, 404), (Conflict, 409), (TooLarge, 413), (Unavailable, 503), (Exception, 400))
     return next((status for kind, status in statuses if isinstance(error, kind)), 200)
 
 
@@ -139,6 +142,7 @@ class Ask:
         path: path of the page, without `.json` or `.live`.
         is_foreign: whether a page of another site sent the browser here. Such a request must start no work.
         form: fields of a form; empty for a GET.
+        request: the request, if the action reads its body; else None.
     """
 
     def __init__(
@@ -149,6 +153,7 @@ class Ask:
         query: Mapping[str, str],
         form: FormData | None = None,
         is_foreign: bool = False,
+        request: Request | None = None,
     ) -> None:
         self.services = services
         self.path = path
@@ -156,6 +161,7 @@ class Ask:
         self.query = query
         self.form = form or FormData()
         self.is_foreign = is_foreign
+        self.request = request
 
     def text(self, name: str) -> str | None:
         """Return a query parameter, or None if it is missing or empty."""
@@ -223,12 +229,14 @@ class Action:
         perform: acts, and returns the page that follows.
         template: template of the page that it shows, if it does not redirect.
         section: entry of the navigation that is marked then.
+        reads_body: whether `perform` reads the body, because it has files.
     """
 
     path: str
     perform: Callable[[Ask], Awaitable[Answer]]
     template: str = ""
     section: str = ""
+    reads_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)

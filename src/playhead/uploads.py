@@ -1,4 +1,4 @@
-"""The multipart form of a run, kept in one temporary file until all of it has arrived."""
+"""The multipart form of a run, of the API and of a page, kept in one temporary file until it has arrived."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-from fastapi.exceptions import RequestValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 from starlette.requests import Request
@@ -66,17 +65,44 @@ class Upload:
         return self._spool.read(file.size)
 
 
+class WrongPart(BadRequest):
+    """A file in a part that takes none.
+
+    Attributes:
+        part: name of the part.
+        file: name of the file.
+    """
+
+    why: Final = "Only the part `files` may be a file"
+
+    def __init__(self, part: str, file: str) -> None:
+        super().__init__("invalid_body", f"{part}: {self.why}")
+        self.part = part
+        self.file = file
+
+
 @contextlib.asynccontextmanager
-async def read_upload(request: Request, *, max_object_bytes: int) -> AsyncIterator[Upload]:
+async def read_upload(
+    request: Request,
+    *,
+    max_object_bytes: int,
+    fields: dict[str, list[str]] | None = None,
+    is_page: bool = False,
+) -> AsyncIterator[Upload]:
     """Read the form of a request; the files exist until the context ends.
 
+    Args:
+        fields: gets the fields as they arrive, so a caller has them if a file that follows is refused.
+        is_page: whether a browser sends the form of a page. It sends a part without a file name for each
+            empty choice of files. The paths of the part `folder` begin with the chosen folder, which is left
+            out, as `playhead run` does.
+
     Raises:
-        BadRequest: `invalid_path`, `invalid_body`.
+        BadRequest: `invalid_path`, `invalid_body`; a `WrongPart` if a file has another name than `files`.
         TooLarge: a file is larger than `max_object_bytes`, or there are too many.
-        RequestValidationError: a file under another name than `files`.
         Unavailable: the temporary folder is full or cannot be written.
     """
-    parts = _Parts(max_object_bytes)
+    parts = _Parts(max_object_bytes, {} if fields is None else fields, is_page=is_page)
     parser = MultipartParser(_boundary(request), parts.callbacks())
     with contextlib.ExitStack() as stack:
         try:
@@ -146,6 +172,7 @@ class _Parts:
         files: those whose path is checked.
         unwritten: bytes of files that are not in the temporary file yet.
         is_complete: the last boundary was read.
+        is_page: see `read_upload`.
     """
 
     max_object_bytes: int
@@ -153,6 +180,7 @@ class _Parts:
     files: list[_File] = field(default_factory=list)
     unwritten: bytearray = field(default_factory=bytearray)
     is_complete: bool = False
+    is_page: bool = False
     _paths: set[str] = field(default_factory=set)
     _end: int = 0
     _charged: int = 0
@@ -208,9 +236,12 @@ class _Parts:
         self._name = _utf8(parameters["name"].encode("latin-1"), "invalid_body", "the name of a part")
         if "filename" in parameters:
             name = _utf8(parameters["filename"].encode("latin-1"), "invalid_path", "the file name")
-            if self._name != "files":
-                fault = {"type": "extra_forbidden", "loc": ("body", self._name), "input": name}
-                raise RequestValidationError([{**fault, "msg": "Only the part `files` may be a file"}])
+            if self.is_page and not name:
+                return  # its content, which is empty, becomes a field
+            if self.is_page and self._name == "folder":
+                name = name.partition("/")[2] or name
+            elif self._name != "files":
+                raise WrongPart(self._name, name)
             self._add_file(keys.check_path(name, "file name"))
             self._value = None
 
