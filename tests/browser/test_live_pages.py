@@ -96,6 +96,11 @@ def test_the_streams_of_a_browser_leave_it_connections_for_pages(visitor: Visito
     assert streams.most <= SLOTS
 
 
+def _hour(text: str) -> int:
+    """Return the hour of a time: `2026-01-31 18:00:00`, or `18:00`."""
+    return int(text.partition(":")[0][-2:])
+
+
 def test_39_the_switch_changes_every_time_on_the_page_and_also_new_ones(visitor: Visitor):
     """The visitor is in Tokyo, nine hours before UTC."""
     page = visitor.open("/")
@@ -103,15 +108,14 @@ def test_39_the_switch_changes_every_time_on_the_page_and_also_new_ones(visitor:
     assert times.count() > 0
     utc = times.all_inner_texts()
     for text, moment in zip(utc, times.evaluate_all("all => all.map(one => one.dateTime)"), strict=True):
-        assert moment.replace("T", " ").startswith(text[:10])
-        assert text[-8:] in moment
+        assert all(part in moment for part in text.split())  # some have no date, or no seconds
 
     page.get_by_role("button", name="Local").click()
     local = times.all_inner_texts()
     for before, after, moment in zip(
         utc, local, times.evaluate_all("all => all.map(one => one.dateTime)"), strict=True
     ):
-        assert (int(before[-8:-6]) + 9) % 24 == int(after[-8:-6]), moment
+        assert (_hour(before) + 9) % 24 == _hour(after), moment
 
     added = "<p><time datetime='2026-01-31T18:00:00.000Z' data-form='full'>2026-01-31 18:00:00</time></p>"
     page.evaluate("html => document.querySelector('main').insertAdjacentHTML('beforeend', html)", added)
