@@ -164,6 +164,83 @@ async def test_differences_are_shown_side_by_side_one_object_after_the_other(sit
     await site.page(f"{cell}&at=99", 400)
 
 
+def typed(kind: str, data: bytes) -> Any:
+    """Return an adapter that produces these bytes."""
+
+    @adapter("upper", produces=kind)
+    def produce(item: Item) -> bytes:
+        return data
+
+    return produce
+
+
+async def changed(site: Site, kind: str, old: bytes, new: bytes) -> tuple[dict[str, Any], str]:
+    """Return what the page shows of an object whose bytes have changed, and the page."""
+    load(site, typed(kind, old))
+    run = await site.run({"a.md": b"a"})
+    load(site, typed(kind, new))
+    replay = (await site.replay(run, "input", "upper"))["execution_id"]
+    await site.work()
+    cell = url(f"/executions/{run}/result", **{"with": replay, "before": "done", "after": "other"})
+    shown: dict[str, Any] = (await site.twin(cell))["view"]["at"]["shown"]
+    return shown, await site.page(cell)
+
+
+async def test_cells_of_csv_are_compared_one_by_one(site: Site):
+    old, new = b"id,name\n1,ada\n2,bob\n", b'id,name\n1,ada\n2,"bo,b"\n3,eve\n'
+
+    shown, page = await changed(site, "text/csv", old, new)
+
+    assert shown["kind"] == "cells"
+    rows = [
+        [
+            [(cell["text"], cell["is_changed"]) for cell in row[side] or ()]
+            for side in ("left_cells", "right_cells")
+        ]
+        for row in shown["rows"]
+        if row["is_changed"]
+    ]
+    assert rows == [
+        [[("2", False), ("bob", True)], [("2", False), ("bo,b", True)]],
+        [[], [("3", True), ("eve", True)]],
+    ]
+    assert "<ins>bo,b</ins>" in page
+
+
+async def test_json_is_compared_with_one_value_a_line(site: Site):
+    shown, page = await changed(site, "application/json", b'{"a":1,"b":2}', b'{"a":1,"b":3}')
+
+    assert (shown["kind"], shown["note"]) == ("text", "Both are compared as re-indented JSON.")
+    assert [row["is_changed"] for row in shown["rows"]] == [False, False, True, False]
+    assert "<ins>3</ins>" in page
+
+
+async def test_images_are_next_to_each_other_and_other_bytes_are_not_shown(site: Site):
+    shown, page = await changed(site, "image/png", b"PNG one", b"PNG two")
+    assert shown["kind"] == "images"
+    assert page.count("<img src=") == 2
+
+    shown, page = await changed(site, "application/octet-stream", b"\0one", b"\0two")
+    assert shown["kind"] == "nothing"
+    assert "The bytes are not text" in page
+
+
+async def test_the_page_asks_as_often_for_many_objects_as_for_few(site: Site):
+    asked = []
+    for count in (3, 60):
+        load(site, typed("text/plain", b"old"))
+        run = await site.run({f"{n}.md": b"a" for n in range(count)})
+        load(site, typed("text/plain", b"new"))
+        replay = (await site.replay(run, "input", "upper"))["execution_id"]
+        await site.work()
+        cell = url(f"/executions/{run}/result", **{"with": replay, "before": "done", "after": "other"})
+        await site.twin(cell)
+        before = site.catalog_outage.asked
+        assert len((await site.twin(cell))["view"]["list"]["objects"]) == count
+        asked.append(site.catalog_outage.asked - before)
+    assert asked[0] == asked[1]
+
+
 async def test_a_review_is_recorded_with_a_name_and_the_next_object_follows(site: Site):
     run = await site.run({f"{n}.md": f"{n} other one".encode() for n in range(3)})
     load(site, fixed)

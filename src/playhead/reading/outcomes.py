@@ -97,11 +97,13 @@ def compare(
 
 def _outcome(rows: Sequence[OutcomesBelow]) -> tuple[Before, OutcomesBelow | None, str | None]:
     """Return the outcome, the first failure, and the route of the first message that is not decided."""
-    dead = min((one for one in rows if one.state == "dead"), key=_first, default=None)
+    open_ = [one for one in rows if one.state not in _SETTLED]
+    if not open_:
+        return "done" if rows else "none", None, None
+    dead = min((one for one in open_ if one.state == "dead"), key=_first, default=None)
     if dead:
         return "failed", dead, None
-    waiting = min((one for one in rows if one.state not in _SETTLED), key=_first, default=None)
-    return "none" if waiting or not rows else "done", None, waiting.route if waiting else None
+    return "none", None, min(open_, key=_first).route
 
 
 def _first(one: OutcomesBelow) -> int:
