@@ -70,6 +70,7 @@ class BrowsePart(Part):
                 "since": None if where.since is None else seconds(where.since),
                 "until": None if where.until is None else seconds(where.until),
                 "first": None,
+                "running": True if where.status == "running" else None,
                 "before": before or ABOVE_ALL,
                 "limit": limit + 1,
             }

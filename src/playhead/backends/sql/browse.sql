@@ -18,9 +18,10 @@ AND e.created_at >= :since::float8 -- if given
 AND e.created_at < :until::float8 -- if given
 
 -- name: newest_executions
--- Numbers of executions, newest first.
+-- Numbers of executions, newest first. Running ones are found by the index of those that have not settled.
 SELECT e.n FROM executions e WHERE e.n < :before
 AND e.n >= :first -- if given
+AND NOT e.settled AND :running::boolean -- if given
 AND EXISTS (SELECT 1 FROM tags t WHERE t.tag = :tag AND t.execution = e.n) -- if given
 {of_executions}
 ORDER BY e.n DESC LIMIT :limit

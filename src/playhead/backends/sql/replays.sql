@@ -58,10 +58,10 @@ FROM jobs j JOIN executions e ON e.n = j.execution
 {replay} WHERE e.n = :execution AND e.batch IS NOT NULL
 
 -- name: newest_replays
--- Batches, newest first.
+-- Batches, newest first. Open ones are found by their index, however many have ended.
 {replay} WHERE e.batch IS NOT NULL
 AND j.source = :source::uuid -- if given
-AND j.{open_jobs} AND :open::boolean -- if given
+AND e.n IN (SELECT x.execution FROM jobs x WHERE x.{open_jobs}) AND :open::boolean -- if given
 AND e.n < :before -- if given
 ORDER BY e.n DESC LIMIT :limit
 
