@@ -97,9 +97,14 @@ def _demo(deployment: Deployment) -> Pools:
         "to_route": "docs/segment",
         "pace": {"rate": 0.01},
     }
-    continuing = [
-        deployment.post("/replay", json=slow, headers={"Prefer": "respond-async"}) for _ in range(3)
-    ]
+    # A request may remove the pace of one, and so end it. Those to be cancelled get no other request.
+    continuing, cancelled = (
+        [
+            deployment.post("/replay", json=slow, headers={"Prefer": "respond-async"})["replay_batch_id"]
+            for _ in range(3)
+        ]
+        for _ in range(2)
+    )
     messages = [m["correlation_id"] for m in deployment.items(f"/executions/{run}/lineage")]
     dead = [m["correlation_id"] for m in deployment.items("/dead-letters")]
     [group] = [one["group"] for one in deployment.items("/dead-letters/groups")]
@@ -145,7 +150,8 @@ def _demo(deployment: Deployment) -> Pools:
         "execution_id": ended,
         "other_execution_id": ended,
         "cancel execution_id": waiting,
-        "control replay_batch_id": [one["replay_batch_id"] for one in continuing],
+        "control replay_batch_id": continuing,
+        "cancel replay_batch_id": cancelled,
         "from_execution_id": ended,
         "parent": ended,
         "execution": ended,
@@ -264,7 +270,7 @@ class Fuzzed:
 
     def _pool(self, label: str, name: str) -> list[Any]:
         if name == "replay_batch_id" and not label.startswith("GET") and not label.endswith("/send"):
-            return self._pools[f"control {name}"]
+            return self._pools[f"{'cancel' if label.endswith('/cancel') else 'control'} {name}"]
         if label.endswith("activate"):
             return self._pools.get(f"spare {name}", [])
         if "/datasets/" in label:
