@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from playhead.model import (
+        AffectedRoute,
         After,
         Before,
         Dataset,
@@ -239,6 +240,13 @@ def rest_limit(replay: Replay) -> int | None:
         return None
     finished = replay.objects_published - replay.withdrawn + replay.objects_uncertain
     return max(replay.selection.limit - finished, 0)
+
+
+def replay_of(affected: AffectedRoute) -> str:
+    """Return the command that replays what a version of an adapter, or a worker, has made."""
+    words = ["playhead", "replay", str(affected.from_execution_id), affected.from_stage]
+    words += [f"{affected.config}/{affected.route}", "--made-by", affected.made_by]
+    return join([*words, *(("--in-replay", str(affected.in_replay)) if affected.in_replay else ())])
 
 
 def undecided_text(replay: Replay) -> str:

@@ -179,6 +179,8 @@ LOOKS = [
         "causes list --route nowhere",
         "causes --state old",
     ),
+    *("affected --adapter split_markdown@1", "affected --worker w1 --since=-1h --limit 1"),
+    *("affected GOOD --adapter split_markdown@1", "affected --adapter split_markdown", "affected"),
     *("routes pause docs/split --reason repair", "routes pause docs/nowhere --reason repair"),
     *("routes pause split --reason repair", "routes pause docs/split --reason repair --for soon"),
     *("routes resume docs/split", "routes resume none/split"),

@@ -181,6 +181,8 @@ def _demo(deployment: Deployment) -> Pools:
         "route": ["convert", "index"],
         "group": [group],
         "cause": causes,
+        "adapter": ["html_to_markdown@1", "html_to_markdown@sha256:0"],
+        "made_by": ["html_to_markdown=1", "worker:w1"],
         "state": ["open", "all"],
         "text": [run, dead[0][-8:], "nightly", "latest", "docs", objects[0]["key"]],
         "status": ["dead", "completed", "failed"],

@@ -56,6 +56,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "routes": [{}],
     "dead-letters": [{}, {"execution_id": "RUN"}, {"route": "upper"}],
     "dead-letters/groups": [{}, {"execution_id": "RUN"}, {"route": "upper", "config": "words"}],
+    "affected": [{"adapter": "upper@1"}, {"adapter": "upper@1", "since": "-1h"}],
     "causes": [{}, {"state": "all"}, {"route": "upper", "since": "-24h", "until": "2126-01-31T18:00:00Z"}],
     "datasets/words/deliveries": [{}],
     "datasets/words/publications": [{}, {"all": "true"}],
@@ -79,7 +80,7 @@ IN_AN_ORDER_OF_THEIR_OWN = (
     *("datasets/words/changes", "datasets/words/notes", "datasets/words/objects", "datasets/words/stale"),
     "datasets/words/code",
     *("storage/objects", "adapters", "workers", "errors", "replay/plans/PLAN/objects", "dead-letters/groups"),
-    "causes",
+    *("causes", "affected"),
 )
 
 

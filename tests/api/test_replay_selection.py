@@ -131,15 +131,22 @@ async def test_objects_of_a_dataset_are_selected_by_the_code_of_their_results(pl
 
 
 async def test_what_cannot_be_selected_by_code_is_refused(playhead: Playhead, source: str):
-    answer = await _post(playhead, source, made_by="upper<2")
+    answer = await _post(playhead, source, made_by="upper!=newest")
     assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_body")
     assert "current:NAME" in answer.json()["detail"]
+    answer = await _post(playhead, source, made_by="upper<1")
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "selection_empty")
+    answer = await _post(playhead, source, made_by="upper=1", in_replay=str(uuid7()))
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "replay_not_found")
 
     await playhead.apply(WORDS + "datasets: {docs: {}}\n")
     current = await _published(playhead, await playhead.run({"a.md": b"one"}))
     answer = await _post(playhead, current, made_by="split!=newest")
     assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_body")
     assert "write upper!=newest" in answer.json()["detail"]
+    answer = await _post(playhead, current, made_by="worker:w1")
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "invalid_body")
+    assert "playhead affected --worker w1" in answer.json()["detail"]
 
 
 async def test_null_in_every_optional_field_is_a_request_of_the_contract(playhead: Playhead, source: str):

@@ -91,6 +91,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "/queues": {"queues": "/queues"},
     "/queues/{queue}": {"queue": "/queues/handbook.segment", "queue-external": "/queues/search.vectors"},
+    "/affected": {"affected": "/affected?adapter=html_to_markdown@1", "affected-empty": "/affected"},
     "/system": {"system": "/system"},
     "/help": {"help": "/help"},
 }

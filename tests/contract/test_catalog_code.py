@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from playhead.model import AdapterCode, LoadedAdapter, LoadedCode, RanCode, RouteCode, Skip
+from playhead.model import (
+    AdapterCode,
+    CodeCondition,
+    LoadedAdapter,
+    LoadedCode,
+    MadeByCondition,
+    RanCode,
+    RouteCode,
+    Skip,
+    WorkerCondition,
+)
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.catalog.work import Done, Failed, Released, Result
+from tests.contract.test_catalog_control import listed
 
 if TYPE_CHECKING:
     from tests.lab import Lab
@@ -143,3 +154,69 @@ async def test_a_process_reports_with_later_heartbeats_which_adapters_have_chang
     assert await notes() == [[], []]
     await catalog.depart("w9")
     assert "w9" not in {one.worker_id for one in await catalog.worker_code()}
+
+
+# -- what code and workers have made ---------------------------------------------------------------
+
+
+async def made(catalog: Catalog, by: MadeByCondition, **where: Any) -> list[tuple[UUID, str, str, int]]:
+    """The routes with results of `by`: execution, route, received stage, and number of results."""
+    found: list[tuple[UUID, str, str, int]] = []
+    before: int | None = None
+    while True:
+        some, before = await catalog.made_in(by, before=before, limit=2, **where)
+        found += [(one.execution_id, one.route, one.from_stage, one.results) for _, one in some]
+        if before is None:
+            return found
+
+
+async def test_results_are_found_by_the_version_or_the_code_that_made_them(catalog: Catalog, lab: Lab):
+    old, new = await catalog.record_code([OLD]), await catalog.record_code([CLEAN, NEW])
+    first, second = await lab.started("a.md", "b.md"), await lab.started("a.md", "b.md", "c.md")
+    for run, codes in ((first, [old, new]), (second, [old, old, new])):
+        for identity, number in zip(run.ids, codes, strict=True):
+            await end(lab, identity, "done", number)
+    await lab.started("d.md")
+
+    assert await made(catalog, CodeCondition.at("sections@sha256:a")) == [
+        (second.execution, "convert", "input", 2),
+        (first.execution, "convert", "input", 1),
+    ]
+    assert [one[-1] for one in await made(catalog, CodeCondition.at("sections@1"))] == [3, 2]
+    assert [one[-1] for one in await made(catalog, CodeCondition.of("clean=steps 1.0"))] == []
+    assert await made(catalog, CodeCondition.at("sect%@1")) == []
+    assert await made(catalog, CodeCondition.at("sections@1"), execution=first.execution) == [
+        (first.execution, "convert", "input", 2)
+    ]
+    assert await made(catalog, CodeCondition.at("sections@1"), since=4e9) == []
+
+
+async def test_results_are_found_by_the_worker_that_made_them(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md", "d.md")
+    await lab.work(run.ids[0], lab.output("a.md"), worker="w2")
+    await lab.work(run.ids[1], worker="w1")
+    await lab.skip(await lab.claim(run.ids[2], "w2"), "nothing to do")
+    await lab.kill(run.ids[3])
+    by = WorkerCondition("w2")
+
+    assert await made(catalog, by) == [(run.execution, "convert", "input", 1)]
+    [message], _ = await catalog.lineage_list(execution=run.execution, made_by=by)
+    assert message.correlation_id == run.ids[0]
+    key = f"{run.execution}/input/a.md"
+    assert await catalog.received_from(run.execution, ("docs", "convert"), "input", by, limit=9) == [key]
+    assert await catalog.received_from(run.execution, ("docs", "split"), "input", by, limit=9) == []
+
+
+async def test_results_of_a_replay_name_the_source_of_their_objects(catalog: Catalog, lab: Lab):
+    replay, held = await listed(lab, count=2)
+    allowed = await catalog.unpublished(held, limit=10)
+    assert allowed
+    assert await catalog.mark(held, allowed.upto)
+    for identity in lab.ids(allowed.dispatches):
+        await lab.work(identity, worker="w2")
+
+    [(_, one)], _ = await catalog.made_in(WorkerCondition("w2"), limit=9)
+
+    assert (one.execution_id, one.kind, one.results) == (replay.execution_id, "replay", 2)
+    assert (one.from_execution_id, one.from_stage) == (replay.from_execution_id, replay.from_stage)
+    assert (one.in_replay, one.made_by) == (replay.replay_batch_id, "worker:w2")

@@ -310,16 +310,17 @@ async def test_control_is_sent_as_the_api_wants_it():
         control = RemoteControl(Client(fake.url))
         await control.pause(BATCH)
         await control.resume(BATCH)
+        await control.resume(BATCH, canary=20)
         await control.retry(BATCH)
         await control.cancel(BATCH, withdraw=True)
         await control.set_pace(BATCH, RatePace(2.5))
         await control.set_pace(BATCH, None)
     of = f"/api/v1/replays/{BATCH}"
     assert fake.seen == [
-        *(f"POST {of}/{verb} HTTP/1.1" for verb in ("pause", "resume", "retry", "cancel")),
+        *(f"POST {of}/{verb} HTTP/1.1" for verb in ("pause", "resume", "resume", "retry", "cancel")),
         *[f"PUT {of}/pace HTTP/1.1"] * 2,
     ]
-    assert fake.bodies == [b"", b"", b"", b'{"withdraw":true}', b'{"rate":2.5}', b"null"]
+    assert fake.bodies == [b"", b"", b'{"canary":20}', b"", b'{"withdraw":true}', b'{"rate":2.5}', b"null"]
 
 
 def request(key: str | None = None) -> ReplayRequest:

@@ -111,6 +111,7 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
         _ROUTE, body='{"reason": "the provider is down", "seconds": 7200}'
     ),
     "POST /api/v1/routes/{config}/{route}/resume": Example(_ROUTE),
+    "GET /api/v1/affected": Example(query={"adapter": "html_to_markdown@1", "since": "-7d"}),
     "GET /api/v1/causes": Example(query={"since": "-24h", "limit": "10"}),
     "GET /api/v1/causes/{cause}": Example(_CAUSE),
     "POST /api/v1/causes/{cause}/acknowledge": Example(

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from playhead.api import (
     adapters,
+    affected,
     answers,
     causes,
     configs,
@@ -50,7 +51,7 @@ ROUTERS: Final = tuple(
     module.router
     for module in (
         *(datasets, replays, plans, control, reports, configs, runs, executions, find, diff, result),
-        *(lineage, prune, storage, search, routes, queues, dead_letters, causes),
+        *(lineage, prune, storage, search, routes, queues, dead_letters, causes, affected),
         *(adapters, workers, system, metrics, docs),
     )
 )

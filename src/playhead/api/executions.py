@@ -11,6 +11,7 @@ from starlette.responses import Response
 from playhead.api.answers import responses
 from playhead.api.asking import Asked, Cursor, Depth, Filter, Focus, Limit, operations
 from playhead.api.ids import NO_EXECUTION, ExecutionId, execution_query
+from playhead.api.schemas.affected import MadeBy
 from playhead.api.schemas.replays import Time
 from playhead.api.streams import LastEventId, stream, stream_responses
 from playhead.model import (
@@ -169,12 +170,19 @@ async def list_execution_lineage(
     asked: Asked,
     route: Filter = None,
     status: RowState | None = None,
+    made_by: Annotated[
+        MadeBy | None,
+        Query(
+            description="List only messages whose result an adapter of this version or code (`chunk=2`, "
+            "`chunk<2`, `chunk=sha256:ab12`), or a worker (`worker:ID`), has made."
+        ),
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[Lineage]:
     """List the messages of an execution, newest first."""
     return await asked.lineage.list(
-        execution=execution_id, route=route, status=status, cursor=cursor, limit=limit
+        execution=execution_id, route=route, status=status, made_by=made_by, cursor=cursor, limit=limit
     )
 
 

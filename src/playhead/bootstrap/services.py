@@ -18,6 +18,7 @@ from playhead.reading.codecheck import CodeCheck
 from playhead.reading.newestcode import NewestCode
 from playhead.services import Services
 from playhead.services.activity import ActivityService
+from playhead.services.affected import AffectedService
 from playhead.services.causes import CauseService
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
@@ -150,6 +151,7 @@ def build(
         result=ResultService(catalog, store, environment),
         objects=ObjectService(catalog, store),
         queues=QueueService(catalog, broker, store),
+        affected=AffectedService(catalog),
         causes=CauseService(catalog, plan.create),
         activity=ActivityService(catalog),
         system=SystemService(catalog, broker, store, adapters),

@@ -67,6 +67,7 @@ COMMANDS: Final = (
     Listed("export", "export:export", "Copy the objects of an execution to plain files."),
     Listed("lineage", "lineage:lineage", "Show the origin and the results of an object or a message."),
     Listed("why", "why:why", "Explain what happened to an input, and why."),
+    Listed("affected", "affected:affected", "List what a version of an adapter, or a worker, has made."),
     Listed("diff", "diff:diff", "Compare the outputs of two executions."),
     Listed("find", "find:find", "Find what a text names, and what contains it."),
     Listed("search", "search:search", "Search an index; the best hits come first."),

@@ -89,7 +89,7 @@ InReplay = Annotated[
     typer.Option(
         "--in-replay",
         metavar="BATCH",
-        help="With --only: what failed or is unfinished in this replay of EXECUTION.",
+        help="With --only or --made-by: what happened in this replay of EXECUTION.",
     ),
 ]
 MadeBy = Annotated[
@@ -97,8 +97,9 @@ MadeBy = Annotated[
     typer.Option(
         "--made-by",
         metavar="CONDITION",
-        help="Only objects of a dataset for which ROUTE has a result of such code: `ADAPTER<VERSION`, "
-        "`ADAPTER=VERSION`, or `ROUTE!=newest`, as `playhead stale` shows it.",
+        help="Only objects for which ROUTE has a result of such code: `ADAPTER<VERSION`, `ADAPTER=VERSION`; "
+        "of a dataset `ROUTE!=newest`, as `playhead stale` shows it; of a run `worker:ID`, as `playhead "
+        "affected` shows it.",
     ),
 ]
 First = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N objects, by key.")]
@@ -146,8 +147,8 @@ def selection(
     """
     from playhead.model import Selection
 
-    if in_replay is not None and only is None:
-        raise Usage("--in-replay needs --only: what happened to the objects in that replay")
+    if in_replay is not None and only is None and made_by is None:
+        raise Usage("--in-replay needs --only or --made-by: what happened to the objects in that replay")
     with limits_of(**_OPTIONS):
         found = Selection(
             include=list(include) if include else None,

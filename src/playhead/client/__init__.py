@@ -191,6 +191,7 @@ class Client:
     dead_letter_groups = _blocking(AsyncClient.dead_letter_groups)
     pause_route = _blocking(AsyncClient.pause_route)
     resume_route = _blocking(AsyncClient.resume_route)
+    affected = _blocking(AsyncClient.affected)
     causes = _blocking(AsyncClient.causes)
     cause = _blocking(AsyncClient.cause)
     plan_cause = _blocking(AsyncClient.plan_cause)

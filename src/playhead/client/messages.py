@@ -7,6 +7,7 @@ from uuid import UUID
 
 from playhead.client.connection import Connection, Name
 from playhead.model import (
+    AffectedRoute,
     Cause,
     CausePlan,
     CauseState,
@@ -34,14 +35,51 @@ class MessageMethods(Connection):
     """See `AsyncClient`."""
 
     async def messages(
-        self, execution: Name = "latest", *, status: RowState | None = None, limit: int | None = None
+        self,
+        execution: Name = "latest",
+        *,
+        status: RowState | None = None,
+        made_by: str | None = None,
+        limit: int | None = None,
     ) -> list[Lineage]:
-        """Return the messages of an execution, newest first, each with its input and its outputs."""
+        """Return the messages of an execution, newest first, each with its input and its outputs.
+
+        Args:
+            made_by: only those whose result such code (`chunk=2`, `chunk<2`, `chunk=sha256:ab12`) or such a
+                worker (`worker:ID`) has made.
+        """
         identity = await self._execution(execution)
 
         async def page(cursor: str | None, count: int) -> Page[Lineage]:
             return await self._services.lineage.list(
-                execution=identity, status=status, cursor=cursor, limit=count
+                execution=identity, status=status, made_by=made_by, cursor=cursor, limit=count
+            )
+
+        return await self._collect(page, limit)
+
+    async def affected(
+        self,
+        *,
+        adapter: str | None = None,
+        worker: str | None = None,
+        since: str = "-24h",
+        limit: int | None = None,
+    ) -> list[AffectedRoute]:
+        """Return routes with results of an adapter or a worker, the newest execution first.
+
+        Args:
+            adapter: `TYPE@VERSION`, or `TYPE@` and the fingerprint of its code, or the beginning of that.
+            worker: id of a process, as in `workers`.
+            since: only executions that were created at this time or later; RFC 3339, or `-24h`. Their
+                messages are read.
+
+        Raises:
+            ValueError: `adapter` or `since` has another form, or not one of `adapter` and `worker` is given.
+        """
+
+        async def page(cursor: str | None, count: int) -> Page[AffectedRoute]:
+            return await self._services.affected.list(
+                adapter=adapter, worker=worker, since=since, cursor=cursor, limit=count
             )
 
         return await self._collect(page, limit)

@@ -22,6 +22,7 @@ that only services and the catalog exchange (claims, bindings, dispatches) are d
 """
 
 from playhead.model.activity import Mark, TimeCounts
+from playhead.model.affected import AffectedRoute
 from playhead.model.causes import (
     CAUSE_STATES,
     Acknowledgement,
@@ -39,10 +40,13 @@ from playhead.model.code import (
     Compare,
     LoadedAdapter,
     LoadedCode,
+    MadeByCondition,
     RanCode,
     RouteCode,
     Worker,
     WorkerAdapter,
+    WorkerCondition,
+    made_by_of,
 )
 from playhead.model.datasets import (
     MAX_NUMBER,
@@ -260,6 +264,7 @@ __all__ = [
     "Acknowledgement",
     "AdapterCode",
     "AdapterInfo",
+    "AffectedRoute",
     "After",
     "Allowed",
     "BackendHealth",
@@ -326,6 +331,7 @@ __all__ = [
     "Lineage",
     "LoadedAdapter",
     "LoadedCode",
+    "MadeByCondition",
     "Mark",
     "Matches",
     "NotPlanned",
@@ -431,9 +437,11 @@ __all__ = [
     "WhyRoute",
     "Worker",
     "WorkerAdapter",
+    "WorkerCondition",
     "WorkerInfo",
     "are_too_many",
     "is_skipped",
+    "made_by_of",
     "replayable_until",
     "skips_effects",
 ]

@@ -30,6 +30,8 @@ class AdapterCode:
 
 
 _NEWEST: Final = "newest"
+_WORKER: Final = "worker:"
+_SIGNS: Final = frozenset("<=!")
 _CONDITION: Final = re.compile("([^<=!]+)(<|!=|=)(.+)", re.DOTALL)
 _NUMBERS: Final = re.compile(r"\d+(\.\d+)*", re.ASCII)
 
@@ -40,8 +42,8 @@ class CodeCondition:
 
     Attributes:
         name: type of an adapter; if `is_newest`, the route.
-        sign: `<` and `=` compare the version that an adapter declares.
-        version: the version, or `newest`.
+        sign: `<` and `=` compare the version that an adapter declares; `=` also its fingerprint.
+        version: the version, a fingerprint or its beginning (`sha256:ab12`), or `newest`.
     """
 
     name: str
@@ -61,6 +63,14 @@ class CodeCondition:
             raise ValueError("needs a version of numbers after <, such as 2 or 1.4; use = for others")
         return condition
 
+    @classmethod
+    def at(cls, text: str) -> CodeCondition:
+        """Read `chunk@2` or `chunk@sha256:ab12`. Raises `ValueError`."""
+        name, _, version = text.partition("@")
+        if not (name and version) or _SIGNS.intersection(name):
+            raise ValueError("is not an adapter with a version: write chunk@2, or chunk@sha256: and its code")
+        return cls(name, "=", version)
+
     def __str__(self) -> str:
         return f"{self.name}{self.sign}{self.version}"
 
@@ -71,11 +81,44 @@ class CodeCondition:
 
     def is_met(self, adapters: Iterable[AdapterCode]) -> bool:
         """Whether one of the adapters that made a result has such a version."""
-        versions = [one.version for one in adapters if one.type == self.name]
+        named = [one for one in adapters if one.type == self.name]
+        versions = [one.version for one in named]
         if self.sign == "=":
-            return self.version in versions
+            is_code = self.version.startswith("sha256:") and any(
+                one.code.startswith(self.version) for one in named
+            )
+            return is_code or self.version in versions
         limit = _numbers(self.version) or ()
         return any((numbers := _numbers(one)) is not None and numbers < limit for one in versions)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCondition:
+    """A condition on the worker that made a result.
+
+    Attributes:
+        worker: id of the process, as `GET /api/v1/workers` returns it.
+    """
+
+    worker: str
+
+    def __str__(self) -> str:
+        return f"{_WORKER}{self.worker}"
+
+    @property
+    def is_newest(self) -> bool:
+        """As in `CodeCondition`."""
+        return False
+
+
+MadeByCondition = CodeCondition | WorkerCondition
+
+
+def made_by_of(text: str) -> MadeByCondition:
+    """Read `chunk<2`, `chunk=2`, `split!=newest` or `worker:ID`. Raises `ValueError`."""
+    if text.startswith(_WORKER) and len(text) > len(_WORKER):
+        return WorkerCondition(text.removeprefix(_WORKER))
+    return CodeCondition.of(text)
 
 
 def _numbers(version: str) -> tuple[int, ...] | None:

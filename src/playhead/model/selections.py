@@ -13,7 +13,7 @@ from annotated_types import Interval, Len
 from playhead.globs import compile_glob
 from playhead.ids import now
 from playhead.limits import InvalidValue, Limited, Meets, NoNul, check
-from playhead.model.code import CodeCondition
+from playhead.model.code import made_by_of
 from playhead.times import fixed_time, fixed_times
 
 Only = Literal["failed", "unfinished"]
@@ -59,10 +59,12 @@ class Selection(Limited):
             have none.
         only: `failed`: a message that received the object, or one below it, is a dead letter. `unfinished`:
             also if one was cancelled, or if no message received the object. The execution must have ended.
-        in_replay: replay batch of the source whose messages `only` is about; None: those of the source.
+        in_replay: replay batch of the source whose messages `only` or `made_by` is about; None: those of the
+            source.
         limit: only the first objects, in byte order of their keys.
-        made_by: only objects of a publication for which the route has a result of such code. `chunk<2`: an
-            adapter of an older version; `chunk=1`; `ROUTE!=newest`: other code or settings than the newest.
+        made_by: only objects for which the route has a result of such code. `chunk<2`: an adapter of an older
+            version; `chunk=1`, `chunk=sha256:ab12`: this version or code. Of a publication also
+            `ROUTE!=newest`: other code or settings than the newest; of a run or a replay also `worker:ID`.
     """
 
     include: Globs | None = None
@@ -75,12 +77,14 @@ class Selection(Limited):
     in_replay: UUID | None = None
     limit: Annotated[int, Interval(ge=1, le=2**53)] | None = None
     paths: Annotated[list[str], Len(1, MOST_PATHS), Meets(_check_paths)] | None = None
-    made_by: Annotated[str, Len(0, 200), NoNul, Meets(CodeCondition.of)] | None = None
+    made_by: Annotated[str, Len(0, 200), NoNul, Meets(made_by_of)] | None = None
 
     def __post_init__(self) -> None:
         check(self)
-        if self.in_replay is not None and self.only is None:
-            raise InvalidValue("in_replay", "needs `only`, which it is about; send both, or leave it out")
+        if self.in_replay is not None and self.only is None and self.made_by is None:
+            raise InvalidValue(
+                "in_replay", "needs `only` or `made_by`, which it is about; send both, or leave it out"
+            )
 
     def fixed(self, now: float) -> Selection:
         """Return the selection with fixed times."""

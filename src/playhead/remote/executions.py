@@ -78,10 +78,17 @@ class RemoteLineage(Remote):
         return await self._client.get(f"lineage/{of}/{what}", form, **query)
 
     async def list(
-        self, *, execution: UUID, status: str | None = None, cursor: str | None = None, limit: int = 100
+        self,
+        *,
+        execution: UUID,
+        status: str | None = None,
+        made_by: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> Page[Lineage]:
         path = f"executions/{execution}/lineage"
-        return await self._client.get(path, Page[Lineage], status=status, cursor=cursor, limit=limit)
+        where = {"status": status, "made_by": made_by}
+        return await self._client.get(path, Page[Lineage], **where, cursor=cursor, limit=limit)
 
 
 class RemoteWhy(Remote):

@@ -118,9 +118,12 @@ class RemoteControl(Remote):
     """Remote `ControlService`."""
 
     pause = derived(ControlService.pause, "replays/{batch}/pause", verb="POST")
-    resume = derived(ControlService.resume, "replays/{batch}/resume", verb="POST")
     retry = derived(ControlService.retry, "replays/{batch}/retry", verb="POST")
     cancel = derived(ControlService.cancel, "replays/{batch}/cancel", verb="POST")
+
+    async def resume(self, batch: UUID, *, canary: int | None = None) -> Replay:
+        body = None if canary is None else {"canary": canary}
+        return await self._client.post(f"replays/{batch}/resume", Replay, lost=HARMLESS, json=body)
 
     async def set_pace(self, batch: UUID, pace: Pace | None) -> Replay:
         body = asdict(pace) if pace else None

@@ -6,6 +6,7 @@ something also raises `answer_lost` if the answer is lost. The message explains 
 
 from __future__ import annotations
 
+from playhead.remote.affected import RemoteAffected
 from playhead.remote.causes import RemoteCauses
 from playhead.remote.client import Client
 from playhead.remote.configs import RemoteConfigs, RemotePipelines
@@ -51,6 +52,7 @@ class RemoteServices:
         self.result = RemoteResult(client)
         self.objects = RemoteObjects(client)
         self.queues = RemoteQueues(client)
+        self.affected = RemoteAffected(client)
         self.causes = RemoteCauses(client)
         self.recover = RemoteRecover(client)
         self.prune = RemotePrune(client)

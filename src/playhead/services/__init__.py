@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from playhead.services.activity import ActivityService
+from playhead.services.affected import AffectedService
 from playhead.services.causes import CauseService
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
@@ -56,6 +57,7 @@ class Services:
     result: ResultService
     objects: ObjectService
     queues: QueueService
+    affected: AffectedService
     causes: CauseService
     activity: ActivityService
     recover: RecoverService

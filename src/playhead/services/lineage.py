@@ -15,6 +15,7 @@ from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.trace import Trace
 from playhead.ports.store import Store
+from playhead.reading.affecting import affecting
 from playhead.reading.families import summarize
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import (
@@ -175,18 +176,29 @@ class LineageService:
         batch: UUID | None = None,
         route: str | None = None,
         status: str | None = None,
+        made_by: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[Lineage]:
         """Return messages of an execution, or of a replay batch including all descendants, newest first.
 
+        Args:
+            made_by: only messages whose result such code or such a worker has made: `chunk=2`, `worker:ID`.
+
         Raises:
             NotFound: `execution_not_found`, `replay_not_found`, `records_deleted`.
+            ValueError: `made_by` is not such a condition.
         """
-        of = list_of("lineage", execution, batch, route, status)
+        of = list_of("lineage", execution, batch, route, status, made_by)
         before = decode_cursor(cursor, int, of)
         found = await self._catalog.lineage_list(
-            execution=execution, batch=batch, route=route, status=status, before=before, limit=limit
+            execution=execution,
+            batch=batch,
+            route=route,
+            status=status,
+            made_by=affecting(made_by) if made_by else None,
+            before=before,
+            limit=limit,
         )
         # Looked up after the messages, which may be deleted meanwhile.
         if execution is not None:

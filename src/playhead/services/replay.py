@@ -22,6 +22,7 @@ from playhead.model import DAY, PlanDifference, Replay, ReplayRequest
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog import (
     Browse,
+    Code,
     Configs,
     Control,
     Declarations,
@@ -54,7 +55,7 @@ _CHECK_LOST_ANSWER_SECONDS = 1.0
 
 
 class ReplayCatalog(
-    Configs, Control, Jobs, Plans, Runs, Work, Browse, Publications, Declarations, Results, Protocol
+    Configs, Control, Jobs, Plans, Runs, Work, Browse, Publications, Declarations, Results, Code, Protocol
 ): ...
 
 

@@ -31,6 +31,7 @@ from playhead.errors import PlayheadError, Unavailable
 from playhead.event_stream import event_stream
 from playhead.services import Services
 from playhead.web import (
+    affected,
     batch,
     causereplay,
     causes,
@@ -65,6 +66,7 @@ PAGES: Final[Sequence[Page]] = (
     *home.PAGES,
     *dead_letters.PAGES,
     *causes.PAGES,
+    *affected.PAGES,
     *find.PAGES,
     *queues.PAGES,
     *executions.PAGES,

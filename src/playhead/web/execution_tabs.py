@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from playhead.errors import NotFound
+from playhead.errors import BadRequest, NotFound
 from playhead.model import ROW_STATES, ConfigVersion, Execution, Lineage, Replay, StageTotal, StoredObject
 from playhead.web.outcomes import Outcome, outcome_of, outcomes
 from playhead.web.page import ROWS, Ask, url
@@ -73,6 +73,7 @@ class MessagesTab:
     Attributes:
         route: only those of this route; None: all.
         status: only those in this state; None: all.
+        made_by: only those whose result such code or such a worker has made; None: all.
         routes: routes of the pipeline.
         states: states that a message can have.
         messages: the page.
@@ -82,6 +83,7 @@ class MessagesTab:
 
     route: str | None
     status: str | None
+    made_by: str | None
     routes: Sequence[str]
     states: Sequence[str]
     messages: Sequence[Lineage]
@@ -159,19 +161,23 @@ async def objects(ask: Ask, of: Execution) -> ObjectsTab:
 
 async def messages(ask: Ask, of: Execution) -> MessagesTab:
     route, cursor = ask.text("route"), ask.text("cursor")
-    status = ask.choice("status", ROW_STATES)
-    page = await ask.services.lineage.list(
-        execution=of.execution_id, route=route, status=status, cursor=cursor, limit=ROWS
-    )
+    status, made_by = ask.choice("status", ROW_STATES), ask.text("made_by")
+    try:
+        page = await ask.services.lineage.list(
+            execution=of.execution_id, route=route, status=status, made_by=made_by, cursor=cursor, limit=ROWS
+        )
+    except ValueError as exc:
+        raise BadRequest("invalid_body", f"made_by {exc}") from None
     pipeline = await ask.services.pipelines.of_execution(of.execution_id)
 
     def link(cursor: str | None) -> str:
         here = f"/executions/{of.execution_id}"
-        return url(here, tab="messages", route=route, status=status, cursor=cursor)
+        return url(here, tab="messages", route=route, status=status, made_by=made_by, cursor=cursor)
 
     return MessagesTab(
         route=route,
         status=status,
+        made_by=made_by,
         routes=[one.route for one in pipeline.routes],
         states=ROW_STATES,
         messages=page.items,

@@ -117,9 +117,12 @@ def of_workers(workers: Sequence[Worker]) -> Iterator[Need]:
         if worker.queues
     ]
     for one in old_code(noted):
-        yield Need(one.id, "warn", one.title, "", one.detail, [Step("Open the processes", "/system")])
+        made = [Step(f"What {kind} made", href) for kind, href in one.made.items()]
+        steps = [Step("Open the processes", "/system"), *made[:_MOST_ADAPTERS]]
+        yield Need(one.id, "warn", one.title, "", one.detail, steps)
 
 
+_MOST_ADAPTERS: Final = 3
 _MOST_WAITING: Final = 10
 """Waiting executions that the catalog returns for a dataset."""
 MOST_BEHIND: Final = 60.0

@@ -182,6 +182,8 @@ def _words() -> Iterator[Row]:
     for verb in ("list", "resend"):
         yield usage(f"dead-letters {verb} --code rejeced", "rejected")
     yield usage("causes show nonsense", "12 digits")
+    yield usage("affected --adapter chunk", "chunk@2")
+    yield usage("affected --worker w1 --adapter chunk@2", "name an adapter with its version, or a worker")
     yield usage("causes --state gone", "open, acknowledged, closed or all")
     for since, word in (("UNKNOWN",) * 2, ("latest:none", "none"), ("ffffffff",) * 2, ("nonsense",) * 2):
         yield missing(f"run docs pages --changed-since {since}", "execution_not_found", word)

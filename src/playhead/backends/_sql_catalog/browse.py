@@ -8,12 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
+from playhead.backends._sql_catalog.codes import Makers, makers_of
 from playhead.backends._sql_catalog.executions import records_deleted_at
 from playhead.backends._sql_catalog.lanes import Lane, as_uuid, as_uuid_or_none, lanes_of
 from playhead.backends._sql_catalog.lineages import lineages
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rows import ABOVE_ALL, newest_messages, page_of
-from playhead.backends.sql import DEAD
+from playhead.backends.sql import COMPLETED, DEAD, TAKEN_OVER
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.failures import group_number, group_text, pattern_of
@@ -26,6 +27,7 @@ from playhead.model import (
     DeadLetterGroup,
     Execution,
     Lineage,
+    MadeByCondition,
     Replay,
     RouteCounts,
     RowState,
@@ -192,16 +194,25 @@ class BrowsePart(Part):
         batch: UUID | None = None,
         route: str | None = None,
         status: str | None = None,
+        made_by: MadeByCondition | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> tuple[list[Lineage], int | None]:
         async def find(db: Session) -> tuple[list[Lineage], int | None]:
+            makers = await makers_of(db, made_by) if made_by else Makers(None, None)
+            states = enumerate(ROW_STATES)
             numbers, then = await newest_messages(
                 db,
-                [n for n, state in enumerate(ROW_STATES) if status in (None, state)],
+                [
+                    n
+                    for n, state in states
+                    if status in (None, state) and (made_by is None or n in (COMPLETED, TAKEN_OVER))
+                ],
                 execution=execution,
                 batch=batch,  # a separate execution: its roots, and all that descends from them
                 route=route,
+                ran=makers.ran,
+                worker=makers.worker,
                 before=before,
                 limit=limit,
             )

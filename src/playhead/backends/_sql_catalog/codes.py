@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from playhead.backends._sql_catalog.lanes import storable
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
-from playhead.model import AdapterCode, LoadedCode
+from playhead.model import AdapterCode, LoadedCode, MadeByCondition, WorkerCondition
 
 
 def number_of(adapters: str) -> int:
@@ -42,6 +44,31 @@ async def insert_loaded(db: Session, loaded: LoadedCode) -> int:
     number = number_of(adapters)
     await db.run(SQL.insert_code, id=number, adapters=adapters)
     return number
+
+
+class Makers(NamedTuple):
+    """What a condition selects, as parameters of statements; None: any.
+
+    Attributes:
+        ran: numbers of codes.
+        worker: id of a process.
+    """
+
+    ran: list[int] | None
+    worker: str | None
+
+
+async def makers_of(db: Session, by: MadeByCondition) -> Makers:
+    """Return what a condition selects."""
+    if isinstance(by, WorkerCondition):
+        return Makers(None, by.worker)
+    quoted = re.sub("[!%_]", r"!\g<0>", json.dumps(by.name))
+    rows = await db.rows(SQL.codes_of_type, pattern=f"%{quoted}%")
+    chains = ((number, json.loads(adapters)) for number, adapters in rows)
+    return Makers(
+        [n for n, chain in chains if by.is_met(AdapterCode(*one[:3]) for one in chain)],
+        None,
+    )
 
 
 async def codes_of(db: Session, numbers: Iterable[int | None]) -> dict[int | None, list[AdapterCode]]:

@@ -60,6 +60,8 @@ async def newest_messages(
     code: str | None = None,
     group: str | None = None,
     failed_before: float | None = None,
+    ran: Sequence[int] | None = None,
+    worker: str | None = None,
     before: int | None,
     limit: int,
 ) -> tuple[list[int], int | None]:
@@ -67,6 +69,7 @@ async def newest_messages(
 
     Args:
         group, failed_before: of dead letters.
+        ran, worker: of messages of an execution: what has made their results.
     """
     bounds: dict[str, Any] = {"route": route, "code": code, "ended_before": failed_before}
     bounds |= {"before": before or ABOVE_ALL, "limit": limit + 1}
@@ -77,7 +80,15 @@ async def newest_messages(
     elif list(states) == [DEAD] and execution is None and batch is None:
         newest = await db.rows(SQL.newest_dead_letters, **bounds)
     else:
-        newest = await db.rows(SQL.newest_messages, states=states, execution=execution, batch=batch, **bounds)
+        newest = await db.rows(
+            SQL.newest_messages,
+            states=states,
+            execution=execution,
+            batch=batch,
+            ran=ran,
+            worker=worker,
+            **bounds,
+        )
     return page_of(newest, limit)
 
 

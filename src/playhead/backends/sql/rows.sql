@@ -83,6 +83,10 @@ SELECT n FROM executions WHERE id = :id::uuid
 -- Tags of executions.
 SELECT execution, tag FROM tags WHERE execution = ANY(:executions::bigint[]) ORDER BY execution, tag
 
+-- fragment: worker_of
+-- The worker that has made the result of the message `m`.
+coalesce(m.worker, (SELECT o.worker FROM messages o WHERE o.n = m.original))
+
 -- name: count_messages
 -- How many rows executions have in each lane and state, and how many of them have a result that was declared valid.
 SELECT execution, lane, state, count(*) FROM messages /* INDEXED BY messages_by_state */
@@ -98,6 +102,8 @@ SELECT x.n FROM executions e JOIN lanes l ON l.config_version = e.config_version
 CROSS JOIN unnest(:states::smallint[]) AS s (state)
 CROSS JOIN LATERAL (SELECT m.n FROM messages m WHERE m.execution = e.n AND m.state = s.state AND m.lane = l.id
   AND m.error_code = :code::text -- if given
+  AND m.error_code IS NULL AND m.code = ANY(:ran::bigint[]) -- if given
+  AND {worker_of} = :worker::text -- if given
   AND m.ended_at < :ended_before::float8 -- if given
   AND -m.n > -:before::bigint ORDER BY -m.n LIMIT :limit) x
 WHERE true
@@ -113,6 +119,8 @@ CROSS JOIN json_each(:states::smallint[]) s
 CROSS JOIN json_each((SELECT json_group_array(n) FROM (SELECT m.n FROM messages m INDEXED BY messages_by_state
   WHERE m.execution = e.n AND m.state = s.value AND m.lane = l.id AND m.n < :before
   AND m.error_code = :code -- if given
+  AND m.error_code IS NULL AND m.code = ANY(:ran::bigint[]) -- if given
+  AND {worker_of} = :worker::text -- if given
   AND m.ended_at < :ended_before -- if given
   ORDER BY m.n DESC LIMIT :limit))) x
 WHERE true

@@ -93,8 +93,8 @@ FROM messages m JOIN executions e ON e.n = m.execution
 WHERE m.id = ANY(:ids::uuid[]) ORDER BY m.n FOR NO KEY UPDATE OF m
 
 -- name: complete
--- End attempts that are done.
-UPDATE messages SET state = {COMPLETED}, ended_at = playhead_now(), worker = NULL, error_code = NULL,
+-- End attempts that are done. The row keeps the worker, which has made the result.
+UPDATE messages SET state = {COMPLETED}, ended_at = playhead_now(), error_code = NULL,
   code = :ran::bigint, reads = :reads::smallint, error = NULL, traceback = NULL WHERE n = ANY(:rows::bigint[])
 
 -- name: skip

@@ -12,6 +12,7 @@ from playhead.model import (
     DeadLetterGroup,
     Execution,
     Lineage,
+    MadeByCondition,
     RouteCounts,
     RowState,
 )
@@ -181,12 +182,13 @@ class Browse(Protocol):
         batch: UUID | None = None,
         route: str | None = None,
         status: str | None = None,
+        made_by: MadeByCondition | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> tuple[list[Lineage], int | None]:
         """Return messages of an execution, or of a batch: its roots and all that descends from them.
 
-        `route` is a name, or `config/route`.
+        `route` is a name, or `config/route`. With `made_by`, a page may read all messages of the routes.
         """
         ...
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from playhead.model import AdapterCode, RouteCode, Worker
+from playhead.model import AdapterCode, AffectedRoute, MadeByCondition, RouteCode, Worker
 
 
 class Code(Protocol):
@@ -26,6 +26,34 @@ class Code(Protocol):
 
         Only routes of which a message has ended. Reads all messages of the execution.
         """
+        ...
+
+    async def made_in(
+        self,
+        by: MadeByCondition,
+        *,
+        since: float | None = None,
+        execution: UUID | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> tuple[list[tuple[int, AffectedRoute]], int | None]:
+        """Return the routes with results that code or a worker has made, the newest execution first.
+
+        Each comes with the number of its execution. Reads all messages of up to `limit` executions before the
+        number `before`; the second value is the next `before`, or None at the end. So a page may be empty
+        before the end.
+
+        Args:
+            by: a condition on code, without `newest`, or on the worker.
+            since: only executions that were created at this time or later, in seconds since 1970.
+            execution: only this one.
+        """
+        ...
+
+    async def received_from(
+        self, execution: UUID, config_route: tuple[str, str], stage: str, by: MadeByCondition, *, limit: int
+    ) -> list[str]:
+        """Return the keys of up to `limit` objects of a stage for which a route has a result of `by`."""
         ...
 
     async def worker_code(self) -> list[Worker]:

@@ -1,0 +1,76 @@
+"""List what a version of an adapter, or a worker, has made, over executions."""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from playhead import ids
+from playhead.model import AffectedRoute, Page
+from playhead.ports.catalog.code import Code
+from playhead.reading.affecting import maker
+from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+from playhead.times import fixed_times
+
+_EXECUTIONS: Final = 100
+"""Executions whose messages are read at once."""
+
+
+class AffectedService:
+    """Lists results by what has made them. No index has them: a request reads the messages of a period."""
+
+    def __init__(self, catalog: Code) -> None:
+        self._catalog = catalog
+
+    async def list(
+        self,
+        *,
+        adapter: str | None = None,
+        worker: str | None = None,
+        since: str | None = "-24h",
+        execution: UUID | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[AffectedRoute]:
+        """Return routes with results of an adapter or a worker, the newest execution first.
+
+        Args:
+            adapter: `TYPE@VERSION`, or `TYPE@` and the fingerprint of its code, or the beginning of that.
+            worker: id of a process.
+            since: only executions that were created at this time or later: RFC 3339 with an offset, or the
+                time before now, as in `-24h`; None: all. It does not count with `execution`.
+            execution: only this one.
+
+        Raises:
+            BadRequest: `invalid_cursor`.
+            ValueError: `since` or `adapter` has another form, or not one of `adapter` and `worker` is given.
+        """
+        by = maker(adapter, worker)
+        of = list_of("affected", str(by), since, execution)
+        before, skipped = _place(decode_cursor(cursor, str, of))
+        fixed = fixed_times(ids.now(), since=None if execution else since)["since"]
+        seconds = None if fixed is None else ids.seconds(fixed)
+        found: list[tuple[int, AffectedRoute]] = []
+        then = before
+        while len(found) <= skipped + limit:
+            some, then = await self._catalog.made_in(
+                by, since=seconds, execution=execution, before=then, limit=_EXECUTIONS
+            )
+            found += some
+            if then is None:
+                break
+        end = skipped + limit
+        items = [route for _, route in found[skipped:end]]
+        if len(found) <= end:
+            return Page(items)
+        number = found[end][0]
+        of_execution = sum(n == number for n, _ in found[:end])
+        return Page(items, encode_cursor(f"{number + 1}/{of_execution}", of))
+
+
+def _place(text: str | None) -> tuple[int | None, int]:
+    """Return where a page begins: before which execution, and how many of its routes are left out."""
+    if text is None:
+        return None, 0
+    before, _, skipped = text.partition("/")
+    return int(before), int(skipped)

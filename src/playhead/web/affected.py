@@ -1,0 +1,104 @@
+"""`/affected`: what a version of an adapter, or a worker, has made, and the replays of these objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from playhead.errors import BadRequest
+from playhead.model import AffectedRoute
+from playhead.web.page import ROWS, Answer, ApiCall, Ask, Page, Shown, url
+from playhead.web.replayform import ReplayForm
+from playhead.wording import replay_of
+
+
+@dataclass(frozen=True, slots=True)
+class AffectedRow:
+    """A route of an execution.
+
+    Attributes:
+        route: the route with the number of its results.
+        objects_url: the list of these messages, with what they received and made.
+        replay_url: form of the replay of exactly these objects.
+        command: the command that starts it.
+    """
+
+    route: AffectedRoute
+    objects_url: str
+    replay_url: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class AffectedView:
+    """Results by what has made them.
+
+    Attributes:
+        adapter: the adapter with its version or code; empty without one.
+        worker: the worker; empty without one.
+        since: from which time executions are read.
+        rows: a page of routes, the newest execution first.
+        problem: why nothing was read; None if it was.
+        next_url: URL of the next page; None at the end.
+        first_url: URL of the first page; None on the first page.
+    """
+
+    adapter: str
+    worker: str
+    since: str
+    rows: Sequence[AffectedRow]
+    problem: str | None
+    next_url: str | None
+    first_url: str | None
+
+
+def affected_url(**query: str | None) -> str:
+    """Return the URL of the page."""
+    return url("/affected", **query)
+
+
+async def show(ask: Ask) -> Answer:
+    adapter, worker, cursor = ask.text("adapter"), ask.text("worker"), ask.text("cursor")
+    since = ask.text("since") or "-24h"
+    rows: list[AffectedRow] = []
+    problem = following = None
+    if adapter or worker:
+        try:
+            page = await ask.services.affected.list(
+                adapter=adapter, worker=worker, since=since, cursor=cursor, limit=ROWS
+            )
+            rows, following = [_row(one) for one in page.items], page.next_cursor
+        except (BadRequest, ValueError) as exc:
+            problem = str(exc)
+
+    def here(cursor: str | None) -> str:
+        return affected_url(adapter=adapter, worker=worker, since=since, cursor=cursor)
+
+    view = AffectedView(
+        *(adapter or "", worker or "", since, rows, problem),
+        here(following) if following else None,
+        here(None) if cursor else None,
+    )
+    calls = [ApiCall(url("/api/v1/affected", adapter=adapter, worker=worker, since=since))]
+    return Shown("Affected by", view, calls if adapter or worker else [])
+
+
+def _row(one: AffectedRoute) -> AffectedRow:
+    form = ReplayForm(
+        from_execution_id=str(one.from_execution_id),
+        from_stage=one.from_stage,
+        to_route=f"{one.config}/{one.route}",
+        made_by=one.made_by,
+        in_replay=str(one.in_replay or ""),
+    )
+    here = f"/executions/{one.execution_id}"
+    return AffectedRow(
+        one,
+        url(here, tab="messages", route=one.route, made_by=one.made_by),
+        form.href(),
+        replay_of(one),
+    )
+
+
+PAGES: Final = (Page("/affected", "affected.html", show),)

@@ -1,0 +1,43 @@
+"""The page of what a version of an adapter, or a worker, has made, and the links to it."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import httpx
+
+from tests.ui.site import Site
+
+FILES = {"a.md": b"one two", "b.md": b"bad"}
+
+
+async def test_each_line_leads_to_its_objects_and_to_their_replay(site: Site):
+    run = await site.run(FILES)
+
+    page = await site.page("/affected?adapter=upper@1")
+    [row] = (await site.twin("/affected?adapter=upper@1"))["view"]["rows"]
+
+    assert (row["route"]["execution_id"], row["route"]["results"]) == (run, 1)
+    assert row["command"] == f"playhead replay {run} input words/upper --made-by upper=1"
+    assert html.escape(row["objects_url"]) in page
+    messages = (await site.twin(row["objects_url"]))["view"]["content"]["messages"]
+    assert [one["input_key"] for one in messages] == [f"{run}/input/a.md"]
+    form = await site.http.get(row["replay_url"], follow_redirects=True)
+    assert "Replay 1 object<" in form.text
+
+
+async def test_without_a_name_or_with_a_wrong_one_the_page_asks_for_it(site: Site):
+    assert "Name an adapter with its version" in await site.page("/affected")
+    assert "write chunk@2" in await site.page("/affected?adapter=chunk")
+    assert "No result of it in executions since -1h" in await site.page("/affected?adapter=chunk@9&since=-1h")
+
+
+async def test_processes_and_warnings_about_old_code_lead_to_what_they_made(site: Site):
+    await site.consume("words.upper", worker="worker-1", source=site.changed_file())
+
+    assert "/affected?worker=worker-1" in await site.page("/system")
+    home = html.unescape(await site.page("/"))
+    hrefs = [httpx.URL(one) for one in re.findall(r'href="(/affected[^"]+)"', home)]
+    code = site.adapters["split"].code
+    assert f"split@{code}" in [dict(one.params).get("adapter") for one in hrefs]
