@@ -12,7 +12,7 @@ import pytest
 
 from playhead.errors import Conflict
 from playhead.ids import moment, uuid7
-from playhead.model import Config, PrunedStage, PruneFilter, Retention
+from playhead.model import Config, PrunedStage, PruneFilter, Retention, StageTotal
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.prune import Candidate, PrunedObject, Pruning
@@ -292,8 +292,9 @@ async def test_pages_return_all_objects_of_the_execution_in_order_and_count_the_
 ):
     run = await done(lab, "a", "b", "é")
     await done(lab, "a")
-    assert await catalog.count_prunable(Candidate(run, (), None)) == (6, 12)
-    assert await catalog.count_prunable(Candidate(run, ("pages",), None)) == (3, 12)
+    pages = StageTotal("pages", 3, 12)
+    assert await catalog.count_prunable(Candidate(run, (), None)) == [StageTotal("input", 3, 0), pages]
+    assert await catalog.count_prunable(Candidate(run, ("pages",), None)) == [pages]
     [pruning] = await begin(catalog, run)
 
     first = await catalog.prune_page(pruning, limit=4)
@@ -305,7 +306,7 @@ async def test_pages_return_all_objects_of_the_execution_in_order_and_count_the_
     assert second.keys == [f"{run}/pages/b", f"{run}/pages/é"]
     assert (second.objects, second.bytes) == (2, 8)
     assert await catalog.prune_page(pruning, deleted=second.keys[-1], limit=4) is None
-    assert await catalog.count_prunable(Candidate(run, (), None)) == (0, 0)
+    assert await catalog.count_prunable(Candidate(run, (), None)) == []
 
 
 async def test_a_page_comes_again_until_the_next_call_names_its_last_key(catalog: Catalog, lab: Lab):

@@ -120,7 +120,8 @@ async def prune(catalog: Catalog, execution: UUID, *stages: str) -> tuple[list[s
     """Prune to the end; returns the keys of the bytes to delete, and the number of counted objects."""
     keys: list[str] = []
     objects = 0
-    counted, _ = await catalog.count_prunable(Candidate(execution, stages, None))
+    totals = await catalog.count_prunable(Candidate(execution, stages, None))
+    counted = sum(one.objects for one in totals)
     for pruning in await catalog.begin_prune([Candidate(execution, stages, None)]):
         last = None
         while page := await catalog.prune_page(pruning, deleted=last, limit=2):

@@ -15,6 +15,7 @@ code       which code ran, and which code processes have loaded
 why        the same for one item: where it ended, and the reason
 outcome    completion reports of replays, and events for their webhooks
 retention  how long objects are kept, and what was pruned
+pruned     what a prune deletes
 health     the state of backends, processes and adapters
 
 The catalog builds these values. Times are RFC 3339 strings (`ids.moment`). The values
@@ -119,6 +120,7 @@ from playhead.model.plans import (
     PlanProblems,
     PlanState,
 )
+from playhead.model.pruned import KeptExecution, Pruned
 from playhead.model.publications import (
     OPEN_PUBLICATION_STATES,
     NoteKind,
@@ -199,8 +201,6 @@ from playhead.model.retention import (
     DAY,
     KEPT,
     Kept,
-    KeptExecution,
-    Pruned,
     PrunedStage,
     PruneFilter,
     Retention,

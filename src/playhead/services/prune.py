@@ -34,7 +34,7 @@ from uuid import UUID
 from playhead import events, faults, keys
 from playhead.environment import Environment
 from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
-from playhead.model import DAY, Execution, KeptExecution, Pruned, PruneFilter, Retention
+from playhead.model import DAY, Execution, KeptExecution, Pruned, PruneFilter, Retention, StageTotal
 from playhead.ports.catalog.browse import Browse, ExecutionFilter
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.prune import Candidate, Prune, Pruning
@@ -160,7 +160,8 @@ class PruneService:
         kept = [KeptExecution(one, "adopted") for one in await self._only_in_store(where)]
         ids: list[UUID] = []
         begun: list[Pruning] = []
-        objects = size = records = protected = 0
+        stages: dict[str, StageTotal] = {}
+        records = protected = 0
         after: int | None = 0
         while after is not None:
             page, after = await self._catalog.prune_candidates(where, after=after, limit=_EXECUTIONS)
@@ -175,31 +176,35 @@ class PruneService:
                 chosen = list(dict.fromkeys(one.execution for one in some))
                 kept += await self._protected_since(where, counts.keys() - set(chosen))
             ids += chosen
-            objects += sum(counts[one][0] for one in chosen)
-            size += sum(counts[one][1] for one in chosen)
-            records += sum(counts[one][2] for one in chosen)
-            protected += sum(counts[one][3] for one in chosen)
+            for total in (total for one in chosen for total in counts[one][0]):
+                so_far = stages.get(total.stage, StageTotal(total.stage, 0, 0))
+                stages[total.stage] = StageTotal(
+                    total.stage, so_far.objects + total.objects, so_far.bytes + total.bytes
+                )
+            records += sum(counts[one][1] for one in chosen)
+            protected += sum(counts[one][2] for one in chosen)
         found = Pruned(
             dry_run=not begin,
             executions=len(ids),
-            objects=objects,
-            bytes=size,
+            objects=sum(one.objects for one in stages.values()),
+            bytes=sum(one.bytes for one in stages.values()),
             execution_ids=ids[:_MOST_NAMED],
             kept=kept[:_MOST_KEPT],
             kept_executions=len(kept),
             is_deleted=begin and not begun,
             records=records,
             bytes_protected=protected,
+            stages=sorted(stages.values(), key=lambda one: one.stage),
         )
         return found, begun
 
-    async def _count(self, candidate: Candidate) -> tuple[int, int, int, int]:
-        """Return the objects, their bytes and the records that are deleted with a candidate, and the bytes
-        that publications protect."""
+    async def _count(self, candidate: Candidate) -> tuple[Sequence[StageTotal], int, int]:
+        """Return the objects and the records that are deleted with a candidate, and the bytes that
+        publications protect."""
         if candidate.records:
-            return 0, 0, await self._catalog.count_records(candidate), 0
-        objects, size = await self._catalog.count_prunable(candidate)
-        return objects, size, 0, await self._catalog.count_protected(candidate)
+            return (), await self._catalog.count_records(candidate), 0
+        objects = await self._catalog.count_prunable(candidate)
+        return objects, 0, await self._catalog.count_protected(candidate)
 
     async def _protected_since(self, where: PruneFilter, left: Set[UUID]) -> list[KeptExecution]:
         """Return those that could be pruned when they were selected, and cannot be any more."""

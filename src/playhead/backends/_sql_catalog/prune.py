@@ -23,7 +23,7 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
 from playhead.keys import INPUT_STAGE, owner_of
-from playhead.model import Execution, Kept, PruneFilter, Retention
+from playhead.model import Execution, Kept, PruneFilter, Retention, StageTotal
 from playhead.ports.catalog.prune import Candidate, PrunedObject, PrunePage, Pruning, RecordsPage
 
 ALL_PRUNED: Final = "[]"
@@ -191,13 +191,12 @@ class PrunePart(Part):
 
         return await self._db.read(count)
 
-    async def count_prunable(self, candidate: Candidate) -> tuple[int, int]:
-        objects = size = 0
+    async def count_prunable(self, candidate: Candidate) -> list[StageTotal]:
+        found: list[StageTotal] = []
         for stage in candidate.stages or (None,):
             keys = below(Pruning(0, candidate.execution, stage).prefix)
-            [some] = await self._db.rows(SQL.count_disposable, **keys)
-            objects, size = objects + some[0], size + some[1]
-        return objects, size
+            found += [StageTotal(*row) for row in await self._db.rows(SQL.count_disposable, **keys)]
+        return found
 
     async def count_protected(self, candidate: Candidate) -> int:
         size = 0

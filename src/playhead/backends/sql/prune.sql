@@ -122,9 +122,11 @@ AND (o.location IS NULL OR EXISTS (SELECT 1 FROM outputs u WHERE u.key = o.locat
 AND NOT EXISTS (SELECT 1 FROM published x WHERE x.output = o.n)
 
 -- name: count_disposable
--- How many objects a pruning deletes, and their bytes.
-SELECT count(*), coalesce(sum(o.size), 0)::bigint FROM outputs o
+-- How many objects of each stage a pruning deletes, and their bytes.
+SELECT coalesce(l.stage, 'input'), count(*), sum(o.size)::bigint
+FROM outputs o LEFT JOIN messages m ON m.n = o.message LEFT JOIN lanes l ON l.id = m.lane
 WHERE o.key > :first AND o.key < :last AND o.pruned_at IS NULL AND {disposable}
+GROUP BY 1 ORDER BY 1
 
 -- name: count_protected
 -- Bytes of objects that a pruning leaves, because publications name them.

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from playhead.errors import Conflict, NotFound
-from playhead.model import Execution, Kept, PrunedStage, PruneFilter, Retention
+from playhead.model import Execution, Kept, PrunedStage, PruneFilter, Retention, StageTotal
 
 
 class Candidate(NamedTuple):
@@ -140,8 +140,8 @@ class Prune(Protocol):
         """
         ...
 
-    async def count_prunable(self, candidate: Candidate) -> tuple[int, int]:
-        """Return number and bytes of the objects that a prune of this candidate deletes.
+    async def count_prunable(self, candidate: Candidate) -> list[StageTotal]:
+        """Return number and bytes of the objects of each stage that a prune of this candidate deletes.
 
         Outputs of attempts that failed are included. Objects that another execution refers to are not.
         """
