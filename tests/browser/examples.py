@@ -39,6 +39,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
         "config-diff": "/configs/handbook?version=3&against=1",
     },
     "/run": {"run": "/run?config=handbook", "run-choose": "/run"},
+    "/prune": {"prune": "/prune?config=handbook&count=1", "prune-choose": "/prune"},
     "/apply": {"apply": "/apply?config=handbook", "apply-new": "/apply"},
     "/replay": {
         "replay": "/replay?" + STAGE + "&to_route=handbook/segment&count=1",
@@ -124,6 +125,7 @@ EXTREMES: Final[Mapping[str, Mapping[str, str]]] = {
     "/configs": {"configs": "/configs"},
     "/configs/{name}": {"config": f"/configs/{LEDGER}"},
     "/run": {"run": f"/run?config={LEDGER}", "run-choose": "/run"},
+    "/prune": {"prune": f"/prune?config={LEDGER}&keep_last=0&count=1"},
     "/apply": {"apply": f"/apply?config={LEDGER}"},
     "/replay": {
         "replay": f"/replay?from_execution_id={{ledger}}&from_stage=input&to_route={LEDGER}/{READ}",

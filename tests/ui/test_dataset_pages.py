@@ -632,3 +632,18 @@ async def test_the_events_for_the_webhook_are_shown_and_sent_again(site: Site, r
     assert (answer.status_code, answer.headers["location"]) == (303, DOCS)
     assert (await site.send(path, delivery_id=str(uuid7()))).status_code == 404
     assert (await site.send(path, delivery_id="x")).status_code == 400
+
+
+async def test_a_publication_is_pinned_and_unpinned_on_its_page(site: Site, run: str):
+    await published(site, run)
+    path = "/datasets/docs/1?config=words"
+    assert "playhead publications pin words/docs@1" in await site.page(path)
+
+    pinned = await site.send("/datasets/docs/1/pin?config=words")
+
+    assert (pinned.status_code, pinned.headers["location"]) == (303, path)
+    assert (await site.twin(path))["view"]["publication"]["is_pinned"]
+    assert 'action="/datasets/docs/1/unpin?config=words"' in await site.page(path)
+    await site.send("/datasets/docs/1/unpin?config=words")
+    assert not (await site.twin(path))["view"]["publication"]["is_pinned"]
+    assert (await site.send("/datasets/docs/2/pin?config=words")).status_code == 404

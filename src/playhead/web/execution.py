@@ -25,10 +25,11 @@ from playhead.model import (
 )
 from playhead.services import Services
 from playhead.web import execution_tabs as tabs
+from playhead.web.datasets import Problem
 from playhead.web.execution_tabs import FamilyTab, MessagesTab, ObjectsTab, Tab
 from playhead.web.needs import STOPPED
 from playhead.web.outcomes import Outcome, ending, outcomes
-from playhead.web.page import Action, Answer, ApiCall, Ask, Crumb, Missing, Redirect, Shown, or_missing, url
+from playhead.web.page import Answer, ApiCall, Ask, Crumb, Missing, Redirect, Shown, or_missing, url
 from playhead.web.page import Page as PageOf
 from playhead.web.pipelinemap import cells
 from playhead.web.pipelines import Known, PipelineCard, card
@@ -104,6 +105,8 @@ class ExecutionView:
         tab: `overview`, `objects`, `messages`, `family` or `config`.
         tabs: links to the tabs.
         content: what the tab shows.
+        can_pin: whether it may be protected from prunes, or that may be ended.
+        problem: why something that a person asked for was refused.
     """
 
     execution: Execution
@@ -116,6 +119,8 @@ class ExecutionView:
     tab: str
     tabs: Sequence[Tab]
     content: Overview | ObjectsTab | MessagesTab | FamilyTab | ConfigVersion
+    can_pin: bool
+    problem: Problem | None = None
 
 
 def verdict(of: Execution, batch: Replay | None = None) -> Verdict:
@@ -197,17 +202,19 @@ async def show(ask: Ask) -> Answer:
     said = became.sentence
     if isinstance(content, Overview) and content.waits:
         said = f"{said} {_waiting(content.waits)}"
+    has_objects = all(one.stage is not None for one in execution.pruned)
     view = ExecutionView(
         execution=execution,
         verdict=became,
         said=said,
         newest=newest.version if newest else None,
-        can_replay=all(one.stage is not None for one in execution.pruned),
+        can_replay=has_objects,
         batch=batch,
         placements=await placements(services, execution) if ask.text("mark") is None else (),
         tab=tab,
         tabs=_tabs(execution, tab),
         content=content,
+        can_pin=has_objects and execution.kind in ("run", "replay"),
     )
     found = _cells(execution) | {"verdict": said}
     shape = f"{became.state} {execution.counts.failed > 0}"
@@ -385,12 +392,4 @@ def _calls(of: Execution, tab: str) -> list[ApiCall]:
     return [ApiCall(path) for path in found]
 
 
-async def cancel(ask: Ask) -> Redirect:
-    """Cancel an execution, and show it."""
-    identity = await ask.execution()
-    await ask.services.recover.cancel(identity)
-    return Redirect(url(f"/executions/{identity}"))
-
-
 PAGES: Final = (PageOf("/executions/{execution_id}", "execution.html", show, "executions", live=True),)
-ACTIONS: Final = (Action("/executions/{execution_id}/cancel", cancel, section="executions"),)

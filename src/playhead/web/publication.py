@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from playhead.errors import Conflict, NotFound, PlayheadError
 from playhead.model import OPEN_PUBLICATION_STATES, Dataset, Execution, Publication, PublicationNote
 from playhead.web.datasets import (
+    Problem,
     StageRow,
     api_of,
     crumbs_of,
@@ -18,7 +20,7 @@ from playhead.web.datasets import (
     place_of,
     stage_rows,
 )
-from playhead.web.page import ROWS, ApiCall, Ask, Page, Shown, url
+from playhead.web.page import ROWS, Action, Answer, ApiCall, Ask, Page, Redirect, Shown, status_of, url
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class PublicationView:
         notes: documents and objects whose new results it does not have: a page of them.
         next_url: more of them; None at the end.
         first_url: the first of them; None if they are shown.
+        problem: why something that a person asked for was refused.
     """
 
     dataset: Dataset
@@ -46,9 +49,14 @@ class PublicationView:
     notes: Sequence[PublicationNote]
     next_url: str | None
     first_url: str | None
+    problem: Problem | None = None
 
 
 async def show(ask: Ask) -> Shown[PublicationView]:
+    return await _shown(ask)
+
+
+async def _shown(ask: Ask, error: PlayheadError | None = None) -> Shown[PublicationView]:
     dataset = await dataset_of(ask)
     name, services = full_name(dataset), ask.services
     n = number_of(dataset, ask.parameters["n"])
@@ -73,6 +81,7 @@ async def show(ask: Ask) -> Shown[PublicationView]:
         page.items,
         url(path, **here, cursor=page.next_cursor) if page.next_cursor else None,
         url(path, **here) if cursor else None,
+        Problem.of(error) if error else None,
     )
     calls = [
         ApiCall(api_of(dataset, f"/publications/{n}")),
@@ -85,7 +94,22 @@ async def show(ask: Ask) -> Shown[PublicationView]:
         crumbs_of(dataset, str(n)),
         shape=f"{found.state} {found.is_taken_back} {dataset.current == n}",
         ended=found.state not in OPEN_PUBLICATION_STATES,
+        status=status_of(error),
     )
 
 
+def _pin(name: str, pinned: bool) -> Action:
+    async def perform(ask: Ask) -> Answer:
+        dataset = await dataset_of(ask)
+        n = number_of(dataset, ask.parameters["n"])
+        try:
+            await ask.services.publish.pin(full_name(dataset), n, pinned)
+        except (Conflict, NotFound) as exc:
+            return await _shown(ask, exc)
+        return Redirect(url(place_of(dataset, str(n)), config=dataset.config))
+
+    return Action(f"/datasets/{{name}}/{{n}}/{name}", perform, "publication.html", "datasets")
+
+
+ACTIONS: Final = (_pin("pin", True), _pin("unpin", False))
 PAGES: Final = (Page("/datasets/{name}/{n}", "publication.html", show, "datasets", live=True),)
