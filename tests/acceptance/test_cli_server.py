@@ -184,7 +184,8 @@ LOOKS = [
     *("routes pause docs/split --reason repair", "routes pause docs/nowhere --reason repair"),
     *("routes pause split --reason repair", "routes pause docs/split --reason repair --for soon"),
     *("routes resume docs/split", "routes resume none/split"),
-    *("causes replay CAUSE --dry-run", "causes replay 000000000000"),
+    *("dead-letters resend --route split --dry-run", "dead-letters resend --group 0 --dry-run"),
+    *("causes replay 000000000000", "causes replay 000000000000 --dry-run"),
     *("causes show CAUSE", "causes show 000000000000", "causes unacknowledge CAUSE"),
     *(
         "causes acknowledge CAUSE --reason known --until docs@1",

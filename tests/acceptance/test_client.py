@@ -158,6 +158,12 @@ def test_a_replay_with_a_canary_is_held(client: playhead.Client):
     assert client.cancel(replay, withdraw=True).hold_at is None
 
 
+def test_a_resend_is_planned(client: playhead.Client):
+    planned = client.plan_resend(route="check")
+    assert planned.letters == len(client.dead_letters(route="check"))
+    assert [one.route for one in planned.routes] == ["check"]
+
+
 def test_the_objects_of_a_cause_are_planned(client: playhead.Client):
     [cause] = client.causes(state=None)
     planned = client.plan_cause(cause.id)

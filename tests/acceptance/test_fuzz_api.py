@@ -141,6 +141,7 @@ def _demo(deployment: Deployment) -> Pools:
             {"reason": "repair", "seconds": 1},
             {"reason": "repair", "seconds": 1.5},
         ],
+        "POST /api/v1/dead-letters/resend/plan": [{"route": "convert"}, {"group": group}],
         "POST /api/v1/causes/{cause}/acknowledge": [
             {"reason": "known", "until": "docs@9"},
             {"reason": "known", "requested_by": "ann", "until": "2126-01-31"},

@@ -25,7 +25,7 @@ ENDS_WITH: Final = {
     "cat": 4,
     "lineage": 4,
     "config show": 4,
-    **dict.fromkeys(("causes show", "causes acknowledge", "causes unacknowledge"), 4),
+    **dict.fromkeys(("causes show", "causes replay", "causes acknowledge", "causes unacknowledge"), 4),
     "dead-letters show": 4,
     "publications cancel": 4,
     "replays pause": 1,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead.ids import uuid7
+from tests.api.server import WORDS
 
 if TYPE_CHECKING:
     from tests.api.server import Playhead
@@ -142,6 +143,22 @@ async def test_a_group_is_resent_as_it_was_when_it_was_read(playhead: Playhead, 
     assert await playhead.post("dead-letters/resend", frozen, 202) == {"resent": 0}
     assert len(await playhead.items("dead-letters", execution_id=later)) == 1
     assert (await playhead.items("dead-letters/groups"))[0]["count"] == 3
+
+
+async def test_a_plan_of_a_resend_counts_objects_and_names_external_effects(playhead: Playhead):
+    await playhead.apply(WORDS.replace("to: [split]", "to: [split, aside]"))
+    first = await playhead.run({"a": b"bad", "b": b"bad"})
+    await playhead.run({"b": b"bad"})
+    route = {"config": "words", "route": "upper", "external": ["aside"]}
+
+    every = await playhead.post("dead-letters/resend/plan", {"route": "upper"})
+    one = await playhead.post("dead-letters/resend/plan", {"execution_id": first})
+    refused = await playhead.post("dead-letters/resend/plan", {}, 400)
+
+    assert every == {"letters": 3, "objects": 2, "routes": [route | {"letters": 3}]}
+    assert one == {"letters": 2, "objects": 2, "routes": [route | {"letters": 2}]}
+    assert refused["error_code"] == "selection_empty"
+    assert len(await playhead.items("dead-letters")) == 3
 
 
 async def test_a_cancelled_execution_stays_cancelled(playhead: Playhead):

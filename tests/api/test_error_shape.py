@@ -43,7 +43,7 @@ def _valid_body(path: str) -> Any:
         return REPLAY
     if path.endswith("/run"):
         return {"payload": 1}
-    if path.endswith("dead-letters/resend"):
+    if "dead-letters/resend" in path:
         return {"execution_id": X}
     if path.endswith("/prune"):
         return {"execution_ids": [X]}

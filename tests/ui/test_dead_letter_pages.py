@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from playhead.errors import broker_unavailable, store_unavailable
@@ -26,6 +27,14 @@ def form_of(page: str) -> tuple[str, dict[str, str], str]:
     fields = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', found[2]))
     button = re.sub("<[^>]+>", "", found[2]).strip()
     return found[1], {name: html.unescape(value) for name, value in fields.items()}, button
+
+
+async def confirmed(site: Site, page: str) -> httpx.Response:
+    """Press the button of a page that resends, and confirm it."""
+    action, fields, _ = form_of(page)
+    assert action == "/dead-letters/resend/plan"
+    action, fields, _ = form_of((await site.send(action, **fields)).text)
+    return await site.send(action, **fields)
 
 
 async def group_of(site: Site) -> Any:
@@ -57,10 +66,9 @@ async def test_a_resend_leaves_later_dead_letters_alone(site: Site):
     drawn = await site.page(f"/dead-letters?group={group['group']}")
     await site.run({"c": b"bad"})
 
-    action, fields, button = form_of(drawn)
-    answer = await site.send(action, **fields)
+    answer = await confirmed(site, drawn)
 
-    assert button == "Resend 2"
+    assert form_of(drawn)[2] == "Resend 2"
     assert answer.status_code == 303
     page = await site.page(answer.headers["location"])
     assert "2 dead letters were resent. 1 remains: it failed after the page was drawn." in page
@@ -71,7 +79,8 @@ async def test_a_resend_leaves_later_dead_letters_alone(site: Site):
 async def test_a_repeated_resend_sends_nothing_again(site: Site):
     await site.run({"a": b"bad"})
     drawn = await site.page(f"/dead-letters?group={(await group_of(site))['group']}")
-    action, fields, _ = form_of(drawn)
+
+    action, fields, _ = form_of((await site.send("/dead-letters/resend/plan", **form_of(drawn)[1])).text)
 
     assert (await site.send(action, **fields)).headers["location"].endswith("resent=1")
     await site.work()
@@ -79,6 +88,20 @@ async def test_a_repeated_resend_sends_nothing_again(site: Site):
 
     assert again.headers["location"].endswith("resent=0")
     assert "0 dead letters were resent." in await site.page(again.headers["location"])
+
+
+async def test_a_resend_first_shows_objects_and_external_effects(site: Site):
+    await site.apply(WORDS.replace("to: [split]", "to: [split, aside]"))
+    await site.run({"a": b"bad", "b": b"bad"})
+    await site.run({"b": b"bad"})
+    drawn = await site.page(f"/dead-letters?group={(await group_of(site))['group']}")
+
+    planned = (await site.send("/dead-letters/resend/plan", **form_of(drawn)[1])).text
+
+    assert "Resend 3 dead letters?" in planned
+    assert "External effects are repeated in words/aside." in planned
+    assert "They are of 2 objects" in planned
+    assert len(await site.items("dead-letters")) == 3
 
 
 async def test_a_page_counts_what_is_newer_and_moves_nothing(site: Site):
@@ -105,10 +128,10 @@ async def test_filters_are_kept_in_links_and_select_what_is_resent(site: Site):
     assert group["count"] == 2
     assert f"group={group['group']}&amp;execution_id={execution}" in page
     assert 'name="route" value="upper"' in page
-    action, fields, button = form_of(page)
+    _, fields, button = form_of(page)
     assert button == "Resend all 2 that match"
     assert fields.keys() == {"execution_id", "route", "failed_before"}
-    assert (await site.send(action, **fields)).headers["location"].endswith("resent=2")
+    assert (await confirmed(site, page)).headers["location"].endswith("resent=2")
     assert (await group_of(site))["count"] == 1
 
 

@@ -120,6 +120,7 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     "POST /api/v1/causes/{cause}/unacknowledge": Example(_CAUSE),
     "POST /api/v1/causes/{cause}/plan": Example(_CAUSE),
     "POST /api/v1/dead-letters/resend": Example(body='{"route": "index"}'),
+    "POST /api/v1/dead-letters/resend/plan": Example(body='{"route": "index"}'),
     "POST /api/v1/prune": Example(body='{"older_than_seconds": 2592000, "keep_last": 5, "dry_run": true}'),
     "POST /api/v1/queues/{queue}/take": Example(body='{"limit": 10}'),
     "POST /api/v1/queues/{queue}/remove": Example(status=404),

@@ -11,8 +11,8 @@ from playhead.api.answers import BODY_CODES, responses
 from playhead.api.asking import Asked, Cursor, Filter, Limit, operations
 from playhead.api.bodies import JsonRoute
 from playhead.api.ids import NO_EXECUTION, DeadLetterId, OfExecution, find_dead_letter
-from playhead.api.schemas.dead_letters import Group, Resend, Resent
-from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page
+from playhead.api.schemas.dead_letters import Group, Resend, Resent, Selected
+from playhead.model import DeadLetter, DeadLetterDetail, DeadLetterGroup, Page, ResendPlan
 from playhead.ports.catalog.browse import DeadLetterFilter
 
 OfGroup = Annotated[Group | None, Query(description="List only those of this group.")]
@@ -71,10 +71,28 @@ async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
     """
     given = body.correlation_ids
     ids = None if given is None else [await find_dead_letter(asked, one) for one in given]
-    execution = None if body.execution_id is None else await asked.resolve.execution(str(body.execution_id))
-    where = DeadLetterFilter(execution, body.route, body.error_code, body.group)
+    where = await _where(body, asked)
     sent = await asked.recover.resend(ids, where, failed_before=body.failed_before, priority=body.priority)
     return Resent(resent=len(sent))
+
+
+@router.post(
+    "/resend/plan",
+    responses=responses(
+        *("selection_empty", "invalid_body", *NO_EXECUTION, "unsupported_media_type", *BODY_CODES)
+    ),
+)
+async def plan_resend(body: Selected, asked: Asked) -> ResendPlan:
+    """Show what a resend would repeat: dead letters, distinct objects, and external effects. Resends nothing.
+
+    To process each object once, replay the cause instead.
+    """
+    return await asked.recover.plan(await _where(body, asked), failed_before=body.failed_before)
+
+
+async def _where(body: Selected, asked: Asked) -> DeadLetterFilter:
+    execution = None if body.execution_id is None else await asked.resolve.execution(str(body.execution_id))
+    return DeadLetterFilter(execution, body.route, body.error_code, body.group)
 
 
 @router.get("/resend", include_in_schema=False)

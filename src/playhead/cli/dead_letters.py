@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ from playhead.cli.session import Session, Usage
 from playhead.errors import MESSAGE_CODES
 from playhead.failures import group_number
 from playhead.model import MOST_COUNTED
+
+if TYPE_CHECKING:
+    from playhead.model import ResendPlan
 
 OfExecution = Annotated[
     str | None,
@@ -202,6 +205,9 @@ async def resend(
             help="The level of the messages in their queues (default: normal for ids, else bulk).",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be repeated; not together with ids.")
+    ] = False,
 ) -> None:
     """Send dead letters again.
 
@@ -214,8 +220,9 @@ async def resend(
 
     if bool(identities) == bool(execution or route or code or group):
         raise Usage("name the dead letters: either ids, or --execution, --route, --code and --group")
-    if identities and failed_before:
-        raise Usage("--failed-before: not together with ids")
+    for option, given in (("--failed-before", failed_before), ("--dry-run", dry_run)):
+        if identities and given:
+            raise Usage(f"{option}: not together with ids")
     _check_code(code)
     _check_group(group)
     check_times(failed_before=failed_before)
@@ -224,6 +231,9 @@ async def resend(
         find = rt.services.resolve.dead_letter
         ids = [await find(identity) for identity in identities] if identities else None
         where = DeadLetterFilter(of, route, code, group)
+        if dry_run:
+            _print_plan(s, await rt.services.recover.plan(where, failed_before=failed_before))
+            return
         resent = await rt.services.recover.resend(ids, where, failed_before=failed_before, priority=priority)
     if s.json:
         output.emit({"resent": len(resent)})
@@ -231,3 +241,15 @@ async def resend(
     output.line(f"{output.counted(len(resent), 'message')} sent again")
     if resent and s.server is None:
         suggest(s, ["playhead worker --until-idle"])
+
+
+def _print_plan(s: Session, plan: ResendPlan) -> None:
+    if s.json:
+        output.emit(plan)
+        return
+    letters = f"{plan.letters:,}{'+' if plan.letters == MOST_COUNTED else ''}"
+    output.line(f"{letters} dead letters of {output.counted(plan.objects, 'object')} would be sent again")
+    output.table(
+        ("ROUTE", "DEAD LETTERS", "EXTERNAL EFFECTS IN"),
+        [(f"{one.config}/{one.route}", one.letters, ", ".join(one.external) or "-") for one in plan.routes],
+    )

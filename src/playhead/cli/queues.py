@@ -96,7 +96,7 @@ RouteRef = Annotated[
 ]
 
 
-@command("pause", example='playhead routes pause docs/embed --reason "no quota" --for 2h')
+@command("pause", example='playhead routes pause docs/index --reason "no quota" --for 2h')
 async def pause(
     s: Session,
     route: RouteRef,
@@ -127,7 +127,7 @@ async def pause(
     _print_route(s, shown)
 
 
-@command("resume", example="playhead routes resume docs/embed")
+@command("resume", example="playhead routes resume docs/index")
 async def resume(s: Session, route: RouteRef) -> None:
     """Resume a paused route."""
     config, name = _parts(route)
@@ -139,7 +139,7 @@ async def resume(s: Session, route: RouteRef) -> None:
 def _parts(route: str) -> tuple[str, str]:
     config, _, name = route.partition("/")
     if not name:
-        raise Usage(f"{route!r} is not a route of a config; write CONFIG/ROUTE, such as docs/embed")
+        raise Usage(f"{route!r} is not a route of a config; write CONFIG/ROUTE, such as docs/index")
     return config, name
 
 

@@ -189,6 +189,7 @@ class Client:
     lineage_counts = _blocking(AsyncClient.lineage_counts)
     dead_letters = _blocking(AsyncClient.dead_letters)
     dead_letter_groups = _blocking(AsyncClient.dead_letter_groups)
+    plan_resend = _blocking(AsyncClient.plan_resend)
     pause_route = _blocking(AsyncClient.pause_route)
     resume_route = _blocking(AsyncClient.resume_route)
     affected = _blocking(AsyncClient.affected)

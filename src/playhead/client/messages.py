@@ -20,6 +20,7 @@ from playhead.model import (
     Lineage,
     Page,
     Priority,
+    ResendPlan,
     RoutePause,
     RouteStatus,
     RowState,
@@ -230,6 +231,19 @@ class MessageMethods(Connection):
     async def unacknowledge(self, cause: str) -> Cause:
         """Remove the acknowledgement of a cause; return the cause."""
         return await self._services.causes.unacknowledge(cause)
+
+    async def plan_resend(
+        self,
+        execution: Name | None = None,
+        *,
+        route: str | None = None,
+        group: str | None = None,
+        failed_before: str | None = None,
+    ) -> ResendPlan:
+        """Return what a resend would repeat. The arguments are those of `resend`."""
+        of = None if execution is None else await self._execution(execution)
+        where = DeadLetterFilter(of, route, group=group)
+        return await self._services.recover.plan(where, failed_before=failed_before)
 
     async def resend(
         self,

@@ -48,6 +48,39 @@ class RoutePause(Limited):
 
 
 @dataclass(frozen=True, slots=True)
+class ResendRoute:
+    """What a resend repeats in one route.
+
+    Attributes:
+        config: its config.
+        route: its name.
+        letters: number of dead letters.
+        external: routes with external effects that their messages reach: this route, or routes after it.
+    """
+
+    config: str
+    route: str
+    letters: int
+    external: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ResendPlan:
+    """What a resend of dead letters would repeat. The newest 10,000 dead letters are counted.
+
+    Attributes:
+        letters: number of dead letters; 10000 stands for 10,000 or more.
+        objects: number of distinct objects: an object may have failed in several executions, and a resend
+            processes it for each of them.
+        routes: the routes, those with the most dead letters first.
+    """
+
+    letters: int
+    objects: int
+    routes: list[ResendRoute]
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A message that failed for good. It is processed again only after a resend.
 

@@ -17,6 +17,7 @@ from playhead.model import (
     Priority,
     Pruned,
     PruneFilter,
+    ResendPlan,
 )
 from playhead.ports.catalog.browse import EVERY_DEAD_LETTER, DeadLetterFilter, ExecutionFilter
 from playhead.remote.client import HARMLESS
@@ -124,6 +125,10 @@ class RemoteRecover(Remote):
     """Remote `RecoverService`."""
 
     cancel = derived(RecoverService.cancel, "executions/{execution}/cancel", verb="POST")
+
+    async def plan(self, where: DeadLetterFilter, *, failed_before: str | None = None) -> ResendPlan:
+        body = conditions(where) | {"failed_before": failed_before}
+        return await self._client.post("dead-letters/resend/plan", ResendPlan, lost=HARMLESS, json=body)
 
     async def resend(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -10,16 +11,18 @@ from uuid import UUID
 from playhead import events
 from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.ids import now
-from playhead.model import Execution, Lineage, Priority
+from playhead.model import MOST_COUNTED, DeadLetter, Execution, Lineage, Priority, ResendPlan, ResendRoute
 from playhead.ports.catalog.browse import EVERY_DEAD_LETTER, DeadLetterFilter, Reference
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.jobs import MOST_NORMAL
 from playhead.ports.store import Store
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import check_records
+from playhead.replay import effects
 from playhead.times import fixed_time
 from playhead.work import ending
 
+_PAGE: Final = 1_000
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -43,6 +46,10 @@ class Recovery(Protocol):
     async def lineage(self, correlation_id: UUID) -> Lineage | None: ...
 
     async def config(self, name: str, version: int | None = None) -> Loaded | None: ...
+
+    async def dead_letters(
+        self, where: DeadLetterFilter = EVERY_DEAD_LETTER, *, before: int | None = None, limit: int = 100
+    ) -> tuple[list[DeadLetter], int | None]: ...
 
     async def unstored(self, keys: Sequence[str]) -> set[str]: ...
 
@@ -121,11 +128,7 @@ class RecoverService:
                 "selection_empty", "no dead letters selected: the list of correlation ids is empty"
             )
         if ids is None and where == EVERY_DEAD_LETTER:
-            raise BadRequest(
-                "selection_empty",
-                "no dead letters selected: name correlation ids, an execution, a route, an error code or a "
-                "group",
-            )
+            raise _nothing_selected()
         if where.execution is not None:
             found = await self._catalog.execution(where.execution)
             if found is None:
@@ -152,6 +155,39 @@ class RecoverService:
             )
         return sent
 
+    async def plan(self, where: DeadLetterFilter, *, failed_before: str | None = None) -> ResendPlan:
+        """Return what a resend of the dead letters that meet the conditions of `where` would repeat.
+
+        Raises:
+            BadRequest: `selection_empty`; no condition was given.
+            ValueError: `failed_before` is not a time.
+        """
+        if where == EVERY_DEAD_LETTER:
+            raise _nothing_selected()
+        where = where._replace(failed_before=None if failed_before is None else _end_of(failed_before))
+        letters: Counter[tuple[str, str]] = Counter()
+        objects: set[tuple[str, str]] = set()
+        before: int | None = None
+        while letters.total() < MOST_COUNTED:
+            found, before = await self._catalog.dead_letters(where, before=before, limit=_PAGE)
+            letters.update((one.config, one.route) for one in found)
+            objects.update((one.config, one.input_key.partition("/")[2]) for one in found)
+            if before is None:
+                break
+        routes = [
+            ResendRoute(config, route, count, await self._external(config, route))
+            for (config, route), count in letters.most_common()
+        ]
+        return ResendPlan(min(letters.total(), MOST_COUNTED), len(objects), routes)
+
+    async def _external(self, config: str, route: str) -> list[str]:
+        """Return the routes with external effects that a message of a route reaches in the newest version."""
+        loaded = await self._catalog.config(config)
+        if loaded is None or route not in loaded.config.routes:
+            return []
+        routes = loaded.config.routes
+        return [one for one in effects.reached(loaded.config, route, {}) if routes[one].effects == "external"]
+
     async def _check_adoptable(self, execution: UUID) -> None:
         """Raise `NotFound` unless the store holds objects of the execution; a replay could adopt it."""
         if await self._listing.adoptable(execution) is None:
@@ -162,3 +198,10 @@ def _end_of(time: str) -> float:
     """Return the end of a time's millisecond, in seconds since the epoch: `failed_at` is rounded down."""
     micros = (datetime.fromisoformat(fixed_time(time, now())) - _EPOCH) // timedelta(microseconds=1)
     return (micros // 1000 + 1) / 1000
+
+
+def _nothing_selected() -> BadRequest:
+    return BadRequest(
+        "selection_empty",
+        "no dead letters selected: name correlation ids, an execution, a route, an error code or a group",
+    )

@@ -17,6 +17,7 @@ from playhead.model import (
     DeadLetterDetail,
     DeadLetterGroup,
     Lineage,
+    ResendPlan,
 )
 from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.web.links import link
@@ -284,14 +285,47 @@ async def _stages(ask: Ask, letter: DeadLetter) -> Sequence[str]:
     return ["input", *version.stages]
 
 
+@dataclass(frozen=True, slots=True)
+class ResendView:
+    """What a resend would repeat, before a person confirms it.
+
+    Attributes:
+        plan: what it would repeat.
+        form: the form that resends.
+        external: the routes with external effects that messages reach, as `config/route`.
+    """
+
+    plan: ResendPlan
+    form: Resending
+    external: Sequence[str]
+
+
+async def plan_resend(ask: Ask) -> Shown[ResendView]:
+    """Show what the resend of a form would repeat."""
+    fields, where, before = await _selected(ask)
+    plan = await ask.services.recover.plan(where, failed_before=before)
+    external = dict.fromkeys(f"{one.config}/{route}" for one in plan.routes for route in one.external)
+    view = ResendView(plan, Resending({**fields, "failed_before": before}, plan.letters), list(external))
+    given = {name: value for name, value in view.form.fields.items() if value}
+    calls = [ApiCall("/api/v1/dead-letters/resend", "POST", given)]
+    crumbs = [Crumb("Dead letters", "/dead-letters"), Crumb("Resend")]
+    return Shown("Resend", view, calls, crumbs, template="resend.html")
+
+
 async def resend(ask: Ask) -> Redirect:
     """Resend the dead letters of a form, as of the time at which its page was drawn."""
+    fields, where, before = await _selected(ask)
+    sent = await ask.services.recover.resend(None, where, failed_before=before)
+    return Redirect(url("/dead-letters", **fields, resent=len(sent)))
+
+
+async def _selected(ask: Ask) -> tuple[dict[str, str], DeadLetterFilter, str]:
+    """Return the fields of a form, the dead letters that they select, and until when these failed."""
     fields = {name: str(ask.form.get(name) or "") for name in ("group", "execution_id", "route")}
     before = checked_time("failed_before", str(ask.form.get("failed_before") or ""))
     execution = await ask.services.resolve.execution(text) if (text := fields["execution_id"]) else None
     where = DeadLetterFilter(execution, fields["route"] or None, group=fields["group"] or None)
-    sent = await ask.services.recover.resend(None, where, failed_before=before)
-    return Redirect(url("/dead-letters", **fields, resent=len(sent)))
+    return fields, where, before
 
 
 async def resend_one(ask: Ask) -> Redirect:
@@ -306,5 +340,6 @@ PAGES: Final = (
 )
 ACTIONS: Final = (
     Action("/dead-letters/resend", resend, section="dead-letters"),
+    Action("/dead-letters/resend/plan", plan_resend, "resend.html", "dead-letters"),
     Action("/dead-letters/{id}/resend", resend_one, section="dead-letters"),
 )

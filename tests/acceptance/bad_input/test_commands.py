@@ -103,6 +103,7 @@ def _names() -> Iterator[Row]:
     yield usage("routes pause convert --reason why", "CONFIG/ROUTE")
     yield usage("routes pause docs/convert --reason why --for soon", "is not a duration")
     yield missing("causes show 000000000000", "cause_not_found", "causes --state all")
+    yield usage("dead-letters resend MESSAGE --dry-run", "not together with ids")
     yield missing("causes replay 000000000000", "cause_not_found", "000000000000")
     yield usage("causes replay 000000000000 --seed 1", "--canary")
     yield missing("causes unacknowledge 000000000000", "cause_not_found", "000000000000")

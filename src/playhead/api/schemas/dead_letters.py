@@ -16,14 +16,9 @@ Group = Annotated[str, StringConstraints(pattern="^[0-9a-f]{12}$")]
 """The id of a group of dead letters."""
 
 
-class Resend(Body):
-    """The dead letters to resend: a list of ids, or all that meet the other conditions."""
+class Selected(Body):
+    """Dead letters that meet all given conditions."""
 
-    correlation_ids: list[UUID | ShortId] | None = Field(
-        default=None,
-        max_length=10_000,
-        description="Ids of messages, or their ends; not together with the other fields.",
-    )
     execution_id: UUID | ExecutionName | None = Field(
         default=None,
         description="Those of this execution: its id or its last digits, `latest` or `tag:NAME`.",
@@ -40,6 +35,15 @@ class Resend(Body):
         "request with the same time does not resend messages that have failed again.",
     )
 
+
+class Resend(Selected):
+    """The dead letters to resend: a list of ids, or all that meet the other conditions."""
+
+    correlation_ids: list[UUID | ShortId] | None = Field(
+        default=None,
+        max_length=10_000,
+        description="Ids of messages, or their ends; not together with the other fields.",
+    )
     priority: Priority | None = Field(
         default=None,
         description="Level of the messages in their queues. Null: normal for up to 1,000 ids, else bulk.",
