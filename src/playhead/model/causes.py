@@ -50,7 +50,7 @@ class Acknowledgement:
     Attributes:
         acknowledged_at: when; RFC 3339 in UTC.
         reason: why nothing is done now; may be empty.
-        requested_by: who has acknowledged it; may be empty.
+        requested_by: the person who has acknowledged it; may be empty.
         ends_at: time at which it ends; RFC 3339 in UTC; null: at no time.
         until_version: version of a config with which it ends: `CONFIG@VERSION`; null: with no version.
         ended: it has ended.

@@ -94,7 +94,7 @@ class CauseService:
 
         Args:
             reason: why nothing is done now.
-            requested_by: who acknowledges it.
+            requested_by: the person who acknowledges it.
             until: when the acknowledgement ends: `CONFIG@VERSION`, when this version is applied; a date
                 (`2026-12-24`, in UTC), or a time as in RFC 3339; None: when it is ended by request.
 

@@ -37,7 +37,7 @@ class HomeView:
         strip: the last 24 hours; None if they cannot be read.
         strip_size: width and height of its drawing.
         needs: what moves only if a person acts, worst first. None is left out.
-        causes: causes of failures that nobody has acknowledged, the newest failure first.
+        causes: causes of failures that are not acknowledged, the newest failure first.
         more_causes: there are more of them.
         missing: parts that cannot be read now, although no backend is reported as unavailable.
         replays: replays that publish now.
