@@ -151,6 +151,7 @@ EXTREMES: Final[Mapping[str, Mapping[str, str]]] = {
     "/objects": {"object": f"/objects?key={{ledger}}/{_INPUT}"},
     "/queues": {"queues": "/queues"},
     "/queues/{queue}": {"queue": f"/queues/{LEDGER}.{READ}"},
+    "/affected": {"affected": "/affected?adapter=passthrough@1"},
     "/system": {"system": "/system"},
     "/help": {"help": "/help"},
 }
