@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from playhead.failures import cause_of
+from playhead.ids import seconds
 from playhead.model import TimeCounts
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.upkeep import Process
@@ -97,3 +98,31 @@ async def test_marks_tell_what_happened_since(catalog: Catalog, lab: Lab, clock:
         ("config", "docs@1"),
     ]
     assert await catalog.marks(since=clock() + 1) == []
+
+
+async def test_a_timeline_counts_what_workers_have_ended_by_route_and_interval(catalog: Catalog, lab: Lab):
+    run = await lab.started("a.md", "b.md", "c.md", "d.md")
+    claim = await lab.claim(run.ids[0])
+    await lab.fail(claim, delay=0)
+    (child,) = lab.ids(await lab.work(run.ids[0], lab.output("a.md")))
+    await lab.work(child)
+    await lab.work(run.ids[1])
+    await lab.kill(run.ids[2])
+    execution = await catalog.execution(run.execution)
+    assert execution
+    start = seconds(execution.created_at) - MINUTE
+
+    found = await catalog.timeline(run.execution, start=start, width=1e6)
+
+    assert [(one.route, one.interval, one.done, one.failed, one.retries) for one in found] == [
+        ("convert", 0, 2, 0, 1),
+        ("convert", 0, 0, 1, 0),
+        ("split", 0, 1, 0, 0),
+    ]
+    assert found[0].waited >= 2 * MINUTE, "both waited since the start"
+    assert 0 <= found[2].waited < MINUTE, "a child waits from the end of its parent"
+    assert found[0].worked >= 0
+    later = await catalog.timeline(run.execution, start=start - 1e6, width=1e6)
+    assert {one.interval for one in later} == {1}
+    some = await catalog.timeline(run.execution, start=start, width=1e6, every=2)
+    assert 0 < sum(one.done + one.failed for one in some) < 4

@@ -22,7 +22,7 @@ The catalog builds these values. Times are RFC 3339 strings (`ids.moment`). The 
 that only services and the catalog exchange (claims, bindings, dispatches) are defined in `ports.catalog`.
 """
 
-from playhead.model.activity import Mark, TimeCounts
+from playhead.model.activity import Mark, RouteTime, TimeCounts
 from playhead.model.affected import AffectedRoute
 from playhead.model.causes import (
     CAUSE_STATES,
@@ -409,6 +409,7 @@ __all__ = [
     "RoutePause",
     "RouteResults",
     "RouteStatus",
+    "RouteTime",
     "RouteWait",
     "RowState",
     "SearchHit",

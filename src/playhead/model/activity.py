@@ -21,6 +21,29 @@ class TimeCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteTime:
+    """Messages of a route that workers have ended in an interval.
+
+    Attributes:
+        route: name of the route.
+        interval: number of the interval, from 0.
+        done: messages that are done.
+        failed: messages that became dead letters.
+        retries: their attempts after the first one.
+        waited: seconds that they waited before their last attempt, together.
+        worked: seconds that their last attempts took, together.
+    """
+
+    route: str
+    interval: int
+    done: int
+    failed: int
+    retries: int
+    waited: float
+    worked: float
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """What may explain a change of the counts.
 

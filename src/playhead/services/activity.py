@@ -8,12 +8,16 @@ from typing import Final
 
 from playhead import ids
 from playhead.failures import group_number
-from playhead.model import DAY, Cause, Mark, TimeCounts
+from playhead.model import DAY, Cause, Execution, Mark, RouteTime, TimeCounts
 from playhead.ports.catalog.activity import Activity
 
 MINUTES: Final = 15
 """Length of an interval."""
 HOURS: Final = 24
+INTERVALS: Final = 60
+"""Intervals of a timeline."""
+_LEAST_SECONDS: Final = 0.001
+_MOST_READ: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,21 @@ class LastDay:
     marks: Sequence[Mark]
 
 
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """When the messages of an execution ended.
+
+    Attributes:
+        seconds: length of an interval.
+        every: one of this number of messages was read.
+        routes: what ended in each route and interval.
+    """
+
+    seconds: float
+    every: int
+    routes: Sequence[RouteTime]
+
+
 class ActivityService:
     """Reads counts of messages by time."""
 
@@ -39,6 +58,15 @@ class ActivityService:
         """Return what happened in the last 24 hours."""
         counts = await self._catalog.counts_by_time(intervals=HOURS * 60 // MINUTES, minutes=MINUTES)
         return LastDay(counts, await self._catalog.marks(since=ids.now() - DAY))
+
+    async def timeline(self, of: Execution) -> Timeline:
+        """Return when the messages of an execution ended, in its routes. Of many, it reads a sample."""
+        start = ids.seconds(of.created_at)
+        end = ids.seconds(of.ended_at) if of.ended_at else ids.now()
+        width = max((end - start) / INTERVALS, _LEAST_SECONDS)
+        every = -(-of.counts.total // _MOST_READ) or 1
+        found = await self._catalog.timeline(of.execution_id, start=start, width=width, every=every)
+        return Timeline(width, every, found)
 
     async def failures(self, causes: Sequence[Cause]) -> dict[str, list[int]]:
         """Return how many messages have failed for each cause in each of the last 24 hours, oldest first."""

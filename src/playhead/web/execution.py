@@ -38,7 +38,7 @@ from playhead.wording import wait_text
 
 T = TypeVar("T")
 
-TABS: Final = ("overview", "objects", "messages", "family", "config")
+TABS: Final = ("overview", "objects", "messages", "timeline", "family", "config")
 _GROUPS: Final = 5
 _REPLAYS: Final = 20
 _WORKERS: Final = 1000
@@ -347,6 +347,7 @@ def _tabs(of: Execution, current: str) -> list[Tab]:
     messages = [
         tab("messages", "Messages", of.counts.total, "total"),
         Tab("Dead letters", dead, False, of.counts.failed, "failed"),
+        tab("timeline", "Timeline"),
     ]
     return [
         tab("overview", "Overview"),

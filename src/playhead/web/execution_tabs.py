@@ -12,6 +12,7 @@ from playhead.model import ROW_STATES, ConfigVersion, Execution, Lineage, Replay
 from playhead.web.outcomes import Outcome, outcome_of, outcomes
 from playhead.web.page import ROWS, Ask, url
 from playhead.web.pipelines import Option
+from playhead.web.timeline import timeline
 
 _MOST_PARENTS: Final = 20
 _MOST_QUERIES: Final = 25
@@ -227,6 +228,7 @@ async def config(ask: Ask, of: Execution) -> ConfigVersion:
 READ: Final[Mapping[str, Callable[[Ask, Execution], Awaitable[Any]]]] = {
     "objects": objects,
     "messages": messages,
+    "timeline": timeline,
     "family": family,
     "config": config,
 }

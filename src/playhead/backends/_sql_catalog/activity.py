@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Session
 from playhead.backends.sql.statements import SQL
 from playhead.ids import moment
-from playhead.model import Mark, TimeCounts
+from playhead.model import Mark, RouteTime, TimeCounts
 
 MOST_MARKS = 20
 _SETTLED_MINUTES = 2
@@ -48,6 +49,23 @@ class ActivityPart(Part):
             ):
                 found[cause][int(hour) - first] += int(messages)
             return found
+
+        return await self._db.read(find)
+
+    async def timeline(
+        self, execution: UUID, *, start: float, width: float, every: int = 1
+    ) -> list[RouteTime]:
+        async def find(db: Session) -> list[RouteTime]:
+            given = {"start": start, "width": width, "every": every}
+            rows = await db.rows(SQL.timeline, execution=execution, **given)
+            lanes = await self._lanes.learn(db, {row[0] for row in rows})
+            return [
+                RouteTime(
+                    *(lanes[lane].route, int(interval), 0 if is_dead else n, n if is_dead else 0),
+                    *(int(retries), float(waited), float(worked)),
+                )
+                for lane, interval, is_dead, n, retries, waited, worked in rows
+            ]
 
         return await self._db.read(find)
 

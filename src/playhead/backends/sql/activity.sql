@@ -50,3 +50,14 @@ SELECT x.kind, x.name, x.at FROM (
   UNION ALL
   SELECT s.kind, d.name || '@' || s.n, s.at FROM datasets d JOIN switches s ON s.dataset = d.n AND s.seq > d.seq - :limit
 ) x WHERE x.at >= :since::float8 ORDER BY x.at DESC LIMIT :limit
+
+-- name: timeline
+-- Messages of an execution that workers have ended, by route and interval; `:every`: one of this number. A message waits
+-- from the end of the one before it, or from the start of the execution, until its last attempt.
+SELECT m.lane, floor((m.ended_at - :start::float8) / :width::float8)::bigint, m.state = {DEAD}, count(*),
+  sum({attempts} - 1)::bigint, sum(m.started_at - coalesce(p.ended_at, :start::float8)), sum(m.ended_at - m.started_at)
+FROM executions e JOIN messages m /* INDEXED BY messages_by_state */ ON m.execution = e.n
+LEFT JOIN messages p ON p.n = m.parent
+WHERE e.id = :execution::uuid AND m.state IN ({COMPLETED}, {DEAD}) AND m.started_at IS NOT NULL
+  AND m.n % :every::bigint = 0
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3

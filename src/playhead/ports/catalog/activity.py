@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
+from uuid import UUID
 
-from playhead.model import Mark, TimeCounts
+from playhead.model import Mark, RouteTime, TimeCounts
 
 
 class Activity(Protocol):
@@ -26,6 +27,19 @@ class Activity(Protocol):
 
     async def failures_by_hour(self, causes: Sequence[int], *, hours: int) -> dict[int, list[int]]:
         """Return how many messages have failed for each cause in each of the last hours, oldest first."""
+        ...
+
+    async def timeline(
+        self, execution: UUID, *, start: float, width: float, every: int = 1
+    ) -> list[RouteTime]:
+        """Return what workers have ended in the routes of an execution, by interval.
+
+        Reads one of `every` messages of the execution.
+
+        Args:
+            start: beginning of the first interval, in seconds since 1970.
+            width: seconds of an interval.
+        """
         ...
 
     async def marks(self, *, since: float) -> list[Mark]:
