@@ -128,7 +128,6 @@ def _addresses(history: History, stored: str) -> dict[str, str]:
     )
     batch = identity(2, history.failed.n)
     key = f"{stored}/markdown/guide.md"
-    source = f"from_execution_id={history.large.id}&from_stage=markdown"
     return {
         "home": "/",
         "home, an hour": "/?since=1970-01-01T00:00:01Z&until=2126-01-01T00:00:00Z",
@@ -146,7 +145,8 @@ def _addresses(history: History, stored: str) -> dict[str, str]:
         "object": f"/objects?key={key}",
         "why": f"/why?execution_id={stored}&path=guide.md",
         "message": f"/lineage/{identity(3, 1)}",
-        "replay form, large": f"/replay?{source}",
+        # Without a stage: its objects are not in the store, so they cannot be counted.
+        "replay form, large": f"/replay?from_execution_id={history.large.id}",
         "replays": "/replays",
         "replay": f"/replays/{batch}",
         "dead letters": "/dead-letters",
