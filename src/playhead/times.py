@@ -8,7 +8,8 @@ from typing import Any, Final
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DURATION: Final = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+"""Seconds of each unit."""
 
 
 def duration(text: str) -> float:
@@ -18,7 +19,7 @@ def duration(text: str) -> float:
         ValueError: the message continues a sentence that names the duration.
     """
     if found := _DURATION.fullmatch(text):
-        return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
+        return float(found[1]) * _UNITS[found[2]]
     raise ValueError("is not a duration: write for example 90s, 30m, 2h or 7d (units: s, m, h, d, w)")
 
 

@@ -95,7 +95,8 @@ async def test_a_route_is_paused_and_resumed_on_the_page_of_its_queue(site: Site
 
 async def test_a_pause_that_is_refused_says_why(site: Site):
     for form, why in (
-        ({"reason": "why", "duration": "soon"}, "is not a duration: write for example 90s"),
+        ({"reason": "why", "duration": "soon"}, "&#39;soon&#39; is not a duration: write for example 90s"),
+        ({"reason": "why", "duration": "999999999w"}, "seconds"),
         ({"reason": "", "duration": ""}, "reason"),
     ):
         answer = await site.send("/queues/words.upper/pause", **form)

@@ -69,7 +69,7 @@ class PruneForm:
     def _seconds(self) -> float | None:
         try:
             return times.duration(self.older_than) if self.older_than else None
-        except (ValueError, OverflowError) as exc:
+        except ValueError as exc:
             raise BadRequest("invalid_body", f"older_than {self.older_than!r} {exc}") from None
 
     def _keep_last(self) -> int:

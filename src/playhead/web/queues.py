@@ -256,7 +256,10 @@ def _peeked(message: Message) -> Peeked:
 
 async def _pause(ask: Ask, route: RouteStatus) -> None:
     typed = str(ask.form.get("duration", "")).strip()
-    seconds = times.duration(typed) if typed else None
+    try:
+        seconds = times.duration(typed) if typed else None
+    except ValueError as exc:
+        raise BadRequest("invalid_body", f"{typed!r} {exc}") from None
     pause = RoutePause(str(ask.form.get("reason", "")).strip(), seconds)
     await ask.services.queues.pause(route.config, route.route, pause)
 

@@ -102,6 +102,7 @@ def _names() -> Iterator[Row]:
     yield missing("routes resume docs/nowhere", "route_not_found", "nowhere")
     yield usage("routes pause convert --reason why", "CONFIG/ROUTE")
     yield usage("routes pause docs/convert --reason why --for soon", "is not a duration")
+    yield usage("routes pause docs/convert --reason why --for 999999999w", "--for")
     yield missing("causes show 000000000000", "cause_not_found", "causes --state all")
     yield usage("dead-letters resend MESSAGE --dry-run", "not together with ids")
     yield missing("causes replay 000000000000", "cause_not_found", "000000000000")
