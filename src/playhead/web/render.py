@@ -141,9 +141,7 @@ def clock(value: str | None, form: str = "full") -> Markup:
     if value is None:
         return Markup("–")
     moment = datetime.fromisoformat(value).astimezone(UTC)
-    shown = moment.strftime(
-        {"full": "%Y-%m-%d %H:%M:%S", "time": "%H:%M:%S", "hour": "%H:%M", "day": "%Y-%m-%d"}[form]
-    )
+    shown = moment.strftime(_FORMS[form])
     whole = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
     return Markup('<time datetime="{}" data-form="{}">{}</time>').format(whole, form, shown)
 
