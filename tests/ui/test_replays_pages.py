@@ -377,3 +377,5 @@ async def test_more_objects_of_a_paused_replay_are_checked_before_the_others(sit
     assert (await site.send(f"{path}/pause")).status_code == 303
     for given, status in (("2", 409), ("0", 400), ("x", 400)):
         assert (await site.send(f"{path}/resume", canary=given)).status_code == status, given
+    refused = await site.send(f"{path}/resume", canary="x")
+    assert "&#39;x&#39; is not a number of objects; write for example 100" in refused.text

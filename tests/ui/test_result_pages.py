@@ -258,8 +258,10 @@ async def test_a_review_is_recorded_with_a_name_and_the_next_object_follows(site
     wrong = await site.send(
         action, **at["fields"] | {"at": "3", "next": "3"}, verdict="wrong", reviewer="Ada"
     )
+    undecided = await site.send(action, **at["fields"], reviewer="Ada")
 
     assert (unnamed.status_code, "write your name" in unnamed.text) == (400, True)
+    assert (undecided.status_code, "parameter verdict" in undecided.text) == (400, True)
     assert answer.status_code == wrong.status_code == 303
     following = (await site.twin(answer.headers["location"].partition("#")[0]))["view"]
     assert (following["at"]["step"]["object"]["path"], following["reviewer"]) == ("1.md", "Ada")

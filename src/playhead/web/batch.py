@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Final
 from uuid import UUID
 
-from playhead.errors import NotFound, PlayheadError
+from playhead.errors import BadRequest, NotFound, PlayheadError
 from playhead.model import (
     OTHER_ROUTES,
     DeadLetterGroup,
@@ -50,6 +50,7 @@ from playhead.wording import pace_text, rest_limit, stop_reason, stopped_text
 
 _MOST_DELIVERIES: Final = 20
 _GROUPS: Final = 5
+_MOST_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,8 +356,10 @@ async def _withdraw(ask: Ask, batch: UUID) -> Replay:
 
 
 def _canary(ask: Ask) -> int | None:
-    given = ask.form.get("canary")
-    return int(str(given)) if given else None
+    given = str(ask.form.get("canary") or "").strip()
+    if given and not (given.isascii() and given.isdecimal() and len(given) <= _MOST_DIGITS):
+        raise BadRequest("invalid_body", f"{given!r} is not a number of objects; write for example 100")
+    return int(given) if given else None
 
 
 async def _set_pace(ask: Ask, batch: UUID) -> Replay:

@@ -324,9 +324,10 @@ async def _review(ask: Ask) -> Answer:
     answered = Ask(ask.services, ask.path, ask.parameters, given)
     a, b = await answered.execution(), await ask.services.resolve.execution(answered.needed("with"))
     try:
+        verdict = answered.choice("verdict", ("right", "wrong")) or answered.needed("verdict")
         await ask.services.result.review(
             *(a, b, answered.number("at", 1, 2**53) or 0),
-            is_right=answered.choice("verdict", ("right", "wrong")) == "right",
+            is_right=verdict == "right",
             reviewed_by=given.get("reviewer", ""),
         )
     except PlayheadError as exc:
