@@ -1,8 +1,8 @@
 """What failures have in common: dead letters that failed alike have the same group, and the same cause.
 
 The cause follows from the error code, the pattern of the error, and the place in the adapter's code that
-raised it. A group is a cause in one route of one config. So every process computes the same cause and the
-same group for the same failure.
+raised it. The pattern of a cause also has a placeholder for the path of the object. The group follows from
+the same, from the config and from the route. So every process computes the same for the same failure.
 """
 
 from __future__ import annotations

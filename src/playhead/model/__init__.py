@@ -4,15 +4,15 @@ pipeline   what a config declares
 structure  the routes of a pipeline, and the edges between them
 views      what the API and the CLI show: the fields are the JSON of the API
 plans      what a replay would publish
-queues     the same for routes, queues and dead letters
+queues     routes, queues and dead letters
 activity   how many messages have ended, by time, and what happened meanwhile
-causes     the same for errors over all routes and executions
-trace      the same for messages below an object
+causes     errors over all routes and executions
+trace      what was made from an object
 datasets   what readers use: datasets, their sinks and their changes
 publications  what readers of a dataset see, or have seen
 diff       what differs between two executions
 code       which code ran, and which code processes have loaded
-why        the same for one item: where it ended, and the reason
+why        where one item ended, and the reason
 outcome    completion reports of replays, and events for their webhooks
 retention  how long objects are kept, and what was pruned
 pruned     what a prune deletes

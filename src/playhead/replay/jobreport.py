@@ -53,7 +53,7 @@ class JobReport:
         )
 
     def log_verdict(self, verdict: Verdict) -> None:
-        """Log what the canary came to."""
+        """Log how the objects of a canary, or the last objects, ended."""
         events.emit(
             events.CANARY_DECIDED,
             logging.INFO if verdict.passed else logging.WARNING,

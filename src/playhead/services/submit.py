@@ -39,7 +39,6 @@ MAX_TAG_CHARACTERS: Final = 200
 TAG: Final = r"^[^\x00-\x1f\x7f]*$"
 """The form of a tag: no control characters."""
 
-
 _FIRST_DELAY_SECONDS = 1.0
 _LONGEST_DELAY_SECONDS = 5.0
 _LATE_SECONDS = 120.0
@@ -323,7 +322,7 @@ class SubmitService:
         return size
 
     async def _store_batch(self, execution: Execution, batch: _Batch, written: list[str]) -> bool:
-        """Store the inputs that the earlier run has not stored; return whether there are none of them.
+        """Store the inputs that the earlier run has not stored; return True if it has stored all of them.
 
         `written` becomes the keys of the inputs to store as soon as some of them may exist.
         """

@@ -77,7 +77,7 @@ class ReportsPart(Part):
         return [_report_line(row) for row in rows]
 
     async def failures_below(self, held: ClaimedReport, *, limit: int) -> AsyncIterator[list[Below]]:
-        # From the dead and skipped rows upward: a large fan-out has few of them, and millions of others.
+        # From the dead and skipped rows upward: a large fan-out has few of them, and millions of other rows.
         text = await self._db.value(SQL.final_counts, execution=held.n)
         for lane, state in counts.decode(text) if text else {}:
             given = {"execution": held.n, "lane": lane, "state": state, "limit": limit}

@@ -31,7 +31,7 @@ class Allowance(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the objects of a canary, or the last objects, came to.
+    """How the objects of a canary, or the last objects, ended.
 
     Attributes:
         objects: how many objects they are.
