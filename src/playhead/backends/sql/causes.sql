@@ -10,7 +10,7 @@ WHERE true GROUP BY g.cause ORDER BY g.cause ON CONFLICT (id) DO NOTHING
 
 -- name: insert_failing
 -- Their objects. Rows are in the order of their key, so that no two transactions wait for each other. A repeated call
--- changes nothing.
+-- counts no letter again.
 WITH given (id, cause) AS (SELECT * FROM unnest(:ids::uuid[], :causes::bigint[]))
 INSERT INTO failing AS f (cause, config, path, route, message, execution, letters, first_failed_at, failed_at)
 SELECT g.cause, v.name, substr(m.object_key, 38), l.route, max(m.n), max(m.execution), count(*), min(m.ended_at),
