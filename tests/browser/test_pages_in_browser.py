@@ -160,8 +160,10 @@ def test_keys_lead_through_the_differences_of_a_replay_and_record_what_looks_rig
     page.keyboard.press("y")  # without a name, the browser asks for it
     expect(page.locator("#reviewer")).to_be_focused()
     page.keyboard.type("Ada")
-    page.keyboard.press("Escape")
-    page.locator("#oc").click()
+    page.keyboard.press("Enter")  # keeps the name, and records nothing
+    expect(page.locator("#reviewer")).not_to_be_focused()
+    expect(page.locator("#reviewer")).to_have_value("Ada")
+    expect(place).to_have_text("1 of 4")
     page.keyboard.press("y")
     expect(place).to_have_text("2 of 4")
     page.keyboard.press("n")

@@ -61,7 +61,10 @@ document.addEventListener("keydown", (event) => {
   if (go) location.assign(go);
   else if (event.key === "/") { event.preventDefault(); $(".find input")?.focus(); }
   else if (event.key === "?") location.assign("/help");
-  else if ($(`[data-key="${CSS.escape(event.key)}"]`)) $(`[data-key="${CSS.escape(event.key)}"]`).click();
+  else if ($(`[data-key="${CSS.escape(event.key)}"]`)) {
+    event.preventDefault(); // the click may focus a field, which would get the letter
+    $(`[data-key="${CSS.escape(event.key)}"]`).click();
+  }
   else if (event.key === "j") step(1);
   else if (event.key === "k") step(-1);
   else if (event.key === "e") $("[data-errors] a, a[data-errors]")?.focus();
