@@ -394,3 +394,16 @@ def test_a_folder_of_the_browser_is_run_and_the_command_follows_the_form(
     execution = page.url.rpartition("/")[2]
     [found] = demo.deployment.items("/storage/objects", execution_id=execution, stage="input")
     assert found["key"] == f"{execution}/input/de/a.txt"
+
+
+def test_a_folder_of_the_store_is_replayed_into_the_entry_of_a_config(demo: Demo, visit: Visit):
+    stored = demo.store({f"pages/de/{number}.txt": b"text" for number in range(3)} | {"pages/a.txt": b"text"})
+    page = visit(demo.deployment.url, java_script_enabled=False).open("/run?config=library")
+
+    page.locator("#f-from").fill(stored)
+    page.locator("#f-stage").fill("pages")
+    page.locator("#f-path").fill("de")
+    page.get_by_role("button", name="Count the objects").click()
+
+    expect(page.locator("#f-to_route")).to_have_value("library/keep")
+    expect(button(page)).to_have_text("Replay 3 objects")

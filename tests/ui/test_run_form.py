@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import unescape
 from typing import Any
 
@@ -105,6 +106,23 @@ async def test_a_file_in_another_part_is_refused(site: Site):
     answer = await site.http.post(PATH, files=files, headers={"Origin": "http://playhead"})
 
     assert (answer.status_code, "Only the part `files` may be a file" in answer.text) == (400, True)
+
+
+async def test_stored_objects_reach_the_entry_by_a_replay(site: Site):
+    source = await site.run({"de/a.txt": b"one", "b.txt": b"two"})
+    page = await site.page(PATH)
+    assert 'action="/replay"' in page
+    [to_route] = re.findall(r'name="to_route" value="([^"]*)"', page)
+    fields = {"from_stage": "input", "from_path": "de", "to_route": to_route}
+
+    for named in ("latest", source):
+        counted = await site.http.get("/replay", params={"from_execution_id": named, **fields})
+        view = (await site.twin(counted.headers["location"]))["view"]
+        assert (view["plan"]["objects"], view["form"]["to_route"]) == (1, to_route)
+        assert view["form"]["from_execution_id"] == source
+
+    without_stage = await site.page(f"/replay?from_execution_id=latest&from_stage=&to_route={to_route}")
+    assert "Choose a stage" in without_stage
 
 
 async def test_an_inactive_config_accepts_no_run(site: Site):

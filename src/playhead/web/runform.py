@@ -102,6 +102,7 @@ class RunView:
         form: the fields.
         most_files: files of a run at most.
         most_bytes: bytes of a file at most.
+        to_route: route that receives stored objects: the entry of the config.
         command: the command that does the same.
         problem: why it was not started.
     """
@@ -111,6 +112,7 @@ class RunView:
     form: RunForm
     most_files: int
     most_bytes: int
+    to_route: str = ""
     command: str = ""
     problem: Problem | None = None
 
@@ -150,6 +152,7 @@ async def _page(ask: Ask, form: RunForm, error: PlayheadError | None = None) -> 
         form,
         MAX_UPLOAD_FILES,
         services.submit.max_object_bytes,
+        f"{config.name}/{config.entry}" if config else "",
         form.command(config.name) if config else "",
         Problem.of(error) if error else None,
     )
