@@ -6,6 +6,8 @@
     ├── NotFound                     execution_not_found stage_not_found route_not_found no_objects …
     ├── Conflict                     config_inactive execution_ended stage_pruned effects_refused …
     │   └── PlanChanged              plan_changed, with the difference
+    ├── Forbidden                    scope_missing outside_limit read_only
+    ├── Unauthorized                 key_missing key_invalid session_ended
     ├── TooLarge                     body_too_large
     ├── Unavailable                  store_unavailable broker_unavailable catalog_unavailable
     │   │                            replay_continues
@@ -78,6 +80,14 @@ class PlanChanged(Conflict):
     def __init__(self, detail: str, difference: object) -> None:
         super().__init__("plan_changed", detail)
         self.difference = difference
+
+
+class Forbidden(PlayheadError):
+    """The caller is known, and may not do this."""
+
+
+class Unauthorized(PlayheadError):
+    """The caller is not known, or not any more."""
 
 
 class TooLarge(PlayheadError):

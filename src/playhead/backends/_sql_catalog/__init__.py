@@ -30,7 +30,9 @@ after the other.
 
 from __future__ import annotations
 
+from playhead.backends._sql_catalog.access import AccessPart
 from playhead.backends._sql_catalog.activity import ActivityPart
+from playhead.backends._sql_catalog.audits import AuditsPart
 from playhead.backends._sql_catalog.bindings import BindPart
 from playhead.backends._sql_catalog.browse import BrowsePart
 from playhead.backends._sql_catalog.causes import CausesPart
@@ -67,7 +69,9 @@ from playhead.ports.diagnosis import Finding
 
 
 class SqlCatalog(
+    AccessPart,
     ActivityPart,
+    AuditsPart,
     BindPart,
     BrowsePart,
     CausesPart,

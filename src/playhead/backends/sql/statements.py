@@ -61,6 +61,7 @@ FILES: Final = (
         "sinks.sql",
         "find.sql",
         "terms.sql",
+        "access.sql",
         "broker.sql",
     ),
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from playhead.ports.catalog.access import Access
 from playhead.ports.catalog.activity import Activity
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.causes import Causes
@@ -48,6 +49,7 @@ class Catalog(
     Work,
     Limits,
     Upkeep,
+    Access,
     Activity,
     Browse,
     Causes,
@@ -86,6 +88,7 @@ class Catalog(
 
 
 __all__ = [
+    "Access",
     "Activity",
     "Browse",
     "Catalog",

@@ -1,0 +1,100 @@
+"""Who acts now: the caller of the request that this task serves.
+
+The middleware of a server, a command and a client set it, each in one place. The catalog reads it when it
+begins a change, checks the limit of the caller in the transaction of the change, and records both there
+(`_sql_catalog/changes.py`). So no method of a service needs a parameter for it, and none can forget it. The
+loops and tasks of a process act for the process itself: a canary, a retention, a takeover.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final
+
+from playhead.errors import Forbidden
+from playhead.model.access import SCOPES, Caller, RequestedBy, Scope, Via
+
+REASON_LENGTH: Final = 1000
+"""Characters of a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """A request that somebody makes.
+
+    Attributes:
+        caller: who.
+        via: how it came.
+        address: address of the client; None: this process.
+        reason: why, in the words of the caller.
+        correlation_id: id of the request in the log.
+    """
+
+    caller: Caller
+    via: Via
+    address: str | None = None
+    reason: str | None = None
+    correlation_id: str | None = None
+
+    @property
+    def requested_by(self) -> RequestedBy:
+        """Who is shown next to what was asked for."""
+        return RequestedBy(self.caller.kind, self.caller.id, self.caller.name)
+
+    def check_limit(self, config: str | None) -> None:
+        """Check that the caller may change this config, or what belongs to it.
+
+        Args:
+            config: None: the object belongs to no config, as an adopted execution.
+
+        Raises:
+            Forbidden: `outside_limit`.
+        """
+        allowed = self.caller.configs
+        if allowed is None or config in allowed:
+            return
+        what = f"config {config}" if config else "an object that belongs to no config"
+        raise Forbidden(
+            "outside_limit",
+            f"{self.caller.name} may only change {', '.join(sorted(allowed))}; this request is about {what}",
+        )
+
+
+def process(identity: str) -> Acting:
+    """Return what a process is, when nobody has asked for what it does."""
+    return Acting(Caller("process", identity, identity, frozenset(SCOPES)), "process")
+
+
+_NOBODY: Final = process("playhead")
+_CURRENT: Final[ContextVar[Acting]] = ContextVar("acting", default=_NOBODY)
+
+
+def current() -> Acting:
+    """Return who acts."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def acting(who: Acting) -> Iterator[None]:
+    """Let `who` act in this block, and in the tasks that it starts."""
+    token = _CURRENT.set(who)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def require(scope: Scope) -> None:
+    """Check that who acts has a scope. Raises `Forbidden` (`scope_missing`)."""
+    caller = _CURRENT.get().caller
+    if scope not in caller.scopes:
+        raise scope_missing(caller, scope)
+
+
+def scope_missing(caller: Caller, scope: Scope) -> Forbidden:
+    """Return the error for a caller without a scope."""
+    has = ", ".join(sorted(caller.scopes)) or "no scope"
+    return Forbidden("scope_missing", f"this needs the scope {scope}; {caller.name} has {has}")
