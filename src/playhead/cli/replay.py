@@ -338,7 +338,7 @@ def _describe(r: AnyReplay) -> None:
     output.line(f"Replay of {r.from_execution_id}/{r.from_stage}{path} into {r.to_route}")
     output.line(f"  execution  {r.execution_id}")
     output.line(f"  batch      {r.replay_batch_id}")
-    failed = f", {r.objects_failed:,} failed" if r.objects_failed else ""
+    failed = f", {r.objects_failed:,} not published" if r.objects_failed else ""
     output.line(f"  published  {r.objects_published:,} of {r.objects_found:,} to {r.to_queue}{failed}")
     for error in r.errors or ():
         output.line(f"  error      {error}")
