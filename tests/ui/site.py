@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import socket
 from functools import cache
@@ -32,14 +33,19 @@ def _app() -> FastAPI:
 HOST = socket.gethostname()
 
 
-def joined(html: str) -> str:
+def joined(page: str) -> str:
     """Return HTML without the line breaks of its templates. They have a meaning in preformatted text only."""
-    parts = re.split(r"(<(pre|textarea)\b.*?</\2>)", html, flags=re.DOTALL)
+    parts = re.split(r"(<(pre|textarea)\b.*?</\2>)", page, flags=re.DOTALL)
     # Two of three parts are the preformatted text and its tag.
     for at in range(0, len(parts), 3):
         parts[at] = re.sub(r"\s+", " ", re.sub(r">\s*\n\s*<", "><", parts[at]))
         parts[at + 2 : at + 3] = [""]
     return "".join(parts)
+
+
+def text_of(page: str) -> str:
+    """Return the text of a page, with single blanks."""
+    return " ".join(html.unescape(re.sub(r"<svg.*?</svg>|<[^>]+>", "", page, flags=re.S)).split())
 
 
 class Site(Playhead):

@@ -14,7 +14,7 @@ from playhead.ids import uuid7
 from playhead.model import Dataset, PublishRequest, SinkCheck, SinkState
 from playhead.web.needs import of_datasets
 from tests.api.server import WORDS
-from tests.ui.site import Site, joined
+from tests.ui.site import Site, joined, text_of
 
 DATASET = WORDS + "datasets: {docs: {}}\n"
 FILES = {"a": b"x y", "b": b"z"}
@@ -44,11 +44,6 @@ def form_of(*executions: str, more: str = "") -> str:
 async def published(site: Site, *executions: str, **fields: str) -> None:
     answer = await publish(site, *executions, **fields)
     assert (answer.status_code, answer.headers.get("location")) == (303, DOCS), answer.text
-
-
-def text_of(page: str) -> str:
-    """Return the text of a page, with single blanks."""
-    return " ".join(html.unescape(re.sub(r"<svg.*?</svg>|<[^>]+>", "", page, flags=re.S)).split())
 
 
 # -- nothing is published --------------------------------------------------------------------------

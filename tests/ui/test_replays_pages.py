@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from playhead.ids import uuid7
-from tests.ui.site import Site
+from tests.ui.site import Site, text_of
 
 FILES = {f"{name}.txt": b"one two" for name in "abcdef"}
 
@@ -176,15 +176,19 @@ async def test_a_canary_that_failed_is_explained_until_the_replay_is_cancelled(s
     )["replay_batch_id"]
     path = f"/replays/{batch}"
     await site.replay_when(batch, lambda shown: shown["waits_for"] == "canary")
-    assert "1 object is published. The others follow if not too many of them fail." in await site.page(path)
+    waiting = await site.page(path)
+    assert "1 object is published. The others follow if none of the checked objects fail." in text_of(waiting)
     await site.process()
     await site.driven()
 
     paused = await site.page(path)
 
     assert (
-        "Resume publishes the others; More objects first checks others before that; Cancel ends the" in paused
-    )
+        "1 of 1 canary objects failed. None may fail, so the replay is paused before the others. Resume "
+        "publishes the others. More objects first… publishes some of them and checks these. Cancel… ends"
+    ) in text_of(paused)
+    [need] = (await site.twin("/"))["view"]["needs"]
+    assert need["detail"] == "1 of 1 canary objects failed. None may fail."
     assert "paused: 1 of 1 canary objects failed; press Resume to publish the rest" in paused
     assert f"{batch}/resume continues" not in paused
     # The object that failed and its error are on the page, and what they lead to is not "Resume".
@@ -359,6 +363,25 @@ async def test_a_replay_that_its_canary_has_paused_shows_its_objects_failed_ones
     assert "failed, same error" in evidence
     first = html.unescape(re.findall(r'href="(/executions/[^"]+/result[^"]+)#object"', evidence)[0])
     assert "2.txt" in await site.page(first)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"canary": {"objects": 2, "max_failed": 1}}, "at most 1"),
+        ({"canary": {"objects": 2, "max_failed": 0.25}}, "at most 25%"),
+        ({"pause_if": {"failed": 0.02, "of_last": 2}}, "at most 2%"),
+    ],
+)
+async def test_a_replay_that_waits_shows_how_many_objects_may_fail(site: Site, limits: Any, words: str):
+    source = await site.run({f"{n}.txt": b"text" for n in range(4)})
+    begun = await replayed(site, source, from_stage="input", to_route="upper", **limits)
+    batch = begun["replay_batch_id"]
+    await site.replay_when(batch, lambda shown: shown["waits_for"] in ("canary", "guard"))
+
+    assert f"The others follow if {words} of the checked objects fail." in text_of(
+        await site.page(f"/replays/{batch}")
+    )
 
 
 async def test_more_objects_of_a_paused_replay_are_checked_before_the_others(site: Site):

@@ -24,7 +24,7 @@ from playhead.services import Services
 from playhead.web import pipelines
 from playhead.web.bars import Bar, bars_of, to_go
 from playhead.web.drawing import Drawing
-from playhead.web.evidence import EvidenceView, evidence, is_deciding
+from playhead.web.evidence import EvidenceView, evidence, limit_of
 from playhead.web.execution import placements
 from playhead.web.graph import INPUT, Links, PipelineMap, StageSize
 from playhead.web.matrix import MatrixView, matrix
@@ -67,8 +67,8 @@ class BatchView:
         to_go: objects that are neither published nor failed nor uncertain.
         bars: the bars.
         controls: what the state allows: `pause`, `resume`, `more`, `pace`, `retry`, `cancel`, `withdraw`.
-        deciding: whether it waits for the result of the objects that are published, or was paused by it.
-        evidence: these objects; None if it does not wait, or they cannot be read.
+        limit: how many of the objects that are checked now may fail, in words; None if none are checked.
+        evidence: these objects; None if none are checked, or they cannot be read.
         difference: why it was refused.
         report: its completion report; None if it has none.
         deliveries: events for its webhook, newest first.
@@ -93,7 +93,7 @@ class BatchView:
     to_go: int
     bars: Sequence[Bar]
     controls: Sequence[str]
-    deciding: bool
+    limit: str | None
     evidence: EvidenceView | None
     difference: PlanDifference | None
     report: Report | None
@@ -143,7 +143,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         to_go=to_go(replay),
         bars=bars_of(replay, _in_order(routes, drawn), drawn.pipes if drawn else ()),
         controls=_controls(replay, made),
-        deciding=is_deciding(replay),
+        limit=limit_of(replay),
         evidence=await evidence(services, replay, source, made),
         difference=difference,
         report=report,
@@ -332,7 +332,7 @@ def _shape(view: BatchView) -> str:
     replay = view.replay
     return " ".join(
         (
-            *(view.look, replay.state, str(view.deciding), str(replay.waits_for == "process")),
+            *(view.look, replay.state, str(view.limit), str(replay.waits_for == "process")),
             *(str(replay.paused_by), view.made.status),
             *(
                 f"{view.report.state}.{view.report.revision}" if view.report else "",

@@ -50,16 +50,28 @@ class EvidenceView:
         return " ".join(f"{row.object.ordinal}{row.object.after}" for row in self.rows)
 
 
-def is_deciding(replay: Replay) -> bool:
-    """Whether a replay waits for the result of the objects that are published, or was paused by it."""
-    return replay.waits_for in ("canary", "guard") or replay.pause_reason is not None
+def limit_of(replay: Replay) -> str | None:
+    """Return how many of the checked objects of a replay may fail, such as `none` or `at most 2`.
+
+    None if it neither waits for their result nor was paused by it.
+    """
+    match replay.paused_by or replay.waits_for:
+        case "canary" if replay.canary:
+            most = replay.canary.max_failed
+        case "guard" if replay.pause_if:
+            most = replay.pause_if.failed
+        case _:
+            return None
+    if most == 0:
+        return "none"
+    return f"at most {most:,.0f}" if most >= 1 else f"at most {100 * most:.4g}%"
 
 
 async def evidence(
     services: Services, replay: Replay, source: Execution | Missing, made: Execution
 ) -> EvidenceView | None:
     """Return the objects that the canary or the guard decides about now; None if they cannot be read."""
-    if isinstance(source, Missing) or not is_deciding(replay):
+    if isinstance(source, Missing) or limit_of(replay) is None:
         return None
     assert replay.hold_at is not None and replay.hold_from is not None  # noqa: PT018
     ids = source.execution_id, made.execution_id

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from playhead.model import Dataset, Health, Publication, Replay, ReplayState, Worker
+from playhead.web.evidence import limit_of
 from playhead.web.links import link
 from playhead.web.oldcode import old_code
 from playhead.web.page import url
@@ -95,8 +96,8 @@ def of_replays(replays: Sequence[Replay]) -> Iterator[Need]:
         sent = f"{one.objects_published:,} of {one.objects_found:,} published"
         if one.state == "stalled":
             cause = "The last five processes that published it have died."
-        elif one.pause_reason:
-            cause = f"{one.pause_reason}."
+        elif limit := limit_of(one):
+            cause = f"{one.pause_reason}. {limit.capitalize()} may fail."
         else:
             cause = "It was paused on request."
         yield Need(
