@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from playhead import project
-from playhead.settings import home_of_parent, load_settings
+from playhead.settings import load_settings
+from playhead.settings.hints import home_of_parent
 
 
 @pytest.fixture(autouse=True)

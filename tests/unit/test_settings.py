@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from playhead.errors import CannotStart
-from playhead.settings import Settings, ignored, load_settings
+from playhead.settings import Settings, load_settings
+from playhead.settings.hints import ignored
 
 
 @pytest.fixture(autouse=True)

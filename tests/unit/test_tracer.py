@@ -10,7 +10,7 @@ import pytest
 from playhead.backends.tracer_otel import OtelTracer
 from playhead.logformat import JsonFormatter
 from playhead.ports.tracer import OFF, nearest, trace_of
-from playhead.settings import trace_protocol, wants_traces
+from playhead.settings.traces import trace_protocol, wants_traces
 from tests.acceptance.collector import open_collector
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from playhead import __version__, events
 from playhead.extras import install_command
 from playhead.ports.tracer import OFF, Tracer, trace_of
-from playhead.settings import trace_protocol, wants_traces
+from playhead.settings.traces import trace_protocol, wants_traces
 
 if TYPE_CHECKING:
     from playhead.backends.tracer_otel import OtelTracer

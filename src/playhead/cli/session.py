@@ -137,7 +137,7 @@ class Session:
     @asynccontextmanager
     async def _tracer(self, kind: str | None) -> AsyncIterator[Tracer]:
         """Open what starts the span of a command that uses a server."""
-        from playhead.settings import wants_traces
+        from playhead.settings.traces import wants_traces
 
         if kind is None or not wants_traces():
             yield OFF
@@ -158,7 +158,7 @@ class Session:
 
     def tell_of_settings(self) -> None:
         """Report on stderr a home that was found in a parent folder, and ignored variables and files."""
-        from playhead.settings import home_of_parent, ignored
+        from playhead.settings.hints import home_of_parent, ignored
 
         for warning in ignored():
             output.note(warning)

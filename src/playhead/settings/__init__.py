@@ -11,7 +11,6 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -43,7 +42,6 @@ from playhead.settings.values import (
     Variables,
 )
 
-_OF_KUBERNETES: Final = re.compile(r"(^|_)SERVICE_(HOST|PORT)(_|$)|(^|_)PORT_\d+_(TCP|UDP)(_|$)")
 _PASSWORD: Final = re.compile(r"(?s)//.*@")
 """To the last `@`: an unescaped `@` or `/` in a password would end a shorter match too early."""
 
@@ -251,26 +249,6 @@ def load_settings(**flags: Any) -> Settings:
         raise CannotStart("setup_invalid", "\n".join(lines)) from exc
 
 
-def wants_traces() -> bool:
-    """Whether the variables of OpenTelemetry name a destination for traces."""
-    return (
-        bool(_of_traces("ENDPOINT"))
-        and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
-        and "none" not in os.environ.get("OTEL_TRACES_EXPORTER", "").lower()
-    )
-
-
-def trace_protocol() -> str:
-    """Return the protocol for traces that the variables of OpenTelemetry name."""
-    return _of_traces("PROTOCOL") or "http/protobuf"
-
-
-def _of_traces(name: str) -> str:
-    """Return a variable of the OTLP exporter: for traces, else for all signals; empty if not set."""
-    found = (os.environ.get(f"OTEL_EXPORTER_OTLP_{of}{name}", "").strip() for of in ("TRACES_", ""))
-    return next(filter(None, found), "")
-
-
 def without_password(address: str) -> str:
     """Return an address without user name and password."""
     return _PASSWORD.sub("//", address)
@@ -282,43 +260,6 @@ class _Source:
 
     values: Mapping[str, Any]
     place: Callable[[str], str]
-
-
-def home_of_parent(settings: Settings) -> str | None:
-    """Return a note if the home is that of a parent folder, because no setting names another."""
-    folder = project.find()
-    if PREFIX + "HOME" in os.environ or folder == Path() or settings.home != folder / project.HOME:
-        return None
-    return f"Using the home of a parent folder: {settings.home}"
-
-
-def ignored() -> list[str]:
-    """Return a warning for each variable and file that looks like settings and is ignored.
-
-    A variable that is not a setting is not an error: it may be meant for another version or program.
-    """
-    fields = Settings.model_fields
-    said = []
-    with suppress(OSError):
-        if project.is_foreign(file := project.find() / project.FILE):
-            said.append(f"{file.absolute()} is ignored: another user owns it")
-    for variable, value in sorted(os.environ.items()):
-        name = variable.removeprefix(PREFIX)
-        if name == variable or name.lower() in fields or _is_of_others(name, value):
-            continue
-        near = get_close_matches(name.lower(), fields, n=1)
-        hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "no setting has that name"
-        said.append(f"{variable} has no effect: {hint}")
-    return said
-
-
-def _is_of_others(name: str, value: str) -> bool:
-    """Whether the tests use a variable, or Kubernetes sets it for a service named playhead."""
-    return (
-        name.startswith("TEST_")
-        or value.startswith(("tcp://", "udp://"))
-        or _OF_KUBERNETES.search(name) is not None
-    )
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
