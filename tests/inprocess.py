@@ -30,6 +30,7 @@ from tests.waiting import until
 
 STEPS = Path(__file__).with_name("inprocess_steps.py")
 PATIENCE = 60.0
+Step = Callable[[Any, Any], Any]
 
 
 class Playhead(Api):
@@ -92,6 +93,13 @@ class Playhead(Api):
     async def run(self, files: Mapping[str, bytes | str], config: str = "docs", **form: Any) -> str:
         """Run files to the end; returns the execution's id."""
         execution = await self.submit(files, config, **form)
+        await self.work(execution)
+        return execution
+
+    async def replayed(self, source: str, stage: str, route: str, **more: Any) -> str:
+        """Replay to the end; returns the execution's id."""
+        body = {"from_execution_id": source, "from_stage": stage, "to_route": route}
+        execution = str((await self.post("replay", body | more))["execution_id"])
         await self.work(execution)
         return execution
 
@@ -237,3 +245,12 @@ async def opened(
             yield playhead
         finally:
             await playhead.close()
+
+
+@contextlib.asynccontextmanager
+async def opened_with(home: Path, config: str, doing: Step, adoing: Step) -> AsyncIterator[Playhead]:
+    """Open a runtime with a config, and with the functions of its steps `do` and `ado`."""
+    async with opened(home) as playhead:
+        playhead.steps.doing, playhead.steps.adoing = doing, adoing
+        await playhead.apply(config)
+        yield playhead

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from playhead import Item, Reject
-from tests.inprocess import Playhead, opened
+from tests.inprocess import Playhead, opened_with
 
 CONFIG = """
 entry: read
@@ -55,17 +55,8 @@ async def _fixed(item: Item, ctx: Any) -> Any:
 
 @pytest.fixture
 async def ph(tmp_path: Path) -> AsyncIterator[Playhead]:
-    async with opened(tmp_path) as playhead:
-        playhead.steps.doing, playhead.steps.adoing = _same, _words
-        await playhead.apply(CONFIG)
+    async with opened_with(tmp_path, CONFIG, _same, _words) as playhead:
         yield playhead
-
-
-async def replay(ph: Playhead, source: str, stage: str, route: str, **more: Any) -> str:
-    body = {"from_execution_id": source, "from_stage": stage, "to_route": route}
-    started = await ph.post("replay", body | more)
-    await ph.work(started["execution_id"])
-    return str(started["execution_id"])
 
 
 async def diff(ph: Playhead, a: str, b: str, **query: Any) -> dict[str, dict[str, int]]:
@@ -98,7 +89,7 @@ async def listed(ph: Playhead, a: str, b: str, **query: Any) -> dict[str, list[s
 async def test_a_replay_is_compared_with_its_source(ph: Playhead):
     run = await ph.run(FILES)
     ph.steps.adoing = _fixed
-    fixed = await replay(ph, run, "read", "split")
+    fixed = await ph.replayed(run, "read", "split")
 
     assert await diff(ph, run, fixed) == {
         "input": {"not_produced": 4},
@@ -125,10 +116,10 @@ async def test_a_replay_is_compared_with_its_source(ph: Playhead):
 async def test_what_a_replay_of_some_objects_left_out_is_not_missing(ph: Playhead):
     run = await ph.run(FILES)
     ph.steps.adoing = _fixed
-    some = await replay(ph, run, "read", "split", from_path="sub")
+    some = await ph.replayed(run, "read", "split", from_path="sub")
     parts = {"same": 2, "added": 1, "missing": 1, "not_produced": 4}
     assert (await diff(ph, run, some))["parts"] == parts
-    chosen = await replay(ph, run, "input", "read", include=["b.txt", "sub/*"])
+    chosen = await ph.replayed(run, "input", "read", include=["b.txt", "sub/*"])
     assert await listed(ph, run, chosen, stage="parts") == {
         "added": ["parts/sub/c/0003.txt"],
         "missing": ["parts/b/0001.txt", "parts/b/0002.txt", "parts/sub/d/0001.txt"],
@@ -141,11 +132,11 @@ async def test_what_a_replay_of_some_objects_left_out_is_not_missing(ph: Playhea
 
 async def test_replays_of_replays_and_siblings_are_compared_by_what_they_replayed(ph: Playhead):
     run = await ph.run(FILES)
-    first = await replay(ph, run, "input", "read", from_path="sub")
-    again = await replay(ph, first, "read", "split", from_path="sub/c.txt")
+    first = await ph.replayed(run, "input", "read", from_path="sub")
+    again = await ph.replayed(first, "read", "split", from_path="sub/c.txt")
     ph.steps.adoing = _fixed
-    second = await replay(ph, first, "read", "split", from_path="sub/c.txt")
-    sibling = await replay(ph, run, "read", "split")
+    second = await ph.replayed(first, "read", "split", from_path="sub/c.txt")
+    sibling = await ph.replayed(run, "read", "split")
 
     # With the execution above its source, by stage and path.
     assert await listed(ph, run, again) == {}
@@ -209,7 +200,7 @@ async def test_by_content_an_inserted_part_is_one_addition(ph: Playhead):
         return [*(["new"] if item.path == "a.txt" else []), *item.text.split()]
 
     ph.steps.adoing = edited
-    fixed = await replay(ph, run, "read", "split")
+    fixed = await ph.replayed(run, "read", "split")
 
     assert (await diff(ph, run, fixed))["parts"] == {"same": 3, "changed": 4, "added": 1, "missing": 1}
     by_content = await diff(ph, run, fixed, by="content")
@@ -252,7 +243,7 @@ async def test_the_pages_of_a_comparison_by_content_have_each_object_once(ph: Pl
         return parts or None
 
     ph.steps.adoing = edited
-    fixed = await replay(ph, run, "read", "split")
+    fixed = await ph.replayed(run, "read", "split")
     path = f"executions/{run}/diff/{fixed}/objects"
 
     await diff(ph, run, fixed, by="content")  # compares the counts with the lists

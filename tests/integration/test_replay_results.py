@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from playhead import Item, Reject
-from tests.inprocess import Playhead, opened
+from tests.inprocess import Playhead, opened_with
 
 CONFIG = """
 entry: read
@@ -67,24 +67,15 @@ async def _fixed_split(item: Item, ctx: Any) -> Any:
 
 @pytest.fixture
 async def ph(tmp_path: Path) -> AsyncIterator[Playhead]:
-    async with opened(tmp_path) as playhead:
-        playhead.steps.doing, playhead.steps.adoing = _read, _split
-        await playhead.apply(CONFIG)
+    async with opened_with(tmp_path, CONFIG, _read, _split) as playhead:
         yield playhead
-
-
-async def replay(ph: Playhead, source: str, stage: str, route: str, **more: Any) -> str:
-    body = {"from_execution_id": source, "from_stage": stage, "to_route": route}
-    started = await ph.post("replay", body | more)
-    await ph.work(started["execution_id"])
-    return str(started["execution_id"])
 
 
 async def fixed(ph: Playhead) -> tuple[str, str]:
     """Return a run with failures, and its replay with other code."""
     run = await ph.run(FILES)
     ph.steps.doing, ph.steps.adoing = _fixed, _fixed_split
-    return run, await replay(ph, run, "input", "read")
+    return run, await ph.replayed(run, "input", "read")
 
 
 async def cells(ph: Playhead, a: str, b: str) -> dict[str, int]:
@@ -155,11 +146,11 @@ async def test_the_objects_have_their_errors_and_the_stages_that_differ(ph: Play
 async def test_only_routes_that_the_replay_reaches_count(ph: Playhead):
     run = await ph.run({"one.txt": "one", "stuck.txt": "one stuck"})
     ph.steps.doing, ph.steps.adoing = _fixed, _fixed_split
-    again = await replay(ph, run, "read", "side")
+    again = await ph.replayed(run, "read", "side")
 
     # `split` had failed for one of them, but the replay is of `side` only.
     assert await cells(ph, run, again) == {"done same": 2}
-    again = await replay(ph, run, "read", "split")
+    again = await ph.replayed(run, "read", "split")
     assert await cells(ph, run, again) == {"done same": 1, "failed other": 1}
 
 
@@ -185,7 +176,7 @@ async def test_runs_are_compared_by_the_stages_and_paths_of_their_inputs(ph: Pla
     second = await ph.run({"a.txt": "one", "b.txt": "bad b", "c.txt": "new"})
 
     assert await cells(ph, first, second) == {"done same": 1, "failed other": 1, "none other": 1}
-    again = await replay(ph, first, "input", "read")
+    again = await ph.replayed(first, "input", "read")
     assert await cells(ph, second, again) == {"done same": 2}
 
 

@@ -11,7 +11,7 @@ import pytest
 from playhead import Item, RateLimited, Reject, Retry
 from playhead.model import OUTCOMES
 from tests.acceptance.pages import ROOT
-from tests.inprocess import Playhead, opened
+from tests.inprocess import Playhead, opened_with
 
 CONFIG = """
 entry: read
@@ -52,9 +52,7 @@ async def _split(item: Item, ctx: Any) -> Any:
 
 @pytest.fixture
 async def ph(tmp_path: Path) -> AsyncIterator[Playhead]:
-    async with opened(tmp_path) as playhead:
-        playhead.steps.doing, playhead.steps.adoing = _read, _split
-        await playhead.apply(CONFIG)
+    async with opened_with(tmp_path, CONFIG, _read, _split) as playhead:
         yield playhead
 
 
