@@ -145,6 +145,7 @@ LOOKS = [
     *("replays result REPLAYED", "replays result latest --objects --after same", "replays result GOOD"),
     *("replays result REPLAYED --by folder --limit 1", "replays result GOOD --against REPLAYED"),
     *("replays result REPLAYED --by error --before failed", "replays result REPLAYED --objects --by stage"),
+    *("replays result GOOD --against current:texts", "replays result REPLAYED --against current:texts"),
     *("replays result REPLAYED --after same", "replays result REPLAYED --folder sub --objects --limit 1"),
     *("ls GOOD words", "ls GOOD words sub", "ls GOOD words --limit 2", "ls GOOD words nothing"),
     *("cat WORD", "cat BYTES/input/bytes.bin"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.outcomes import ListedObject
+from tests.contract.publishing import Publisher
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -96,6 +97,42 @@ async def test_the_outputs_below_an_object_are_those_of_its_messages(catalog: Ca
     assert found[0].output.sha256 == lab.output("a.md", "a").sha256
     assert await catalog.outputs_below(key, run.execution, CONVERT, limit=2) == found[:2]
     assert await catalog.outputs_below(key, lab.unknown(), CONVERT, limit=2) == []
+
+
+async def test_a_publication_has_the_messages_whose_results_it_has(catalog: Catalog, lab: Lab):
+    docs = Publisher(lab)
+    run = await docs.run(a="one two", b="three")
+    await docs.publish(run)
+    replay = await docs.replay(run, fails={"b"}, a="new words here", b="other")
+    publication = (await docs.publish(replay)).execution_id
+
+    # The failed object has kept its earlier result.
+    keys = [f"{publication}/pages/{name}" for name in "ab"]
+    found = await below(catalog, publication, [*keys, f"{run}/pages/a", f"{publication}/pages/c"], SPLIT)
+    assert {name: shown(some) for name, some in found.items()} == {
+        "a": [
+            (False, "index", None, "completed", 3),
+            (True, "split", "segments/small", "completed", 1),
+        ],
+        "b": [
+            (False, "index", None, "completed", 1),
+            (True, "split", "segments/small", "completed", 1),
+        ],
+    }
+    of_run = await below(catalog, run, [f"{run}/pages/{name}" for name in "ab"], SPLIT)
+    of_replay = await below(catalog, replay, [f"{run}/pages/{name}" for name in "ab"], SPLIT)
+    for name, same, other in (("a", of_replay, of_run), ("b", of_run, of_replay)):
+        digests = [{one.route: one.digest for one in some[name]} for some in (found, same, other)]
+        assert digests[0] == digests[1] != digests[2]
+    counted = await catalog.messages_below(keys, publication, SPLIT)
+    assert {(one.is_top, one.route, one.messages, one.undone) for one in counted[keys[0]]} == {
+        (False, "index", 3, 0),
+        (True, "split", 1, 0),
+    }
+    outputs = await catalog.outputs_below(f"{publication}/input/a", publication, CONVERT, limit=10)
+    assert [(one.output.key, one.is_top) for one in outputs] == sorted(
+        [(f"{run}/pages/a", True), *((f"{replay}/segments/small/a/{n}", False) for n in (1, 2, 3))]
+    )
 
 
 async def test_the_newest_review_of_an_object_counts(catalog: Catalog, lab: Lab):

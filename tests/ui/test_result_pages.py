@@ -13,6 +13,7 @@ from playhead import Item, Reject, adapter
 from playhead.ports.adapter import spec_of
 from playhead.web.page import url
 from tests.ui.site import Site
+from tests.ui.test_dataset_pages import DATASET, published
 
 FILES = {
     "a/same.md": b"one",
@@ -79,6 +80,24 @@ async def test_the_page_of_a_replay_has_the_matrix_with_links_to_its_objects(
     cells = await site.cells(f"/replays/{batch}")
     assert (cells["mx.done.same"], cells["mx.done"], cells["mx.failed"]) == ("1", "3", "2")
     assert here in page or html.escape(here) in page
+
+
+async def test_a_replay_of_what_readers_see_has_the_matrix_too(site: Site):
+    await site.apply(DATASET)
+    await published(site, await site.run({"a.md": b"one", "b.md": b"other one"}))
+    seen = str(await site.services.resolve.execution("current:docs"))
+    load(site, fixed)
+    made = await site.replay(seen, "input", "upper")
+    await site.work()
+
+    page = await site.page(f"/replays/{made['replay_batch_id']}")
+    assert "no change: as hoped" in page
+    assert "look at these first" in page
+    here = url(f"/executions/{seen}/result", **{"with": made["execution_id"]})
+    assert html.escape(here) in page
+    at = (await site.twin(here))["view"]["at"]
+    assert (at["step"]["object"]["path"], at["output"]["path"]) == ("b.md", "b.md")
+    assert "<ins>TWO</ins>" in await site.page(here)
 
 
 async def test_a_replay_that_broke_nothing_says_so(site: Site):

@@ -178,7 +178,7 @@ def test_each_statement_is_valid_in_sqlite_with_and_without_its_optional_paramet
                     con.execute(f"EXPLAIN {text}", bound)
 
 
-@pytest.mark.parametrize("file", ["canary.sql", "control.sql", "selection.sql", "trace.sql"])
+@pytest.mark.parametrize("file", ["canary.sql", "control.sql", "selection.sql", "outcomes.sql", "trace.sql"])
 def test_no_statement_over_messages_reads_a_whole_table_in_sqlite(file: str):
     con = sqlite3.connect(":memory:")
     add_functions(con, lambda: 0.0)

@@ -52,8 +52,8 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode(
         "not_comparable",
         400,
-        "`changed_since` is not a run of the same config, or an execution to compare is adopted and has no "
-        "records; name another one.",
+        "`changed_since` is not a run of the same config; or an execution to compare is adopted and has no "
+        "records, or is a publication and has listed no objects. Name another one.",
     ),
     ErrorCode("invalid_request", 400, "The request is not valid HTTP/1.1, or its headers are too large."),
     ErrorCode("host_not_allowed", 403, "The server does not accept this Host; set PLAYHEAD_ALLOWED_HOSTS."),

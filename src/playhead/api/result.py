@@ -27,7 +27,8 @@ async def get_result(
 
     Usually, the second execution is that of a replay, and the first one its source. An object is what the
     second execution has listed. All messages that were made from it count, in the routes that the second
-    execution reaches. The first request reads all of them; the server keeps the result.
+    execution reaches. If the first execution is a publication, these are the messages whose results it has.
+    The first request reads all of them; the server keeps the result.
     """
     return await asked.result.matrix(execution_id, other_execution_id)
 

@@ -64,9 +64,10 @@ async def result(
 ) -> int:
     """Show which objects a replay has repaired, changed and broken.
 
-    Counts its objects by what happened to them before, in the source of the replay, and after. All messages
-    that were made from an object count, in the routes that the replay reaches. Outputs are compared by their
-    SHA-256. The exit code is 1 if an object failed in the replay, except with --objects and --by.
+    Counts its objects by what happened to them before, in the source of the replay, and after. If the source
+    is a publication, before is what its readers saw. All messages that were made from an object count, in the
+    routes that the replay reaches. Outputs are compared by their SHA-256. The exit code is 1 if an object
+    failed in the replay, except with --objects and --by.
     """
     if objects and by:
         raise Usage("--objects cannot be combined with --by")

@@ -78,13 +78,18 @@ def check_readable(dataset: Dataset, found: Publication | None, n: int) -> Publi
     if found is None:
         newest = f"The newest is {dataset.decided}" if dataset.decided else "Nothing is published"
         raise NotFound("publication_not_found", f"dataset {dataset.name} has no publication {n}. {newest}")
-    if found.state == "dropped":
-        raise NotFound(
-            "publication_dropped", f"publication {n} of {dataset.name} was dropped on {found.dropped_at}"
-        )
-    if found.state != "published":
-        raise NotFound(
-            "publication_not_found",
-            f"publication {n} of {dataset.name} is {found.state}: readers have never seen it",
-        )
+    check_seen(found)
     return found
+
+
+def check_seen(found: Publication) -> None:
+    """Check that readers have seen a publication, and that it is kept.
+
+    Raises:
+        NotFound: `publication_not_found`, `publication_dropped`.
+    """
+    what = f"publication {found.n} of {found.dataset}"
+    if found.state == "dropped":
+        raise NotFound("publication_dropped", f"{what} was dropped on {found.dropped_at}")
+    if found.state != "published":
+        raise NotFound("publication_not_found", f"{what} is {found.state}: readers have never seen it")

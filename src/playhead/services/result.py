@@ -30,11 +30,13 @@ from playhead.model import (
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.outcomes import Failure, ListedObject, Outcomes, OutcomesBelow
+from playhead.ports.catalog.publications import Publications
 from playhead.ports.store import Store
 from playhead.reading.background import Background, Steps
+from playhead.reading.datasets import check_seen
 from playhead.reading.joining import Records, rest_of, side
 from playhead.reading.listing import Listing
-from playhead.reading.lookup import check_recorded, check_records, find_execution
+from playhead.reading.lookup import check_records, find_execution
 from playhead.reading.outcomes import Compared, Matrix, Name, compare
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 from playhead.reading.pairing import paired
@@ -47,7 +49,7 @@ _MOST_KEPT: Final = 16
 """A result of 1,000,000 objects takes 7 MB."""
 
 
-class ResultCatalog(Browse, Configs, Outcomes, Protocol):
+class ResultCatalog(Browse, Configs, Outcomes, Publications, Protocol):
     """The part of the catalog that `ResultService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
@@ -77,15 +79,18 @@ class ResultService:
 
     The objects are those that the second execution has listed, for example a replay. The first one is its
     source, or any other execution that has received an object with the same stage and path. All messages that
-    were made from an object count, in the routes that the second execution reaches.
+    were made from an object count, in the routes that the second execution reaches. Of a publication, the
+    messages count whose results it has: what readers saw before.
 
     The first request reads all messages of both. The result is kept in this process: that of ended executions
     until others are asked for, and that of running ones for ten times as long as it took.
 
     Every method raises these errors:
         Unavailable: the catalog is unavailable.
-        BadRequest: `not_comparable`: an execution is adopted or a publication, so it has no messages.
-        NotFound: `execution_not_found`, `records_deleted`.
+        BadRequest: `not_comparable`: an execution is adopted, so it has no messages; or the second one is a
+            publication, so it has listed no objects.
+        NotFound: `execution_not_found`, `records_deleted`; `publication_not_found`, `publication_dropped`:
+            the first one is a publication that readers have never seen, or that is not kept.
     """
 
     def __init__(self, catalog: ResultCatalog, store: Store, env: Environment) -> None:
@@ -285,7 +290,7 @@ class ResultService:
                 matrix.add(one.ordinal, _path(one), compared[one.key])
             steps.done += len(page)
             after = page[-1].ordinal
-        await check_recorded(self._catalog, [pair.a, pair.b])
+        await self._pair(pair.a, pair.b)  # records may have been deleted meanwhile
         return matrix
 
     async def _compare(self, pair: _Pair, page: Sequence[ListedObject]) -> Mapping[str, Compared]:
@@ -338,12 +343,19 @@ class ResultService:
         first, second = [await find_execution(self._catalog, self._listing, one) for one in (a, b)]
         for one in (first, second):
             check_records(one)
-            if one.config is None or one.kind == "publication":
-                what = "adopted" if one.config is None else "a publication"
+            if one.config is None:
                 raise BadRequest(
                     "not_comparable",
-                    f"execution {one.execution_id} is {what}: it has no messages. Compare runs and replays",
+                    f"execution {one.execution_id} is adopted: it has no messages. Compare runs and replays",
                 )
+        if second.kind == "publication":
+            raise BadRequest(
+                "not_comparable",
+                f"execution {b} is a publication: it has listed no objects. Name it first, and a run or a "
+                "replay second",
+            )
+        if seen := await self._catalog.publication_of(a):
+            check_seen(seen)
         route, reached = await self._reached(second)
         is_complete = first.ended_at is not None and second.ended_at is not None
         state = tuple((one.revision, one.counts) for one in (first, second))

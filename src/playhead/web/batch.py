@@ -249,7 +249,7 @@ async def _groups(services: Services, made: Execution) -> Sequence[DeadLetterGro
 
 
 async def _matrix(services: Services, source: Execution | Missing, made: Execution) -> MatrixView | None:
-    if isinstance(source, Missing) or source.kind not in ("run", "replay") or not made.counts.total:
+    if isinstance(source, Missing) or source.kind == "adopted" or not made.counts.total:
         return None
     if source.records_deleted_at or made.records_deleted_at:
         return None

@@ -7,7 +7,7 @@ that lineage leads to the message that made it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -61,13 +61,17 @@ class Aliases:
             of = await self.publication(db, owner)
             if of is None:
                 continue
-            stages = await self.stages(db, owner)
-            places = [Place(*stage_of(key.partition("/")[2], stages, "")) for key in some]
-            given = {"stages": [one.stage for one in places], "paths": [one.path for one in places]}
-            rows = await db.rows(SQL.published_at, dataset=of[0], n=of[1], **given)
+            places = await self.places(db, owner, some)
+            rows = await db.rows(SQL.published_at, dataset=of[0], n=of[1], **columns_of(places.values()))
             made = {(row[0], row[1]): PublishedObject._make(row) for row in rows}
-            found |= {key: made[place] for key, place in zip(some, places, strict=True) if place in made}
+            found |= {key: made[place] for key, place in places.items() if place in made}
         return found
+
+    async def places(self, db: Session, owner: str, keys: Iterable[str]) -> dict[str, Place]:
+        """Return the places of those of these keys that belong to a publication."""
+        stages = await self.stages(db, owner)
+        rests = {key: key.partition("/")[2] for key in keys if key.startswith(f"{owner}/")}
+        return {key: Place(*stage_of(rest, stages, "")) for key, rest in rests.items()}
 
     async def real(self, db: Session, keys: Sequence[str]) -> dict[str, str]:
         """Return the keys of stored objects by the given keys; others stand for themselves."""
@@ -130,6 +134,11 @@ class Aliases:
             if len(found) == limit:
                 break
         return found
+
+
+def columns_of(places: Collection[Place]) -> dict[str, list[str]]:
+    """Return places as parameters of statements."""
+    return {"stages": [one.stage for one in places], "paths": [one.path for one in places]}
 
 
 def _ends_with_slash(stage: str) -> bytes:

@@ -12,6 +12,7 @@ from itertools import groupby
 from uuid import UUID
 
 from playhead.backends._sql_catalog import publishing, requests
+from playhead.backends._sql_catalog.aliases import columns_of
 from playhead.backends._sql_catalog.declared import declared_at
 from playhead.backends._sql_catalog.executions import exclude
 from playhead.backends._sql_catalog.lanes import as_uuid, as_uuid_or_none
@@ -97,7 +98,7 @@ class DatasetsPart(Part):
         return [PublishedObject._make(row) for row in rows]
 
     async def published_at(self, dataset: int, n: int, places: Sequence[Place]) -> list[PublishedObject]:
-        rows = await self._db.rows(SQL.published_at, dataset=dataset, n=n, **_columns(places))
+        rows = await self._db.rows(SQL.published_at, dataset=dataset, n=n, **columns_of(places))
         return [PublishedObject._make(row) for row in rows]
 
     async def changes(
@@ -126,7 +127,7 @@ class DatasetsPart(Part):
                 at = places[-1]
                 sides = []
                 for n in (since, until):
-                    some = await db.rows(SQL.published_at, dataset=dataset, n=n, **_columns(places))
+                    some = await db.rows(SQL.published_at, dataset=dataset, n=n, **columns_of(places))
                     made = map(PublishedObject._make, some)
                     sides.append({Place(one.stage, one.path): one for one in made})
                 found += [one for place in places if (one := _change(place, *map(_at(place), sides)))]
@@ -324,10 +325,6 @@ class DatasetsPart(Part):
             return [(await publishing.publications_of(db, [row]))[0] for row in automatic]
 
         return await self._db.read(find)
-
-
-def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
-    return {"stages": [one.stage for one in places], "paths": [one.path for one in places]}
 
 
 def _published_in(

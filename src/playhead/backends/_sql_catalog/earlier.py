@@ -17,11 +17,11 @@ that publication has at the same place. It counts if its bytes, type and attribu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from playhead.backends._sql_catalog.aliases import Aliases
+from playhead.backends._sql_catalog.aliases import Aliases, columns_of
 from playhead.backends._sql_catalog.lanes import Lanes
 from playhead.backends._sql_catalog.reusing import Reused, Source
 from playhead.backends._sql_catalog.takeover_plan import Declared, Plan
@@ -133,7 +133,7 @@ class EarlierResults:
         for lane, pairs in by_lane.items():
             places = await self._places(db, lane, [each for _, each in pairs])
             for shown in plan.declared[lane].shown:
-                columns = _columns(list(places.values()))
+                columns = columns_of(places.values())
                 rows = await db.rows(
                     SQL.published_messages, dataset=shown.dataset, n=shown.publication, **columns
                 )
@@ -173,7 +173,3 @@ def path_in(key: str) -> str:
 def moved(key: str, execution: UUID) -> str:
     """Return the key of the same object in another execution."""
     return f"{execution}/{path_in(key)}"
-
-
-def _columns(places: Sequence[Place]) -> Mapping[str, list[str]]:
-    return {"stages": [one.stage for one in places], "paths": [one.path for one in places]}

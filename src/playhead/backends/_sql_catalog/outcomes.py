@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from playhead.backends._sql_catalog.aliases import columns_of
 from playhead.backends._sql_catalog.lanes import as_uuid, storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Row, Session
-from playhead.backends.sql.statements import SQL
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.ids import moment
 from playhead.model import ROW_STATES, Review
 from playhead.ports.catalog.outcomes import (
@@ -32,19 +33,16 @@ class OutcomesPart(Part):
     async def outcomes_below(
         self, keys: Sequence[str], execution: UUID, route: str
     ) -> Mapping[str, Sequence[OutcomesBelow]]:
-        given = {"keys": list(keys), "execution": execution, "route": route, "has_failed": True}
+        statements = SQL.outcomes_below, SQL.published_outcomes_below
 
         async def find(db: Session) -> Mapping[str, Sequence[OutcomesBelow]]:
-            rows = await db.rows(SQL.outcomes_below, **given)
+            rows = await self._below(db, statements, keys, execution, route)
             lanes = await self._lanes.learn(db, {row[2] for row in rows})
             found: dict[str, list[OutcomesBelow]] = {}
             for key, is_top, lane, state, group, count, first, digest in rows:
-                route, stage = lanes[lane].route, lanes[lane].stage
-                found.setdefault(key, []).append(
-                    OutcomesBelow(
-                        bool(is_top), route, stage, ROW_STATES[state], group, count, first, int(digest or 0)
-                    )
-                )
+                of = bool(is_top), lanes[lane].route, lanes[lane].stage, ROW_STATES[state]
+                one = OutcomesBelow(*of, group, count, first, int(digest or 0))
+                found.setdefault(key, []).append(one)
             return found
 
         return await self._db.read(find) if keys else {}
@@ -52,10 +50,10 @@ class OutcomesPart(Part):
     async def messages_below(
         self, keys: Sequence[str], execution: UUID, route: str
     ) -> Mapping[str, Sequence[MessagesBelow]]:
-        given = {"keys": list(keys), "execution": execution, "route": route, "has_failed": True}
+        statements = SQL.messages_below, SQL.published_messages_below
 
         async def find(db: Session) -> Mapping[str, Sequence[MessagesBelow]]:
-            rows = await db.rows(SQL.messages_below, **given)
+            rows = await self._below(db, statements, keys, execution, route)
             lanes = await self._lanes.learn(db, {row[2] for row in rows})
             found: dict[str, list[MessagesBelow]] = {}
             for key, is_top, lane, *figures in rows:
@@ -66,10 +64,10 @@ class OutcomesPart(Part):
         return await self._db.read(find) if keys else {}
 
     async def outputs_below(self, key: str, execution: UUID, route: str, *, limit: int) -> list[OutputBelow]:
-        given = {"keys": [key], "execution": execution, "route": route, "has_failed": True, "limit": limit}
+        statements = SQL.outputs_below, SQL.published_outputs_below
 
         async def find(db: Session) -> list[OutputBelow]:
-            rows = await db.rows(SQL.outputs_below, **given)
+            rows = await self._below(db, statements, [key], execution, route, limit=limit)
             lanes = await self._lanes.learn(db, {row[-1] for row in rows})
             return [
                 OutputBelow(
@@ -82,6 +80,24 @@ class OutcomesPart(Part):
             ]
 
         return await self._db.read(find)
+
+    async def _below(
+        self,
+        db: Session,
+        statements: tuple[Statement, Statement],
+        keys: Sequence[str],
+        execution: UUID,
+        route: str,
+        **more: int,
+    ) -> list[Row]:
+        """Return the rows of the first of two statements, or for a publication those of the second."""
+        of = await self._aliases.publication(db, str(execution))
+        if of is None:
+            given = {"keys": list(keys), "execution": execution, "has_failed": True}
+            return await db.rows(statements[0], **given, route=route, **more)
+        there = await self._aliases.places(db, str(execution), keys)
+        given = {"keys": list(there), **columns_of(there.values()), "dataset": of[0], "at": of[1]}
+        return await db.rows(statements[1], **given, route=route, **more)
 
     async def failures(self, messages: Sequence[int]) -> Mapping[int, Failure]:
         async def find(db: Session) -> Mapping[int, Failure]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from playhead.backends._sql_catalog import publishing, staging
+from playhead.backends._sql_catalog.aliases import columns_of
 from playhead.backends._sql_catalog.continued import place_of
 from playhead.backends._sql_catalog.executions import share
 from playhead.backends._sql_catalog.lanes import as_uuid
@@ -148,7 +149,7 @@ class ResolutionPart(Part):
             SQL.entries_closed_by,
             dataset=draft.dataset,
             draft=draft.n,
-            **_columns([Place(*one[:2]) for one in add]),
+            **columns_of([Place(*one[:2]) for one in add]),
         )
         there = {Identity(*row[1:5]): row for row in known}
         new = add
@@ -223,7 +224,7 @@ class ResolutionPart(Part):
         if part.publication is None:
             return {object_key(part.source, *place): place for place in places}
         dataset, n = part.publication
-        rows = await db.rows(SQL.keys_at, dataset=dataset, n=n, **_columns(places))
+        rows = await db.rows(SQL.keys_at, dataset=dataset, n=n, **columns_of(places))
         return {key: Place(stage, path) for key, stage, path in rows}
 
     async def listed(self, part: DraftPart, places: Sequence[Place]) -> set[Place]:
@@ -290,7 +291,7 @@ class ResolutionPart(Part):
     # -- entries -----------------------------------------------------------------------------------
 
     async def entries_at(self, draft: Draft, places: Sequence[Place]) -> list[Entry]:
-        given = {"dataset": draft.dataset, "at": _at(draft), **_columns(places)}
+        given = {"dataset": draft.dataset, "at": _at(draft), **columns_of(places)}
         return await self._entries(SQL.entries_at, **given) if places else []
 
     async def entries_below(self, draft: Draft, ups: Sequence[int]) -> list[Entry]:
@@ -374,10 +375,6 @@ async def _later(
 def _bytes(value: bytes | str | None) -> bytes | None:
     """Return a fingerprint. SQLite has an empty one as text."""
     return None if value is None else bytes(value or b"")  # type: ignore[arg-type]
-
-
-def _columns(places: Sequence[Place]) -> dict[str, list[str]]:
-    return {"stages": [one.stage for one in places], "paths": [one.path for one in places]}
 
 
 def _node(row: Row, route: str, outputs: Sequence[Made]) -> Node:

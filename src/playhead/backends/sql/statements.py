@@ -58,6 +58,7 @@ FILES: Final = (
         "code.sql",
         "prune.sql",
         "publications.sql",
+        "outcomes.sql",
         "sinks.sql",
         "find.sql",
         "terms.sql",

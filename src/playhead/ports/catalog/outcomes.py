@@ -104,6 +104,9 @@ class Outcomes(Protocol):
         The messages that received an object are its consuming messages, as in `Browse.failed_below`; `route`
         is CONFIG/ROUTE. An object without them is left out. At most a few thousand keys. The cost is
         proportional to the messages below them and to their outputs.
+
+        A publication has its own objects only, by the keys that it has in listings. Their messages are those
+        whose results it has, from any execution. So none of them is dead.
         """
         ...
 
