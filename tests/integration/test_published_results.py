@@ -108,3 +108,19 @@ async def test_a_publication_that_is_not_kept_is_refused_and_one_that_is_named_s
     await ph.rt.services.publish.drafts.drop_due()
     gone = await ph.get(f"executions/{first}/result/{again}", 410)
     assert gone["error_code"] == "publication_dropped"
+
+
+async def test_a_plan_estimates_from_the_results_that_readers_see(either: Playhead):
+    ph = either
+    await ph.apply(DOCS)
+    splitter = Splitter(ph)
+    splitter.fails = {"b"}
+    run = await ph.run({"a": "x", "b": "x"})
+    splitter.fails = set()
+    await published(ph, run, await ph.replayed(run, "md", "segment"))
+
+    source = {"from_execution_id": await seen(ph), "from_stage": "md", "to_route": "segment"}
+    plan = await ph.post("replay/plan", source)
+
+    # The run has failed for `b`, but the publication has the result of the replay.
+    assert (plan["objects"], plan["known"]) == (2, 2)

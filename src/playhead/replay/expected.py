@@ -6,9 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
-from uuid import UUID
 
-from playhead import keys
 from playhead.model import PlannedRoute
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.outcomes import Outcomes
@@ -51,15 +49,14 @@ async def look_up(catalog: ExpectedCatalog, found: Resolved, sample: Sequence[st
             break
         some = sample[at : at + _AT_ONCE]
         looked_up += len(some)
-        for execution, of in _by_execution(found, some).items():
-            below = await catalog.messages_below(of, execution, found.target)
-            for counts in below.values():
-                if any(one.undone or one.route != found.route for one in counts if one.is_top):
-                    continue
-                known += 1
-                for one in counts:
-                    messages[one.route] += one.messages
-                    seconds[one.route] += one.seconds
+        below = await catalog.messages_below(some, found.source.execution_id, found.target)
+        for counts in below.values():
+            if any(one.undone or one.route != found.route for one in counts if one.is_top):
+                continue
+            known += 1
+            for one in counts:
+                messages[one.route] += one.messages
+                seconds[one.route] += one.seconds
     return Expected(looked_up, known, messages, seconds)
 
 
@@ -79,13 +76,3 @@ async def with_expected(
         return replace(route, messages=messages, seconds=seconds)
 
     return [expected(one) for one in routes]
-
-
-def _by_execution(found: Resolved, sample: Sequence[str]) -> Mapping[UUID, Sequence[str]]:
-    """Return the executions that have processed objects. Those of a publication are in several runs."""
-    if found.source.kind != "publication":
-        return {found.source.execution_id: sample}
-    by_owner: dict[UUID, list[str]] = {}
-    for key in sample:
-        by_owner.setdefault(keys.owner_of(key), []).append(key)
-    return by_owner
