@@ -217,6 +217,14 @@ def test_waiting_for_a_replay_that_fails_is_exit_code_1(shell):
     assert (body["status"], body["execution"]["status"]) == ("publishing_complete", "failed")
 
 
+def test_objects_that_a_failed_canary_holds_back_are_not_called_failed(shell):
+    shell.json("run", "docs.yaml", "mixed", code=1)
+    with shell.worker():
+        code, out, _ = shell("replay", "latest", "input", "shout", "--canary", "1")
+    assert code == 3
+    assert "published  1 of 2 to docs.shout, 1 not published\n" in out
+
+
 def test_messages_for_others_are_peeked_at_and_taken(shell):
     run = shell.json("run", "docs.yaml", "pages")
     code, _, err = shell("replay", "latest", "shouted", "hand_over", "--wait")
