@@ -132,11 +132,11 @@ def test_adapters_that_differ_between_workers_need_attention():
         for pid in (7, 8)
     ]
 
-    [need] = of_workers(workers)
+    [need] = of_workers(workers, [])
 
     assert need.title == "Workers have loaded different code of adapter upper"
     assert need.detail.startswith("worker 7 on b3, worker 8 on b3; adapters: upper. Any of them may receive")
-    assert list(of_workers([replace(one, queues=[]) for one in workers])) == []
+    assert list(of_workers([replace(one, queues=[]) for one in workers], [])) == []
 
 
 async def test_without_a_broker_or_a_store_the_rest_is_shown(site: Site):

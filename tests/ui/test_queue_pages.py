@@ -70,13 +70,13 @@ async def test_a_queue_shows_the_old_code_of_its_workers(site: Site):
 
     page = await site.page("/queues/words.upper")
 
-    assert re.search(r"upper 1?\S*</span><span class=\"tag hot\">old code<", page)
+    assert re.search(r"upper 1?\S*</span> <span class=\"tag hot\">old code<", page)
     [consumer] = (await site.twin("/queues/words.upper"))["view"]["consumers"]
     assert consumer["outdated"]
     assert [one["type"] for one in consumer["adapters"]] == ["upper"]
 
     assert (await site.page("/queues")).count("old code") == 1
-    assert (await site.twin("/queues"))["view"]["outdated"] == ["words.upper"]
+    assert (await site.twin("/queues"))["view"]["outdated"] == {"words.upper": 1}
 
 
 async def test_a_route_is_paused_and_resumed_on_the_page_of_its_queue(site: Site):
@@ -187,13 +187,19 @@ async def test_a_queue_whose_messages_are_not_processed_comes_first(
     assert names == [["words.split", "words.upper"], []]
 
 
-async def test_a_worker_with_current_code_is_not_called_old_after_another_has_started(site: Site):
-    await site.consume("words.upper", worker="worker-1")
+async def test_a_worker_with_current_code_is_not_marked_after_another_has_started(site: Site):
+    await site.consume("words.upper", "words.split", worker="worker-1")
     await site.consume("words.upper", worker="worker-2", source=site.changed_file())
 
-    page = await site.page("/queues/words.upper")
+    for path in ("/queues/words.upper", "/system"):
+        rows = [
+            row for row in (await site.page(path)).split("<tr>") if "worker 1" in row or "worker 2" in row
+        ]
+        assert [('class="tag hot"' in row) for row in rows] == [False, True], path
+        assert "old code" in rows[1]
 
-    rows = [row for row in page.split("<tr>") if "worker 1" in row or "worker 2" in row]
-    assert [("old code" in row) for row in rows] == [False, True]
+    assert ">1 with old code<" in await site.page("/queues")
     [need] = (await site.twin("/"))["view"]["needs"]
     assert need["title"] == "1 worker runs old code of steps.py"
+    assert "; routes: words/upper. Restart it to load the new code." in need["detail"]
+    assert 'href="/system#processes">Open the processes<' in await site.page("/")

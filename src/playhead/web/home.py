@@ -97,7 +97,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
     if not isinstance(replays, Missing):
         found += needs.of_replays(replays.items)
     if not isinstance(workers, Missing):
-        found += needs.of_workers(workers.items)
+        found += needs.of_workers(workers.items, () if isinstance(routes, Missing) else routes)
     if not isinstance(datasets, Missing) and not isinstance(refused, Missing):
         found += needs.of_datasets(datasets, refused)
     found.sort(key=lambda need: need.level != "fail")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from playhead.model import Dataset, Health, Publication, Replay, ReplayState, Worker
+from playhead.model import Dataset, Health, Publication, Replay, ReplayState, RouteStatus, Worker
 from playhead.web.evidence import limit_of
 from playhead.web.links import link
 from playhead.web.oldcode import old_code
@@ -110,16 +110,20 @@ def of_replays(replays: Sequence[Replay]) -> Iterator[Need]:
         )
 
 
-def of_workers(workers: Sequence[Worker]) -> Iterator[Need]:
-    """Yield an item for each source, or adapter, of which workers have not loaded the same current code."""
+def of_workers(workers: Sequence[Worker], routes: Sequence[RouteStatus]) -> Iterator[Need]:
+    """Yield an item for each source, or adapter, of which workers have not loaded the same current code.
+
+    Args:
+        routes: those that workers may serve.
+    """
     noted = [
         replace(worker, adapters=[one for one in worker.adapters if one.notes])
         for worker in workers
         if worker.queues
     ]
-    for one in old_code(noted):
+    for one in old_code(noted, routes):
         made = [Step(f"What {kind} made", href) for kind, href in one.made.items()]
-        steps = [Step("Open the processes", "/system"), *made[:_MOST_ADAPTERS]]
+        steps = [Step("Open the processes", "/system#processes"), *made[:_MOST_ADAPTERS]]
         yield Need(one.id, "warn", one.title, "", one.detail, steps)
 
 

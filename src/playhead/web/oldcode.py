@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from playhead.model import Warning, Worker
+from playhead.model import CodeNote, RouteStatus, Warning, Worker, WorkerAdapter
 from playhead.reading import codecheck
 from playhead.web.affected import affected_url
 from playhead.web.render import counted
@@ -26,7 +26,7 @@ class OldCode:
     Attributes:
         id: identifies it.
         title: what is wrong.
-        detail: which processes and adapters, and what to do.
+        detail: which processes, adapters and routes, and what to do.
         made: by adapter, URL of what the old code has made.
     """
 
@@ -36,12 +36,30 @@ class OldCode:
     made: Mapping[str, str]
 
 
-def old_code(workers: Sequence[Worker]) -> list[OldCode]:
-    """Return the workers with old code, in words; see `reading.codecheck.old_code`."""
-    return [_shown(one, workers) for one in codecheck.old_code(workers)]
+def old_code(workers: Sequence[Worker], routes: Sequence[RouteStatus] = ()) -> list[OldCode]:
+    """Return the workers with old code, in words; see `reading.codecheck.old_code`.
+
+    Args:
+        routes: those to name if such a worker serves them.
+    """
+    return [_shown(one, workers, routes) for one in codecheck.old_code(workers)]
 
 
-def _shown(w: Warning, workers: Sequence[Worker]) -> OldCode:
+def without_current(workers: Sequence[Worker]) -> list[Worker]:
+    """Return the workers without the note `differs` of adapters whose old code is known.
+
+    The processes with the current code differ from the one with the old code, but nothing is wrong with them.
+    """
+    known = {one.type for worker in workers for one in worker.adapters if codecheck.outdated(one)}
+
+    def noted(one: WorkerAdapter) -> WorkerAdapter:
+        notes: list[CodeNote] = [note for note in one.notes if note != "differs"]
+        return replace(one, notes=notes) if one.type in known else one
+
+    return [replace(worker, adapters=[noted(one) for one in worker.adapters]) for worker in workers]
+
+
+def _shown(w: Warning, workers: Sequence[Worker], routes: Sequence[RouteStatus]) -> OldCode:
     is_one = len(w.places) == 1
     runs = f"{counted(len(w.places), 'worker')} {'runs' if is_one else 'run'}"
     what = (
@@ -52,9 +70,28 @@ def _shown(w: Warning, workers: Sequence[Worker]) -> OldCode:
     return OldCode(
         f"{w.code}.{w.subject}",
         _TITLES[w.code].format(runs, w.subject),
-        f"{listed(w.places)}; adapters: {', '.join(w.adapters)}. {what}.",
+        f"{'; '.join(_where(w, workers, routes))}. {what}.",
         _made(w, workers),
     )
+
+
+def _where(w: Warning, workers: Sequence[Worker], routes: Sequence[RouteStatus]) -> Iterator[str]:
+    """Yield the processes, the adapters, and the routes in which these processes run these adapters."""
+    yield listed(w.places)
+    yield f"adapters: {', '.join(w.adapters)}"
+    queues = {
+        (queue, one.type)
+        for worker in workers
+        for one in worker.adapters
+        if w.code == "code_differs" or codecheck.outdated(one)
+        for queue in worker.queues
+    }
+    if served := [
+        f"{route.config}/{route.route}"
+        for route in routes
+        if any((route.queue, kind) in queues for kind in w.adapters if kind in route.adapters)
+    ]:
+        yield f"routes: {listed(served)}"
 
 
 def _made(w: Warning, workers: Sequence[Worker]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
@@ -15,6 +15,7 @@ from playhead.ids import parse_uuid
 from playhead.model import RoutePause, RouteStatus, Worker, WorkerAdapter
 from playhead.reading import codecheck
 from playhead.services import Services
+from playhead.web.oldcode import without_current
 from playhead.web.page import (
     ROWS,
     Action,
@@ -107,12 +108,12 @@ class QueuesView:
     Attributes:
         queues: queues of the routes of all active configs, or why they cannot be read. Those whose messages
             are not processed come first, on the first page.
-        outdated: those of them that a process with old code consumes.
+        outdated: number of the processes with old code that consume a queue, by queue.
         next_url: next page.
     """
 
     queues: Sequence[QueueRow] | Missing
-    outdated: Collection[str]
+    outdated: Mapping[str, int]
     next_url: str | None
 
 
@@ -124,7 +125,7 @@ async def show_all(ask: Ask) -> Shown[QueuesView]:
     )
     call = ApiCall(url("/api/v1/routes", limit=ROWS, cursor=cursor))
     if isinstance(page, Missing):
-        return Shown("Queues", QueuesView(page, (), None), [call])
+        return Shown("Queues", QueuesView(page, {}, None), [call])
     live = () if isinstance(workers, Missing) else workers.items
     every = await all_routes(ask.services) if cursor or page.next_cursor else page.items
     stuck = [row for route in every if (row := row_of(route)).state in STUCK]
@@ -132,13 +133,13 @@ async def show_all(ask: Ask) -> Shown[QueuesView]:
     first = {row.route.queue for row in stuck}
     rows = [row_of(route) for route in page.items if route.queue not in first]
     rows = rows if cursor else stuck + rows
-    outdated = [
-        row.route.queue
+    outdated = {
+        row.route.queue: old
         for row in rows
-        if any(consumer.outdated for consumer in _consumers(live, row.route.queue, row.route.adapters))
-    ]
+        if (old := sum(one.outdated for one in _consumers(live, row.route.queue, row.route.adapters)))
+    }
     next_url = url("/queues", cursor=page.next_cursor) if page.next_cursor else None
-    shape = " ".join(f"{row.state} {row.route.queue in outdated}" for row in rows)
+    shape = " ".join(f"{row.state} {outdated.get(row.route.queue)}" for row in rows)
     return Shown(
         "Queues",
         QueuesView(rows, outdated, next_url),
@@ -237,7 +238,7 @@ async def _shown(ask: Ask, error: PlayheadError | None = None) -> Shown[QueueVie
 
 def _consumers(workers: Sequence[Worker], queue: str, types: Sequence[str]) -> list[Consumer]:
     found = []
-    for worker in workers:
+    for worker in without_current(workers):
         if queue in worker.queues:
             used = [one for one in worker.adapters if one.type in types]
             found.append(Consumer(worker, used, any(map(codecheck.outdated, used))))

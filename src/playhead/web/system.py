@@ -9,6 +9,7 @@ from typing import Final
 
 from playhead import __version__
 from playhead.model import Examination, Health, Worker
+from playhead.web.oldcode import without_current
 from playhead.web.page import ROWS, Action, ApiCall, Ask, Missing, Page, Shown, or_missing, url
 from playhead.wording import warning_text
 
@@ -61,7 +62,11 @@ async def _shown(ask: Ask, examination: Examination | None = None) -> Shown[Syst
     if isinstance(workers, Missing):
         return Shown("System", SystemView(health, size, workers, texts, examination, None), calls)
     next_url = url("/system", cursor=workers.next_cursor) if workers.next_cursor else None
-    return Shown("System", SystemView(health, size, workers.items, texts, examination, next_url), calls)
+    return Shown(
+        "System",
+        SystemView(health, size, without_current(workers.items), texts, examination, next_url),
+        calls,
+    )
 
 
 PAGES: Final = (Page("/system", "system.html", show),)
