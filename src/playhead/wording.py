@@ -321,9 +321,10 @@ def warning_text(w: Warning) -> str:
 
 
 def _code_changed(w: Warning) -> str:
+    they_are = "it is" if len(w.places) == 1 else "they are"
     return (
         f"{w.subject} has changed since it was loaded by {listed(w.places)} (adapters: "
-        f"{', '.join(w.adapters)}). The old code runs until they are restarted; with --reload, workers "
+        f"{', '.join(w.adapters)}). The old code runs until {they_are} restarted; with --reload, workers "
         "restart themselves"
     )
 

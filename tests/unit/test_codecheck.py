@@ -70,7 +70,8 @@ async def test_a_worker_whose_file_has_changed_is_outdated():
     (warning,) = await here.warnings()
     assert warning == Warning("code_changed", "steps.py", ["sections"], ["worker 1 on one"])
     assert warning_text(warning).startswith(
-        "steps.py has changed since it was loaded by worker 1 on one (adapters: sections). The old code"
+        "steps.py has changed since it was loaded by worker 1 on one (adapters: sections). The old code runs "
+        "until it is restarted;"
     )
     assert await here.notes() == {1: ["changed"]}
 
