@@ -47,7 +47,7 @@ class Asker:
 
 
 def what_is_wrong(ask: Asker) -> None:
-    ask.reads("causes fail", "KeyError: '", "not UTF-8", "needs transcribe", "is paused")
+    ask.reads("causes of failures", "KeyError: '", "not UTF-8", "needs transcribe", "is paused")
 
 
 def did_my_run_finish(ask: Asker) -> None:

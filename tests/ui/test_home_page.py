@@ -41,7 +41,7 @@ async def test_dead_letters_that_failed_alike_need_attention_once(site: Site):
 
     page = await site.page("/")
 
-    assert "1 new cause fails." in page
+    assert "1 new cause of failures." in page
     assert await titles(site) == []
     [row] = (await site.twin("/"))["view"]["causes"]
     cells = await site.cells("/")
@@ -146,7 +146,7 @@ async def test_without_a_broker_or_a_store_the_rest_is_shown(site: Site):
 
     page = await site.page("/")
 
-    assert "2 things wait for you, 1 new cause fails." in page
+    assert "2 things wait for you, 1 new cause of failures." in page
     assert [title.partition(" (")[0] for title in await titles(site)] == [
         "The store",
         "The broker",
@@ -174,7 +174,7 @@ async def test_numbers_change_in_place_and_new_rows_are_announced(site: Site):
     await site.run({"b": b"bad"})
 
     cells = (await site.http.get(live)).json()["cells"]
-    assert cells["news"] == "Reload: 1 new cause fails"
+    assert cells["news"] == "Reload: 1 new cause of failures"
     [objects] = [text for name, text in cells.items() if name.startswith("objects.")]
     assert objects == "2 objects"
 
@@ -213,8 +213,8 @@ async def test_one_cause_in_many_routes_is_one_line_and_hides_nothing_that_waits
     [row] = view["causes"]
     assert (row["cause"]["objects"], row["cause"]["letters"], row["cause"]["route_count"]) == (2, 38, 19)
     assert row["replay_url"] is None
-    assert page.index("Waiting for you") < page.index("Failing, by cause")
-    assert "2 things wait for you, 1 new cause fails." in page
+    assert page.index("Waiting for you") < page.index("Last 24 hours") < page.index("Failing, by cause")
+    assert "2 things wait for you, 1 new cause of failures." in page
     assert "and 18 other routes" in page
 
 
@@ -242,7 +242,7 @@ async def test_an_acknowledged_cause_needs_no_attention_until_it_is_undone(site:
     assert "Until words@2 is applied." in page
     assert "acknowledged" in await site.page("/causes?state=acknowledged")
     await site.http.post(f"{cause}/unacknowledge")
-    assert "1 new cause fails." in await site.page("/")
+    assert "1 new cause of failures." in await site.page("/")
 
 
 async def test_an_hour_of_the_strip_filters_the_page(site: Site):

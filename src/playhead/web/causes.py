@@ -87,7 +87,7 @@ def _letters(one: Cause) -> str:
     repeats = one.letters - sum(route.objects for route in one.routes)
     parts = [counted(one.letters, "dead letter")]
     if repeats > 0 and one.route_count == len(one.routes):
-        parts.append(f"{repeats:,} of them repeats")
+        parts.append("1 is a repeat" if repeats == 1 else f"{repeats:,} are repeats")
     if one.processed and one.state != "closed":
         parts.append(f"{capped(one.processed)} processed since")
     return ", ".join(parts)

@@ -19,6 +19,7 @@ from playhead.web.needs import STOPPED, Need
 from playhead.web.outcomes import endings
 from playhead.web.page import ROWS, ApiCall, Ask, Missing, Page, Shown, or_missing, url
 from playhead.web.queues import all_routes, row_of
+from playhead.web.render import counted
 from playhead.web.strip import HEIGHT, WIDTH, Strip, strip_of
 
 _NEWEST: Final = 10
@@ -156,9 +157,9 @@ def _verdict(waiting: int, causes: Sequence[CauseRow], *, more: bool, uncertain:
     parts = parts if waiting else []
     for count, kind in ((new, "new"), (known, "known")):
         if count:
-            parts.append(f"{count:,} {kind} cause{' fails' if count == 1 else 's fail'}")
+            parts.append(f"{counted(count, f'{kind} cause')} of failures")
     if more:
-        parts.append("more causes fail")
+        parts.append("more causes of failures")
     if not parts:
         return "Some parts cannot be read now." if uncertain else "Nothing needs attention."
     return f"{', '.join(parts)}."
@@ -187,7 +188,7 @@ def _cells(view: HomeView) -> dict[str, str]:
             cells[f"at.{need.id}"] = need.at
     cells |= cells_of(view.causes)
     if view.strip:
-        cells["day"] = f"{view.strip.done:,} done, {view.strip.failed:,} failed"
+        cells["day"] = f"{counted(view.strip.done, 'message')} done, {view.strip.failed:,} failed"
     for replay in view.replays:
         cells[f"sent.{replay.replay_batch_id}"] = f"{replay.objects_published:,}"
         cells[f"found.{replay.replay_batch_id}"] = f"{replay.objects_found:,}"
