@@ -16,8 +16,8 @@ async def test_objects_of_several_executions_are_planned_and_replayed(site: Site
 
     planned = (await site.send(f"{path}/plan")).text
 
-    assert "2 objects in 2 replays" in planned
-    assert "Replay 2 objects" in planned
+    assert "2 replays with 2 messages" in planned
+    assert "Start 2 replays" in planned
     plans = re.findall(r'name="plan" value="([^"]+)"', planned)
     assert await site.items("replays") == []
     for _ in range(2):  # a second press starts no other replays
@@ -40,9 +40,31 @@ async def test_objects_that_cannot_be_replayed_are_listed_with_the_reason(site: 
 
     planned = (await site.send(f"/causes/{cause['id']}/plan")).text
 
-    assert "1 object in 1 replay" in planned
+    assert "1 replay with 1 message" in planned
     assert "1 object of words/upper" in planned
     assert "were pruned" in planned
+
+
+async def test_a_replay_of_a_cause_warns_once_about_workers_with_old_code(site: Site):
+    await site.consume("words.upper", source=site.changed_file())
+    for _ in range(2):
+        await site.run({"a": b"bad"})
+    await site.run({"b": b"bad"})
+    [cause] = await site.items("causes")
+
+    planned = (await site.send(f"/causes/{cause['id']}/plan")).text
+
+    assert "2 replays with 2 messages" in planned
+    assert planned.count("steps.py has changed since it was loaded by worker 1 on") == 1
+
+
+async def test_failures_that_repeat_an_earlier_one_are_counted(site: Site):
+    for repeats, text in enumerate(("1 dead letter", "2 dead letters, 1 is a repeat")):
+        await site.run({"a": b"bad"})
+        [row] = (await site.twin("/causes"))["view"]["rows"]
+        assert (await site.cells("/causes"))[f"letters.{row['cause']['id']}"] == text, repeats
+    await site.run({"a": b"bad"})
+    assert "3 dead letters, 2 are repeats" in await site.page("/")
 
 
 async def test_a_form_without_a_plan_starts_nothing(site: Site):

@@ -11,6 +11,7 @@ from playhead.ids import parse_uuid
 from playhead.model import Cause, CausePlan, Replay
 from playhead.web.page import Action, Answer, ApiCall, Ask, Crumb, Shown, status_of
 from playhead.web.replayform import ReplayForm
+from playhead.wording import warning_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class CauseReplayView:
     Attributes:
         cause: the cause.
         planned: the plans; None if replays were started.
+        warnings: those of all plans, each once.
         form: what was typed into the form.
         begun: the replays that were started.
         problem: why not all of them were; empty if all were.
@@ -27,6 +29,7 @@ class CauseReplayView:
 
     cause: Cause
     planned: CausePlan | None
+    warnings: Sequence[str]
     form: ReplayForm
     begun: Sequence[Replay]
     problem: str
@@ -36,7 +39,8 @@ async def plan(ask: Ask) -> Shown[CauseReplayView]:
     """Plan the replays and show them."""
     cause = await ask.services.causes.get(ask.parameters["id"])
     planned = await ask.services.causes.plan(cause.id)
-    view = CauseReplayView(cause, planned, ReplayForm(), (), "")
+    warnings = dict.fromkeys(warning_text(one) for plan in planned.plans for one in plan.warnings)
+    view = CauseReplayView(cause, planned, list(warnings), ReplayForm(), (), "")
     return _shown(view, [ApiCall(f"/api/v1/causes/{cause.id}/plan", "POST")])
 
 
@@ -55,7 +59,7 @@ async def start(ask: Ask) -> Answer:
             begun.append(opened.replay)
     except PlayheadError as exc:
         error = exc
-    view = CauseReplayView(cause, None, form, begun, error.detail if error else "")
+    view = CauseReplayView(cause, None, (), form, begun, error.detail if error else "")
     return _shown(view, [ApiCall("/api/v1/replays")], error)
 
 
