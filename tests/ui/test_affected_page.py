@@ -7,7 +7,7 @@ import re
 
 import httpx
 
-from tests.ui.site import Site
+from tests.ui.site import HOST, Site, text_of
 
 FILES = {"a.md": b"one two", "b.md": b"bad"}
 
@@ -37,6 +37,10 @@ async def test_processes_and_warnings_about_old_code_lead_to_what_they_made(site
     await site.consume("words.upper", worker="worker-1", source=site.changed_file())
 
     assert "/affected?worker=worker-1" in await site.page("/system")
+    for worker, name in (("worker-1", f"worker 1 on {HOST}"), ("worker-2", "worker-2")):
+        page = await site.page(f"/affected?worker={worker}")
+        assert f"Affected by {name}What" in text_of(page)
+        assert '<a href="/system">System</a>' in page.split("<h1>")[0]
     home = html.unescape(await site.page("/"))
     hrefs = [httpx.URL(one) for one in re.findall(r'href="(/affected[^"]+)"', home)]
     code = site.adapters["split"].code

@@ -167,6 +167,10 @@ async def test_one_dead_letter_leads_to_its_input_its_message_and_a_replay(site:
     page = await site.page(f"/dead-letters/{message}")
 
     assert "this is bad" in page
+    causes = "/causes?route=words%2Fupper"
+    for path in (f"/dead-letters/{message}", f"/dead-letters?group={row['group']}"):
+        assert f'href="{causes}"' in await site.page(path), path
+    assert "this is bad" in await site.page(causes)
     assert f'href="/lineage/{message}"' in page
     assert f"/objects?key={execution}%2Finput%2Fdir%2Fa" in page
     twin = await site.twin(f"/dead-letters/{message[-8:]}")

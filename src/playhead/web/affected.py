@@ -8,9 +8,11 @@ from typing import Final
 
 from playhead.errors import BadRequest
 from playhead.model import AffectedRoute
-from playhead.web.page import ROWS, Answer, ApiCall, Ask, Page, Shown, url
+from playhead.web.page import ROWS, Answer, ApiCall, Ask, Crumb, Missing, Page, Shown, or_missing, url
 from playhead.web.replayform import ReplayForm
 from playhead.wording import replay_of
+
+_MOST_WORKERS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class AffectedView:
     Attributes:
         adapter: the adapter with its version or code; empty without one.
         worker: the worker; empty without one.
+        of: the adapter, or the live process that has this id, such as `worker 7 on b3`; else the id.
         since: from which time executions are read.
         rows: a page of routes, the newest execution first.
         problem: why nothing was read; None if it was.
@@ -46,6 +49,7 @@ class AffectedView:
 
     adapter: str
     worker: str
+    of: str
     since: str
     rows: Sequence[AffectedRow]
     problem: str | None
@@ -76,12 +80,21 @@ async def show(ask: Ask) -> Answer:
         return affected_url(adapter=adapter, worker=worker, since=since, cursor=cursor)
 
     view = AffectedView(
-        *(adapter or "", worker or "", since, rows, problem),
+        *(adapter or "", worker or "", adapter or await _process(ask, worker), since, rows, problem),
         here(following) if following else None,
         here(None) if cursor else None,
     )
     calls = [ApiCall(url("/api/v1/affected", adapter=adapter, worker=worker, since=since))]
-    return Shown("Affected by", view, calls if adapter or worker else [])
+    crumbs = [Crumb("System", "/system"), Crumb("Affected by")]
+    return Shown("Affected by", view, calls if adapter or worker else [], crumbs)
+
+
+async def _process(ask: Ask, worker: str | None) -> str:
+    """Return the kind, the number and the host of a live process; its id if it is not found."""
+    found = await or_missing(ask.services.workers.list(None, _MOST_WORKERS)) if worker else None
+    live = () if found is None or isinstance(found, Missing) else found.items
+    names = [f"{one.kind} {one.pid} on {one.host}" for one in live if one.worker_id == worker]
+    return names[0] if names else worker or ""
 
 
 def _row(one: AffectedRoute) -> AffectedRow:
