@@ -46,6 +46,7 @@ from playhead.model import Diagnostic, Examination, SearchHit
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.upkeep import Process
 from playhead.ports.config import Parsed
+from playhead.ports.diagnosis import ProcessRole
 from playhead.ports.tracer import OFF
 from playhead.ports.webhook import check_webhook
 from playhead.reading.codecheck import CodeCheck
@@ -156,15 +157,23 @@ async def migrate(settings: Settings, check: bool) -> list[str]:
     return await opening.migrate(settings, check)
 
 
-async def examine(settings: Settings) -> Examination:
+async def grants(settings: Settings, roles: Mapping[ProcessRole, str]) -> list[str]:
+    """Return the statements that give roles of PostgreSQL their rights; see `backends.grants`."""
+    return await opening.grants(settings, roles)
+
+
+async def examine(settings: Settings, role: ProcessRole | None = None) -> Examination:
     """Examine each backend that the settings name, even if some cannot be opened.
+
+    Args:
+        role: whose rights are checked; None: those of the role that the user of the database has.
 
     Raises `CannotStart` (`home_missing`) if all of them are in a home that does not exist.
     """
     all_in_home = settings.store is settings.broker is settings.catalog is None
     (require_home if all_in_home else _make_home)(settings)
     async with contextlib.AsyncExitStack() as stack:
-        return await (await open_for_doctor(settings, stack)).examine()
+        return await (await open_for_doctor(settings, stack, role)).examine()
 
 
 # -- a running process -----------------------------------------------------------------------------
@@ -213,7 +222,8 @@ async def open_runtime(
     async with contextlib.AsyncExitStack() as stack:
         # Opened first, so that it is closed last and exports the spans of the shutdown.
         tracer = await stack.enter_async_context(open_tracer(identity)) if kind else OFF
-        opened = backends or await open_backends(settings, stack)
+        role: ProcessRole | None = "server" if kind == "serve" else None
+        opened = backends or await open_backends(settings, stack, role)
         secrets = _open_secrets(settings, stack, masks_errors=imports)
         tasks = Tasks()
         environment = Environment(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ from playhead.errors import (
 from playhead.extras import install_command
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
-from playhead.ports.diagnosis import Diagnosed
+from playhead.ports.diagnosis import Diagnosed, ProcessRole
 from playhead.ports.store import Store
 from playhead.ports.webhook import Webhooks
 from playhead.services.doctor import DoctorService, Patient
@@ -84,8 +84,10 @@ def data_folder(settings: Settings) -> Path:
     return settings.home / "data"
 
 
-async def open_backends(settings: Settings, stack: AsyncExitStack) -> Backends:
-    """Open the backends that the settings name; `stack` closes them.
+async def open_backends(
+    settings: Settings, stack: AsyncExitStack, role: ProcessRole | None = None
+) -> Backends:
+    """Open the backends that the settings name; `stack` closes them. `doctor` checks the rights of `role`.
 
     The catalog must be reachable, because no process works without it. If the store or the broker is
     unavailable, a warning is logged, and the backend is opened in the background.
@@ -95,13 +97,15 @@ async def open_backends(settings: Settings, stack: AsyncExitStack) -> Backends:
         Unavailable: the catalog is unreachable.
     """
     upkeep: list[Callable[[], Awaitable[None]]] = []
-    catalog, database = await open_catalog(settings, stack)
-    broker = await _open_broker(settings, stack, database, upkeep)
+    catalog, database = await open_catalog(settings, stack, role)
+    broker = await _open_broker(settings, stack, database, upkeep, role)
     store = await _open_store(settings, stack)
     return Backends(store, broker, catalog, upkeep)
 
 
-async def open_for_doctor(settings: Settings, stack: AsyncExitStack) -> DoctorService:
+async def open_for_doctor(
+    settings: Settings, stack: AsyncExitStack, role: ProcessRole | None
+) -> DoctorService:
     """Open each backend independently, for an examination; `stack` closes them.
 
     A backend that cannot be opened becomes a finding instead of an error.
@@ -111,12 +115,12 @@ async def open_for_doctor(settings: Settings, stack: AsyncExitStack) -> DoctorSe
     broker: ABroker | None = None
     database: Database | Postgres | None = None
     try:
-        catalog, database = await open_catalog(settings, stack)
+        catalog, database = await open_catalog(settings, stack, role)
         patients.append(Patient("catalog", catalog))
     except PlayheadError as exc:
         patients.append(Patient("catalog", None, exc.detail))
     try:
-        broker = await _open_broker(settings, stack, database, [])
+        broker = await _open_broker(settings, stack, database, [], role)
         patients.append(Patient("broker", broker))
     except PlayheadError as exc:
         patients.append(Patient("broker", None, exc.detail))
@@ -127,13 +131,15 @@ async def open_for_doctor(settings: Settings, stack: AsyncExitStack) -> DoctorSe
     return DoctorService(patients, catalog, broker)
 
 
-async def open_catalog(settings: Settings, stack: AsyncExitStack) -> tuple[ACatalog, Database | Postgres]:
+async def open_catalog(
+    settings: Settings, stack: AsyncExitStack, role: ProcessRole | None = None
+) -> tuple[ACatalog, Database | Postgres]:
     """Return the catalog and its database."""
     url, beat = settings.catalog, settings.heartbeat_seconds
     if _scheme(url) in _POSTGRES:
         with _extra("postgres", url):
             from playhead.backends.catalog_postgres import PostgresCatalog
-        postgres = _postgres(url or "", stack)
+        postgres = _postgres(url or "", stack, role)
         catalog = PostgresCatalog(postgres, heartbeat_seconds=beat)
         await catalog.open()
         return catalog, postgres
@@ -148,6 +154,7 @@ async def _open_broker(
     stack: AsyncExitStack,
     catalog_database: Database | Postgres | None,
     upkeep: list[Callable[[], Awaitable[None]]],
+    role: ProcessRole | None,
 ) -> ABroker:
     """Return the broker. It shares the catalog's database (`catalog_database`) if the address is the same."""
     url, visibility, prefix = settings.broker, settings.visibility_seconds, settings.queue_prefix
@@ -160,7 +167,7 @@ async def _open_broker(
             if settings.catalog == url and not isinstance(catalog_database, Database)
             else None
         )
-        database = shared or _postgres(url or "", stack)
+        database = shared or _postgres(url or "", stack, role)
         queues = PostgresBroker(database, visibility=visibility)
         queues.is_shared = shared is not None
         stack.push_async_callback(queues.close)
@@ -248,10 +255,10 @@ async def _open_later(open_backend: Callable[[], Awaitable[None]], retry_seconds
         return
 
 
-def _postgres(url: str, stack: AsyncExitStack) -> Postgres:
+def _postgres(url: str, stack: AsyncExitStack, role: ProcessRole | None) -> Postgres:
     with _extra("postgres", url):
         from playhead.backends._postgres import Postgres
-    database = Postgres(url)
+    database = Postgres(url, role=role)
     stack.push_async_callback(database.close)
     return database
 
@@ -290,6 +297,42 @@ async def migrate(settings: Settings, check: bool) -> list[str]:
             if str(db.path) not in steps:
                 steps[str(db.path)] = await asyncio.to_thread(db.pending if check else db.migrate)
     return [f"{Path(name).name}: {n}" for name, numbers in steps.items() for n in numbers]
+
+
+async def grants(settings: Settings, roles: Mapping[ProcessRole, str]) -> list[str]:
+    """Return the statements that give roles of PostgreSQL the rights of servers and workers.
+
+    Args:
+        roles: a role for each kind of process.
+
+    Raises:
+        CannotStart: no address is one of PostgreSQL, or the schema does not exist.
+        Unavailable: a database is unreachable.
+    """
+    found: dict[str, list[str]] = {}
+    for url, unavailable in (
+        (settings.catalog, catalog_unavailable),
+        (settings.broker, broker_unavailable),
+    ):
+        if _scheme(url) not in _POSTGRES:
+            continue
+        with _extra("postgres", url):
+            from playhead.backends._postgres import Postgres, Unreachable
+        postgres = Postgres(url or "")
+        try:
+            if postgres.address not in found:
+                found[postgres.address] = await postgres.grants(roles)
+        except Unreachable as exc:
+            raise unavailable(str(exc)) from exc
+        finally:
+            await postgres.close()
+    if not found:
+        raise CannotStart(
+            "setup_invalid",
+            "no backend of this deployment is PostgreSQL, and others have no grants: set PLAYHEAD_CATALOG to "
+            "postgresql://host/database",
+        )
+    return [line for some in found.values() for line in some]
 
 
 # -- addresses -------------------------------------------------------------------------------------

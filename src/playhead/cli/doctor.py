@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 from playhead.cli import exits, output
 from playhead.cli.command import command
-from playhead.cli.session import Session
+from playhead.cli.session import Session, Usage
+from playhead.ports.diagnosis import ProcessRole
 
 _SIGNS: Final = {"ok": "ok", "warning": "WARN", "failed": "FAIL"}
 
 
 @command("doctor", example="playhead doctor")
-async def doctor(s: Session) -> int:
+async def doctor(
+    s: Session,
+    role: Annotated[
+        ProcessRole | None,
+        typer.Option(
+            "--for",
+            help="Check the rights of this process in PostgreSQL.  [default: whichever fits the user]",
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
     """Check store, broker and catalog, and print fixes.
 
     Connects to each backend, checks its version and permissions, and writes and reads a test value. Exit
     code 1 if a check failed, 5 if a backend cannot be reached. Warnings do not change the exit code.
     """
     if s.server is not None:
+        if role:
+            raise Usage("--for is for a user of the backends, not for --server")
         async with s.open_server(s.server) as services:
             found = await services.doctor.examine()
     else:
@@ -27,7 +42,7 @@ async def doctor(s: Session) -> int:
 
         s.tell_of_settings()
         logs.set_up(s.settings)
-        found = await examine(s.settings)
+        found = await examine(s.settings, role)
     if s.json:
         output.emit(found)
     else:

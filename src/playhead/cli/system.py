@@ -8,7 +8,8 @@ import typer
 
 from playhead.cli import exits, output
 from playhead.cli.command import command
-from playhead.cli.session import Session
+from playhead.cli.session import Session, Usage
+from playhead.ports.diagnosis import PROCESS_ROLES, ProcessRole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,10 +71,29 @@ async def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit code 1 if a migration is pending.")
     ] = False,
+    roles: Annotated[
+        str | None,
+        typer.Option(
+            "--grants",
+            metavar="server=ROLE,worker=ROLE",
+            help="Print the SQL that gives these roles of PostgreSQL their rights. Change nothing.",
+        ),
+    ] = None,
 ) -> int:
     """Migrate the databases to the schema of this version."""
+    from playhead.bootstrap import grants
     from playhead.bootstrap import migrate as run
 
+    if roles is not None:
+        if check:
+            raise Usage("--check and --grants cannot be combined")
+        lines = await grants(s.settings, _roles(roles))
+        if s.json:
+            output.emit({"statements": lines})
+        else:
+            for line in lines:
+                output.line(f"{line};")
+        return exits.OK
     steps = await run(s.settings, check)
     if s.json:
         output.emit({"pending" if check else "applied": steps})
@@ -83,3 +103,16 @@ async def migrate(
         if not steps:
             output.line("Up to date")
     return exits.FAILED if check and steps else exits.OK
+
+
+def _roles(given: str) -> dict[ProcessRole, str]:
+    found: dict[ProcessRole, str] = {}
+    for one in given.split(","):
+        process, _, name = one.partition("=")
+        role = next((known for known in PROCESS_ROLES if known == process.strip()), None)
+        if role is None or not name.strip() or role in found:
+            raise Usage(
+                f"--grants needs roles as in server=playhead_server,worker=playhead_worker, not {given!r}"
+            )
+        found[role] = name.strip()
+    return found

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Literal, Protocol, get_args
 
 from playhead.model import Finding
 
-__all__ = ["Diagnosed", "Finding"]
+__all__ = ["PROCESS_ROLES", "Diagnosed", "Finding", "ProcessRole"]
+
+ProcessRole = Literal["server", "worker"]
+"""What a process does. Each may have its own user in the backends, with its own rights."""
+PROCESS_ROLES: Final[tuple[ProcessRole, ...]] = get_args(ProcessRole)
 
 
 class Diagnosed(Protocol):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
 
 from playhead.backends._postgres.address import taken_apart
+from playhead.backends._postgres.grants import statements
 from playhead.backends._postgres.schema import apply, refusal, state, unsupported, unusable
 from playhead.backends._postgres.session import (
     FAULTS,
@@ -24,6 +25,8 @@ from playhead.backends._postgres.session import (
     is_lost,
 )
 from playhead.backends.sql import Migration, migrations
+from playhead.errors import CannotStart
+from playhead.ports.diagnosis import ProcessRole
 
 T = TypeVar("T")
 
@@ -57,15 +60,24 @@ class Postgres:
             options of Playhead. Options of libpq have their usual meaning, and all others are settings of
             the server, such as `search_path`.
         clock: seconds since the epoch, instead of the database's clock; only for tests.
+        role: what its process does, if that is known. `doctor` checks the rights of this role.
         connections: maximum number of connections, unless the URL has `pool_size`. Urgent transactions have
             one additional connection.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] | None = None, connections: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] | None = None,
+        role: ProcessRole | None = None,
+        connections: int = 8,
+    ) -> None:
         self._dsn, self.address, options = taken_apart(url)
         self._cache = options.get("statement_cache_size", 256)
         self.connections = max(options.get("pool_size", connections), 1)
         self._clock = clock
+        self.role = role
         self._room = asyncio.Semaphore(self.connections)
         self._urgent = asyncio.Semaphore(1)
         self._idle: list[tuple[Connection, float]] = []
@@ -138,6 +150,20 @@ class Postgres:
         # older release. An existing schema has one transaction per step, so that locks are held briefly.
         together = [steps] if steps == migrations("postgresql") else [[step] for step in steps]
         return [number for some in together for number in await self._apply(some)]
+
+    async def grants(self, roles: Mapping[ProcessRole, str]) -> list[str]:
+        """Return the statements that give these roles their rights. `open` is not needed before.
+
+        Raises:
+            Unreachable: the database is unavailable.
+            CannotStart: `catalog_older`: the tables of this release do not exist.
+        """
+        if pending := await self.pending():
+            raise CannotStart(
+                "catalog_older",
+                f"{self.address} lacks migration {pending[0]} of this release. Run: playhead migrate",
+            )
+        return statements(await self._run(lambda con: con.fetchval("SELECT current_schema()")), roles)
 
     async def _apply(self, steps: Sequence[Migration]) -> list[int]:
         try:

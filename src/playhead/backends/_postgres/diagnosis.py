@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
 from playhead.backends._postgres.database import Postgres
+from playhead.backends._postgres.grants import TABLES, Right, missing
 from playhead.backends._postgres.schema import state
 from playhead.backends._postgres.session import Connection, Unreachable
 from playhead.backends.sql import migrations
-from playhead.ports.diagnosis import Finding
-
-_TABLES: Final = (
-    *("configs", "config_versions", "lanes", "executions", "tags", "jobs", "messages", "outputs"),
-    *("processes", "departed", "leases", "queues", "dispatches"),
-)
+from playhead.ports.diagnosis import PROCESS_ROLES, Finding, ProcessRole
 
 OLDEST_VERSION: Final = 15
 """The oldest major version that the tests have run on."""
 _MOST_OFF_SECONDS = 5.0
 _ASKED = 5
 _MANY_DEAD = 1_000_000
+_NAMED = 4
+_WORKERS_OF_SERVERS: Final = (
+    # Who may change the audit has all rights, so no roles were separated.
+    "SELECT p.host, p.pid FROM processes p JOIN pg_catalog.pg_roles r ON r.rolname = p.by_role "
+    "WHERE p.kind = 'worker' AND p.heartbeat_at >= playhead_now() - 60 "
+    "AND has_table_privilege(r.oid, 'keys', 'SELECT') AND NOT has_table_privilege(r.oid, 'audit', 'UPDATE') "
+    "ORDER BY p.host, p.pid LIMIT 4"
+)
 
 
 async def examine(db: Postgres) -> list[Finding]:
@@ -74,23 +79,31 @@ async def _schema(con: Connection, _: Postgres) -> Finding:
     return Finding("schema", "ok", f"{schema} is at version {have}")
 
 
-async def _rights(con: Connection, _: Postgres) -> Finding:
-    ((schema, creates),) = await con.fetch(
-        "SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')"
+async def _rights(con: Connection, db: Postgres) -> Finding:
+    lacks = {role: await missing(con, role) for role in PROCESS_ROLES}
+    ((user, creates),) = await con.fetch(
+        "SELECT current_user::text, has_schema_privilege(current_schema(), 'CREATE')"
     )
-    missing = await con.fetch(
-        "SELECT t, r FROM unnest($1::text[]) AS t CROSS JOIN unnest($2::text[]) AS r "
-        "WHERE to_regclass(t) IS NULL OR NOT has_table_privilege(to_regclass(t), r) ORDER BY t, r",
-        *(list(_TABLES), ["DELETE", "INSERT", "SELECT", "UPDATE"]),
-    )
-    if missing:
-        fix = f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO this user"
-        detail = "missing: " + ", ".join(f"{right} on {table}" for table, right in missing[:4])
-        return Finding("rights", "failed", detail, fix)
-    detail = "this user can read and write all tables"
+    closest: ProcessRole = min(PROCESS_ROLES, key=lambda one: len(lacks[one]))
+    role = db.role or closest
+    if lacks[role]:
+        fix = f"as the owner of the tables, run what this prints: playhead migrate --grants {role}={user}"
+        return Finding("rights", "failed", f"this user lacks rights of a {role}: {_some(lacks[role])}", fix)
+    detail = f"this user has all rights of a {role}"
+    if lacks["server"]:
+        detail += f"; a server also needs {_some(lacks['server'])}"
+    elif found := await con.fetch(_WORKERS_OF_SERVERS):
+        who = ", ".join(f"{host}:{pid}" for host, pid in found)
+        fix = "start workers with their own role, and without `serve --workers`"
+        return Finding("rights", "warning", f"workers have the rights of a server: {who}", fix)
     if not creates:
-        detail += ", but cannot create tables; run playhead migrate as their owner"
+        detail += "; it cannot create tables, so run playhead migrate as their owner"
     return Finding("rights", "ok", detail)
+
+
+def _some(lacking: Sequence[Right]) -> str:
+    more = len(lacking) - _NAMED
+    return ", ".join(map(str, lacking[:_NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
 async def _durability(con: Connection, _: Postgres) -> Finding:
@@ -141,7 +154,7 @@ async def _cleaning(con: Connection, _: Postgres) -> Finding:
     rows = await con.fetch(
         "SELECT relname, n_dead_tup FROM pg_stat_user_tables WHERE schemaname = current_schema() "
         "AND relname = ANY($1::text[]) AND n_dead_tup > $2 AND n_dead_tup > n_live_tup ORDER BY relname",
-        *(list(_TABLES), _MANY_DEAD),
+        *(list(TABLES), _MANY_DEAD),
     )
     if not rows:
         return Finding("autovacuum", "ok", "autovacuum removes dead rows")
@@ -165,8 +178,8 @@ async def _round_trip(db: Postgres) -> Finding:
     async def write(con: Connection) -> None:
         # The transaction leaves no row behind, but its commit still waits for the disk.
         name = "doctor " + str(await con.fetchval("SELECT pg_backend_pid()"))
-        await con.execute("INSERT INTO queues (name) VALUES ($1)", name)
-        await con.execute("DELETE FROM queues WHERE name = $1", name)
+        await con.execute("INSERT INTO leases (name, owner, until) VALUES ($1, $1, 0)", name)
+        await con.execute("DELETE FROM leases WHERE name = $1", name)
 
     asked = await db.run(ask)
     began = time.monotonic()

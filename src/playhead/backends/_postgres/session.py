@@ -58,7 +58,7 @@ _ADVICE = {
     "28": "the login was rejected; check user, password and pg_hba.conf",
     "3D000": "the database does not exist; create it first",
     "3F000": "the schema of search_path does not exist; create it first",
-    "42501": "grant this user USAGE on the schema, and SELECT, INSERT, UPDATE, DELETE on all its tables",
+    "42501": "this user lacks a right; `playhead doctor` names it, `playhead migrate --grants` prints all",
     "42P01": "the tables do not exist; run: playhead migrate",
     "42703": "the schema belongs to another release; run: playhead migrate",
     "53100": "the disk of the server is full",

@@ -93,5 +93,13 @@ BEGIN SELECT RAISE(ABORT, 'rows of the audit are not changed'); END;
 CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
 BEGIN SELECT RAISE(ABORT, 'rows of the audit are not deleted'); END;
 
+-- In PostgreSQL, a row lock needs the right to update a column. Workers lock routes, and may change nothing else of them.
+ALTER TABLE lanes ADD COLUMN row_lock smallint;
+
+-- The role of the database that a process has; NULL on SQLite.
+ALTER TABLE processes ADD COLUMN by_role text;
+-- (postgresql)
+ALTER TABLE processes ALTER COLUMN by_role SET DEFAULT session_user;
+
 -- Who has asked for a run or a replay, as JSON of model.RequestedBy; NULL: not recorded.
 ALTER TABLE executions ADD COLUMN requested_by text;

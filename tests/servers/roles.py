@@ -1,0 +1,38 @@
+"""Roles of PostgreSQL for a server and a worker, with the rights that `playhead migrate --grants` prints."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import asyncpg  # type: ignore[import-untyped]
+
+from playhead.backends._postgres import Postgres
+from playhead.ids import uuid7
+from playhead.ports.diagnosis import PROCESS_ROLES, ProcessRole
+
+
+@asynccontextmanager
+async def process_roles(url: str) -> AsyncIterator[Mapping[ProcessRole, str]]:
+    """Migrate a schema, and yield two roles with their rights on it. They are dropped at the end."""
+    roles: dict[ProcessRole, str] = {role: f"{role[0]}{uuid7().hex}" for role in PROCESS_ROLES}
+    con = await asyncpg.connect(url)
+    try:
+        for name in roles.values():
+            await con.execute(f"CREATE ROLE {name} LOGIN")
+        db = Postgres(url)
+        await db.migrate()
+        for statement in await db.grants(roles):
+            await con.execute(statement)
+        await db.close()
+        yield roles
+    finally:
+        for name in roles.values():
+            await con.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+        await con.close()
+
+
+def as_role(url: str, role: str) -> str:
+    """Return the URL with another user."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{role}@{rest.rpartition('@')[2]}"
