@@ -132,6 +132,20 @@ async def test_records_of_other_executions_stay(catalog: Catalog, lab: Lab):
     assert [await records_of(catalog, one) for one in (before, execution, after)] == [6, 0, 6]
 
 
+async def test_the_reviews_of_its_objects_are_deleted_with_it(catalog: Catalog, lab: Lab):
+    source, execution, other = [await pruned(lab, "a") for _ in range(3)]
+    for one in (execution, other):
+        await catalog.record_review(one, source, 1, is_right=True, reviewed_by="ada")
+
+    pruning = await begin(catalog, execution)
+    await catalog.record_review(execution, source, 2, is_right=True, reviewed_by="late")
+    assert list(await catalog.reviews(execution, source)) == [1]
+    await delete(catalog, pruning)
+
+    assert await catalog.reviews(execution, source) == {}
+    assert list(await catalog.reviews(other, source)) == [1]
+
+
 async def test_a_replay_keeps_its_numbers(catalog: Catalog, lab: Lab):
     source = await done(lab, "a", "b", config=two(lab))
     keys = [f"{source}/input/{path}" for path in ("a", "b")]

@@ -28,6 +28,14 @@ from playhead.ports.catalog.prune import Candidate, PrunedObject, PrunePage, Pru
 
 ALL_PRUNED: Final = "[]"
 """What `retained` is after a retention has pruned all stages."""
+_AFTER_RECORDS: Final = (
+    SQL.delete_reports,
+    SQL.delete_deliveries,
+    SQL.delete_failing,
+    SQL.delete_reviews,
+    SQL.end_records,
+)
+"""What ends the deletion of the records of an execution."""
 
 
 class PrunePart(Part):
@@ -326,7 +334,7 @@ class PrunePart(Part):
                 await db.run(SQL.end_pruning, pruning=pruning.n)
                 return
             await exclude(db, [pruning.n])
-            for statement in (SQL.delete_reports, SQL.delete_deliveries, SQL.delete_failing, SQL.end_records):
+            for statement in _AFTER_RECORDS:
                 await db.run(statement, execution=pruning.n)
 
         await self._db.write(end)

@@ -123,10 +123,11 @@ WHERE m.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
 SELECT m.n, m.id, m.lane, m.error_code, m.error FROM messages m WHERE m.n = ANY(:rows::bigint[]) AND m.state = {DEAD}
 
 -- name: record_review
--- What a person thinks of an object. A newer review replaces the one before.
+-- What a person thinks of an object. A newer review replaces the one before. There is none after a prune of the records.
 INSERT INTO reviews (execution, against, ordinal, is_right, reviewed_by, reviewed_at)
 SELECT e.n, a.n, :ordinal::bigint, :is_right::boolean, :reviewed_by::text, playhead_now()
-FROM executions e CROSS JOIN executions a WHERE e.id = :execution::uuid AND a.id = :against::uuid
+FROM executions e CROSS JOIN executions a
+WHERE e.id = :execution::uuid AND a.id = :against::uuid AND e.records_deleted_at IS NULL
 ON CONFLICT (execution, against, ordinal) DO UPDATE
 SET is_right = excluded.is_right, reviewed_by = excluded.reviewed_by, reviewed_at = excluded.reviewed_at
 
@@ -136,3 +137,7 @@ SELECT r.ordinal, r.is_right, r.reviewed_by, r.reviewed_at FROM reviews r
 WHERE r.execution = (SELECT e.n FROM executions e WHERE e.id = :execution::uuid)
   AND r.against = (SELECT e.n FROM executions e WHERE e.id = :against::uuid)
 ORDER BY r.ordinal LIMIT :limit
+
+-- name: delete_reviews
+-- The reviews of an execution whose records are deleted.
+DELETE FROM reviews WHERE execution = :execution

@@ -132,7 +132,8 @@ class Outcomes(Protocol):
     ) -> None:
         """Record what a person thinks of an object of an execution, compared with another execution.
 
-        It replaces the review before. Nothing happens if one of the executions does not exist.
+        It replaces the review before. It is deleted with the records of the execution. Nothing happens if one
+        of the executions does not exist, or if those records are deleted.
         """
         ...
 
