@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from playhead.errors import Forbidden
-from playhead.model.access import SCOPES, Caller, RequestedBy, Scope, Via
+from playhead.model.access import SCOPES, Caller, Need, RequestedBy, Scope, Via
 
 REASON_LENGTH: Final = 1000
 """Characters of a reason."""
@@ -87,14 +87,16 @@ def acting(who: Acting) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
-def require(scope: Scope) -> None:
-    """Check that who acts has a scope. Raises `Forbidden` (`scope_missing`)."""
+def check_scope(scope: Need) -> None:
+    """Check that who acts has a scope. Raises `Forbidden` (`scope_missing`, `read_only`)."""
     caller = _CURRENT.get().caller
-    if scope not in caller.scopes:
+    if scope != "any" and scope != "public" and scope not in caller.scopes:
         raise scope_missing(caller, scope)
 
 
 def scope_missing(caller: Caller, scope: Scope) -> Forbidden:
     """Return the error for a caller without a scope."""
+    if caller.is_read_only:
+        return Forbidden("read_only", "this server allows no change (PLAYHEAD_READ_ONLY)")
     has = ", ".join(sorted(caller.scopes)) or "no scope"
     return Forbidden("scope_missing", f"this needs the scope {scope}; {caller.name} has {has}")

@@ -21,7 +21,7 @@ from playhead.api.errors import STATUS
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
 from playhead.bootstrap.reload import Reload
-from playhead.errors import CannotStart
+from playhead.errors import BadRequest, CannotStart
 from playhead.web.app import create_pages
 from playhead.workers import background, crew, hold_logs, on_signals, run_reloading, set_up_logs
 
@@ -125,6 +125,7 @@ async def _serve(
     reload: Reload | None,
 ) -> int:
     async with open_runtime(settings, kind="serve") as rt:
+        await _adopt_first_key(rt, settings)
         app = create_app(
             rt.services,
             version=__version__,
@@ -177,6 +178,20 @@ async def _serve(
             if tending:
                 await tending
     return 0
+
+
+async def _adopt_first_key(rt: Runtime, settings: Settings) -> None:
+    """Store the key of `PLAYHEAD_FIRST_KEY_FILE`, if the catalog has none. Later, the file has no effect."""
+    if settings.first_key_file is None:
+        return
+    try:
+        text = settings.first_key_file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CannotStart("setup_invalid", f"cannot read PLAYHEAD_FIRST_KEY_FILE: {exc}") from exc
+    try:
+        await rt.services.access.adopt_first(text)
+    except BadRequest as exc:
+        raise CannotStart("setup_invalid", f"PLAYHEAD_FIRST_KEY_FILE: {exc.detail}") from exc
 
 
 async def _stop_server(rt: Runtime, server: _Server, stop: asyncio.Event) -> None:

@@ -22,6 +22,7 @@ from playhead.api import (
     docs,
     executions,
     find,
+    keys,
     lineage,
     metrics,
     plans,
@@ -40,6 +41,7 @@ from playhead.api import (
 from playhead.api.callers import Callers, Hosts
 from playhead.api.description import DescribedApp
 from playhead.api.head import Head
+from playhead.api.identify import Identify, SignedOut
 from playhead.api.limits import BodyLimit
 from playhead.api.middleware import Identity
 from playhead.api.tracing import Traces
@@ -52,7 +54,7 @@ ROUTERS: Final = tuple(
     for module in (
         *(datasets, replays, plans, control, reports, configs, runs, executions, find, diff, result),
         *(lineage, prune, storage, search, routes, queues, dead_letters, causes, affected),
-        *(adapters, workers, system, metrics, docs),
+        *(adapters, workers, keys, system, metrics, docs),
     )
 )
 
@@ -66,6 +68,7 @@ def create_app(
     max_upload_bytes: int,
     tracer: Tracer = OFF,
     pages: ASGIApp | None = None,
+    signed_out: SignedOut | None = None,
 ) -> FastAPI:
     """Return the ASGI app.
 
@@ -77,6 +80,7 @@ def create_app(
         max_upload_bytes: limit of a multipart run.
         tracer: starts a span for each request.
         pages: the web UI, which answers all paths that are not of the API; None: there is no web UI.
+        signed_out: the answer of the web UI to a request without a valid caller.
     """
     app = DescribedApp(
         title="Playhead",
@@ -102,6 +106,7 @@ def create_app(
     # The last one added is the outermost.
     app.add_middleware(Head)
     app.add_middleware(BodyLimit, body=max_body_bytes, upload=max_upload_bytes)
+    app.add_middleware(Identify, signed_out=signed_out)
     app.add_middleware(Callers, hosts=hosts)
     app.add_middleware(Identity)
     if tracer.on:

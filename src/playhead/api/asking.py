@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Final, cast
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Depends, Path, Query
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from playhead.api.description import operation_id
 from playhead.api.schemas import Word
+from playhead.api.scopes import Operations
 from playhead.model import MAX_VERSION, Warning
 from playhead.services import Services
 from playhead.wording import warning_text
@@ -67,13 +68,13 @@ def _has_parameters(part: Dependant) -> bool:
     return bool(part.path_params or part.query_params or part.header_params or part.body_params)
 
 
-def operations(prefix: str = "", **options: Any) -> APIRouter:
+def operations(prefix: str = "", **options: Any) -> Operations:
     """Return a router for operations.
 
     The app takes over its routes as they are. `include_router` would build each of them a second time, during
     the first request to a server, which would wait for a quarter of a second.
     """
-    return APIRouter(
+    return Operations(
         prefix=prefix,
         dependencies=[Depends(known_words_only)],
         generate_unique_id_function=operation_id,

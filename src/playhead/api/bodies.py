@@ -12,12 +12,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn, TypeVar
 
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
 from playhead.api.answers import UnsupportedMediaType
 from playhead.api.schemas import Body, ValidationError
+from playhead.api.scopes import Operation
 from playhead.errors import BadRequest
 
 M = TypeVar("M", bound=Body)
@@ -86,11 +86,11 @@ class JsonRequest(Request):
         return self._json
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(Operation):
     """A route that accepts only JSON bodies, and parses them before the framework does."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    def handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().handler()
         if self.body_field is None:
             return handle
 

@@ -23,7 +23,7 @@ _AUTHORITY: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{0,5}))
 """In lower case, without a user name or anything else that browsers do not send."""
 _ORIGIN: Final = re.compile(r"(https?)://(.+)")
 _PORTS: Final = {"http": "80", "https": "443"}
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """URLs that monitoring requests every few seconds."""
 _NEVER_CROWDED: Final = frozenset({"/healthz", "/metrics"})
@@ -98,7 +98,7 @@ class Callers:
         host = given[0].lower() if len(given) == 1 else None
         if not self._hosts.allow(host, scope["path"], scope["scheme"]):
             return _unknown_host(given)
-        if scope["method"] in _READS:
+        if scope["method"] in READS:
             return None
         origins = headers.getlist("origin")
         if not origins:
@@ -116,6 +116,24 @@ class Callers:
         if self._hosts.names(theirs[1]):
             return True
         return host is not None and theirs == (scheme, _split(host, scheme))
+
+
+def check_own_page(scope: Scope) -> None:
+    """Check that a page of this server has sent a request. `Callers` has refused those of other origins.
+
+    Browsers send a cookie with any request, so a caller with a cookie must also send what only browsers
+    send, and no page can change.
+
+    Raises:
+        PlayheadError: `cross_origin`.
+    """
+    headers = Headers(scope=scope)
+    if "origin" not in headers and headers.get("sec-fetch-site") != "same-origin":
+        raise PlayheadError(
+            "cross_origin",
+            "a request with a session needs the header Origin or Sec-Fetch-Site, as browsers send it; "
+            "programs use a key instead",
+        )
 
 
 def _taken_apart(origin: str) -> tuple[str, tuple[str, str]] | None:

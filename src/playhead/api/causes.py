@@ -60,6 +60,7 @@ async def get_cause(cause: CauseId, asked: Asked) -> Cause:
 
 @router.post(
     "/{cause}/acknowledge",
+    scope="operate",
     responses=responses(
         *("cause_not_found", "config_not_found", "invalid_until"),
         *("invalid_body", "unsupported_media_type", *BODY_CODES),
@@ -73,7 +74,7 @@ async def acknowledge_cause(cause: CauseId, body: Acknowledge, asked: Asked) -> 
     return await asked.causes.acknowledge(cause, body.reason, body.requested_by, body.until)
 
 
-@router.post("/{cause}/plan", responses=responses("cause_not_found", "store_unavailable"))
+@router.post("/{cause}/plan", scope="replay", responses=responses("cause_not_found", "store_unavailable"))
 async def plan_cause(cause: CauseId, asked: Asked) -> CausePlan:
     """Plan replays of the open objects of a cause: each object once, from its newest source.
 
@@ -84,7 +85,7 @@ async def plan_cause(cause: CauseId, asked: Asked) -> CausePlan:
     return replace(planned, plans=[worded(one) for one in planned.plans])
 
 
-@router.post("/{cause}/unacknowledge", responses=responses("cause_not_found"))
+@router.post("/{cause}/unacknowledge", scope="operate", responses=responses("cause_not_found"))
 async def unacknowledge_cause(cause: CauseId, asked: Asked) -> Cause:
     """Remove the acknowledgement of a cause. Idempotent."""
     return await asked.causes.unacknowledge(cause)

@@ -59,6 +59,7 @@ async def _source(request: Request) -> bytes | str:
 
 @router.post(
     "",
+    scope="apply",
     status_code=201,
     response_model=ConfigVersion,
     openapi_extra=_body,
@@ -81,7 +82,9 @@ async def create_config(request: Request, response: Response, asked: Asked) -> C
     return version
 
 
-@router.post("/validate", openapi_extra=_body, responses={**responses(*_refused), **_wrong_shape})
+@router.post(
+    "/validate", scope="apply", openapi_extra=_body, responses={**responses(*_refused), **_wrong_shape}
+)
 async def validate_config(request: Request, asked: Asked) -> Validated:
     """Return all faults of a config. Stores nothing."""
     diagnostics = await asked.configs.validate(await _source(request))
@@ -128,13 +131,13 @@ async def get_config_dag(
     return await asked.pipelines.of_config(name, version, focus, depth)
 
 
-@router.post("/{name}/activate", responses=responses("config_not_found", "queue_taken"))
+@router.post("/{name}/activate", scope="apply", responses=responses("config_not_found", "queue_taken"))
 async def activate_config(name: ConfigName, asked: Asked) -> ConfigVersion:
     """Activate a config: it accepts new runs and replays."""
     return await asked.configs.set_active(name, True)
 
 
-@router.post("/{name}/deactivate", responses=responses("config_not_found"))
+@router.post("/{name}/deactivate", scope="operate", responses=responses("config_not_found"))
 async def deactivate_config(name: ConfigName, asked: Asked) -> ConfigVersion:
     """Deactivate a config: it accepts no new runs and replays. Running executions continue."""
     return await asked.configs.set_active(name, False)

@@ -23,7 +23,7 @@ _NULL: Final = NewPace.model_validate(None)
 _BODY: Final = ("invalid_body", "unsupported_media_type", *BODY_CODES)
 
 
-@router.post("/{replay_batch_id}/pause", responses=responses(*_CODES))
+@router.post("/{replay_batch_id}/pause", scope="operate", responses=responses(*_CODES))
 async def pause_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
     """Suspend the publishing of a replay. Idempotent.
 
@@ -32,7 +32,7 @@ async def pause_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
     return await asked.control.pause(replay_batch_id)
 
 
-@router.post("/{replay_batch_id}/resume", responses=responses(*_CODES, *_BODY))
+@router.post("/{replay_batch_id}/resume", scope="operate", responses=responses(*_CODES, *_BODY))
 async def resume_replay(replay_batch_id: BatchId, asked: Asked, body: ResumeReplay = _RESUME) -> Replay:
     """Continue a paused or stalled replay where it stopped. It may have to wait for its place: `queued`.
 
@@ -45,7 +45,9 @@ async def resume_replay(replay_batch_id: BatchId, asked: Asked, body: ResumeRepl
 _pace_body: dict[str, Any] = {"requestBody": {"required": True}}
 
 
-@router.put("/{replay_batch_id}/pace", openapi_extra=_pace_body, responses=responses(*_CODES, *_BODY))
+@router.put(
+    "/{replay_batch_id}/pace", scope="operate", openapi_extra=_pace_body, responses=responses(*_CODES, *_BODY)
+)
 async def set_pace(replay_batch_id: BatchId, asked: Asked, request: Request, pace: NewPace = _NULL) -> Replay:
     """Change the pace of a replay, also while it is published. `null` removes the limit."""
     # The framework takes null for a missing body.
@@ -56,7 +58,7 @@ async def set_pace(replay_batch_id: BatchId, asked: Asked, request: Request, pac
     return await asked.control.set_pace(replay_batch_id, pace.pace())
 
 
-@router.post("/{replay_batch_id}/retry", responses=responses(*_CODES, "stage_pruned"))
+@router.post("/{replay_batch_id}/retry", scope="operate", responses=responses(*_CODES, "stage_pruned"))
 async def retry_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
     """Publish the refused messages of a replay again, and continue a listing that was abandoned.
 
@@ -65,7 +67,7 @@ async def retry_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
     return await asked.control.retry(replay_batch_id)
 
 
-@router.post("/{replay_batch_id}/cancel", responses=responses(*_CODES, *_BODY))
+@router.post("/{replay_batch_id}/cancel", scope="operate", responses=responses(*_CODES, *_BODY))
 async def cancel_replay(replay_batch_id: BatchId, asked: Asked, body: CancelReplay = _DEFAULT) -> Replay:
     """End the publishing of a replay. Idempotent.
 

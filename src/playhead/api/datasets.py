@@ -145,6 +145,7 @@ async def get_publication(name: DatasetName, n: Number, asked: Asked, config: Co
 
 @router.post(
     "/{name}/publications",
+    scope="operate",
     response_model=Publication,
     status_code=202,
     responses=responses(
@@ -183,7 +184,7 @@ async def publish(
     return JSONResponse(jsonable_encoder(made), 202, headers)
 
 
-@router.post("/{name}/publications/{n}/cancel", responses=responses(*NO_PUBLICATION))
+@router.post("/{name}/publications/{n}/cancel", scope="operate", responses=responses(*NO_PUBLICATION))
 async def cancel_publication(
     name: DatasetName, n: Number, asked: Asked, config: Config = None
 ) -> Publication:
@@ -194,19 +195,21 @@ async def cancel_publication(
     return found
 
 
-@router.post("/{name}/publications/{n}/pin", responses=responses(*NO_PUBLICATION))
+@router.post("/{name}/publications/{n}/pin", scope="operate", responses=responses(*NO_PUBLICATION))
 async def pin_publication(name: DatasetName, n: Number, asked: Asked, config: Config = None) -> Publication:
     """Keep a publication until it is unpinned. Idempotent."""
     return await asked.publish.pin(_name(name, config), n)
 
 
-@router.post("/{name}/publications/{n}/unpin", responses=responses(*NO_PUBLICATION))
+@router.post("/{name}/publications/{n}/unpin", scope="prune", responses=responses(*NO_PUBLICATION))
 async def unpin_publication(name: DatasetName, n: Number, asked: Asked, config: Config = None) -> Publication:
     """End the protection of a publication. Idempotent."""
     return await asked.publish.pin(_name(name, config), n, False)
 
 
-@router.post("/{name}/rollback", responses=responses(*NO_PUBLICATION, "publication_moved", *_BODY))
+@router.post(
+    "/{name}/rollback", scope="operate", responses=responses(*NO_PUBLICATION, "publication_moved", *_BODY)
+)
 async def roll_back(
     name: DatasetName, asked: Asked, config: Config = None, body: Rollback = _NEWEST
 ) -> Dataset:
@@ -218,7 +221,10 @@ async def roll_back(
 
 
 @router.post(
-    "/{name}/index/check", status_code=202, responses=responses(*NO_DATASET, "route_not_found", *_BODY)
+    "/{name}/index/check",
+    scope="operate",
+    status_code=202,
+    responses=responses(*NO_DATASET, "route_not_found", *_BODY),
 )
 async def check_index(
     name: DatasetName, asked: Asked, config: Config = None, body: IndexCheck = _ALL
@@ -231,13 +237,13 @@ async def check_index(
     return await asked.publish.check(_name(name, config), body.route, repair=body.repair)
 
 
-@router.post("/{name}/release", responses=responses(*NO_DATASET))
+@router.post("/{name}/release", scope="operate", responses=responses(*NO_DATASET))
 async def release_dataset(name: DatasetName, asked: Asked, config: Config = None) -> Dataset:
     """End the hold of automatic publication. Idempotent."""
     return await asked.publish.release(_name(name, config))
 
 
-@router.post("/{name}/forget", responses=responses(*NO_DATASET, "route_not_found", *_BODY))
+@router.post("/{name}/forget", scope="operate", responses=responses(*NO_DATASET, "route_not_found", *_BODY))
 async def forget(name: DatasetName, body: Forget, asked: Asked, config: Config = None) -> Dataset:
     """Undo what was declared about the results of a route (`others_valid` of a replay).
 
@@ -262,7 +268,11 @@ async def list_dataset_deliveries(
     return await asked.webhooks.list_of_dataset(_name(name, config), cursor, limit)
 
 
-@router.post("/{name}/deliveries/{delivery_id}/send", responses=responses(*NO_DATASET, "delivery_not_found"))
+@router.post(
+    "/{name}/deliveries/{delivery_id}/send",
+    scope="operate",
+    responses=responses(*NO_DATASET, "delivery_not_found"),
+)
 async def send_dataset_delivery(
     name: DatasetName, delivery_id: DeliveryId, asked: Asked, config: Config = None
 ) -> WebhookDelivery:

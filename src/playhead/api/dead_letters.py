@@ -57,6 +57,7 @@ async def list_dead_letter_groups(
 
 @router.post(
     "/resend",
+    scope="operate",
     status_code=202,
     responses=responses(
         *("selection_empty", "invalid_body", *NO_EXECUTION, "dead_letter_not_found", "records_deleted"),
@@ -78,6 +79,7 @@ async def resend_dead_letters(body: Resend, asked: Asked) -> Resent:
 
 @router.post(
     "/resend/plan",
+    scope="operate",
     responses=responses(
         *("selection_empty", "invalid_body", *NO_EXECUTION, "unsupported_media_type", *BODY_CODES)
     ),
@@ -109,6 +111,7 @@ async def get_dead_letter(correlation_id: DeadLetterId, asked: Asked) -> DeadLet
 
 @router.post(
     "/{correlation_id}/resend",
+    scope="operate",
     status_code=202,
     responses=responses("id_ambiguous", "dead_letter_not_found", "execution_ended", "execution_pruned"),
 )

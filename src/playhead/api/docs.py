@@ -24,7 +24,7 @@ def assets() -> StaticFiles:
     return StaticFiles(directory=Path(__file__).parent / "static" / "swagger-ui")
 
 
-@router.get("/docs", response_class=HTMLResponse)
+@router.get("/docs", scope="any", response_class=HTMLResponse)
 async def read_docs() -> HTMLResponse:
     page = get_swagger_ui_html(
         openapi_url="/openapi.json",

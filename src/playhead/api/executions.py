@@ -40,7 +40,7 @@ _missing_or_cursor = responses(*NO_EXECUTION, "invalid_cursor", "store_unavailab
 _messages = responses(*NO_EXECUTION, "records_deleted", "invalid_cursor", "store_unavailable")
 
 
-@router.get("", responses=responses(*NO_EXECUTION, "invalid_cursor"))
+@router.get("", scope="any", responses=responses(*NO_EXECUTION, "invalid_cursor"))
 async def list_executions(
     asked: Asked,
     parent: Annotated[UUID | None, execution_query("parent", "List only replays of this execution")],
@@ -68,7 +68,7 @@ async def list_executions(
     return await asked.executions.list(where, cursor, limit)
 
 
-@router.get("/{execution_id}", responses=_missing)
+@router.get("/{execution_id}", scope="any", responses=_missing)
 async def get_execution(execution_id: ExecutionId, asked: Asked) -> Execution:
     """Return an execution. If it exists only in the store, its kind is `adopted`."""
     return await asked.executions.get(execution_id)
@@ -76,6 +76,7 @@ async def get_execution(execution_id: ExecutionId, asked: Asked) -> Execution:
 
 @router.get(
     "/{execution_id}/events",
+    scope="any",
     response_class=Response,
     response_model=WatchedExecution,
     responses=stream_responses("execution", WatchedExecution, *NO_EXECUTION, "store_unavailable"),
@@ -98,13 +99,13 @@ async def watch_execution(
     return stream("execution", await asked.watch.execution(execution_id), last_event_id)
 
 
-@router.post("/{execution_id}/cancel", responses=responses(*NO_EXECUTION, "execution_ended"))
+@router.post("/{execution_id}/cancel", scope="operate", responses=responses(*NO_EXECUTION, "execution_ended"))
 async def cancel_execution(execution_id: ExecutionId, asked: Asked) -> Execution:
     """Cancel an execution. After the response, no further attempt of it starts. Idempotent."""
     return await asked.recover.cancel(execution_id)
 
 
-@router.get("/{execution_id}/routes", responses=_missing_or_cursor)
+@router.get("/{execution_id}/routes", scope="any", responses=_missing_or_cursor)
 async def list_execution_routes(
     execution_id: ExecutionId, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[RouteCounts]:
@@ -146,7 +147,7 @@ async def list_execution_stages(
     )
 
 
-@router.get("/{execution_id}/totals", responses=_missing)
+@router.get("/{execution_id}/totals", scope="any", responses=_missing)
 async def get_execution_totals(execution_id: ExecutionId, asked: Asked) -> StageTotals:
     """Return objects and bytes of all stages at once, without a listing of the store.
 
@@ -156,7 +157,7 @@ async def get_execution_totals(execution_id: ExecutionId, asked: Asked) -> Stage
     return await asked.executions.stage_totals(execution_id)
 
 
-@router.get("/{execution_id}/replays", responses=_missing_or_cursor)
+@router.get("/{execution_id}/replays", scope="any", responses=_missing_or_cursor)
 async def list_execution_replays(
     execution_id: ExecutionId, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Page[Replay]:

@@ -248,7 +248,7 @@ _TEXTS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@router.get("/metrics", response_class=Response, responses=_TEXTS)
+@router.get("/metrics", scope="metrics", response_class=Response, responses=_TEXTS)
 async def get_metrics(request: Request, asked: Asked) -> Response:
     """Return the metrics of the deployment. Always 200, within 2 seconds, without unavailable backends."""
     state = request.app.state

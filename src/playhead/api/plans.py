@@ -24,6 +24,7 @@ PlanId = Annotated[UUID, Path(description="Id of the plan.")]
 
 @router.post(
     "/plan",
+    scope="replay",
     responses=responses(
         *("invalid_path", "route_ambiguous", "invalid_body", "selection_empty"),
         *("execution_not_found", "stage_not_found", "route_not_found", "config_not_found"),

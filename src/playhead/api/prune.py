@@ -16,6 +16,7 @@ router = operations(prefix="/api/v1", tags=["executions"], route_class=JsonRoute
 
 @router.post(
     "/prune",
+    scope="prune",
     responses=responses(
         *("selection_empty", "invalid_body", *NO_EXECUTION, "config_not_found", "stage_not_found"),
         "unsupported_media_type",
@@ -42,13 +43,17 @@ async def prune_objects(body: PruneRequest, asked: Asked) -> Pruned:
     return await (asked.prune.plan(where) if body.dry_run else asked.prune.begin(where))
 
 
-@router.post("/executions/{execution_id}/pin", responses=responses(*NO_EXECUTION, *_PIN_CODES))
+@router.post(
+    "/executions/{execution_id}/pin", scope="operate", responses=responses(*NO_EXECUTION, *_PIN_CODES)
+)
 async def pin_execution(execution_id: ExecutionId, asked: Asked) -> Execution:
     """Protect the objects of an execution from every prune. Idempotent."""
     return await asked.prune.pin(execution_id)
 
 
-@router.post("/executions/{execution_id}/unpin", responses=responses(*NO_EXECUTION, *_PIN_CODES))
+@router.post(
+    "/executions/{execution_id}/unpin", scope="prune", responses=responses(*NO_EXECUTION, *_PIN_CODES)
+)
 async def unpin_execution(execution_id: ExecutionId, asked: Asked) -> Execution:
     """End the protection of an execution. Idempotent."""
     return await asked.prune.pin(execution_id, False)

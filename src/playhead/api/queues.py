@@ -32,7 +32,7 @@ async def peek_messages(queue: QueueName, asked: Asked, limit: Limit = 100) -> P
     return Page(await asked.queues.peek(queue, limit))
 
 
-@router.post("/{queue}/take", responses=responses(*_refused))
+@router.post("/{queue}/take", scope="take", responses=responses(*_refused))
 async def take_messages(queue: QueueName, body: TakeLimit, asked: Asked) -> HandOut:
     """Receive messages of a queue that no worker consumes. Other consumers do not see them for a while.
 
@@ -42,7 +42,7 @@ async def take_messages(queue: QueueName, body: TakeLimit, asked: Asked) -> Hand
     return await asked.take.take(queue, body.limit)
 
 
-@router.post("/{queue}/remove", responses=responses("receipt_not_found", *_refused))
+@router.post("/{queue}/remove", scope="take", responses=responses("receipt_not_found", *_refused))
 async def remove_messages(queue: QueueName, body: Receipt, asked: Asked) -> Removed:
     """Remove the messages of a receipt. Only the server that issued the receipt can do this."""
     return Removed(removed=await asked.take.remove(queue, body.receipt))

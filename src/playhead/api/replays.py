@@ -34,6 +34,7 @@ _REPLAYED: Final = replayed("replay")
 
 @router.post(
     "/replay",
+    scope="replay",
     operation_id="execute_replay_api_v1_replay_post",  # from the contract; all other ids are function names
     summary="Execute detached replay",
     response_model=DetachedReplayResponse,
@@ -110,7 +111,9 @@ def _accepted(replay: Replay, response: Response) -> Response:
     return accepted
 
 
-@router.get("/replays", responses=responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable"))
+@router.get(
+    "/replays", scope="any", responses=responses(*NO_EXECUTION, "invalid_cursor", "store_unavailable")
+)
 async def list_replays(
     asked: Asked,
     from_execution_id: Annotated[
@@ -126,7 +129,9 @@ async def list_replays(
     return await asked.executions.replays(from_execution_id, cursor, limit, is_open=is_open)
 
 
-@router.get("/replays/{replay_batch_id}", responses=responses("id_ambiguous", "replay_not_found"))
+@router.get(
+    "/replays/{replay_batch_id}", scope="any", responses=responses("id_ambiguous", "replay_not_found")
+)
 async def get_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
     """Return a replay batch with its progress, its rate and the time that remains.
 
@@ -137,6 +142,7 @@ async def get_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
 
 @router.get(
     "/replays/{replay_batch_id}/events",
+    scope="any",
     response_class=Response,
     response_model=Replay,
     responses=stream_responses("replay", Replay, "id_ambiguous", "replay_not_found"),

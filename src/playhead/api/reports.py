@@ -63,7 +63,7 @@ async def get_report(replay_batch_id: BatchId, asked: Asked, revision: Revision 
     return await asked.reports.get(replay_batch_id, revision)
 
 
-@router.post("/{replay_batch_id}/report/write", responses=responses(*_NO_REPORT))
+@router.post("/{replay_batch_id}/report/write", scope="operate", responses=responses(*_NO_REPORT))
 async def write_report(replay_batch_id: BatchId, asked: Asked) -> Report:
     """Write a report again that has failed, and return it. A report in any other state stays as it is."""
     return await asked.reports.write_again(replay_batch_id)
@@ -102,6 +102,7 @@ async def list_deliveries(
 
 @router.post(
     "/{replay_batch_id}/deliveries/{delivery_id}/send",
+    scope="operate",
     responses=responses("id_ambiguous", "replay_not_found", "delivery_not_found"),
 )
 async def send_delivery(

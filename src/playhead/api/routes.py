@@ -26,6 +26,7 @@ async def list_routes(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -
 
 @router.post(
     "/{config}/{route}/pause",
+    scope="operate",
     responses=responses(
         *_NO_ROUTE, *("route_external", "invalid_body", "unsupported_media_type", *BODY_CODES)
     ),
@@ -38,7 +39,7 @@ async def pause_route(config: ConfigName, route: RouteName, body: PauseRoute, as
     return await asked.queues.pause(config, route, RoutePause(**body.model_dump()))
 
 
-@router.post("/{config}/{route}/resume", responses=responses(*_NO_ROUTE))
+@router.post("/{config}/{route}/resume", scope="operate", responses=responses(*_NO_ROUTE))
 async def resume_route(config: ConfigName, route: RouteName, asked: Asked) -> RouteStatus:
     """Resume a paused route. A route that is not paused stays as it is."""
     return await asked.queues.resume(config, route)

@@ -58,6 +58,7 @@ _body: dict[str, Any] = {
 
 @router.post(
     "/{name}/run",
+    scope="run",
     status_code=202,
     openapi_extra=_body,
     responses=responses(

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from playhead import early_exit, events
+from playhead.acting import acting
+from playhead.acting import process as the_process
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import ABroker, ACatalog, AStore, data_folder
 from playhead.bootstrap.code import LOOK_SECONDS, ProcessCode
@@ -43,17 +45,23 @@ _FINISH_SECONDS = 30.0
 
 
 class Tasks:
-    """Tasks that outlive their callers. Each is referenced until it ends."""
+    """Tasks that outlive their callers. Each is referenced until it ends.
+
+    Attributes:
+        who: who acts in them.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self.who = the_process("playhead")
 
     def __iter__(self) -> Iterator[asyncio.Task[None]]:
         return iter(self._tasks)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task. If it fails, the error is logged."""
-        task = asyncio.create_task(work)
+        """Start a task, which acts for the process. If it fails, the error is logged."""
+        with acting(self.who):
+            task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         return task
@@ -154,7 +162,9 @@ class Runtime:
         if self.watchdog:
             await self._beat_for_watchdog()  # it watches from here on, so before any step can start
             loops.append((self._beat_for_watchdog, BEAT_SECONDS))
-        self._loops += [asyncio.create_task(self._forever(*loop)) for loop in loops]
+        self.tasks.who = the_process(self.process.id)
+        with acting(self.tasks.who):
+            self._loops += [asyncio.create_task(self._forever(*loop)) for loop in loops]
 
     async def stop(self) -> None:
         """Stop the loops, release the jobs, and deregister the process from the catalog.
@@ -216,6 +226,8 @@ class Runtime:
         else:
             self.environment.counters.kept(self._told)
             self._told = {}
+        if self.process.kind == "serve":
+            await self.services.identity.beat()
 
     async def _beat_for_watchdog(self) -> None:
         assert self.process

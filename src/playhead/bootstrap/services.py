@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from playhead import __version__
 from playhead.bootstrap.backends import Backends, data_folder
 from playhead.clock import ElapsedClock
 from playhead.environment import Backends as Given
@@ -17,6 +18,7 @@ from playhead.publish.drafting import Drafting
 from playhead.reading.codecheck import CodeCheck
 from playhead.reading.newestcode import NewestCode
 from playhead.services import Services
+from playhead.services.access import AccessService
 from playhead.services.activity import ActivityService
 from playhead.services.affected import AffectedService
 from playhead.services.causes import CauseService
@@ -25,6 +27,7 @@ from playhead.services.control import ControlService
 from playhead.services.diff import DiffService
 from playhead.services.executions import ExecutionService
 from playhead.services.find import FindService
+from playhead.services.identity import IdentityService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
@@ -164,4 +167,8 @@ def build(
         doctor=backends.doctor(),
         watch=WatchService(executions, publish.dataset),
         metrics=MetricsService(catalog, broker, store, newest),
+        access=AccessService(catalog, release=__version__),
+        identity=IdentityService(
+            catalog, beat_seconds=settings.heartbeat_seconds, read_only=settings.read_only
+        ),
     )

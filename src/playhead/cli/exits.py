@@ -7,9 +7,11 @@ from typing import Final
 from playhead.errors import (
     BadRequest,
     CannotStart,
+    Forbidden,
     NotFound,
     PlayheadError,
     TooLarge,
+    Unauthorized,
     Unavailable,
 )
 
@@ -19,6 +21,7 @@ USAGE: Final = 2
 PARTIAL: Final = 3
 NOT_FOUND: Final = 4
 UNREACHABLE: Final = 5
+NOT_ALLOWED: Final = 6
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 
@@ -32,6 +35,7 @@ MEANINGS: Final = {
         "a backend or the server cannot be reached, the home cannot be written, "
         "or the catalog is newer than Playhead"
     ),
+    NOT_ALLOWED: "the server needs a key, or the key does not allow this",
     INTERRUPTED: "stopped by Ctrl-C",
 }
 
@@ -48,6 +52,8 @@ _BY_CODE: Final = {
 _BY_CLASS: Final[tuple[tuple[type[PlayheadError], int], ...]] = (
     (BadRequest, USAGE),
     (TooLarge, USAGE),
+    (Forbidden, NOT_ALLOWED),
+    (Unauthorized, NOT_ALLOWED),
     (NotFound, NOT_FOUND),
     (Unavailable, UNREACHABLE),
     (CannotStart, UNREACHABLE),
@@ -55,6 +61,8 @@ _BY_CLASS: Final[tuple[tuple[type[PlayheadError], int], ...]] = (
 _BY_STATUS: Final = {
     400: USAGE,
     413: USAGE,
+    401: NOT_ALLOWED,
+    403: NOT_ALLOWED,
     404: NOT_FOUND,
     410: NOT_FOUND,
     408: UNREACHABLE,

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 from uuid import UUID
+
+from annotated_types import Interval, Len
+
+from playhead.limits import Limited, NoNul, Pattern
 
 Scope = Literal["metrics", "read", "run", "replay", "effects", "operate", "apply", "prune", "take", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+Need = Scope | Literal["any", "public"]
+"""What an operation or a page needs: a scope; `any` valid caller; `public`: no caller."""
 Role = Literal["viewer", "ci", "oncall", "developer", "operator", "admin"]
 ROLES: Final[Mapping[Role, frozenset[Scope]]] = {
     "viewer": frozenset({"read"}),
@@ -44,6 +50,36 @@ AuditOutcome = Literal["intended", "done", "refused", "failed"]
 AUDIT_OUTCOMES: Final[tuple[AuditOutcome, ...]] = get_args(AuditOutcome)
 
 
+DAY_SECONDS: Final = 86_400.0
+KEY_SECONDS: Final = 90 * DAY_SECONDS
+"""How long a key is valid, unless its request says otherwise."""
+MOST_KEY_SECONDS: Final = 100 * 365 * DAY_SECONDS
+SESSION_IDLE_SECONDS: Final = 12 * 3600.0
+"""A session that was not used for this time has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequest(Limited):
+    """A key that is to be created.
+
+    Attributes:
+        name: name for people, such as `ci-docs` or `ada`. No two valid keys have the same name.
+        scopes: what it allows.
+        configs: configs to which its changes are limited; None: all.
+        seconds: until it expires; None: never.
+    """
+
+    name: Annotated[
+        str,
+        Pattern(
+            r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,62}$", "is not a name: use up to 63 letters, digits and ._@+-"
+        ),
+    ]
+    scopes: Annotated[list[Scope], Len(1)]
+    configs: Annotated[list[Annotated[str, Len(1, 63), NoNul]], Len(1, 100)] | None = None
+    seconds: Annotated[float, Interval(ge=1, le=MOST_KEY_SECONDS)] | None = KEY_SECONDS
+
+
 def whole(scopes: Collection[Scope]) -> frozenset[Scope]:
     """Return these scopes with those that they include."""
     return frozenset(scopes).union(*(_INCLUDES.get(one, frozenset()) for one in scopes))
@@ -60,6 +96,7 @@ class Caller:
         name: name for people.
         scopes: what the caller may do, with all included scopes.
         configs: configs to which changes are limited; null: all.
+        is_read_only: the server allows no change, so only the scopes for reading are left.
     """
 
     kind: CallerKind
@@ -67,6 +104,7 @@ class Caller:
     name: str
     scopes: frozenset[Scope]
     configs: frozenset[str] | None = None
+    is_read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from playhead.services.access import AccessService
 from playhead.services.activity import ActivityService
 from playhead.services.affected import AffectedService
 from playhead.services.causes import CauseService
@@ -13,6 +14,7 @@ from playhead.services.diff import DiffService
 from playhead.services.doctor import DoctorService
 from playhead.services.executions import ExecutionService
 from playhead.services.find import FindService
+from playhead.services.identity import IdentityService
 from playhead.services.lineage import LineageService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
@@ -70,3 +72,5 @@ class Services:
     doctor: DoctorService
     watch: WatchService
     metrics: MetricsService
+    access: AccessService
+    identity: IdentityService

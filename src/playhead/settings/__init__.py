@@ -122,6 +122,14 @@ class Settings(BaseModel):
     allowed_hosts: Hosts = Field(
         (), description="More host names of the server, such as the name of a proxy, separated by commas."
     )
+    read_only: bool = Field(
+        False, description="`true`: the server allows no change, also to admins: `read` and `metrics` remain."
+    )
+    first_key_file: Path | None = Field(
+        None,
+        description="File with a key that becomes the first key, with all scopes, if the catalog has none. "
+        "`playhead keys generate` makes one.",
+    )
     max_connections: int = Field(500, ge=1, description="Maximum number of open connections of a server.")
     lease_seconds: Seconds = Field(
         15,
@@ -181,9 +189,10 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value(cls, value: object) -> object:
+    def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
         # Pydantic would take `port = true` of a TOML file for 1.
-        if isinstance(value, bool):
+        is_switch = info.field_name is not None and cls.model_fields[info.field_name].annotation is bool
+        if isinstance(value, bool) and not is_switch:
             raise ValueError("true and false are not allowed")
         return value
 

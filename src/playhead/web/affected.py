@@ -114,4 +114,4 @@ def _row(one: AffectedRoute) -> AffectedRow:
     )
 
 
-PAGES: Final = (Page("/affected", "affected.html", show),)
+PAGES: Final = (Page("/affected", "affected.html", show, scope="read"),)

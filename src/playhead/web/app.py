@@ -26,7 +26,8 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from playhead import events
+from playhead import acting, events
+from playhead.acting import check_scope
 from playhead.errors import PlayheadError, Unavailable
 from playhead.event_stream import event_stream
 from playhead.services import Services
@@ -114,6 +115,7 @@ ACTIONS: Final[Sequence[Action]] = (
 RAW: Final[Sequence[Raw]] = (*objects.RAW,)
 
 TITLES: Final = {404: "Not found", 503: "Unavailable", 500: "Internal error"}
+_Handler = Callable[[Request], Awaitable[Response]]
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _COUNT_SECONDS: Final = 5.0
 _IDS: Final = ("execution_id", "from_execution_id", "key", "with", "plan_id", "group")
@@ -158,6 +160,16 @@ def _live_url(address: str, mark: str) -> str:
     return f"{address}{'&' if '?' in address else '?'}{urlencode({'mark': mark})}" if mark else address
 
 
+def _guarded(what: Page | Action | Raw, answer: _Handler) -> _Handler:
+    """Return a handler that first checks the scope of the caller: of a page, its twins, or a form."""
+
+    async def guarded(request: Request) -> Response:
+        check_scope(what.scope)
+        return await answer(request)
+
+    return guarded
+
+
 class _Assets(StaticFiles):
     """The files of `static/`, at a URL with their hash."""
 
@@ -193,14 +205,14 @@ class _Site:
             Mount(assets, _Assets(directory=STATIC)),
         ]
         for action in ACTIONS:
-            found.append(Route(action.path, self._acting(action), methods=["POST"]))
+            found.append(Route(action.path, _guarded(action, self._acting(action)), methods=["POST"]))
         for page in PAGES:
             path = page.path if page.path != "/" else "/index"
-            found.append(Route(f"{path}.json", self._json(page)))
+            found.append(Route(f"{path}.json", _guarded(page, self._json(page))))
             if page.live:
-                found.append(Route(f"{path}.live", self._live(page)))
-            found.append(Route(page.path, self._html(page)))
-        return [*found, *(Route(one.path, self._raw(one)) for one in RAW)]
+                found.append(Route(f"{path}.live", _guarded(page, self._live(page))))
+            found.append(Route(page.path, _guarded(page, self._html(page))))
+        return [*found, *(Route(one.path, _guarded(one, self._raw(one))) for one in RAW)]
 
     def _ask(self, request: Request, form: Any = None, body: Request | None = None) -> Ask:
         is_foreign = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
@@ -307,7 +319,9 @@ class _Site:
                 return Response(
                     as_json((await read())[0]), 200, {"Cache-Control": "no-store"}, "application/json"
                 )
-            name = f"{request.url.path}?{request.url.query}"
+            # Viewers share what was read, if they may see the same.
+            scopes = ",".join(sorted(acting.current().caller.scopes))
+            name = f"{request.url.path}?{request.url.query} {scopes}"
             watch = await self._services.watch.view(name, read)
             last = request.headers.get("last-event-id")
             return event_stream("cells", watch, last, lambda live: {"cells": live.cells, "shape": live.shape})

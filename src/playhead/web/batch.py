@@ -394,8 +394,8 @@ def _action(name: str) -> Action:
             return await _shown(ask.services, batch, error)
         return Redirect(f"/replays/{batch}")
 
-    return Action(f"/replays/{{batch}}/{name}", perform, "batch.html", "replays")
+    return Action(f"/replays/{{batch}}/{name}", perform, "batch.html", "replays", scope="operate")
 
 
-PAGES: Final = (Page("/replays/{batch}", "batch.html", show, "replays", live=True),)
+PAGES: Final = (Page("/replays/{batch}", "batch.html", show, "replays", live=True, scope="read"),)
 ACTIONS: Final = tuple(_action(name) for name in _CONTROLS)

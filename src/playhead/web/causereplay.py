@@ -74,6 +74,6 @@ def _shown(
 
 
 ACTIONS: Final = (
-    Action("/causes/{id}/plan", plan, "cause_replay.html", "dead-letters"),
-    Action("/causes/{id}/replay", start, "cause_replay.html", "dead-letters"),
+    Action("/causes/{id}/plan", plan, "cause_replay.html", "dead-letters", scope="replay"),
+    Action("/causes/{id}/replay", start, "cause_replay.html", "dead-letters", scope="replay"),
 )

@@ -199,10 +199,10 @@ async def unacknowledge(ask: Ask) -> Redirect:
 
 
 PAGES: Final = (
-    Page("/causes", "causes.html", show_all, "dead-letters", live=True),
-    Page("/causes/{id}", "cause.html", show, "dead-letters"),
+    Page("/causes", "causes.html", show_all, "dead-letters", live=True, scope="read"),
+    Page("/causes/{id}", "cause.html", show, "dead-letters", scope="read"),
 )
 ACTIONS: Final = (
-    Action("/causes/{id}/acknowledge", acknowledge, "cause.html", "dead-letters"),
-    Action("/causes/{id}/unacknowledge", unacknowledge, section="dead-letters"),
+    Action("/causes/{id}/acknowledge", acknowledge, "cause.html", "dead-letters", scope="operate"),
+    Action("/causes/{id}/unacknowledge", unacknowledge, section="dead-letters", scope="operate"),
 )

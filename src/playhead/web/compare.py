@@ -166,4 +166,6 @@ def _has(diff: Diff, stage: str | None, states: Sequence[DiffState]) -> bool:
     return counts is None or _wanted(counts, states) > 0
 
 
-PAGES: Final = (Page("/executions/{execution_id}/compare", "compare.html", show, "executions", live=True),)
+PAGES: Final = (
+    Page("/executions/{execution_id}/compare", "compare.html", show, "executions", live=True, scope="read"),
+)

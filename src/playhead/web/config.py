@@ -91,4 +91,4 @@ async def show(ask: Ask) -> Shown[ConfigView]:
     return Shown(f"{name}, version {config.version}", view, calls, crumbs)
 
 
-PAGES: Final = (Page("/configs/{name}", "config.html", show, "configs"),)
+PAGES: Final = (Page("/configs/{name}", "config.html", show, "configs", scope="read"),)

@@ -144,5 +144,5 @@ def _mark(source: str, preview: ConfigPreview) -> str:
     return blake2b(repr((source, preview.name, version)).encode(errors="replace"), digest_size=6).hexdigest()
 
 
-PAGES: Final = (Page("/apply", "apply.html", show, "configs"),)
-ACTIONS: Final = (Action("/apply", apply, "apply.html", "configs"),)
+PAGES: Final = (Page("/apply", "apply.html", show, "configs", scope="apply"),)
+ACTIONS: Final = (Action("/apply", apply, "apply.html", "configs", scope="apply"),)

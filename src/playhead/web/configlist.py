@@ -31,4 +31,4 @@ async def show(ask: Ask) -> Shown[ConfigsView]:
     return Shown("Configs", ConfigsView(page.items, next_url), [call])
 
 
-PAGES: Final = (Page("/configs", "configs.html", show, "configs"),)
+PAGES: Final = (Page("/configs", "configs.html", show, "configs", scope="read"),)

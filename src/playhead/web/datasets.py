@@ -358,12 +358,12 @@ def _action(name: str, act: Callable[[Ask, Dataset], Awaitable[None]]) -> Action
             return await shown(ask.services, await dataset_of(ask), error=exc)
         return Redirect(link("dataset", full_name(dataset)))
 
-    return Action(f"/datasets/{{name}}/{name}", perform, "dataset.html", "datasets")
+    return Action(f"/datasets/{{name}}/{name}", perform, "dataset.html", "datasets", scope="operate")
 
 
 PAGES: Final = (
-    Page("/datasets", "datasets.html", show_all, "datasets", live=True),
-    Page("/datasets/{name}", "dataset.html", show, "datasets", live=True),
+    Page("/datasets", "datasets.html", show_all, "datasets", live=True, scope="read"),
+    Page("/datasets/{name}", "dataset.html", show, "datasets", live=True, scope="read"),
 )
 ACTIONS: Final = (
     _action("cancel", _cancel),

@@ -335,11 +335,11 @@ async def resend_one(ask: Ask) -> Redirect:
 
 
 PAGES: Final = (
-    Page("/dead-letters", "dead_letters.html", show_all, "dead-letters", live=True),
-    Page("/dead-letters/{id}", "dead_letter.html", show, "dead-letters"),
+    Page("/dead-letters", "dead_letters.html", show_all, "dead-letters", live=True, scope="read"),
+    Page("/dead-letters/{id}", "dead_letter.html", show, "dead-letters", scope="read"),
 )
 ACTIONS: Final = (
-    Action("/dead-letters/resend", resend, section="dead-letters"),
-    Action("/dead-letters/resend/plan", plan_resend, "resend.html", "dead-letters"),
-    Action("/dead-letters/{id}/resend", resend_one, section="dead-letters"),
+    Action("/dead-letters/resend", resend, section="dead-letters", scope="operate"),
+    Action("/dead-letters/resend/plan", plan_resend, "resend.html", "dead-letters", scope="operate"),
+    Action("/dead-letters/{id}/resend", resend_one, section="dead-letters", scope="operate"),
 )

@@ -393,4 +393,6 @@ def _calls(of: Execution, tab: str) -> list[ApiCall]:
     return [ApiCall(path) for path in found]
 
 
-PAGES: Final = (PageOf("/executions/{execution_id}", "execution.html", show, "executions", live=True),)
+PAGES: Final = (
+    PageOf("/executions/{execution_id}", "execution.html", show, "executions", live=True, scope="read"),
+)

@@ -30,11 +30,17 @@ def _pin(name: str, pinned: bool) -> Action:
             return replace(page, view=replace(page.view, problem=Problem.of(exc)), status=status_of(exc))
         return Redirect(link("execution", ask.parameters["execution_id"]))
 
-    return Action(f"/executions/{{execution_id}}/{name}", perform, "execution.html", "executions")
+    return Action(
+        f"/executions/{{execution_id}}/{name}",
+        perform,
+        "execution.html",
+        "executions",
+        scope="operate" if pinned else "prune",
+    )
 
 
 ACTIONS: Final = (
-    Action("/executions/{execution_id}/cancel", cancel, section="executions"),
+    Action("/executions/{execution_id}/cancel", cancel, section="executions", scope="operate"),
     _pin("pin", True),
     _pin("unpin", False),
 )

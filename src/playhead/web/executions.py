@@ -110,4 +110,4 @@ def _newer(executions: Sequence[Execution], mark: str | None) -> dict[str, str]:
     return {"newer": f"{count:,}{'' if mark in ids else '+'}" if count else ""}
 
 
-PAGES: Final = (Page("/executions", "executions.html", show, "executions", live=True),)
+PAGES: Final = (Page("/executions", "executions.html", show, "executions", live=True, scope="read"),)

@@ -135,4 +135,4 @@ def _group(group: FoundGroup, text: str, *, is_alone: bool) -> Group:
     return Group(group.kind, _NAMES[group.kind], hits, more, group.has_more and is_alone)
 
 
-PAGES: Final = (Page("/find", "find.html", show),)
+PAGES: Final = (Page("/find", "find.html", show, scope="read"),)

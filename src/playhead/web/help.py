@@ -48,4 +48,4 @@ async def show(ask: Ask) -> Shown[HelpView]:
     return Shown("Help", HelpView(KEYS, TERMS))
 
 
-PAGES: Final = (Page("/help", "help.html", show),)
+PAGES: Final = (Page("/help", "help.html", show, scope="any"),)

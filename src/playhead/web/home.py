@@ -213,4 +213,4 @@ def _shape(view: HomeView) -> str:
     return blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
 
 
-PAGES: Final = (Page("/", "home.html", show, "now", live=True),)
+PAGES: Final = (Page("/", "home.html", show, "now", live=True, scope="read"),)

@@ -108,4 +108,4 @@ def _below(counts: Sequence[ChainCount]) -> list[Below]:
     return [Below(*of, found, sum(one.messages for one in found)) for of, found in groups.items()]
 
 
-PAGES: Final = (Page("/lineage/{correlation_id}", "message.html", show, "executions"),)
+PAGES: Final = (Page("/lineage/{correlation_id}", "message.html", show, "executions", scope="read"),)

@@ -346,5 +346,5 @@ async def raw(ask: Ask) -> Response:
     )
 
 
-PAGES: Final = (Page("/objects", "object.html", show, "executions"),)
-RAW: Final = (Raw("/objects/raw", raw),)
+PAGES: Final = (Page("/objects", "object.html", show, "executions", scope="read"),)
+RAW: Final = (Raw("/objects/raw", raw, scope="read"),)

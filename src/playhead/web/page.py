@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from playhead.errors import BadRequest, Conflict, NotFound, TooLarge, Unavailable
 from playhead.ids import now, parse_uuid
+from playhead.model.access import Need
 from playhead.services import Services
 from playhead.times import fixed_time
 
@@ -211,6 +212,7 @@ class Page:
         show: returns what it shows.
         section: entry of the navigation that is marked.
         live: whether its numbers change while it is open.
+        scope: what a caller needs to see it, or its twins.
     """
 
     path: str
@@ -218,6 +220,7 @@ class Page:
     show: Callable[[Ask], Awaitable[Answer]]
     section: str = ""
     live: bool = False
+    scope: Need = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +233,7 @@ class Action:
         template: template of the page that it shows, if it does not redirect.
         section: entry of the navigation that is marked then.
         reads_body: whether `perform` reads the body, because it has files.
+        scope: what a caller needs to send it.
     """
 
     path: str
@@ -237,6 +241,7 @@ class Action:
     template: str = ""
     section: str = ""
     reads_body: bool = False
+    scope: Need = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +251,9 @@ class Raw:
     Attributes:
         path: path with parameters.
         answer: returns the response with all of its headers.
+        scope: what a caller needs to get it.
     """
 
     path: str
     answer: Callable[[Ask], Awaitable[Response]]
+    scope: Need = field(kw_only=True)

@@ -203,5 +203,5 @@ def _command(form: PruneForm) -> str:
     return shlex.join([*words, *(["--records"] if form.records == "1" else []), "--dry-run"])
 
 
-PAGES: Final = (Page("/prune", "prune.html", show, "executions"),)
-ACTIONS: Final = (Action("/prune", prune, "prune.html", "executions"),)
+PAGES: Final = (Page("/prune", "prune.html", show, "executions", scope="prune"),)
+ACTIONS: Final = (Action("/prune", prune, "prune.html", "executions", scope="prune"),)

@@ -108,8 +108,14 @@ def _pin(name: str, pinned: bool) -> Action:
             return await _shown(ask, exc)
         return Redirect(url(place_of(dataset, str(n)), config=dataset.config))
 
-    return Action(f"/datasets/{{name}}/{{n}}/{name}", perform, "publication.html", "datasets")
+    return Action(
+        f"/datasets/{{name}}/{{n}}/{name}",
+        perform,
+        "publication.html",
+        "datasets",
+        scope="operate" if pinned else "prune",
+    )
 
 
 ACTIONS: Final = (_pin("pin", True), _pin("unpin", False))
-PAGES: Final = (Page("/datasets/{name}/{n}", "publication.html", show, "datasets", live=True),)
+PAGES: Final = (Page("/datasets/{name}/{n}", "publication.html", show, "datasets", live=True, scope="read"),)

@@ -291,5 +291,5 @@ async def _same(services: Services, dataset: Dataset, form: PublishForm) -> Publ
     return made
 
 
-PAGES: Final = (Page("/datasets/{name}/publish", "publish.html", show_publish, "datasets"),)
-ACTIONS: Final = (Action("/datasets/{name}/publish", publish, "publish.html", "datasets"),)
+PAGES: Final = (Page("/datasets/{name}/publish", "publish.html", show_publish, "datasets", scope="operate"),)
+ACTIONS: Final = (Action("/datasets/{name}/publish", publish, "publish.html", "datasets", scope="operate"),)

@@ -282,11 +282,11 @@ def _action(name: str, perform: Callable[[Ask, RouteStatus], Awaitable[None]]) -
             return await _shown(ask, error)
         return Redirect(f"/queues/{queue}")
 
-    return Action(f"/queues/{{queue}}/{name}", answer, "queue.html", "queues")
+    return Action(f"/queues/{{queue}}/{name}", answer, "queue.html", "queues", scope="operate")
 
 
 ACTIONS: Final = (_action("pause", _pause), _action("resume", _resume))
 PAGES: Final = (
-    Page("/queues", "queues.html", show_all, "queues", live=True),
-    Page("/queues/{queue}", "queue.html", show, "queues", live=True),
+    Page("/queues", "queues.html", show_all, "queues", live=True, scope="read"),
+    Page("/queues/{queue}", "queue.html", show, "queues", live=True, scope="read"),
 )

@@ -190,5 +190,5 @@ async def _fresh(services: Services, form: ReplayForm, *, only_listing: bool) ->
     return None
 
 
-PAGES: Final = (Page("/replay", "replay.html", show, "replays", live=True),)
-ACTIONS: Final = (Action("/replay", start, "replay.html", "replays"),)
+PAGES: Final = (Page("/replay", "replay.html", show, "replays", live=True, scope="replay"),)
+ACTIONS: Final = (Action("/replay", start, "replay.html", "replays", scope="replay"),)

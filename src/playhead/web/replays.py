@@ -82,4 +82,4 @@ def _failed(outcome: Outcome) -> str:
     return f"{failed}{outcome.not_published:,} not published"
 
 
-PAGES: Final = (Page("/replays", "replays.html", show, "replays", live=True),)
+PAGES: Final = (Page("/replays", "replays.html", show, "replays", live=True, scope="read"),)

@@ -337,5 +337,9 @@ async def _review(ask: Ask) -> Answer:
     return Redirect(f"{result_url(a, b, **query)}#object")
 
 
-PAGES: Final = (Page("/executions/{execution_id}/result", "result.html", show, "replays", live=True),)
-ACTIONS: Final = (Action("/executions/{execution_id}/result/review", _review, "result.html", "replays"),)
+PAGES: Final = (
+    Page("/executions/{execution_id}/result", "result.html", show, "replays", live=True, scope="read"),
+)
+ACTIONS: Final = (
+    Action("/executions/{execution_id}/result/review", _review, "result.html", "replays", scope="operate"),
+)

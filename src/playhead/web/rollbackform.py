@@ -100,5 +100,9 @@ async def roll_back(ask: Ask) -> Answer:
     return Redirect(link("dataset", full_name(dataset)))
 
 
-PAGES: Final = (Page("/datasets/{name}/rollback", "rollback.html", show_rollback, "datasets"),)
-ACTIONS: Final = (Action("/datasets/{name}/rollback", roll_back, "rollback.html", "datasets"),)
+PAGES: Final = (
+    Page("/datasets/{name}/rollback", "rollback.html", show_rollback, "datasets", scope="operate"),
+)
+ACTIONS: Final = (
+    Action("/datasets/{name}/rollback", roll_back, "rollback.html", "datasets", scope="operate"),
+)

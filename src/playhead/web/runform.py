@@ -161,5 +161,5 @@ async def _page(ask: Ask, form: RunForm, error: PlayheadError | None = None) -> 
     return Shown("New run", view, calls, crumbs, status=status_of(error))
 
 
-PAGES: Final = (Page("/run", "run.html", show, "executions"),)
-ACTIONS: Final = (Action("/run", start, "run.html", "executions", reads_body=True),)
+PAGES: Final = (Page("/run", "run.html", show, "executions", scope="run"),)
+ACTIONS: Final = (Action("/run", start, "run.html", "executions", reads_body=True, scope="run"),)

@@ -69,5 +69,5 @@ async def _shown(ask: Ask, examination: Examination | None = None) -> Shown[Syst
     )
 
 
-PAGES: Final = (Page("/system", "system.html", show),)
-ACTIONS: Final = (Action("/system", examine, "system.html"),)
+PAGES: Final = (Page("/system", "system.html", show, scope="read"),)
+ACTIONS: Final = (Action("/system", examine, "system.html", scope="operate"),)

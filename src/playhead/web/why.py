@@ -89,4 +89,4 @@ async def _in_order(services: Services, part: WhyPart) -> Sequence[WhyRoute]:
     return sorted(part.routes, key=lambda one: order.get(one.route, len(order)))
 
 
-PAGES: Final = (Page("/why", "why.html", show, "executions"),)
+PAGES: Final = (Page("/why", "why.html", show, "executions", scope="read"),)

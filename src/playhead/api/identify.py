@@ -1,0 +1,187 @@
+"""Who sends a request: the middleware that every request passes before its path is matched.
+
+It reads headers only, so a refused request has sent no body, and an unknown path is refused like a known one.
+What a caller may do is decided at the matched route (`scopes.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import unquote
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from playhead.acting import REASON_LENGTH, Acting, acting
+from playhead.api.answers import answer, correlation_id
+from playhead.api.callers import READS, check_own_page
+from playhead.errors import BadRequest, PlayheadError, Unauthorized
+from playhead.model.access import Caller
+from playhead.services.identity import IdentityService
+
+CALLER: Final = "caller"
+"""Key in the state of a request."""
+REASON: Final = "X-Playhead-Reason"
+_BEARER: Final = b"bearer"
+_PUBLIC: Final = frozenset(
+    {"/healthz", "/readyz", "/login", "/login/oidc", "/login/oidc/callback", "/logout"}
+)
+"""Whole paths that need no caller."""
+_PUBLIC_FILES: Final = ("/assets/", "/docs/assets/")
+"""Mounts of files that are the same for everyone."""
+SECURE_COOKIE: Final = "__Host-playhead"
+PLAIN_COOKIE: Final = "playhead_session"
+"""On loopback, over http."""
+_COOKIES: Final = (SECURE_COOKIE, PLAIN_COOKIE)
+_CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+_VARY: Final = (b"vary", b"Authorization, Cookie, X-Playhead-Key")
+
+SignedOut = Callable[[Scope, PlayheadError], ASGIApp | None]
+"""Returns the answer of the web UI to a request without a valid caller.
+
+None: the path is not of the web UI.
+"""
+
+
+class Identify:
+    """Sets the caller of each request, and refuses requests without one.
+
+    Args:
+        signed_out: answers for pages.
+    """
+
+    def __init__(self, app: ASGIApp, *, signed_out: SignedOut | None) -> None:
+        self._app = app
+        self._signed_out = signed_out
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_public(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        try:
+            credentials = Credentials.of(scope)
+            caller = await self._caller(scope, credentials)
+            who = Acting(
+                caller,
+                "http" if scope["path"].startswith("/api/") else "web",
+                address_of(scope),
+                credentials.reason,
+                correlation_id(scope),
+            )
+        except PlayheadError as error:
+            await self._refusal(scope, error)(scope, receive, send)
+            return
+        scope["state"][CALLER] = caller
+        with acting(who):
+            await self._app(scope, receive, _varying(send) if credentials.any else send)
+
+    async def _caller(self, scope: Scope, given: Credentials) -> Caller:
+        changes = scope["method"] not in READS
+        identity: IdentityService = scope["app"].state.services.identity
+        if given.keys:
+            if len(given.keys) > 1 or given.is_malformed:
+                raise Unauthorized("key_invalid", "the request has several keys, or no Bearer key; send one")
+            return await identity.of_key(given.keys[0], changes=changes, address=address_of(scope))
+        if given.sessions:
+            if len(given.sessions) > 1:
+                raise Unauthorized("session_ended", "the request has several sessions; log in again")
+            if changes:
+                check_own_page(scope)
+            return await identity.of_session(given.sessions[0], changes=changes)
+        return await identity.anyone()
+
+    def _refusal(self, scope: Scope, error: PlayheadError) -> ASGIApp:
+        if self._signed_out and (page := self._signed_out(scope, error)):
+            return page
+        return answer(scope, error, _CHALLENGE if isinstance(error, Unauthorized) else None)
+
+
+class Credentials:
+    """What a request has that may tell who sends it.
+
+    Attributes:
+        keys: keys of `Authorization` and `X-Playhead-Key`.
+        is_malformed: it has an `Authorization` that is no Bearer key, next to no other key.
+        sessions: session cookies.
+        reason: why the request is made.
+    """
+
+    __slots__ = ("is_malformed", "keys", "reason", "sessions")
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.sessions: list[str] = []
+        self.is_malformed = False
+        self.reason: str | None = None
+
+    @classmethod
+    def of(cls, scope: Scope) -> Credentials:
+        """Read the headers of a request once.
+
+        Raises:
+            BadRequest: `invalid_body`; the reason is too long or not UTF-8.
+        """
+        found = cls()
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                found._add_authorization(value)
+            elif name == b"x-playhead-key":
+                found.keys.append(value.decode("latin-1").strip())
+            elif name == b"cookie":
+                found._add_cookies(value)
+            elif name == b"x-playhead-reason":
+                found.reason = _reason(value)
+        return found
+
+    @property
+    def any(self) -> bool:
+        return bool(self.keys or self.sessions)
+
+    def _add_authorization(self, value: bytes) -> None:
+        kind, _, rest = value.partition(b" ")
+        # A proxy may use `Basic` for itself, and pass it on. It stands for nobody here.
+        if kind.lower() == _BEARER:
+            self.keys.append(rest.decode("latin-1").strip())
+        elif kind.lower() != b"basic":
+            self.is_malformed = True
+            self.keys.append("")
+
+    def _add_cookies(self, value: bytes) -> None:
+        for part in value.decode("latin-1").split(";"):
+            name, _, token = part.strip().partition("=")
+            if name in _COOKIES:
+                self.sessions.append(token)
+
+
+def address_of(scope: Scope) -> str | None:
+    """Return the address of the client, or of the proxy in front of the server."""
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+def _is_public(path: str) -> bool:
+    return path in _PUBLIC or path.startswith(_PUBLIC_FILES)
+
+
+def _reason(value: bytes) -> str:
+    try:
+        text = unquote(value.decode("ascii"), errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequest("invalid_body", f"{REASON} is not percent-encoded UTF-8") from None
+    if len(text) > REASON_LENGTH or "\0" in text:
+        raise BadRequest(
+            "invalid_body",
+            f"{REASON} has {len(text):,} characters or a NUL; at most {REASON_LENGTH:,} are allowed",
+        )
+    return text
+
+
+def _varying(send: Send) -> Send:
+    """Mark responses to a caller with a credential, so that no cache gives them to another one."""
+
+    async def send_marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), _VARY]
+        await send(message)
+
+    return send_marked
