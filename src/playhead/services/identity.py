@@ -159,9 +159,10 @@ class IdentityService:
                 "too_many_attempts", "too many wrong keys from this address; try again in a second"
             )
         found = kept if is_known and not changes else await self._read(identity)
-        if found is None or not is_same(found.hash, text) or _has_ended(found):
-            if address is not None:
-                self._failures.add(address)
+        is_known = found is not None and is_same(found.hash, text)
+        if not is_known and address is not None:
+            self._failures.add(address)
+        if found is None or not is_known or _has_ended(found):
             raise Unauthorized("key_invalid", _WRONG_KEY)
         if self._is_due(identity):
             self._used[identity] = address
