@@ -198,6 +198,7 @@ async def test_a_worker_with_current_code_is_not_marked_after_another_has_starte
         assert [('class="tag hot"' in row) for row in rows] == [False, True], path
         assert "old code" in rows[1]
 
+    assert "a process that misses five heartbeats is not listed" in await site.page("/system")
     assert ">1 with old code<" in await site.page("/queues")
     [need] = (await site.twin("/"))["view"]["needs"]
     assert need["title"] == "1 worker runs old code of steps.py"
