@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
+from playhead import acting
 from playhead.errors import BadRequest
 from playhead.ports.catalog.jobs import Key
 
@@ -15,7 +16,7 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def key_of(scope: str, key: str, body: Mapping[str, Any], seconds: float) -> Key:
-    """Return the key of a request.
+    """Return the key of a request. Callers do not share keys, so none gets what another one has started.
 
     Args:
         scope: what the request starts.
@@ -32,4 +33,4 @@ def key_of(scope: str, key: str, body: Mapping[str, Any], seconds: float) -> Key
             "characters from ! to ~, such as a UUID",
         )
     digest = sha256(json.dumps(body, sort_keys=True, default=str).encode()).digest()
-    return Key(scope, key, digest, seconds)
+    return Key(f"{acting.current().caller.id} {scope}", key, digest, seconds)

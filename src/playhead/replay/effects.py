@@ -16,9 +16,12 @@ what the adapters that it has loaded declare now. If they have external effects 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, Protocol, get_args
 from uuid import UUID
 
+from playhead import acting
+from playhead.acting import check_scope
 from playhead.errors import Conflict, NotFound
 from playhead.model import OTHER_ROUTES, Config, Execution, OnReplay, Replay, ReplayRequest, is_skipped
 from playhead.ports.catalog.configs import Configs
@@ -28,6 +31,23 @@ _STRICTNESS: Final = get_args(OnReplay)
 
 class EffectsCatalog(Configs, Protocol):
     async def replay(self, batch: UUID) -> Replay | None: ...
+
+
+def as_permitted(request: ReplayRequest) -> ReplayRequest:
+    """Return what who acts may ask for. Without the scope `effects`, a replay is refused if it reaches routes
+    with external effects that it does not skip.
+
+    Raises:
+        Forbidden: `scope_missing`; the request runs such routes, or is published, without the scope for it.
+    """
+    if request.publish:
+        check_scope("operate")
+    if "effects" in acting.current().caller.scopes:
+        return request
+    asked = request.effects_by_route
+    if "run" in asked.values():
+        check_scope("effects")
+    return replace(request, effects={OTHER_ROUTES: "refuse", **asked})
 
 
 async def with_newest(catalog: Configs, config: Config) -> Config:

@@ -113,6 +113,7 @@ class PlanService:
         return plan
 
     async def _open(self, request: ReplayRequest) -> tuple[Resolved, Plan]:
+        request = effects.as_permitted(request)
         found = await request_checks.resolve(self._catalog, self._listing, request, self._adapters)
         await others.declared(self._catalog, self._adapters, request, found)
         await objects.check(self._catalog, self._listing, request, found)

@@ -158,6 +158,7 @@ class ReplayService:
             request, to_config = planned.request_of(plan, request), plan.to_config
             if plan.replay_batch_id and not key:  # a key is stored with the replay
                 return Opened(await self._get(plan.replay_batch_id), fresh=False)
+        request = effects.as_permitted(request)
         others.check_reason(request)
         found = await request_checks.resolve(
             self._catalog, self._listing, request, self._adapters, to_config=to_config
