@@ -49,12 +49,18 @@ def text_of(page: str) -> str:
 
 
 class Site(Playhead):
-    """Playhead with its pages, on stores and brokers in memory."""
+    """Playhead with its pages, on stores and brokers in memory.
+
+    Attributes:
+        patience: how many seconds pages wait for counts. The default is until they are complete.
+    """
+
+    patience: float | None = None
 
     def make_app(self) -> FastAPI:
         app = _app()
         app.state.services = self.services
-        app.state.pages = create_pages(self.services, version="1.2.3", status=STATUS)
+        app.state.pages = create_pages(self.services, version="1.2.3", status=STATUS, patience=self.patience)
         return app
 
     def changed_file(self) -> str:

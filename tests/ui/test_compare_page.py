@@ -128,8 +128,9 @@ async def test_the_list_continues_on_the_next_page(site: Site):
     assert following["first_url"] == compare(first, second, state="missing")
 
 
-async def test_counts_that_take_long_follow_as_live_numbers(site: Site, monkeypatch):
-    monkeypatch.setattr("playhead.web.compare._PATIENCE_SECONDS", (0, 0))
+async def test_counts_that_take_long_follow_as_live_numbers(site: Site):
+    site.patience = 0
+    site.make_app()
     source = await site.run({"a.txt": b"one"})
     other = await site.run({"a.txt": b"two"})
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from playhead import Item, Reject, adapter
 from playhead.ports.adapter import spec_of
+from playhead.services.result import ResultService
 from playhead.web.page import url
 from tests.ui.site import Site
 from tests.ui.test_dataset_pages import DATASET, published
@@ -313,15 +315,77 @@ async def test_two_runs_have_a_result_too(site: Site):
     assert "nothing fails" in page
 
 
-async def test_counts_that_take_long_follow_as_live_numbers(site: Site, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("playhead.web.matrix._PATIENCE_SECONDS", (0, 0))
-    run = await site.run({"a.md": b"one"})
-    replay = (await site.replay(run, "input", "upper"))["execution_id"]
+class SlowCatalog:
+    """A catalog that lists no objects until its gate is open."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.gate = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._site.catalog, name)
+
+    async def listed_after(self, *given: Any, **named: Any) -> Any:
+        await self.gate.wait()
+        return await self._site.catalog.listed_after(*given, **named)
+
+
+def slowed(site: Site) -> asyncio.Event:
+    """Let counts wait for a gate, and pages for no count. Returns the gate."""
+    catalog = SlowCatalog(site)
+    result = ResultService(cast(Any, catalog), site.store, site.rt.environment)
+    site.rt.services = replace(site.services, result=result)
+    site.patience = 0.01
+    site.make_app()
+    return catalog.gate
+
+
+async def test_a_page_does_not_wait_for_a_count_and_gets_it_later(site: Site, pair: tuple[str, str, str]):
+    run, replay, here = pair
+    gate = slowed(site)
+    batch = (await site.get(f"executions/{replay}"))["replay_batch_id"]
+
+    for path in (here, f"/replays/{batch}"):
+        page = await site.page(path)
+        assert "objects are counted so far" in page
+        assert "data-live-url" in page, "the count follows"
+    gate.set()
+    await site.get(f"executions/{run}/result/{replay}")
+
+    for path in (here, f"/replays/{batch}"):
+        page = await site.page(path)
+        assert "look at these first" in page
+        assert "data-live-url" not in page
+
+
+async def test_while_objects_are_counted_again_the_page_has_the_numbers_before(
+    site: Site, pair: tuple[str, str, str]
+):
+    run, replay, here = pair
+    batch = (await site.get(f"executions/{replay}"))["replay_batch_id"]
+    cell = f"{here}&before=done&after=other_error"
+    gate = slowed(site)
+    gate.set()
+    await site.get(f"executions/{run}/result/{replay}")
+    gate.clear()
+    assert (await site.twin(cell))["view"]["matrix"]["as_of"] is None
+    [letter] = (await site.twin(cell))["view"]["list"]["groups"]
+    answer = await site.http.post(f"/api/v1/dead-letters/{letter['failure']['correlation_id']}/resend")
+    assert answer.status_code < 300, answer.text
     await site.work()
 
-    here = url(f"/executions/{run}/result", **{"with": replay})
-    assert "objects are counted so far" in await site.page(here)
-    assert "mx.read" in await site.cells(here)
+    for path in (cell, f"/replays/{batch}"):
+        view = (await site.twin(path))["view"]["matrix"]
+        assert (len(view["rows"]), view["is_complete"]) == (2, False)
+        page = await site.page(path)
+        assert "; as of <time" in page
+        assert "data-live-url" in page
+        assert (await site.cells(path))["mx.as_of"] == view["as_of"]
+    assert [one["objects"] for one in (await site.twin(cell))["view"]["list"]["groups"]] == [1]
+    waiting = asyncio.ensure_future(site.get(f"executions/{run}/result/{replay}"))
+    gate.set()
+    assert (await waiting)["is_complete"]
+    assert (await site.twin(cell))["view"]["matrix"]["as_of"] is None
 
 
 async def test_an_execution_without_messages_is_named(site: Site):

@@ -29,7 +29,7 @@ from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
 from playhead.ports.catalog.outputs import Outputs
 from playhead.ports.store import Store
-from playhead.reading.background import Background, Steps
+from playhead.reading.background import Background, Counted, Steps
 from playhead.reading.bycontent import Chunk, by_content
 from playhead.reading.joining import PAGE, Range, Records, join, ranges, rest_of, side
 from playhead.reading.listing import Listing
@@ -167,25 +167,32 @@ class DiffService:
         """
         return await self._summary(await self._pair(a, b), stage, path, by, Steps())
 
-    async def counting(self, a: UUID, b: UUID, *, patience: float, by: DiffBy = "path") -> Diff | int:
-        """Return the counts of two executions, or after `patience` seconds how many objects are read so far.
+    async def counting(
+        self, a: UUID, b: UUID, *, patience: float | None, by: DiffBy = "path"
+    ) -> Counted[Diff]:
+        """Return the counts of two executions; after a time, the counts before, and how far the new ones are.
 
         Counting continues in this process until all objects are counted. The counts of ended executions are
         kept. While an execution runs, counts are repeated when they are outdated.
+
+        Args:
+            a: first execution.
+            b: second execution.
+            patience: how many seconds to wait; None: until all objects are counted.
+            by: how objects are paired.
 
         Raises:
             BadRequest: `not_comparable`.
             NotFound: `execution_not_found`, `records_deleted`.
         """
         pair = await self._pair(a, b)
-        found = await self._counts.get(
+        return await self._counts.get(
             (a, b, by),
             pair.state,
             lambda steps: self._summary(pair, None, None, by, steps),
             patience=patience,
             lasts=not pair.is_complete,
         )
-        return found.done if isinstance(found, Steps) else found
 
     async def _summary(
         self, pair: _Pair, stage: str | None, path: str | None, by: DiffBy, steps: Steps
@@ -342,11 +349,12 @@ class DiffService:
             return set(lacking)
         if not lacking or stage not in side.reached:
             return set()
+        source = str(side.source)
         expected: set[str] = set()
         open_ = dict(zip(lacking, lacking, strict=True))  # an ancestor of each object
         while open_:
             inputs = await self._catalog.inputs_of(list(set(open_.values())))
-            names = {one.key: f"{side.source}/{rest_of(one.key)}" for one in inputs.values()}
+            names = {one.key: f"{source}/{rest_of(one.key)}" for one in inputs.values()}
             replayed = await self._catalog.sent_by(side.id, list(set(names.values())))
             following: dict[str, str] = {}
             for key, ancestor in open_.items():

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
 from playhead.environment import Environment
 from playhead.errors import BadRequest, NotFound
-from playhead.failures import group_number, group_text
 from playhead.model import (
     After,
     Before,
@@ -21,57 +18,34 @@ from playhead.model import (
     Replay,
     ReplayedObject,
     ReplayResult,
-    ResultFailure,
     ResultFilter,
     ResultGroup,
-    ResultStep,
     is_skipped,
 )
-from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
-from playhead.ports.catalog.outcomes import Failure, ListedObject, Outcomes, OutcomesBelow
 from playhead.ports.catalog.publications import Publications
 from playhead.ports.store import Store
-from playhead.reading.background import Background, Steps
+from playhead.reading.background import Background, Counted, Steps
 from playhead.reading.datasets import check_seen
 from playhead.reading.joining import Records, rest_of, side
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import check_records, find_execution
-from playhead.reading.outcomes import Compared, Matrix, Name, compare
-from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+from playhead.reading.outcomes import Matrix
 from playhead.reading.pairing import paired
+from playhead.reading.result import Pair, PairCatalog, PairReader, Result
 from playhead.replay import effects
 
-_PAGE: Final = 500
+_MOST_LISTED: Final = 500
 _MOST_OUTPUTS: Final = 2000
 _LONGEST_NAME: Final = 200
 _MOST_KEPT: Final = 16
 """A result of 1,000,000 objects takes 7 MB."""
 
 
-class ResultCatalog(Browse, Configs, Outcomes, Publications, Protocol):
+class ResultCatalog(PairCatalog, Configs, Publications, Protocol):
     """The part of the catalog that `ResultService` needs."""
 
     async def replay(self, batch: UUID) -> Replay | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Two executions.
-
-    Attributes:
-        route: entry of the second one, CONFIG/ROUTE.
-        reached: names of the routes that it reaches, in the order of the pipeline.
-        is_complete: whether both have ended.
-        state: changes when an outcome may have changed.
-    """
-
-    a: UUID
-    b: UUID
-    route: str
-    reached: Sequence[str]
-    is_complete: bool
-    state: Hashable
 
 
 class ResultService:
@@ -100,17 +74,32 @@ class ResultService:
 
     async def matrix(self, a: UUID, b: UUID) -> ReplayResult:
         """Count the objects by what happened to them before and after."""
-        pair = await self._pair(a, b)
-        return await self._result(pair, await self._matrix(pair))
+        return (await self._whole(a, b)).counts
 
-    async def counting(self, a: UUID, b: UUID, *, patience: float) -> ReplayResult | int:
-        """Return the counts, or after `patience` seconds how many objects are counted so far.
+    async def counting(self, a: UUID, b: UUID, *, patience: float | None) -> Counted[Result]:
+        """Return the result; after `patience` seconds, the result before it, and how far the count is.
 
         Counting continues in this process.
+
+        Args:
+            patience: None: wait for the result.
         """
         pair = await self._pair(a, b)
-        found = await self._get(pair, patience)
-        return found.done if isinstance(found, Steps) else await self._result(pair, found)
+        reader = PairReader(self._catalog, pair)
+
+        async def count(steps: Steps) -> Matrix:
+            matrix = await reader.count(steps)
+            await self._pair(a, b)  # records may have been deleted meanwhile
+            return matrix
+
+        known = await self._counted.get(
+            (a, b), pair.state, count, patience=patience, lasts=not pair.is_complete
+        )
+        if known.result is None:
+            return Counted(None, None, known.done)
+        is_complete = pair.is_complete and known.as_of is None
+        counts = await reader.counts(known.result, is_complete=is_complete)
+        return Counted(Result(reader, known.result, counts), known.as_of, known.done)
 
     async def groups(
         self,
@@ -131,26 +120,7 @@ class ResultService:
         Raises:
             BadRequest: `invalid_cursor`.
         """
-        of = list_of("result_groups", a, b, by, before, after)
-        begin = decode_cursor(cursor, int, of) or 0
-        matrix = await self._matrix(await self._pair(a, b))
-        every = matrix.groups(by, before, after)
-        chosen = every[begin : begin + limit]
-        listed = await self._catalog.listed_at(b, [group.first for _, group in chosen])
-        paths = {one.ordinal: _path(one) for one in listed}
-        failures = await self._failures([group.message for _, group in chosen] if by == "error" else [])
-        items = [
-            ResultGroup(
-                group_text(name) if isinstance(name, int) else name,
-                group.objects,
-                paths.get(group.first, ""),
-                matrix.folders(group),
-                _failure(failures, group.message, name),
-            )
-            for name, group in chosen
-        ]
-        is_last = len(every) <= begin + limit
-        return Page(items, None if is_last else encode_cursor(begin + limit, of))
+        return await (await self._whole(a, b)).groups(by, before, after, cursor, limit)
 
     async def objects(
         self,
@@ -176,17 +146,8 @@ class ResultService:
         Raises:
             BadRequest: `invalid_cursor`.
         """
-        of = list_of("result_objects", a, b, before, after, error, folder, stage)
-        beyond = decode_cursor(cursor, int, of) or 0
-        pair = await self._pair(a, b)
-        matrix = await self._matrix(pair)
-        names = _names(error, folder, stage)
-        found: list[int] = []
-        for ordinal in matrix.ordinals(before, after, names, beyond):
-            if len(found) == limit:
-                return Page(await self._objects(pair, found), encode_cursor(found[-1], of))
-            found.append(ordinal)
-        return Page(await self._objects(pair, found))
+        where = ResultFilter(before, after, error, folder, stage)
+        return await (await self._whole(a, b)).objects(where, cursor, limit)
 
     async def listed(self, a: UUID, b: UUID, after: int, upto: int) -> list[ReplayedObject]:
         """Return the objects behind one place of the listing, up to another; those that failed come first.
@@ -194,29 +155,9 @@ class ResultService:
         At most 500. Their messages are read now, without the counts of all objects.
         """
         pair = await self._pair(a, b)
-        places = range(after + 1, min(upto, after + _PAGE) + 1)
-        return sorted(await self._objects(pair, places), key=lambda one: one.new_failure is None)
-
-    async def step(self, a: UUID, b: UUID, ordinal: int, where: ResultFilter) -> ResultStep | None:
-        """Return an object of a list with its neighbours; None if there is no object at this place."""
-        pair = await self._pair(a, b)
-        matrix = await self._matrix(pair)
-        found = await self._objects(pair, [ordinal])
-        if not found:
-            return None
-        listed = [
-            *matrix.ordinals(where.before, where.after, _names(where.error, where.folder, where.stage), 0)
-        ]
-        at = bisect_left(listed, ordinal)
-        is_listed = at < len(listed) and listed[at] == ordinal
-        following = at + is_listed
-        return ResultStep(
-            found[0],
-            at + 1 if is_listed else None,
-            len(listed),
-            listed[at - 1] if at else None,
-            listed[following] if following < len(listed) else None,
-        )
+        places = range(after + 1, min(upto, after + _MOST_LISTED) + 1)
+        found = await PairReader(self._catalog, pair).objects(places)
+        return sorted(found, key=lambda one: one.new_failure is None)
 
     async def outputs(self, a: UUID, b: UUID, one: ReplayedObject) -> list[DiffObject]:
         """Return the outputs of an object in both executions, paired by content within each stage.
@@ -236,7 +177,7 @@ class ResultService:
             for each in paired(old.get(stage, {}), new.get(stage, {}))
         ]
 
-    async def _outputs(self, pair: _Pair, key: str, execution: UUID) -> dict[str, Records]:
+    async def _outputs(self, pair: Pair, key: str, execution: UUID) -> dict[str, Records]:
         """Return the outputs of an object by stage."""
         found = await self._catalog.outputs_below(key, execution, pair.route, limit=_MOST_OUTPUTS)
         order = {route: n for n, route in enumerate(pair.reached)}
@@ -261,85 +202,14 @@ class ResultService:
             raise NotFound("object_not_found", f"execution {b} has listed no object at place {ordinal}")
         await self._catalog.record_review(pair.b, pair.a, ordinal, is_right=is_right, reviewed_by=name)
 
-    # -- count -------------------------------------------------------------------------------------
-
-    async def _matrix(self, pair: _Pair) -> Matrix:
-        found = await self._get(pair, None)
-        assert isinstance(found, Matrix), "without a limit, the caller waits for it"
+    async def _whole(self, a: UUID, b: UUID) -> Result:
+        found = (await self.counting(a, b, patience=None)).result
+        assert found, "without a limit, the caller waits for it"
         return found
-
-    async def _result(self, pair: _Pair, matrix: Matrix) -> ReplayResult:
-        cells = matrix.cells(await self._catalog.reviews(pair.b, pair.a))
-        return ReplayResult(pair.a, pair.b, pair.is_complete, sum(one.objects for one in cells), cells)
-
-    async def _get(self, pair: _Pair, patience: float | None) -> Matrix | Steps:
-        return await self._counted.get(
-            (pair.a, pair.b),
-            pair.state,
-            lambda steps: self._count(pair, steps),
-            patience=patience,
-            lasts=not pair.is_complete,
-        )
-
-    async def _count(self, pair: _Pair, steps: Steps) -> Matrix:
-        matrix = Matrix()
-        after = 0
-        while page := await self._catalog.listed_after(pair.b, after, limit=_PAGE):
-            compared = await self._compare(pair, page)
-            for one in page:
-                matrix.add(one.ordinal, _path(one), compared[one.key])
-            steps.done += len(page)
-            after = page[-1].ordinal
-        await self._pair(pair.a, pair.b)  # records may have been deleted meanwhile
-        return matrix
-
-    async def _compare(self, pair: _Pair, page: Sequence[ListedObject]) -> Mapping[str, Compared]:
-        """Return what has changed for each object, by its key."""
-        # The first execution received the same object, or one with the same stage and path.
-        others = {one.key: f"{pair.a}/{rest_of(one.key)}" for one in page}
-        asked = list(dict.fromkeys((*others, *others.values())))
-        before = await self._catalog.outcomes_below(asked, pair.a, pair.route)
-        after = await self._catalog.outcomes_below(list(others), pair.b, pair.route)
-        return {
-            key: compare(before.get(key) or before.get(other) or (), after.get(key) or (), pair.reached)
-            for key, other in others.items()
-        }
-
-    async def _objects(self, pair: _Pair, ordinals: Sequence[int]) -> list[ReplayedObject]:
-        listed = await self._catalog.listed_at(pair.b, ordinals)
-        compared = await self._compare(pair, listed)
-        dead = [one for each in compared.values() for one in (each.failed_before, each.failed_after)]
-        failures = await self._failures([one.first for one in dead if one])
-        reviews = await self._catalog.reviews(pair.b, pair.a)
-
-        def why(one: OutcomesBelow | None) -> ResultFailure | None:
-            return _failure(failures, one.first, one.failure_group) if one else None
-
-        return [
-            ReplayedObject(
-                one.ordinal,
-                one.key,
-                one.stage,
-                _path(one),
-                one.correlation_id,
-                what.before,
-                what.after,
-                list(what.stages),
-                why(what.failed_before),
-                why(what.failed_after),
-                reviews.get(one.ordinal),
-            )
-            for one in listed
-            for what in [compared[one.key]]
-        ]
-
-    async def _failures(self, messages: Sequence[int | None]) -> Mapping[int, Failure]:
-        wanted = [one for one in messages if one is not None]
-        return await self._catalog.failures(wanted) if wanted else {}
 
     # -- the executions ----------------------------------------------------------------------------
 
-    async def _pair(self, a: UUID, b: UUID) -> _Pair:
+    async def _pair(self, a: UUID, b: UUID) -> Pair:
         first, second = [await find_execution(self._catalog, self._listing, one) for one in (a, b)]
         for one in (first, second):
             check_records(one)
@@ -359,7 +229,7 @@ class ResultService:
         route, reached = await self._reached(second)
         is_complete = first.ended_at is not None and second.ended_at is not None
         state = tuple((one.revision, one.counts) for one in (first, second))
-        return _Pair(a, b, route, reached, is_complete, state)
+        return Pair(a, b, route, reached, is_complete, state)
 
     async def _reached(self, execution: Execution) -> tuple[str, Sequence[str]]:
         """Return the entry of an execution as CONFIG/ROUTE, and the names of the routes that it reaches."""
@@ -372,21 +242,3 @@ class ResultService:
         routes = effects.reached(loaded.config, entry or "", skips)
         found = [name for name in routes if not is_skipped(skips, name)]
         return f"{execution.config}/{entry}", found
-
-
-def _names(error: str | None, folder: str | None, stage: str | None) -> list[tuple[GroupedBy, Name]]:
-    number = None if error is None else group_number(error)
-    asked: Mapping[GroupedBy, Name | None] = {"error": number, "folder": folder, "stage": stage}
-    return [(by, name) for by, name in asked.items() if name is not None]
-
-
-def _path(one: ListedObject) -> str:
-    return rest_of(one.key)[len(one.stage) + 1 :]
-
-
-def _failure(
-    failures: Mapping[int, Failure], message: int | None, group: Name | None
-) -> ResultFailure | None:
-    """Return a failure as people see it; None if the message is not dead any more."""
-    found = failures.get(message or 0)
-    return ResultFailure(*found, group_text(group) if isinstance(group, int) else "") if found else None

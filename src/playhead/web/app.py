@@ -62,7 +62,7 @@ from playhead.web import (
     system,
     why,
 )
-from playhead.web.page import Action, Answer, ApiCall, Ask, Page, Raw, Redirect, Shown
+from playhead.web.page import PATIENCE_SECONDS, Action, Answer, ApiCall, Ask, Page, Raw, Redirect, Shown
 from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment, style_sheet
 
 PAGES: Final[Sequence[Page]] = (
@@ -190,11 +190,19 @@ class _Site:
         services: the use cases.
         version: version of Playhead.
         status: HTTP status of each error code.
+        patience: how many seconds pages wait for counts; None: until they are complete.
     """
 
-    def __init__(self, services: Services, version: str, status: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        version: str,
+        status: Mapping[str, int],
+        patience: float | None = PATIENCE_SECONDS,
+    ) -> None:
         self._services = services
         self._status = status
+        self._patience = patience
         self._templates = environment(version)
         self._dead: tuple[float, str] = (0.0, "")
 
@@ -217,7 +225,10 @@ class _Site:
     def _ask(self, request: Request, form: Any = None, body: Request | None = None) -> Ask:
         is_foreign = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
         path = _page_of(request)
-        return Ask(self._services, path, request.path_params, request.query_params, form, is_foreign, body)
+        return Ask(
+            *(self._services, path, request.path_params, request.query_params),
+            *(form, is_foreign, body, self._patience),
+        )
 
     def _html(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -375,15 +386,22 @@ class _Site:
         return []
 
 
-def create_pages(services: Services, *, version: str, status: Mapping[str, int]) -> ASGIApp:
+def create_pages(
+    services: Services,
+    *,
+    version: str,
+    status: Mapping[str, int],
+    patience: float | None = PATIENCE_SECONDS,
+) -> ASGIApp:
     """Return the app of the web UI.
 
     Args:
         services: services that the pages ask.
         version: version of Playhead.
         status: HTTP status of each error code.
+        patience: how many seconds pages wait for counts; None: until they are complete.
     """
-    site = _Site(services, version, status)
+    site = _Site(services, version, status, patience)
     app = ExceptionMiddleware(
         Router(site.routes()), handlers={Exception: site.fail, HTTPException: site.fail}
     )

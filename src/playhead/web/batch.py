@@ -118,10 +118,11 @@ async def show(ask: Ask) -> Answer:
     batch = await ask.services.resolve.replay(named)
     if str(batch) != named:
         return Redirect(f"/replays/{batch}")
-    return await _shown(ask.services, batch)
+    return await _shown(ask, batch)
 
 
-async def _shown(services: Services, batch: UUID, error: PlayheadError | None = None) -> Shown[BatchView]:
+async def _shown(ask: Ask, batch: UUID, error: PlayheadError | None = None) -> Shown[BatchView]:
+    services = ask.services
     replay = await services.executions.replay(batch)
     made = await services.executions.get(replay.execution_id)
     source = await or_missing(services.executions.get(replay.from_execution_id))
@@ -157,7 +158,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         fits_form=_fits_form(replay),
         placements=await placements(services, made),
         groups=await _groups(services, made),
-        matrix=await _matrix(services, source, made),
+        matrix=await _matrix(ask, source, made),
         errors=_errors(replay),
         notice=error.detail if error else None,
     )
@@ -174,6 +175,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         *([ApiCall(f"/api/v1/replays/{batch}/deliveries")] if deliveries else []),
     ]
     is_over = replay.status is not None and made.status != "running"
+    is_counted = view.matrix is None or view.matrix.is_complete
     return Shown(
         name,
         view,
@@ -182,6 +184,7 @@ async def _shown(services: Services, batch: UUID, error: PlayheadError | None = 
         cells=_cells(view) | (cells(drawn) if drawn else {}),
         shape=_shape(view),
         ended=is_over
+        and is_counted
         and (report is None or report.state in ("stored", "failed"))
         and all(one.state not in ("due", "preparing") for one in replay.publications),
         status=status_of(error),
@@ -248,12 +251,12 @@ async def _groups(services: Services, made: Execution) -> Sequence[DeadLetterGro
     return (await services.queues.dead_letter_groups(execution=made.execution_id, limit=_GROUPS)).items
 
 
-async def _matrix(services: Services, source: Execution | Missing, made: Execution) -> MatrixView | None:
+async def _matrix(ask: Ask, source: Execution | Missing, made: Execution) -> MatrixView | None:
     if isinstance(source, Missing) or source.kind == "adopted" or not made.counts.total:
         return None
     if source.records_deleted_at or made.records_deleted_at:
         return None
-    return await matrix(services, source, made)
+    return (await matrix(ask.services, source, made, ask.patience))[0]
 
 
 async def _report(services: Services, replay: Replay) -> Report | None:
@@ -391,7 +394,7 @@ def _action(name: str) -> Action:
         except (PlayheadError, ValueError) as exc:
             # The replay may have ended meanwhile: the page shows its state, and why nothing was done.
             error = exc if isinstance(exc, PlayheadError) else PlayheadError("invalid_body", str(exc))
-            return await _shown(ask.services, batch, error)
+            return await _shown(ask, batch, error)
         return Redirect(f"/replays/{batch}")
 
     return Action(f"/replays/{{batch}}/{name}", perform, "batch.html", "replays", scope="operate")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
+from playhead.ids import moment
 from playhead.model import Diff, DiffBy, DiffCounts, DiffFilter, DiffObject, DiffState, Execution
 from playhead.model import Page as Listed
 from playhead.web.page import ROWS, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, url
@@ -13,10 +14,6 @@ from playhead.web.render import number
 
 STATES: Final[tuple[DiffState, ...]] = get_args(DiffState)
 _DIFFERENT: Final[tuple[DiffState, ...]] = ("changed", "added", "missing")
-_SMALL: Final = 10_000
-"""Up to this many messages in both executions, the page waits for the counts."""
-_PATIENCE_SECONDS: Final = (2.0, 0.02)
-"""How long the page of small and of other executions waits. Later, the counts follow as live numbers."""
 _BUDGET: Final = 10_000
 """A page of the list ends after it has compared this many objects."""
 _BYS: Final[tuple[DiffBy, ...]] = get_args(DiffBy)
@@ -35,6 +32,7 @@ class CompareView:
         awaited: states of objects that an execution lacks, but may still produce: it has not ended.
         different: number of objects that differ, without those in these states.
         read: objects that were read, while they are counted.
+        as_of: time of outdated numbers, while the objects are counted again; None if they are up to date.
         stage: only objects of this stage are listed; None: of all stages.
         state: only objects in this state are listed.
         by: how objects are paired.
@@ -53,6 +51,7 @@ class CompareView:
     awaited: Sequence[DiffState]
     different: int
     read: int
+    as_of: str | None
     stage: str | None
     state: DiffFilter
     by: DiffBy
@@ -80,7 +79,7 @@ async def show(ask: Ask) -> Answer:
         replays = await services.executions.replays(a_id, None, ROWS)
         others = [await services.executions.get(one.execution_id) for one in replays.items]
         empty = CompareView(
-            a, None, others, None, (), 0, 0, None, "different", "path", (), {}, (), {}, None, None
+            a, None, others, None, (), 0, 0, None, None, "different", "path", (), {}, (), {}, None, None
         )
         return Shown("Compare", empty, crumbs=crumbs)
     b_id = await services.resolve.execution(ask.needed("with"))
@@ -88,9 +87,9 @@ async def show(ask: Ask) -> Answer:
     stage = ask.text("stage")
     state: DiffFilter = next((one for one in _FILTERS if one == ask.choice("state", _FILTERS)), "different")
     by: DiffBy = "content" if ask.choice("by", _BYS) == "content" else "path"
-    patience = _PATIENCE_SECONDS[a.counts.total + b.counts.total > _SMALL]
-    counted = await services.diff.counting(a_id, b_id, patience=patience, by=by)
-    diff, read = (None, counted) if isinstance(counted, int) else (counted, 0)
+    counted = await services.diff.counting(a_id, b_id, patience=ask.patience, by=by)
+    diff = counted.result
+    as_of = None if counted.as_of is None else moment(counted.as_of)
     awaited = _awaited(a, b) if diff and not diff.is_complete else ()
     different = tuple(one for one in _DIFFERENT if one not in awaited)
     wanted = different if state == "different" else (state,)
@@ -115,7 +114,8 @@ async def show(ask: Ask) -> Answer:
         diff,
         awaited,
         _wanted(diff.totals, different) if diff else 0,
-        read,
+        counted.done,
+        as_of,
         stage,
         state,
         by,
@@ -134,9 +134,9 @@ async def show(ask: Ask) -> Answer:
             ApiCall(url(f"{api}/objects", stage=stage, state=state, by=shown_by, limit=ROWS)),
         ],
         crumbs=crumbs,
-        cells={"read": number(read)},
-        shape="counted" if diff else "counting",
-        ended=diff is not None,
+        cells={"read": number(counted.done), "as_of": as_of or ""},
+        shape=f"{diff is not None:d}{as_of is not None:d}",
+        ended=diff is not None and (as_of is None or a.ended_at is None or b.ended_at is None),
     )
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
 from playhead.errors import BadRequest, NotFound, Unavailable
+from playhead.ids import moment
 from playhead.model import After, Before, Execution, ReplayResult
+from playhead.reading.result import Result
 from playhead.services import Services
 from playhead.web.page import url
 from playhead.web.render import number
 from playhead.wording import AFTER, BEFORE
 
-_SMALL: Final = 10_000
-"""Up to this many messages in both executions, the page waits for the counts."""
-_PATIENCE_SECONDS: Final = (2.0, 0.02)
-"""How long the page of small and of other executions waits. Later, the counts follow as live numbers."""
 _IMPOSSIBLE: Final = (("done", "same_error"), ("none", "same"), ("none", "same_error"))
 _SAYS: Final[Mapping[tuple[Before, After], tuple[str, str]]] = {
     ("done", "same"): ("ok", "no change: as hoped"),
@@ -86,6 +84,7 @@ class MatrixView:
         objects: number of objects.
         failed: number of objects that fail now.
         read: number of objects counted so far, while they are counted.
+        as_of: time of outdated numbers, while the objects are counted again; None if they are up to date.
         is_complete: whether no number changes any more.
         problem: why there is no matrix; None if there is one.
     """
@@ -96,13 +95,14 @@ class MatrixView:
     failed: int = 0
     read: int = 0
     is_complete: bool = False
+    as_of: str | None = None
     problem: str | None = None
 
     @property
     def shape(self) -> str:
         """What decides which parts the matrix has."""
         cells = [f"{bool(one.objects):d}" for row in self.rows for one in row.cells]
-        return f"{self.is_complete:d}{len(self.rows)}{''.join(cells)}"
+        return f"{self.is_complete:d}{self.as_of is not None:d}{len(self.rows)}{''.join(cells)}"
 
     def live(self) -> dict[str, str]:
         """Return its live numbers."""
@@ -110,7 +110,7 @@ class MatrixView:
         return (
             numbers
             | {f"mx.{row.before}": number(row.objects) for row in self.rows}
-            | {"mx.read": number(self.read)}
+            | {"mx.read": number(self.read), "mx.as_of": self.as_of or ""}
         )
 
 
@@ -129,16 +129,21 @@ def result_url(a: UUID, b: UUID, **query: object) -> str:
     return url(f"/executions/{a}/result", **{"with": b, **query})
 
 
-async def matrix(services: Services, a: Execution, b: Execution) -> MatrixView:
-    """Return the matrix of two executions, its progress, or the reason why it cannot be shown."""
-    patience = _PATIENCE_SECONDS[a.counts.total + b.counts.total > _SMALL]
+async def matrix(
+    services: Services, a: Execution, b: Execution, patience: float | None
+) -> tuple[MatrixView, Result | None]:
+    """Return the matrix of two executions, its progress, or the reason why it cannot be shown.
+
+    Its objects come with it; None if they are not counted.
+    """
     try:
         found = await services.result.counting(a.execution_id, b.execution_id, patience=patience)
     except (BadRequest, NotFound, Unavailable) as exc:
-        return MatrixView(problem=exc.detail, is_complete=not isinstance(exc, Unavailable))
-    if isinstance(found, int):
-        return MatrixView(read=found)
-    return _view(found)
+        return MatrixView(problem=exc.detail, is_complete=not isinstance(exc, Unavailable)), None
+    if found.result is None:
+        return MatrixView(read=found.done), None
+    as_of = None if found.as_of is None else moment(found.as_of)
+    return replace(_view(found.result.counts), read=found.done, as_of=as_of), found.result
 
 
 def _view(found: ReplayResult) -> MatrixView:

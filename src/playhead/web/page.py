@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 ROWS: Final = 100
 """Rows of a list on one page."""
+PATIENCE_SECONDS: Final = 0.1
+"""How long a page waits for counts that read all messages. Later, the counts follow as live numbers."""
 _MOST_TEXT: Final = 2000
 
 
@@ -144,6 +146,7 @@ class Ask:
         is_foreign: whether a page of another site sent the browser here. Such a request must start no work.
         form: fields of a form; empty for a GET.
         request: the request, if the action reads its body; else None.
+        patience: how many seconds the page waits for counts; None: until they are complete.
     """
 
     def __init__(
@@ -155,6 +158,7 @@ class Ask:
         form: FormData | None = None,
         is_foreign: bool = False,
         request: Request | None = None,
+        patience: float | None = PATIENCE_SECONDS,
     ) -> None:
         self.services = services
         self.path = path
@@ -163,6 +167,7 @@ class Ask:
         self.form = form or FormData()
         self.is_foreign = is_foreign
         self.request = request
+        self.patience = patience
 
     def text(self, name: str) -> str | None:
         """Return a query parameter, or None if it is missing or empty."""

@@ -131,19 +131,21 @@ def seconds_between(start: str | None, end: str | None) -> float | None:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
 
-def clock(value: str | None, form: str = "full") -> Markup:
+def clock(value: str | None, form: str = "full", live: str | None = None) -> Markup:
     """Return a `<time>` element in UTC. The script may show it in local time.
 
     Args:
         value: RFC 3339 in UTC.
         form: `full` (date and time), `time`, `hour` (hours and minutes), or `day`.
+        live: name of the live number that replaces the time; None without one.
     """
     if value is None:
         return Markup("–")
     moment = datetime.fromisoformat(value).astimezone(UTC)
     shown = moment.strftime(_FORMS[form])
     whole = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
-    return Markup('<time datetime="{}" data-form="{}">{}</time>').format(whole, form, shown)
+    named = Markup(' data-live="{}"').format(live) if live else ""
+    return Markup('<time datetime="{}" data-form="{}"{}>{}</time>').format(whole, form, named, shown)
 
 
 def short(value: UUID | str) -> str:

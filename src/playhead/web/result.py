@@ -19,6 +19,7 @@ from playhead.model import (
     ResultGroup,
     ResultStep,
 )
+from playhead.reading.result import Result
 from playhead.web.batch import failed_again
 from playhead.web.execution import placements
 from playhead.web.matrix import MatrixView, matrix, result_url
@@ -151,7 +152,7 @@ async def _shown(ask: Ask, error: PlayheadError | None = None) -> Shown[ResultVi
     b = await services.executions.get(await services.resolve.execution(ask.needed("with")))
     replay = await services.executions.replay(b.replay_batch_id) if b.replay_batch_id else None
     where = _where(ask)
-    counted = await matrix(services, a, b)
+    counted, found = await matrix(services, a, b, ask.patience)
     if (where.before, where.after) == (None, None) and counted.rows:
         numbers = {(row.before, one.after): one.objects for row in counted.rows for one in row.cells}
         first = next((one for one in _FIRST if numbers.get(one)), None)
@@ -167,9 +168,9 @@ async def _shown(ask: Ask, error: PlayheadError | None = None) -> Shown[ResultVi
 
     failed = failed_again(replay) if replay else _form_of_run(b)
     listed = step = None
-    if counted.rows and where.before and where.after:
-        listed = await _list(ask, counted, (a, b), where, by, at, failed)
-        step = await _step(ask, a, b, where, at)
+    if found and where.before and where.after:
+        listed = await _list(ask, counted, found, where, by, at, failed)
+        step = await _step(ask, found, where, at)
     view = ResultView(
         *(a, b, replay, counted, listed, step, failed.href(), await placements(services, b)),
         reviewer=reviewer,
@@ -230,22 +231,21 @@ def _form_of_run(b: Execution) -> ReplayForm:
 async def _list(
     ask: Ask,
     counted: MatrixView,
-    pair: tuple[Execution, Execution],
+    found: Result,
     where: ResultFilter,
     by: By,
     at: Callable[..., str],
     failed: ReplayForm,
 ) -> ListView:
-    service, cursor = ask.services.result, ask.text("cursor")
-    ids = (pair[0].execution_id, pair[1].execution_id)
+    cursor = ask.text("cursor")
     groups: Sequence[ResultGroup] = ()
     objects: Sequence[ReplayedObject] = ()
     if by == "all":
-        page = await service.objects(*ids, **asdict(where), cursor=cursor, limit=ROWS)
+        page = await found.objects(where, cursor, ROWS)
         objects, following = page.items, page.next_cursor
         hrefs = [f"{at(at=one.ordinal)}#object" for one in objects]
     else:
-        named = await service.groups(*ids, by, where.before, where.after, cursor, ROWS)
+        named = await found.groups(by, where.before, where.after, cursor, ROWS)
         groups, following = named.items, named.next_cursor
         hrefs = [f"{at(by=None, **{by: one.name})}#list" for one in groups]
     return ListView(
@@ -278,19 +278,17 @@ def _again(by: By, group: ResultGroup, where: ResultFilter, failed: ReplayForm) 
     return replace(failed, from_path=group.name).href()
 
 
-async def _step(
-    ask: Ask, a: Execution, b: Execution, where: ResultFilter, at: Callable[..., str]
-) -> ObjectStep | None:
-    services, ids = ask.services, (a.execution_id, b.execution_id)
+async def _step(ask: Ask, found: Result, where: ResultFilter, at: Callable[..., str]) -> ObjectStep | None:
+    services, ids = ask.services, (found.counts.a, found.counts.b)
     ordinal = ask.number("at", 1, 2**53)
     if ordinal is None:
         if where.after != "other":
             return None
-        first = await services.result.objects(*ids, **asdict(where), limit=1)
+        first = await found.objects(where, limit=1)
         if not first.items:
             return None
         ordinal = first.items[0].ordinal
-    step = await services.result.step(*ids, ordinal, where)
+    step = await found.step(ordinal, where)
     if step is None:
         raise BadRequest("invalid_body", f"at is {ordinal}; the execution has listed no such object")
     every = await services.result.outputs(*ids, step.object)
@@ -310,7 +308,7 @@ async def _step(
         f"{at(at=step.next)}#object" if step.next else None,
         {
             **{name: text for name, text in asdict(where).items() if text},
-            "with": str(b.execution_id),
+            "with": str(found.counts.b),
             "by": "all",
             "at": str(ordinal),
             "next": str(step.next or ordinal),
@@ -321,7 +319,7 @@ async def _step(
 async def _review(ask: Ask) -> Answer:
     """Record a review, and show the next object."""
     given = {name: str(value) for name, value in ask.form.items()}
-    answered = Ask(ask.services, ask.path, ask.parameters, given)
+    answered = Ask(ask.services, ask.path, ask.parameters, given, patience=ask.patience)
     a, b = await answered.execution(), await ask.services.resolve.execution(answered.needed("with"))
     try:
         verdict = answered.choice("verdict", ("right", "wrong")) or answered.needed("verdict")
