@@ -70,6 +70,14 @@ class Demo:
             self.deployment.ended(self.ids[name])
         return found
 
+    def checked(
+        self, name: str, source: str, stage: str, route: str, path: str | None = None, **body: Any
+    ) -> None:
+        """Replay a stage of the execution with this name, and wait until a check has paused it."""
+        self.replay(name, source, stage, route, path, wait=False, **body)
+        batch = f"/replays/{self.ids[f'{name}_batch']}"
+        self.deployment.until(lambda: self.deployment.get(batch)["state"] == "paused", "a paused replay")
+
     def publish(self, dataset: str, execution: str, **body: Any) -> None:
         """Publish the execution with this name, and wait until readers see it."""
         path = f"/datasets/{dataset}/publications"
@@ -206,6 +214,8 @@ def _fill(demo: Demo, *, with_extremes: bool) -> None:
     demo.replay("paced", "run", "input", "convert", reason="after the move to the new server", **slow)
     demo.replay("paused", "earlier", "input", "convert", reason="wait for the service", **slow)
     deployment.post(f"/replays/{demo.ids['paused_batch']}/pause")
+    why = "the fix, on a few old pages first"
+    demo.checked("canary", "run", "input", "convert", "legacy/1998", reason=why, canary={"objects": 8})
     dead = next(deployment.items("/dead-letters", execution_id=demo.ids["run"], route="segment"))
     demo.ids |= {"dead": dead["correlation_id"], "group": dead["group"]}
     demo.ids["cause"] = next(deployment.items("/causes"))["id"]

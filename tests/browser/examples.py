@@ -51,6 +51,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
     "/replays/{batch}": {
         "progress": "/replays/{paced_batch}",
         "progress-paused": "/replays/{paused_batch}",
+        "progress-canary": "/replays/{canary_batch}",
         "progress-ended": "/replays/{replay_batch}",
     },
     "/find": {"find": "/find", "find-near": "/find?q=handbok", "find-part": "/find?q=page"},
@@ -134,7 +135,11 @@ EXTREMES: Final[Mapping[str, Mapping[str, str]]] = {
         "replay-stage": "/replay?from_execution_id={ledger}",
     },
     "/replays": {"replays": "/replays"},
-    "/replays/{batch}": {"progress": "/replays/{ledger_replay_batch}"},
+    "/replays/{batch}": {
+        "progress": "/replays/{ledger_replay_batch}",
+        "progress-canary": "/replays/{desk_canary_batch}",
+        "progress-guard": "/replays/{desk_guard_batch}",
+    },
     "/find": {"find": f"/find?q={LEDGER[:20]}"},
     "/executions/{execution_id}/compare": {"compare": "/executions/{ledger}/compare?with={ledger_replay}"},
     "/executions/{execution_id}/result": {

@@ -26,6 +26,7 @@ def long(name: str) -> str:
 
 
 LEDGER: Final = long("ledger")
+DESK, SORT = long("desk"), long("sort")
 DATASET: Final = long("balances")
 CHAIN: Final = tuple(long(f"step_{n:02}") for n in range(12))
 """Routes that follow each other."""
@@ -41,6 +42,20 @@ INPUTS: Final[Mapping[str, bytes]] = {
     ),
 }
 """Two, so that each group but the largest is smaller than those of the handbook, also after a replay."""
+DESK_INPUTS: Final[Mapping[str, bytes]] = {
+    **INPUTS,
+    **{f"orders/{name}.json": b'{"currency": "EUR"}' for name in "ab"},
+}
+"""In the order of the keys, one of the first two fails."""
+
+
+def desk() -> str:
+    """Return a config with one route, which fails for some inputs."""
+    return (
+        f'version: "1.0"\nname: {DESK}\nentry: {SORT}\nerror_handling: {{max_attempts: 1}}\nroutes:\n'
+        f"  {SORT}:\n    adapters: [{{type: post, config: {{cause: currency}}}}]\n"
+        f"    outbound: {{stage: {SORT}_}}\n"
+    )
 
 
 def ledger() -> str:
@@ -69,6 +84,8 @@ def add(demo: Demo) -> None:
     deployment = demo.deployment
     deployment.apply(ledger())
     demo.run("ledger", LEDGER, dict(INPUTS), "x" * 60 + "<b>")
+    deployment.apply(desk())
+    demo.run("desk", DESK, dict(DESK_INPUTS))
     largest = next(deployment.items("/dead-letters", execution_id=demo.ids["ledger"], route=POSTING[0]))
     _repeat(demo, largest["correlation_id"])
     demo.ids |= {"ledger_dead": largest["correlation_id"], "ledger_group": largest["group"]}
@@ -77,8 +94,11 @@ def add(demo: Demo) -> None:
 
 
 def add_replay(demo: Demo, slow: Mapping[str, Any]) -> None:
-    """Add a replay that goes on while the tests run, and publications."""
+    """Add a replay that goes on while the tests run, two that are paused by a check, and publications."""
     demo.replay("ledger_replay", "ledger", "input", READ, reason=REASON, **slow)
+    demo.checked("desk_canary", "desk", "input", SORT, reason=REASON, canary={"objects": 3})
+    guard = {"failed": 0, "of_last": 2}
+    demo.checked("desk_guard", "desk", "input", SORT, reason=REASON, pause_if=guard)
     for reason in (REASON, "again"):
         demo.publish(DATASET, "ledger", reason=reason)
 

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 every_url = pytest.mark.parametrize("path", URLS.values(), ids=URLS)
-every_page = pytest.mark.parametrize(
-    "path", [next(iter(urls.values())) for urls in EXTREMES.values()], ids=EXTREMES
-)
+FIRST = {page: next(iter(urls.values())) for page, urls in EXTREMES.items()} | {
+    name: EXTREMES["/replays/{batch}"][name] for name in ("progress-canary", "progress-guard")
+}
+"""The first URL of each page, and those of replays that wait for a person."""
+every_page = pytest.mark.parametrize("path", FIRST.values(), ids=FIRST)
 WIDTHS = (WIDE["width"], 1100, 1024, 768, NARROW["width"])
 
 TOO_WIDE = """width => {
@@ -67,13 +69,13 @@ lines."""
 
 
 SQUEEZED = """() => {
-  const cells = [...document.querySelectorAll("main :is(td, th, dd, .lane > *, .what > *)")];
+  const cells = [...document.querySelectorAll("main :is(h1, td, th, dd, .lane > *, .what > *)")];
   return cells.filter((one) => {
     const width = one.getBoundingClientRect().width, words = one.textContent.trim().split(/\\s+/);
-    return width > 1 && width < 76 && words.some((word) => word.length > 10);
+    return width > 1 && width < (one.matches("h1") ? 250 : 76) && words.some((word) => word.length > 10);
   }).map((one) => one.outerHTML.slice(0, 200));
 }"""
-"""Cells with a long word that is broken into pieces of a few letters."""
+"""Headings and cells with a long word that is broken into pieces of a few letters."""
 
 
 def test_every_page_has_an_example_and_one_with_data_at_the_limits():

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from playhead.ids import uuid7
+from playhead.web.matrix import state_of
 from tests.ui.site import Site, text_of
 
 FILES = {f"{name}.txt": b"one two" for name in "abcdef"}
@@ -382,6 +383,10 @@ async def test_a_replay_that_waits_shows_how_many_objects_may_fail(site: Site, l
     assert f"The others follow if {words} of the checked objects fail." in text_of(
         await site.page(f"/replays/{batch}")
     )
+
+
+def test_an_object_that_the_replay_has_repaired_looks_as_good_as_in_the_matrix():
+    assert (state_of("failed", "other"), state_of("done", "other")) == ("same", "changed")
 
 
 async def test_more_objects_of_a_paused_replay_are_checked_before_the_others(site: Site):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from playhead.errors import BadRequest, NotFound, Unavailable
 from playhead.model import Execution, Replay, ReplayedObject
 from playhead.services import Services
-from playhead.web.matrix import LOOKS, result_url
+from playhead.web.matrix import result_url, state_of
 from playhead.web.page import ROWS, Missing
 from playhead.wording import AFTER, BEFORE
 
@@ -82,7 +82,7 @@ async def evidence(
     rows = [
         EvidenceRow(
             one,
-            LOOKS[one.after],
+            state_of(one.before, one.after),
             AFTER[one.after],
             BEFORE[one.before],
             f"{result_url(*ids, before=one.before, after=one.after, by='all', at=one.ordinal)}#object",

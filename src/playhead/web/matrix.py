@@ -114,14 +114,13 @@ class MatrixView:
         )
 
 
-LOOKS: Final[Mapping[After, str]] = {
-    "same": "same",
-    "other": "changed",
-    "same_error": "failed",
-    "other_error": "failed",
-    "undecided": "pending",
-}
-"""The state whose shape and colour an outcome has."""
+_STATES: Final[Mapping[str, str]] = {"ok": "same", "warn": "changed", "fail": "failed", "off": "pending"}
+
+
+def state_of(before: Before, after: After) -> str:
+    """Return the state whose shape and colour an object has, the colour of its cell in the matrix."""
+    look, _ = _SAYS.get((before, after), ("off", ""))
+    return _STATES[look]
 
 
 def result_url(a: UUID, b: UUID, **query: object) -> str:
