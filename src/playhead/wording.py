@@ -253,8 +253,9 @@ def undecided_text(replay: Replay) -> str:
     """Return why the next objects of a replay cannot be its canary, and what to do instead."""
     batch = replay.replay_batch_id
     return (
-        f"replay {batch} is {state_of(replay)}. More objects can be checked first only if its canary, or its "
-        f"last objects, have paused it. Resume it without them: playhead replays resume {batch}"
+        f"replay {batch} is {state_of(replay)}. More objects can be checked first only if its canary or its "
+        f"`pause_if` has paused it. To publish all objects that are left, leave out `canary`: run "
+        f"`playhead replays resume {batch}`"
     )
 
 

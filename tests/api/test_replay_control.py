@@ -126,6 +126,20 @@ async def test_a_guard_holds_the_objects_behind_the_last_ones(playhead: Playhead
     assert (await _ended(playhead, path))["objects_published"] == 4
 
 
+async def test_more_objects_of_a_replay_that_a_request_has_paused_are_not_checked_first(
+    playhead: Playhead, source: str
+):
+    path = await _slow(playhead, source)
+    await playhead.post(f"{path}/pause")
+
+    refused = await playhead.post(f"{path}/resume", {"canary": 2}, status=409)
+
+    assert refused["error_code"] == "not_paused_by_canary"
+    assert "playhead replays resume " in refused["detail"]
+    assert (await playhead.get(path))["state"] == "paused"
+    await playhead.post(f"{path}/resume")
+
+
 # -- keys ------------------------------------------------------------------------------------------
 
 

@@ -141,10 +141,10 @@ async def test_more_objects_are_refused_without_a_decision_before_them(catalog: 
     await publish(lab, held)
     await catalog.pause(replay.replay_batch_id)
 
-    with pytest.raises(Conflict, match="have paused it") as refused:
+    with pytest.raises(Conflict, match="leave out `canary`: run `playhead replays resume ") as refused:
         await catalog.resume(replay.replay_batch_id, 2)
 
-    assert refused.value.code == "replay_ended"
+    assert refused.value.code == "not_paused_by_canary"
     found = await lab.replay(replay.replay_batch_id)
     assert (found.state, found.hold_at) == ("paused", 3)
 

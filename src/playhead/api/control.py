@@ -32,12 +32,16 @@ async def pause_replay(replay_batch_id: BatchId, asked: Asked) -> Replay:
     return await asked.control.pause(replay_batch_id)
 
 
-@router.post("/{replay_batch_id}/resume", scope="operate", responses=responses(*_CODES, *_BODY))
+@router.post(
+    "/{replay_batch_id}/resume",
+    scope="operate",
+    responses=responses(*_CODES, "not_paused_by_canary", *_BODY),
+)
 async def resume_replay(replay_batch_id: BatchId, asked: Asked, body: ResumeReplay = _RESUME) -> Replay:
     """Continue a paused or stalled replay where it stopped. It may have to wait for its place: `queued`.
 
     A replay that is not paused is returned unchanged. With `canary`, only this number of objects
-    follows, until their result is known.
+    follows, until their result is known. This needs a replay that its canary or its `pause_if` has paused.
     """
     return await asked.control.resume(replay_batch_id, canary=body.canary)
 

@@ -136,6 +136,11 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode(
         "replay_ended", 409, "The state of the replay does not allow this; the detail has the next step."
     ),
+    ErrorCode(
+        "not_paused_by_canary",
+        409,
+        "Neither the canary nor `pause_if` of the replay has paused it; resume it without `canary`.",
+    ),
     ErrorCode("execution_ended", 409, "The state of the ended execution does not allow this operation."),
     ErrorCode("stage_pruned", 409, "Objects of the stage were pruned, so it cannot be replayed."),
     ErrorCode(

@@ -49,6 +49,7 @@ class ControlService:
 
         Raises:
             InvalidValue: `canary` is out of range.
+            Conflict: `not_paused_by_canary`: something else has paused it.
         """
         if canary is not None:
             Canary(canary)

@@ -110,7 +110,7 @@ class ControlPart(Part):
                 if job.paused_by == "canary" or job.paused_by == "guard":
                     await self._go_on(db, job.n, job.request, (job.paused_by, canary) if canary else None)
                 elif canary:
-                    raise Conflict("replay_ended", undecided_text(await self._replays.get(db, batch)))
+                    raise Conflict("not_paused_by_canary", undecided_text(await self._replays.get(db, batch)))
                 await db.run(SQL.queue_job, execution=job.n)
                 await self._replays.record_event(db, job.n, "replay.resumed")
             return await self._replays.find(db, batch)

@@ -60,7 +60,8 @@ class Control(Protocol):
         others. With `canary`, this number of objects follows, and the limit of what has paused the replay
         decides about them.
 
-        Raises `Conflict` (`replay_ended`): also with `canary` if another cause has stopped the replay.
+        Raises `Conflict`: `replay_ended`; with `canary`, `not_paused_by_canary` if neither its canary nor its
+        guard has paused the replay.
         """
         ...
 
