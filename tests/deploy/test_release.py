@@ -106,7 +106,16 @@ def test_an_image_is_tagged_with_its_version_and_with_that_of_its_series(
 def test_pip_installs_the_packages_that_uv_would(groups: list[str]) -> None:
     named = [argument for group in groups for argument in ("--group", group)]
     ours = run(
-        sys.executable, "tools/pins.py", "--project", "--extra", "production", "--extra", "otel", *named
+        sys.executable,
+        "tools/pins.py",
+        "--project",
+        "--extra",
+        "production",
+        "--extra",
+        "oidc",
+        "--extra",
+        "otel",
+        *named,
     )
     theirs = run(
         *(
@@ -118,7 +127,17 @@ def test_pip_installs_the_packages_that_uv_would(groups: list[str]) -> None:
             "--no-emit-project",
             "--no-default-groups",
         ),
-        *("--extra", "production", "--extra", "otel", "--no-annotate", "--no-header", *named),
+        *(
+            "--extra",
+            "production",
+            "--extra",
+            "oidc",
+            "--extra",
+            "otel",
+            "--no-annotate",
+            "--no-header",
+            *named,
+        ),
     )
     assert theirs.returncode == 0, theirs.stderr
     assert hashed(ours.stdout) == hashed(theirs.stdout)

@@ -3,7 +3,7 @@
     url = need("nats")              # in a test: its URL; without it the test is skipped, or fails
     with fresh("postgres") as own:  # a server to kill, stop, pause, resume and start again
 
-Names: postgres, nats, nats-three, s3, s3-moto, rabbitmq. `server` and `need` use a running server if
+Names: postgres, nats, nats-three, s3, s3-moto, rabbitmq, oidc. `server` and `need` use a running server if
 `PLAYHEAD_TEST_POSTGRES_URL`, `…_NATS_URL`, `…_S3_URL` or `…_RABBITMQ_URL` names one.
 `PLAYHEAD_TEST_REQUIRE` is a comma-separated list of servers: tests fail without them, and are not skipped.
 Each process of pytest-xdist has its own servers, except RabbitMQ, whose start takes seconds.
@@ -25,6 +25,7 @@ import pytest
 
 from tests.servers import rabbitmq
 from tests.servers.nats import Nats, NatsThree
+from tests.servers.oidc import Oidc
 from tests.servers.postgres import Postgres
 from tests.servers.process import DidNotStart, Missing, Server, guard
 from tests.servers.rabbitmq import RabbitMq
@@ -44,10 +45,10 @@ __all__ = [
 ]
 
 SERVERS: Final[Mapping[str, type[Server]]] = {
-    kind.name: kind for kind in (Postgres, Nats, NatsThree, Rclone, Moto, RabbitMq)
+    kind.name: kind for kind in (Postgres, Nats, NatsThree, Rclone, Moto, RabbitMq, Oidc)
 }
 #: Valid names in `PLAYHEAD_TEST_REQUIRE`.
-REQUIRABLE: Final = ("postgres", "nats", "s3", "rabbitmq", "browser", "deploy", "docs", "disk")
+REQUIRABLE: Final = ("postgres", "nats", "s3", "rabbitmq", "oidc", "browser", "deploy", "docs", "disk")
 
 _KEPT_LINES: Final = 100_000
 

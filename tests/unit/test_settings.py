@@ -61,6 +61,16 @@ def test_everything_has_a_default():
         "allowed_hosts": (),
         "read_only": False,
         "first_key_file": None,
+        "public_url": None,
+        "oidc_map": (),
+        "oidc_claim": "groups",
+        "oidc_client_id": None,
+        "oidc_client_secret": None,
+        "oidc_client_secret_file": None,
+        "oidc_issuer": None,
+        "proxy_secret": None,
+        "proxy_groups_header": None,
+        "proxy_user_header": None,
         "max_connections": 500,
         "lease_seconds": 15,
         "settle_seconds": 30,
@@ -111,6 +121,16 @@ def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
         "allowed_hosts": "a.example",
         "read_only": "true",
         "first_key_file": "/run/first",
+        "public_url": "https://Playhead.example/",
+        "oidc_map": "sre=oncall, cn=docs=developer:docs",
+        "oidc_claim": "roles",
+        "oidc_client_id": "playhead",
+        "oidc_client_secret": "s",
+        "oidc_client_secret_file": "/run/secrets/oidc",
+        "oidc_issuer": "https://id.example/realms/work",
+        "proxy_secret": "s" * 32,
+        "proxy_groups_header": "X-Forwarded-Groups",
+        "proxy_user_header": "X-Forwarded-User",
         "max_connections": "9",
         "lease_seconds": "0.25",
         "settle_seconds": "0.5",
@@ -144,6 +164,9 @@ def test_every_field_is_a_variable_and_a_key_of_the_file(monkeypatch):
     assert from_file.secrets_env == ("OPENAI_*", "TOKEN")
     assert from_file.internal_hosts == ("10.0.0.0/8", "ollama:11434")
     assert from_file.secrets_dir == (Path("/run/secrets"), Path("keys"))
+    assert [one.group for one in from_file.oidc_map] == ["sre", "cn=docs"]
+    assert from_file.public_url == "https://playhead.example"
+    assert from_file.proxy_user_header == "x-forwarded-user"
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ async def open_catalog(
     """Return the catalog and its database."""
     url, beat = settings.catalog, settings.heartbeat_seconds
     if _scheme(url) in _POSTGRES:
-        with _extra("postgres", url):
+        with extra("postgres", url):
             from playhead.backends.catalog_postgres import PostgresCatalog
         postgres = _postgres(url or "", stack, role)
         catalog = PostgresCatalog(postgres, heartbeat_seconds=beat)
@@ -160,7 +160,7 @@ async def _open_broker(
     url, visibility, prefix = settings.broker, settings.visibility_seconds, settings.queue_prefix
     scheme = _scheme(url)
     if scheme in _POSTGRES:
-        with _extra("postgres", url):
+        with extra("postgres", url):
             from playhead.backends.broker_postgres import PostgresBroker
         shared = (
             catalog_database
@@ -174,14 +174,14 @@ async def _open_broker(
         await open_or_retry(stack, queues.open)
         return queues
     if scheme in ("nats", "tls"):
-        with _extra("nats", url):
+        with extra("nats", url):
             from playhead.backends.broker_nats import NatsBroker
         nats = NatsBroker(url or "", visibility=visibility, prefix=prefix)
         stack.push_async_callback(nats.close)
         await open_or_retry(stack, nats.open)
         return nats
     if scheme in ("amqp", "amqps"):
-        with _extra("rabbitmq", url):
+        with extra("rabbitmq", url):
             from playhead.backends.broker_rabbitmq import RabbitBroker
         rabbit = RabbitBroker(url or "", visibility=visibility, prefix=prefix)
         stack.push_async_callback(rabbit.close)
@@ -212,7 +212,7 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> AStore:
         return files
     if _scheme(settings.store) not in ("s3", "gs", "az"):
         raise _unknown("STORE", settings.store, _STORES)
-    with _extra("s3", settings.store):
+    with extra("s3", settings.store):
         from playhead.backends.store_object import ObjectStore
     store = ObjectStore(settings.store or "", max_object_bytes=settings.max_object_bytes)
     stack.push_async_callback(store.close)
@@ -256,7 +256,7 @@ async def _open_later(open_backend: Callable[[], Awaitable[None]], retry_seconds
 
 
 def _postgres(url: str, stack: AsyncExitStack, role: ProcessRole | None) -> Postgres:
-    with _extra("postgres", url):
+    with extra("postgres", url):
         from playhead.backends._postgres import Postgres
     database = Postgres(url, role=role)
     stack.push_async_callback(database.close)
@@ -282,7 +282,7 @@ async def migrate(settings: Settings, check: bool) -> list[str]:
         (settings.broker, "BROKER", broker_unavailable),
     ):
         if _scheme(url) in _POSTGRES:
-            with _extra("postgres", url):
+            with extra("postgres", url):
                 from playhead.backends._postgres import Postgres, Unreachable
             postgres = Postgres(url or "")
             try:
@@ -316,7 +316,7 @@ async def grants(settings: Settings, roles: Mapping[ProcessRole, str]) -> list[s
     ):
         if _scheme(url) not in _POSTGRES:
             continue
-        with _extra("postgres", url):
+        with extra("postgres", url):
             from playhead.backends._postgres import Postgres, Unreachable
         postgres = Postgres(url or "")
         try:
@@ -375,7 +375,7 @@ def without_secrets(url: str) -> str:
 
 
 @contextmanager
-def _extra(name: str, url: str | None) -> Iterator[None]:
+def extra(name: str, url: str | None) -> Iterator[None]:
     """Turn the failed import of an optional library into a `CannotStart` with the install command."""
     try:
         yield

@@ -33,9 +33,13 @@ from playhead.settings.values import (
     PREFIX,
     Bytes,
     Folders,
+    Groups,
+    HeaderName,
     Home,
     Hosts,
+    Issuer,
     Names,
+    PublicUrl,
     Reachable,
     Seconds,
     Secrets,
@@ -130,6 +134,43 @@ class Settings(BaseModel):
         description="File with a key that becomes the first key, with all scopes, if the catalog has none. "
         "`playhead keys generate` makes one.",
     )
+    public_url: PublicUrl | None = Field(
+        None,
+        description="Address of the server for browsers, such as https://playhead.example.com. Needed for "
+        "logins, except on the loopback interface.",
+    )
+    oidc_map: Groups = Field(
+        (),
+        description="Rights of groups, separated by commas: `GROUP=ROLE`, or `GROUP=ROLE:CONFIG` to limit "
+        "changes to a config. The groups are those of the OpenID Connect provider, or of the proxy.",
+    )
+    oidc_claim: str = Field("groups", description="Claim of the ID token with the groups of a person.")
+    oidc_client_id: str | None = Field(
+        None, description="Client id of this deployment at the OpenID Connect provider."
+    )
+    oidc_client_secret: str | None = Field(
+        None, repr=False, description="Client secret; unset, also the file: a public client."
+    )
+    oidc_client_secret_file: Path | None = Field(None, description="File with the client secret.")
+    oidc_issuer: Issuer | None = Field(
+        None,
+        description="Issuer of the OpenID Connect provider, as in its discovery document. People then log in "
+        "there.",
+    )
+    proxy_secret: Annotated[str, Field(min_length=32)] | None = Field(
+        None,
+        repr=False,
+        description="Secret of at least 32 characters, which an authenticating proxy sends as "
+        "`X-Playhead-Proxy-Secret`.",
+    )
+    proxy_groups_header: HeaderName | None = Field(
+        None,
+        description="Header in which that proxy names the groups of the user, separated by commas; unset: "
+        "`oidc_map` names users.",
+    )
+    proxy_user_header: HeaderName | None = Field(
+        None, description="Header in which that proxy names the user, such as X-Forwarded-User."
+    )
     max_connections: int = Field(500, ge=1, description="Maximum number of open connections of a server.")
     lease_seconds: Seconds = Field(
         15,
@@ -208,6 +249,25 @@ class Settings(BaseModel):
             raise ValueError("webhooks are signed: also set webhook_secret (PLAYHEAD_WEBHOOK_SECRET)")
         return value
 
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _is_complete(cls, value: str | None, info: ValidationInfo) -> str | None:
+        _check_given(info, "oidc_client_id", "oidc_map", "public_url")
+        return value
+
+    @field_validator("proxy_user_header")
+    @classmethod
+    def _is_protected(cls, value: str | None, info: ValidationInfo) -> str | None:
+        _check_given(info, "proxy_secret", "oidc_map")
+        if value == info.data.get("proxy_groups_header"):
+            raise ValueError("it must not be proxy_groups_header")
+        return value
+
+    @property
+    def has_logins(self) -> bool:
+        """Whether people log in at a provider or a proxy, so that the server is never open."""
+        return bool(self.oidc_issuer or self.oidc_client_id or self.proxy_user_header or self.proxy_secret)
+
     @field_validator("fault")
     @classmethod
     def _known_fault(cls, value: str) -> str:
@@ -217,6 +277,14 @@ class Settings(BaseModel):
         if colon and not (passes.isdecimal() and int(passes) > 0):
             raise ValueError("the number of passes must be a whole number above 0")
         return value
+
+
+def _check_given(info: ValidationInfo, *names: str) -> None:
+    """Check that other settings are given. They are declared earlier; an invalid one is reported alone."""
+    missing = [name for name in names if name in info.data and not info.data[name]]
+    if missing:
+        variables = ", ".join(PREFIX + name.upper() for name in missing)
+        raise ValueError(f"also set {variables}")
 
 
 def load_settings(**flags: Any) -> Settings:

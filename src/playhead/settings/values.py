@@ -6,13 +6,22 @@ import base64
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
+
+from playhead.addresses import is_loopback, public_address
+from playhead.model.access import ROLES, Role, whole
+from playhead.model.rights import GroupRights
 
 PREFIX: Final = "PLAYHEAD_"
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)(:[0-9]{1,5})?", re.ASCII)
+_HEADER: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+_OTHER_HEADERS: Final = frozenset(
+    {"authorization", "connection", "cookie", "host", "origin", "sec-fetch-site", "user-agent"}
+)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?", re.ASCII)
 
 
@@ -75,6 +84,41 @@ def _webhook_secret(given: str) -> str:
     return given
 
 
+def _group(given: object) -> object:
+    """Return the rights of a group, from `GROUP=ROLE` or `GROUP=ROLE:CONFIG`."""
+    if not isinstance(given, str):
+        return given
+    group, _, rights = given.rpartition("=")
+    role, colon, config = rights.strip().partition(":")
+    scopes = ROLES.get(cast(Role, role))
+    if not group.strip() or scopes is None or bool(colon) != bool(config):
+        raise ValueError(
+            f"each entry must be GROUP=ROLE or GROUP=ROLE:CONFIG; the roles are {', '.join(ROLES)}"
+        )
+    return GroupRights(group.strip(), whole(scopes), frozenset({config}) if config else None)
+
+
+def _issuer(given: str) -> str:
+    try:
+        parts = urlsplit(given)
+        host = parts.hostname or ""
+    except ValueError:
+        host = ""
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)) if host else False
+    if not is_safe or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("it must be https://HOST/…, without a query; http: only on the loopback interface")
+    return given
+
+
+def _header(given: str) -> str:
+    name = given.lower()
+    if not _HEADER.fullmatch(name) or name in _OTHER_HEADERS or name.startswith("x-playhead-"):
+        raise ValueError(
+            "it must be the name of a header that only the proxy sends, such as X-Forwarded-User"
+        )
+    return name
+
+
 def _folder(given: Path) -> Path:
     if given.resolve() == Path("/"):
         raise ValueError("it must not be the root folder: configs could read every file")
@@ -99,6 +143,10 @@ Folders = Annotated[
 ]
 Reachable = Annotated[tuple[Annotated[str, AfterValidator(_reachable)], ...], BeforeValidator(_names)]
 Secrets = Annotated[tuple[Annotated[str, AfterValidator(_webhook_secret)], ...], BeforeValidator(_names)]
+Groups = Annotated[tuple[Annotated[GroupRights, BeforeValidator(_group)], ...], BeforeValidator(_names)]
+Issuer = Annotated[str, AfterValidator(_issuer)]
+PublicUrl = Annotated[str, AfterValidator(public_address)]
+HeaderName = Annotated[str, AfterValidator(_header)]
 Home = Annotated[Path, BeforeValidator(_home)]
 IN_LOWER_CASE: Final = BeforeValidator(_lower)
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
