@@ -72,6 +72,19 @@ _NOBODY: Final = process("playhead")
 _CURRENT: Final[ContextVar[Acting]] = ContextVar("acting", default=_NOBODY)
 
 
+NOBODY: Final = Acting(Caller("local", "nobody", "nobody", frozenset()), "http")
+"""Who asks for what is public."""
+
+
+def set_local(user: str, via: Via) -> None:
+    """Let a local user act from now on, in this task and in those that it starts.
+
+    Args:
+        user: `USER@HOST`. It is asserted, not proven.
+    """
+    _CURRENT.set(Acting(Caller("local", user, user, frozenset(SCOPES)), via))
+
+
 def current() -> Acting:
     """Return who acts."""
     return _CURRENT.get()

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from playhead.acting import REASON_LENGTH, Acting, acting
+from playhead.acting import NOBODY, REASON_LENGTH, Acting, acting
 from playhead.api.answers import answer, correlation_id
 from playhead.api.callers import READS, check_own_page
 from playhead.errors import BadRequest, PlayheadError, Unauthorized
@@ -55,8 +55,12 @@ class Identify:
         self._signed_out = signed_out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_public(scope["path"]):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if _is_public(scope["path"]):
+            with acting(NOBODY):
+                await self._app(scope, receive, send)
             return
         try:
             credentials = Credentials.of(scope)

@@ -6,14 +6,15 @@ from typing import Annotated, Final
 
 from fastapi import Path
 
-from playhead.acting import current
 from playhead.api.answers import BODY_CODES, responses
-from playhead.api.asking import Asked, operations
+from playhead.api.asking import Asked, Cursor, Limit, operations
 from playhead.api.bodies import JsonRoute
 from playhead.api.schemas import Word
 from playhead.api.schemas.keys import NewKey, RotateKey
 from playhead.model import Page
-from playhead.model.access import AccessKey, AccessSession, CreatedKey, KeyRequest, Me
+from playhead.model.access import AccessKey, AccessSession, CreatedKey, EndedSession, KeyRequest, Me
+from playhead.reading.paging import list_of, page_of
+from playhead.services.access import place_of
 
 router = operations(prefix="/api/v1", tags=["access"], route_class=JsonRoute)
 KeyName = Annotated[Word, Path(description="Name of a valid key, or id of a key.")]
@@ -25,13 +26,13 @@ _ROTATE: Final = RotateKey()
 @router.get("/me", scope="any")
 async def get_me(asked: Asked) -> Me:
     """Return who the server takes the caller for, and what it may do."""
-    return await asked.identity.me(current().caller)
+    return await asked.identity.me()
 
 
-@router.get("/keys", scope="admin")
-async def list_keys(asked: Asked) -> Page[AccessKey]:
-    """List all keys, the newest first, also expired and revoked ones. Secrets are stored nowhere."""
-    return Page(await asked.access.keys(), None)
+@router.get("/keys", scope="admin", responses=responses("invalid_cursor"))
+async def list_keys(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -> Page[AccessKey]:
+    """List all keys by name, also expired and revoked ones. Secrets are stored nowhere."""
+    return page_of(await asked.access.keys(), place_of, cursor, limit, list_of("keys"))
 
 
 @router.post(
@@ -53,7 +54,7 @@ async def rotate_key(name: KeyName, asked: Asked, body: RotateKey = _ROTATE) -> 
     return await asked.access.rotate(name, overlap=body.overlap, seconds=body.seconds)
 
 
-@router.post("/keys/{name}/revoke", scope="admin", responses=responses("key_not_found", "key_ambiguous"))
+@router.post("/keys/{name}/revoke", scope="admin", responses=responses("key_not_found"))
 async def revoke_key(name: KeyName, asked: Asked) -> AccessKey:
     """End a key at once, with its sessions. Idempotent.
 
@@ -62,15 +63,13 @@ async def revoke_key(name: KeyName, asked: Asked) -> AccessKey:
     return await asked.access.revoke(name)
 
 
-@router.get("/sessions", scope="admin")
-async def list_sessions(asked: Asked) -> Page[AccessSession]:
-    """List the sessions of browsers that have not ended, the newest first."""
-    return Page(await asked.access.sessions(), None)
+@router.get("/sessions", scope="admin", responses=responses("invalid_cursor"))
+async def list_sessions(asked: Asked, limit: Limit = 100, cursor: Cursor = None) -> Page[AccessSession]:
+    """List the sessions of browsers that have not ended, by name."""
+    return page_of(await asked.access.sessions(), place_of, cursor, limit, list_of("sessions"))
 
 
-@router.post(
-    "/sessions/{session}/revoke", scope="admin", status_code=204, responses=responses("session_not_found")
-)
-async def revoke_session(session: SessionId, asked: Asked) -> None:
+@router.post("/sessions/{session}/revoke", scope="admin", responses=responses("session_not_found"))
+async def revoke_session(session: SessionId, asked: Asked) -> EndedSession:
     """End a session. Its event streams end within two seconds."""
-    await asked.access.revoke_session(session)
+    return await asked.access.revoke_session(session)

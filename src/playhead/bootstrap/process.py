@@ -135,7 +135,7 @@ class Runtime:
             driving=lambda: self.services.replay.drives.driving,
             waiting=lambda: self.services.replay.drives.waiting,
         )
-        with early_exit.reported(report_exit):
+        with early_exit.reported(report_exit), acting(self.tasks.who):
             return await self.worker.run(routes=routes, until_idle=until_idle, until=until, stop=stop)
 
     async def start(self) -> None:

@@ -77,6 +77,11 @@ COMMANDS: Final = (
     Listed("doctor", "doctor:doctor", "Check store, broker and catalog, and print fixes."),
     Listed("errors", "system:errors", "List error codes and exit codes."),
     Listed("reindex", "find:reindex", "Build the index of `find` again."),
+    Listed(
+        "whoami",
+        "keys:whoami",
+        "Show who you are for the server, and what you may do.",
+    ),
     Listed("migrate", "system:migrate", "Migrate the databases to the schema of this version."),
 )
 GROUPS: Final = (
@@ -125,6 +130,56 @@ GROUPS: Final = (
             Listed("replay", "causes:replay", "Replay the open objects of a cause."),
             Listed("acknowledge", "causes:acknowledge", "Mark a cause as known until a version or a date."),
             Listed("unacknowledge", "causes:unacknowledge", "Remove the acknowledgement of a cause."),
+        ),
+    ),
+    (
+        "keys",
+        "Create, list, rotate and revoke keys of servers.",
+        (
+            Listed(
+                "create",
+                "keys:create",
+                "Create a key, and print it once.",
+            ),
+            Listed("list", "keys:list_", "List all keys by name, also expired and revoked ones."),
+            Listed(
+                "rotate",
+                "keys:rotate",
+                "Replace a key by one with the same rights.",
+            ),
+            Listed("revoke", "keys:revoke", "End a key at once, with its sessions."),
+            Listed(
+                "generate",
+                "keys:generate",
+                "Print a new key for PLAYHEAD_FIRST_KEY_FILE. It is stored nowhere.",
+            ),
+        ),
+    ),
+    (
+        "sessions",
+        "List and end sessions of browsers.",
+        (
+            Listed(
+                "list",
+                "keys:list_sessions",
+                "List the sessions of browsers that have not ended.",
+            ),
+            Listed(
+                "revoke",
+                "keys:revoke_session",
+                "End the session of a browser.",
+            ),
+        ),
+    ),
+    (
+        "access",
+        "Let servers need no key.",
+        (
+            Listed(
+                "open",
+                "keys:open_access",
+                "Let servers need no key any more.",
+            ),
         ),
     ),
     (

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from playhead import ids
+from playhead import acting, ids
 from playhead.cli import exits, output
 from playhead.errors import BadRequest, ConfigInvalid, PlanChanged, PlayheadError, ReplayContinues
 from playhead.ports.tracer import OFF, Tracer
+from playhead.user import local_user
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import Deployment
@@ -194,6 +195,7 @@ class Session:
 
     def _call(self, function: Callable[..., Any], given: Mapping[str, Any]) -> int:
         """Run a command and return its exit code. Raises `Unwritable` for stdout, and no other error."""
+        acting.set_local(local_user(), "cli")
         try:
             if inspect.iscoroutinefunction(function):
                 import asyncio

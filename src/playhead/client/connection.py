@@ -9,7 +9,9 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
+from playhead import acting
 from playhead.model import Page, Replay, StoredObject, Warning
+from playhead.user import local_user
 from playhead.wording import warning_text
 
 if TYPE_CHECKING:
@@ -71,8 +73,9 @@ class Connection:
 
         The first call starts its loops. They end when the client is closed.
         """
+        services = self._services
         if self._runtime is None:
-            return self._services
+            return services
         from playhead.bootstrap import open_runtime
         from playhead.bootstrap.backends import Backends
 
@@ -99,6 +102,8 @@ class Connection:
     def _services(self) -> Services | RemoteServices:
         if self._opened is None:
             raise RuntimeError("the client is not open: use it in an `async with` block")
+        if self._runtime is not None:  # a server knows who acts by the key
+            acting.set_local(local_user(), "python")
         return self._opened
 
     async def _collect(

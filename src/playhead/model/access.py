@@ -204,6 +204,17 @@ class AccessSession:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedSession:
+    """A session that was ended.
+
+    Attributes:
+        id: its public id.
+    """
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Me:
     """Who the server takes a caller for.
 

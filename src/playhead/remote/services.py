@@ -6,6 +6,7 @@ something also raises `answer_lost` if the answer is lost. The message explains 
 
 from __future__ import annotations
 
+from playhead.remote.access import RemoteAccess, RemoteIdentity
 from playhead.remote.affected import RemoteAffected
 from playhead.remote.causes import RemoteCauses
 from playhead.remote.client import Client
@@ -63,3 +64,5 @@ class RemoteServices:
         self.workers = RemoteWorkers(client)
         self.doctor = RemoteDoctor(client)
         self.watch = RemoteWatch(client)
+        self.access = RemoteAccess(client)
+        self.identity = RemoteIdentity(client)

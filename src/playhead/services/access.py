@@ -16,6 +16,7 @@ from playhead.model.access import (
     AccessSession,
     Caller,
     CreatedKey,
+    EndedSession,
     KeyKind,
     KeyRequest,
 )
@@ -82,7 +83,15 @@ class AccessService:
         Raises:
             NotFound: `key_not_found`; no valid key has this name or id.
         """
-        old = await self._named(name, valid=True)
+        valid = [one for one in await self._named(name) if one.state == "valid"]
+        if not valid:
+            raise _unknown(name)
+        if len(valid) > 1:  # during the overlap of a rotation
+            raise Conflict(
+                "key_ambiguous",
+                f"{len(valid)} valid keys have the name {name}: name one by its id, such as {valid[0].id}",
+            )
+        (old,) = valid
         request = KeyRequest(
             old.name, list(old.scopes), None if old.configs is None else list(old.configs), seconds
         )
@@ -95,44 +104,32 @@ class AccessService:
         return CreatedKey(key.text, made, was_open=False)
 
     async def revoke(self, name: str) -> AccessKey:
-        """End a key at once, with its sessions. Idempotent.
+        """End a key at once, with its sessions. Idempotent. Returns the newest of the keys that were ended.
 
         Args:
-            name: name of a valid key, or id of any key.
+            name: id of any key; or a name: during the overlap of a rotation, all of its valid keys are ended.
 
         Raises:
             NotFound: `key_not_found`.
         """
-        revoked = await self._catalog.revoke_key((await self._named(name)).id)
-        if revoked is None:
+        revoked = [await self._catalog.revoke_key(one.id) for one in await self._named(name)]
+        newest = revoked[0] if revoked else None
+        if newest is None:
             raise _unknown(name)
-        return revoked
+        return newest
 
     async def keys(self) -> list[AccessKey]:
-        """Return all keys, the newest first, also expired and revoked ones."""
-        return await self._catalog.keys()
+        """Return all keys by name, also expired and revoked ones."""
+        return sorted(await self._catalog.keys(), key=place_of)
 
     async def open(self) -> bool:
         """Let servers require no key. Returns whether they did require one."""
         return await self._catalog.open_access()
 
-    async def _named(self, name: str, *, valid: bool = False) -> AccessKey:
-        found = [
-            one
-            for one in await self._catalog.keys()
-            if one.id == name or (one.name == name and one.state == "valid")
-        ]
-        if valid:
-            found = [one for one in found if one.state == "valid"]
-        if not found:
-            raise _unknown(name)
-        if len(found) > 1:  # during the overlap of a rotation
-            newest = found[0]
-            raise Conflict(
-                "key_ambiguous",
-                f"{len(found)} valid keys have the name {name}: name one by its id, such as {newest.id}",
-            )
-        return found[0]
+    async def _named(self, name: str) -> list[AccessKey]:
+        """Return the key with an id, and the valid keys with a name, the newest first."""
+        keys = await self._catalog.keys()
+        return [one for one in keys if one.id == name or (one.name == name and one.state == "valid")]
 
     # -- sessions ----------------------------------------------------------------------------------
 
@@ -167,10 +164,10 @@ class AccessService:
         await self._catalog.end_session(hash_of(token))
 
     async def sessions(self) -> list[AccessSession]:
-        """Return the sessions that have not ended, the newest first."""
-        return await self._catalog.sessions(idle=SESSION_IDLE_SECONDS)
+        """Return the sessions that have not ended, by name."""
+        return sorted(await self._catalog.sessions(idle=SESSION_IDLE_SECONDS), key=place_of)
 
-    async def revoke_session(self, identity: str) -> None:
+    async def revoke_session(self, identity: str) -> EndedSession:
         """End a session by its id.
 
         Raises:
@@ -178,6 +175,12 @@ class AccessService:
         """
         if not await self._catalog.revoke_session(identity):
             raise NotFound("session_not_found", f"there is no session {identity[:40]!r}, or it has ended")
+        return EndedSession(identity)
+
+
+def place_of(one: AccessKey | AccessSession) -> str:
+    """Return where a key or a session is in a list: by name, and then by its id."""
+    return f"{one.name} {one.id}"
 
 
 def _check_rights(request: KeyRequest) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from playhead import acting
 from playhead.credentials import hash_of, is_same, key_id
 from playhead.errors import PlayheadError, Unauthorized, Unavailable
 from playhead.ids import moment, now
@@ -183,8 +184,9 @@ class IdentityService:
             self._seen.add(hashed)
         return self._limited(found.caller)
 
-    async def me(self, caller: Caller) -> Me:
-        """Return what a caller is told about itself."""
+    async def me(self) -> Me:
+        """Return what who acts is told about itself."""
+        caller = acting.current().caller
         kept = self._kept.get(caller.id) if caller.kind == "key" else None
         left = kept.found.seconds if kept else None
         return Me(
