@@ -304,6 +304,12 @@ NAMES_LEFT_OUT = _event(
     "Files of a stage are not listed, because their names cannot be keys.",
 )
 SERVER_STARTED = _event("server_started", ("info",), ("process", "url"), "A server accepts requests.")
+NO_KEY = _event(
+    "no_key",
+    ("warning",),
+    ("detail",),
+    "People log in at a provider or a proxy, and no key exists. So programs cannot use the server yet.",
+)
 WORKER_STARTED = _event("worker_started", ("info",), ("worker",), "A worker consumes queues.")
 WORKER_STOPPED = _event(
     "worker_stopped",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -18,6 +20,7 @@ from playhead.api.app import create_app
 from playhead.api.callers import Hosts
 from playhead.api.connection import MAX_HEAD_BYTES, Connection
 from playhead.api.errors import STATUS
+from playhead.api.proxied import TrustedProxy
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
 from playhead.bootstrap.reload import Reload
@@ -104,7 +107,7 @@ def serve(
 
     def run(reload: Reload | None = None) -> int:
         nonlocal port
-        sock = _listen(host, port, insecure=insecure)
+        sock = _listen(host, port, insecure=insecure or settings.has_logins)
         port = sock.getsockname()[1]
         release_logs = hold_logs()
         try:
@@ -129,11 +132,12 @@ async def _serve(
         app = create_app(
             rt.services,
             version=__version__,
-            hosts=Hosts(is_loopback(sock.getsockname()[0]), frozenset(settings.allowed_hosts)),
+            hosts=Hosts(is_loopback(sock.getsockname()[0]), _names(settings)),
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             tracer=rt.environment.tracer,
             pages=create_pages(rt.services, version=__version__, status=STATUS),
+            proxy=_proxy(settings),
         )
         server = _Server(
             uvicorn.Config(
@@ -165,6 +169,8 @@ async def _serve(
         events.emit(
             events.SERVER_STARTED, process=rt.process and rt.process.id, url=f"http://{shown}:{number}"
         )
+        if settings.has_logins and not (await rt.catalog.access()).has_keys:
+            events.emit(events.NO_KEY, detail="programs need a key. Run: playhead keys create")
         listening()
         watch = asyncio.create_task(_stop_server(rt, server, stop))
         members = crew(settings, (), workers, until_idle=False) if workers else None
@@ -178,6 +184,21 @@ async def _serve(
             if tending:
                 await tending
     return 0
+
+
+def _names(settings: Settings) -> frozenset[str]:
+    """Return the host names of the server that the settings name."""
+    # Without the port: a proxy in front of the server may listen on another one.
+    public = re.sub(r":\d+$", "", urlsplit(settings.public_url or "").netloc)
+    return frozenset(filter(None, (*settings.allowed_hosts, public)))
+
+
+def _proxy(settings: Settings) -> TrustedProxy | None:
+    if settings.proxy_user_header is None or settings.proxy_secret is None:
+        return None
+    return TrustedProxy(
+        settings.proxy_secret, settings.proxy_user_header, settings.proxy_groups_header, settings.oidc_map
+    )
 
 
 async def _adopt_first_key(rt: Runtime, settings: Settings) -> None:

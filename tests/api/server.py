@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from playhead import Item, Reject, adapter
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
+from playhead.api.proxied import TrustedProxy
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.backends import Backends
 from playhead.bootstrap.process import Runtime
@@ -108,6 +109,7 @@ def new_app(
     hosts: Hosts = HOSTS,
     max_upload: int = MAX_UPLOAD,
     pages: ASGIApp | None = None,
+    proxy: TrustedProxy | None = None,
 ) -> FastAPI:
     return create_app(
         cast(Services, services),
@@ -116,6 +118,7 @@ def new_app(
         max_body_bytes=MAX_BODY,
         max_upload_bytes=max_upload,
         pages=pages,
+        proxy=proxy,
     )
 
 

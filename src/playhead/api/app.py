@@ -44,6 +44,7 @@ from playhead.api.head import Head
 from playhead.api.identify import Identify, SignedOut
 from playhead.api.limits import BodyLimit
 from playhead.api.middleware import Identity
+from playhead.api.proxied import TrustedProxy
 from playhead.api.tracing import Traces
 from playhead.ports.tracer import OFF, Tracer
 from playhead.services import Services
@@ -69,6 +70,7 @@ def create_app(
     tracer: Tracer = OFF,
     pages: ASGIApp | None = None,
     signed_out: SignedOut | None = None,
+    proxy: TrustedProxy | None = None,
 ) -> FastAPI:
     """Return the ASGI app.
 
@@ -81,6 +83,7 @@ def create_app(
         tracer: starts a span for each request.
         pages: the web UI, which answers all paths that are not of the API; None: there is no web UI.
         signed_out: the answer of the web UI to a request without a valid caller.
+        proxy: names users; None: no proxy is trusted.
     """
     app = DescribedApp(
         title="Playhead",
@@ -106,7 +109,7 @@ def create_app(
     # The last one added is the outermost.
     app.add_middleware(Head)
     app.add_middleware(BodyLimit, body=max_body_bytes, upload=max_upload_bytes)
-    app.add_middleware(Identify, signed_out=signed_out)
+    app.add_middleware(Identify, signed_out=signed_out, proxy=proxy)
     app.add_middleware(Callers, hosts=hosts)
     app.add_middleware(Identity)
     if tracer.on:

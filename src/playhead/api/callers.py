@@ -121,8 +121,8 @@ class Callers:
 def check_own_page(scope: Scope) -> None:
     """Check that a page of this server has sent a request. `Callers` has refused those of other origins.
 
-    Browsers send a cookie with any request, so a caller with a cookie must also send what only browsers
-    send, and no page can change.
+    Browsers send a cookie with any request, and an authenticating proxy names the user of any request. So
+    these callers must also send what only browsers send, and no page can change.
 
     Raises:
         PlayheadError: `cross_origin`.
@@ -131,8 +131,8 @@ def check_own_page(scope: Scope) -> None:
     if "origin" not in headers and headers.get("sec-fetch-site") != "same-origin":
         raise PlayheadError(
             "cross_origin",
-            "a request with a session needs the header Origin or Sec-Fetch-Site, as browsers send it; "
-            "programs use a key instead",
+            "a request with a session, or of a user of a proxy, needs the header Origin or Sec-Fetch-Site, "
+            "as browsers send it; programs use a key instead",
         )
 
 

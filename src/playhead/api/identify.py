@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from playhead.acting import NOBODY, REASON_LENGTH, Acting, acting
 from playhead.api.answers import answer, correlation_id
 from playhead.api.callers import READS, check_own_page
+from playhead.api.proxied import TrustedProxy
 from playhead.errors import BadRequest, PlayheadError, Unauthorized
 from playhead.model.access import Caller
 from playhead.services.identity import IdentityService
@@ -48,11 +49,15 @@ class Identify:
 
     Args:
         signed_out: answers for pages.
+        proxy: names users; None: no proxy is trusted.
     """
 
-    def __init__(self, app: ASGIApp, *, signed_out: SignedOut | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, signed_out: SignedOut | None, proxy: TrustedProxy | None = None
+    ) -> None:
         self._app = app
         self._signed_out = signed_out
+        self._proxy = proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,7 +82,8 @@ class Identify:
             return
         scope["state"][CALLER] = caller
         with acting(who):
-            await self._app(scope, receive, _varying(send) if credentials.any else send)
+            varies = credentials.any or caller.kind == "proxy"
+            await self._app(scope, receive, _varying(send) if varies else send)
 
     async def _caller(self, scope: Scope, given: Credentials) -> Caller:
         changes = scope["method"] not in READS
@@ -86,6 +92,10 @@ class Identify:
             if len(given.keys) > 1 or given.is_malformed:
                 raise Unauthorized("key_invalid", "the request has several keys, or no Bearer key; send one")
             return await identity.of_key(given.keys[0], changes=changes, address=address_of(scope))
+        if self._proxy and (user := self._proxy.caller_of(scope["headers"])):
+            if changes:
+                check_own_page(scope)
+            return identity.limited(user)
         if given.sessions:
             if len(given.sessions) > 1:
                 raise Unauthorized("session_ended", "the request has several sessions; log in again")

@@ -35,6 +35,7 @@ from playhead.bootstrap import backends as opening
 from playhead.bootstrap.backends import Backends, data_folder, open_backends, open_for_doctor, open_webhooks
 from playhead.bootstrap.code import CodeHere, ProcessCode, loaded_code
 from playhead.bootstrap.isolation import starter
+from playhead.bootstrap.logins import open_logins
 from playhead.bootstrap.process import Runtime, Tasks, collect_seldom
 from playhead.bootstrap.secrets import Secrets
 from playhead.bootstrap.services import build
@@ -248,6 +249,7 @@ async def open_runtime(
             ),
             search=searching(settings, opened.catalog.publication_of),
             webhooks=webhooks,
+            logins=open_logins(settings, stack, secrets.mask.add) if kind == "serve" else None,
         )
         runtime = Runtime(
             settings=settings,
@@ -279,6 +281,8 @@ def _open_secrets(settings: Settings, stack: contextlib.AsyncExitStack, *, masks
     for secret in settings.webhook_secret:
         secrets.mask.add(secret)
         secrets.mask.add(secret.removeprefix("whsec_"))
+    if settings.proxy_secret is not None:
+        secrets.mask.add(settings.proxy_secret)
     stack.enter_context(secrets.masked_logs())
     if masks_errors:
         stack.enter_context(secrets.masked_errors())

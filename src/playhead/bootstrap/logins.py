@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,13 @@ if TYPE_CHECKING:
     from playhead.settings import Settings
 
 
-def open_logins(settings: Settings, stack: AsyncExitStack) -> LoginProvider | None:
+def open_logins(
+    settings: Settings, stack: AsyncExitStack, hide: Callable[[str], None]
+) -> LoginProvider | None:
     """Return the provider at which people log in; None if none is configured.
+
+    Args:
+        hide: masks the client secret in logs.
 
     Raises `CannotStart` (`setup_invalid`): its library is missing, or its client secret cannot be read.
     """
@@ -34,6 +40,8 @@ def open_logins(settings: Settings, stack: AsyncExitStack) -> LoginProvider | No
             raise CannotStart(
                 "setup_invalid", f"cannot read PLAYHEAD_OIDC_CLIENT_SECRET_FILE: {exc}"
             ) from exc
+    if secret:
+        hide(secret)
     provider = OidcProvider(
         settings.oidc_issuer,
         client_id=settings.oidc_client_id or "",

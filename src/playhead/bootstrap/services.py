@@ -13,6 +13,7 @@ from playhead.environment import Backends as Given
 from playhead.environment import Environment
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.config import ParseConfig
+from playhead.ports.login import LoginProvider
 from playhead.ports.webhook import Webhooks
 from playhead.publish.drafting import Drafting
 from playhead.reading.codecheck import CodeCheck
@@ -29,6 +30,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.find import FindService
 from playhead.services.identity import IdentityService
 from playhead.services.lineage import LineageService
+from playhead.services.login import LoginService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
 from playhead.services.pipelines import PipelineService
@@ -67,6 +69,7 @@ def build(
     parse: ParseConfig,
     search: SearchService,
     webhooks: Webhooks | None,
+    logins: LoginProvider | None,
 ) -> Services:
     """Return the services of a process.
 
@@ -74,6 +77,7 @@ def build(
         kind: as for `open_runtime`.
         code: compares the code of `adapters` with that of other processes.
         webhooks: None: no webhook is allowed.
+        logins: None: people do not log in at a provider.
     """
     catalog, broker, store = given = Given(backends.catalog, backends.broker, backends.store)
     lease = settings.lease_seconds
@@ -169,6 +173,10 @@ def build(
         metrics=MetricsService(catalog, broker, store, newest),
         access=AccessService(catalog, release=__version__),
         identity=IdentityService(
-            catalog, beat_seconds=settings.heartbeat_seconds, read_only=settings.read_only
+            catalog,
+            beat_seconds=settings.heartbeat_seconds,
+            read_only=settings.read_only,
+            closed=settings.has_logins,
         ),
+        login=LoginService(catalog, logins, settings.oidc_map),
     )

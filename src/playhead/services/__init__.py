@@ -16,6 +16,7 @@ from playhead.services.executions import ExecutionService
 from playhead.services.find import FindService
 from playhead.services.identity import IdentityService
 from playhead.services.lineage import LineageService
+from playhead.services.login import LoginService
 from playhead.services.metrics import MetricsService
 from playhead.services.objects import ObjectService
 from playhead.services.pipelines import PipelineService
@@ -74,3 +75,4 @@ class Services:
     metrics: MetricsService
     access: AccessService
     identity: IdentityService
+    login: LoginService

@@ -137,7 +137,7 @@ class IdentityService:
         """
         if await self.mode() == "required":
             raise Unauthorized("key_missing", _NO_KEY)
-        return self._limited(ANYONE)
+        return self.limited(ANYONE)
 
     async def of_key(self, text: str, *, changes: bool, address: str | None = None) -> Caller:
         """Return who a key stands for.
@@ -167,7 +167,7 @@ class IdentityService:
             raise Unauthorized("key_invalid", _WRONG_KEY)
         if self._is_due(identity):
             self._used[identity] = address
-        return self._limited(found.caller)
+        return self.limited(found.caller)
 
     async def of_session(self, token: str, *, changes: bool) -> Caller:
         """Return whose session a cookie is.
@@ -182,7 +182,7 @@ class IdentityService:
             raise Unauthorized("session_ended", _ENDED)
         if self._is_due(hashed):
             self._seen.add(hashed)
-        return self._limited(found.caller)
+        return self.limited(found.caller)
 
     async def me(self) -> Me:
         """Return what who acts is told about itself."""
@@ -236,7 +236,8 @@ class IdentityService:
         self._noted[identity] = now
         return True
 
-    def _limited(self, caller: Caller) -> Caller:
+    def limited(self, caller: Caller) -> Caller:
+        """Return a caller with what this server allows."""
         if not self.read_only:
             return caller
         return Caller(caller.kind, caller.id, caller.name, caller.scopes & _READS, caller.configs, True)
