@@ -151,7 +151,7 @@ GROUPS: Final = (
             Listed(
                 "generate",
                 "keys:generate",
-                "Print a new key for PLAYHEAD_FIRST_KEY_FILE. It is stored nowhere.",
+                "Print a new key for PLAYHEAD_FIRST_KEY_FILE.",
             ),
         ),
     ),

@@ -22,7 +22,7 @@ Expires = Annotated[
 ]
 
 
-@command("create", example="playhead keys create ci-docs --role ci --config docs >ci.key")
+@command("create", example="playhead keys create ci-docs --role ci --config docs")
 async def create(
     s: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name for people, such as ci-docs.")],
@@ -51,7 +51,7 @@ async def create(
     _print_new(s, created)
 
 
-@command("rotate", example="playhead keys rotate ci-docs --overlap 24h >ci.key")
+@command("rotate", example="playhead keys rotate ci-docs --overlap 24h")
 async def rotate(
     s: Session,
     name: KeyName,
@@ -99,9 +99,9 @@ async def list_(s: Session) -> None:
     )
 
 
-@command("generate", example="playhead keys generate >first.key")
+@command("generate", example="playhead keys generate")
 def generate(s: Session) -> None:
-    """Print a new key for PLAYHEAD_FIRST_KEY_FILE. It is stored nowhere."""
+    """Print a new key for PLAYHEAD_FIRST_KEY_FILE."""
     from playhead.credentials import new_key
 
     key = new_key()

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from playhead import acting, ids
+from playhead import ids
 from playhead.cli import exits, output
 from playhead.errors import BadRequest, ConfigInvalid, PlanChanged, PlayheadError, ReplayContinues
 from playhead.ports.tracer import OFF, Tracer
-from playhead.user import local_user
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import Deployment
@@ -195,6 +194,9 @@ class Session:
 
     def _call(self, function: Callable[..., Any], given: Mapping[str, Any]) -> int:
         """Run a command and return its exit code. Raises `Unwritable` for stdout, and no other error."""
+        from playhead import acting
+        from playhead.user import local_user
+
         acting.set_local(local_user(), "cli")
         try:
             if inspect.iscoroutinefunction(function):
