@@ -15,7 +15,7 @@ from playhead.model import LoadedAdapter, Worker, WorkerAdapter
 from playhead.web import home
 from playhead.web.needs import of_workers
 from tests.api.server import open_playhead
-from tests.ui.site import Site
+from tests.ui.site import Site, text_of
 from tests.ui.test_queue_pages import wait_in
 from tests.ui.test_replays_pages import SLOW, replayed
 
@@ -224,7 +224,7 @@ async def test_an_acknowledged_cause_needs_no_attention_until_it_is_undone(site:
     cause = f"/causes/{row['cause']['id']}"
 
     page = await site.page(cause)
-    assert "of this route" in page
+    assert ">all of this route<" in page
     assert "<option>words@2</option>" in page
     refused = await site.http.post(f"{cause}/acknowledge", data={"reason": "known", "until": "words@1"})
     assert (refused.status_code, "is applied already" in refused.text) == (400, True)
@@ -259,6 +259,7 @@ async def test_an_hour_of_the_strip_filters_the_page(site: Site):
     assert "Look at one" in page
     assert 'aria-current="true"' in page
     page = await site.page(before["href"])
+    assert "messages done, 1 failed; below only" in text_of(page)
     assert "No open cause." in page
     assert "Look at one" not in page
     assert (await site.http.get("/?since=yesterday")).status_code == 400
