@@ -230,8 +230,8 @@ def _explain_and_delete(at: Separated, first: str) -> None:
 
     pruned = at.run("short", PAGES)
     at.settled(pruned)
-    at.cli("pin", pruned)
-    at.cli("unpin", pruned)
+    at.post(f"/executions/{pruned}/pin")
+    at.post(f"/executions/{pruned}/unpin")
     at.cli("prune", pruned, "--yes")
 
 

@@ -37,7 +37,7 @@ NOT_FOR_WORKERS: Final[Mapping[str, set[str]]] = {
     },
     "routes are paused": {"pause_route", "resume_route"},
     "causes are acknowledged": {"acknowledge_cause", "end_acknowledgement"},
-    "objects are reviewed": {"record_review", "reviews"},
+    "objects are reviewed": {"record_review"},
     "the search index is emptied": {"empty_terms", "empty_term_uses"},
     "keys are created and checked": {
         *("access", "lock_access", "set_access", "keys", "key_named", "valid_keys_named", "note_use"),

@@ -53,7 +53,7 @@ _RIGHTS: Final[Mapping[str, tuple[str, str]]] = {
     "replay_publications": ("SIU", "SU"),
     "reports": ("SIUD", "SIUD"),
     "reusable": ("SIUD", "SIUD"),
-    "reviews": ("SIU", ""),
+    "reviews": ("SIUD", "SD"),
     "route_pauses": ("SIUD", "S"),
     "schema_version": ("S", "S"),
     "search_index": ("SU", "SU"),
