@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from playhead.errors import Forbidden
+from playhead.events import ACTOR
 from playhead.model.access import SCOPES, Caller, Need, RequestedBy, Scope, Via
 
 REASON_LENGTH: Final = 1000
@@ -44,6 +45,15 @@ class Acting:
         """Who is shown next to what was asked for."""
         return RequestedBy(self.caller.kind, self.caller.id, self.caller.name)
 
+    @property
+    def label(self) -> str:
+        """Who acts, in a log line."""
+        return f"{self.caller.kind}:{self.caller.name}"
+
+    def name_or(self, given: str) -> str:
+        """Return the name of who acts; of anyone, the name that the request gives."""
+        return given if self.caller.kind in ("local", "process") else self.caller.name
+
     def check_limit(self, config: str | None) -> None:
         """Check that the caller may change this config, or what belongs to it.
 
@@ -64,12 +74,12 @@ class Acting:
 
 
 def process(identity: str) -> Acting:
-    """Return what a process is, when nobody has asked for what it does."""
+    """Return the process itself, for what it does without a request."""
     return Acting(Caller("process", identity, identity, frozenset(SCOPES)), "process")
 
 
-_NOBODY: Final = process("playhead")
-_CURRENT: Final[ContextVar[Acting]] = ContextVar("acting", default=_NOBODY)
+_PROCESS: Final = process("playhead")
+_CURRENT: Final[ContextVar[Acting]] = ContextVar("acting", default=_PROCESS)
 
 
 NOBODY: Final = Acting(Caller("local", "nobody", "nobody", frozenset()), "http")
@@ -94,9 +104,12 @@ def current() -> Acting:
 def acting(who: Acting) -> Iterator[None]:
     """Let `who` act in this block, and in the tasks that it starts."""
     token = _CURRENT.set(who)
+    # What a process does by itself needs no name in its log.
+    logged = ACTOR.set(None if who.caller.kind == "process" else who.label)
     try:
         yield
     finally:
+        ACTOR.reset(logged)
         _CURRENT.reset(token)
 
 

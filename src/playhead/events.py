@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
 LOG = logging.getLogger("playhead")
+ACTOR: Final = ContextVar[str | None]("actor", default=None)
+"""Who has sent the request that this task serves."""
 
 
 class Event(NamedTuple):
@@ -24,6 +27,7 @@ class Event(NamedTuple):
 
 
 _MESSAGE = ("correlation_id", "execution_id", "config", "route", "attempt", "trace_id")
+_REQUEST = ("correlation_id", "method")
 _BACKEND = ("backend", "queue", "link", "execution_id", "code", "detail")
 
 EVENTS: Final[list[Event]] = []
@@ -232,31 +236,24 @@ REPORT_DELAYED = _event(
     ("execution_id", "revision", "detail"),
     "The completion report of a replay cannot be stored now. After six attempts it is abandoned.",
 )
-WEBHOOK_SENT = _event(
-    "webhook_sent",
-    ("info",),
-    ("delivery_id", "attempt", "status"),
-    "The receiver of a webhook has accepted an event.",
-)
+_SENT = ("delivery_id", "attempt", "status")
+WEBHOOK_SENT = _event("webhook_sent", ("info",), _SENT, "The receiver of a webhook has accepted an event.")
 WEBHOOK_FAILED = _event(
     "webhook_failed",
     ("warning",),
-    ("delivery_id", "attempt", "status", "detail"),
+    (*_SENT, "detail"),
     "An attempt to send an event to a webhook failed. It is sent again, 12 times in 24 hours at most.",
 )
 CONFIG_APPLIED = _event("config_applied", ("info",), ("config", "version"), "A config got a new version.")
 REQUEST_FAILED = _event(
     "request_failed",
     ("warning", "error"),
-    ("correlation_id", "method", "path", "error_code", "detail"),
+    (*_REQUEST, "path", "error_code", "detail"),
     "The response has a 5xx status. At level `warning`: a backend was unavailable. At level `error`: a "
     "bug in Playhead.",
 )
 REQUEST_ANSWERED = _event(
-    "request_answered",
-    ("debug",),
-    ("correlation_id", "method", "route", "status", "seconds"),
-    "A response was sent.",
+    "request_answered", ("debug",), (*_REQUEST, "route", "status", "seconds"), "A response was sent."
 )
 BACKEND_UNAVAILABLE = _event(
     "backend_unavailable", ("warning",), _BACKEND, "A backend cannot be reached; it is tried again."
@@ -369,8 +366,7 @@ CODE_RELOADED = _event(
     "code_reloaded",
     ("info",),
     ("source",),
-    "With `--reload`: a file or module of adapters has changed. The process finishes what runs, and "
-    "restarts.",
+    "With `--reload`: the code of adapters has changed. The process finishes what runs, and restarts.",
 )
 CODE_INVALID = _event(
     "code_invalid",
@@ -383,6 +379,10 @@ VERSION_UNCHANGED = _event(
     ("warning",),
     ("detail",),
     "The code of adapters has changed since they last ran, but their versions have not.",
+)
+_CHANGE = ("action", "outcome", "error_code", *_MESSAGE[:3], "replay_batch_id", "object", "count", "reason")
+AUDIT = _event(
+    "audit", ("info",), (*_CHANGE, "via", "address"), "A change or a refusal was added to the audit."
 )
 TRACES_OFF = _event(
     "traces_off", ("warning",), ("detail",), "Traces were configured, but cannot be exported."
@@ -399,4 +399,5 @@ def emit(event: str, level: int | None = None, /, exc_info: bool | Exception = F
     """
     level = level or _LEVELS[event]
     if LOG.isEnabledFor(level):
-        LOG.log(level, event, extra={"event": event, "fields": fields}, exc_info=exc_info)
+        who = {"actor": actor} if (actor := ACTOR.get()) else {}
+        LOG.log(level, event, extra={"event": event, "fields": who | fields}, exc_info=exc_info)

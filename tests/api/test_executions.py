@@ -69,6 +69,7 @@ async def test_an_execution_is_shown_with_all_fields(playhead: Playhead):
         "changed_since": None,
         "records_deleted_at": None,
         "revision": 1,
+        "requested_by": {"kind": "local", "id": "local", "name": "local"},
     }
 
 

@@ -318,7 +318,6 @@ async def test_a_check_is_due_until_it_is_answered(docs: Publisher, clock: Clock
     assert await docs.catalog.check_sinks(dataset, route="other", repair=False) == 0
     assert await docs.catalog.check_sinks(dataset, route="index", repair=False) == 1
     assert await docs.catalog.check_sinks(dataset, route=None, repair=False) == 1
-    assert await docs.catalog.check_sinks(99, route=None, repair=False) == 0
     now = await due(docs)
     assert (now.must_check, now.must_rebuild, now.repairs) == (True, False, 0)
     assert (await sink(docs)).is_checked

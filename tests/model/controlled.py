@@ -65,8 +65,8 @@ class Catalog(replaying.Catalog):
             self.world.bad.append("cancel reported another number than it has committed")
         return self.maybe_unanswered(answer)
 
-    async def cancel(self, execution: UUID) -> Execution | None:
-        return self.maybe_unanswered(await super().cancel(execution))
+    async def cancel(self, execution: UUID, **given: Any) -> Execution | None:
+        return self.maybe_unanswered(await super().cancel(execution, **given))
 
     def _checked(self, answer: Replay | None) -> Replay | None:
         assert answer

@@ -52,13 +52,13 @@ class Lossy(MemoryCatalog):
     async def seal(self, execution: UUID) -> bool:
         return await self._answer("seal", super().seal(execution))
 
-    async def cancel(self, execution: UUID) -> Execution | None:
+    async def cancel(self, execution: UUID, **given: Any) -> Execution | None:
         if self.holds_back:
             self.holds_back -= 1
         elif self.late:
             late, self.late = self.late, None
             await late
-        return await self._answer("cancel", super().cancel(execution))
+        return await self._answer("cancel", super().cancel(execution, **given))
 
 
 class Begun:

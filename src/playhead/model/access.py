@@ -109,7 +109,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class RequestedBy:
-    """Who has asked for a change.
+    """The caller that requested a change.
 
     Attributes:
         kind: how the person or program was recognised; `local` is asserted, not proven.
@@ -165,7 +165,7 @@ class CreatedKey:
 
     Attributes:
         key: the key. It cannot be shown again.
-        record: what is stored about it.
+        record: the key without its secret.
         was_open: access was open until this key was created: from now on, all servers need a key.
     """
 

@@ -11,6 +11,7 @@ from annotated_types import Interval, Len
 
 from playhead.form import read
 from playhead.limits import COUNT_OR_SHARE, Limited, NoNul, check
+from playhead.model.access import RequestedBy
 from playhead.model.publications import ReplayPublication
 from playhead.model.selections import Selection
 
@@ -326,6 +327,7 @@ class Replay:
         pause_reason: how many objects failed; None unless this has paused the replay.
         records_deleted_at: time at which its records were deleted: its messages with their errors, its
             outputs and its reports. Its numbers were kept. RFC 3339 in UTC; usually None.
+        requested_by: the caller that requested it; None: a process started it, or it was not recorded.
     """
 
     execution_id: UUID
@@ -371,3 +373,4 @@ class Replay:
     paused_by: PausedBy | None = None
     pause_reason: str | None = None
     records_deleted_at: str | None = None
+    requested_by: RequestedBy | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
+from playhead.model.access import RequestedBy
 from playhead.model.code import AdapterCode
 from playhead.model.queues import RouteWait
 from playhead.model.results import Declaration
@@ -124,6 +125,7 @@ class Execution:
         records_deleted_at: time at which its records were deleted: its messages with their errors, its
             outputs and its reports. What this object has was kept. RFC 3339 in UTC; usually None.
         revision: how often it has ended.
+        requested_by: the caller that requested it; None: a process started it, or it was not recorded.
     """
 
     execution_id: UUID
@@ -145,6 +147,7 @@ class Execution:
     changed_since: UUID | None = None
     records_deleted_at: str | None = None
     revision: int = 0
+    requested_by: RequestedBy | None = None
 
 
 MOST_OUTPUT_KEYS: Final = 100

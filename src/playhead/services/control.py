@@ -64,7 +64,7 @@ class ControlService:
         if withdraw:
             found = _found(batch, await self._catalog.replay(batch, work=False))
             try:
-                await self._catalog.cancel(found.execution_id)
+                await self._catalog.cancel(found.execution_id, action="replay.withdraw")
             except Conflict as exc:
                 raise Conflict(
                     "replay_ended", f"replay {batch} has ended: all of its messages were processed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final, Literal, NamedTuple, Protocol
 
 from playhead.envelope import Message
@@ -11,6 +12,7 @@ from playhead.errors import PlayheadError
 from playhead.ids import moment, now, parse_uuid
 from playhead.model import DAY, Dataset, Examination, Examined, Finding
 from playhead.ports.catalog import Browse, Results, Upkeep
+from playhead.ports.catalog.access import Audits
 from playhead.ports.catalog.results import Protected
 from playhead.ports.diagnosis import Diagnosed
 from playhead.reading.datasets import Datasets, Switches, hold_of
@@ -31,7 +33,7 @@ _Warning = tuple[str, str]
 """What is wrong, and what to do."""
 
 
-class DoctorCatalog(Browse, Upkeep, Datasets, Switches, Results, Protocol):
+class DoctorCatalog(Audits, Browse, Upkeep, Datasets, Switches, Results, Protocol):
     """The part of the catalog that `DoctorService` needs."""
 
 
@@ -64,10 +66,16 @@ class DoctorService:
         self._queues = queues
 
     async def examine(self) -> Examination:
-        """Examine the backends, then the deployment, for at most 60 seconds each. Leaves no test data."""
+        """Examine the backends, then the deployment, for at most 60 seconds each. Leaves no test data.
+
+        The audit has a row if the catalog works, because the examination writes to the backends.
+        """
         parts = list(await asyncio.gather(*(_examine(patient) for patient in self._patients)))
         if self._catalog and self._queues and all(part.status != "failed" for part in parts):
             parts.append(await self._examine_deployment(self._catalog, self._queues))
+        if self._catalog and all(part.status != "failed" for part in parts if part.part == "catalog"):
+            with suppress(PlayheadError):
+                await self._catalog.record_audit("doctor")
         return Examination(_worst(part.status for part in parts), parts)
 
     async def _examine_deployment(self, catalog: DoctorCatalog, queues: Queues) -> Examined:

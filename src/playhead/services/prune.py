@@ -31,7 +31,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 from uuid import UUID
 
-from playhead import events, faults, keys
+from playhead import acting, events, faults, keys
 from playhead.environment import Environment
 from playhead.errors import BadRequest, Conflict, NotFound, Unavailable
 from playhead.model import DAY, Execution, KeptExecution, Pruned, PruneFilter, Retention, StageTotal
@@ -155,8 +155,12 @@ class PruneService:
                 raise _unknown("stage_not_found", f"{what} the stage {unknown[0]!r}", stages[:_MOST_KNOWN])
 
     async def _select(self, where: PruneFilter, *, begin: bool) -> tuple[Pruned, list[Pruning]]:
-        """Count what is selected, page by page; with `begin`, also begin to prune it."""
+        """Count what is selected, page by page; with `begin`, also begin to prune it.
+
+        Raises `Forbidden` (`outside_limit`).
+        """
         _check(where)
+        await self._check_limit(where)
         kept = [KeptExecution(one, "adopted") for one in await self._only_in_store(where)]
         ids: list[UUID] = []
         begun: list[Pruning] = []
@@ -197,6 +201,17 @@ class PruneService:
             stages=sorted(stages.values(), key=lambda one: one.stage),
         )
         return found, begun
+
+    async def _check_limit(self, where: PruneFilter) -> None:
+        """Check that a selection names a config inside the limit, or only executions inside it."""
+        who = acting.current()
+        if who.caller.configs is None:
+            return
+        configs = {where.config}
+        if where.config is None and where.execution_ids:
+            configs = {one.config for one in await self._catalog.executions_named(where.execution_ids)}
+        for config in configs:
+            who.check_limit(config)
 
     async def _count(self, candidate: Candidate) -> tuple[Sequence[StageTotal], int, int]:
         """Return the objects and the records that are deleted with a candidate, and the bytes that

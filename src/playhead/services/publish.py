@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final
 from uuid import UUID
 
-from playhead import events, faults
+from playhead import acting, events, faults
 from playhead.environment import Environment
 from playhead.errors import Conflict, NotFound
 from playhead.model import (
@@ -202,19 +202,19 @@ class PublishService(PublicationReader):
         """Begin to publish replays that were requested with their publication, and the newest run of each
         dataset with `publish: automatic`, unless it is held."""
         for name, request in await self._due():
-            with self._refusals_logged(name):
+            with self._automatically(name):
                 await self.begin(name, request)
 
     async def finish_automatic(self) -> None:
         """Do the same, and return when they are published or refused: this process may be the last one."""
         for name, request in await self._due():
-            with self._refusals_logged(name):
+            with self._automatically(name):
                 await self.publish(name, request)
         # Another task, or another process, may have begun to publish them.
         for dataset in await self.datasets():
             if dataset.draft:
                 name = f"{dataset.config}/{dataset.name}"
-                with self._refusals_logged(name):
+                with self._automatically(name):
                     await self._wait(await self._number(name), dataset.draft.n)
 
     async def _due(self) -> list[tuple[str, PublishRequest]]:
@@ -229,9 +229,11 @@ class PublishService(PublicationReader):
         return replays + runs
 
     @contextmanager
-    def _refusals_logged(self, name: str) -> Iterator[None]:
+    def _automatically(self, name: str) -> Iterator[None]:
+        """Act for this process, and log a refusal."""
         try:
-            yield
+            with acting.acting(acting.process(self._env.process)):
+                yield
         except (Conflict, NotFound) as exc:
             if exc.code not in _LATER:
                 faults.reach("publication.refused")

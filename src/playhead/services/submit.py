@@ -271,7 +271,7 @@ class SubmitService:
         """
         try:
             try:
-                if await self._catalog.cancel(execution) is None:
+                if await self._catalog.cancel(execution, action="run.start") is None:
                     return False
             except Conflict:
                 pass  # it has ended

@@ -9,20 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 from uuid import UUID
 
+from playhead import acting
 from playhead.envelope import Message, correlation_of
-from playhead.errors import NotFound
+from playhead.errors import NotFound, PlayheadError
 from playhead.ids import uuid7
 from playhead.ports.broker import Broker, Delivery
+from playhead.ports.catalog.access import Audits
 
 MOST_AT_ONCE: Final = 1000
 _MOST_HELD: Final = 10_000
 
 
-class Rows(Protocol):
+class Rows(Audits, Protocol):
     """The part of the catalog that `TakeService` needs."""
+
+    async def queue_owners(
+        self, queues: Sequence[str], *, except_config: str
+    ) -> dict[str, tuple[str, str]]: ...
 
     async def keys_of_messages(self, ids: Sequence[UUID]) -> dict[UUID, str]: ...
 
@@ -78,7 +85,12 @@ class TakeService:
 
         Each payload is read from the message's row in the catalog, because a row overrides its dispatch. The
         payload of a message without a row is empty.
+
+        Raises:
+            Forbidden: `outside_limit`.
         """
+        config = await self._config(queue)
+        acting.current().check_limit(config)
         limit = min(limit, MOST_AT_ONCE)
         # Computed before the first receive: the broker's visibility time cannot end earlier than this.
         until = self._clock() + self._visibility
@@ -96,6 +108,10 @@ class TakeService:
             Message(dict(delivery.headers), {"object_key": keys[one]} if one in keys else {})
             for delivery, one in zip(deliveries, ids, strict=True)
         ]
+        # Nothing is lost if this process ends before the record: the messages are delivered again.
+        await self._catalog.record_audit(
+            "queue.take", object=queue, config=config, detail={"count": len(messages)}
+        )
         receipt = str(uuid7())
         self._forget(len(deliveries))
         self._held[receipt] = _Held(queue, deliveries, until)
@@ -105,6 +121,7 @@ class TakeService:
         """Remove the messages of a receipt from the queue permanently; return their number.
 
         Raises:
+            Forbidden: `outside_limit`.
             NotFound: `receipt_not_found`; nothing was removed.
         """
         self._forget(0)
@@ -116,10 +133,28 @@ class TakeService:
                 "the visibility time is over, or another server issued the receipt. Call `take` again: "
                 "messages that were not removed are delivered again",
             )
-        await self._broker.ack(held.deliveries)
+        record = partial(
+            self._catalog.record_audit,
+            "queue.remove",
+            object=queue,
+            config=await self._config(queue),
+            detail={"count": len(held.deliveries)},
+        )
+        await record(outcome="intended")
+        try:
+            await self._broker.ack(held.deliveries)
+        except PlayheadError as exc:
+            await record(outcome="failed", error_code=exc.code)
+            raise
         # After the ack: if the broker was unavailable, the client may use the same receipt again.
         self._held.pop(receipt, None)
+        await record(outcome="done")
         return len(held.deliveries)
+
+    async def _config(self, queue: str) -> str | None:
+        """Return the active config that owns a queue."""
+        owner = (await self._catalog.queue_owners([queue], except_config="")).get(queue)
+        return owner[0] if owner else None
 
     def _forget(self, room: int) -> None:
         """Drop expired deliveries, then the oldest ones until `room` more fit within `_MOST_HELD`."""

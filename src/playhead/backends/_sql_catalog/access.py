@@ -48,7 +48,7 @@ class AccessPart(Part):
             created = await self._insert_key(db, key, change)
             return created, was.mode == "open"
 
-        return await self._db.write(create)
+        return await change.write(self._db, create)
 
     async def keys(self) -> list[AccessKey]:
         return [_key(row) for row in await self._db.rows(SQL.keys)]
@@ -72,7 +72,7 @@ class AccessPart(Part):
             await db.run(SQL.set_access, mode="required")
             return await self._insert_key(db, key, change)
 
-        return await self._db.write(rotate)
+        return await change.write(self._db, rotate)
 
     async def revoke_key(self, identity: str) -> AccessKey | None:
         change = Change("key.revoke")
@@ -86,7 +86,7 @@ class AccessPart(Part):
             row = await db.row(SQL.key_named, id=identity)
             return _key(row) if row else None
 
-        return await self._db.write(revoke)
+        return await change.write(self._db, revoke)
 
     async def open_access(self) -> bool:
         change = Change("access.open")
@@ -99,7 +99,7 @@ class AccessPart(Part):
             await change.record(db, checks=False)
             return True
 
-        return await self._db.write(open_it)
+        return await change.write(self._db, open_it)
 
     async def note_uses(self, uses: Mapping[str, str | None]) -> None:
         async def note(db: Session) -> None:
@@ -153,7 +153,7 @@ class AccessPart(Part):
             )
             await change.record(db, object=session.id, checks=False)
 
-        await self._db.write(create)
+        await change.write(self._db, create)
 
     async def session(self, hashed: bytes, *, idle: float) -> Credential | None:
         row = await self._db.row(SQL.session_to_check, hash=hashed, idle=idle)
@@ -176,7 +176,7 @@ class AccessPart(Part):
                 await self._raise_epoch(db)
                 await change.record(db, checks=False)
 
-        await self._db.write(end)
+        await change.write(self._db, end)
 
     async def sessions(self, *, idle: float) -> list[AccessSession]:
         return [_session(row) for row in await self._db.rows(SQL.open_sessions, idle=idle)]
@@ -191,7 +191,7 @@ class AccessPart(Part):
                 await change.record(db, object=identity, checks=False)
             return ended > 0
 
-        return await self._db.write(revoke)
+        return await change.write(self._db, revoke)
 
     async def _raise_epoch(self, db: Session) -> None:
         was = _state(await db.row(SQL.lock_access))

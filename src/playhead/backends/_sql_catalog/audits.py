@@ -44,7 +44,7 @@ class AuditsPart(Part):
                 checks=outcome == "intended",
             )
 
-        await self._db.write(record)
+        await change.write(self._db, record)
 
     async def audit(
         self,

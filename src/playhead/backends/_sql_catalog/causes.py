@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.codes import codes_of
 from playhead.backends._sql_catalog.lanes import as_uuid, moment_or_none, storable
 from playhead.backends._sql_catalog.part import Part
@@ -75,8 +76,11 @@ class CausesPart(Part):
         return [FailingObject(*row) for row in rows]
 
     async def acknowledge(self, cause: int, reason: str, requested_by: str, until: Until) -> bool:
-        return bool(
-            await self._db.run(
+        change = Change("cause.acknowledge")
+
+        async def acknowledge_it(db: Session) -> bool:
+            await self._check(db, cause, change)
+            count = await db.run(
                 SQL.acknowledge_cause,
                 cause=cause,
                 reason=storable(reason),
@@ -85,10 +89,31 @@ class CausesPart(Part):
                 until_version=until.version,
                 until_at=until.at,
             )
-        )
+            if count:
+                ends = {name: value for name, value in until._asdict().items() if value is not None}
+                await change.record(
+                    db, object=group_text(cause), reason=reason, detail={"until": ends or None}, checks=False
+                )
+            return bool(count)
+
+        return await change.write(self._db, acknowledge_it)
 
     async def end_acknowledgement(self, cause: int) -> bool:
-        return bool(await self._db.run(SQL.end_acknowledgement, cause=cause))
+        change = Change("cause.unacknowledge")
+
+        async def end(db: Session) -> bool:
+            await self._check(db, cause, change)
+            count = await db.run(SQL.end_acknowledgement, cause=cause)
+            if count:
+                await change.record(db, object=group_text(cause), checks=False)
+            return bool(count)
+
+        return await change.write(self._db, end)
+
+    async def _check(self, db: Session, cause: int, change: Change) -> None:
+        """Check that who acts may change all configs in which a cause occurs."""
+        if change.is_limited:
+            change.check_configs([config for (config,) in await db.rows(SQL.configs_of_cause, cause=cause)])
 
     async def _named(self, db: Session, causes: Sequence[int], *, since: float | None) -> list[Cause]:
         if not causes:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
@@ -18,6 +19,9 @@ from playhead.ports.catalog.configs import Loaded
 
 class ConfigsPart(Part):
     async def save_config(self, config: Config, *, source: str, digest: str) -> tuple[ConfigVersion, bool]:
+        change = Change("config.apply")
+        change.check_configs([config.name])
+
         async def save(db: Session) -> tuple[ConfigVersion, bool]:
             await db.run(SQL.lock_configs)
             newest = await self._version_of(db, config.name)
@@ -53,9 +57,11 @@ class ConfigsPart(Part):
                 await db.run(SQL.insert_dataset, config=config.name, name=name, automatic=is_automatic)
             saved = await self._version_of(db, config.name)
             assert saved
+            version = {"version": saved.version.version, "hash": digest}
+            await change.record(db, config=config.name, detail=version)
             return saved.version, True
 
-        return await self._db.write(save)
+        return await change.write(self._db, save)
 
     async def _update_effects(self, db: Session, newest: Loaded, config: Config) -> None:
         """Record what the adapters declare now. Only new replays read it, so the version stays as it is."""
@@ -97,18 +103,23 @@ class ConfigsPart(Part):
         return [_version(row, _config(row)) for row in rows]
 
     async def set_active(self, name: str, active: bool) -> ConfigVersion | None:
-        async def change(db: Session) -> ConfigVersion | None:
+        change = Change("config.activate" if active else "config.deactivate")
+        change.check_configs([name])
+
+        async def set_it(db: Session) -> ConfigVersion | None:
             await db.run(SQL.lock_configs)
             found = await self._version_of(db, name)
             if found is None:
                 return None
             if active and not found.version.active:
                 await self._check_queues(db, found.config)
+            if found.version.active != active:
+                await change.record(db, config=name)
             await db.run(SQL.set_active, name=name, active=active)
             changed = await self._version_of(db, name)
             return changed and changed.version
 
-        return await self._db.write(change)
+        return await change.write(self._db, set_it)
 
     async def active_configs(self) -> Sequence[Loaded]:
         async def load(db: Session) -> list[Loaded]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.executions import exclude, prunings_of
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.part import Part
@@ -91,22 +93,28 @@ class ControlPart(Part):
     # -- pause, resume, cancel, retry --------------------------------------------------------------
 
     async def pause(self, batch: UUID) -> Replay | None:
+        change = Change("replay.pause")
+
         async def pause_it(db: Session) -> Replay | None:
-            job = await self._controlled(db, batch)
+            job = await self._controlled(db, batch, change)
             if job and job.state != "paused":
                 await self._check_open(db, batch, job)
+                await change.record(db, execution=job.n)
                 await db.run(SQL.pause_job, by="request", reason=None, execution=job.n)
                 await self._replays.record_event(db, job.n, "replay.paused")
             return await self._replays.find(db, batch)
 
-        return await self._db.write(pause_it)
+        return await change.write(self._db, pause_it)
 
     async def resume(self, batch: UUID, canary: int | None = None) -> Replay | None:
+        change = Change("replay.resume")
+
         async def resume_it(db: Session) -> Replay | None:
-            job = await self._controlled(db, batch)
+            job = await self._controlled(db, batch, change)
             if job:
                 await self._check_open(db, batch, job)
             if job and job.state in ("paused", "stalled"):
+                await change.record(db, execution=job.n, detail={"canary": canary} if canary else None)
                 if job.paused_by == "canary" or job.paused_by == "guard":
                     await self._go_on(db, job.n, job.request, (job.paused_by, canary) if canary else None)
                 elif canary:
@@ -115,15 +123,18 @@ class ControlPart(Part):
                 await self._replays.record_event(db, job.n, "replay.resumed")
             return await self._replays.find(db, batch)
 
-        return await self._db.write(resume_it)
+        return await change.write(self._db, resume_it)
 
     async def cancel_replay(self, batch: UUID) -> Replay | None:
+        change = Change("replay.cancel")
+
         async def cancel_it(db: Session) -> tuple[int, Replay | None] | None:
-            job = await self._controlled(db, batch)
+            job = await self._controlled(db, batch, change)
             if job is None:
                 return None
             if job.state != "cancelled":
                 await self._check_open(db, batch, job)
+                await change.record(db, execution=job.n)
                 # The publisher may have sent rows of its window, and rows that are uncertain. They are closed
                 # in this transaction, so that no worker claims them after it. No other unmarked row was sent.
                 await self._rows.cancel_unsent(db, job.n, job.watermark, job.watermark + self.sizes.window)
@@ -133,7 +144,7 @@ class ControlPart(Part):
                 await self._replays.record_event(db, job.n, "replay.cancelled")
             return job.n, await self._replays.find(db, batch)
 
-        cancelled = await self._db.write(cancel_it, seconds=LONG_SECONDS)
+        cancelled = await change.write(self._db, cancel_it, seconds=LONG_SECONDS)
         if cancelled is None:
             return None
         n, replay = cancelled
@@ -141,8 +152,10 @@ class ControlPart(Part):
         return replay
 
     async def retry_replay(self, batch: UUID) -> Replay | None:
+        change = Change("replay.retry")
+
         async def retry_it(db: Session) -> Replay | None:
-            job = await self._controlled(db, batch, with_source=True)
+            job = await self._controlled(db, batch, change, with_source=True)
             if job is None or job.is_open:
                 return await self._replays.find(db, batch)
             if job.state in ("cancelled", "refused") or job.status == "cancelled":
@@ -158,22 +171,26 @@ class ControlPart(Part):
                 check_unpruned(job.source, job.stage, pruned[job.source_n])
             again = await db.run(SQL.retry_refused, execution=job.n)
             if again + await db.run(SQL.reopen_listing, execution=job.n):
+                await change.record(db, execution=job.n, detail={"count": again})
                 await db.run(SQL.queue_job, execution=job.n)
                 await db.run(SQL.reopen_executions, executions=[job.n])
                 self._executions.forget_counts(job.n)
             return await self._replays.find(db, batch)
 
-        return await self._db.write(retry_it, seconds=LONG_SECONDS)
+        return await change.write(self._db, retry_it, seconds=LONG_SECONDS)
 
-    async def _controlled(self, db: Session, batch: UUID, *, with_source: bool = False) -> _Job | None:
+    async def _controlled(
+        self, db: Session, batch: UUID, change: Change, *, with_source: bool = False
+    ) -> _Job | None:
         """Lock the execution of a batch, then its job, and return the job. None: there is no such batch.
 
-        `with_source` also locks the source execution, against a prune.
+        `with_source` also locks the source execution, against a prune. Raises `Forbidden` (`outside_limit`).
         """
         found = await db.row(SQL.execution_of_batch, batch=batch)
         if found is None:
             return None
         n, source = found
+        await change.check(db, n)
         statuses = await exclude(db, {n, source} - {None} if with_source else {n})
         row = await db.row(SQL.lock_job, execution=n)
         assert row, "a batch has a job"
@@ -190,11 +207,14 @@ class ControlPart(Part):
     # -- pace --------------------------------------------------------------------------------------
 
     async def set_pace(self, batch: UUID, pace: Pace | None) -> Replay | None:
+        change = Change("replay.pace")
+
         async def set_it(db: Session) -> Replay | None:
-            job = await self._controlled(db, batch)
+            job = await self._controlled(db, batch, change)
             if job is None:
                 return None
             await self._check_open(db, batch, job)
+            await change.record(db, execution=job.n, detail=asdict(pace) if pace else None)
             rate, depth = requests.pace_columns(pace)
             # What the old rate has allowed until now stays allowed.
             tokens = saved(job.rate, job.tokens, job.tokens_at, job.now, is_sent=False) if job.rate else 0.0
@@ -210,7 +230,7 @@ class ControlPart(Part):
             await db.run(SQL.set_pace, rate=rate, depth=depth, paid=paid, tokens=tokens, execution=job.n)
             return await self._replays.find(db, batch)
 
-        return await self._db.write(set_it)
+        return await change.write(self._db, set_it)
 
     async def allow(self, held: LeasedJob, *, want: int, depth: int | None = None) -> Allowance | None:
         async def pay(db: Session) -> Allowance | None:
@@ -269,6 +289,7 @@ class ControlPart(Part):
         # Without a lock first: this is asked twice a second, and workers share the execution.
         if not await self._db.read(lambda db: self._is_closed(db, held)):
             return None
+        change = Change("replay.pause")
 
         async def decide_it(db: Session) -> Verdict | None:
             # An execution that ends closes its job. All objects behind the canary may be dead: then it ends
@@ -286,11 +307,12 @@ class ControlPart(Part):
             else:
                 which = "canary" if by == "canary" else "last"
                 reason = f"{failed} of {objects} {which} objects failed"
+                await change.record(db, execution=n, reason=reason, detail={"by": by})
                 await db.run(SQL.pause_job, by=by, reason=reason, execution=n)
                 await self._replays.record_event(db, n, "replay.paused")
             return Verdict(objects, failed, passed)
 
-        return await self._db.write(decide_it)
+        return await change.write(self._db, decide_it)
 
     async def _go_on(self, db: Session, n: int, request: str, then: tuple[HeldBy, int] | None = None) -> None:
         """Let the objects follow about which the next decision is, or all others.

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from playhead.backends._sql_catalog import publishing, requests
 from playhead.backends._sql_catalog.aliases import columns_of
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.declared import declared_at
 from playhead.backends._sql_catalog.executions import exclude
 from playhead.backends._sql_catalog.lanes import as_uuid, as_uuid_or_none
@@ -142,9 +143,12 @@ class DatasetsPart(Part):
     async def roll_back(
         self, dataset: int, *, to: int | None, expect_seq: int | None, reason: str | None
     ) -> int:
+        change = Change("dataset.rollback")
+
         async def switch(db: Session) -> int:
             row = await publishing.lock_dataset(db, dataset)
             _, config, name, seq, current, _, _, was_held, *_ = row
+            change.check_configs([config])
             if expect_seq not in (None, seq):
                 raise publishing.moved(config, name, seq, expect_seq or 0, current)
             n = to if to is not None else await self._before(db, dataset, name, current)
@@ -167,6 +171,8 @@ class DatasetsPart(Part):
                     f"publication {n} of {name} is {found.state}: readers have never seen it",
                 )
             if n != current:
+                about = {"from": current, "to": n}
+                await change.record(db, config=config, object=f"{config}/{name}", reason=reason, detail=about)
                 await db.run(
                     SQL.insert_switch, dataset=dataset, seq=seq + 1, n=n, kind="rollback", reason=reason
                 )
@@ -177,7 +183,7 @@ class DatasetsPart(Part):
                     await publishing.record_event(db, dataset, "dataset.held")
             return n
 
-        return await self._db.write(switch)
+        return await change.write(self._db, switch)
 
     async def _before(self, db: Session, dataset: int, name: str, current: int | None) -> int:
         """Return the kept publication that was current before the present one."""
@@ -208,14 +214,27 @@ class DatasetsPart(Part):
         ]
 
     async def release_dataset(self, dataset: int) -> None:
-        await self._db.run(SQL.release_dataset, dataset=dataset)
+        change = Change("dataset.release")
+
+        async def release(db: Session) -> None:
+            _, config, name, _, _, _, _, was_held, *_ = await publishing.lock_dataset(db, dataset)
+            change.check_configs([config])
+            if was_held:
+                await change.record(db, config=config, object=f"{config}/{name}")
+            await db.run(SQL.release_dataset, dataset=dataset)
+
+        await change.write(self._db, release)
 
     async def pin_publication(self, dataset: int, n: int, pinned: bool) -> None:
-        async def pin(db: Session) -> None:
-            await publishing.lock_dataset(db, dataset)  # a drop holds it, too
-            await db.run(SQL.pin_publication, dataset=dataset, n=n, pinned=pinned)
+        change = Change("publication.pin" if pinned else "publication.unpin")
 
-        await self._db.write(pin)
+        async def pin(db: Session) -> None:
+            about = await publishing.audited(db, dataset)  # it is locked: a drop holds it, too
+            change.check_configs([about["config"]])
+            if await db.run(SQL.pin_publication, dataset=dataset, n=n, pinned=pinned):
+                await change.record(db, **about, detail={"publication": n})
+
+        await change.write(self._db, pin)
 
     async def mark_dropped(self) -> list[Dropping]:
         numbers = [row[0] for row in await self._db.rows(SQL.datasets, name=None, config=None)]

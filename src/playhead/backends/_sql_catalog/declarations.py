@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from playhead.backends._sql_catalog import publishing
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.declared import applied, declarations_of
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Session
@@ -33,7 +35,17 @@ class DeclarationsPart(Part):
         return await self._db.read(find)
 
     async def undo_declarations(self, dataset: int, route: str) -> int:
-        return await self._db.run(SQL.undo_declarations, dataset=dataset, route=route)
+        change = Change("dataset.forget")
+
+        async def undo(db: Session) -> int:
+            about = await publishing.audited(db, dataset)
+            change.check_configs([about["config"]])
+            count = await db.run(SQL.undo_declarations, dataset=dataset, route=route)
+            if count:
+                await change.record(db, **about, detail={"route": route, "count": count})
+            return count
+
+        return await change.write(self._db, undo)
 
     async def count_declared(
         self, dataset: int, n: int, replays: Sequence[UUID], *, stage: str

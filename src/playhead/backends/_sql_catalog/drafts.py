@@ -7,7 +7,6 @@ What a decision depends on is read after the locks.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -21,12 +20,14 @@ from playhead.backends._sql_catalog.candidates import (
     to_lock,
     with_added,
 )
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.continued import continued_by
 from playhead.backends._sql_catalog.draft_edges import edges_of
 from playhead.backends._sql_catalog.executions import share
 from playhead.backends._sql_catalog.idempotency import keep_key
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.part import Part
+from playhead.backends._sql_catalog.prepared import Prepared, nothing
 from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict, NotFound
@@ -37,26 +38,13 @@ from playhead.ports.catalog.drafts import Continued, Draft, DraftPart, Edge
 from playhead.ports.catalog.jobs import Key
 
 
-class _Prepared(NamedTuple):
-    """What a draft will be: its request, its parts with their roles, its config version, and its edges."""
-
-    request: PublishRequest
-    parts: Sequence[tuple[Candidate, PartRole]]
-    config_version: int
-    edges: Sequence[tuple[str, str]]
-    has_other_edges: bool
-    base: int
-    base_run: int | None
-    seq: int
-    declared: DatasetConfig
-
-
 class _Hold(NamedTuple):
     """The id of the execution that a draft becomes, and the process that holds it for a time."""
 
     execution: UUID
     owner: str
     lease: float
+    requested_by: str | None
 
 
 class DraftsPart(Part):
@@ -70,7 +58,9 @@ class DraftsPart(Part):
         lease: float,
         key: Key | None = None,
     ) -> Draft | Publication:
-        hold = _Hold(uuid7(), owner, lease)
+        change = Change("publication.publish")
+        change.check_configs([config])
+        hold = _Hold(uuid7(), owner, lease, change.requested_by)
         refused: list[Conflict | NotFound] = []
 
         async def begin(db: Session) -> Draft | Publication | None:
@@ -88,19 +78,26 @@ class DraftsPart(Part):
                     raise
                 # No person gets this error, so it is recorded, once for each end of the execution.
                 parts = await candidates(db, request.parts)
-                n = await self._insert(db, dataset, _nothing(row, parts, request), hold)
+                n = await self._insert(db, dataset, nothing(row, parts, request), hold)
                 await publishing.abandon(db, dataset, n, exc.code, exc.detail)
                 refused.append(exc)
                 return None
             n = await self._insert(db, dataset, made, hold)
+            await change.record(
+                db,
+                execution=await db.value(SQL.execution_number, id=hold.execution),
+                object=f"{config}/{name}",
+                reason=request.reason,
+                detail={"publication": n, "parts": request.parts},
+            )
             return await self._draft(db, dataset, (config, name), n, 1, made, "")
 
-        draft = await self._db.write(begin)
+        draft = await change.write(self._db, begin)
         if draft is None:
             raise refused[0]
         return draft
 
-    async def _insert(self, db: Session, dataset: int, made: _Prepared, hold: _Hold) -> int:
+    async def _insert(self, db: Session, dataset: int, made: Prepared, hold: _Hold) -> int:
         """Insert a draft with its parts, and return its number."""
         n: int = await db.value(SQL.newest_number, dataset=dataset) + 1
         execution = await db.value(
@@ -109,6 +106,7 @@ class DraftsPart(Part):
             config=made.parts[0][0].config,
             version=made.config_version,
             parent=None,
+            requested_by=hold.requested_by,
         )
         await db.run(
             SQL.insert_publication,
@@ -175,7 +173,7 @@ class DraftsPart(Part):
 
     # -- what a draft will be ----------------------------------------------------------------------
 
-    async def _prepare(self, db: Session, row: Row, request: PublishRequest) -> _Prepared:
+    async def _prepare(self, db: Session, row: Row, request: PublishRequest) -> Prepared:
         dataset, config, name, seq, current, *_, document = row
         newest = Config.from_document(json.loads(document))
         declared = newest.datasets.get(name)
@@ -220,7 +218,7 @@ class DraftsPart(Part):
             (before[1], [tuple(edge) for edge in json.loads(before[3])]) if before else None,
             has_base=base is not None,
         )
-        return _Prepared(
+        return Prepared(
             request=request,
             parts=parts,
             config_version=version,
@@ -246,7 +244,7 @@ class DraftsPart(Part):
         names: tuple[str, str],
         n: int,
         epoch: int,
-        made: _Prepared,
+        made: Prepared,
         cursor: str,
     ) -> Draft:
         before = await db.row(SQL.stage_counts_of, dataset=dataset, n=made.base)
@@ -310,7 +308,7 @@ class DraftsPart(Part):
             declared = Config.from_document(json.loads(document)).datasets.get(name)
             ids = await db.rows(SQL.part_rows, dataset=dataset, n=n)
             found = {one.n: one for one in await candidates(db, [as_uuid(one) for _, one, _ in ids])}
-            made = _Prepared(
+            made = Prepared(
                 request=publishing.decode_request(stored),
                 parts=[(found[number], role) for number, _, role in ids],
                 config_version=version,
@@ -374,20 +372,13 @@ class DraftsPart(Part):
     async def abandon_draft(
         self, dataset: int, n: int, *, code: str | None = None, detail: str | None = None
     ) -> None:
-        await self._db.write(lambda db: publishing.abandon(db, dataset, n, code, detail))
+        change = Change("publication.cancel")
 
+        async def abandon(db: Session) -> None:
+            about = await publishing.audited(db, dataset)
+            change.check_configs([about["config"]])
+            is_abandoned = await publishing.abandon(db, dataset, n, code, detail)
+            if is_abandoned and code is None:
+                await change.record(db, **about, detail={"publication": n})
 
-def _nothing(row: Row, parts: Sequence[Candidate], request: PublishRequest) -> _Prepared:
-    """Return what is recorded of a draft that is refused before it begins. `row` is that of the dataset."""
-    _, _, name, seq, current, *_ = row
-    return _Prepared(
-        request=request,
-        parts=[(one, "base" if one.is_run else "layer") for one in parts],
-        config_version=parts[0].config_version,
-        edges=[],
-        has_other_edges=False,
-        base=current or 0,
-        base_run=None,
-        seq=seq,
-        declared=DatasetConfig(name, ()),
-    )
+        await change.write(self._db, abandon)

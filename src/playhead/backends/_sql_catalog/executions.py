@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
+from playhead.backends._sql_catalog.changes import requester
 from playhead.backends._sql_catalog.counts import ByLane, Known
 from playhead.backends._sql_catalog.lanes import as_retention, as_uuid, as_uuid_or_none, moment_or_none
 from playhead.backends.sql.session import Row, Session
@@ -71,7 +72,7 @@ class Executions:
         made = []
         for row in rows:
             n, identity, kind, status, config, version, digest, parent, batch = row[:9]
-            created, ended, revision, _, code, error, pinned, retention, since, records = row[9:]
+            created, ended, revision, _, code, error, pinned, retention, since, records, requested = row[9:]
             made.append(
                 Execution(
                     execution_id=as_uuid(identity),
@@ -95,6 +96,7 @@ class Executions:
                     changed_since=as_uuid_or_none(since),
                     records_deleted_at=moment_or_none(records),
                     revision=revision,
+                    requested_by=requester(requested),
                 )
             )
         return made

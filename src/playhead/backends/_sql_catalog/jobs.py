@@ -15,6 +15,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.failing import record_failures
 from playhead.backends._sql_catalog.lanes import DispatchMaker, as_uuid, below, storable
 from playhead.backends._sql_catalog.part import Part
@@ -40,15 +41,32 @@ class JobsPart(Part):
     # -- lease and fence ---------------------------------------------------------------------------
 
     async def acquire(self, job: UUID, *, owner: str, lease: float) -> LeasedJob | None:
+        change = Change("execution.take_over")
+
         async def take(db: Session) -> LeasedJob | None:
             row = await db.row(SQL.acquirable_job, job=job)
             if row is None:
                 return None
             n, batch, traceparent, source, stage, prefix, lane, epoch, cursor, listing_state, *rest = row
-            idle, since, plan, state, request, paths, paid, is_bulk, has_references, planned, checked = rest
+            (
+                idle,
+                since,
+                plan,
+                state,
+                request,
+                paths,
+                paid,
+                is_bulk,
+                has_references,
+                planned,
+                checked,
+                former,
+            ) = rest
             if listing_state == "open" and idle >= MAX_IDLE_TAKEOVERS:
                 await db.run(SQL.stall_job, execution=n)
                 return None
+            if former not in (None, owner):
+                await change.record(db, execution=n, detail={"from": former, "to": owner}, checks=False)
             await db.run(SQL.acquire_job, owner=owner, lease=lease, execution=n)
             if paid is not None:
                 await self._limit_saved(db, n)  # the former owner may have sent rows just before it died
@@ -75,7 +93,7 @@ class JobsPart(Part):
                 plan=await _planned(db, planned) if planned is not None else None,
             )
 
-        return await self._db.write(take)
+        return await change.write(self._db, take)
 
     async def renew(
         self, held: LeasedJob, *, lease: float, waits_for: Literal["broker", "store"] | None = None

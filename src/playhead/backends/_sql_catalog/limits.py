@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.lanes import storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Session
@@ -40,11 +41,26 @@ class LimitsPart(Part):
 
     async def pause_route(self, config: str, route: str, pause: RoutePause) -> None:
         given = {"reason": storable(pause.reason), "seconds": pause.seconds}
-        await self._db.run(SQL.pause_route, config=config, route=route, **given)
+        change = Change("route.pause")
+
+        async def pause_it(db: Session) -> None:
+            about = {"seconds": pause.seconds} if pause.seconds is not None else None
+            await change.record(db, config=config, object=route, reason=pause.reason, detail=about)
+            await db.run(SQL.pause_route, config=config, route=route, **given)
+
+        await change.write(self._db, pause_it)
 
     async def resume_route(self, config: str, route: str) -> bool:
-        given = {"config": config, "route": route}
-        return bool(await self._db.write(lambda db: db.value(SQL.resume_route, **given)))
+        change = Change("route.resume")
+        change.check_configs([config])
+
+        async def resume_it(db: Session) -> bool:
+            is_resumed = bool(await db.value(SQL.resume_route, config=config, route=route))
+            if is_resumed:
+                await change.record(db, config=config, object=route)
+            return is_resumed
+
+        return await change.write(self._db, resume_it)
 
     async def running(self, queue: str) -> int:
         count: int = await self._db.value(SQL.count_running, queue=queue)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from playhead.backends._sql_catalog.aliases import columns_of
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.lanes import as_uuid, storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends.sql.session import Row, Session
@@ -114,7 +115,15 @@ class OutcomesPart(Part):
         self, execution: UUID, against: UUID, ordinal: int, *, is_right: bool, reviewed_by: str
     ) -> None:
         given = {"ordinal": ordinal, "is_right": is_right, "reviewed_by": storable(reviewed_by)}
-        await self._db.run(SQL.record_review, execution=execution, against=against, **given)
+        change = Change("replay.review")
+
+        async def review(db: Session) -> None:
+            about = {"object": ordinal, "is_right": is_right}
+            n = await db.value(SQL.execution_number, id=execution)
+            await change.record(db, execution=n, detail=about)
+            await db.run(SQL.record_review, execution=execution, against=against, **given)
+
+        await change.write(self._db, review)
 
     async def reviews(self, execution: UUID, against: UUID) -> Mapping[int, Review]:
         rows = await self._db.rows(SQL.reviews, execution=execution, against=against, limit=MOST_REVIEWS)

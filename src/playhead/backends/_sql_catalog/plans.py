@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.lanes import storable
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.plan_rows import encode
@@ -41,7 +42,12 @@ class PlansPart(Part):
     ) -> Plan:
         text = json.dumps(request, default=str, sort_keys=True, separators=(",", ":"))
 
+        change = Change("replay.plan")
+
         async def open_it(db: Session) -> Plan:
+            await change.check(db, await db.value(SQL.execution_number, id=source))
+            about = {"from": source, "route": route}
+            await change.record(db, config=config, object=str(plan), detail=about)
             number = await db.value(SQL.config_version, name=config, version=version)
             await db.run(
                 SQL.insert_plan,
@@ -57,7 +63,7 @@ class PlansPart(Part):
             assert found
             return found
 
-        return await self._db.write(open_it)
+        return await change.write(self._db, open_it)
 
     async def add_page(self, plan: UUID, page: PlanPage) -> bool:
         async def add(db: Session) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.executions import exclude, prunings_of, records_deleted_at
 from playhead.backends._sql_catalog.lanes import as_retention, as_uuid, as_uuid_or_none, below, lanes_of
 from playhead.backends._sql_catalog.part import Part
@@ -40,10 +41,13 @@ _AFTER_RECORDS: Final = (
 
 class PrunePart(Part):
     async def pin(self, execution: UUID, pinned: bool) -> Execution | None:
+        change = Change("execution.pin" if pinned else "execution.unpin")
+
         async def set_it(db: Session) -> Execution | None:
             n = await db.value(SQL.execution_number, id=execution)
             if n is None:
                 return None
+            await change.check(db, n)
             await exclude(db, [n])
             gone = [one for one in (await prunings_of(db, [n]))[n] if one.stage is None]
             if pinned and gone:
@@ -51,10 +55,11 @@ class PrunePart(Part):
                     "execution_pruned",
                     f"cannot pin execution {execution}: its objects were pruned on {gone[0].pruned_at}",
                 )
-            await db.run(SQL.set_pinned, execution=n, pinned=pinned)
+            if await db.run(SQL.set_pinned, execution=n, pinned=pinned):
+                await change.record(db, execution=n)
             return await self._executions.find(db, execution)
 
-        return await self._db.write(set_it)
+        return await change.write(self._db, set_it)
 
     async def retentions(self) -> dict[str, Retention]:
         rows = await self._db.rows(SQL.newest_retentions)
@@ -216,25 +221,30 @@ class PrunePart(Part):
         return size
 
     async def begin_prune(self, candidates: Sequence[Candidate]) -> list[Pruning]:
+        change = Change("prune.begin")
+
         async def begin(db: Session) -> list[Pruning]:
             chosen = {await db.value(SQL.execution_number, id=one.execution): one for one in candidates}
             chosen.pop(None, None)
+            await change.check(db, *chosen)
             await exclude(db, chosen)
             # Read after the lock is held: a replay may have been opened while it was awaited.
             begun: list[Pruning] = []
             with_records = {n for n, one in chosen.items() if one.records}
             for n, one in await self._with_records(db, sorted(with_records)) if with_records else ():
                 if not one.kept:
+                    await change.record(db, execution=n, object="records")
                     begun.append(await self._begin_records(db, n, one.execution))
             for row in await self._states(db, list(chosen.keys() - with_records)):
                 for n, one in await self._candidates(db, [row], chosen[row[0]].stages):
                     for stage in () if one.kept else one.stages or ("",):
                         number = await db.value(SQL.begin_pruning, execution=n, stage=stage)
                         if number is not None:
+                            await change.record(db, execution=n, object=stage or None)
                             begun.append(Pruning(number, one.execution, stage or None))
             return begun
 
-        return await self._db.write(begin)
+        return await change.write(self._db, begin)
 
     async def _begin_records(self, db: Session, n: int, execution: UUID) -> Pruning:
         await self._replays.keep_numbers(db, n)

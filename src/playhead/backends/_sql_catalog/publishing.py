@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 from uuid import UUID
 
 from playhead.backends._sql_catalog.declared import declarations_of
@@ -36,6 +36,13 @@ from playhead.ports.catalog.publications import EntryCursor
 
 _KEPT_DELIVERIES: Final = 100
 """Newest events of a dataset that are kept when they have been sent."""
+
+
+class AuditedDataset(TypedDict):
+    """The config of a dataset, and `CONFIG/NAME`."""
+
+    config: str
+    object: str
 
 
 def encode_request(request: PublishRequest) -> str:
@@ -199,6 +206,12 @@ async def lock_dataset(db: Session, dataset: int) -> Any:
     return row
 
 
+async def audited(db: Session, dataset: int) -> AuditedDataset:
+    """Lock a dataset, and return what the audit says about a change of it."""
+    _, config, name, *_ = await lock_dataset(db, dataset)
+    return AuditedDataset(config=config, object=f"{config}/{name}")
+
+
 async def find_dataset(db: Session, config: str, name: str) -> int:
     """Return the number of a dataset. Raises `NotFound` (`dataset_not_found`)."""
     number: int | None = await db.value(SQL.dataset_number, config=config, name=name)
@@ -207,14 +220,16 @@ async def find_dataset(db: Session, config: str, name: str) -> int:
     return number
 
 
-async def abandon(db: Session, dataset: int, n: int, code: str | None, detail: str | None) -> None:
-    """Lock the dataset and end a draft. No effect if it has ended."""
+async def abandon(db: Session, dataset: int, n: int, code: str | None, detail: str | None) -> bool:
+    """Lock the dataset and end a draft. Returns whether it was open."""
     await lock_dataset(db, dataset)
-    if await db.run(SQL.abandon_draft, dataset=dataset, n=n, code=code, detail=detail):
-        await db.run(SQL.clear_draft, dataset=dataset, n=n)
-        await db.run(SQL.end_publication_execution, dataset=dataset, n=n, status="cancelled")
-        if code:
-            await record_event(db, dataset, "dataset.refused")
+    if not await db.run(SQL.abandon_draft, dataset=dataset, n=n, code=code, detail=detail):
+        return False
+    await db.run(SQL.clear_draft, dataset=dataset, n=n)
+    await db.run(SQL.end_publication_execution, dataset=dataset, n=n, status="cancelled")
+    if code:
+        await record_event(db, dataset, "dataset.refused")
+    return True
 
 
 async def count_entries(db: Session, dataset: int, added: Iterable[int], deleted: Iterable[int]) -> None:

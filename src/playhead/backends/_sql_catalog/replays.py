@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts, requests
+from playhead.backends._sql_catalog.changes import requester
 from playhead.backends._sql_catalog.counts import ByLane
 from playhead.backends._sql_catalog.executions import Executions
 from playhead.backends._sql_catalog.lanes import Lane, Lanes, as_uuid, as_uuid_or_none, moment_or_none
@@ -151,6 +152,7 @@ class Replays:
             paused_by=row.paused_by if state == "paused" else None,
             pause_reason=row.pause_reason if state == "paused" else None,
             records_deleted_at=moment_or_none(row.records_deleted_at),
+            requested_by=requester(row.requested_by),
         )
         if not has_errors:
             return replay
@@ -299,6 +301,7 @@ class _Row(NamedTuple):
     is_bulk: bool | None
     numbers: str | None
     records_deleted_at: float | None
+    requested_by: str | None
 
     def counted(self) -> str:
         """Return what was counted in the rows of messages, for the time when these are deleted."""

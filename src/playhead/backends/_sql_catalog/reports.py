@@ -12,7 +12,8 @@ from dataclasses import astuple
 from typing import Final, Literal
 from uuid import UUID
 
-from playhead.backends._sql_catalog import counts, requests
+from playhead.backends._sql_catalog import counts, publishing, requests
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.executions import prunings_of, share
 from playhead.backends._sql_catalog.lanes import as_uuid, below, moment_or_none, storable
 from playhead.backends._sql_catalog.part import Part
@@ -151,18 +152,22 @@ class ReportsPart(Part):
         await db.run(SQL.settle_report, execution=n)
 
     async def ask_report_again(self, batch: UUID) -> bool:
+        change = Change("report.write")
+
         async def ask(db: Session) -> bool:
             row = await db.row(SQL.report_of_batch, batch=batch)
             if row is None:
                 return False
             n, revision, _ = row
+            await change.check(db, n)
             await share(db, [n])
             if not await db.run(SQL.ask_report_again, execution=n, revision=revision):
                 return False
             await db.run(SQL.report_is_due, execution=n)
+            await change.record(db, execution=n)
             return True
 
-        return await self._db.write(ask)
+        return await change.write(self._db, ask)
 
     async def report(self, batch: UUID, revision: int | None = None) -> Report | None:
         async def find(db: Session) -> Report | None:
@@ -228,12 +233,20 @@ class ReportsPart(Part):
         return await self._db.read(find)
 
     async def send_again(self, of: UUID | int, delivery: UUID) -> WebhookDelivery | None:
+        change = Change("webhook.send")
+
         async def send(db: Session) -> WebhookDelivery | None:
-            await db.run(SQL.send_again, **_owner(of), id=delivery)
+            if await db.run(SQL.send_again, **_owner(of), id=delivery):
+                about = {"delivery": delivery}
+                if isinstance(of, UUID):
+                    n = await db.value(SQL.execution_of_batch, batch=of)
+                    await change.record(db, execution=n, detail=about)
+                else:
+                    await change.record(db, **await publishing.audited(db, of), detail=about)
             row = await db.row(SQL.delivery, **_owner(of), id=delivery)
             return _delivery(row) if row else None
 
-        return await self._db.write(send)
+        return await change.write(self._db, send)
 
 
 def _token(held: ClaimedReport) -> dict[str, int]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from uuid import UUID
 
 from playhead.backends._sql_catalog import requests
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.codes import insert_chain
 from playhead.backends._sql_catalog.executions import exclude, prunings_of, share
 from playhead.backends._sql_catalog.idempotency import find_key, keep_key
@@ -20,8 +21,9 @@ from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.ids import uuid7
 from playhead.keys import INPUT_STAGE, object_key
 from playhead.model import Execution, OnReplay, Priority, ReplayRequest
+from playhead.model.access import AuditOutcome
 from playhead.ports.catalog.declarations import Declare
-from playhead.ports.catalog.jobs import Key, Opened
+from playhead.ports.catalog.jobs import CancelAction, Key, Opened
 from playhead.ports.catalog.prune import check_unpruned
 from playhead.ports.catalog.runs import Input, Reusable, Unread
 
@@ -39,6 +41,8 @@ class RunsPart(Part):
         traceparent: str | None = None,
         reuse: Reusable | None = None,
     ) -> Execution:
+        change = Change("run.start")
+
         async def open_it(db: Session) -> Execution:
             number, document = await self._version(db, config, version)
             entry = json.loads(document)["entry"]
@@ -50,7 +54,9 @@ class RunsPart(Part):
                 parent=None,
                 batch=None,
                 traceparent=traceparent,
+                requested_by=change.requested_by,
             )
+            await change.record(db, execution=n, outcome="intended")
             await db.insert(SQL.insert_tags, [(tag, n) for tag in dict.fromkeys(tags)])
             await db.run(
                 SQL.insert_job,
@@ -70,7 +76,7 @@ class RunsPart(Part):
                 await self._take_over.set_plan(db, n, number, reuse)
             return await self._existing(db, execution)
 
-        return await self._db.write(open_it, seconds=LONG_SECONDS if reuse else 30.0)
+        return await change.write(self._db, open_it, seconds=LONG_SECONDS if reuse else 30.0)
 
     async def index_results(self, config: str, progress: Callable[[int], None] = lambda _: None) -> None:
         await self._reusing.index(config, progress)
@@ -135,14 +141,17 @@ class RunsPart(Part):
         return n
 
     async def seal(self, execution: UUID) -> bool:
+        change = Change("run.start")
+
         async def seal_it(db: Session) -> bool:
             if not await db.run(SQL.seal_job, execution=execution):
                 # Sealed by an earlier call whose answer was lost, or it waits for no inputs.
                 return bool(await db.value(SQL.is_sealed, execution=execution))
             await db.run(SQL.store_inputs, **below(f"{execution}/{INPUT_STAGE}"))
+            await change.record(db, execution=await db.value(SQL.execution_number, id=execution))
             return True
 
-        return await self._db.write(seal_it, seconds=LONG_SECONDS)
+        return await change.write(self._db, seal_it, seconds=LONG_SECONDS)
 
     async def open_replay(
         self,
@@ -161,6 +170,7 @@ class RunsPart(Part):
         declare: Declare | None = None,
     ) -> Opened:
         source, stage = request.from_execution_id, request.from_stage
+        change = Change("replay.start")
 
         async def open_it(db: Session) -> Opened:
             if key and (first := await keep_key(db, key, batch)) != batch:
@@ -177,6 +187,7 @@ class RunsPart(Part):
             # A prune of the source takes the exclusive lock: it either comes before, and this replay is
             # refused, or it waits, and then finds this replay.
             above = await db.value(SQL.execution_number, id=source)
+            await change.check(db, above)
             if above is not None:
                 await share(db, [above])
                 check_unpruned(source, stage, (await prunings_of(db, [above]))[above])
@@ -191,7 +202,10 @@ class RunsPart(Part):
                 parent=source,
                 batch=batch,
                 traceparent=traceparent,
+                requested_by=change.requested_by,
             )
+            about = {"from": source, "stage": stage, "route": route, "plan": request.plan_id}
+            await change.record(db, execution=n, reason=request.reason, detail=about)
             await db.run(
                 SQL.insert_job,
                 execution=n,
@@ -218,7 +232,7 @@ class RunsPart(Part):
                 await db.run(SQL.use_plan_in_job, plan=plan, execution=n)
             return Opened(await self._replays.get(db, batch), fresh=True)
 
-        return await self._db.write(open_it)
+        return await change.write(self._db, open_it)
 
     async def _declare(self, db: Session, n: int, request: ReplayRequest, declare: Declare) -> None:
         await db.run(
@@ -273,11 +287,14 @@ class RunsPart(Part):
 
         return await self._db.write(adopt_it)
 
-    async def cancel(self, execution: UUID) -> Execution | None:
+    async def cancel(self, execution: UUID, *, action: CancelAction = "execution.cancel") -> Execution | None:
+        change = Change(action)
+
         async def cancel_it(db: Session) -> int | None:
             n: int | None = await db.value(SQL.execution_number, id=execution)
             if n is None:
                 return None
+            await change.check(db, n)
             status = (await exclude(db, [n]))[n]
             if status in ("completed", "failed"):
                 raise Conflict(
@@ -287,12 +304,14 @@ class RunsPart(Part):
                 # From this commit on, claims are refused and new children are cancelled. A page that is being
                 # recorded is committed before, and a later one finds another epoch. So no row is added that
                 # waits. If this process dies before all are cancelled, the reconciler cancels the others.
+                outcome: AuditOutcome = "failed" if action == "run.start" else "done"
+                await change.record(db, execution=n, outcome=outcome)
                 await db.run(SQL.cancel_job, execution=n)
                 await db.run(SQL.close_execution, execution=n, status="cancelled")
                 await self._replays.record_end(db, n)
             return n
 
-        n = await self._db.write(cancel_it)
+        n = await change.write(self._db, cancel_it)
         if n is None:
             return None
         await self._rows.cancel_waiting(execution)

@@ -8,6 +8,7 @@ from functools import partial
 from uuid import UUID
 
 from playhead.backends._sql_catalog import publishing
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.lanes import as_uuid
 from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.staging import PAGE, pages_of
@@ -132,7 +133,17 @@ class SinksPart(Part):
 
     async def check_sinks(self, dataset: int, *, route: str | None, repair: bool) -> int:
         mode = _REPAIR if repair else _CHECK
-        return await self._db.run(SQL.check_sinks, dataset=dataset, route=route, mode=mode)
+        change = Change("dataset.index_check")
+
+        async def check(db: Session) -> int:
+            about = await publishing.audited(db, dataset)
+            change.check_configs([about["config"]])
+            count = await db.run(SQL.check_sinks, dataset=dataset, route=route, mode=mode)
+            if count:
+                await change.record(db, **about, detail={"route": route, "repair": repair})
+            return count
+
+        return await change.write(self._db, check)
 
     async def sink_checked(self, due: DueSink, found: SinkDifference, repair: Repair | None = None) -> None:
         await self._db.run(

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.codes import insert_loaded
 from playhead.backends._sql_catalog.executions import exclude, share
 from playhead.backends._sql_catalog.lanes import as_uuid
@@ -212,12 +213,14 @@ class UpkeepPart(Part):
 
     async def fail_unsealed(self) -> list[UUID]:
         seconds = self._liveness.seconds
+        change = Change("run.start")
 
         async def fail(db: Session) -> list[UUID]:
             found = await db.rows(SQL.unsealed_runs, seconds=seconds)
             await exclude(db, [n for n, _ in found])
             lost = await db.rows(SQL.lock_unsealed_runs, seconds=seconds)
             for n, _ in lost:
+                await change.record(db, execution=n, outcome="failed", error_code="upload_incomplete")
                 await db.run(SQL.fail_upload, execution=n, error=_UNSEALED)
                 await db.run(SQL.close_execution, execution=n, status="failed")
                 await self._executions.settle(db, n)
@@ -225,7 +228,7 @@ class UpkeepPart(Part):
 
         if not await self._db.row(SQL.unsealed_runs, seconds=seconds):
             return []
-        return await self._db.write(fail)
+        return await change.write(self._db, fail)
 
     async def abandoned_jobs(self) -> list[UUID]:
         rows = await self._db.rows(SQL.abandoned_jobs)

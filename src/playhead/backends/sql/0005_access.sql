@@ -58,7 +58,7 @@ CREATE TABLE logins (
 CREATE TABLE audit (
   n              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at             double precision NOT NULL DEFAULT (playhead_now()),
-  by_role        text,                              -- who holds the connection; NULL on SQLite
+  by_role        text,                              -- role of the connection; NULL on SQLite
   actor_kind     text COLLATE "C" NOT NULL,
   actor          text COLLATE "C" NOT NULL,
   actor_name     text NOT NULL,
@@ -76,6 +76,7 @@ CREATE TABLE audit (
   detail         text                               -- JSON of at most 4 KiB
 );
 CREATE INDEX audit_by_execution ON audit (execution, n) WHERE execution IS NOT NULL;
+CREATE INDEX audit_by_object ON audit (object, n) WHERE object IS NOT NULL;
 CREATE INDEX audit_by_actor ON audit (actor_name, n);
 
 -- (postgresql)
@@ -101,5 +102,5 @@ ALTER TABLE processes ADD COLUMN by_role text;
 -- (postgresql)
 ALTER TABLE processes ALTER COLUMN by_role SET DEFAULT session_user;
 
--- Who has asked for a run or a replay, as JSON of model.RequestedBy; NULL: not recorded.
+-- The caller that requested a run or a replay, as JSON of model.RequestedBy; NULL: a process, or not recorded.
 ALTER TABLE executions ADD COLUMN requested_by text;

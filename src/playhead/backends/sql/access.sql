@@ -132,16 +132,19 @@ VALUES (:kind, :actor, :name, :via, :address, :correlation, :action, :outcome, :
   :batch::uuid, :config, :reason, :detail)
 
 -- fragment: audit_columns
+-- The columns that an `AuditEntry` is built from.
 a.n, a.at, a.by_role, a.actor_kind, a.actor, a.actor_name, a.via, a.address, a.correlation_id, a.action, a.outcome,
 a.error_code, a.object, a.execution, a.batch, a.config, a.reason, a.detail
 
 -- fragment: of_audit
+-- Entries that meet all conditions.
 AND :actor::text IN (a.actor, a.actor_name) -- if given
 AND a.action || '.' LIKE :action -- if given
 AND a.outcome = :outcome -- if given
 AND a.execution = :execution::uuid -- if given
 AND a.batch = :batch::uuid -- if given
 AND a.config = :config -- if given
+AND a.object = :object -- if given
 AND a.at >= :since::float8 -- if given
 AND a.at < :until::float8 -- if given
 

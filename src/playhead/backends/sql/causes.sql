@@ -106,6 +106,10 @@ FROM messages m JOIN executions e ON e.n = m.execution WHERE m.n = ANY(:rows::bi
 SELECT m.object_key, m.stage, f.config, f.route FROM failing f LEFT JOIN messages m ON m.n = f.message
 WHERE f.cause = :cause AND f.open = true ORDER BY f.failed_at DESC LIMIT :limit
 
+-- name: configs_of_cause
+-- The configs in which a cause occurs.
+SELECT DISTINCT f.config FROM failing f WHERE f.cause = :cause
+
 -- name: acknowledge_cause
 -- A newer acknowledgement replaces the one before.
 UPDATE causes SET acknowledged_at = playhead_now(), reason = :reason, requested_by = :requested_by::text,

@@ -6,9 +6,10 @@ SELECT id, document FROM config_versions WHERE name = :name AND version = :versi
 
 -- name: insert_execution
 -- Returns the number of the execution.
-INSERT INTO executions (id, kind, status, config, config_version, parent, batch, created_at, traceparent)
+INSERT INTO executions (id, kind, status, config, config_version, parent, batch, created_at, traceparent, requested_by)
 VALUES (:id::uuid, :kind, 'running',
-  (SELECT c.n FROM config_versions v JOIN configs c ON c.name = v.name WHERE v.id = :version), :version, :parent::uuid, :batch::uuid, playhead_now(), :traceparent)
+  (SELECT c.n FROM config_versions v JOIN configs c ON c.name = v.name WHERE v.id = :version), :version, :parent::uuid, :batch::uuid, playhead_now(), :traceparent,
+  :requested_by::text)
 RETURNING n
 
 -- name: insert_adopted
@@ -60,7 +61,7 @@ SELECT e.n, e.batch, e.traceparent, j.source, j.stage, j.prefix, j.lane, j.epoch
   j.idle_takeovers, j.since, j.takeover, j.state, j.request, j.paths, j.paid, j.bulk,
   EXISTS (SELECT 1 FROM executions x JOIN jobs s ON s.execution = x.n WHERE x.id = j.source AND s.since IS NOT NULL)
     OR EXISTS (SELECT 1 FROM executions x JOIN publications p ON p.execution = x.n WHERE x.id = j.source),
-  j.plan, j.checked
+  j.plan, j.checked, j.owner
 FROM jobs j JOIN executions e ON e.n = j.execution
 WHERE e.id = :job::uuid AND j.state IN ('checking', 'publishing') AND (j.owner IS NULL OR j.lease_until <= playhead_now())
 FOR UPDATE OF j

@@ -2,7 +2,7 @@
 
 -- name: set_pinned
 -- Protect an execution from pruning, or end the protection.
-UPDATE executions SET pinned = :pinned WHERE n = :execution
+UPDATE executions SET pinned = :pinned WHERE n = :execution AND pinned IS DISTINCT FROM :pinned
 
 -- name: prunings_of
 -- What was pruned of executions.

@@ -411,8 +411,9 @@ SELECT p.dataset, p.n FROM publications p JOIN executions e ON e.n = p.execution
 
 -- name: insert_publication_execution
 -- A publication can be read like an execution.
-INSERT INTO executions (id, kind, status, config, config_version, parent, created_at)
-VALUES (:id::uuid, 'publication', 'running', :config, :version, :parent::uuid, playhead_now()) RETURNING n
+INSERT INTO executions (id, kind, status, config, config_version, parent, created_at, requested_by)
+VALUES (:id::uuid, 'publication', 'running', :config, :version, :parent::uuid, playhead_now(), :requested_by::text)
+RETURNING n
 
 -- name: insert_publication
 -- A new draft.
@@ -764,6 +765,7 @@ UPDATE datasets SET held = false, {runs_from_now_on} WHERE n = :dataset
 -- name: pin_publication
 -- Keep a publication, or no longer.
 UPDATE publications SET pinned = :pinned WHERE dataset = :dataset AND n = :n AND state = 'published'
+  AND pinned IS DISTINCT FROM :pinned
 
 -- name: droppable
 -- Publications that are neither current nor pinned, nor the source of an open replay or of a part of a draft, newest first.

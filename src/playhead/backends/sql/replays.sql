@@ -46,7 +46,8 @@ SELECT e.n, e.id, j.source, j.stage, j.path, j.to_route, j.lane, j.ordinals, e.b
   CASE WHEN j.state = 'queued' THEN (SELECT count(*) FROM jobs q JOIN lanes ql ON ql.id = q.lane
     WHERE q.{open_jobs} AND q.state = 'queued' AND q.execution <= j.execution
       AND ql.queue = (SELECT l.queue FROM lanes l WHERE l.id = j.lane)) END,
-  e.counts, (SELECT p.id FROM plans p WHERE p.n = j.plan), j.bulk, j.numbers, e.records_deleted_at
+  e.counts, (SELECT p.id FROM plans p WHERE p.n = j.plan), j.bulk, j.numbers, e.records_deleted_at,
+  e.requested_by
 FROM jobs j JOIN executions e ON e.n = j.execution
 
 -- name: replay_of_batch

@@ -19,7 +19,7 @@ CASE WHEN e.ended_at IS NOT NULL THEN coalesce(e.first_ended_at, e.ended_at) END
 SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, {end_of_execution},
   e.revision, e.counts, coalesce(j.error_code, ''), coalesce(j.error, ''), e.pinned,
   (SELECT v.retention FROM config_versions v WHERE v.name = c.name ORDER BY v.version DESC LIMIT 1), j.since,
-  e.records_deleted_at
+  e.records_deleted_at, e.requested_by
 FROM executions e
 LEFT JOIN config_versions c ON c.id = e.config_version LEFT JOIN jobs j ON j.execution = e.n
 

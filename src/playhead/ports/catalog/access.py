@@ -37,7 +37,7 @@ class AccessState(NamedTuple):
 
 
 class KeyRecord(NamedTuple):
-    """What is stored of a new key.
+    """The stored fields of a new key.
 
     Attributes:
         hash: SHA-256 of the key.
@@ -75,7 +75,7 @@ class Credential(NamedTuple):
 
 
 class SessionRecord(NamedTuple):
-    """What is stored of a new session.
+    """The stored fields of a new session.
 
     Attributes:
         hash: SHA-256 of its cookie.
@@ -116,6 +116,7 @@ class AuditFilter(NamedTuple):
         execution: the execution that it was about.
         batch: the replay that it was about.
         config: the config that it was about.
+        object: what it was about.
         since, until: seconds since the epoch.
     """
 
@@ -125,6 +126,7 @@ class AuditFilter(NamedTuple):
     execution: UUID | None = None
     batch: UUID | None = None
     config: str | None = None
+    object: str | None = None
     since: float | None = None
     until: float | None = None
 
@@ -132,7 +134,40 @@ class AuditFilter(NamedTuple):
 EVERY_ENTRY = AuditFilter()
 
 
-class Access(Protocol):
+class Audits(Protocol):
+    """The record of changes."""
+
+    async def record_audit(
+        self,
+        action: str,
+        *,
+        outcome: AuditOutcome = "done",
+        error_code: str | None = None,
+        object: str | None = None,
+        config: str | None = None,
+        execution: UUID | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record a change outside the catalog, or a refusal. Its actor is the current one (`acting`).
+
+        Raises:
+            Forbidden: `outside_limit`; the outcome is `intended`, and the actor may not change this config.
+        """
+        ...
+
+    async def audit(
+        self,
+        where: AuditFilter = EVERY_ENTRY,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int = 100,
+    ) -> list[AuditEntry]:
+        """Return entries, the newest first; with `after`, those with larger numbers, the oldest first."""
+        ...
+
+
+class Access(Audits, Protocol):
     async def access(self) -> AccessState:
         """Return whether servers need a key."""
         ...
@@ -215,33 +250,4 @@ class Access(Protocol):
 
     async def finish_login(self, hashed: bytes) -> LoginRecord | None:
         """Return a login, once; None if there is none, or it began more than 10 minutes ago."""
-        ...
-
-    async def record_audit(
-        self,
-        action: str,
-        *,
-        outcome: AuditOutcome = "done",
-        error_code: str | None = None,
-        object: str | None = None,
-        config: str | None = None,
-        execution: UUID | None = None,
-        detail: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Record a change outside the catalog, or a refusal. Its actor is the current one (`acting`).
-
-        Raises:
-            Forbidden: `outside_limit`; the outcome is `intended`, and the actor may not change this config.
-        """
-        ...
-
-    async def audit(
-        self,
-        where: AuditFilter = EVERY_ENTRY,
-        *,
-        before: int | None = None,
-        after: int | None = None,
-        limit: int = 100,
-    ) -> list[AuditEntry]:
-        """Return entries, the newest first; with `after`, those with larger numbers, the oldest first."""
         ...

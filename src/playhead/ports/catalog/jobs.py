@@ -28,6 +28,10 @@ WINDOW: Final = 1000
 """How many rows behind the watermark may be on their way to the broker at once."""
 
 
+CancelAction = Literal["execution.cancel", "replay.withdraw", "run.start"]
+"""Why an execution is cancelled, as the audit names it. `run.start`: its inputs could not be stored."""
+
+
 class Listed(NamedTuple):
     """An object that a listing found: its key, its stage, and why it cannot be processed.
 
@@ -348,7 +352,7 @@ class Jobs(Protocol):
         """Return those of these replays that exist, each as `replays` does, in one look; in no order."""
         ...
 
-    async def cancel(self, execution: UUID) -> Execution | None:
+    async def cancel(self, execution: UUID, *, action: CancelAction = "execution.cancel") -> Execution | None:
         """Cancel an execution. Returns None if it does not exist.
 
         Under its exclusive lock the execution becomes `cancelled`, its epoch is raised, and its root is
@@ -356,6 +360,9 @@ class Jobs(Protocol):
         `uncertain` if another program may receive it, in steps that no claim waits for long. If the process
         dies between two steps, `cancel_stragglers` cancels the other rows. A repeated call continues, or has
         no effect.
+
+        Args:
+            action: recorded in the audit; `run.start` with the outcome `failed`.
 
         Raises `Conflict` (`execution_ended`) if the execution is completed or failed.
         """
