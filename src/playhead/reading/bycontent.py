@@ -65,21 +65,19 @@ async def by_content(
     *,
     states: States,
     origins: Collection[str],
-    page: int,
 ) -> AsyncIterator[Chunk]:
     """Yield the outputs of two executions in these ranges.
 
     Args:
         states: compares by path.
         origins: stages of the objects that documents begin with.
-        page: outputs that are read at once.
     """
     for within in ranges:
         last = within.first.removesuffix(" ")
         if last == within.stage:
             last = f"{last}/"
         document: _Document | None = None
-        async for left, right in join(catalog, a, b, within, page=page):
+        async for left, right in join(catalog, a, b, within):
             found = await states(within, left, right)
             differ = [rest for rest, state in found.items() if state in _PAIRED]
             roots = await _roots(catalog, [(right.get(rest) or left[rest]).key for rest in differ], origins)

@@ -15,7 +15,8 @@ from playhead.ids import moment
 from playhead.model import DiffSide
 from playhead.ports.catalog.outputs import Outputs, RecordedOutput
 
-PAGE: Final = 5000
+PAGE: Final = 500
+"""Outputs that are read at once. A larger page delays the other requests of a server."""
 _ID: Final = len(str(UUID(int=0))) + 1
 """Characters of a key before its rest."""
 

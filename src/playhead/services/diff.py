@@ -31,7 +31,7 @@ from playhead.ports.catalog.outputs import Outputs
 from playhead.ports.store import Store
 from playhead.reading.background import Background, Counted, Steps
 from playhead.reading.bycontent import Chunk, by_content
-from playhead.reading.joining import PAGE, Range, Records, join, ranges, rest_of, side
+from playhead.reading.joining import Range, Records, join, ranges, rest_of, side
 from playhead.reading.listing import Listing
 from playhead.reading.lookup import check_recorded, check_records, find_execution
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
@@ -41,7 +41,6 @@ from playhead.similar import did_you_mean
 
 _DIFFERENT: Final = ("changed", "added", "missing")
 _STATES: Final = get_args(DiffState)
-_SMALL_PAGE: Final = 1000
 
 
 class DiffCatalog(Browse, Configs, Outputs, Protocol):
@@ -199,7 +198,7 @@ class DiffService:
     ) -> Diff:
         stages, path = _within(pair, stage, path)
         counts = {one: Counter[str]() for one in stages}
-        async for chunk in self._chunks(pair, ranges(stages, path), by, PAGE):
+        async for chunk in self._chunks(pair, ranges(stages, path), by):
             count = counts[chunk.stage]
             for one in chunk.outputs:
                 count[one.state] += 1
@@ -217,9 +216,7 @@ class DiffService:
             DiffCounts(**_counts(total)),
         )
 
-    async def _chunks(
-        self, pair: _Pair, every: Iterable[Range], by: DiffBy, page: int
-    ) -> AsyncIterator[Chunk]:
+    async def _chunks(self, pair: _Pair, every: Iterable[Range], by: DiffBy) -> AsyncIterator[Chunk]:
         """Yield the outputs of both executions, by path or by content."""
         a, b = pair.a.id, pair.b.id
         if by == "content":
@@ -227,13 +224,12 @@ class DiffService:
                 *(self._catalog, a, b, every),
                 states=partial(self._states, pair),
                 origins={pair.a.origin, pair.b.origin},
-                page=page,
             )
             async for chunk in chunks:
                 yield chunk
             return
         for within in every:
-            async for left, right in join(self._catalog, a, b, within, page=page):
+            async for left, right in join(self._catalog, a, b, within):
                 states = await self._states(pair, within, left, right)
                 rests = sorted(states)
                 found = [Paired(rest, states[rest], left.get(rest), right.get(rest)) for rest in rests]
@@ -279,8 +275,7 @@ class DiffService:
             budget,
             int(skipped) if skipped.isdecimal() else 0,
         )
-        page = _SMALL_PAGE if state is None or budget else PAGE
-        async for chunk in self._chunks(pair, ranges(stages, path, after), by, page):
+        async for chunk in self._chunks(pair, ranges(stages, path, after), by):
             if listing.add(chunk, by):
                 break
         await check_recorded(self._catalog, [a, b])
