@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 import time
+from dataclasses import replace
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from playhead.errors import store_unavailable
 from playhead.model import PublishRequest
+from playhead.ports.catalog.browse import ExecutionFilter
+from playhead.services.lineage import LineageService
+from playhead.services.objects import ObjectService
 from playhead.web.page import url
 from tests.api.server import WORDS
 from tests.slowness import slowness
@@ -32,6 +38,37 @@ async def test_an_object_shows_its_content_its_way_and_what_was_made_of_it(site:
     assert view["ancestry"]["steps"][-1]["is_source"]
     assert view["sidecar"]["adapters"][0]["type"] == "upper"
     assert view["ancestry"]["made_count"] == 1
+
+
+class CatalogInTurn:
+    """A catalog that returns the family of an object after a request for the newest runs of a config."""
+
+    def __init__(self, site: Site) -> None:
+        self._catalog = site.catalog
+        self.asked = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._catalog, name)
+
+    async def executions(self, of: ExecutionFilter, **given: Any) -> Any:
+        if of.kind == "run":
+            self.asked.set()
+        return await self._catalog.executions(of, **given)
+
+    async def family(self, *given: Any, **named: Any) -> Any:
+        await self.asked.wait()
+        return await self._catalog.family(*given, **named)
+
+
+async def test_parts_that_do_not_need_each_other_are_read_at_once(site: Site):
+    execution = await site.run({"x.md": b"one"})
+    catalog = cast(Any, CatalogInTurn(site))
+    objects, lineage = ObjectService(catalog, site.store), LineageService(catalog, site.store)
+    site.rt.services = replace(site.services, objects=objects, lineage=lineage)
+    site.make_app()
+
+    async with asyncio.timeout(30):
+        assert "Where it came from" in await site.page(url("/objects", key=f"{execution}/shouted/x.md"))
 
 
 async def test_a_long_path_is_shortened_where_the_page_repeats_it(site: Site):

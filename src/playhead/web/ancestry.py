@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,8 +90,9 @@ async def ancestry(services: Services, key: str, stage: str, execution: Executio
         NotFound: `object_not_found`.
     """
     lineage = services.lineage
-    up = await lineage.chain(key, "up", None, _MOST_STEPS)
-    down = await lineage.chain(key, "down", None, _MOST_MADE + 1)
+    up, down = await asyncio.gather(
+        lineage.chain(key, "up", None, _MOST_STEPS), lineage.chain(key, "down", None, _MOST_MADE + 1)
+    )
     above = [link for link in up.items if link.distance <= 0 and _is_above(link, key)]
     above.sort(key=lambda link: -link.distance)
     nearest = min((link.distance for link in down.items), default=0)
@@ -98,9 +100,13 @@ async def ancestry(services: Services, key: str, stage: str, execution: Executio
     top = above[-1].input_key if above else key
     steps = [Step("object", key, is_here=True, is_source=not above)]
     steps += steps_above(above, is_whole=up.next_cursor is None)
-    summary = await lineage.summary(top)
-    below = (await lineage.counts(key)).messages if above else summary.messages
-    links = await lineage.chain(top, "down", None, _MOST_LINKS)
+
+    async def count() -> int | None:
+        return (await lineage.counts(key)).messages if above else None
+
+    summary, links, below = await asyncio.gather(
+        lineage.summary(top), lineage.chain(top, "down", None, _MOST_LINKS), count()
+    )
     drawing = _Drawing(key, stage, top, above, summary, links.items, execution)
     drawn, rows, nodes = drawing.draw(url("/objects", key=key, lineage="list"))
     return Ancestry(
@@ -109,7 +115,7 @@ async def ancestry(services: Services, key: str, stage: str, execution: Executio
         len({execution.execution_id, *(link.execution_id for link in above)}),
         up.next_cursor is None,
         made,
-        below,
+        summary.messages if below is None else below,
         drawn,
         rows,
         nodes,

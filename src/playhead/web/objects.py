@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -124,19 +125,20 @@ async def show(ask: Ask) -> Shown[ObjectView]:
     if parsed is None:
         raise BadRequest("invalid_path", f"{key!r} is not {{execution_id}}/{{stage}}/{{path}}")
     execution = await services.executions.get(parsed[0])
-    versions = await services.objects.versions(key)
+    # Parts that do not need each other are read at once: a page that reads all in turn takes twice as long.
+    versions, runs, (stage, path) = await asyncio.gather(
+        services.objects.versions(key),
+        services.objects.in_runs(key),
+        _split(services, execution, parsed[1]),
+    )
     against = await _against(ask, key, versions, execution)
     version = next((one for one in versions if one.key == key), None)
-    stage, path = await _split(services, execution, parsed[1])
-    sidecar = await or_missing(_sidecar(services, key, against if view in (None, "changes") else None))
-    status = 200
-    content: ContentView | Missing
-    try:
-        content = await or_missing(content_view(services, key, view, version, against, lineage))
-    except NotFound as exc:
-        if exc.code != "object_pruned":
-            raise
-        content, status = Missing(exc.code, exc.detail), 410
+    sidecar, content, lineage_of = await asyncio.gather(
+        or_missing(_sidecar(services, key, against if view in (None, "changes") else None)),
+        or_missing(_content(content_view(services, key, view, version, against, lineage))),
+        or_missing(ancestry(services, key, stage, execution)),
+    )
+    is_pruned = isinstance(content, Missing) and content.error_code == "object_pruned"
     found = ObjectView(
         key,
         stage,
@@ -144,14 +146,14 @@ async def show(ask: Ask) -> Shown[ObjectView]:
         execution,
         sidecar,
         content,
-        await or_missing(ancestry(services, key, stage, execution)),
+        lineage_of,
         "list" if lineage == "list" else "map",
         {
             one: url("/objects", key=key, view=view, against=ask.text("against"), lineage=one)
             for one in _LISTS
         },
         versions,
-        [one for one in await services.objects.in_runs(key) if one not in versions],
+        [one for one in runs if one not in versions],
         against,
         version.sha256 if version else None if isinstance(sidecar, Missing) else sidecar.sha256,
         version.published if version else (),
@@ -172,8 +174,17 @@ async def show(ask: Ask) -> Shown[ObjectView]:
             ApiCall(url("/api/v1/lineage/counts", object_key=key)),
         ],
         crumbs=list(_crumbs(execution, stage, path)),
-        status=status,
+        status=410 if is_pruned else 200,
     )
+
+
+async def _content(view: Awaitable[ContentView]) -> ContentView | Missing:
+    try:
+        return await view
+    except NotFound as exc:
+        if exc.code != "object_pruned":
+            raise
+        return Missing(exc.code, exc.detail)
 
 
 def _crumbs(execution: Execution, stage: str, path: str) -> Sequence[Crumb]:
