@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,11 @@ _MEDIAN_MS: Final = 50
 _P99_MS: Final = 200
 _LANES: Final = "SELECT config_version, route, id FROM lanes ORDER BY id"
 _PLAYHEAD: Final = (sys.executable, "-P", "-m", "playhead")
+_DURING: Final[Mapping[str, Sequence[str]]] = {
+    "compare, large": ("compare, large", "object"),
+    "replay": ("replay",),
+}
+"""Pages for which the server counts objects, and the pages that are also measured while it counts."""
 _FILES: Final = {f"{name}.md": f"# Page {name}\n".encode() for name in ("guide", "replay", "lineage")}
 
 
@@ -173,29 +179,45 @@ def _pages(catalog: str, url: str, addresses: Mapping[str, str], times: int) -> 
     figures = []
     with httpx.Client(base_url=url, timeout=60, headers={"Accept-Encoding": "identity"}) as client:
         for name, address in addresses.items():
-            taken, answer = [], client.get(address, follow_redirects=True)
-            if not answer.is_success:
-                figures.append(
-                    not_measured(f"{name} ({catalog})", f"the server answered with {answer.status_code}")
-                )
-                continue
-            for _ in range(times):
-                began = time.perf_counter()
-                client.get(address, follow_redirects=True)
-                taken.append((time.perf_counter() - began) * 1000)
-            worst = percentile(taken, 0.99)
-            passes = median(taken) <= _MEDIAN_MS and worst <= _P99_MS
-            weight = len(gzip.compress(answer.content, 5)) / 1000
-            figures.append(
-                Figure(
-                    f"page: {name} ({catalog})",
-                    median(taken),
-                    "ms",
-                    taken,
-                    f"p99 {worst:.0f} ms; {weight:.1f} kB compressed",
-                    target=f"{_MEDIAN_MS} ms, p99 {_P99_MS} ms",
-                    passes=passes,
-                )
-            )
-            report(f"    {figures[-1].name}: {median(taken):.1f} ms, p99 {worst:.1f} ms, {weight:.1f} kB")
+            during = _DURING.get(name, ())
+            if during:
+                client.get(address).raise_for_status()  # the server begins to count
+            for one in during:
+                figure = _page(client, f"{one}, counting ({catalog})", addresses[one], times)
+                if _is_counted(client, address):
+                    figure = replace(figure, baseline=f"{figure.baseline}; the count ended before")
+                figures.append(figure)
+            while during and not _is_counted(client, address):
+                time.sleep(0.5)
+            figures.append(_page(client, f"{name} ({catalog})", address, times))
     return figures
+
+
+def _is_counted(client: httpx.Client, address: str) -> bool:
+    """Whether a page has the counts for which it reads all messages."""
+    path, _, query = address.partition("?")
+    view = client.get(f"{path}.json?{query}").raise_for_status().json()["view"]
+    return bool(view["diff"] if "diff" in view else view["matrix"]["rows"])
+
+
+def _page(client: httpx.Client, name: str, address: str, times: int) -> Figure:
+    taken, answer = [], client.get(address, follow_redirects=True)
+    if not answer.is_success:
+        return not_measured(f"page: {name}", f"the server answered with {answer.status_code}")
+    for _ in range(times):
+        began = time.perf_counter()
+        client.get(address, follow_redirects=True)
+        taken.append((time.perf_counter() - began) * 1000)
+    worst = percentile(taken, 0.99)
+    weight = len(gzip.compress(answer.content, 5)) / 1000
+    figure = Figure(
+        f"page: {name}",
+        median(taken),
+        "ms",
+        taken,
+        f"p99 {worst:.0f} ms; {weight:.1f} kB compressed",
+        target=f"{_MEDIAN_MS} ms, p99 {_P99_MS} ms",
+        passes=median(taken) <= _MEDIAN_MS and worst <= _P99_MS,
+    )
+    report(f"    {figure.name}: {median(taken):.1f} ms, p99 {worst:.1f} ms, {weight:.1f} kB")
+    return figure
