@@ -26,6 +26,9 @@ _MORE: Final = {
     "internal_hosts": "http-requests.md",
     "max_connections": "security.md",
     "server": "remote.md",
+    "oidc_issuer": "oidc.md",
+    "oidc_map": "oidc.md",
+    "proxy_user_header": "oidc.md",
 }
 _PLACES: Final = ("store", "broker", "catalog")
 
