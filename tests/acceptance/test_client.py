@@ -153,7 +153,7 @@ def test_a_replay_with_a_canary_is_held(client: playhead.Client):
     replay = client.replay("latest", "input", "check", canary=playhead.Canary(2, 0.5), detach=True)
     assert next(iter(client.watch(replay.replay_batch_id))).hold_at == 2
     client.pause(replay)
-    with pytest.raises(playhead.PlayheadError, match="have paused it"):
+    with pytest.raises(playhead.PlayheadError, match="has paused it"):
         client.resume(replay, canary=2)
     assert client.cancel(replay, withdraw=True).hold_at is None
 
