@@ -186,7 +186,7 @@ LOOKS = [
     *("routes pause split --reason repair", "routes pause docs/split --reason repair --for soon"),
     *("routes resume docs/split", "routes resume none/split"),
     *("dead-letters resend --route split --dry-run", "dead-letters resend --group 0 --dry-run"),
-    *("causes replay 000000000000", "causes replay 000000000000 --dry-run"),
+    *("causes replay 000000000000", "causes replay 000000000000 --dry-run", "causes replay CAUSE --cursor x"),
     *("causes show CAUSE", "causes show 000000000000", "causes unacknowledge CAUSE"),
     *(
         "causes acknowledge CAUSE --reason known --until docs@1",

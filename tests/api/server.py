@@ -302,13 +302,20 @@ class Playhead(Api):
         self, files: Mapping[str, bytes], *, tags: tuple[str, ...] = (), config: str = "words"
     ) -> str:
         """Run files to completion and return the execution's id."""
+        execution = await self.submit(files, tags=tags, config=config)
+        await self.work()
+        return execution
+
+    async def submit(
+        self, files: Mapping[str, bytes], *, tags: tuple[str, ...] = (), config: str = "words"
+    ) -> str:
+        """Start a run and return the execution's id."""
         answer = await self.http.post(
             f"/api/v1/configs/{config}/run",
             files=[("files", (name, data)) for name, data in files.items()],
             data={"tags": list(tags)},
         )
         assert answer.status_code == 202, answer.text
-        await self.work()
         return str(answer.json()["execution_id"])
 
 

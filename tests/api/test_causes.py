@@ -80,6 +80,29 @@ async def test_a_plan_of_a_cause_has_each_object_once_from_its_newest_source(pla
         assert replay["objects_published"] == one["objects"]
 
 
+async def test_one_request_plans_the_objects_of_100_sources_and_the_next_one_those_of_the_next(
+    playhead: Playhead,
+):
+    runs = [await playhead.submit({f"{n:03}": b"bad"}) for n in range(102)]
+    await playhead.work()
+    [cause] = await playhead.items("causes")
+    path = f"causes/{cause['id']}/plan"
+
+    first = await playhead.post(path)
+    for one in first["plans"]:
+        await playhead.post("replay", {"plan_id": one["plan_id"]})
+    second = await playhead.post(f"{path}?cursor={first['next_cursor']}")
+
+    def sources(planned: Any) -> list[str]:
+        return [one["request"]["from_execution_id"] for one in planned["plans"]]
+
+    assert (first["objects"], first["objects_left"]) == (100, 2)
+    assert (second["objects"], second["objects_left"], second["next_cursor"]) == (2, 0, None)
+    assert sources(first) + sources(second) == runs[::-1]
+    refused = await playhead.post(f"{path}?cursor=x", status=400)
+    assert refused["error_code"] == "invalid_cursor"
+
+
 async def test_a_failure_in_a_replay_is_planned_from_the_source_of_the_replay(playhead: Playhead):
     source = await playhead.run({"a": b"bad"})
     replay = await playhead.replay(source, "input", "upper")

@@ -210,3 +210,31 @@ async def test_an_acknowledgement_ends_with_a_version_of_a_config(catalog: Catal
     await lab.started("b.md", config=lab.config("docs", lab.route("convert"), lab.route("more")))
 
     assert [one.state for one in await listed(catalog)] == ["open"]
+
+
+async def test_the_open_objects_of_a_cause_are_listed_by_source_the_newest_first(catalog: Catalog, lab: Lab):
+    old, new = await lab.started("a.md", "b.md", "c.md"), await lab.started("c.md", "d.md")
+    for identity in (*new.ids, *old.ids[:2]):
+        await fail(lab, identity, "torn")
+    [cause] = await listed(catalog)
+    number = group_number(cause.id)
+
+    found = await catalog.failing(number, limit=10)
+
+    assert [(UUID(one.place.source), one.place.path) for one in found] == [
+        *((new.execution, path) for path in ("input/d.md", "input/c.md")),
+        *((old.execution, path) for path in ("input/b.md", "input/a.md")),
+    ]
+    assert {(one.stage, one.place.config, one.place.route) for one in found} == {("input", "docs", "convert")}
+    for n, one in enumerate(found, 1):
+        assert await catalog.failing(number, after=one.place, limit=2) == found[n : n + 2]
+        assert await catalog.count_failing(number, after=one.place) == len(found) - n
+    assert await catalog.count_failing(number) == 4
+
+    # One of them fails again in a replay of its source, and another one is processed.
+    replay = await lab.started_replay(new.execution, f"{new.execution}/input/d.md")
+    await fail(lab, replay.ids[0], "torn")
+    assert await catalog.failing(number, limit=10) == found
+    await catalog.resend(ids=[new.ids[0]])
+    await lab.work(new.ids[0], lab.output("c.md"))
+    assert await catalog.failing(number, limit=10) == [found[0], *found[2:]]

@@ -32,6 +32,27 @@ async def test_objects_of_several_executions_are_planned_and_replayed(site: Site
     assert {(one["reason"], one["to_route"]) for one in replays} == {("fixed in 2", "words/upper")}
 
 
+async def test_after_100_sources_the_page_plans_the_next_ones(site: Site):
+    runs = [await site.submit({f"{n:03}": b"bad"}) for n in range(101)]
+    await site.work()
+    [cause] = await site.items("causes")
+    path = f"/causes/{cause['id']}"
+
+    planned = (await site.send(f"{path}/plan")).text
+
+    assert "100 replays with 100 messages" in planned
+    assert "1 object of an older source is left" in planned
+    [cursor] = re.findall(r'name="next_cursor" value="([^"]+)"', planned)
+    [plan, *_] = re.findall(r'name="plan" value="([^"]+)"', planned)
+    begun = (await site.send(f"{path}/replay", plan=plan, next_cursor=cursor)).text
+    assert "Objects of older sources are left" in begun
+    assert f'name="cursor" value="{cursor}"' in begun
+    rest = (await site.send(f"{path}/plan", cursor=cursor)).text
+    assert "1 replay with 1 message" in rest
+    assert runs[0] in rest
+    assert "Plan the next ones" not in rest
+
+
 async def test_objects_that_cannot_be_replayed_are_listed_with_the_reason(site: Site):
     pruned = await site.run({"a": b"bad"})
     await site.run({"b": b"bad"})

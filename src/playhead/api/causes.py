@@ -74,14 +74,19 @@ async def acknowledge_cause(cause: CauseId, body: Acknowledge, asked: Asked) -> 
     return await asked.causes.acknowledge(cause, body.reason, body.requested_by, body.until)
 
 
-@router.post("/{cause}/plan", scope="replay", responses=responses("cause_not_found", "store_unavailable"))
-async def plan_cause(cause: CauseId, asked: Asked) -> CausePlan:
+@router.post(
+    "/{cause}/plan",
+    scope="replay",
+    responses=responses("cause_not_found", "invalid_cursor", "store_unavailable"),
+)
+async def plan_cause(cause: CauseId, asked: Asked, cursor: Cursor = None) -> CausePlan:
     """Plan replays of the open objects of a cause: each object once, from its newest source.
 
     Nothing is published. There is a plan for each source, stage and route; `POST /api/v1/replay` with its
-    `plan_id` publishes it.
+    `plan_id` publishes it. One request plans the objects of at most 100 sources, the newest ones. If
+    `objects_left` is not 0, a request with `next_cursor` plans the next ones.
     """
-    planned = await asked.causes.plan(cause)
+    planned = await asked.causes.plan(cause, cursor)
     return replace(planned, plans=[worded(one) for one in planned.plans])
 
 

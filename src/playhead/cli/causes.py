@@ -146,12 +146,14 @@ async def replay(
     pause_if: canary.PauseIf = None,
     of_last: canary.OfLast = None,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why.")] = None,
+    cursor: Cursor = None,
 ) -> int:
     """Replay the open objects of a cause.
 
     Each object is replayed once, from its newest source, into the route in which it failed. There is one
     replay for each source, stage and route. Objects that cannot be replayed are listed with the reason; then
-    the exit code is 3.
+    the exit code is 3. One command replays the objects of at most 100 sources, the newest ones, and prints
+    how to replay the next ones.
     """
     _check(cause)
     with limits_of():
@@ -164,7 +166,7 @@ async def replay(
             reason=reason,
         )
     async with s.open("plan" if dry_run else None) as rt:
-        planned = await rt.services.causes.plan(cause)
+        planned = await rt.services.causes.plan(cause, cursor)
         begun: list[Replay] = []
         for one in planned.plans if not dry_run else ():
             # The key of a plan: a repeated request returns the first replay.
@@ -175,9 +177,15 @@ async def replay(
     code = exits.PARTIAL if planned.left_out else exits.OK
     if s.json:
         shown = dataclasses.replace(planned, plans=[worded(one) for one in planned.plans])
-        output.emit(shown if dry_run else {"replays": begun, "left_out": planned.left_out})
+        rest = {name: getattr(planned, name) for name in ("left_out", "objects_left", "next_cursor")}
+        output.emit(shown if dry_run else {"replays": begun, **rest})
         return code
     _print_plans(planned, begun)
+    if planned.next_cursor:
+        left = output.counted(
+            planned.objects_left, "object of an older source is left", "objects of older sources are left"
+        )
+        output.note(f"{left}. To plan the next ones, repeat the command with --cursor {planned.next_cursor}")
     return code
 
 

@@ -210,12 +210,15 @@ class MessageMethods(Connection):
         """Return a cause of failures, by its id."""
         return await self._services.causes.get(cause)
 
-    async def plan_cause(self, cause: str) -> CausePlan:
+    async def plan_cause(self, cause: str, *, cursor: str | None = None) -> CausePlan:
         """Plan replays of the open objects of a cause: each object once, from its newest source.
 
-        `replay_plan` publishes each of the plans.
+        `replay_plan` publishes each of the plans. They have the objects of at most 100 sources.
+
+        Args:
+            cursor: `next_cursor` of the previous plans: plan the objects of the next sources.
         """
-        return await self._services.causes.plan(cause)
+        return await self._services.causes.plan(cause, cursor)
 
     async def acknowledge(
         self, cause: str, reason: str, *, requested_by: str = "", until: str | None = None

@@ -149,11 +149,16 @@ class CausePlan:
     Attributes:
         cause: its id.
         objects: number of objects in all plans.
-        plans: those with the newest failure first. A replay is started from each of them.
+        plans: those of the newest source first. A replay is started from each of them.
         left_out: objects that are in no plan.
+        objects_left: number of objects of other sources, which the next request plans. One request plans
+            the objects of at most 100 sources.
+        next_cursor: cursor of the next request; null if no objects are left.
     """
 
     cause: str
     objects: int
     plans: list[Plan]
     left_out: list[NotPlanned] = field(default_factory=list)
+    objects_left: int = 0
+    next_cursor: str | None = None

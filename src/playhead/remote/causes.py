@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from playhead.model import Cause, CauseState, Page
+from playhead.model import Cause, CausePlan, CauseState, Page
+from playhead.remote.client import HARMLESS, segment
 from playhead.remote.derived import Remote, derived
 from playhead.services.causes import CauseService
 
@@ -12,8 +13,11 @@ class RemoteCauses(Remote):
 
     get = derived(CauseService.get, "causes/{cause}")
     acknowledge = derived(CauseService.acknowledge, "causes/{cause}/acknowledge", verb="POST")
-    plan = derived(CauseService.plan, "causes/{cause}/plan", verb="POST")
     unacknowledge = derived(CauseService.unacknowledge, "causes/{cause}/unacknowledge", verb="POST")
+
+    async def plan(self, cause: str, cursor: str | None = None) -> CausePlan:
+        path = f"causes/{segment(cause)}/plan"
+        return await self._client.post(path, CausePlan, lost=HARMLESS, query={"cursor": cursor})
 
     async def list(
         self,

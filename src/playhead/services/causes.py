@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-from playhead import ids, keys
+from playhead import ids
 from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.failures import group_number
 from playhead.model import (
@@ -21,13 +21,15 @@ from playhead.model import (
     ReplayRequest,
     Selection,
 )
-from playhead.ports.catalog.causes import CauseFilter, CausePlace, Causes, FailingObject, Until
+from playhead.ports.catalog.causes import CauseFilter, CausePlace, Causes, FailingObject, FailingPlace, Until
 from playhead.ports.catalog.configs import Loaded
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 from playhead.times import fixed_time, fixed_times
 
 _VERSION: Final = re.compile(r"(?P<config>[^@]+)@(?P<version>[1-9]\d{0,8})", re.ASCII)
 _NO_RECORDS: Final = ("records_deleted", "their messages were deleted, so their source is not known")
+MOST_SOURCES: Final = 100
+"""Sources that one request plans."""
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -114,22 +116,29 @@ class CauseService:
             raise _unknown(cause)
         return await self.get(cause)
 
-    async def plan(self, cause: str) -> CausePlan:
+    async def plan(self, cause: str, cursor: str | None = None) -> CausePlan:
         """Plan replays of the open objects of a cause: each object once, from its newest source.
 
         There is a plan for each source, stage and route. Objects that cannot be planned are left out, with
-        the reason. At most `MOST_PATHS` objects are planned, those that failed last.
+        the reason. A plan takes some 20 ms, so one request plans the objects of at most 100 sources, the
+        newest ones, and `next_cursor` the next ones.
+
+        Args:
+            cursor: the cursor from the previous request.
 
         Raises:
+            BadRequest: `invalid_cursor`.
             NotFound: `cause_not_found`.
         """
+        of = list_of("cause_plan", cause)
+        after = _failing_place(decode_cursor(cursor, str, of))
         identity = group_number(cause)
         if await self._catalog.cause(identity) is None:
             raise _unknown(cause)
-        found = await self._catalog.failing(identity, limit=MOST_PATHS)
+        found, last = _first_sources(await self._catalog.failing(identity, after=after, limit=MOST_PATHS + 1))
         plans: list[Plan] = []
         left_out: list[NotPlanned] = []
-        for source, objects in _by_source(found).items():
+        for source, objects in found.items():
             target = f"{source.config}/{source.route}"
             if source.execution is None:
                 left_out.append(NotPlanned(*_NO_RECORDS, len(objects), None, target))
@@ -140,7 +149,16 @@ class CauseService:
                 plans.append(await self._make_plan(request))
             except (BadRequest, Conflict, NotFound) as exc:
                 left_out.append(NotPlanned(exc.code, exc.detail, len(objects), source.execution, target))
-        return CausePlan(cause, sum(one.objects for one in plans), plans, left_out)
+        return CausePlan(
+            cause,
+            sum(one.objects for one in plans),
+            plans,
+            left_out,
+            objects_left=await self._catalog.count_failing(identity, after=last) if last else 0,
+            next_cursor=encode_cursor("\n".join((last.source, last.config, last.route, last.path)), of)
+            if last
+            else None,
+        )
 
     async def _until(self, text: str | None) -> Until:
         if text is None:
@@ -189,14 +207,28 @@ class _Source(NamedTuple):
     route: str
 
 
-def _by_source(found: Sequence[FailingObject]) -> dict[_Source, list[str]]:
-    """Return the paths of objects by what a replay can send, in the order of their newest failures."""
+def _first_sources(
+    found: Sequence[FailingObject],
+) -> tuple[dict[_Source, list[str]], FailingPlace | None]:
+    """Return the paths of the objects of the first sources, and the place of the last of these objects.
+
+    The place is None if no object follows it.
+    """
     paths: dict[_Source, list[str]] = {}
-    for one in found:
-        if one.key is None or one.stage is None:
-            paths.setdefault(_Source(None, "", one.config, one.route), []).append("")
-            continue
-        execution = keys.owner_of(one.key)
-        source = _Source(execution, one.stage, one.config, one.route)
-        paths.setdefault(source, []).append(one.key.removeprefix(f"{execution}/{one.stage}/"))
-    return paths
+    last: FailingPlace | None = None
+    for n, (place, stage) in enumerate(found):
+        source = _Source(UUID(place.source) if stage else None, stage or "", place.config, place.route)
+        if n == MOST_PATHS or (source not in paths and len(paths) == MOST_SOURCES):
+            return paths, last
+        paths.setdefault(source, []).append(place.path.removeprefix(f"{stage}/"))
+        last = place
+    return paths, None
+
+
+def _failing_place(text: str | None) -> FailingPlace | None:
+    if text is None:
+        return None
+    source, _, rest = text.partition("\n")
+    config, _, rest = rest.partition("\n")
+    route, _, path = rest.partition("\n")
+    return FailingPlace(source, path, config, route)

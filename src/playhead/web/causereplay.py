@@ -25,6 +25,7 @@ class CauseReplayView:
         form: what was typed into the form.
         begun: the replays that were started.
         problem: why not all of them were; empty if all were.
+        next_cursor: cursor of the next plans; empty if no objects are left.
     """
 
     cause: Cause
@@ -33,14 +34,16 @@ class CauseReplayView:
     form: ReplayForm
     begun: Sequence[Replay]
     problem: str
+    next_cursor: str
 
 
 async def plan(ask: Ask) -> Shown[CauseReplayView]:
     """Plan the replays and show them."""
     cause = await ask.services.causes.get(ask.parameters["id"])
-    planned = await ask.services.causes.plan(cause.id)
+    planned = await ask.services.causes.plan(cause.id, _field(ask, "cursor") or None)
     warnings = dict.fromkeys(warning_text(one) for plan in planned.plans for one in plan.warnings)
-    view = CauseReplayView(cause, planned, list(warnings), ReplayForm(), (), "")
+    following = planned.next_cursor or ""
+    view = CauseReplayView(cause, planned, list(warnings), ReplayForm(), (), "", following)
     return _shown(view, [ApiCall(f"/api/v1/causes/{cause.id}/plan", "POST")])
 
 
@@ -59,8 +62,13 @@ async def start(ask: Ask) -> Answer:
             begun.append(opened.replay)
     except PlayheadError as exc:
         error = exc
-    view = CauseReplayView(cause, None, (), form, begun, error.detail if error else "")
+    problem = error.detail if error else ""
+    view = CauseReplayView(cause, None, (), form, begun, problem, _field(ask, "next_cursor"))
     return _shown(view, [ApiCall("/api/v1/replays")], error)
+
+
+def _field(ask: Ask, name: str) -> str:
+    return str(ask.form.get(name) or "")
 
 
 def _shown(

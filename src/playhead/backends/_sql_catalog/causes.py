@@ -27,7 +27,14 @@ from playhead.model import (
     TextPart,
 )
 from playhead.model.causes import MOST_ROUTES
-from playhead.ports.catalog.causes import EVERY_CAUSE, CauseFilter, CausePlace, FailingObject, Until
+from playhead.ports.catalog.causes import (
+    EVERY_CAUSE,
+    CauseFilter,
+    CausePlace,
+    FailingObject,
+    FailingPlace,
+    Until,
+)
 
 _NEWEST_OPEN: Final = -3
 """Column of `causes_named`; after it, the number of processed objects."""
@@ -71,9 +78,15 @@ class CausesPart(Part):
         found = await self._db.read(lambda db: self._named(db, [cause], since=None))
         return found[0] if found else None
 
-    async def failing(self, cause: int, *, limit: int) -> list[FailingObject]:
-        rows = await self._db.rows(SQL.failing_objects, cause=cause, limit=limit)
-        return [FailingObject(*row) for row in rows]
+    async def failing(
+        self, cause: int, *, after: FailingPlace | None = None, limit: int
+    ) -> list[FailingObject]:
+        rows = await self._db.rows(SQL.failing_objects, cause=cause, **_behind(after), limit=limit)
+        return [FailingObject(FailingPlace(*place), stage) for *place, stage in rows]
+
+    async def count_failing(self, cause: int, *, after: FailingPlace | None = None) -> int:
+        found: int = await self._db.value(SQL.count_failing_objects, cause=cause, **_behind(after))
+        return found
 
     async def acknowledge(self, cause: int, reason: str, requested_by: str, until: Until) -> bool:
         change = Change("cause.acknowledge")
@@ -153,6 +166,10 @@ class CausesPart(Part):
         numbers: dict[int, int] = {row[0]: row[1] for row in newest}
         rows = {row[0]: row[1:] for row in await db.rows(SQL.failing_messages, rows=list(numbers.values()))}
         return {cause: rows[n] for cause, n in numbers.items() if n in rows}
+
+
+def _behind(place: FailingPlace | None) -> dict[str, str | None]:
+    return place._asdict() if place else dict.fromkeys(FailingPlace._fields)
 
 
 def _figures_of(groups: Sequence[Sequence[Any]], objects: int | None) -> _Figures:

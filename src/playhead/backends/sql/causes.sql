@@ -101,10 +101,25 @@ SELECT g.cause, (SELECT f.message FROM failing f WHERE f.cause = g.cause AND f.o
 SELECT m.n, m.id, e.id, m.object_key, m.stage, m.error, m.traceback, m.code
 FROM messages m JOIN executions e ON e.n = m.execution WHERE m.n = ANY(:rows::bigint[])
 
+-- fragment: source
+-- The id of the execution whose object the newest message received; empty if its records are deleted.
+coalesce(substr(m.object_key, 1, 36), '')
+
+-- fragment: open_objects
+-- The open objects of a cause behind a place, the newest source first.
+FROM failing f LEFT JOIN messages m ON m.n = f.message WHERE f.cause = :cause AND f.open = true
+AND ({source}, f.path, f.config, f.route) < (:source, :path, :config, :route) -- if given
+
 -- name: failing_objects
--- The open objects of a cause, each with the key that its newest message received.
-SELECT m.object_key, m.stage, f.config, f.route FROM failing f LEFT JOIN messages m ON m.n = f.message
-WHERE f.cause = :cause AND f.open = true ORDER BY f.failed_at DESC LIMIT :limit
+-- Some of them. A new failure of an object has the same source, or a newer one, so it changes no later page.
+SELECT {source}, f.path, f.config, f.route, m.stage
+{open_objects}
+ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT :limit
+
+-- name: count_failing_objects
+-- Their number.
+SELECT count(*)
+{open_objects}
 
 -- name: configs_of_cause
 -- The configs in which a cause occurs.

@@ -42,19 +42,32 @@ class CausePlace(NamedTuple):
     id: int
 
 
+class FailingPlace(NamedTuple):
+    """Where a failing object is in the list of those of its cause.
+
+    Attributes:
+        source: id of the execution whose object the newest message received; empty if its records are
+            deleted.
+        path: stage and path of the object.
+        config, route: where it failed.
+    """
+
+    source: str
+    path: str
+    config: str
+    route: str
+
+
 class FailingObject(NamedTuple):
     """An object that a route has not processed since it failed.
 
     Attributes:
-        key: of the object that the newest message received; None if its records are deleted.
-        stage: in this key; the rest of the key is its path.
-        config, route: where it failed.
+        place: which object it is.
+        stage: its stage; None if its records are deleted.
     """
 
-    key: str | None
+    place: FailingPlace
     stage: str | None
-    config: str
-    route: str
 
 
 class Causes(Protocol):
@@ -70,8 +83,18 @@ class Causes(Protocol):
         """Return a cause."""
         ...
 
-    async def failing(self, cause: int, *, limit: int) -> list[FailingObject]:
-        """Return up to `limit` open objects of a cause, those that failed last first."""
+    async def failing(
+        self, cause: int, *, after: FailingPlace | None = None, limit: int
+    ) -> list[FailingObject]:
+        """Return up to `limit` open objects of a cause after a place, those of the newest source first.
+
+        The objects of a source follow one another. An object that fails again, in a replay of its source or
+        in a newer execution, is not behind its place.
+        """
+        ...
+
+    async def count_failing(self, cause: int, *, after: FailingPlace | None = None) -> int:
+        """Count the objects that `failing` returns without a limit."""
         ...
 
     async def acknowledge(self, cause: int, reason: str, requested_by: str, until: Until) -> bool:
