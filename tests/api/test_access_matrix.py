@@ -17,7 +17,7 @@ from starlette.routing import Route
 from playhead import __version__
 from playhead.api.app import ROUTERS
 from playhead.api.errors import STATUS
-from playhead.api.identify import PLAIN_COOKIE
+from playhead.cookies import LOOPBACK_COOKIE
 from playhead.credentials import hash_of, new_key
 from playhead.model.access import SCOPES, Need, Scope, whole
 from playhead.ports.catalog.access import KeyRecord, SessionRecord
@@ -175,8 +175,8 @@ async def test_without_a_valid_caller_everything_else_is_401(http, callers: Call
         "expired": bearer(callers.expired),
         "revoked": bearer(callers.revoked),
         "two keys": {**bearer(callers.all), "X-Playhead-Key": callers.all},
-        "unknown session": {"Cookie": f"{PLAIN_COOKIE}=x"},
-        "two sessions": {"Cookie": f"{PLAIN_COOKIE}=cookie; {PLAIN_COOKIE}=cookie"},
+        "unknown session": {"Cookie": f"{LOOPBACK_COOKIE.name}=x"},
+        "two sessions": {"Cookie": f"{LOOPBACK_COOKIE.name}=cookie; {LOOPBACK_COOKIE.name}=cookie"},
     }
     seen: Counter[str] = Counter()
     for target in targets():
@@ -202,7 +202,7 @@ async def test_a_scope_allows_what_the_table_says_and_nothing_else(http, callers
 
 
 async def test_a_session_changes_something_only_from_a_page_of_this_server(http, callers: Callers):
-    cookie = {"Cookie": f"{PLAIN_COOKIE}={callers.session}"}
+    cookie = {"Cookie": f"{LOOPBACK_COOKIE.name}={callers.session}"}
     for target in targets():
         if target.method == "GET":
             continue

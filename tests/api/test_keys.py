@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from playhead.api.identify import PLAIN_COOKIE
+from playhead.cookies import LOOPBACK_COOKIE
 from playhead.credentials import new_key
 from playhead.errors import PlayheadError, Unauthorized, catalog_unavailable
 from playhead.model.access import ROLES, Caller, KeyRequest
@@ -120,7 +120,7 @@ async def test_a_session_is_logged_in_and_revoked(playhead: Playhead):
         address="::1",
         browser="x",
     )
-    cookie = {"Cookie": f"{PLAIN_COOKIE}={token}"}
+    cookie = {"Cookie": f"{LOOPBACK_COOKIE.name}={token}"}
     assert (await sent(playhead, cookie, "GET", "me")).json()["kind"] == "session"
     [session] = (await sent(playhead, root, "GET", "sessions")).json()["items"]
     assert (session["name"], session["kind"], session["address"]) == ("root", "key", "::1")

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from playhead.api.errors import STATUS
-from playhead.api.identify import PLAIN_COOKIE
 from playhead.api.proxied import TrustedProxy
+from playhead.cookies import LOOPBACK_COOKIE
 from playhead.credentials import hash_of, new_key
 from playhead.model.access import ROLES, KeyRequest, whole
 from playhead.model.rights import GroupRights
@@ -152,9 +152,9 @@ async def test_the_user_of_the_proxy_counts_before_a_session(http: httpx.AsyncCl
     record = SessionRecord(hash_of("t"), "s", None, "iss#bob", "bob", ["read"], None, 60, None, None)
     await playhead.catalog.create_session(record, replaces=None)
 
-    assert (await me(http, {"Cookie": f"{PLAIN_COOKIE}=t"}))["name"] == "bob"
-    assert (await me(http, through() | {"Cookie": f"{PLAIN_COOKIE}=t"}))["name"] == "ada"
-    assert (await me(http, through() | {"Cookie": f"{PLAIN_COOKIE}=ended"}))["name"] == "ada"
+    assert (await me(http, {"Cookie": f"{LOOPBACK_COOKIE.name}=t"}))["name"] == "bob"
+    assert (await me(http, through() | {"Cookie": f"{LOOPBACK_COOKIE.name}=t"}))["name"] == "ada"
+    assert (await me(http, through() | {"Cookie": f"{LOOPBACK_COOKIE.name}=ended"}))["name"] == "ada"
 
 
 async def test_a_read_only_server_lets_users_of_the_proxy_only_read(playhead: Playhead):

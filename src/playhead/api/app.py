@@ -46,6 +46,7 @@ from playhead.api.limits import BodyLimit
 from playhead.api.middleware import Identity
 from playhead.api.proxied import TrustedProxy
 from playhead.api.tracing import Traces
+from playhead.cookies import LOOPBACK_COOKIE, SessionCookie
 from playhead.ports.tracer import OFF, Tracer
 from playhead.services import Services
 
@@ -71,6 +72,7 @@ def create_app(
     pages: ASGIApp | None = None,
     signed_out: SignedOut | None = None,
     proxy: TrustedProxy | None = None,
+    cookie: SessionCookie | None = LOOPBACK_COOKIE,
 ) -> FastAPI:
     """Return the ASGI app.
 
@@ -84,6 +86,7 @@ def create_app(
         pages: the web UI, which answers all paths that are not of the API; None: there is no web UI.
         signed_out: the answer of the web UI to a request without a valid caller.
         proxy: names users; None: no proxy is trusted.
+        cookie: of the sessions of browsers; None: browsers cannot log in.
     """
     app = DescribedApp(
         title="Playhead",
@@ -109,7 +112,7 @@ def create_app(
     # The last one added is the outermost.
     app.add_middleware(Head)
     app.add_middleware(BodyLimit, body=max_body_bytes, upload=max_upload_bytes)
-    app.add_middleware(Identify, signed_out=signed_out, proxy=proxy)
+    app.add_middleware(Identify, signed_out=signed_out, proxy=proxy, cookie=cookie)
     app.add_middleware(Callers, hosts=hosts)
     app.add_middleware(Identity)
     if tracer.on:

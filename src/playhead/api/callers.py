@@ -118,24 +118,6 @@ class Callers:
         return host is not None and theirs == (scheme, _split(host, scheme))
 
 
-def check_own_page(scope: Scope) -> None:
-    """Check that a page of this server has sent a request. `Callers` has refused those of other origins.
-
-    Browsers send a cookie with any request, and an authenticating proxy names the user of any request. So
-    these callers must also send what only browsers send, and no page can change.
-
-    Raises:
-        PlayheadError: `cross_origin`.
-    """
-    headers = Headers(scope=scope)
-    if "origin" not in headers and headers.get("sec-fetch-site") != "same-origin":
-        raise PlayheadError(
-            "cross_origin",
-            "a request with a session, or of a user of a proxy, needs the header Origin or Sec-Fetch-Site, "
-            "as browsers send it; programs use a key instead",
-        )
-
-
 def _taken_apart(origin: str) -> tuple[str, tuple[str, str]] | None:
     """Return the scheme of an origin, and its host and port; None if it is malformed."""
     parts = _ORIGIN.fullmatch(origin)

@@ -14,9 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playhead.acting import NOBODY, REASON_LENGTH, Acting, acting
 from playhead.api.answers import answer, correlation_id
-from playhead.api.callers import READS, check_own_page
+from playhead.api.callers import READS
+from playhead.api.lasting import while_valid
 from playhead.api.proxied import TrustedProxy
-from playhead.errors import BadRequest, PlayheadError, Unauthorized
+from playhead.cookies import COOKIE, SessionCookie, check_own_page, client_address
+from playhead.errors import BadRequest, PlayheadError, Unauthorized, Unavailable
 from playhead.model.access import Caller
 from playhead.services.identity import IdentityService
 
@@ -30,10 +32,6 @@ _PUBLIC: Final = frozenset(
 """Whole paths that need no caller."""
 _PUBLIC_FILES: Final = ("/assets/", "/docs/assets/")
 """Mounts of files that are the same for everyone."""
-SECURE_COOKIE: Final = "__Host-playhead"
-PLAIN_COOKIE: Final = "playhead_session"
-"""On loopback, over http."""
-_COOKIES: Final = (SECURE_COOKIE, PLAIN_COOKIE)
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 _VARY: Final = (b"vary", b"Authorization, Cookie, X-Playhead-Key")
 
@@ -50,30 +48,38 @@ class Identify:
     Args:
         signed_out: answers for pages.
         proxy: names users; None: no proxy is trusted.
+        cookie: of sessions; None: there are no sessions.
     """
 
     def __init__(
-        self, app: ASGIApp, *, signed_out: SignedOut | None, proxy: TrustedProxy | None = None
+        self,
+        app: ASGIApp,
+        *,
+        signed_out: SignedOut | None,
+        proxy: TrustedProxy | None,
+        cookie: SessionCookie | None,
     ) -> None:
         self._app = app
         self._signed_out = signed_out
         self._proxy = proxy
+        self._cookie = cookie
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["state"][COOKIE] = self._cookie
         if _is_public(scope["path"]):
             with acting(NOBODY):
                 await self._app(scope, receive, send)
             return
         try:
-            credentials = Credentials.of(scope)
+            credentials = Credentials.of(scope, self._cookie)
             caller = await self._caller(scope, credentials)
             who = Acting(
                 caller,
                 "http" if scope["path"].startswith("/api/") else "web",
-                address_of(scope),
+                client_address(scope),
                 credentials.reason,
                 correlation_id(scope),
             )
@@ -81,17 +87,32 @@ class Identify:
             await self._refusal(scope, error)(scope, receive, send)
             return
         scope["state"][CALLER] = caller
-        with acting(who):
-            varies = credentials.any or caller.kind == "proxy"
-            await self._app(scope, receive, _varying(send) if varies else send)
+        varies = credentials.any or caller.kind == "proxy"
 
-    async def _caller(self, scope: Scope, given: Credentials) -> Caller:
+        async def is_valid() -> bool:
+            return await self._still(scope, credentials, caller)
+
+        with acting(who):
+            await while_valid(self._app, scope, receive, _varying(send) if varies else send, is_valid)
+
+    async def _still(self, scope: Scope, given: Credentials, caller: Caller) -> bool:
+        """Whether a caller may still do what it could do when its request came."""
+        try:
+            now = await self._caller(scope, given, is_use=False)
+        except Unavailable:
+            return True  # the stream reports it
+        except PlayheadError:
+            return False
+        return now.scopes >= caller.scopes
+
+    async def _caller(self, scope: Scope, given: Credentials, *, is_use: bool = True) -> Caller:
         changes = scope["method"] not in READS
         identity: IdentityService = scope["app"].state.services.identity
         if given.keys:
             if len(given.keys) > 1 or given.is_malformed:
                 raise Unauthorized("key_invalid", "the request has several keys, or no Bearer key; send one")
-            return await identity.of_key(given.keys[0], changes=changes, address=address_of(scope))
+            address = client_address(scope)
+            return await identity.of_key(given.keys[0], changes=changes, address=address, is_use=is_use)
         if self._proxy and (user := self._proxy.caller_of(scope["headers"])):
             if changes:
                 check_own_page(scope)
@@ -99,9 +120,10 @@ class Identify:
         if given.sessions:
             if len(given.sessions) > 1:
                 raise Unauthorized("session_ended", "the request has several sessions; log in again")
+            found = await identity.of_session(given.sessions[0], changes=changes, is_use=is_use)
             if changes:
                 check_own_page(scope)
-            return await identity.of_session(given.sessions[0], changes=changes)
+            return found
         return await identity.anyone()
 
     def _refusal(self, scope: Scope, error: PlayheadError) -> ASGIApp:
@@ -129,7 +151,7 @@ class Credentials:
         self.reason: str | None = None
 
     @classmethod
-    def of(cls, scope: Scope) -> Credentials:
+    def of(cls, scope: Scope, cookie: SessionCookie | None) -> Credentials:
         """Read the headers of a request once.
 
         Raises:
@@ -141,8 +163,8 @@ class Credentials:
                 found._add_authorization(value)
             elif name == b"x-playhead-key":
                 found.keys.append(value.decode("latin-1").strip())
-            elif name == b"cookie":
-                found._add_cookies(value)
+            elif name == b"cookie" and cookie is not None:
+                found.sessions += cookie.tokens([(name, value)])
             elif name == b"x-playhead-reason":
                 found.reason = _reason(value)
         return found
@@ -159,18 +181,6 @@ class Credentials:
         elif kind.lower() != b"basic":
             self.is_malformed = True
             self.keys.append("")
-
-    def _add_cookies(self, value: bytes) -> None:
-        for part in value.decode("latin-1").split(";"):
-            name, _, token = part.strip().partition("=")
-            if name in _COOKIES:
-                self.sessions.append(token)
-
-
-def address_of(scope: Scope) -> str | None:
-    """Return the address of the client, or of the proxy in front of the server."""
-    client = scope.get("client")
-    return client[0] if client else None
 
 
 def _is_public(path: str) -> bool:

@@ -139,12 +139,15 @@ class IdentityService:
             raise Unauthorized("key_missing", _NO_KEY)
         return self.limited(ANYONE)
 
-    async def of_key(self, text: str, *, changes: bool, address: str | None = None) -> Caller:
+    async def of_key(
+        self, text: str, *, changes: bool, address: str | None = None, is_use: bool = True
+    ) -> Caller:
         """Return who a key stands for.
 
         Args:
             changes: whether the request may change something.
             address: of the client, for the last use and the number of failures.
+            is_use: False: the key of an open event stream is checked again.
 
         Raises:
             Unauthorized: `key_invalid`.
@@ -165,12 +168,16 @@ class IdentityService:
             self._failures.add(address)
         if found is None or not is_known or _has_ended(found):
             raise Unauthorized("key_invalid", _WRONG_KEY)
-        if self._is_due(identity):
+        if is_use and self._is_due(identity):
             self._used[identity] = address
         return self.limited(found.caller)
 
-    async def of_session(self, token: str, *, changes: bool) -> Caller:
+    async def of_session(self, token: str, *, changes: bool, is_use: bool = True) -> Caller:
         """Return whose session a cookie is.
+
+        Args:
+            is_use: False: the session of an open event stream is checked again. An open page alone does not
+                keep its session from ending.
 
         Raises:
             Unauthorized: `session_ended`.
@@ -180,7 +187,7 @@ class IdentityService:
         found = found or await self._read(hashed)
         if found is None or _has_ended(found):
             raise Unauthorized("session_ended", _ENDED)
-        if self._is_due(hashed):
+        if is_use and self._is_due(hashed):
             self._seen.add(hashed)
         return self.limited(found.caller)
 
