@@ -7,6 +7,7 @@ from playhead.ids import seconds
 from playhead.model import TimeCounts
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.upkeep import Process
+from playhead.services.activity import ActivityService
 from tests.lab import Clock, Lab
 
 PROCESS = Process("worker-1", "worker", "there", 2)
@@ -79,6 +80,58 @@ async def test_counts_are_deleted_after_30_days(catalog: Catalog, lab: Lab, cloc
 
     hours = await catalog.failures_by_hour([cause_of("adapter_error", "it broke", "Traceback: …")], hours=800)
     assert [sum(one) for one in hours.values()] == [0]
+
+
+async def waiting(catalog: Catalog, intervals: int = 3, minutes: int = 15) -> list[int]:
+    return [one.waiting for one in await catalog.counts_by_time(intervals=intervals, minutes=minutes)]
+
+
+async def test_messages_that_wait_are_sampled_once_a_minute_and_the_most_of_an_interval_count(
+    catalog: Catalog, lab: Lab, clock: Clock
+):
+    activity = ActivityService(catalog, now=clock)
+    await activity.sample()
+    assert await waiting(catalog) == [0, 0, 0]
+    clock.advance(MINUTE)
+    run = await lab.started("a.md", "b.md", "c.md")
+    claim = await lab.claim(run.ids[0])
+    await activity.sample()
+    assert await waiting(catalog) == [0, 0, 2], "one is running"
+
+    await lab.fail(claim, delay=60)
+    await activity.sample()
+    assert await waiting(catalog) == [0, 0, 2], "no second sample in this minute"
+    clock.advance(MINUTE)
+    await activity.sample()
+    assert await waiting(catalog) == [0, 0, 3], "one is to be tried again"
+    clock.advance(MINUTE)
+    await lab.work(run.ids[1])
+    await activity.sample()
+    assert await waiting(catalog) == [0, 0, 3]
+
+    clock.advance(15 * MINUTE)
+    await activity.sample()
+    assert await waiting(catalog) == [0, 3, 2]
+
+
+async def test_samples_of_several_routes_add_up_and_are_deleted_after_30_days(
+    catalog: Catalog, lab: Lab, clock: Clock
+):
+    first, second = await lab.started("a.md", "b.md"), await lab.started("c.md")
+    await lab.work(first.ids[0], lab.output("a.md"))
+    await catalog.sample_waiting()
+    assert await waiting(catalog, 1) == [3], "two in the first route, and a child in the second one"
+    await lab.work(second.ids[0])
+    await catalog.sample_waiting()
+    assert await waiting(catalog, 1) == [2], "a second sample of a minute replaces the first one"
+
+    clock.advance(30 * 86_400)
+    await catalog.maintain()
+    assert max(await waiting(catalog, 31 * 24, 60)) == 2
+    clock.advance(61)
+    await catalog.maintain()
+
+    assert max(await waiting(catalog, 31 * 48, 30)) == 0
 
 
 async def test_marks_tell_what_happened_since(catalog: Catalog, lab: Lab, clock: Clock):

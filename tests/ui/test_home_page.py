@@ -265,6 +265,29 @@ async def test_an_hour_of_the_strip_filters_the_page(site: Site):
     assert (await site.http.get("/?since=yesterday")).status_code == 400
 
 
+async def test_the_strip_draws_what_waited_and_has_its_numbers_in_a_table(site: Site):
+    await site.run({"a": b"good"})
+    page = await site.page("/")
+    assert 'class="wait"' not in page
+    assert "waiting" not in page.partition('id="day"')[2].partition("</section>")[0].partition("<table")[0]
+    files = [("files", (name, b"good")) for name in "abc"]
+    await site.http.post("/api/v1/configs/words/run", files=files)
+    await site.driven()
+
+    await site.rt._sample()
+    assert "waiting" not in await site.page("/"), "another process has the lease"
+    await site.rt._reconcile()
+    await site.rt._sample()
+
+    strip = (await site.twin("/"))["view"]["strip"]
+    assert (strip["waiting"], strip["hours"][-1]["waiting"], strip["hours"][-2]["waiting"]) == (3, 3, 0)
+    assert strip["line"].endswith("V2H960")
+    page = await site.page("/")
+    assert f'd="{strip["line"]}"' in page
+    assert "at most 3 waiting" in page
+    assert re.search(r"<th[^>]*>Waiting at most</th>.*<td[^>]*>3</td></tr>", page)
+
+
 async def test_the_causes_page_lists_those_in_a_state(site: Site):
     await site.run({"a": b"bad"})
     assert "Look at one" in await site.page("/causes?route=upper")

@@ -36,6 +36,7 @@ _RECONCILE_SECONDS = 1.0
 _JOBS_SECONDS = 0.5
 _OUTCOME_SECONDS = 1.0
 _INDEX_SECONDS = 1.0
+_SAMPLE_SECONDS = 1.0
 _LEASES_PER_RETENTION = 4
 """Retention is applied once in four times `lease_seconds`: with the default, once a minute."""
 _SELDOM = (50_000, 20, 50)
@@ -153,6 +154,7 @@ class Runtime:
             (self._follow, _JOBS_SECONDS),
             (self._retain, _LEASES_PER_RETENTION * self.settings.lease_seconds),
             (self._index, _INDEX_SECONDS),
+            (self._sample, _SAMPLE_SECONDS),
             (self.services.reports.write_due, _OUTCOME_SECONDS),
             (self.services.reports.renew, self.settings.lease_seconds / 3),
             (self.services.webhooks.send_due, _OUTCOME_SECONDS),
@@ -255,6 +257,11 @@ class Runtime:
         if self.reconciler.has_lease:
             while await self.services.find.index() and not await self.catalog.open_executions():
                 continue
+
+    async def _sample(self) -> None:
+        """Record how many messages wait, once a minute. A separate loop, so that it delays no retry."""
+        if self.reconciler.has_lease:
+            await self.services.activity.sample()
 
     async def _publish(self) -> None:
         """Prepare drafts that no live process holds, and publish what is published automatically."""

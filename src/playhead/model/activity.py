@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TimeCounts:
-    """Messages that have ended in an interval.
+    """Messages that have ended in an interval, and those that waited in it.
 
     Attributes:
         start: its beginning; RFC 3339 in UTC.
         done: messages that are done.
         failed: messages that became dead letters.
+        waiting: the most messages that waited at once, of one sample a minute: pending, or to be tried again.
     """
 
     start: str
     done: int
     failed: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,7 @@ class LastDay:
     """What happened in the last 24 hours.
 
     Attributes:
-        counts: messages that have ended, in intervals of 15 minutes, oldest first.
+        counts: messages that have ended or waited, in intervals of 15 minutes, oldest first.
         marks: what may explain changes, newest first.
     """
 
@@ -49,20 +49,33 @@ class Timeline:
 
 
 class ActivityService:
-    """Reads counts of messages by time."""
+    """Reads counts of messages by time, and samples how many wait.
 
-    def __init__(self, catalog: Activity) -> None:
+    Args:
+        now: the time, in seconds since 1970.
+    """
+
+    def __init__(self, catalog: Activity, now: Callable[[], float] = ids.now) -> None:
         self._catalog = catalog
+        self._now = now
+        self._sampled = -1
+
+    async def sample(self) -> None:
+        """Record how many messages of each route wait, unless this process has done so in this minute."""
+        minute = int(self._now() // 60)
+        if minute != self._sampled:
+            await self._catalog.sample_waiting()
+            self._sampled = minute
 
     async def last_day(self) -> LastDay:
         """Return what happened in the last 24 hours."""
         counts = await self._catalog.counts_by_time(intervals=HOURS * 60 // MINUTES, minutes=MINUTES)
-        return LastDay(counts, await self._catalog.marks(since=ids.now() - DAY))
+        return LastDay(counts, await self._catalog.marks(since=self._now() - DAY))
 
     async def timeline(self, of: Execution) -> Timeline:
         """Return when the messages of an execution ended, in its routes. Of many, it reads a sample."""
         start = ids.seconds(of.created_at)
-        end = ids.seconds(of.ended_at) if of.ended_at else ids.now()
+        end = ids.seconds(of.ended_at) if of.ended_at else self._now()
         width = max((end - start) / INTERVALS, _LEAST_SECONDS)
         every = -(-of.counts.total // _MOST_READ) or 1
         found = await self._catalog.timeline(of.execution_id, start=start, width=width, every=every)

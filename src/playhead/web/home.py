@@ -20,7 +20,7 @@ from playhead.web.outcomes import endings
 from playhead.web.page import ROWS, ApiCall, Ask, Missing, Page, Shown, or_missing, url
 from playhead.web.queues import all_routes, row_of
 from playhead.web.render import counted
-from playhead.web.strip import HEIGHT, WIDTH, Strip, strip_of
+from playhead.web.strip import HEIGHT, LINE_HEIGHT, WIDTH, Strip, numbers, strip_of
 
 _NEWEST: Final = 10
 _MOST_WORKERS: Final = 1000
@@ -36,7 +36,7 @@ class HomeView:
         level: state that stands for it.
         since, until: the period to which the page is filtered; None: all times.
         strip: the last 24 hours; None if they cannot be read.
-        strip_size: width and height of its drawing.
+        strip_size: width of its drawings, and the heights of that of its bars and that of its line.
         needs: what moves only if a person acts, worst first. None is left out.
         causes: causes of failures that are not acknowledged, the newest failure first.
         more_causes: there are more of them.
@@ -54,7 +54,7 @@ class HomeView:
     since: str | None
     until: str | None
     strip: Strip | None
-    strip_size: tuple[float, float]
+    strip_size: tuple[float, float, float]
     needs: Sequence[Need]
     causes: Sequence[CauseRow]
     more_causes: bool
@@ -116,7 +116,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
         times["since"],
         times["until"],
         None if isinstance(day, Missing) else strip_of(day, times["since"], times["until"]),
-        (WIDTH, HEIGHT),
+        (WIDTH, HEIGHT, LINE_HEIGHT),
         found,
         causes,
         more_causes,
@@ -188,7 +188,7 @@ def _cells(view: HomeView) -> dict[str, str]:
             cells[f"at.{need.id}"] = need.at
     cells |= cells_of(view.causes)
     if view.strip:
-        cells["day"] = f"{counted(view.strip.done, 'message')} done, {view.strip.failed:,} failed"
+        cells["day"] = numbers(view.strip.done, view.strip.failed, view.strip.waiting)
     for replay in view.replays:
         cells[f"sent.{replay.replay_batch_id}"] = f"{replay.objects_published:,}"
         cells[f"found.{replay.replay_batch_id}"] = f"{replay.objects_found:,}"

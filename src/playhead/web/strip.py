@@ -1,4 +1,4 @@
-"""The strip of the last 24 hours: bars, marks, and a link for each hour."""
+"""The strip of the last 24 hours: bars, a line of what waited, marks, and a link for each hour."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from playhead.web.states import MARKS
 
 WIDTH: Final = 960.0
 HEIGHT: Final = 90.0
+LINE_HEIGHT: Final = 28.0
+"""Height of the drawing of the line."""
 _TOP: Final = 8.0
 """Room above the bars for the heads of marks."""
 _GAP: Final = 2.0
@@ -45,6 +47,8 @@ class Hour:
     Attributes:
         x, width: where it is.
         start: its beginning; RFC 3339 in UTC.
+        done, failed: messages that ended in it.
+        waiting: the most messages that waited at once.
         text: its numbers in words.
         href: the page, filtered by the hour; without the filter if it is chosen.
         chosen: whether the page is filtered by it.
@@ -53,6 +57,9 @@ class Hour:
     x: float
     width: float
     start: str
+    done: int
+    failed: int
+    waiting: int
     text: str
     href: str
     chosen: bool
@@ -79,6 +86,8 @@ class Strip:
 
     Attributes:
         done, failed: numbers of all messages that it shows.
+        waiting: the most messages that waited at once.
+        line: path of the line of what waited, in a drawing of its own scale; empty if nothing waited.
         pieces: its bars.
         bar: width of one.
         hours: its hours, oldest first.
@@ -87,6 +96,8 @@ class Strip:
 
     done: int
     failed: int
+    waiting: int
+    line: str
     pieces: Sequence[Piece]
     bar: float
     hours: Sequence[Hour]
@@ -107,11 +118,19 @@ def strip_of(day: LastDay, since: str | None, until: str | None) -> Strip:
     return Strip(
         sum(one.done for one in day.counts),
         sum(one.failed for one in day.counts),
+        max(one.waiting for one in day.counts),
+        _line([one.waiting for one in day.counts], pitch),
         pieces,
         round(pitch - _GAP, 2),
         _hours(day.counts, pitch, since, until),
         flags,
     )
+
+
+def numbers(done: int, failed: int, waiting: int) -> str:
+    """Return numbers of messages in words."""
+    waits = f", at most {waiting:,} waiting" if waiting else ""
+    return f"{done:,} done, {failed:,} failed{waits}"
 
 
 def spark(hours: Sequence[int]) -> list[float]:
@@ -131,6 +150,16 @@ def _pieces(one: TimeCounts, x: float, most: int) -> list[Piece]:
     return found
 
 
+def _line(waiting: Sequence[int], pitch: float) -> str:
+    """Return the path of a line of steps, one for each interval."""
+    most = max(waiting)
+    if not most:
+        return ""
+    heights = [round(LINE_HEIGHT - (LINE_HEIGHT - _GAP) * one / most, 1) for one in waiting]
+    steps = [f"V{height:g}H{(n + 1) * pitch:g}" for n, height in enumerate(heights)]
+    return f"M0 {heights[0]:g}{''.join(steps)}"
+
+
 def _hours(counts: Sequence[TimeCounts], pitch: float, since: str | None, until: str | None) -> list[Hour]:
     size = 60 // MINUTES
     found = []
@@ -139,9 +168,11 @@ def _hours(counts: Sequence[TimeCounts], pitch: float, since: str | None, until:
         end = moment(seconds(start) + _HOUR)
         chosen = (start, end) == (since, until)
         done, failed = sum(one.done for one in some), sum(one.failed for one in some)
-        text = f"{start[11:16]} to {end[11:16]} UTC: {done:,} done, {failed:,} failed"
+        waiting = max(one.waiting for one in some)
+        text = f"{start[11:16]} to {end[11:16]} UTC: {numbers(done, failed, waiting)}"
         href = "/" if chosen else url("/", since=start, until=end)
-        found.append(Hour(round(n * pitch, 2), round(size * pitch, 2), start, text, href, chosen))
+        x, width = round(n * pitch, 2), round(size * pitch, 2)
+        found.append(Hour(x, width, start, done, failed, waiting, text, href, chosen))
     return found
 
 

@@ -74,7 +74,7 @@ routes:
   both:
     external: true
 """
-_IDLE = ("processes", "leases", "codes", "adapter_codes", "minutes")
+_IDLE = ("processes", "leases", "codes", "adapter_codes", "minutes", "samples")
 """Tables in which living processes write all the time, or when they start. The index of Find is one."""
 
 

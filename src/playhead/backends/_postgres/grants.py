@@ -55,6 +55,7 @@ _RIGHTS: Final[Mapping[str, tuple[str, str]]] = {
     "reusable": ("SIUD", "SIUD"),
     "reviews": ("SIUD", "SD"),
     "route_pauses": ("SIUD", "S"),
+    "samples": ("SIUD", "SIUD"),
     "schema_version": ("S", "S"),
     "search_index": ("SU", "SU"),
     "sessions": ("SIUD", ""),

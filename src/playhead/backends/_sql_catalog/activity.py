@@ -26,16 +26,28 @@ class ActivityPart(Part):
             start = first
             while start in known:
                 start += 1
-            rows = await db.rows(
-                SQL.counts_by_time, interval=minutes, first=start * minutes, last=last * minutes
-            )
-            read = {int(n): (int(done), int(failed)) for n, done, failed in rows}
-            found = {n: known[n] if n < start else read.get(n, (0, 0)) for n in range(first, last)}
+            period = {"interval": minutes, "first": start * minutes, "last": last * minutes}
+            ended = {
+                int(n): (int(done), int(failed))
+                for n, done, failed in await db.rows(SQL.counts_by_time, **period)
+            }
+            waited = {int(n): int(waiting) for n, waiting in await db.rows(SQL.waiting_by_time, **period)}
+            found = {
+                n: known[n] if n < start else (*ended.get(n, (0, 0)), waited.get(n, 0))
+                for n in range(first, last)
+            }
             settled = (now - _SETTLED_MINUTES) // minutes
             self._settled_counts[minutes] = {n: counts for n, counts in found.items() if n < settled}
             return [TimeCounts(moment(n * minutes * 60.0), *counts) for n, counts in found.items()]
 
         return await self._db.read(find)
+
+    async def sample_waiting(self) -> None:
+        # In two steps: no writer waits for the count.
+        rows = await self._db.rows(SQL.waiting_by_lane, executions=None)
+        if rows:
+            lanes, messages = [lane for lane, _ in rows], [int(count) for _, count in rows]
+            await self._db.write(lambda db: db.run(SQL.record_waiting, lanes=lanes, messages=messages))
 
     async def failures_by_hour(self, causes: Sequence[int], *, hours: int) -> dict[int, list[int]]:
         if not causes:

@@ -40,7 +40,7 @@ class Part:
         self._executions = Executions()
         self._aliases = Aliases()
         self._tally = Tally()
-        self._settled_counts: dict[int, dict[int, tuple[int, int]]] = {}
+        self._settled_counts: dict[int, dict[int, tuple[int, int, int]]] = {}
         """Counts that do not change any more: by the length of intervals, then by their number."""
         self._rows = Rows(transactions, self._executions, self.sizes)
         self._replays = Replays(self._lanes, self._executions, self.sizes)

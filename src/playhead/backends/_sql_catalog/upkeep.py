@@ -32,7 +32,7 @@ FORGET_SECONDS: Final = 3600.0
 """How long the row of a dead process is kept."""
 _STRAGGLER_STEPS: Final = 10
 _KEPT_MINUTES: Final = 30 * 24 * 60
-"""How long counts by minute are kept."""
+"""How long counts and samples by minute are kept."""
 
 _UNSEALED: Final = "the process that stored the inputs ended before all of them were stored; run it again"
 
@@ -241,6 +241,7 @@ class UpkeepPart(Part):
             await self._move_times_ahead(db)
             await db.run(SQL.delete_unused_limits, seconds=seconds)
             await db.run(SQL.delete_minutes, keep=_KEPT_MINUTES)
+            await db.run(SQL.delete_samples, keep=_KEPT_MINUTES)
             rows = await db.rows(SQL.delete_forgotten, seconds=seconds)
             await self._keep(db, [decode(last) for (last,) in rows])
 

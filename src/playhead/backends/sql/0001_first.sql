@@ -365,6 +365,16 @@ CREATE TABLE minutes (
 ) WITH (fillfactor = 80);
 CREATE INDEX minutes_by_cause ON minutes (cause, minute) WHERE cause > 0;
 
+-- How many messages of each route waited, once a minute, if there were any. The process with the reconciler's lease counts
+-- them.
+CREATE TABLE samples (
+  minute  bigint NOT NULL,            -- since the epoch
+  config  text COLLATE "C" NOT NULL,
+  route   text COLLATE "C" NOT NULL,
+  waiting bigint NOT NULL,
+  PRIMARY KEY (minute, config, route)
+);
+
 -- Results that may be used again for an item with the same bytes: the newest message with each digest. A row is written
 -- only when a run or a replay asks for such results, so the others pay nothing (reusing.py).
 CREATE TABLE reusable (

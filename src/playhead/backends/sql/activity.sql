@@ -23,6 +23,25 @@ ON CONFLICT (minute, writer, config, route, cause) DO UPDATE SET messages = c.me
 -- Counts that are too old.
 DELETE FROM minutes WHERE minute < floor(playhead_now() / 60)::bigint - :keep
 
+-- name: record_waiting
+-- A sample of this minute, by route. A second one replaces the first one.
+WITH given (lane, messages) AS (SELECT * FROM unnest(:lanes::bigint[], :messages::bigint[]))
+INSERT INTO samples (minute, config, route, waiting)
+SELECT floor(playhead_now() / 60)::bigint, v.name, l.route, sum(g.messages)::bigint
+FROM given g JOIN lanes l ON l.id = g.lane JOIN config_versions v ON v.id = l.config_version
+WHERE true GROUP BY 2, 3 ORDER BY 2, 3
+ON CONFLICT (minute, config, route) DO UPDATE SET waiting = excluded.waiting
+
+-- name: delete_samples
+-- Samples that are too old.
+DELETE FROM samples WHERE minute < floor(playhead_now() / 60)::bigint - :keep
+
+-- name: waiting_by_time
+-- The most messages that waited at once, in intervals of some minutes.
+SELECT w.minute / :interval::bigint, max(w.waiting)::bigint FROM (
+  SELECT s.minute, sum(s.waiting) AS waiting FROM samples s WHERE s.minute >= :first AND s.minute < :last GROUP BY 1) w
+GROUP BY 1
+
 -- name: minute_now
 -- The present minute by the clock of the catalog.
 SELECT floor(playhead_now() / 60)::bigint

@@ -183,6 +183,13 @@ WITH RECURSIVE waiting (execution, state, lane) AS (
   FROM waiting w WHERE w.lane IS NOT NULL
 ), waiting_lanes (lane) AS (SELECT DISTINCT lane FROM waiting WHERE lane IS NOT NULL)
 
+-- name: waiting_by_lane
+-- How many messages wait. One range of the index after the other: as one group, SQLite sorts all of them.
+{waiting_lanes}
+SELECT w.lane, sum((SELECT count(*) FROM messages m /* INDEXED BY messages_by_state */
+  WHERE m.execution = w.execution AND m.state = w.state AND m.lane = w.lane))::bigint
+FROM waiting w WHERE w.lane IS NOT NULL GROUP BY 1
+
 -- fragment: pending_of_lane
 -- Pending rows of an execution in a lane, in PostgreSQL. Without the bound, each second would read all rows that a job has
 -- yet to publish.
