@@ -301,6 +301,12 @@ NAMES_LEFT_OUT = _event(
     "Files of a stage are not listed, because their names cannot be keys.",
 )
 SERVER_STARTED = _event("server_started", ("info",), ("process", "url"), "A server accepts requests.")
+LOGIN_REFUSED = _event(
+    "login_refused",
+    ("warning",),
+    ("detail",),
+    "The provider refused a login, its answer was not valid, or the person has no rights here.",
+)
 NO_KEY = _event(
     "no_key",
     ("warning",),

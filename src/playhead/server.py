@@ -24,6 +24,7 @@ from playhead.api.proxied import TrustedProxy
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.process import Runtime
 from playhead.bootstrap.reload import Reload
+from playhead.cookies import session_cookie
 from playhead.errors import BadRequest, CannotStart
 from playhead.web.app import create_pages
 from playhead.workers import background, crew, hold_logs, on_signals, run_reloading, set_up_logs
@@ -138,6 +139,7 @@ async def _serve(
             tracer=rt.environment.tracer,
             pages=create_pages(rt.services, version=__version__, status=STATUS),
             proxy=_proxy(settings),
+            cookie=session_cookie(settings.public_url, is_loopback=is_loopback(sock.getsockname()[0])),
         )
         server = _Server(
             uvicorn.Config(

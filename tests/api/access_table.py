@@ -156,6 +156,10 @@ OPERATIONS: Final[dict[Need, str]] = {
 }
 
 PAGES: Final[dict[Need, str]] = {
+    "public": """
+        GET /login/oidc
+        GET /login/oidc/callback
+    """,
     "any": """
         GET /help
     """,

@@ -21,6 +21,7 @@ from playhead.api.proxied import TrustedProxy
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.backends import Backends
 from playhead.bootstrap.process import Runtime
+from playhead.cookies import LOOPBACK_COOKIE, SessionCookie
 from playhead.envelope import Dispatch
 from playhead.errors import PlayheadError
 from playhead.model import Dataset, Execution, Replay, RouteCounts
@@ -110,6 +111,7 @@ def new_app(
     max_upload: int = MAX_UPLOAD,
     pages: ASGIApp | None = None,
     proxy: TrustedProxy | None = None,
+    cookie: SessionCookie | None = LOOPBACK_COOKIE,
 ) -> FastAPI:
     return create_app(
         cast(Services, services),
@@ -119,6 +121,7 @@ def new_app(
         max_upload_bytes=max_upload,
         pages=pages,
         proxy=proxy,
+        cookie=cookie,
     )
 
 

@@ -7,19 +7,25 @@ can finish a login, once and within ten minutes, and only in the browser that ha
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from playhead import events
 from playhead.addresses import own_path
 from playhead.credentials import hash_of, new_token
-from playhead.errors import NotFound, Unauthorized
+from playhead.errors import NotFound, PlayheadError, Unauthorized
 from playhead.model.access import Caller
 from playhead.model.rights import GroupRights, rights_of
 from playhead.ports.catalog import Access
 from playhead.ports.catalog.access import LoginRecord
 from playhead.ports.login import LoginProvider, LoginRefused
 
+_SHOWN: Final = 500
 _SHOWN_GROUPS: Final = 10
+_PER_SECOND: Final = 10
+"""Logins that may begin at one server. Each one is a row, and anyone can begin it."""
 
 
 class BegunLogin(NamedTuple):
@@ -40,14 +46,22 @@ class LoginService:
     Args:
         provider: None: no provider is configured.
         rights: what the members of its groups may do.
+        clock: seconds of a clock that does not go back.
     """
 
     def __init__(
-        self, catalog: Access, provider: LoginProvider | None, rights: Sequence[GroupRights]
+        self,
+        catalog: Access,
+        provider: LoginProvider | None,
+        rights: Sequence[GroupRights],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
         self._provider = provider
         self._rights = rights
+        self._clock = clock
+        self._begun: deque[float] = deque(maxlen=_PER_SECOND)
 
     @property
     def is_offered(self) -> bool:
@@ -62,8 +76,13 @@ class LoginService:
 
         Raises:
             NotFound: no provider is configured.
+            PlayheadError: `too_many_attempts`.
             Unavailable: `login_unavailable`.
         """
+        now = self._clock()
+        if len(self._begun) == _PER_SECOND and now - self._begun[0] < 1:
+            raise PlayheadError("too_many_attempts", "too many logins begin at once; try again in a second")
+        self._begun.append(now)
         login = LoginRecord(
             state=secrets.token_urlsafe(24),
             nonce=secrets.token_urlsafe(24),
@@ -94,15 +113,24 @@ class LoginService:
         try:
             person = await provider.finish(login, answer)
         except LoginRefused as exc:
-            raise _refused(str(exc)) from exc
+            raise await self._recorded(str(exc)) from exc
         rights = rights_of(person.groups, self._rights)
         if rights is None:
             named = ", ".join(sorted(person.groups)[:_SHOWN_GROUPS]) or "no group"
-            raise _refused(
+            raise await self._recorded(
                 f"no group of {person.name} has rights here; the provider names {named}. "
                 "The operator sets the rights of groups with PLAYHEAD_OIDC_MAP"
             )
         return Caller("oidc", person.id, person.name, rights.scopes, rights.configs), login.next
+
+    async def _recorded(self, why: str) -> Unauthorized:
+        """Log and record a refusal, and return its error."""
+        events.emit(events.LOGIN_REFUSED, detail=why)
+        detail = {"why": why[:_SHOWN]}
+        await self._catalog.record_audit(
+            "session.create", outcome="refused", error_code="login_refused", detail=detail
+        )
+        return _refused(why)
 
     def _configured(self) -> LoginProvider:
         if self._provider is None:

@@ -50,6 +50,7 @@ from playhead.web import (
     home,
     message,
     objects,
+    oidc,
     prune,
     publication,
     publishform,
@@ -112,7 +113,7 @@ ACTIONS: Final[Sequence[Action]] = (
     *system.ACTIONS,
     *configform.ACTIONS,
 )
-RAW: Final[Sequence[Raw]] = (*objects.RAW,)
+RAW: Final[Sequence[Raw]] = (*objects.RAW, *oidc.RAW)
 
 TITLES: Final = {404: "Not found", 503: "Unavailable", 500: "Internal error"}
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -238,7 +239,7 @@ class _Site:
 
     def _raw(self, raw: Raw) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            return await raw.answer(self._ask(request))
+            return await raw.answer(self._ask(request, body=request))
 
         return answer
 

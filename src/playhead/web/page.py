@@ -145,7 +145,7 @@ class Ask:
         path: path of the page, without `.json` or `.live`.
         is_foreign: whether a page of another site sent the browser here. Such a request must start no work.
         form: fields of a form; empty for a GET.
-        request: the request, if the action reads its body; else None.
+        request: the request of a raw answer, or of an action that reads its body; else None.
         patience: how many seconds the page waits for counts; None: until they are complete.
     """
 

@@ -1,0 +1,76 @@
+"""Logins at a provider: the browser is sent there, and comes back with an answer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from playhead.acting import Acting, acting
+from playhead.addresses import own_path
+from playhead.cookies import COOKIE, SessionCookie, client_address
+from playhead.errors import NotFound
+from playhead.web.page import Ask, Raw, url
+
+_SECONDS: Final = 600
+"""How long a login may take, as in the catalog."""
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+
+
+async def begin(ask: Ask) -> Response:
+    """Send the browser to the provider. A link of another site only shows the page of the login."""
+    request, to = _request(ask), own_path(ask.text("next") or "/")
+    cookie = _login_cookie(request)
+    if ask.is_foreign:
+        return RedirectResponse(url("/login", next=to), 303, _NO_STORE)
+    begun = await ask.services.login.begin(to)
+    response = RedirectResponse(begun.url, 303, _NO_STORE)
+    response.headers.append("Set-Cookie", f"{cookie.holding(begun.cookie)}; Max-Age={_SECONDS}")
+    return response
+
+
+async def finish(ask: Ask) -> Response:
+    """Begin the session of the person that the provider names."""
+    request = _request(ask)
+    session, login = _session_cookie(request), _login_cookie(request)
+    given = request.query_params.multi_items()
+    answer = dict(given) if len(dict(given)) == len(given) else {}  # a parameter twice: ambiguous
+    tokens, old = (one.tokens(request.scope["headers"]) for one in (login, session))
+    caller, to = await ask.services.login.finish(tokens[0] if len(tokens) == 1 else None, answer)
+    address = client_address(request.scope)
+    with acting(Acting(caller, "web", address, None, request.scope["state"].get("correlation_id"))):
+        token = await ask.services.access.log_in(
+            caller,
+            old=old[0] if len(old) == 1 else None,
+            address=address,
+            browser=request.headers.get("user-agent"),
+        )
+    response = RedirectResponse(to, 303, _NO_STORE)
+    response.headers.append("Set-Cookie", session.holding(token))
+    response.headers.append("Set-Cookie", login.expired)
+    return response
+
+
+def _request(ask: Ask) -> Request:
+    assert ask.request, "a raw answer has its request"
+    return ask.request
+
+
+def _session_cookie(request: Request) -> SessionCookie:
+    cookie: SessionCookie | None = request.scope["state"].get(COOKIE)
+    if cookie is None:
+        raise NotFound("not_found", "browsers cannot log in to this server: set PLAYHEAD_PUBLIC_URL")
+    return cookie
+
+
+def _login_cookie(request: Request) -> SessionCookie:
+    """Return the cookie of a login that has begun, next to that of the session."""
+    session = _session_cookie(request)
+    return SessionCookie(f"{session.name}-login", session.is_secure)
+
+
+RAW: Final = (
+    Raw("/login/oidc", begin, scope="public"),
+    Raw("/login/oidc/callback", finish, scope="public"),
+)
