@@ -27,6 +27,8 @@ from playhead.backends._sqlite.file import Connection, File, refuse_network
 T = TypeVar("T")
 
 _MOST_IN_A_COMMIT = 64
+_READERS = 4
+"""A comparison of millions of messages uses two of them for a long time, and a result one."""
 
 
 _Answer = tuple[Any, Exception | None]
@@ -41,7 +43,7 @@ class _Job(NamedTuple):
 
 
 class Database(File):
-    """A SQLite file with one writer thread and a few readers, for the callers of one event loop.
+    """A SQLite file with one writer thread and four readers, for the callers of one event loop.
 
     See `File` for the arguments.
     """
@@ -65,7 +67,7 @@ class Database(File):
         refuse_network(self.path.parent)
         await asyncio.to_thread(self.migrate)
         self._identity = self._now_there()
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="playhead-read")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="playhead-read")
         self._thread = threading.Thread(target=self._write_loop, name="playhead-write", daemon=True)
         self._thread.start()
 
