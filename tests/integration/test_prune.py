@@ -239,6 +239,19 @@ async def test_retention_prunes_what_is_older_than_keep_days(ph: Playhead):
     assert (await ph.execution(old))["replayable_until"] is None
 
 
+async def test_workers_apply_no_retention_that_only_servers_apply(tmp_path: Path):
+    settings = {"lease_seconds": 0.1, "retention": "server"}
+    async with opened(tmp_path, **settings) as worker:
+        worker.steps.doing = _do
+        await worker.apply(CONFIG.format(retention="retention: {keep_days: 0.0000001}"))
+        old = await worker.run(FILES)
+        assert await worker.rt.reconciler.cycle(), "it has the lease of the reconciler"
+        await worker.rt._retain()
+        assert len(files(worker, old)) == 12
+        async with opened(tmp_path, kind="serve", **settings):
+            await until(lambda: not stored(worker.objects, old))
+
+
 async def test_stages_are_what_retention_deletes(ph: Playhead):
     execution = await ph.run(FILES)
     retention = "retention: {keep_days: 0.00001, stages: [ones, input]}"

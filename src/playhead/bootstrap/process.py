@@ -105,6 +105,7 @@ class Runtime:
     cancel_seconds: float = 1.0
     goodbye_seconds: float = 3.0
     _told: Numbers = field(default_factory=dict)
+    _has_retention: bool = False
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def work(
@@ -159,6 +160,8 @@ class Runtime:
             (self.services.reports.renew, self.settings.lease_seconds / 3),
             (self.services.webhooks.send_due, _OUTCOME_SECONDS),
         ]
+        if self.settings.retention == "server" and self.process.kind == "serve":
+            loops.append((self._seek_retention, self.settings.lease_seconds / 3))
         if self.code:
             loops.append((self.code.look, LOOK_SECONDS))
         if self.watchdog:
@@ -245,12 +248,21 @@ class Runtime:
 
     async def _retain(self) -> None:
         """Prune and drop what no config keeps any more. A separate loop, so that it delays no retry."""
-        if self.reconciler.has_lease:
+        if self._may_retain():
             await self.services.prune.retain(
                 interrupted_seconds=_LEASES_PER_RETENTION * self.settings.lease_seconds,
-                goes_on=lambda: self.reconciler.has_lease,
+                goes_on=self._may_retain,
             )
             await self.services.publish.drafts.drop_due()
+
+    def _may_retain(self) -> bool:
+        return self._has_retention if self.settings.retention == "server" else self.reconciler.has_lease
+
+    async def _seek_retention(self) -> None:
+        """Hold the lease of the retention, which a server has even while a worker is the reconciler."""
+        assert self.process
+        seconds = self.settings.lease_seconds
+        self._has_retention = await self.catalog.lease("retention", self.process.id, seconds=seconds)
 
     async def _index(self) -> None:
         """Index what Find finds. While executions run, one page a second; then until all is indexed."""

@@ -207,6 +207,10 @@ class Settings(BaseModel):
     heartbeat_seconds: Seconds = Field(
         1, description="Period of the heartbeat of a process; after five missed beats it counts as dead."
     )
+    retention: Annotated[Literal["any", "server"], IN_LOWER_CASE] = Field(
+        "any",
+        description="Processes that apply the retention of configs: `any`, or servers alone (`server`).",
+    )
     max_body_bytes: Bytes = Field(1_048_576, description="Maximum size of a request body.")
     max_upload_bytes: Bytes = Field(268_435_456, description="Maximum size of all inputs of a run over HTTP.")
     max_object_bytes: Bytes = Field(
