@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.processes import Deployment, open_deployment
+from tests.servers.roles import as_role, roles_without_rights
 from tests.servers.schema import schema
 
 ROLES = "server=playhead_server,worker=playhead_worker"
@@ -46,3 +47,15 @@ async def test_the_statements_name_the_schema_of_the_deployment_and_are_one_tran
     assert all(f'"{name}"' in one for one in statements[1:-1])
     assert f'GRANT SELECT ON "{name}".configs TO "playhead_worker"' in statements
     assert not [one for one in statements if f'"{name}".keys' in one and "playhead_worker" in one]
+
+
+async def test_the_command_can_run_the_statements_after_the_migrations() -> None:
+    async with schema() as url, roles_without_rights(url) as roles:
+        names = ",".join(f"{role}={name}" for role, name in roles.items())
+        with open_deployment(CATALOG=url, BROKER=url) as deployment:
+            assert "--execute needs --grants" in refusal(deployment, "--execute", code=2)
+            assert deployment.cli("migrate", "--grants", names, "--execute")["applied"]
+            for role, name in roles.items():
+                theirs = {"CATALOG": as_role(url, name), "BROKER": as_role(url, name)}
+                command = deployment.start("doctor", "--for", role, settings=theirs)
+                assert command.popen.wait(60) == 0, command.said

@@ -26,7 +26,7 @@ MOST: Final[dict[str, Any]] = {
     **LEAST,
     "image": {"digest": f"sha256:{'0' * 64}"},
     "imagePullSecrets": [{"name": "registry"}],
-    "migrate": {"secretName": "playhead-owner"},
+    "migrate": {"secretName": "playhead-owner", "grants": "server=playhead_server"},
     "settings": {"QUEUE_PREFIX": "eu_", "HEARTBEAT_SECONDS": 2},
     "extraEnv": [{"name": "OTEL_SERVICE_NAME", "value": "playhead"}],
     "extraEnvFrom": [{"configMapRef": {"name": "more"}}],
@@ -218,6 +218,24 @@ def test_the_migration_does_not_run_without_the_catalog_of_its_own_secret():
         # The second Secret may name another catalog, and a value set here would override it.
         "PLAYHEAD_CATALOG": "playhead-owner",
     }
+
+
+def test_workers_with_their_own_secret_get_nothing_of_the_first_one():
+    worker = {"secretName": "playhead-workers", "serviceAccountName": "playhead-workers"}
+    found = pods({**LEAST, "worker": worker})
+    assert backends(found["worker"]) == dict.fromkeys(BACKENDS, "playhead-workers")
+    assert container(found["worker"])["envFrom"] == [{"secretRef": {"name": "playhead-workers"}}]
+    assert found["worker"]["serviceAccountName"] == "playhead-workers"
+    others = {component: pod for component, pod in found.items() if component != "worker"}
+    assert others == {one: pod for one, pod in pods(LEAST).items() if one != "worker"}
+
+
+def test_the_migration_gives_roles_their_rights_if_the_values_name_them():
+    assert container(pods(LEAST)["migrate"])["args"] == ["migrate"]
+    roles = "server=playhead_server,worker=playhead_worker"
+    migration = container(pods({**LEAST, "migrate": {"grants": roles}})["migrate"])
+    assert migration["args"] == ["migrate", "--grants", roles, "--execute"]
+    assert "grants" in refusal({**LEAST, "migrate": {"grants": "playhead_server"}})
 
 
 def test_a_backend_is_embedded_only_if_the_values_say_so():

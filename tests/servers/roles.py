@@ -13,23 +13,29 @@ from playhead.ports.diagnosis import PROCESS_ROLES, ProcessRole
 
 
 @asynccontextmanager
-async def process_roles(url: str) -> AsyncIterator[Mapping[ProcessRole, str]]:
-    """Migrate a schema, and yield two roles with their rights on it. They are dropped at the end."""
+async def roles_without_rights(url: str) -> AsyncIterator[Mapping[ProcessRole, str]]:
+    """Yield two new roles, which are dropped at the end with their rights on this database."""
     roles: dict[ProcessRole, str] = {role: f"{role[0]}{uuid7().hex}" for role in PROCESS_ROLES}
     con = await asyncpg.connect(url)
     try:
         for name in roles.values():
             await con.execute(f"CREATE ROLE {name} LOGIN")
-        db = Postgres(url)
-        await db.migrate()
-        for statement in await db.grants(roles):
-            await con.execute(statement)
-        await db.close()
         yield roles
     finally:
         for name in roles.values():
             await con.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
         await con.close()
+
+
+@asynccontextmanager
+async def process_roles(url: str) -> AsyncIterator[Mapping[ProcessRole, str]]:
+    """Migrate a schema, and yield two roles with their rights on it."""
+    async with roles_without_rights(url) as roles:
+        db = Postgres(url)
+        await db.migrate()
+        await db.grants(roles, execute=True)
+        await db.close()
+        yield roles
 
 
 def as_role(url: str, role: str) -> str:

@@ -158,9 +158,9 @@ async def migrate(settings: Settings, check: bool) -> list[str]:
     return await opening.migrate(settings, check)
 
 
-async def grants(settings: Settings, roles: Mapping[ProcessRole, str]) -> list[str]:
+async def grants(settings: Settings, roles: Mapping[ProcessRole, str], *, execute: bool = False) -> list[str]:
     """Return the statements that give roles of PostgreSQL their rights; see `backends.grants`."""
-    return await opening.grants(settings, roles)
+    return await opening.grants(settings, roles, execute=execute)
 
 
 async def examine(settings: Settings, role: ProcessRole | None = None) -> Examination:

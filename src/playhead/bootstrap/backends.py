@@ -299,11 +299,12 @@ async def migrate(settings: Settings, check: bool) -> list[str]:
     return [f"{Path(name).name}: {n}" for name, numbers in steps.items() for n in numbers]
 
 
-async def grants(settings: Settings, roles: Mapping[ProcessRole, str]) -> list[str]:
+async def grants(settings: Settings, roles: Mapping[ProcessRole, str], *, execute: bool) -> list[str]:
     """Return the statements that give roles of PostgreSQL the rights of servers and workers.
 
     Args:
         roles: a role for each kind of process.
+        execute: run them, too.
 
     Raises:
         CannotStart: no address is one of PostgreSQL, or the schema does not exist.
@@ -321,7 +322,7 @@ async def grants(settings: Settings, roles: Mapping[ProcessRole, str]) -> list[s
         postgres = Postgres(url or "")
         try:
             if postgres.address not in found:
-                found[postgres.address] = await postgres.grants(roles)
+                found[postgres.address] = await postgres.grants(roles, execute=execute)
         except Unreachable as exc:
             raise unavailable(str(exc)) from exc
         finally:

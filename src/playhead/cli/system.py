@@ -79,15 +79,21 @@ async def migrate(
             help="Print the SQL that gives these roles of PostgreSQL their rights. Change nothing.",
         ),
     ] = None,
+    execute: Annotated[
+        bool, typer.Option("--execute", help="With --grants: migrate, then run this SQL instead.")
+    ] = False,
 ) -> int:
     """Migrate the databases to the schema of this version."""
     from playhead.bootstrap import grants
     from playhead.bootstrap import migrate as run
 
-    if roles is not None:
-        if check:
-            raise Usage("--check and --grants cannot be combined")
-        lines = await grants(s.settings, _roles(roles))
+    if roles is None and execute:
+        raise Usage("--execute needs --grants")
+    if roles is not None and check:
+        raise Usage("--check and --grants cannot be combined")
+    named = {} if roles is None else _roles(roles)
+    if named and not execute:
+        lines = await grants(s.settings, named)
         if s.json:
             output.emit({"statements": lines})
         else:
@@ -95,6 +101,8 @@ async def migrate(
                 output.line(f"{line};")
         return exits.OK
     steps = await run(s.settings, check)
+    if named:
+        await grants(s.settings, named, execute=True)
     if s.json:
         output.emit({"pending" if check else "applied": steps})
     else:
@@ -102,6 +110,8 @@ async def migrate(
             output.line(f"{'pending' if check else 'applied'}: {step}")
         if not steps:
             output.line("Up to date")
+        for process, role in named.items():
+            output.line(f"granted: rights of a {process} to {role}")
     return exits.FAILED if check and steps else exits.OK
 
 

@@ -125,10 +125,20 @@ The three backends are in `env`, because Kubernetes ignores a missing key in `en
 own local files. If a key of `env` is missing, the pod does not start, and its events name the key.
 */}}
 {{- define "playhead.envFrom" -}}
-- secretRef: {name: {{ include "playhead.secretName" . | quote }}}
-{{- with .Values.extraEnvFrom }}
+{{- include "playhead.envFromSecret" (dict "root" . "secret" (include "playhead.secretName" .)) }}
+{{- end }}
+
+{{/* Argument: (dict "root" $ "secret" name). */}}
+{{- define "playhead.envFromSecret" -}}
+- secretRef: {name: {{ .secret | quote }}}
+{{- with .root.Values.extraEnvFrom }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* Workers may have users with fewer rights. Then they get no key of the first Secret. */}}
+{{- define "playhead.workerSecretName" -}}
+{{- .Values.worker.secretName | default (include "playhead.secretName" .) }}
 {{- end }}
 
 {{/* Argument: (dict "root" $ "from" (dict "CATALOG" name …)), the Secret of each backend that `env` must contain. */}}
@@ -156,10 +166,14 @@ own local files. If a key of `env` is missing, the pod does not start, and its e
 {{- end }}
 {{- end }}
 
-{{/* The environment of all processes except the migration job: the three backends come from one Secret. */}}
+{{/* The environment of all processes except the migration job: the three backends come from one Secret.
+Argument: (dict "root" $ "secret" name). */}}
+{{- define "playhead.envOfOne" -}}
+{{- include "playhead.env" (dict "root" .root "from" (dict "STORE" .secret "BROKER" .secret "CATALOG" .secret)) }}
+{{- end }}
+
 {{- define "playhead.envOfAll" -}}
-{{- $secret := include "playhead.secretName" . }}
-{{- include "playhead.env" (dict "root" . "from" (dict "STORE" $secret "BROKER" $secret "CATALOG" $secret)) }}
+{{- include "playhead.envOfOne" (dict "root" . "secret" (include "playhead.secretName" .)) }}
 {{- end }}
 
 {{/* A value as text. In Helm numbers are floats, and it prints large whole numbers as 1e+06. */}}

@@ -151,8 +151,10 @@ class Postgres:
         together = [steps] if steps == migrations("postgresql") else [[step] for step in steps]
         return [number for some in together for number in await self._apply(some)]
 
-    async def grants(self, roles: Mapping[ProcessRole, str]) -> list[str]:
-        """Return the statements that give these roles their rights. `open` is not needed before.
+    async def grants(self, roles: Mapping[ProcessRole, str], *, execute: bool = False) -> list[str]:
+        """Return the statements that give these roles their rights, and run them if `execute` says so.
+
+        `open` is not needed before.
 
         Raises:
             Unreachable: the database is unavailable.
@@ -163,7 +165,11 @@ class Postgres:
                 "catalog_older",
                 f"{self.address} lacks migration {pending[0]} of this release. Run: playhead migrate",
             )
-        return statements(await self._run(lambda con: con.fetchval("SELECT current_schema()")), roles)
+        schema = await self._run(lambda con: con.fetchval("SELECT current_schema()"))
+        granting = statements(schema, roles)
+        if execute:
+            await self._run(lambda con: con.execute("; ".join(granting)))
+        return ["BEGIN", *granting, "COMMIT"]
 
     async def _apply(self, steps: Sequence[Migration]) -> list[int]:
         try:

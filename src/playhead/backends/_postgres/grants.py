@@ -102,7 +102,7 @@ def rights(role: ProcessRole) -> list[Right]:
 
 
 def statements(schema: str, roles: Mapping[ProcessRole, str]) -> list[str]:
-    """Return the statements that give database roles exactly the rights of this release, in their order.
+    """Return the statements that give database roles exactly the rights of this release, for one transaction.
 
     Args:
         schema: the schema of the tables.
@@ -110,11 +110,9 @@ def statements(schema: str, roles: Mapping[ProcessRole, str]) -> list[str]:
     """
     place, named = quoted(schema), ", ".join(dict.fromkeys(map(quoted, roles.values())))
     return [
-        "BEGIN",
         f"REVOKE ALL ON ALL TABLES IN SCHEMA {place} FROM {named}",
         f"GRANT USAGE ON SCHEMA {place} TO {named}",
         *_granting(place, roles),
-        "COMMIT",
     ]
 
 
