@@ -21,12 +21,13 @@ from tests.deploy.test_chart import LEAST, of_kind
 from tests.servers import Server, need_fresh
 
 PAGE = (ROOT / "docs" / "howto" / "postgresql.md").read_text(encoding="utf-8")
+SEPARATE = (ROOT / "docs" / "howto" / "least-rights.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "examples" / "01-docs"
 
 
-def statements(name: str) -> list[str]:
-    """Return the statements of the block on the page that begins with this comment."""
-    (block,) = re.findall(rf"```sql\n-- {re.escape(name)}\n(.*?)```", PAGE, re.DOTALL)
+def statements(name: str, page: str = PAGE) -> list[str]:
+    """Return the statements of the block on a page that begins with this comment."""
+    (block,) = re.findall(rf"```sql\n-- {re.escape(name)}\n(.*?)```", page, re.DOTALL)
     return [s.strip() for s in block.split(";") if s.strip()]
 
 
@@ -91,6 +92,40 @@ async def test_the_role_of_the_processes_can_run_pipelines_but_not_change_tables
     for forbidden in ("CREATE TABLE mine (n int)", "DROP TABLE outputs", "TRUNCATE messages"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await installation.ask(installation.url("playhead"), forbidden, "SELECT 1")
+
+
+@pytest.mark.slow
+async def test_servers_workers_and_readers_of_the_audit_have_the_roles_of_the_page(server, tmp_path):
+    made = Installation(server, tmp_path / "home")
+    roles = ("playhead_audit", "playhead_worker", "playhead_server", "playhead_owner")
+    await made.ask(
+        server.url,
+        "DROP DATABASE IF EXISTS playhead WITH (FORCE)",
+        *(f"DROP ROLE IF EXISTS {role}" for role in ("playhead_depth", "playhead", *roles)),
+        *statements("three roles", SEPARATE),
+        "SELECT 1",
+    )
+    assert made.playhead("playhead_owner", "migrate").returncode == 0
+    (line,) = re.findall(r"--grants (\S+) >grants\.sql", SEPARATE)
+    printed = made.playhead("playhead_owner", "migrate", "--grants", line)
+    assert printed.returncode == 0, printed.stderr
+    connection = await asyncpg.connect(made.url("playhead_owner"))
+    await connection.execute(printed.stdout)
+    await connection.close()
+
+    owner = made.url("playhead_owner").replace("playhead_owner", "postgres")
+    await made.ask(owner, *statements("for the audit", SEPARATE), "SELECT 1")
+    assert await made.ask(made.url("playhead_audit"), "SELECT count(*) FROM audit") >= 0
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await made.ask(made.url("playhead_audit"), "SELECT count(*) FROM keys")
+
+    for role in ("server", "worker"):
+        said = made.playhead(f"playhead_{role}", "doctor", "--for", role)
+        assert said.returncode == 0, said.stdout
+    assert made.playhead("playhead_server", "run", "docs.yaml", "pages/", "--detach").returncode == 0
+    assert made.playhead("playhead_worker", "worker", "--until-idle").returncode == 0
+    shown = made.playhead("playhead_server", "show", "latest", "--json")
+    assert json.loads(shown.stdout)["status"] == "completed"
 
 
 def keda_query(routes: Sequence[str] = ()) -> str:

@@ -240,7 +240,7 @@ async def test_retention_prunes_what_is_older_than_keep_days(ph: Playhead):
 
 
 async def test_workers_apply_no_retention_that_only_servers_apply(tmp_path: Path):
-    settings = {"lease_seconds": 0.1, "retention": "server"}
+    settings: dict[str, Any] = {"lease_seconds": 0.1, "retention": "server"}
     async with opened(tmp_path, **settings) as worker:
         worker.steps.doing = _do
         await worker.apply(CONFIG.format(retention="retention: {keep_days: 0.0000001}"))
