@@ -18,6 +18,8 @@ from playhead.errors import Forbidden
 from playhead.events import ACTOR
 from playhead.model.access import SCOPES, Caller, Need, RequestedBy, Scope, Via
 
+REASON: Final = "X-Playhead-Reason"
+"""Header with the reason of a request, percent-encoded."""
 REASON_LENGTH: Final = 1000
 """Characters of a reason."""
 
@@ -86,13 +88,15 @@ NOBODY: Final = Acting(Caller("local", "nobody", "nobody", frozenset()), "http")
 """Who asks for what is public."""
 
 
-def set_local(user: str, via: Via) -> None:
+def set_local(user: str, via: Via, reason: str | None = None) -> None:
     """Let a local user act from now on, in this task and in those that it starts.
 
     Args:
         user: `USER@HOST`. It is asserted, not proven.
     """
-    _CURRENT.set(Acting(Caller("local", user, user, frozenset(SCOPES)), via))
+    who = Acting(Caller("local", user, user, frozenset(SCOPES)), via, reason=reason)
+    _CURRENT.set(who)
+    ACTOR.set(who.label)
 
 
 def current() -> Acting:

@@ -146,6 +146,7 @@ OPERATIONS: Final[dict[Need, str]] = {
         POST /api/v1/queues/{queue}/take
     """,
     "admin": """
+        GET /api/v1/audit
         GET /api/v1/keys
         POST /api/v1/keys
         POST /api/v1/keys/{name}/revoke

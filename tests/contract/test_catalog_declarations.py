@@ -13,6 +13,7 @@ import pytest
 
 from playhead.model import Declaration, PruneFilter
 from playhead.ports.catalog import Catalog
+from playhead.ports.catalog.access import AuditFilter
 from playhead.ports.catalog.prune import Candidate
 from tests.contract.fixing import FIX, NEXT, TEXTS, Fixing
 from tests.contract.publishing import SEGMENTS, Publisher, declared
@@ -224,6 +225,8 @@ async def test_after_it_was_undone_results_are_processed_and_records_still_name_
     assert await catalog.undo_declarations(dataset, "convert") == 0
 
     assert await catalog.undo_declarations(dataset, "split") == 1
+    [row] = await catalog.audit(AuditFilter(action="dataset.forget"))
+    assert (row.config, row.object, row.detail) == ("docs", "docs/docs", {"route": "split", "count": 1})
 
     assert await catalog.undo_declarations(dataset, "split") == 0
     assert await catalog.declarations("docs") == []

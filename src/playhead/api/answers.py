@@ -39,6 +39,8 @@ _MOST_FAULTS: Final = 20
 _MOST_SHOWN: Final = 200
 """Listed errors of one request, and characters of each text: a response must not outgrow its request."""
 RETRY_SECONDS: Final = "2"
+ERROR_CODE: Final = "error_code"
+"""Key in the state of a request: why it was refused."""
 BODY_CODES: Final = ("body_too_slow", "body_too_large", "server_busy")
 """What `limits.BodyLimit` answers to any operation that takes a body."""
 
@@ -104,6 +106,7 @@ def install(app: FastAPI, allowed: Callable[[str], set[str]]) -> None:
 
     async def playhead_error(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, PlayheadError)
+        request.scope["state"][ERROR_CODE] = exc.code
         if STATUS.get(exc.code, 500) >= 500:
             known = exc.code in STATUS
             events.emit(

@@ -13,6 +13,7 @@ from playhead.api import (
     adapters,
     affected,
     answers,
+    audit,
     causes,
     configs,
     control,
@@ -56,7 +57,7 @@ ROUTERS: Final = tuple(
     for module in (
         *(datasets, replays, plans, control, reports, configs, runs, executions, find, diff, result),
         *(lineage, prune, storage, search, routes, queues, dead_letters, causes, affected),
-        *(adapters, workers, keys, system, metrics, docs),
+        *(adapters, workers, keys, audit, system, metrics, docs),
     )
 )
 

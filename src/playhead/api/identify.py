@@ -12,19 +12,20 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from playhead.acting import NOBODY, REASON_LENGTH, Acting, acting
-from playhead.api.answers import answer, correlation_id
+from playhead.acting import NOBODY, REASON, REASON_LENGTH, Acting, acting
+from playhead.api.answers import ERROR_CODE, answer, correlation_id
 from playhead.api.callers import READS
 from playhead.api.lasting import while_valid
 from playhead.api.proxied import TrustedProxy
 from playhead.cookies import COOKIE, SessionCookie, check_own_page, client_address
+from playhead.credentials import key_id
 from playhead.errors import BadRequest, PlayheadError, Unauthorized, Unavailable
 from playhead.model.access import Caller
+from playhead.services.audit import AuditService
 from playhead.services.identity import IdentityService
 
 CALLER: Final = "caller"
 """Key in the state of a request."""
-REASON: Final = "X-Playhead-Reason"
 _BEARER: Final = b"bearer"
 _PUBLIC: Final = frozenset(
     {"/healthz", "/readyz", "/login", "/login/oidc", "/login/oidc/callback", "/logout"}
@@ -32,6 +33,9 @@ _PUBLIC: Final = frozenset(
 """Whole paths that need no caller."""
 _PUBLIC_FILES: Final = ("/assets/", "/docs/assets/")
 """Mounts of files that are the same for everyone."""
+_REFUSED: Final = (401, 403)
+_PATH: Final = 200
+"""Characters of a path in the audit."""
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 _VARY: Final = (b"vary", b"Authorization, Cookie, X-Playhead-Key")
 
@@ -73,6 +77,7 @@ class Identify:
             with acting(NOBODY):
                 await self._app(scope, receive, send)
             return
+        credentials = Credentials()
         try:
             credentials = Credentials.of(scope, self._cookie)
             caller = await self._caller(scope, credentials)
@@ -84,6 +89,9 @@ class Identify:
                 correlation_id(scope),
             )
         except PlayheadError as error:
+            if not isinstance(error, Unavailable):
+                who = Acting(_claimed(credentials), "http", client_address(scope))
+                _refused(scope, who, scope["path"], error.code)
             await self._refusal(scope, error)(scope, receive, send)
             return
         scope["state"][CALLER] = caller
@@ -93,7 +101,8 @@ class Identify:
             return await self._still(scope, credentials, caller)
 
         with acting(who):
-            await while_valid(self._app, scope, receive, _varying(send) if varies else send, is_valid)
+            sends = _noting(scope, who, _varying(send) if varies else send)
+            await while_valid(self._app, scope, receive, sends, is_valid)
 
     async def _still(self, scope: Scope, given: Credentials, caller: Caller) -> bool:
         """Whether a caller may still do what it could do when its request came."""
@@ -198,6 +207,30 @@ def _reason(value: bytes) -> str:
             f"{REASON} has {len(text):,} characters or a NUL; at most {REASON_LENGTH:,} are allowed",
         )
     return text
+
+
+def _claimed(given: Credentials) -> Caller:
+    """Return the caller of a refused request: the public id of its key, if it has the form of one."""
+    identity = key_id(given.keys[0]) if given.keys else None
+    return Caller("key", identity, identity, frozenset()) if identity else NOBODY.caller
+
+
+def _refused(scope: Scope, who: Acting, path: str, code: str) -> None:
+    """Count a refused request for the audit."""
+    audit: AuditService = scope["app"].state.services.audit
+    audit.refused(who, f"{scope['method']} {path[:_PATH]}", code)
+
+
+def _noting(scope: Scope, who: Acting, send: Send) -> Send:
+    """Count the request if its route refuses it."""
+
+    async def send_noted(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] in _REFUSED:
+            path = getattr(scope.get("route"), "path", None) or scope["path"]
+            _refused(scope, who, path, scope["state"].get(ERROR_CODE, "outside_limit"))
+        await send(message)
+
+    return send_noted
 
 
 def _varying(send: Send) -> Send:

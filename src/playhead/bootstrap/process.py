@@ -191,6 +191,7 @@ class Runtime:
             # Best effort: if the catalog is unavailable, the missing heartbeat has the same effect later.
             with contextlib.suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(self.goodbye_seconds):
+                    await self.services.audit.flush(last=True)
                     await self.catalog.depart(self.process.id, self.environment.counters.numbers())
         if self.watchdog:
             self.watchdog.close()
@@ -233,6 +234,7 @@ class Runtime:
             self._told = {}
         if self.process.kind == "serve":
             await self.services.identity.beat()
+            await self.services.audit.flush()
 
     async def _beat_for_watchdog(self) -> None:
         assert self.process

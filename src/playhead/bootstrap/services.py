@@ -22,6 +22,7 @@ from playhead.services import Services
 from playhead.services.access import AccessService
 from playhead.services.activity import ActivityService
 from playhead.services.affected import AffectedService
+from playhead.services.audit import AuditService
 from playhead.services.causes import CauseService
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
@@ -172,6 +173,7 @@ def build(
         watch=WatchService(executions, publish.dataset),
         metrics=MetricsService(catalog, broker, store, newest),
         access=AccessService(catalog, release=__version__),
+        audit=AuditService(catalog),
         identity=IdentityService(
             catalog,
             beat_seconds=settings.heartbeat_seconds,

@@ -75,6 +75,7 @@ COMMANDS: Final = (
     Listed("workers", "workers:workers", "List processes with their queues and loaded code."),
     Listed("adapters", "adapters:adapters", "List adapters, or show the config of one."),
     Listed("doctor", "doctor:doctor", "Check store, broker and catalog, and print fixes."),
+    Listed("audit", "audit:audit", "List changes and refused requests, the newest first."),
     Listed("errors", "system:errors", "List error codes and exit codes."),
     Listed("reindex", "find:reindex", "Build the index of `find` again."),
     Listed(

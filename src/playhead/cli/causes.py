@@ -96,7 +96,9 @@ async def show(s: Session, cause: CauseName) -> None:
 
 
 @command(
-    "acknowledge", example='playhead causes acknowledge 5d41402abc4b --reason "fixed in 2" --until papers@2'
+    "acknowledge",
+    example='playhead causes acknowledge 5d41402abc4b --reason "fixed in 2" --until papers@2',
+    changes=True,
 )
 async def acknowledge(
     s: Session,
@@ -124,7 +126,7 @@ async def acknowledge(
     _print(s, found)
 
 
-@command("unacknowledge", example="playhead causes unacknowledge 5d41402abc4b")
+@command("unacknowledge", example="playhead causes unacknowledge 5d41402abc4b", changes=True)
 async def unacknowledge(s: Session, cause: CauseName) -> None:
     """Remove the acknowledgement of a cause."""
     _check(cause)
@@ -133,7 +135,7 @@ async def unacknowledge(s: Session, cause: CauseName) -> None:
     _print(s, found)
 
 
-@command("replay", example='playhead causes replay 5d41402abc4b --reason "fixed in 2"')
+@command("replay", example='playhead causes replay 5d41402abc4b --reason "fixed in 2"', changes=True)
 async def replay(
     s: Session,
     cause: CauseName,

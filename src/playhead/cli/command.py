@@ -85,6 +85,10 @@ Cursor = Annotated[
     typer.Option("--cursor", metavar="C", help="Continue a list: the next_cursor of the previous page."),
 ]
 
+Reason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the audit: up to 1,000 characters.")
+]
+
 _SETTINGS = (*BACKENDS, "server")
 _PLACES = frozenset({"stage", "path", "key", "what", "index"})
 """Parameters that are parts of keys, which must be UTF-8."""
@@ -109,6 +113,7 @@ class Command:
 
     Attributes:
         only_here: why the command does not work with `--server`; empty if it does.
+        changes: it changes something, so it has the option `--reason`, unless it has its own.
         options: options that several commands share; the function receives them as `**` parameters.
     """
 
@@ -117,15 +122,21 @@ class Command:
     example: str
     only_here: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    changes: bool = False
 
 
 def command(
-    name: str, *, example: str, only_here: str = "", options: Mapping[str, Any] = MappingProxyType({})
+    name: str,
+    *,
+    example: str,
+    only_here: str = "",
+    options: Mapping[str, Any] = MappingProxyType({}),
+    changes: bool = False,
 ) -> Callable[[Callable[..., Any]], Command]:
     """Make a function a command: its docstring is the help text, and `example` ends it."""
 
     def make(function: Callable[..., Any]) -> Command:
-        return Command(name, function, example, only_here, options)
+        return Command(name, function, example, only_here, options, changes)
 
     return make
 
@@ -136,6 +147,7 @@ def add(app: typer.Typer, entry: Command) -> None:
     if entry.only_here:
         after_it["server"] = (_hidden("server"), None)
     own = list(inspect.signature(entry.function, eval_str=True).parameters.values())[1:]
+    has_reason = entry.changes and "reason" not in {p.name for p in own} | entry.options.keys()
     parameters = [
         inspect.Parameter("ctx", _KEYWORD, annotation=typer.Context),
         *(p.replace(kind=_KEYWORD) for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD),
@@ -143,6 +155,7 @@ def add(app: typer.Typer, entry: Command) -> None:
             inspect.Parameter(name, _KEYWORD, annotation=kind, default=None)
             for name, kind in entry.options.items()
         ),
+        *([inspect.Parameter("why", _KEYWORD, annotation=Reason, default=None)] if has_reason else []),
         *(
             inspect.Parameter(f"after_{key}", _KEYWORD, annotation=kind, default=default)
             for key, (kind, default) in after_it.items()
@@ -156,6 +169,8 @@ def add(app: typer.Typer, entry: Command) -> None:
             if after[key] is not None:
                 before.flags[key] = after[key]
         before.json = before.json or after["json"]
+        if has_reason:
+            before.reason = given.pop("why")
         for name, value in given.items():
             for word in _texts(value):
                 if not _is_text(word) and name != "paths":  # for input files, there is a better message

@@ -23,7 +23,7 @@ Name = Annotated[
 ]
 
 
-@command("apply", example="playhead config apply docs.yaml")
+@command("apply", example="playhead config apply docs.yaml", changes=True)
 async def apply(s: Session, files: Files) -> None:
     """Store configs as new versions.
 
@@ -108,7 +108,7 @@ async def show(
     output.block(found.source.rstrip("\n"))
 
 
-@command("deactivate", example="playhead config deactivate docs")
+@command("deactivate", example="playhead config deactivate docs", changes=True)
 async def deactivate(s: Session, name: Name) -> None:
     """Reject new runs of a config, and new replays into it.
 
@@ -117,7 +117,7 @@ async def deactivate(s: Session, name: Name) -> None:
     await _set_active(s, name, False)
 
 
-@command("activate", example="playhead config activate docs")
+@command("activate", example="playhead config activate docs", changes=True)
 async def activate(s: Session, name: Name) -> None:
     """Allow new runs of a config, and new replays into it, again."""
     await _set_active(s, name, True)

@@ -105,7 +105,7 @@ async def changes(
     output.more(rest)
 
 
-@command("rollback", example="playhead rollback docs --to 1")
+@command("rollback", example="playhead rollback docs --to 1", changes=True)
 async def rollback(
     s: Session,
     name: DatasetRef,
@@ -138,7 +138,7 @@ async def rollback(
         output.note(f"Automatic publication is held. To end that, run: playhead release {name}")
 
 
-@command("release", example="playhead release docs")
+@command("release", example="playhead release docs", changes=True)
 async def release(s: Session, name: DatasetRef) -> None:
     """End the hold of automatic publication.
 

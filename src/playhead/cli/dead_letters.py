@@ -174,7 +174,7 @@ async def show(
     suggest(s, [f"playhead cat {letter.input_key}", f"playhead dead-letters resend {letter.correlation_id}"])
 
 
-@command("resend", example="playhead dead-letters resend --execution latest")
+@command("resend", example="playhead dead-letters resend --execution latest", changes=True)
 async def resend(
     s: Session,
     identities: Annotated[

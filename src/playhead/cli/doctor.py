@@ -14,7 +14,7 @@ from playhead.ports.diagnosis import ProcessRole
 _SIGNS: Final = {"ok": "ok", "warning": "WARN", "failed": "FAIL"}
 
 
-@command("doctor", example="playhead doctor")
+@command("doctor", example="playhead doctor", changes=True)
 async def doctor(
     s: Session,
     role: Annotated[

@@ -175,7 +175,7 @@ async def stages(s: Session, execution: ExecutionRef) -> None:
         _stages(found)
 
 
-@command("cancel", example="playhead cancel latest")
+@command("cancel", example="playhead cancel latest", changes=True)
 async def cancel(s: Session, execution: ExecutionRef) -> None:
     """Cancel a running execution.
 

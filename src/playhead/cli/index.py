@@ -19,7 +19,7 @@ _MOST_WAITS = 120
 _WAIT_SECONDS = 0.25
 
 
-@command("check", example="playhead index check docs")
+@command("check", example="playhead index check docs", changes=True)
 async def check(
     s: Session,
     name: DatasetRef,

@@ -22,7 +22,7 @@ Expires = Annotated[
 ]
 
 
-@command("create", example="playhead keys create ci-docs --role ci --config docs")
+@command("create", example="playhead keys create ci-docs --role ci --config docs", changes=True)
 async def create(
     s: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name for people, such as ci-docs.")],
@@ -51,7 +51,7 @@ async def create(
     _print_new(s, created)
 
 
-@command("rotate", example="playhead keys rotate ci-docs --overlap 24h")
+@command("rotate", example="playhead keys rotate ci-docs --overlap 24h", changes=True)
 async def rotate(
     s: Session,
     name: KeyName,
@@ -71,7 +71,7 @@ async def rotate(
     _print_new(s, created)
 
 
-@command("revoke", example="playhead keys revoke ci-docs")
+@command("revoke", example="playhead keys revoke ci-docs", changes=True)
 async def revoke(s: Session, name: KeyName) -> None:
     """End a key at once, with its sessions.
 
@@ -135,7 +135,7 @@ async def list_sessions(s: Session) -> None:
     )
 
 
-@command("revoke", example="playhead sessions revoke Zk3vQ9aB")
+@command("revoke", example="playhead sessions revoke Zk3vQ9aB", changes=True)
 async def revoke_session(
     s: Session, session: Annotated[str, typer.Argument(metavar="SESSION", help="Id of the session.")]
 ) -> None:
@@ -151,7 +151,7 @@ async def revoke_session(
         output.line(f"session {ended.id} has ended")
 
 
-@command("open", example="playhead access open")
+@command("open", example="playhead access open", changes=True)
 async def open_access(s: Session) -> None:
     """Let servers need no key any more.
 

@@ -105,6 +105,11 @@ def emit(value: object) -> None:
     _write(visible_json(json.dumps(value, default=plain, ensure_ascii=False, indent=2)) + "\n")
 
 
+def emit_line(value: object) -> None:
+    """Write one JSON document to stdout, on one line."""
+    _write(visible_json(json.dumps(value, default=plain, ensure_ascii=False)) + "\n")
+
+
 def emit_list(items: Sequence[object], next_cursor: str | None = None) -> None:
     """Write a list as the API does."""
     emit({"items": items, "next_cursor": next_cursor})

@@ -46,7 +46,9 @@ OthersValid = Annotated[
 ]
 
 
-@command("plan", example="playhead plan latest markdown_converted segment", options=selecting.OPTIONS)
+@command(
+    "plan", example="playhead plan latest markdown_converted segment", options=selecting.OPTIONS, changes=True
+)
 async def plan(
     s: Session,
     execution: ExecutionRef,

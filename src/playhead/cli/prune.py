@@ -28,7 +28,7 @@ _OPTIONS: Final = {
 """How an error names the fields of a prune, where their option has another name."""
 
 
-@command("prune", example="playhead prune --older-than 30d --keep-last 5 --dry-run")
+@command("prune", example="playhead prune --older-than 30d --keep-last 5 --dry-run", changes=True)
 async def prune(
     s: Session,
     executions: Annotated[
@@ -145,13 +145,13 @@ async def prune(
     return exits.FAILED if named and kept else exits.OK
 
 
-@command("pin", example="playhead pin latest")
+@command("pin", example="playhead pin latest", changes=True)
 async def pin(s: Session, execution: ExecutionRef) -> None:
     """Protect the objects of an execution from every prune."""
     await _pin(s, execution, True)
 
 
-@command("unpin", example="playhead unpin latest")
+@command("unpin", example="playhead unpin latest", changes=True)
 async def unpin(s: Session, execution: ExecutionRef) -> None:
     """End the protection of an execution."""
     await _pin(s, execution, False)

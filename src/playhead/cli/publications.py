@@ -269,7 +269,7 @@ async def notes(s: Session, name: NumberedRef, limit: Limit = 100, cursor: Curso
     output.more(rest)
 
 
-@command("cancel", example="playhead publications cancel docs")
+@command("cancel", example="playhead publications cancel docs", changes=True)
 async def cancel(s: Session, name: DatasetRef) -> None:
     """Abandon the publication that is being prepared."""
     async with s.open() as rt:
@@ -280,13 +280,13 @@ async def cancel(s: Session, name: DatasetRef) -> None:
         output.line(f"Publication {found.n} of {name} is {found.state}")
 
 
-@command("pin", example="playhead publications pin docs@1")
+@command("pin", example="playhead publications pin docs@1", changes=True)
 async def pin(s: Session, name: NumberedRef) -> None:
     """Keep a publication until it is unpinned."""
     await _pin(s, name, True)
 
 
-@command("unpin", example="playhead publications unpin docs@1")
+@command("unpin", example="playhead publications unpin docs@1", changes=True)
 async def unpin(s: Session, name: NumberedRef) -> None:
     """End the protection of a publication."""
     await _pin(s, name, False)

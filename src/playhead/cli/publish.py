@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 3.0
 
 
-@command("publish", example="playhead publish docs latest")
+@command("publish", example="playhead publish docs latest", changes=True)
 async def publish(
     s: Session,
     name: DatasetRef,

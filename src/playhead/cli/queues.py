@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from playhead.model import RouteStatus
 
 
-@command("queues", example="playhead queues docs.segment --peek 10")
+@command("queues", example="playhead queues docs.segment --peek 10", changes=True)
 async def queues(
     s: Session,
     queue: Annotated[
@@ -96,7 +96,7 @@ RouteRef = Annotated[
 ]
 
 
-@command("pause", example='playhead routes pause docs/index --reason "no quota" --for 2h')
+@command("pause", example='playhead routes pause docs/index --reason "no quota" --for 2h', changes=True)
 async def pause(
     s: Session,
     route: RouteRef,
@@ -127,7 +127,7 @@ async def pause(
     _print_route(s, shown)
 
 
-@command("resume", example="playhead routes resume docs/index")
+@command("resume", example="playhead routes resume docs/index", changes=True)
 async def resume(s: Session, route: RouteRef) -> None:
     """Resume a paused route."""
     config, name = _parts(route)

@@ -44,7 +44,10 @@ CONTRACT: Final = (
 
 
 @command(
-    "replay", example="playhead replay latest markdown_converted segment --wait", options=selecting.OPTIONS
+    "replay",
+    example="playhead replay latest markdown_converted segment --wait",
+    options=selecting.OPTIONS,
+    changes=True,
 )
 async def replay(
     s: Session,

@@ -122,7 +122,7 @@ async def watch(s: Session, batch: BatchRef = "latest:replay") -> int:
     return exit_code(found, made)
 
 
-@command("pause", example="playhead replays pause latest:replay")
+@command("pause", example="playhead replays pause latest:replay", changes=True)
 async def pause(s: Session, batch: BatchRef) -> None:
     """Suspend the publishing of a replay.
 
@@ -134,7 +134,7 @@ async def pause(s: Session, batch: BatchRef) -> None:
     _tell(s, found, f"playhead replays resume {found.replay_batch_id}")
 
 
-@command("resume", example="playhead replays resume latest:replay")
+@command("resume", example="playhead replays resume latest:replay", changes=True)
 async def resume(
     s: Session,
     batch: BatchRef,
@@ -160,7 +160,7 @@ async def resume(
     _tell(s, found, f"playhead replays watch {found.replay_batch_id}")
 
 
-@command("cancel", example="playhead replays cancel latest:replay --withdraw")
+@command("cancel", example="playhead replays cancel latest:replay --withdraw", changes=True)
 async def cancel(
     s: Session,
     batch: BatchRef,
@@ -181,7 +181,7 @@ async def cancel(
     _tell(s, found)
 
 
-@command("retry", example="playhead replays retry latest:replay")
+@command("retry", example="playhead replays retry latest:replay", changes=True)
 async def retry(s: Session, batch: BatchRef) -> None:
     """Publish the refused messages of a replay again.
 
@@ -193,7 +193,7 @@ async def retry(s: Session, batch: BatchRef) -> None:
     _tell(s, found)
 
 
-@command("pace", example="playhead replays pace latest:replay --rate 100")
+@command("pace", example="playhead replays pace latest:replay --rate 100", changes=True)
 async def pace(
     s: Session,
     batch: BatchRef,

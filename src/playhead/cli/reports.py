@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playhead.model import ReportCount, WebhookDelivery
 
 
-@command("report", example="playhead replays report latest:replay --lines")
+@command("report", example="playhead replays report latest:replay --lines", changes=True)
 async def report(
     s: Session,
     batch: BatchRef,

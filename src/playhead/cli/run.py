@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _CHECK_SECONDS = 5.0
 
 
-@command("run", example="playhead run docs.yaml pages/ --tag nightly")
+@command("run", example="playhead run docs.yaml pages/ --tag nightly", changes=True)
 async def run(
     s: Session,
     of: Annotated[

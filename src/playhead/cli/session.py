@@ -68,12 +68,14 @@ class Session:
         json: only JSON on stdout.
         interrupted: what Ctrl-C reports: the state left, and how to continue; the command updates it.
         file: the config file to which the diagnostics of an error belong.
+        reason: why something is changed, for the audit.
     """
 
     flags: dict[str, Any] = field(default_factory=dict)
     json: bool = False
     interrupted: str = "stopped by Ctrl-C"
     file: str = ""
+    reason: str | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -197,8 +199,10 @@ class Session:
         from playhead import acting
         from playhead.user import local_user
 
-        acting.set_local(local_user(), "cli")
+        acting.set_local(local_user(), "cli", self.reason)
         try:
+            if len(self.reason or "") > acting.REASON_LENGTH:
+                raise Usage(f"--reason has more than {acting.REASON_LENGTH:,} characters")
             if inspect.iscoroutinefunction(function):
                 import asyncio
 

@@ -240,6 +240,27 @@ class Me:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """A change, as everyone sees it who may read.
+
+    Attributes:
+        at: RFC 3339 in UTC.
+        actor_kind: how the actor was recognised; `process`: Playhead itself.
+        actor_name: name at that time.
+        action: what was asked for, such as `replay.pause`.
+        outcome: as in the audit.
+        reason: the reason that was given.
+    """
+
+    at: str
+    actor_kind: CallerKind
+    actor_name: str
+    action: str
+    outcome: AuditOutcome
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """A change, or a refused request.
 

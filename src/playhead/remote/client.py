@@ -16,6 +16,7 @@ from uuid import UUID
 import httpx
 
 from playhead import __version__
+from playhead.acting import REASON, current
 from playhead.addresses import is_loopback
 from playhead.errors import (
     BadRequest,
@@ -171,7 +172,9 @@ class Client:
             path,
             params=_query(how.get("query", {})),
             content=content,
-            headers=how.get("headers", {}) | ({"Content-Type": content_type} if content_type else {}),
+            headers=how.get("headers", {})
+            | _why()
+            | ({"Content-Type": content_type} if content_type else {}),
             timeout=httpx.Timeout(
                 how.get("seconds", ANSWER_SECONDS), connect=CONNECT_SECONDS, write=ANSWER_SECONDS
             ),
@@ -180,7 +183,7 @@ class Client:
 
     async def put(self, path: str, form: type[T], *, lost: str, json: Any) -> T:
         """Send a PUT request once, with a JSON body, also null; see `post`."""
-        headers = {"Content-Type": _JSON}
+        headers = {"Content-Type": _JSON} | _why()
         request = self._http.build_request("PUT", path, content=_json(json), headers=headers)
         return (await self._answer(request, form, lost))[0]
 
@@ -305,6 +308,12 @@ class Client:
             f"{self.shown} is not a Playhead server: it answered {status}, {kind}, beginning with {begin!r}. "
             "Use the address that `playhead serve` prints, without /api/v1",
         )
+
+
+def _why() -> dict[str, str]:
+    """Return the header with the reason of the command or the program that sends a change."""
+    reason = current().reason
+    return {REASON: quote(reason)} if reason else {}
 
 
 def segment(text: object) -> str:

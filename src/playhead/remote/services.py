@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from playhead.remote.access import RemoteAccess, RemoteIdentity
 from playhead.remote.affected import RemoteAffected
+from playhead.remote.audit import RemoteAudit
 from playhead.remote.causes import RemoteCauses
 from playhead.remote.client import Client
 from playhead.remote.configs import RemoteConfigs, RemotePipelines
@@ -65,4 +66,5 @@ class RemoteServices:
         self.doctor = RemoteDoctor(client)
         self.watch = RemoteWatch(client)
         self.access = RemoteAccess(client)
+        self.audit = RemoteAudit(client)
         self.identity = RemoteIdentity(client)

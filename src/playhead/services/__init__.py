@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from playhead.services.access import AccessService
 from playhead.services.activity import ActivityService
 from playhead.services.affected import AffectedService
+from playhead.services.audit import AuditService
 from playhead.services.causes import CauseService
 from playhead.services.configs import ConfigService
 from playhead.services.control import ControlService
@@ -74,5 +75,6 @@ class Services:
     watch: WatchService
     metrics: MetricsService
     access: AccessService
+    audit: AuditService
     identity: IdentityService
     login: LoginService

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-from playhead import ids
+from playhead import acting, ids
 from playhead.errors import BadRequest, Conflict, NotFound
 from playhead.failures import group_number
 from playhead.model import (
@@ -96,7 +96,7 @@ class CauseService:
 
         Args:
             reason: why nothing is done now.
-            requested_by: the person who acknowledges it.
+            requested_by: the person who acknowledges it, if the caller has no name of its own.
             until: when the acknowledgement ends: `CONFIG@VERSION`, when this version is applied; a date
                 (`2026-12-24`, in UTC), or a time as in RFC 3339; None: when it is ended by request.
 
@@ -105,7 +105,10 @@ class CauseService:
             NotFound: `cause_not_found`, `config_not_found`.
         """
         if not await self._catalog.acknowledge(
-            group_number(cause), reason, requested_by, await self._until(until)
+            group_number(cause),
+            reason,
+            acting.current().name_or(requested_by),
+            await self._until(until),
         ):
             raise _unknown(cause)
         return await self.get(cause)

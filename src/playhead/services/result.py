@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
+from playhead import acting
 from playhead.environment import Environment
 from playhead.errors import BadRequest, NotFound
 from playhead.model import (
@@ -194,7 +195,7 @@ class ResultService:
             BadRequest: `invalid_body`: the name is empty or too long.
             NotFound: `object_not_found`: the second execution has no object at this place.
         """
-        name = reviewed_by.strip()
+        name = acting.current().name_or(reviewed_by.strip())
         if not name or len(name) > _LONGEST_NAME:
             raise BadRequest("invalid_body", f"write your name, in up to {_LONGEST_NAME} characters")
         pair = await self._pair(a, b)

@@ -357,6 +357,7 @@ class _Site:
                 "a bug in the server; its log has the traceback under this correlation id",
             )
         status = self._status[code]
+        request.scope["state"]["error_code"] = code
         if status >= 500:
             events.emit(
                 events.REQUEST_FAILED,
