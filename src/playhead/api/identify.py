@@ -101,7 +101,7 @@ class Identify:
             return await self._still(scope, credentials, caller)
 
         with acting(who):
-            sends = _noting(scope, who, _varying(send) if varies else send)
+            sends = _noting(scope, who, _marking(send, caller) if varies else send)
             await while_valid(self._app, scope, receive, sends, is_valid)
 
     async def _still(self, scope: Scope, given: Credentials, caller: Caller) -> bool:
@@ -233,12 +233,18 @@ def _noting(scope: Scope, who: Acting, send: Send) -> Send:
     return send_noted
 
 
-def _varying(send: Send) -> Send:
-    """Mark responses to a caller with a credential, so that no cache gives them to another one."""
+def _marking(send: Send, caller: Caller) -> Send:
+    """Mark responses to a caller with a credential, so that no cache gives them to another one.
+
+    They also tell a client that its key ends soon.
+    """
+    marks = [_VARY]
+    if caller.ends_soon:
+        marks.append((b"x-playhead-key-expires", caller.ends_soon.encode()))
 
     async def send_marked(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), _VARY]
+            message["headers"] = [*message.get("headers", ()), *marks]
         await send(message)
 
     return send_marked

@@ -11,7 +11,18 @@ import typer
 
 import playhead
 from playhead.cli import exits, output, shell
-from playhead.cli.command import Broker, Catalog, Command, Home, Json, Server, Store, add
+from playhead.cli.command import (
+    Broker,
+    Catalog,
+    Command,
+    Home,
+    InsecureHttp,
+    Json,
+    KeyFile,
+    Server,
+    Store,
+    add,
+)
 from playhead.cli.groups import DEFAULT, GroupWithDefault
 from playhead.cli.session import Session
 
@@ -78,6 +89,8 @@ COMMANDS: Final = (
     Listed("audit", "audit:audit", "List changes and refused requests, the newest first."),
     Listed("errors", "system:errors", "List error codes and exit codes."),
     Listed("reindex", "find:reindex", "Build the index of `find` again."),
+    Listed("login", "keys:login", "Store the key of a server for this user."),
+    Listed("logout", "keys:logout", "Delete the stored key of a server."),
     Listed(
         "whoami",
         "keys:whoami",
@@ -280,13 +293,15 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
         broker: Broker = None,
         catalog: Catalog = None,
         server: Server = None,
+        key_file: KeyFile = None,
+        insecure_http: InsecureHttp = False,
         as_json: Json = False,
         version: Annotated[
             bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
         ] = False,
     ) -> None:
         flags = {"home": home, "store": store, "broker": broker, "catalog": catalog, "server": server}
-        ctx.obj = Session(flags, as_json)
+        ctx.obj = Session(flags, as_json, key_file=key_file, insecure_http=insecure_http)
 
     for entry in COMMANDS:
         put(app, entry)

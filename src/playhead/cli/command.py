@@ -51,6 +51,13 @@ Server = Annotated[
     str | None,
     typer.Option("--server", metavar="URL", help="Send the command to this server: http://HOST:PORT"),
 ]
+KeyFile = Annotated[
+    str | None, typer.Option("--key-file", metavar="FILE", help="File with the key for the server.")
+]
+InsecureHttp = Annotated[
+    bool,
+    typer.Option("--insecure-http", help="Send the key over http to other machines, too."),
+]
 
 Version = Annotated[
     int | None,
@@ -104,6 +111,8 @@ _AFTER: dict[str, tuple[Any, object]] = {
     "server": (Server, None),
     "home": (Home, None),
     **{name: (_hidden(name), None) for name in BACKENDS[1:]},
+    "key_file": (Annotated[str | None, typer.Option("--key-file", hidden=True)], None),
+    "insecure_http": (Annotated[bool, typer.Option("--insecure-http", hidden=True)], False),
 }
 
 
@@ -171,6 +180,8 @@ def add(app: typer.Typer, entry: Command) -> None:
         before.json = before.json or after["json"]
         if has_reason:
             before.reason = given.pop("why")
+        before.key_file = after["key_file"] or before.key_file
+        before.insecure_http = before.insecure_http or after["insecure_http"]
         for name, value in given.items():
             for word in _texts(value):
                 if not _is_text(word) and name != "paths":  # for input files, there is a better message

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from getpass import getpass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from playhead import clientkeys
+from playhead.addresses import server_address
 from playhead.cli import output
 from playhead.cli.command import command
 from playhead.cli.session import Session, Usage, limits_of
@@ -151,14 +155,60 @@ async def revoke_session(
         output.line(f"session {ended.id} has ended")
 
 
-@command("open", example="playhead access open", changes=True)
+@command("login", example="playhead login https://playhead.example.com", only_here="name the server as URL")
+async def login(
+    s: Session,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Address of the server.")],
+) -> None:
+    """Store the key of a server for this user.
+
+    It is read without echo, or from stdin, and compared with the server. Then all commands send it to this
+    server, and to no other one.
+    """
+    from playhead.remote import open_server
+
+    origin = _origin(url)
+    key = clientkeys.ClientKey(_read_key(origin), "stdin")
+    clientkeys.check(key, url, allows_http=s.insecure_http)
+    async with open_server(url, key=key.text, warn=output.note) as server:
+        me = await server.identity.me()
+    clientkeys.store(url, key.text)
+    if s.json:
+        output.emit(me)
+    else:
+        output.line(f"logged in to {origin} as {me.name}: {', '.join(me.scopes) or 'no scope'}")
+
+
+@command("logout", example="playhead logout https://playhead.example.com", only_here="name the server as URL")
+def logout(
+    s: Session,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Address of the server.")],
+) -> None:
+    """Delete the stored key of a server.
+
+    The key stays valid. `playhead keys revoke` ends it.
+    """
+    origin = _origin(url)
+    had_key = clientkeys.forget(url)
+    if s.json:
+        output.emit({"server": origin, "had_key": had_key})
+    else:
+        output.line(f"{origin}: " + ("the key is deleted here" if had_key else "there was no key"))
+
+
+@command(
+    "open",
+    example="playhead access open",
+    only_here="it needs access to the catalog, so that no request can open a server",
+    changes=True,
+)
 async def open_access(s: Session) -> None:
     """Let servers need no key any more.
 
     Whoever can reach a server may then do everything. Needs access to the catalog: no server does this.
     """
-    if s.server is not None:
-        raise Usage("`access open` needs access to the catalog: run it without --server")
+    if s.server is not None:  # of the environment or the project
+        raise Usage("`access open` needs access to the catalog; unset PLAYHEAD_SERVER")
     async with s.open() as rt:
         assert rt.here
         was_required = await rt.here.services.access.open()
@@ -181,6 +231,20 @@ async def whoami(s: Session) -> None:
     output.line(f"configs  {'all' if me.configs is None else ', '.join(me.configs)}")
     output.line(f"ends     {output.when(me.expires_at) if me.expires_at else 'never'}")
     output.line(f"access   {me.access}{', read-only' if me.read_only else ''}")
+
+
+def _origin(url: str) -> str:
+    try:
+        return clientkeys.origin_of(server_address(url))
+    except ValueError as exc:
+        raise Usage(f"{url}: {exc}") from None
+
+
+def _read_key(origin: str) -> str:
+    """Return the key that a person types, or the first line of stdin. It is not shown."""
+    if sys.stdin is not None and not sys.stdin.isatty():
+        return sys.stdin.readline().strip()
+    return getpass(f"Key for {origin}: ").strip()
 
 
 def _print_new(s: Session, created: CreatedKey) -> None:

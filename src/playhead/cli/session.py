@@ -20,6 +20,7 @@ from playhead.ports.tracer import OFF, Tracer
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import Deployment
+    from playhead.clientkeys import ClientKey
     from playhead.remote import RemoteServices
     from playhead.settings import Settings
 
@@ -69,6 +70,8 @@ class Session:
         interrupted: what Ctrl-C reports: the state left, and how to continue; the command updates it.
         file: the config file to which the diagnostics of an error belong.
         reason: why something is changed, for the audit.
+        key_file: file with the key for the server.
+        insecure_http: the key may be sent over `http` to another machine.
     """
 
     flags: dict[str, Any] = field(default_factory=dict)
@@ -76,6 +79,8 @@ class Session:
     interrupted: str = "stopped by Ctrl-C"
     file: str = ""
     reason: str | None = None
+    key_file: str | None = None
+    insecure_http: bool = False
 
     @cached_property
     def settings(self) -> Settings:
@@ -156,7 +161,15 @@ class Session:
 
         self.tell_of_settings()
         logs.set_up(self.settings)
-        return open_server(url, tracer)
+        key = self.key_for(url)
+        return open_server(url, tracer, key=key and key.text, warn=output.note)
+
+    def key_for(self, url: str) -> ClientKey | None:
+        """Return the key for a server; None: there is none."""
+        from playhead.clientkeys import is_server_of_environment, key_for
+
+        is_chosen = self.flags.get("server") is not None or is_server_of_environment()
+        return key_for(url, is_chosen=is_chosen, file=self.key_file, allows_http=self.insecure_http)
 
     def tell_of_settings(self) -> None:
         """Report on stderr a home that was found in a parent folder, and ignored variables and files."""

@@ -12,6 +12,7 @@ from functools import update_wrapper
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
+from playhead import clientkeys
 from playhead.addresses import server_address
 from playhead.client.datasets import DatasetMethods
 from playhead.client.deployment import DeploymentMethods
@@ -49,9 +50,16 @@ class AsyncClient(
     """
 
     def __init__(
-        self, home: str | PathLike[str] | None = None, *, server: str | None = None, **settings: Any
+        self,
+        home: str | PathLike[str] | None = None,
+        *,
+        server: str | None = None,
+        key: str | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__(*_place(home, server, settings))
+        place, found = _place(home, server, settings)
+        secret = None if place is None else _secret(place, key, is_chosen=server is not None)
+        super().__init__(place, found, secret)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -61,7 +69,13 @@ class AsyncClient(
         await self.close()
 
 
-def connect(home: str | PathLike[str] | None = None, *, server: str | None = None, **settings: Any) -> Client:
+def connect(
+    home: str | PathLike[str] | None = None,
+    *,
+    server: str | None = None,
+    key: str | None = None,
+    **settings: Any,
+) -> Client:
     """Connect to a deployment.
 
     Without arguments, this uses the same settings as the command line: the environment, then `playhead.toml`.
@@ -70,13 +84,15 @@ def connect(home: str | PathLike[str] | None = None, *, server: str | None = Non
     Args:
         home: folder of a home.
         server: address of a server, `http://HOST:PORT`; its backends are used.
+        key: key for the server; None: that of PLAYHEAD_KEY, PLAYHEAD_KEY_FILE, PLAYHEAD_KEY_COMMAND or
+            `playhead login`.
         settings: further settings by name, such as `store` and `catalog`.
 
     Raises:
         PlayheadError: `home_missing`, `setup_invalid`, `server_unavailable`, or the code of a backend that is
             unavailable.
     """
-    return Client(AsyncClient(home, server=server, **settings))
+    return Client(AsyncClient(home, server=server, key=key, **settings))
 
 
 def _place(
@@ -96,6 +112,16 @@ def _place(
         raise TypeError("server cannot be combined with home, store, broker or catalog")
     found = load_settings(**flags)
     return None if names_backend else found.server, found
+
+
+def _secret(server: str, key: str | None, *, is_chosen: bool) -> clientkeys.ClientKey | None:
+    """Return the key for a server."""
+    if key is None:
+        is_named = is_chosen or clientkeys.is_server_of_environment()
+        return clientkeys.key_for(server, is_chosen=is_named)
+    given = clientkeys.ClientKey(key, "the argument key")
+    clientkeys.check(given, server)
+    return given
 
 
 def _blocking(

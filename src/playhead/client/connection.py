@@ -16,6 +16,7 @@ from playhead.wording import warning_text
 
 if TYPE_CHECKING:
     from playhead.bootstrap.process import Runtime
+    from playhead.clientkeys import ClientKey
     from playhead.remote import RemoteServices
     from playhead.services import Services
     from playhead.settings import Settings
@@ -35,16 +36,22 @@ def warn(warning: Warning) -> None:
     warnings.warn(warning_text(warning), stacklevel=2)
 
 
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
+
+
 class Connection:
     """What the methods of a client share.
 
     Args:
         server: the address of a server; None: the backends that `settings` names.
         settings: None only with `server`.
+        key: for the server.
     """
 
-    def __init__(self, server: str | None, settings: Settings | None) -> None:
+    def __init__(self, server: str | None, settings: Settings | None, key: ClientKey | None = None) -> None:
         self._server = server
+        self._secret = key
         self._settings = settings
         self._stack = AsyncExitStack()
         self._opened: Services | RemoteServices | None = None
@@ -56,7 +63,8 @@ class Connection:
         if self._server is not None:
             from playhead.remote import open_server
 
-            server = await self._stack.enter_async_context(open_server(self._server))
+            key = self._secret and self._secret.text
+            server = await self._stack.enter_async_context(open_server(self._server, key=key, warn=_warn))
             await server.system.health("")  # so that a wrong address is an error of `connect`
             self._opened = server
         else:
@@ -96,7 +104,8 @@ class Connection:
     def __repr__(self) -> str:
         at = self._settings
         where = self._server or (at and (at.catalog or at.home))
-        return f"<playhead.{type(self).__name__} of {where}>"
+        key = f" with {self._secret!r}" if self._secret else ""
+        return f"<playhead.{type(self).__name__} of {where}{key}>"
 
     @property
     def _services(self) -> Services | RemoteServices:

@@ -53,6 +53,8 @@ AUDIT_OUTCOMES: Final[tuple[AuditOutcome, ...]] = get_args(AuditOutcome)
 DAY_SECONDS: Final = 86_400.0
 KEY_SECONDS: Final = 90 * DAY_SECONDS
 """How long a key is valid, unless its request says otherwise."""
+SOON_SECONDS: Final = 14 * DAY_SECONDS
+"""Clients are warned this long before their key ends."""
 MOST_KEY_SECONDS: Final = 100 * 365 * DAY_SECONDS
 SESSION_IDLE_SECONDS: Final = 12 * 3600.0
 """A session that was not used for this time has ended."""
@@ -97,6 +99,7 @@ class Caller:
         scopes: what the caller may do, with all included scopes.
         configs: configs to which changes are limited; null: all.
         is_read_only: the server allows no change, so only the scopes for reading are left.
+        ends_soon: when its key ends, if that is soon; RFC 3339 in UTC.
     """
 
     kind: CallerKind
@@ -105,6 +108,7 @@ class Caller:
     scopes: frozenset[Scope]
     configs: frozenset[str] | None = None
     is_read_only: bool = False
+    ends_soon: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ The methods have the same arguments, return values and errors as those of `playh
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from playhead.ports.tracer import OFF, Tracer
@@ -20,13 +20,23 @@ from playhead.remote.services import RemoteServices
 __all__ = ["RemoteServices", "open_server"]
 
 
+def _silent(_: str) -> None:
+    """Drop a warning."""
+
+
 @asynccontextmanager
-async def open_server(url: str, tracer: Tracer = OFF) -> AsyncIterator[RemoteServices]:
+async def open_server(
+    url: str, tracer: Tracer = OFF, *, key: str | None = None, warn: Callable[[str], None] = _silent
+) -> AsyncIterator[RemoteServices]:
     """Yield the services of the server at `url` (`http://host:port`).
 
     The first method call opens the connection. Each request carries the current span of `tracer`.
+
+    Args:
+        key: sent with each request.
+        warn: called once if the key ends soon.
     """
-    client = Client(url, tracer)
+    client = Client(url, tracer, key=key, warn=warn)
     try:
         yield RemoteServices(client)
     finally:

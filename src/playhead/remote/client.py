@@ -22,12 +22,14 @@ from playhead.errors import (
     BadRequest,
     ConfigInvalid,
     Conflict,
+    Forbidden,
     NotFound,
     PlanChanged,
     PlayheadError,
     ReplayContinues,
     StoreFull,
     TooLarge,
+    Unauthorized,
     Unavailable,
 )
 from playhead.form import WrongForm, read
@@ -46,6 +48,8 @@ WORK_SECONDS: Final = 3600.0
 HARMLESS: Final = "the request can be repeated safely"
 """For requests whose answer was lost, if a repetition has no further effect."""
 WARNING_HEADER: Final = "X-Playhead-Warning"
+KEY_HEADER: Final = "X-Playhead-Key"
+EXPIRES_HEADER: Final = "X-Playhead-Key-Expires"
 _ANY_TYPE: Final[Mapping[str, str]] = {"Accept": "*/*"}
 _JSON: Final = "application/json"
 _MAX_PAGE: Final = 1000
@@ -55,6 +59,8 @@ _TRANSIENT: Final = (429, 502, 503, 504)
 _BY_STATUS: Final[Mapping[int, type[PlayheadError]]] = {
     400: BadRequest,
     404: NotFound,
+    401: Unauthorized,
+    403: Forbidden,
     409: Conflict,
     410: NotFound,
     503: Unavailable,
@@ -96,13 +102,27 @@ class Client:
         shown: its address without user name and password, to be displayed.
     """
 
-    def __init__(self, url: str, tracer: Tracer = OFF, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        tracer: Tracer = OFF,
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
+        key: str | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
         self._tracer = tracer
+        self._warn = warn
         parts = urlsplit(url)
         self.shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._http = httpx.AsyncClient(
             base_url=f"{url.rstrip('/')}/api/v1/",
-            headers={"User-Agent": f"playhead/{__version__}", "Accept": "application/json"},
+            headers={
+                "User-Agent": f"playhead/{__version__}",
+                "Accept": "application/json",
+                # Not `Authorization`: an address with user name and password is for a proxy, which uses it.
+                **({KEY_HEADER: key} if key else {}),
+            },
             timeout=httpx.Timeout(answer_seconds, connect=CONNECT_SECONDS),
             # Use the proxies and certificates of the environment, except for a server on this machine.
             trust_env=not is_loopback(parts.hostname or ""),
@@ -200,6 +220,9 @@ class Client:
         await self._read_body(answer, lost)
         if not answer.is_success:
             self._refuse(answer, lost)
+        if self._warn and (ends := answer.headers.get(EXPIRES_HEADER)):
+            self._warn(f"the key ends at {ends}: replace it with `playhead keys rotate`")
+            self._warn = None
         if warn:
             for warning in answer.headers.get_list(WARNING_HEADER):
                 warn(Warning("server", text=unquote(warning)))

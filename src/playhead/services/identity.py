@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from playhead import acting
 from playhead.credentials import hash_of, is_same, key_id
 from playhead.errors import PlayheadError, Unauthorized, Unavailable
 from playhead.ids import moment, now
-from playhead.model.access import SCOPES, SESSION_IDLE_SECONDS, AccessMode, Caller, Me
+from playhead.model.access import SCOPES, SESSION_IDLE_SECONDS, SOON_SECONDS, AccessMode, Caller, Me
 from playhead.ports.catalog import Access
 from playhead.ports.catalog.access import Credential
 
@@ -170,7 +170,10 @@ class IdentityService:
             raise Unauthorized("key_invalid", _WRONG_KEY)
         if is_use and self._is_due(identity):
             self._used[identity] = address
-        return self.limited(found.caller)
+        caller = found.caller
+        if found.seconds is not None and found.seconds < SOON_SECONDS:
+            caller = replace(caller, ends_soon=moment(now() + found.seconds))
+        return self.limited(caller)
 
     async def of_session(self, token: str, *, changes: bool, is_use: bool = True) -> Caller:
         """Return whose session a cookie is.
@@ -247,7 +250,7 @@ class IdentityService:
         """Return a caller with what this server allows."""
         if not self.read_only:
             return caller
-        return Caller(caller.kind, caller.id, caller.name, caller.scopes & _READS, caller.configs, True)
+        return replace(caller, scopes=caller.scopes & _READS, is_read_only=True)
 
 
 def _has_ended(found: Credential) -> bool:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from playhead import project
+from playhead import clientkeys, project
 from playhead.settings import Settings
 from playhead.settings.values import PREFIX
 
@@ -36,7 +36,9 @@ def ignored() -> list[str]:
             said.append(f"{file.absolute()} is ignored: another user owns it")
     for variable, value in sorted(os.environ.items()):
         name = variable.removeprefix(PREFIX)
-        if name == variable or name.lower() in fields or _is_of_others(name, value):
+        if name == variable or variable in clientkeys.VARIABLES:
+            continue
+        if name.lower() in fields or _is_of_others(name, value):
             continue
         near = get_close_matches(name.lower(), fields, n=1)
         hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "no setting has that name"
