@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, get_args
 from uuid import UUID
@@ -150,8 +150,8 @@ class AccessKey:
     id: str
     name: str
     kind: KeyKind
-    scopes: Sequence[Scope]
-    configs: Sequence[str] | None
+    scopes: list[Scope]
+    configs: list[str] | None
     created_at: str
     created_by: str
     expires_at: str | None
@@ -198,8 +198,8 @@ class AccessSession:
     id: str
     kind: Literal["key", "oidc"]
     name: str
-    scopes: Sequence[Scope]
-    configs: Sequence[str] | None
+    scopes: list[Scope]
+    configs: list[str] | None
     created_at: str
     seen_at: str
     ends_at: str
@@ -236,8 +236,8 @@ class Me:
     kind: CallerKind
     id: str
     name: str
-    scopes: Sequence[Scope]
-    configs: Sequence[str] | None
+    scopes: list[Scope]
+    configs: list[str] | None
     expires_at: str | None
     access: AccessMode
     read_only: bool
