@@ -124,6 +124,18 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     "POST /api/v1/prune": Example(body='{"older_than_seconds": 2592000, "keep_last": 5, "dry_run": true}'),
     "POST /api/v1/queues/{queue}/take": Example(body='{"limit": 10}'),
     "POST /api/v1/queues/{queue}/remove": Example(status=404),
+    # An open server allows these to nobody.
+    **{
+        title: Example({"name": "ci-docs", "session": "Zk3vQ9aB"}, body=body, status=403)
+        for title, body in (
+            ("GET /api/v1/keys", ""),
+            ("POST /api/v1/keys", '{"name": "ci-docs", "scopes": ["run"], "configs": ["docs"]}'),
+            ("POST /api/v1/keys/{name}/rotate", '{"overlap": 3600}'),
+            ("POST /api/v1/keys/{name}/revoke", ""),
+            ("GET /api/v1/sessions", ""),
+            ("POST /api/v1/sessions/{session}/revoke", ""),
+        )
+    },
 }
 
 

@@ -13,7 +13,7 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
 from playhead.ids import moment
-from playhead.model.access import AccessKey, AccessSession, Caller, CallerKind, Scope, whole
+from playhead.model.access import SESSION_IDLE_SECONDS, AccessKey, AccessSession, Caller, CallerKind, Scope, whole
 from playhead.ports.catalog.access import (
     AccessState,
     Credential,
@@ -141,6 +141,7 @@ class AccessPart(Part):
         change = Change("session.create")
 
         async def create(db: Session) -> None:
+            await db.run(SQL.delete_ended_sessions, idle=SESSION_IDLE_SECONDS)
             if replaces is not None:
                 await db.run(SQL.delete_session, hash=replaces)
             await db.run(

@@ -18,10 +18,12 @@ SELECT p.host, p.pid, p.version FROM processes p
 WHERE p.kind = 'serve' AND p.version IS DISTINCT FROM :version AND p.heartbeat_at > playhead_now() - :seconds::float8
 
 -- fragment: key_columns
+-- What is shown of a key `k`.
 k.id, k.name, k.kind, k.scopes, k.configs, k.created_at, k.created_by, k.expires_at, k.revoked_at, k.revoked_by,
 k.replaces, k.last_used_at, k.last_used_from, playhead_now()
 
 -- fragment: valid_key
+-- The key `k` has neither expired nor been revoked.
 k.revoked_at IS NULL AND coalesce(k.expires_at > playhead_now(), true)
 
 -- name: keys
@@ -68,6 +70,7 @@ VALUES (:hash, :id, :key, :subject, :name, :scopes, :configs, playhead_now(), pl
   :address, :browser)
 
 -- fragment: open_session
+-- The session `s` has not ended, and neither has its key.
 s.ends_at > playhead_now() AND s.seen_at > playhead_now() - :idle::float8
 AND (s.key IS NULL OR EXISTS (SELECT 1 FROM keys k WHERE k.id = s.key AND {valid_key}))
 
@@ -132,11 +135,13 @@ VALUES (:kind, :actor, :name, :via, :address, :correlation, :action, :outcome, :
   :batch::uuid, :config, :reason, :detail)
 
 -- fragment: audit_columns
+-- An entry `a`.
 -- The columns that an `AuditEntry` is built from.
 a.n, a.at, a.by_role, a.actor_kind, a.actor, a.actor_name, a.via, a.address, a.correlation_id, a.action, a.outcome,
 a.error_code, a.object, a.execution, a.batch, a.config, a.reason, a.detail
 
 -- fragment: of_audit
+-- Conditions of a list of entries.
 -- Entries that meet all conditions.
 AND :actor::text IN (a.actor, a.actor_name) -- if given
 AND a.action || '.' LIKE :action -- if given
