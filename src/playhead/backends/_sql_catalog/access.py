@@ -13,7 +13,15 @@ from playhead.backends.sql.session import Row, Session
 from playhead.backends.sql.statements import SQL
 from playhead.errors import Conflict
 from playhead.ids import moment
-from playhead.model.access import SESSION_IDLE_SECONDS, AccessKey, AccessSession, Caller, CallerKind, Scope, whole
+from playhead.model.access import (
+    SESSION_IDLE_SECONDS,
+    AccessKey,
+    AccessSession,
+    Caller,
+    CallerKind,
+    Scope,
+    whole,
+)
 from playhead.ports.catalog.access import (
     AccessState,
     Credential,
