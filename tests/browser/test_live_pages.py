@@ -106,12 +106,12 @@ def test_39_the_switch_changes_every_time_on_the_page_and_also_new_ones(visitor:
     page = visitor.open("/")
     times = page.locator("main time[datetime]")
     assert times.count() > 0
-    utc = times.all_inner_texts()
+    utc = times.all_text_contents()
     for text, moment in zip(utc, times.evaluate_all("all => all.map(one => one.dateTime)"), strict=True):
         assert all(part in moment for part in text.split())  # some have no date, or no seconds
 
     page.get_by_role("button", name="Local").click()
-    local = times.all_inner_texts()
+    local = times.all_text_contents()
     for before, after, moment in zip(
         utc, local, times.evaluate_all("all => all.map(one => one.dateTime)"), strict=True
     ):
