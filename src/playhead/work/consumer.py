@@ -43,6 +43,7 @@ from playhead.work.readiness import Readiness
 from playhead.work.recording import Recorder
 from playhead.work.routelimits import RouteLimits
 from playhead.work.skipping import Skipping
+from playhead.work.suspects import Suspects
 
 _RECEIVE_WAIT_SECONDS = 0.5
 
@@ -105,7 +106,7 @@ class Consumer:
         )
         self._pause: str | None = None
         self._is_store_checked = False
-        self._alone: HeldDelivery | None = None
+        self._suspects = Suspects(host, deliveries)
         self._may_claim_deferred = False
         self._ahead = Ahead()
         self._limits = RouteLimits(backends.catalog, env.clock, self._free_slots)
@@ -209,7 +210,7 @@ class Consumer:
         """Take the first step that is possible: recover, claim messages that wait here, or receive others."""
         if await self._recover() or await self._take_waiting():
             return
-        is_rated = self._may_take_suspect and self.route.rate_limit is not None
+        is_rated = self._suspects.may_start and self.route.rate_limit is not None
         is_limited = self.deliveries.has(State.LIMITED) or is_rated
         target = self._ahead.target(self.route, self._batch)
         room = target - len(self.deliveries)
@@ -248,8 +249,9 @@ class Consumer:
 
     async def _take_waiting(self) -> bool:
         """Claim messages whose deliveries wait here; return False if none may be claimed now."""
-        if self._may_take_suspect and (self.route.rate_limit is None or await self._admit(1)):
-            await self._take_suspect()
+        if self._suspects.may_start and (self.route.rate_limit is None or await self._admit(1)):
+            if suspect := self._suspects.reserve():
+                await self._take([suspect])
             return True
         limited = self.deliveries.in_state(State.LIMITED)
         if limited and (count := await self._admit(len(limited))):
@@ -278,24 +280,6 @@ class Consumer:
         """Return how many messages could start at once."""
         return self.slots.limit - self.deliveries.count(State.RUNNING)
 
-    @property
-    def _may_take_suspect(self) -> bool:
-        return self.deliveries.has(State.SUSPECTED) and self._host.may_start_suspect
-
-    async def _take_suspect(self) -> None:
-        """Claim a suspected poison message: one at a time per process, and only when it can start at once.
-
-        Other messages run at the same time. If the suspect kills the process, their attempts count too, and
-        they may become suspects themselves. So they end only if the process dies while they run as suspects.
-        """
-        suspect = next(iter(self.deliveries.in_state(State.SUSPECTED)), None)
-        if suspect is None:  # returned to the broker meanwhile
-            return
-        self._host.reserve_suspect_slot(suspect)
-        self._alone = suspect
-        self.deliveries.move(suspect, State.RECEIVED)
-        await self._take([suspect])
-
     async def _take(self, received: Collection[HeldDelivery]) -> None:
         """Claim messages and start their chains.
 
@@ -306,7 +290,7 @@ class Consumer:
             await self._store.check()
             self._is_store_checked = True
         most_running = self.route.most_running(self._batch)
-        for some, alone in self._by_company(received):
+        for some, alone in self._suspects.batches(received):
             result = await self._intake.take(some, alone=alone, most_running=most_running)
             if result.is_full:
                 self._limits.is_full()
@@ -315,12 +299,6 @@ class Consumer:
             unavailable = result.unavailable or unavailable
         if unavailable:
             raise unavailable
-
-    def _by_company(self, received: Collection[HeldDelivery]) -> list[tuple[Sequence[HeldDelivery], bool]]:
-        """Split deliveries into batches to claim, each with whether it is a suspect that runs alone."""
-        suspect = [held for held in received if held is self._alone]
-        others = [held for held in received if held is not self._alone]
-        return [(some, alone) for some, alone in ((others, False), (suspect, True)) if some]
 
     async def _start(self, claimed: Sequence[ClaimedMessage]) -> None:
         """Start chains; end or release at once what cannot run."""
@@ -367,7 +345,7 @@ class Consumer:
         claimed: list[ClaimedMessage] = []
         while self.deliveries.has(State.RECEIVED):
             try:
-                for some, alone in self._by_company(self.deliveries.in_state(State.RECEIVED)):
+                for some, alone in self._suspects.batches(self.deliveries.in_state(State.RECEIVED)):
                     claimed += (await self._intake.take(some, alone=alone)).claimed
             except Unavailable as exc:
                 if not await retries.may_try_again(exc):
@@ -398,7 +376,6 @@ class Consumer:
         self.wake()
 
     def _settled(self, held: HeldDelivery) -> None:
-        if held is self._alone:
-            self._alone = None
+        self._suspects.settled(held)
         self._host.settled(held)
         self.wake()
