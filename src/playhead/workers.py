@@ -23,8 +23,8 @@ from playhead.bootstrap.reload import Reload, restart
 from playhead.crew import Crew
 from playhead.errors import CannotStart, Unavailable
 from playhead.services import Services
+from playhead.warningtext import warning_text
 from playhead.watchdog import FROZEN_SECONDS, Watchdog
-from playhead.wording import warning_text
 
 if TYPE_CHECKING:
     from uuid import UUID

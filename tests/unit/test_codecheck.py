@@ -10,7 +10,7 @@ from playhead.errors import Conflict
 from playhead.model import AdapterCode, CodeNote, Config, LoadedAdapter, LoadedCode, Route, Step, Warning
 from playhead.ports.catalog.upkeep import Process
 from playhead.reading.codecheck import CodeCheck
-from playhead.wording import warning_text
+from playhead.warningtext import warning_text
 from tests.catalog_memory import MemoryCatalog
 
 DOCS = Config(

@@ -15,7 +15,7 @@ from playhead.model.warnings import SinkWarning
 from playhead.ports.adapter import AdapterSpec, Item, adapter, spec_of
 from playhead.services.plan import PlanService
 from playhead.services.replay import ReplayService
-from playhead.wording import warning_text
+from playhead.warningtext import warning_text
 from tests.lab import MemoryDeployment
 
 SOME = Selection(include=["a.md"])

@@ -18,7 +18,7 @@ from playhead.api.schemas import Word
 from playhead.api.scopes import Operations
 from playhead.model import MAX_VERSION, Warning
 from playhead.services import Services
-from playhead.wording import warning_text
+from playhead.warningtext import warning_text
 
 # The dependencies are coroutines, because FastAPI runs a plain function in a thread. That would cost two
 # thread switches per dependency and request.

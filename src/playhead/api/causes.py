@@ -14,7 +14,7 @@ from playhead.api.schemas.causes import Acknowledge
 from playhead.api.schemas.dead_letters import Group
 from playhead.api.schemas.replays import Time
 from playhead.model import Cause, CausePlan, CauseState, Page
-from playhead.wording import worded
+from playhead.warningtext import worded
 
 CauseId = Annotated[Group, Path(description="Id of a cause: 12 hexadecimal digits.")]
 router = operations(prefix="/api/v1/causes", tags=["dead letters"], route_class=JsonRoute)

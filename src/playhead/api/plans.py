@@ -15,7 +15,7 @@ from playhead.api.bodies import JsonRoute
 from playhead.api.replay_headers import ACCEPTED, RESPOND_ASYNC, Prefer, prefers_async
 from playhead.api.schemas.replays import ReplayToPlan
 from playhead.model import Page, Plan, PlannedObject
-from playhead.wording import worded
+from playhead.warningtext import worded
 
 router = operations(prefix="/api/v1/replay", tags=["replay"], route_class=JsonRoute)
 

@@ -9,7 +9,7 @@ import typer
 from playhead.cli import complete, output
 from playhead.cli.command import command
 from playhead.cli.session import Session
-from playhead.wording import why_whole
+from playhead.warningtext import why_whole
 
 if TYPE_CHECKING:
     from playhead.model import AdapterInfo

@@ -15,7 +15,7 @@ from playhead.cli.selecting import check_times
 from playhead.cli.session import Session, Usage, limits_of
 from playhead.failures import group_number
 from playhead.model import CAUSE_STATES, MOST_COUNTED, ReplayRequest
-from playhead.wording import worded
+from playhead.warningtext import worded
 
 if TYPE_CHECKING:
     from playhead.model import Cause, CausePlan, Replay

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 from uuid import UUID
 
 from playhead.terminal import visible, visible_json
-from playhead.wording import warning_text
+from playhead.warningtext import warning_text
 
 if TYPE_CHECKING:
     from playhead.model import Page, Warning

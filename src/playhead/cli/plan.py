@@ -10,7 +10,8 @@ from playhead.cli import complete, effects, executions, output, selecting
 from playhead.cli.command import ExecutionRef, Version, command
 from playhead.cli.output import counted
 from playhead.cli.session import Session, Usage
-from playhead.wording import expected_text, left_out, others_text, warning_text, worded
+from playhead.warningtext import warning_text, worded
+from playhead.wording import expected_text, left_out, others_text
 
 if TYPE_CHECKING:
     from playhead.cli.deployment import Deployment

@@ -12,7 +12,7 @@ from uuid import UUID
 from playhead import acting
 from playhead.model import Page, Replay, StoredObject, Warning
 from playhead.user import local_user
-from playhead.wording import warning_text
+from playhead.warningtext import warning_text
 
 if TYPE_CHECKING:
     from playhead.bootstrap.process import Runtime

@@ -26,7 +26,7 @@ from playhead.model import (
     Selection,
     WebhookDelivery,
 )
-from playhead.wording import worded
+from playhead.warningtext import worded
 
 
 class ReplayMethods(Connection):

@@ -12,7 +12,7 @@ from playhead.errors import Conflict
 from playhead.model import AdapterCode, CodeNote, Config, Route, Warning, Worker, WorkerAdapter
 from playhead.model.warnings import CodeWarning
 from playhead.ports.catalog.code import Code
-from playhead.wording import warning_text
+from playhead.warningtext import warning_text
 
 Warn = Callable[[Warning], None]
 """Called with each warning, before anything is recorded."""

@@ -9,9 +9,9 @@ from typing import Final
 from playhead.errors import BadRequest, PlayheadError
 from playhead.ids import parse_uuid
 from playhead.model import Cause, CausePlan, Replay
+from playhead.warningtext import warning_text
 from playhead.web.page import Action, Answer, ApiCall, Ask, Crumb, Shown, status_of
 from playhead.web.replayform import ReplayForm
-from playhead.wording import warning_text
 
 
 @dataclass(frozen=True, slots=True)

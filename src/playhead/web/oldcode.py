@@ -8,9 +8,9 @@ from typing import Final
 
 from playhead.model import CodeNote, RouteStatus, Warning, Worker, WorkerAdapter
 from playhead.reading import codecheck
+from playhead.warningtext import listed
 from playhead.web.affected import affected_url
 from playhead.web.render import counted
-from playhead.wording import listed
 
 _TITLES: Final = {
     "code_changed": "{} old code of {}",

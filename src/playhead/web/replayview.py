@@ -22,11 +22,12 @@ from playhead.model import (
     StageTotal,
 )
 from playhead.services import Services
+from playhead.warningtext import warning_text
 from playhead.web.oldcode import OldCode, old_code
 from playhead.web.page import ApiCall, Crumb, Missing, Shown, or_missing, status_of
 from playhead.web.reaches import Reach, reached
 from playhead.web.replayform import ReplayForm, body_of, command_of, plan_body
-from playhead.wording import left_out, others_text, warning_text
+from playhead.wording import left_out, others_text
 
 _MOST_EARLIER: Final = 3
 _MOST_VERSIONS: Final = 50

@@ -9,9 +9,9 @@ from typing import Final
 
 from playhead import __version__
 from playhead.model import Examination, Health, Worker
+from playhead.warningtext import warning_text
 from playhead.web.oldcode import without_current
 from playhead.web.page import ROWS, Action, ApiCall, Ask, Missing, Page, Shown, or_missing, url
-from playhead.wording import warning_text
 
 
 @dataclass(frozen=True, slots=True)
