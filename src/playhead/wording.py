@@ -39,6 +39,11 @@ UNITS: Final = {
 """What happened to documents and replayed objects without their new results, by the kind of their notes."""
 
 
+SWITCHES: Final[Mapping[str, str]] = {
+    "publish": "Publication {n} of {dataset}",
+    "rollback": "Rollback of {dataset} to publication {n}",
+}
+"""What made a publication current, by the kind of its switch."""
 BEFORE: Final[Mapping[Before, str]] = {"done": "was done", "failed": "had failed", "none": "had no result"}
 AFTER: Final[Mapping[After, str]] = {
     "same": "done, same bytes",

@@ -268,6 +268,7 @@ async def test_a_rollback_by_form(site: Site, two: tuple[str, str]):
     assert "Roll back to this" in later
     assert "a rollback" in page
     assert (await site.get("datasets/docs"))["held"]
+    assert "Rollback of words/docs to publication 1: wrong text" in await site.page("/find?q=wrong+text")
     assert (await site.send("/datasets/docs/release?config=words")).headers["location"] == DOCS
     assert not (await site.get("datasets/docs"))["held"]
 

@@ -12,6 +12,7 @@ from playhead.errors import Unavailable
 from playhead.ids import moment
 from playhead.model import Found, FoundKind, Matches, RowState, TextSearch
 from playhead.ports.catalog.terms import ObjectFacts, Place, Started, Term, Terms
+from playhead.wording import SWITCHES
 
 _MOST_TERMS: Final = 1000
 """Terms that are compared to find the newest ones."""
@@ -62,16 +63,15 @@ class Texts:
         await self._index_some()
         index = await self._catalog.term_index()
         has_parts = index.has_parts and len(text) >= _FEWEST
-        searches: list[tuple[tuple[FoundKind, ...], Callable[[str, int, bool], Awaitable[list[Found]]]]] = [
-            (("object",), self._objects),
-            (("attribute", "replay", "execution"), self._others),
-            (("dead_letter",), self._failures),
-            (("adapter",), self._adapters),
-            (("dataset",), self._switches),
+        most = limit + 1
+        searches: list[tuple[tuple[FoundKind, ...], Callable[[], Awaitable[list[Found]]]]] = [
+            (("object",), lambda: self._objects(text, most, has_parts)),
+            (("attribute", "replay", "execution"), lambda: self._others(text, most, has_parts)),
+            (("dead_letter",), lambda: self._failures(text, most)),
+            (("adapter",), lambda: self._adapters(text, most)),
+            (("dataset",), lambda: self._switches(text, most)),
         ]
-        found = await asyncio.gather(
-            *(look(text, limit + 1, has_parts) for kinds, look in searches if any(map(wanted, kinds)))
-        )
+        found = await asyncio.gather(*(look() for kinds, look in searches if any(map(wanted, kinds))))
         shown = [one for part in found for one in part if wanted(one.kind)]
         matches: Matches = "parts" if has_parts else "beginnings"
         return shown, TextSearch(matches, index.indexed, index.recorded, index.has_parts)
@@ -133,7 +133,7 @@ class Texts:
 
     # -- what is not indexed -----------------------------------------------------------------------
 
-    async def _failures(self, text: str, limit: int, has_parts: bool) -> list[Found]:
+    async def _failures(self, text: str, limit: int) -> list[Found]:
         return [
             Found(
                 "dead_letter",
@@ -147,7 +147,7 @@ class Texts:
             for one in await self._catalog.failures_with(text, limit=limit)
         ]
 
-    async def _adapters(self, text: str, limit: int, has_parts: bool) -> list[Found]:
+    async def _adapters(self, text: str, limit: int) -> list[Found]:
         return [
             Found(
                 "adapter",
@@ -159,14 +159,13 @@ class Texts:
             for one in await self._catalog.adapters_with(text, limit=limit)
         ]
 
-    async def _switches(self, text: str, limit: int, has_parts: bool) -> list[Found]:
+    async def _switches(self, text: str, limit: int) -> list[Found]:
         return [
             Found(
                 "dataset",
-                f"{one.config}/{one.dataset}",
+                name := f"{one.config}/{one.dataset}",
                 None,
-                f"{one.kind.replace('_', ' ').capitalize()} of {one.config}/{one.dataset} to publication "
-                f"{one.publication}: {one.reason}",
+                f"{SWITCHES[one.kind].format(n=one.publication, dataset=name)}: {one.reason}",
                 False,
                 happened_at=moment(one.at),
             )

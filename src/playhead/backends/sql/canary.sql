@@ -22,7 +22,7 @@ SELECT EXISTS (SELECT 1 FROM lanes l WHERE l.config_version = :version AND l.id 
   OR EXISTS (SELECT 1 FROM {canary_roots} AND m.state + 0 IN ({OPEN}))
 
 -- fragment: failed_roots
--- The roots of the dead rows in `failed`, where `dead_children` are before.
+-- How many roots have a dead row: the end of a recursion that begins with the dead children.
 UNION ALL SELECT m.n, m.parent FROM {canary_roots} AND m.state + 0 = {DEAD}
   UNION SELECT p.n, p.parent FROM failed f JOIN messages p ON p.n = f.parent
 ) SELECT count(*) FROM failed f CROSS JOIN messages m WHERE f.parent IS NULL AND m.n = f.n AND m.ordinal > :after
