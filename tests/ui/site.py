@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 import socket
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -48,6 +51,26 @@ def text_of(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<svg.*?</svg>|<[^>]+>", "", page, flags=re.S)).split())
 
 
+class SlowCatalog:
+    """A catalog of which one method waits until its gate is open."""
+
+    def __init__(self, catalog: object, method: str) -> None:
+        self._catalog = catalog
+        self._method = method
+        self.gate = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._catalog, name)
+        if name != self._method:
+            return found
+
+        async def wait(*given: Any, **named: Any) -> Any:
+            await self.gate.wait()
+            return await found(*given, **named)
+
+        return wait
+
+
 class Site(Playhead):
     """Playhead with its pages, on stores and brokers in memory.
 
@@ -62,6 +85,18 @@ class Site(Playhead):
         app.state.services = self.services
         app.state.pages = create_pages(self.services, version="1.2.3", status=STATUS, patience=self.patience)
         return app
+
+    def slow(self, method: str, make: Callable[[Any], Mapping[str, Any]]) -> asyncio.Event:
+        """Let a method of the catalog wait for a gate, and pages hardly. Returns the gate.
+
+        Args:
+            make: returns the services that use the slow catalog, by name.
+        """
+        catalog = SlowCatalog(self.catalog, method)
+        self.rt.services = replace(self.services, **make(catalog))
+        self.patience = 0.01
+        self.make_app()
+        return catalog.gate
 
     def changed_file(self) -> str:
         """Return a file of this machine from which no adapter of the tests was loaded."""

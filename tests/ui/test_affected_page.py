@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 
 import httpx
 
+from playhead.services.affected import AffectedService
 from tests.ui.site import HOST, Site, text_of
 
 FILES = {"a.md": b"one two", "b.md": b"bad"}
@@ -25,6 +27,24 @@ async def test_each_line_leads_to_its_objects_and_to_their_replay(site: Site):
     assert [one["input_key"] for one in messages] == [f"{run}/input/a.md"]
     form = await site.http.get(row["replay_url"], follow_redirects=True)
     assert "Replay 1 object<" in form.text
+
+
+async def test_the_page_does_not_wait_for_the_messages_and_gets_them_later(site: Site):
+    run = await site.run(FILES)
+    gate = site.slow("made_in", lambda catalog: {"affected": AffectedService(catalog, site.rt.environment)})
+    path = "/affected?adapter=upper@1"
+
+    page = await site.page(path)
+    assert "0 executions are read so far" in text_of(page)
+    assert "data-live-url" in page
+    gate.set()
+    async with asyncio.timeout(30):
+        while "read so far" in (page := await site.page(path)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    assert run[-8:] in page
+    assert "data-live-url" not in page
+    assert "; as of <time" in page, "the list may be older than the request"
 
 
 async def test_without_a_name_or_with_a_wrong_one_the_page_asks_for_it(site: Site):

@@ -6,7 +6,7 @@ import asyncio
 import html
 import re
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -315,29 +315,12 @@ async def test_two_runs_have_a_result_too(site: Site):
     assert "nothing fails" in page
 
 
-class SlowCatalog:
-    """A catalog that lists no objects until its gate is open."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self.gate = asyncio.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._site.catalog, name)
-
-    async def listed_after(self, *given: Any, **named: Any) -> Any:
-        await self.gate.wait()
-        return await self._site.catalog.listed_after(*given, **named)
-
-
 def slowed(site: Site) -> asyncio.Event:
-    """Let counts wait for a gate, and pages for no count. Returns the gate."""
-    catalog = SlowCatalog(site)
-    result = ResultService(cast(Any, catalog), site.store, site.rt.environment)
-    site.rt.services = replace(site.services, result=result)
-    site.patience = 0.01
-    site.make_app()
-    return catalog.gate
+    """Let counts wait for a gate. Returns the gate."""
+    return site.slow(
+        "listed_after",
+        lambda catalog: {"result": ResultService(catalog, site.store, site.rt.environment)},
+    )
 
 
 async def test_a_page_does_not_wait_for_a_count_and_gets_it_later(site: Site, pair: tuple[str, str, str]):

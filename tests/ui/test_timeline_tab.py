@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
 import re
 
+from playhead.services.activity import ActivityService
 from tests.ui.site import Site
 
 
@@ -32,3 +35,22 @@ async def test_an_execution_whose_messages_no_worker_has_ended_says_so(site: Sit
     run = answer.json()["execution_id"]
 
     assert "No worker has ended a message." in await site.page(f"/executions/{run}?tab=timeline")
+
+
+async def test_the_tab_does_not_wait_for_the_messages_and_gets_them_later(site: Site):
+    run = await site.run({"a.md": b"one two"})
+    gate = site.slow("timeline", lambda catalog: {"activity": ActivityService(catalog)})
+    path = f"/executions/{run}?tab=timeline"
+
+    page = await site.page(path)
+    assert "The timeline appears here." in page
+    [live] = re.findall(r'data-live-url="([^"]+)"', page)
+    drawn = (await site.http.get(html.unescape(live))).json()["shape"]
+    gate.set()
+    async with asyncio.timeout(30):
+        while (await site.http.get(html.unescape(live))).json()["shape"] == drawn:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    page = await site.page(path)
+    assert "Most a second" in page
+    assert "data-live-url" not in page

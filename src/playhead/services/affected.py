@@ -6,9 +6,11 @@ from typing import Final
 from uuid import UUID
 
 from playhead import ids
+from playhead.environment import Environment
 from playhead.model import AffectedRoute, Page
 from playhead.ports.catalog.code import Code
 from playhead.reading.affecting import maker
+from playhead.reading.background import Background, Counted, Steps
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 from playhead.times import fixed_times
 
@@ -19,8 +21,34 @@ _EXECUTIONS: Final = 100
 class AffectedService:
     """Lists results by what has made them. No index has them: a request reads the messages of a period."""
 
-    def __init__(self, catalog: Code) -> None:
+    def __init__(self, catalog: Code, env: Environment) -> None:
         self._catalog = catalog
+        self._lists: Background[Page[AffectedRoute]] = Background(env.spawn)
+
+    async def reading(
+        self,
+        *,
+        adapter: str | None,
+        worker: str | None,
+        since: str | None,
+        cursor: str | None,
+        limit: int,
+        patience: float | None,
+    ) -> Counted[Page[AffectedRoute]]:
+        """Return what `list` returns, at most ten times as old as the time that it takes.
+
+        After `patience` seconds (None: never), it returns the list before it, and how many executions it has
+        read. Reading continues in this process.
+
+        Raises: as `list`.
+        """
+        return await self._lists.get(
+            (adapter, worker, since, cursor, limit),
+            ids.now(),
+            lambda steps: self._list(adapter, worker, since, None, cursor, limit, steps),
+            patience=patience,
+            lasts=True,
+        )
 
     async def list(
         self,
@@ -45,6 +73,18 @@ class AffectedService:
             BadRequest: `invalid_cursor`.
             ValueError: `since` or `adapter` has another form, or not one of `adapter` and `worker` is given.
         """
+        return await self._list(adapter, worker, since, execution, cursor, limit, Steps())
+
+    async def _list(
+        self,
+        adapter: str | None,
+        worker: str | None,
+        since: str | None,
+        execution: UUID | None,
+        cursor: str | None,
+        limit: int,
+        steps: Steps,
+    ) -> Page[AffectedRoute]:
         by = maker(adapter, worker)
         of = list_of("affected", str(by), since, execution)
         before, skipped = _place(decode_cursor(cursor, str, of))
@@ -57,6 +97,7 @@ class AffectedService:
                 by, since=seconds, execution=execution, before=then, limit=_EXECUTIONS
             )
             found += some
+            steps.done += _EXECUTIONS
             if then is None:
                 break
         end = skipped + limit

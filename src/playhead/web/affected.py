@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from playhead.errors import BadRequest
+from playhead.ids import moment
 from playhead.model import AffectedRoute
 from playhead.web.page import ROWS, Answer, ApiCall, Ask, Crumb, Missing, Page, Shown, or_missing, url
+from playhead.web.render import number
 from playhead.web.replayform import ReplayForm
 from playhead.wording import replay_of
 
@@ -43,6 +45,8 @@ class AffectedView:
         since: from which time executions are read.
         rows: a page of routes, the newest execution first.
         problem: why nothing was read; None if it was.
+        is_read: whether the rows are known; otherwise executions are still being read.
+        as_of: when older rows were read; None if they are new.
         next_url: URL of the next page; None at the end.
         first_url: URL of the first page; None on the first page.
     """
@@ -53,6 +57,8 @@ class AffectedView:
     since: str
     rows: Sequence[AffectedRow]
     problem: str | None
+    is_read: bool
+    as_of: str | None
     next_url: str | None
     first_url: str | None
 
@@ -66,13 +72,22 @@ async def show(ask: Ask) -> Answer:
     adapter, worker, cursor = ask.text("adapter"), ask.text("worker"), ask.text("cursor")
     since = ask.text("since") or "-24h"
     rows: list[AffectedRow] = []
-    problem = following = None
+    problem = following = as_of = None
+    is_read, read = True, 0
     if adapter or worker:
         try:
-            page = await ask.services.affected.list(
-                adapter=adapter, worker=worker, since=since, cursor=cursor, limit=ROWS
+            found = await ask.services.affected.reading(
+                adapter=adapter,
+                worker=worker,
+                since=since,
+                cursor=cursor,
+                limit=ROWS,
+                patience=ask.patience,
             )
-            rows, following = [_row(one) for one in page.items], page.next_cursor
+            is_read, read = found.result is not None, found.done
+            as_of = None if found.as_of is None else moment(found.as_of)
+            if found.result:
+                rows, following = [_row(one) for one in found.result.items], found.result.next_cursor
         except (BadRequest, ValueError) as exc:
             problem = str(exc)
 
@@ -80,13 +95,30 @@ async def show(ask: Ask) -> Answer:
         return affected_url(adapter=adapter, worker=worker, since=since, cursor=cursor)
 
     view = AffectedView(
-        *(adapter or "", worker or "", adapter or await _process(ask, worker), since, rows, problem),
+        *(
+            adapter or "",
+            worker or "",
+            adapter or await _process(ask, worker),
+            since,
+            rows,
+            problem,
+            is_read,
+            as_of,
+        ),
         here(following) if following else None,
         here(None) if cursor else None,
     )
     calls = [ApiCall(url("/api/v1/affected", adapter=adapter, worker=worker, since=since))]
     crumbs = [Crumb("System", "/system"), Crumb("Affected by")]
-    return Shown("Affected by", view, calls if adapter or worker else [], crumbs)
+    return Shown(
+        "Affected by",
+        view,
+        calls if adapter or worker else [],
+        crumbs,
+        cells={"read": number(read)},
+        shape="read" if is_read else "reading",
+        ended=is_read,
+    )
 
 
 async def _process(ask: Ask, worker: str | None) -> str:
@@ -114,4 +146,4 @@ def _row(one: AffectedRoute) -> AffectedRow:
     )
 
 
-PAGES: Final = (Page("/affected", "affected.html", show, scope="read"),)
+PAGES: Final = (Page("/affected", "affected.html", show, live=True, scope="read"),)

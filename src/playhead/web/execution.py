@@ -34,6 +34,7 @@ from playhead.web.page import Page as PageOf
 from playhead.web.pipelinemap import cells
 from playhead.web.pipelines import Known, PipelineCard, card
 from playhead.web.render import counted, number, short
+from playhead.web.timeline import COUNTING, TimelineTab
 from playhead.wording import wait_text
 
 T = TypeVar("T")
@@ -221,15 +222,16 @@ async def show(ask: Ask) -> Answer:
     if isinstance(content, Overview) and isinstance(content.pipeline, PipelineCard):
         found |= cells(content.pipeline.map)
         shape = f"{shape} {content.pipeline.shape}"
+    is_counting = isinstance(content, TimelineTab) and content.until is None
     return Shown(
         f"{execution.config or 'adopted'}, {execution.kind} {short(identity)}",
         view,
         calls=_calls(execution, tab),
         crumbs=_crumbs(execution),
         cells=found,
-        shape=shape,
-        ended=execution.status != "running",
-        mark="live",
+        shape=f"{shape} {COUNTING}" if is_counting else shape,
+        ended=execution.status != "running" and not is_counting,
+        mark=COUNTING if is_counting else "live",
     )
 
 

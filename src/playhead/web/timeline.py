@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from playhead.ids import moment
 from playhead.model import Execution, RouteTime
 from playhead.services.activity import INTERVALS
 from playhead.web import pipelines
@@ -13,6 +14,8 @@ from playhead.web.page import Ask, url
 from playhead.web.pipelines import Known, pipeline_map
 
 MOST_ROUTES: Final = 40
+COUNTING: Final = "counting"
+"""Mark of a page that waits for its timeline."""
 HEIGHT: Final = 100
 """Height of a row in its own units. A column is 10 wide."""
 _COLUMN: Final = 10
@@ -69,6 +72,7 @@ class TimelineTab:
         hidden: number of further routes.
         seconds: length of a column.
         every: one of this number of messages was read.
+        until: end of the last column; None: the messages are being read.
         width: width of a row in its own units.
         height: its height.
     """
@@ -77,14 +81,18 @@ class TimelineTab:
     hidden: int
     seconds: float
     every: int
+    until: str | None = None
     width: int = _COLUMN * INTERVALS
     height: int = HEIGHT
 
 
-async def timeline(ask: Ask, of: Execution) -> TimelineTab:
-    if ask.text("mark") is not None:  # live numbers do not need it
+async def timeline(ask: Ask, of: Execution) -> TimelineTab | None:
+    """Return the timeline; None for live numbers, which need it only while the page waits for it."""
+    if ask.text("mark") not in (None, COUNTING):
+        return None
+    found = (await ask.services.activity.timeline(of, patience=ask.patience)).result
+    if found is None:
         return TimelineTab((), 0, 0.0, 1)
-    found = await ask.services.activity.timeline(of)
     pipeline = await ask.services.pipelines.of_execution(of.execution_id)
     order = pipelines.places(pipeline_map(pipeline, Known(None)))
     by_route: dict[str, list[RouteTime]] = {}
@@ -92,7 +100,8 @@ async def timeline(ask: Ask, of: Execution) -> TimelineTab:
         by_route.setdefault(one.route, []).append(one)
     names = sorted(by_route, key=lambda name: order.get(name, len(order)))
     rows = [_row(of, name, by_route[name], found.seconds, found.every) for name in names[:MOST_ROUTES]]
-    return TimelineTab(rows, max(len(names) - MOST_ROUTES, 0), found.seconds, found.every)
+    hidden = max(len(names) - MOST_ROUTES, 0)
+    return TimelineTab(rows, hidden, found.seconds, found.every, moment(found.until))
 
 
 def _row(of: Execution, route: str, found: Sequence[RouteTime], seconds: float, every: int) -> TimelineRow:
