@@ -181,18 +181,25 @@ class Queues:
                 "quorum queues always have a delivery limit: install RabbitMQ 4.0 or later"
             )
         try:
-            async with self.request(name) as channel:
-                await channel.queue_declare(name, durable=True, arguments=QUEUE, timeout=ANSWER_SECONDS)
+            await self._create(name, QUEUE, ANSWER_SECONDS)
         except ChannelPreconditionFailed as exc:
             # Another program or an operator created it. A route may publish to such a queue.
             events.emit(events.QUEUE_DIFFERS, queue=name, detail=described(exc))
+
+    async def _create(self, name: str, arguments: dict[str, Any], seconds: float) -> None:
+        """Declare a queue, which must exist if this user may create no queue."""
+        try:
+            async with self.request(name) as channel:
+                await channel.queue_declare(name, durable=True, arguments=arguments, timeout=seconds)
+        except Unavailable as exc:
+            if not isinstance(exc.__cause__, ChannelAccessRefused) or await self.look(name) is None:
+                raise
 
     async def declare_held(self, queue: str) -> None:
         """Declare the queue that marks `queue` as held. Raises `Unavailable`."""
         name = self.held(queue)
         with suppress(ChannelPreconditionFailed):  # its consumers can be counted, whatever its arguments are
-            async with self.request(name) as channel:
-                await channel.queue_declare(name, durable=True, arguments=HELD, timeout=MARK_SECONDS)
+            await self._create(name, HELD, MARK_SECONDS)
 
     async def _state(self, name: str, channel: Channel) -> spec.Queue.DeclareOk:
         """Return the answer to a passive declaration.
