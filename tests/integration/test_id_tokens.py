@@ -45,6 +45,13 @@ def published(key: Any, kid: str | None = "one", **more: Any) -> JWK:
     return found | ({"kid": kid} if kid else {}) | {"use": "sig"} | more
 
 
+OF_NO_USE: Final[list[JWK]] = [
+    published(FOREIGN, "encrypts", use="enc"),
+    {"kty": "oct", "kid": "oct", "k": base64.urlsafe_b64encode(OCT).decode()},
+]
+"""Published keys that verify no signature."""
+
+
 class Scripted:
     """A provider that returns the ID token and the documents that a test sets.
 
@@ -177,9 +184,7 @@ REFUSED: Final[Mapping[str, tuple[str, Callable[[JWK], object]]]] = {
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 @pytest.mark.parametrize("case", REFUSED)
 async def test_a_bad_id_token_is_refused(scripted: Scripted, forged: Callable[[], Any], case: str):
-    oct_key = {"kty": "oct", "kid": "oct", "k": base64.urlsafe_b64encode(OCT).decode()}
-    more = [published(FOREIGN, "encrypts", use="enc"), published(SHORT, "short"), oct_key]
-    scripted.keys = [*(scripted.keys or ()), *more]
+    scripted.keys = [*(scripted.keys or ()), *OF_NO_USE, published(SHORT, "short")]
     why, scripted.token = REFUSED[case]
 
     with pytest.raises(LoginRefused, match=why):
@@ -203,7 +208,7 @@ ACCEPTED: Final[Mapping[str, tuple[JWK, Callable[[JWK], str]]]] = {
 @pytest.mark.parametrize("case", ACCEPTED)
 async def test_a_good_id_token_is_accepted(scripted: Scripted, forged: Callable[[], Any], case: str):
     key, scripted.token = ACCEPTED[case]
-    scripted.keys = [key]
+    scripted.keys = [key, *OF_NO_USE]
 
     assert (await forged()).groups == {"sre"}
 

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from playhead.acting import Acting, acting
-from playhead.addresses import own_path
 from playhead.cookies import COOKIE, SessionCookie, client_address
 from playhead.errors import NotFound
 from playhead.web.page import Ask, Raw, url
@@ -20,7 +19,7 @@ _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 async def begin(ask: Ask) -> Response:
     """Send the browser to the provider. A link of another site only shows the page of the login."""
-    request, to = _request(ask), own_path(ask.text("next") or "/")
+    request, to = _request(ask), ask.text("next") or "/"
     cookie = _login_cookie(request)
     if ask.is_foreign:
         return RedirectResponse(url("/login", next=to), 303, _NO_STORE)
