@@ -313,6 +313,12 @@ NO_KEY = _event(
     ("detail",),
     "People log in at a provider or a proxy, and no key exists. So programs cannot use the server yet.",
 )
+INSECURE_IGNORED = _event(
+    "insecure_ignored",
+    ("warning",),
+    ("detail",),
+    "The server was started with `--insecure`, but requires a key. So the flag has no effect.",
+)
 WORKER_STARTED = _event("worker_started", ("info",), ("worker",), "A worker consumes queues.")
 WORKER_STOPPED = _event(
     "worker_stopped",

@@ -30,6 +30,7 @@ from playhead.web.app import create_pages
 from playhead.workers import background, crew, hold_logs, on_signals, run_reloading, set_up_logs
 
 if TYPE_CHECKING:
+    from playhead.services.identity import IdentityService
     from playhead.settings import Settings
 
 _GRACE_SECONDS = 5
@@ -58,13 +59,8 @@ def _is_not_cancelled(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def _listen(host: str, port: int, *, insecure: bool) -> socket.socket:
-    if not (is_loopback(host) or insecure):
-        raise CannotStart(
-            "setup_invalid",
-            f"--host {host} is reachable from other machines, and this server has no authentication: use "
-            "--host 127.0.0.1, or put an authenticating reverse proxy in front of it and add --insecure",
-        )
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a socket that does not listen yet, so that no client can connect."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Name the protocol: asyncio sets TCP_NODELAY only on sockets whose `proto` is TCP. Head and body of a
     # response are two writes, and without TCP_NODELAY the second waits 40 ms for the client's delayed ack.
@@ -108,11 +104,11 @@ def serve(
 
     def run(reload: Reload | None = None) -> int:
         nonlocal port
-        sock = _listen(host, port, insecure=insecure or settings.has_logins)
+        sock = _bind(host, port)
         port = sock.getsockname()[1]
         release_logs = hold_logs()
         try:
-            return asyncio.run(_serve(settings, sock, workers, listening, release_logs, reload))
+            return asyncio.run(_serve(settings, sock, workers, insecure, listening, release_logs, reload))
         finally:
             release_logs()
             sock.close()
@@ -124,12 +120,14 @@ async def _serve(
     settings: Settings,
     sock: socket.socket,
     workers: int,
+    insecure: bool,
     listening: Callable[[], None],
     release_logs: Callable[[], None],
     reload: Reload | None,
 ) -> int:
     async with open_runtime(settings, kind="serve") as rt:
         await _adopt_first_key(rt, settings)
+        await check_address(rt.services.identity, sock.getsockname()[0], insecure=insecure)
         app = create_app(
             rt.services,
             version=__version__,
@@ -215,6 +213,33 @@ async def _adopt_first_key(rt: Runtime, settings: Settings) -> None:
         await rt.services.access.adopt_first(text)
     except BadRequest as exc:
         raise CannotStart("setup_invalid", f"PLAYHEAD_FIRST_KEY_FILE: {exc.detail}") from exc
+
+
+async def check_address(identity: IdentityService, address: str, *, insecure: bool) -> None:
+    """Check that clients on other machines need a key, unless the operator has chosen otherwise.
+
+    Args:
+        address: that the server is going to listen on.
+        insecure: `--insecure`.
+
+    Raises:
+        CannotStart: `setup_invalid`; other machines could use the server without a key.
+    """
+    await identity.beat()  # the first key may have been stored since the last one
+    is_required = await identity.mode() == "required"
+    if insecure and is_required:
+        events.emit(events.INSECURE_IGNORED, detail="this server requires a key, so --insecure has no effect")
+    if insecure or is_loopback(address):
+        return
+    if not is_required:
+        raise CannotStart(
+            "setup_invalid",
+            f"--host {address} is reachable from other machines, and no key exists yet: create one with "
+            "`playhead keys create`, or use --host 127.0.0.1. If only an authenticating reverse proxy can "
+            "reach the server, add --insecure",
+        )
+    # `playhead access open` must not open a server that would have been refused at its start.
+    identity.close()
 
 
 async def _stop_server(rt: Runtime, server: _Server, stop: asyncio.Event) -> None:

@@ -8,9 +8,11 @@ from playhead import acting
 from playhead.acting import Acting
 from playhead.credentials import NewKey, hash_of, is_same, new_key
 from playhead.errors import Conflict, Forbidden
+from playhead.model import LoadedCode
 from playhead.model.access import Caller
 from playhead.ports.catalog import Catalog
 from playhead.ports.catalog.access import AuditFilter, KeyRecord, LoginRecord, SessionRecord
+from playhead.ports.catalog.upkeep import Process
 from tests.lab import Lab
 
 DAY = 86_400.0
@@ -211,3 +213,18 @@ async def test_a_limited_caller_records_no_intention_outside_its_limit(catalog: 
             assert refused.value.code == "outside_limit"
 
     assert [one.config for one in await catalog.audit(AuditFilter(action="queue"))] == ["other"]
+
+
+async def test_the_first_key_waits_for_servers_of_another_release(catalog: Catalog, lab: Lab):
+    code = LoadedCode("0.0.2")
+    await catalog.heartbeat(Process("w1", "worker", "there", 1), loaded=code)
+    assert await catalog.create_key(record(new_key(), "of-workers"), release="0.0.1")
+    await catalog.open_access()
+    await catalog.heartbeat(Process("s1", "serve", "there", 2), loaded=code)
+
+    with pytest.raises(Conflict, match="there:2") as refused:
+        await catalog.create_key(record(new_key()), release="0.0.1")
+
+    assert refused.value.code == "older_process"
+    assert (await catalog.access()).mode == "open"
+    assert await catalog.create_key(record(new_key()), release="0.0.2")

@@ -47,7 +47,8 @@ def serve(
     insecure: Annotated[
         bool,
         typer.Option(
-            "--insecure", help="Allow a HOST that other machines can reach. There is no authentication."
+            "--insecure",
+            help="Let other machines use HOST without a key. It has no effect once a key exists.",
         ),
     ] = False,
     reload: Reload = False,

@@ -78,7 +78,7 @@ class IdentityService:
     Args:
         beat_seconds: period of `beat`.
         read_only: no caller gets more than `read` and `metrics` (PLAYHEAD_READ_ONLY).
-        closed: an open catalog counts as closed, because people log in at a provider or a proxy.
+        closed: an open catalog counts as closed, because people log in at a provider or a proxy; see `close`.
         clock: seconds of a clock that does not go back.
     """
 
@@ -128,6 +128,10 @@ class IdentityService:
                 if self._epoch < 0:
                     raise
         return "required" if self._closed else self._mode
+
+    def close(self) -> None:
+        """Require a key until this process ends, also after `playhead access open`."""
+        self._closed = True
 
     async def anyone(self) -> Caller:
         """Return the caller of a request without key and session.

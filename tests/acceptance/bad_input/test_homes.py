@@ -112,8 +112,8 @@ def test_an_unusable_port_or_host_is_reported_with_advice(deployment: Deployment
         words = (f"127.0.0.1:{port}", "in use", "--port", "0 selects a free port")
         refused(deployment, FAILED, "port_in_use", words, f"serve --port {port}")
     refused(deployment, FAILED, "port_in_use", ("192.0.2.1",), "serve --host 192.0.2.1 --port 0 --insecure")
-    refused(deployment, USAGE, "setup_invalid", ("--insecure",), "serve --host 0.0.0.0 --port 0")
     assert not deployment.home.exists(), "nothing was begun"
+    refused(deployment, USAGE, "setup_invalid", ("--insecure",), "serve --host 0.0.0.0 --port 0")
 
 
 def test_two_servers_of_one_home_both_take_replays_and_show_the_same(deployment: Deployment):
