@@ -101,6 +101,23 @@ async def test_a_second_caller_waits_for_the_computation_that_runs():
     assert len(runs) == 1
 
 
+async def test_only_the_first_callers_wait_for_a_long_computation():
+    gate, now = asyncio.Event(), 0.0
+
+    async def compute(steps: Steps) -> str:
+        await gate.wait()
+        return "result"
+
+    background: Background[str] = Background(asyncio.ensure_future, clock=lambda: now)
+    await background.get("key", 0, compute, patience=0, lasts=False)
+    now += 101
+
+    async with asyncio.timeout(30):
+        assert (await background.get("key", 0, compute, patience=100, lasts=False)).result is None
+    gate.set()
+    assert await result(background, "key", 0, compute) == "result"
+
+
 async def test_while_a_result_is_computed_again_the_one_before_is_known_with_its_time():
     gates = [asyncio.Event(), asyncio.Event()]
     gates[0].set()

@@ -55,11 +55,13 @@ class _Computation(Generic[T]):
     Attributes:
         state: of what is computed.
         before: the newest computation with a result, until this one has its own.
+        asked: when a caller asked for it first; monotonic seconds.
         began: seconds since 1970; 0.0 until it has begun.
     """
 
     state: Hashable
     before: _Computation[T] | None
+    asked: float
     began: float = 0.0
     steps: Steps = field(default_factory=Steps)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,14 +106,16 @@ class Background(Generic[T]):
         raised; the next call then computes again.
 
         Args:
-            patience: None: wait for the result.
+            patience: since the first call. So later calls do not wait for a long computation. None: wait for
+                the result.
             state: of what is computed. If it has changed, the next call computes again.
             lasts: whether a result of another state is good enough for ten times as long as it took, because
                 the state changes all the time.
         """
         found = self._newest(key, state, compute, lasts=lasts)
+        left = None if patience is None else max(found.asked + patience - self._clock(), 0.0)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(left):
                 await found.ended.wait()
                 while found.result is not None and self._is_outdated(found, state, lasts=lasts):
                     found = self._newest(key, state, compute, lasts=lasts)
@@ -134,7 +138,7 @@ class Background(Generic[T]):
         """Return the computation for a key; start one if the key has no result, or an outdated one."""
         found = self._kept.get(key)
         if found is None or self._is_outdated(found, state, lasts=lasts):
-            found = self._kept[key] = _Computation(state, found and found.newest)
+            found = self._kept[key] = _Computation(state, found and found.newest, self._clock())
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
             self._spawn(self._run(found, compute))
