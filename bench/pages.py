@@ -36,6 +36,8 @@ _PLAYHEAD: Final = (sys.executable, "-P", "-m", "playhead")
 _DURING: Final[Mapping[str, Sequence[str]]] = {
     "compare, large": ("compare, large", "object"),
     "replay": ("replay",),
+    "execution, large: timeline": ("execution, large: timeline",),
+    "affected": ("affected",),
 }
 """Pages for which the server counts objects, and the pages that are also measured while it counts."""
 _FILES: Final = {f"{name}.md": f"# Page {name}\n".encode() for name in ("guide", "replay", "lineage")}
@@ -145,6 +147,7 @@ def _addresses(history: History, stored: str) -> dict[str, str]:
         "execution, large: objects": f"{large}?tab=objects&stage=markdown",
         "execution, large: messages": f"{large}?tab=messages",
         "execution, large: family": f"{large}?tab=family",
+        "execution, large: timeline": f"{large}?tab=timeline",
         "execution, failed": failed,
         "execution, running": running,
         "compare, large": f"{large}/compare?with={history.failed.id}",
@@ -171,6 +174,7 @@ def _addresses(history: History, stored: str) -> dict[str, str]:
         "find two characters": "/find?q=00",
         "find an error": "/find?q=no field aab",
         "system": "/system",
+        "affected": "/affected?worker=worker-1&since=1970-01-01T00:00:01Z",
     }
 
 
@@ -197,7 +201,8 @@ def _is_counted(client: httpx.Client, address: str) -> bool:
     """Whether a page has the counts for which it reads all messages."""
     path, _, query = address.partition("?")
     view = client.get(f"{path}.json?{query}").raise_for_status().json()["view"]
-    return bool(view["diff"] if "diff" in view else view["matrix"]["rows"])
+    content, matrix = view.get("content") or {}, view.get("matrix") or {}
+    return bool(view.get("diff") or view.get("is_read") or content.get("until") or matrix.get("rows"))
 
 
 def _page(client: httpx.Client, name: str, address: str, times: int) -> Figure:
