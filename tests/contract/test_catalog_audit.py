@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,6 +22,7 @@ from playhead.ports.catalog.browse import DeadLetterFilter
 from playhead.ports.catalog.causes import CauseFilter, Until
 from playhead.ports.catalog.jobs import Key
 from playhead.ports.catalog.prune import Candidate
+from tests.catalog_memory import database
 from tests.contract.publishing import Publisher
 from tests.contract.test_catalog_control import ask, listed
 from tests.contract.test_catalog_plans import opened
@@ -424,3 +428,28 @@ async def test_a_replay_of_a_repeated_request_is_recorded_once(catalog: Catalog,
 
     assert (first.fresh, again.fresh) == (True, False)
     assert len(await audit(catalog, action="replay.start")) == 1
+
+
+# -- rows are only added ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET actor_name = 'x'",
+        "DELETE FROM audit",
+        "INSERT OR REPLACE INTO audit (n, actor_kind, actor, actor_name, via, action, outcome, at) "
+        "VALUES (1, 'local', 'x', 'x', 'cli', 'x', 'done', 1.0)",
+    ],
+)
+def test_sqlite_keeps_the_rows_of_the_audit(tmp_path: Path, statement: str):
+    database(tmp_path, Clock())
+    with closing(sqlite3.connect(tmp_path / "playhead.db")) as con:
+        con.create_function("playhead_now", 0, lambda: 1.0)
+        con.execute(
+            "INSERT INTO audit (actor_kind, actor, actor_name, via, action, outcome, at) "
+            "VALUES ('local', 'a', 'a', 'cli', 'run.start', 'done', 1.0)"
+        )
+        with pytest.raises(sqlite3.Error, match="rows of the audit are not"):
+            con.execute(statement)
+        assert con.execute("SELECT actor FROM audit").fetchall() == [("a",)]

@@ -233,6 +233,8 @@ def describe(e: Execution) -> None:
         output.line(f"  from      {e.parent_execution_id} (replay batch {e.replay_batch_id})")
     if e.changed_since:
         output.line(f"  since     {e.changed_since} (results that are still valid are taken over)")
+    if e.requested_by:
+        output.line(f"  by        {e.requested_by.name}")
     if e.tags:
         output.line(f"  tags      {', '.join(e.tags)}")
     if e.kind in ("run", "replay"):

@@ -72,12 +72,13 @@ async def list_(
         output.emit_list(items, rest)
         return
     output.table(
-        ("BATCH", "EXECUTION", "FROM", "STAGE", "TO", "FOUND", "PUBLISHED", "FAILED", "STATE"),
+        ("BATCH", "EXECUTION", "FROM", "STAGE", "TO", "FOUND", "PUBLISHED", "FAILED", "STATE", "BY"),
         [
             (
                 *map(output.short, (r.replay_batch_id, r.execution_id, r.from_execution_id)),
                 *("/".join(filter(None, (r.from_stage, r.from_path))), r.to_route),
                 *(r.objects_found, r.objects_published, r.objects_failed, r.state),
+                r.requested_by and r.requested_by.name,
             )
             for r in items
         ],
@@ -279,6 +280,7 @@ def _details(r: Replay) -> list[tuple[str, str]]:
         ("plan", str(r.plan_id) if r.plan_id else ""),
         ("effects", ", ".join(f"{route}: {policy}" for route, policy in r.effects.items())),
         ("reason", r.reason or ""),
+        ("by", r.requested_by.name if r.requested_by else ""),
         ("others", "declared valid" if r.others_valid else ""),
         *(("publish", wording.publication_text(one)) for one in r.publications),
         ("report", "" if r.report == "none" else r.report),

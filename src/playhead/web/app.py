@@ -13,7 +13,7 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -66,6 +66,8 @@ from playhead.web import (
 from playhead.web.page import PATIENCE_SECONDS, Action, Answer, ApiCall, Ask, Page, Raw, Redirect, Shown
 from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment, style_sheet
 
+_WHY: Final = "why"
+"""Field of a form with the reason of a change, for the audit."""
 PAGES: Final[Sequence[Page]] = (
     *home.PAGES,
     *dead_letters.PAGES,
@@ -250,7 +252,10 @@ class _Site:
                     request, await action.perform(self._ask(request, body=request)), action
                 )
             async with request.form(max_files=0, max_fields=2000) as form:
-                done = await action.perform(self._ask(request, form))
+                who = acting.current()
+                reason = str(form.get(_WHY, "")).strip()[: acting.REASON_LENGTH]
+                with acting.acting(replace(who, reason=reason or who.reason)):
+                    done = await action.perform(self._ask(request, form))
             return await self._respond(request, done, action)
 
         return answer

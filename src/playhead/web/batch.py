@@ -19,6 +19,7 @@ from playhead.model import (
     RouteCounts,
     WebhookDelivery,
 )
+from playhead.model.access import HistoryEntry
 from playhead.replay.effects import is_carried
 from playhead.services import Services
 from playhead.web import pipelines
@@ -81,6 +82,7 @@ class BatchView:
         groups: groups of its dead letters: the first ones.
         matrix: its objects before and after; None if its source has no messages, or none was listed.
         errors: why objects failed, and why publishing ended early, except by a cancellation.
+        history: its newest changes.
         notice: why a control was not followed.
     """
 
@@ -107,6 +109,7 @@ class BatchView:
     groups: Sequence[DeadLetterGroup]
     matrix: MatrixView | None
     errors: Sequence[str]
+    history: Sequence[HistoryEntry]
     notice: str | None = None
 
 
@@ -160,6 +163,7 @@ async def _shown(ask: Ask, batch: UUID, error: PlayheadError | None = None) -> S
         groups=await _groups(services, made),
         matrix=await _matrix(ask, source, made),
         errors=_errors(replay),
+        history=await services.audit.history(execution=replay.execution_id),
         notice=error.detail if error else None,
     )
     name = f"{replay.from_stage} → {replay.to_route}"

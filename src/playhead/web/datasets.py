@@ -18,6 +18,7 @@ from playhead.model import (
     Switch,
     WebhookDelivery,
 )
+from playhead.model.access import HistoryEntry
 from playhead.services import Services
 from playhead.web.links import link
 from playhead.web.page import ROWS, Action, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, status_of, url
@@ -227,6 +228,7 @@ class DatasetView:
         first_url: the newest publications; None if they are shown.
         stale: routes of the current publication with results that are not of the newest code.
         deliveries: newest events for its webhook.
+        history: its newest changes.
         problem: why something that a person asked for was refused.
     """
 
@@ -242,6 +244,7 @@ class DatasetView:
     first_url: str | None
     stale: Sequence[StaleRow] = ()
     deliveries: Sequence[WebhookDelivery] = ()
+    history: Sequence[HistoryEntry] = ()
     problem: Problem | None = None
 
 
@@ -294,6 +297,7 @@ async def shown(
         here if cursor else None,
         stale_rows(current) if current else (),
         deliveries,
+        await services.audit.history(dataset=name),
         Problem.of(error) if error else None,
     )
     calls = [

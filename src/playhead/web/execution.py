@@ -23,6 +23,7 @@ from playhead.model import (
     StageTotals,
     Worker,
 )
+from playhead.model.access import HistoryEntry
 from playhead.services import Services
 from playhead.web import execution_tabs as tabs
 from playhead.web.datasets import Problem
@@ -107,6 +108,7 @@ class ExecutionView:
         tabs: links to the tabs.
         content: what the tab shows.
         can_pin: whether it may be protected from prunes, or that may be ended.
+        history: its newest changes, on the tab `overview`.
         problem: why something that a person asked for was refused.
     """
 
@@ -121,6 +123,7 @@ class ExecutionView:
     tabs: Sequence[Tab]
     content: Overview | ObjectsTab | MessagesTab | FamilyTab | ConfigVersion
     can_pin: bool
+    history: Sequence[HistoryEntry]
     problem: Problem | None = None
 
 
@@ -216,6 +219,7 @@ async def show(ask: Ask) -> Answer:
         tabs=_tabs(execution, tab),
         content=content,
         can_pin=has_objects and execution.kind in ("run", "replay"),
+        history=await services.audit.history(execution=identity) if isinstance(content, Overview) else (),
     )
     found = _cells(execution) | {"verdict": said}
     shape = f"{became.state} {execution.counts.failed > 0}"

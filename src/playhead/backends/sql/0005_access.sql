@@ -76,6 +76,7 @@ CREATE TABLE audit (
   detail         text                               -- JSON of at most 4 KiB
 );
 CREATE INDEX audit_by_execution ON audit (execution, n) WHERE execution IS NOT NULL;
+CREATE INDEX audit_by_batch ON audit (batch, n) WHERE batch IS NOT NULL;
 CREATE INDEX audit_by_object ON audit (object, n) WHERE object IS NOT NULL;
 CREATE INDEX audit_by_actor ON audit (actor_name, n);
 
@@ -90,6 +91,10 @@ CREATE TRIGGER audit_is_kept BEFORE UPDATE OR DELETE ON audit
 -- (sqlite)
 CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
 BEGIN SELECT RAISE(ABORT, 'rows of the audit are not changed'); END;
+-- INSERT OR REPLACE deletes a row without the trigger for DELETE, unless a connection asks for recursive triggers.
+-- (sqlite)
+CREATE TRIGGER audit_is_not_replaced BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit a WHERE a.n = NEW.n)
+BEGIN SELECT RAISE(ABORT, 'rows of the audit are not replaced'); END;
 -- (sqlite)
 CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
 BEGIN SELECT RAISE(ABORT, 'rows of the audit are not deleted'); END;
