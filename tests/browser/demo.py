@@ -193,6 +193,8 @@ def _fill(demo: Demo, *, with_extremes: bool) -> None:
     demo.replay(
         "replay", "run", "markdown_converted", "segment", reason="sections 2: a heading may have no text"
     )
+    why = "larger sections for the search"
+    demo.replay("larger", "run", "input", "convert", "legacy/1998", reason=why, config_version=3)
     demo.replay("second", "replay", "segments", "embed", "guide", reason="vectors of the new sections")
     demo.replay("third", "second", "vectors", "push_vectors", "guide", reason="the search lost its index")
 

@@ -61,7 +61,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "/executions/{execution_id}/result": {
         "result": "/executions/{run}/result?with={replay}",
-        "result-changed": "/executions/{run}/result?with={replay}&before=failed&after=other",
+        "result-changed": "/executions/{run}/result?with={larger}&before=done&after=other&by=stage",
     },
     "/causes": {"causes": "/causes?state=all"},
     "/causes/{id}": {"cause": "/causes/{cause}"},

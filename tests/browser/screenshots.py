@@ -6,8 +6,12 @@ gets the top of the pages that the documentation shows.
 
 from __future__ import annotations
 
+import math
+import sqlite3
 import sys
+import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +24,14 @@ ROOT: Final = Path(__file__).parents[2]
 PICTURES: Final = ROOT / "build/screenshots"
 IN_DOCS: Final = ROOT / "docs/images"
 DOCS: Final = {
-    "home": 900,
+    "home": 1250,
     "execution": 1000,
+    "execution-timeline": 720,
     "object": 1000,
     "replay": 900,
     "progress": 800,
+    "progress-canary": 700,
+    "result-changed": 1080,
     "dead-letters": 600,
 }
 """Pages that the documentation shows, each with the height of its picture."""
@@ -48,6 +55,23 @@ def write(visitor: Visitor, demo: Demo, names: Iterable[str], suffix: str, folde
             )
 
 
+def add_a_day(demo: Demo) -> None:
+    """Add counts of the day before, because all of the demo data are of the last minute."""
+    now = int(time.time() // 60)
+    day = range(now - 24 * 60, now - 15, 5)
+    done = [(at, int(900 + 600 * math.sin(at / 97) + 250 * math.sin(at / 31)), 0) for at in day]
+    failed = [(at, 250 + at % 70, 1) for at in day if 300 < now - at < 360]
+    waiting = [(at, int(4000 * math.sin((now - at - 200) / 100))) for at in day if 200 < now - at < 510]
+    with closing(sqlite3.connect(demo.deployment.home / "playhead.db", timeout=60)) as con, con:
+        into = "INSERT INTO minutes (minute, messages, cause, writer, config, route)"
+        con.executemany(f"{into} VALUES (?, ?, ?, 1, 'handbook', 'segment')", done + failed)
+        into = "INSERT INTO samples (minute, waiting, config, route)"
+        con.executemany(f"{into} VALUES (?, ?, 'handbook', 'segment')", waiting)
+        for name, hours in (("letters", 6), ("sounds", 13), ("warehouse", 19)):
+            earlier = "UPDATE config_versions SET created_at = created_at - ? WHERE name = ?"
+            con.execute(earlier, (hours * 3600, name))
+
+
 def main(names: list[str]) -> None:
     """Write the pictures of these pages, or of all."""
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -56,6 +80,7 @@ def main(names: list[str]) -> None:
     try:
         with open_browser() as browser, open_demo(PAGES) as demo, demo.stale_worker():
             url = demo.deployment.url
+            add_a_day(demo)
             demo.advance("paced", 0.6)
             for theme in ("light", "dark"):
                 write(Visitor(browser, url, color_scheme=theme), demo, chosen, theme)

@@ -151,24 +151,24 @@ def test_keys_lead_through_the_differences_of_a_replay_and_record_what_looks_rig
 ):
     page = visitor.open(demo.url(URLS["result-changed"]))
     place = page.locator("#oc small")
-    expect(place).to_have_text("1 of 4")
+    expect(place).to_have_text("1 of 7")
 
     page.keyboard.press("j")
-    expect(place).to_have_text("2 of 4")
+    expect(place).to_have_text("2 of 7")
     page.keyboard.press("k")
-    expect(place).to_have_text("1 of 4")
+    expect(place).to_have_text("1 of 7")
     page.keyboard.press("y")  # without a name, the browser asks for it
     expect(page.locator("#reviewer")).to_be_focused()
     page.keyboard.type("Ada")
     page.keyboard.press("Enter")  # keeps the name, and records nothing
     expect(page.locator("#reviewer")).not_to_be_focused()
     expect(page.locator("#reviewer")).to_have_value("Ada")
-    expect(place).to_have_text("1 of 4")
+    expect(place).to_have_text("1 of 7")
     page.keyboard.press("y")
-    expect(place).to_have_text("2 of 4")
+    expect(place).to_have_text("2 of 7")
     page.keyboard.press("n")
-    expect(place).to_have_text("3 of 4")
-    expect(page.locator("#ls + .dim")).to_have_text("2 of 4 reviewed: 1 right, 1 wrong")
+    expect(place).to_have_text("3 of 7")
+    expect(page.locator("#ls + .dim")).to_have_text("2 of 7 reviewed: 1 right, 1 wrong")
 
 
 def test_25_the_failing_route_and_a_route_that_is_searched_for_are_drawn(demo: Demo, visitor: Visitor):
