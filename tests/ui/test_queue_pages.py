@@ -89,6 +89,8 @@ async def test_a_route_is_paused_and_resumed_on_the_page_of_its_queue(site: Site
     page = await site.page(path)
     assert re.search(r"It is paused for 7,\d\d\d s: the provider is down", page)
     assert "words/upper waits, 2 messages in words.upper" in await site.page("/")
+    await site.broker.receive("words.upper", 1)
+    assert "words/upper waits, 2 messages in words.upper" in await site.page("/"), "a worker tried one"
     await site.send(f"{path}/resume")
     assert "the provider is down" not in await site.page(path)
 

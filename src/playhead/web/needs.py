@@ -72,7 +72,8 @@ def of_queues(rows: Sequence[QueueRow]) -> Iterator[Need]:
         route = row.route
         if row.state not in ("no_worker", "paused", "waiting"):
             continue
-        waiting = f"{counted(route.queue_depth, 'message')} in {route.queue}"
+        # A worker that cannot run the route receives a message for a moment, and returns it.
+        waiting = f"{counted(route.queue_depth + route.in_flight, 'message')} in {route.queue}"
         waits = row.state != "no_worker"
         yield Need(
             f"queue.{route.queue}",

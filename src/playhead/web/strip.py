@@ -10,6 +10,7 @@ from playhead.ids import moment, seconds
 from playhead.model import Mark, TimeCounts
 from playhead.services.activity import HOURS, MINUTES, LastDay
 from playhead.web.page import url
+from playhead.web.render import counted
 from playhead.web.states import MARKS
 
 WIDTH: Final = 960.0
@@ -130,7 +131,7 @@ def strip_of(day: LastDay, since: str | None, until: str | None) -> Strip:
 def numbers(done: int, failed: int, waiting: int) -> str:
     """Return numbers of messages in words."""
     waits = f", at most {waiting:,} waiting" if waiting else ""
-    return f"{done:,} done, {failed:,} failed{waits}"
+    return f"{counted(done, 'message')} done, {failed:,} failed{waits}"
 
 
 def spark(hours: Sequence[int]) -> list[float]:
