@@ -6,7 +6,7 @@
     ├── NotFound                     execution_not_found stage_not_found route_not_found no_objects …
     ├── Conflict                     config_inactive execution_ended stage_pruned effects_refused …
     │   └── PlanChanged              plan_changed, with the difference
-    ├── Forbidden                    scope_missing outside_limit read_only
+    ├── Forbidden                    scope_missing outside_limit read_only login_needs_https
     ├── Unauthorized                 key_missing key_invalid session_ended
     ├── TooLarge                     body_too_large
     ├── Unavailable                  store_unavailable broker_unavailable catalog_unavailable

@@ -128,16 +128,19 @@ async def _serve(
     async with open_runtime(settings, kind="serve") as rt:
         await _adopt_first_key(rt, settings)
         await check_address(rt.services.identity, sock.getsockname()[0], insecure=insecure)
+        local = is_loopback(sock.getsockname()[0])
+        pages = create_pages(rt.services, version=__version__, status=STATUS, public_url=settings.public_url)
         app = create_app(
             rt.services,
             version=__version__,
-            hosts=Hosts(is_loopback(sock.getsockname()[0]), _names(settings)),
+            hosts=Hosts(local, _names(settings)),
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             tracer=rt.environment.tracer,
-            pages=create_pages(rt.services, version=__version__, status=STATUS),
+            pages=pages.app,
+            signed_out=pages.signed_out,
+            cookie=session_cookie(settings.public_url, is_loopback=local),
             proxy=_proxy(settings),
-            cookie=session_cookie(settings.public_url, is_loopback=is_loopback(sock.getsockname()[0])),
         )
         server = _Server(
             uvicorn.Config(

@@ -158,8 +158,11 @@ OPERATIONS: Final[dict[Need, str]] = {
 
 PAGES: Final[dict[Need, str]] = {
     "public": """
+        GET /login
         GET /login/oidc
         GET /login/oidc/callback
+        POST /login
+        POST /logout
     """,
     "any": """
         GET /help

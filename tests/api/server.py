@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from playhead import Item, Reject, adapter
 from playhead.api.app import create_app
 from playhead.api.callers import Hosts
+from playhead.api.identify import SignedOut
 from playhead.api.proxied import TrustedProxy
 from playhead.bootstrap import open_runtime
 from playhead.bootstrap.backends import Backends
@@ -110,6 +111,7 @@ def new_app(
     hosts: Hosts = HOSTS,
     max_upload: int = MAX_UPLOAD,
     pages: ASGIApp | None = None,
+    signed_out: SignedOut | None = None,
     proxy: TrustedProxy | None = None,
     cookie: SessionCookie | None = LOOPBACK_COOKIE,
 ) -> FastAPI:
@@ -120,6 +122,7 @@ def new_app(
         max_body_bytes=MAX_BODY,
         max_upload_bytes=max_upload,
         pages=pages,
+        signed_out=signed_out,
         proxy=proxy,
         cookie=cookie,
     )

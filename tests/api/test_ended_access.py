@@ -31,7 +31,7 @@ Headers = dict[str, str]
 @pytest.fixture
 async def http(playhead: Playhead):
     pages = create_pages(playhead.services, version="1", status=STATUS)
-    async with client(new_app(playhead.services, pages=pages)) as opened:
+    async with client(new_app(playhead.services, pages=pages.app)) as opened:
         yield opened
 
 

@@ -42,7 +42,7 @@ class Site:
         playhead.services.identity._closed = True
         pages = create_pages(playhead.services, version="1.2.3", status=STATUS)
         self.playhead = playhead
-        self.app = new_app(playhead.services, pages=pages, cookie=cookie)
+        self.app = new_app(playhead.services, pages=pages.app, cookie=cookie)
 
     def browser(self) -> httpx.AsyncClient:
         return client(self.app)

@@ -49,7 +49,7 @@ async def http(playhead: Playhead) -> httpx.AsyncClient:
     app = new_app(
         playhead.services,
         proxy=PROXY,
-        pages=create_pages(playhead.services, version="1.2.3", status=STATUS),
+        pages=create_pages(playhead.services, version="1.2.3", status=STATUS).app,
     )
     return client(app)
 

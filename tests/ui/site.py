@@ -13,9 +13,10 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from playhead.api.errors import STATUS
+from playhead.errors import PlayheadError
 from playhead.model import LoadedAdapter, LoadedCode
 from playhead.ports.catalog.upkeep import Process
 from playhead.web.app import create_pages
@@ -27,9 +28,13 @@ def _app() -> FastAPI:
     """One app for all tests, because it takes long to build. Its state has the services and the pages."""
 
     async def pages(scope: Scope, receive: Receive, send: Send) -> None:
-        await app.state.pages(scope, receive, send)
+        await app.state.pages.app(scope, receive, send)
 
-    app = new_app(pages=pages)
+    def signed_out(scope: Scope, error: PlayheadError) -> ASGIApp | None:
+        found: ASGIApp | None = app.state.pages.signed_out(scope, error)
+        return found
+
+    app = new_app(pages=pages, signed_out=signed_out)
     return app
 
 

@@ -65,6 +65,7 @@ ERRORS: Final[tuple[ErrorCode, ...]] = (
     ErrorCode("session_ended", 401, "The session of the browser has ended; log in again."),
     ErrorCode("scope_missing", 403, "The caller is known, and lacks a scope; the detail names it."),
     ErrorCode("outside_limit", 403, "The key may only change certain configs; the detail names them."),
+    ErrorCode("login_needs_https", 403, "Browsers log in over https only; set PLAYHEAD_PUBLIC_URL."),
     ErrorCode("read_only", 403, "This server allows no change (PLAYHEAD_READ_ONLY)."),
     ErrorCode("too_many_attempts", 429, "Too many wrong keys from this address; try again in a second."),
     ErrorCode(

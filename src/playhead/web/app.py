@@ -8,28 +8,16 @@ A page at `/executions` also answers at
 
 from __future__ import annotations
 
-import logging
-import shlex
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, Router
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.routing import Router
+from starlette.types import ASGIApp, Scope
 
-from playhead import acting, events
-from playhead.acting import check_scope
-from playhead.errors import PlayheadError, Unavailable
-from playhead.event_stream import event_stream
+from playhead.errors import PlayheadError
 from playhead.services import Services
 from playhead.web import (
     affected,
@@ -48,6 +36,7 @@ from playhead.web import (
     find,
     help,
     home,
+    login,
     message,
     objects,
     oidc,
@@ -63,11 +52,9 @@ from playhead.web import (
     system,
     why,
 )
-from playhead.web.page import PATIENCE_SECONDS, Action, Answer, ApiCall, Ask, Page, Raw, Redirect, Shown
-from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment, style_sheet
+from playhead.web.page import PATIENCE_SECONDS, Action, Page, Raw
+from playhead.web.site import Site
 
-_WHY: Final = "why"
-"""Field of a form with the reason of a change, for the audit."""
 PAGES: Final[Sequence[Page]] = (
     *home.PAGES,
     *dead_letters.PAGES,
@@ -115,282 +102,19 @@ ACTIONS: Final[Sequence[Action]] = (
     *system.ACTIONS,
     *configform.ACTIONS,
 )
-RAW: Final[Sequence[Raw]] = (*objects.RAW, *oidc.RAW)
-
-TITLES: Final = {404: "Not found", 503: "Unavailable", 500: "Internal error"}
-_Handler = Callable[[Request], Awaitable[Response]]
-_FOREVER: Final = "public, max-age=31536000, immutable"
-_COUNT_SECONDS: Final = 5.0
-_IDS: Final = ("execution_id", "from_execution_id", "key", "with", "plan_id", "group")
-"""Query parameters that name something."""
+RAW: Final[Sequence[Raw]] = (*objects.RAW, *login.RAW, *oidc.RAW)
 
 
-@dataclass(frozen=True, slots=True)
-class _Live:
-    """The live numbers of a page at one time."""
-
-    cells: Mapping[str, str]
-    shape: str
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorView:
-    """What the page of an error shows.
+class Pages(NamedTuple):
+    """The web UI.
 
     Attributes:
-        status: HTTP status.
-        error_code: stable code.
-        detail: what happened, and what to do.
-        correlation_id: id of the request, as in the server's log.
-        near: pages that may have been meant.
+        app: answers requests of callers.
+        signed_out: the answer to a request without a valid caller; None: the path is not a page.
     """
 
-    status: int
-    error_code: str
-    detail: str
-    correlation_id: str | None
-    near: Sequence[find.Hit] = ()
-
-
-def _page_of(request: Request) -> str:
-    """Return the path of the page that a request, also for a twin, is about."""
-    path = request.url.path.removesuffix(".json").removesuffix(".live")
-    return "/" if path == "/index" else path
-
-
-def _live_url(address: str, mark: str) -> str:
-    """Return the URL of the live numbers of a page that has drawn `mark`."""
-    return f"{address}{'&' if '?' in address else '?'}{urlencode({'mark': mark})}" if mark else address
-
-
-def _guarded(what: Page | Action | Raw, answer: _Handler) -> _Handler:
-    """Return a handler that first checks the scope of the caller: of a page, its twins, or a form."""
-
-    async def guarded(request: Request) -> Response:
-        check_scope(what.scope)
-        return await answer(request)
-
-    return guarded
-
-
-class _Assets(StaticFiles):
-    """The files of `static/`, at a URL with their hash."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = _FOREVER
-        return response
-
-
-async def _style_sheet(_: Request) -> Response:
-    return Response(style_sheet(), 200, {"Cache-Control": _FOREVER}, "text/css")
-
-
-class _Site:
-    """Answers requests for pages.
-
-    Args:
-        services: the use cases.
-        version: version of Playhead.
-        status: HTTP status of each error code.
-        patience: how many seconds pages wait for counts; None: until they are complete.
-    """
-
-    def __init__(
-        self,
-        services: Services,
-        version: str,
-        status: Mapping[str, int],
-        patience: float | None = PATIENCE_SECONDS,
-    ) -> None:
-        self._services = services
-        self._status = status
-        self._patience = patience
-        self._templates = environment(version)
-        self._dead: tuple[float, str] = (0.0, "")
-
-    def routes(self) -> list[BaseRoute]:
-        assets = f"/assets/{assets_hash()}"
-        found: list[BaseRoute] = [
-            Route(f"{assets}/app.css", _style_sheet),
-            Mount(assets, _Assets(directory=STATIC)),
-        ]
-        for action in ACTIONS:
-            found.append(Route(action.path, _guarded(action, self._acting(action)), methods=["POST"]))
-        for page in PAGES:
-            path = page.path if page.path != "/" else "/index"
-            found.append(Route(f"{path}.json", _guarded(page, self._json(page))))
-            if page.live:
-                found.append(Route(f"{path}.live", _guarded(page, self._live(page))))
-            found.append(Route(page.path, _guarded(page, self._html(page))))
-        return [*found, *(Route(one.path, _guarded(one, self._raw(one))) for one in RAW)]
-
-    def _ask(self, request: Request, form: Any = None, body: Request | None = None) -> Ask:
-        is_foreign = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-        path = _page_of(request)
-        return Ask(
-            *(self._services, path, request.path_params, request.query_params),
-            *(form, is_foreign, body, self._patience),
-        )
-
-    def _html(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            return await self._respond(request, await page.show(self._ask(request)), page)
-
-        return answer
-
-    def _raw(self, raw: Raw) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            return await raw.answer(self._ask(request, body=request))
-
-        return answer
-
-    def _acting(self, action: Action) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            if action.reads_body:
-                return await self._respond(
-                    request, await action.perform(self._ask(request, body=request)), action
-                )
-            async with request.form(max_files=0, max_fields=2000) as form:
-                who = acting.current()
-                reason = str(form.get(_WHY, "")).strip()[: acting.REASON_LENGTH]
-                with acting.acting(replace(who, reason=reason or who.reason)):
-                    done = await action.perform(self._ask(request, form))
-            return await self._respond(request, done, action)
-
-        return answer
-
-    async def _respond(self, request: Request, answer: Answer, page: Page | Action) -> Response:
-        if isinstance(answer, Redirect):
-            return RedirectResponse(answer.href, 303)
-        template = answer.template or page.template
-        return self._page(request, answer, template, page, await self._count_dead())
-
-    def _page(
-        self, request: Request, shown: Shown[Any], template: str, page: Page | Action | None, dead: str
-    ) -> Response:
-        query = f"?{request.url.query}" if request.url.query else ""
-        path = _page_of(request)
-        base = (path if path != "/" else "/index") if isinstance(page, Page) else None
-        is_live = isinstance(page, Page) and page.live and not shown.ended
-        text = self._templates.get_template(template).render(
-            v=shown.view,
-            shown=shown,
-            cells=shown.cells,
-            section=page.section if page else "",
-            path=path,
-            here=path + query,
-            json_url=f"{base}.json{query}" if base else None,
-            live_url=_live_url(f"{base}.live{query}", shown.mark) if is_live else None,
-            curl=[self._curl(request, call) for call in shown.calls],
-            dead=dead,
-        )
-        headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
-        return Response(text.encode(errors="replace"), shown.status, headers, "text/html")
-
-    def _curl(self, request: Request, call: ApiCall) -> str:
-        """Return the command that makes a call of the API."""
-        address = shlex.quote(f"{request.url.scheme}://{request.url.netloc}{call.path}")
-        if call.method == "GET":
-            return f"curl -s {address}"
-        body = "".join(f" -F {shlex.quote(part)}" for part in call.parts)
-        if call.body is not None:
-            body = f" -H 'Content-Type: application/json' -d {shlex.quote(as_json(call.body).decode())}"
-        return f"curl -s -X {call.method} {address}{body}"
-
-    async def _count_dead(self) -> str:
-        """Return the number of dead letters for the navigation; at most 5 seconds old."""
-        until, count = self._dead
-        if time.monotonic() >= until:
-            try:
-                total = await self._services.queues.dead_total()
-                count = f"{total:,}" if total else ""
-            except Unavailable:
-                count = ""
-            self._dead = (time.monotonic() + _COUNT_SECONDS, count)
-        return count
-
-    def _json(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            found = await page.show(self._ask(request))
-            if isinstance(found, Redirect):
-                parts = urlsplit(found.href)
-                query = f"?{parts.query}" if parts.query else ""
-                return RedirectResponse(f"{parts.path}.json{query}", 303)
-            body = as_json({"title": found.title, "view": found.view, "api": found.calls})
-            return Response(body, found.status, {"Cache-Control": "no-store"}, "application/json")
-
-        return answer
-
-    def _live(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            ask = self._ask(request)
-
-            async def read() -> tuple[_Live, bool]:
-                found = await page.show(ask)
-                if isinstance(found, Redirect):
-                    return _Live({}, ""), True
-                return _Live(dict(found.cells), found.shape), found.ended
-
-            if "text/event-stream" not in request.headers.get("accept", ""):
-                return Response(
-                    as_json((await read())[0]), 200, {"Cache-Control": "no-store"}, "application/json"
-                )
-            # Viewers share what was read, if they may see the same.
-            scopes = ",".join(sorted(acting.current().caller.scopes))
-            name = f"{request.url.path}?{request.url.query} {scopes}"
-            watch = await self._services.watch.view(name, read)
-            last = request.headers.get("last-event-id")
-            return event_stream("cells", watch, last, lambda live: {"cells": live.cells, "shape": live.shape})
-
-        return answer
-
-    async def fail(self, request: Request, exc: Exception) -> Response:
-        """Return the page of an error; JSON for the twins. No traceback reaches the browser."""
-        path = request.url.path
-        correlation = request.scope.get("state", {}).get("correlation_id")
-        if isinstance(exc, PlayheadError) and exc.code in self._status:
-            code, detail = exc.code, exc.detail
-        elif isinstance(exc, HTTPException):
-            code, detail = {
-                400: ("invalid_body", exc.detail),
-                405: ("method_not_allowed", f"{path} does not support {request.method}"),
-            }.get(exc.status_code, ("not_found", f"there is no page {path}"))
-        else:
-            code, detail = (
-                "internal",
-                "a bug in the server; its log has the traceback under this correlation id",
-            )
-        status = self._status[code]
-        request.scope["state"]["error_code"] = code
-        if status >= 500:
-            events.emit(
-                events.REQUEST_FAILED,
-                logging.ERROR if code == "internal" else logging.WARNING,
-                exc_info=exc if code == "internal" else False,
-                correlation_id=correlation,
-                method=request.method,
-                path=path,
-                error_code=code,
-                detail=detail,
-            )
-        near = await self._near(request) if status == 404 else []
-        view = ErrorView(status, code, detail, correlation, near)
-        if path.endswith((".json", ".live")):
-            return Response(as_json(view), status, {}, "application/json")
-        shown = Shown(TITLES.get(status, "Error"), view, status=status)
-        return self._page(request, shown, "error.html", None, self._dead[1])
-
-    async def _near(self, request: Request) -> Sequence[find.Hit]:
-        """Return pages that a request for an unknown page or id may have meant."""
-        path = _page_of(request)
-        named = [str(value) for value in request.path_params.values()]
-        asked = [request.query_params.get(name, "") for name in _IDS]
-        for text in filter(None, [*asked, *named, path.rpartition("/")[2]]):
-            with suppress(PlayheadError):
-                if found := [one for one in await find.near(self._services, text) if one.href != path]:
-                    return found
-        return []
+    app: ASGIApp
+    signed_out: Callable[[Scope, PlayheadError], ASGIApp | None]
 
 
 def create_pages(
@@ -399,7 +123,8 @@ def create_pages(
     version: str,
     status: Mapping[str, int],
     patience: float | None = PATIENCE_SECONDS,
-) -> ASGIApp:
+    public_url: str | None = None,
+) -> Pages:
     """Return the app of the web UI.
 
     Args:
@@ -407,9 +132,10 @@ def create_pages(
         version: version of Playhead.
         status: HTTP status of each error code.
         patience: how many seconds pages wait for counts; None: until they are complete.
+        public_url: address of the server for browsers; None: the one that they use.
     """
-    site = _Site(services, version, status, patience)
+    site = Site(services, PAGES, ACTIONS, RAW, version, status, patience, public_url)
     app = ExceptionMiddleware(
         Router(site.routes()), handlers={Exception: site.fail, HTTPException: site.fail}
     )
-    return GZipMiddleware(app, minimum_size=1000, compresslevel=5)
+    return Pages(GZipMiddleware(app, minimum_size=1000, compresslevel=5), site.signed_out)

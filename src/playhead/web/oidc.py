@@ -7,9 +7,9 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from playhead.acting import Acting, acting
-from playhead.cookies import COOKIE, SessionCookie, client_address
+from playhead.cookies import COOKIE, SessionCookie
 from playhead.errors import NotFound
+from playhead.web.login import enter
 from playhead.web.page import Ask, Raw, url
 
 _SECONDS: Final = 600
@@ -35,18 +35,9 @@ async def finish(ask: Ask) -> Response:
     session, login = _session_cookie(request), _login_cookie(request)
     given = request.query_params.multi_items()
     answer = dict(given) if len(dict(given)) == len(given) else {}  # a parameter twice: ambiguous
-    tokens, old = (one.tokens(request.scope["headers"]) for one in (login, session))
+    tokens = login.tokens(request.scope["headers"])
     caller, to = await ask.services.login.finish(tokens[0] if len(tokens) == 1 else None, answer)
-    address = client_address(request.scope)
-    with acting(Acting(caller, "web", address, None, request.scope["state"].get("correlation_id"))):
-        token = await ask.services.access.log_in(
-            caller,
-            old=old[0] if len(old) == 1 else None,
-            address=address,
-            browser=request.headers.get("user-agent"),
-        )
-    response = RedirectResponse(to, 303, _NO_STORE)
-    response.headers.append("Set-Cookie", session.holding(token))
+    response = await enter(ask.services, request, caller, to, session)
     response.headers.append("Set-Cookie", login.expired)
     return response
 

@@ -255,10 +255,12 @@ class Raw:
 
     Attributes:
         path: path with parameters.
-        answer: returns the response with all of its headers.
+        answer: returns the response with all of its headers. `Ask` has the request.
+        method: HTTP method.
         scope: what a caller needs to get it.
     """
 
     path: str
     answer: Callable[[Ask], Awaitable[Response]]
+    method: str = "GET"
     scope: Need = field(kw_only=True)

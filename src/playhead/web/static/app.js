@@ -120,12 +120,20 @@ document.body.addEventListener("shape", async () => {
     if (next && next.innerHTML !== part.innerHTML && !part.contains(document.activeElement)) part.replaceWith(next);
   }
 });
+// The server ends a stream when its caller may not read it any more, and refuses the next request.
+function isRefused(answer) {
+  if (answer?.status !== 401 && answer?.status !== 403) return false;
+  isOver = true;
+  free();
+  status(answer.status === 401 ? "Signed out" : "Not allowed", "off");
+  return true;
+}
 function free() { source?.close(); source = null; clearTimeout(timer); release?.(); release = null; }
 async function poll(turn) {
   if (turn !== wanted || isOver) return;
   try {
     const answer = await fetch(live, { headers: { Accept: "application/json" } });
-    if (turn !== wanted) return;
+    if (turn !== wanted || isRefused(answer)) return;
     if (answer.ok) { write(await answer.json()); status("Every 5 s", "poll"); } else status("Unavailable", "off");
   } catch { status("Reconnecting", "off"); }
   if (turn === wanted) timer = setTimeout(() => start(turn), POLL);
@@ -135,10 +143,13 @@ function stream(turn) {
   source.onopen = () => status("Live", "on");
   source.addEventListener("cells", (event) => write(JSON.parse(event.data)));
   source.addEventListener("end", (event) => { write(JSON.parse(event.data)); isOver = true; free(); status("Ended", "off"); });
-  source.onerror = () => {
+  source.onerror = async () => {
     status("Reconnecting", "off");
     // After an error response, a browser gives up; after a lost connection, it connects again by itself.
-    if (source?.readyState === EventSource.CLOSED) { free(); timer = setTimeout(() => start(turn), 2000); }
+    if (source?.readyState !== EventSource.CLOSED) return;
+    free();
+    const answer = await fetch(live, { headers: { Accept: "application/json" } }).catch(() => null);
+    if (turn === wanted && !isRefused(answer)) timer = setTimeout(() => start(turn), 2000);
   };
 }
 async function start(turn) {
