@@ -245,6 +245,13 @@ PAGES: Final[dict[Need, str]] = {
         GET /prune
         POST /prune
     """,
+    "admin": """
+        GET /access
+        POST /access
+        POST /access/end
+        POST /access/revoke
+        POST /access/rotate
+    """,
 }
 
 

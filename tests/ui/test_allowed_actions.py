@@ -116,6 +116,7 @@ async def test_an_administrator_finds_the_forms(site: Site):
     assert found.refused == []
     assert found.lacking == set()
     assert {
+        "/access",
         "/apply",
         "/causes/{id}/acknowledge",
         "/dead-letters/resend/plan",

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Scope
 from playhead.errors import PlayheadError
 from playhead.services import Services
 from playhead.web import (
+    access,
     affected,
     batch,
     causereplay,
@@ -83,6 +84,7 @@ PAGES: Final[Sequence[Page]] = (
     *datasets.PAGES,
     *publication.PAGES,
     *help.PAGES,
+    *access.PAGES,
 )
 ACTIONS: Final[Sequence[Action]] = (
     *dead_letters.ACTIONS,
@@ -101,6 +103,7 @@ ACTIONS: Final[Sequence[Action]] = (
     *datasets.ACTIONS,
     *system.ACTIONS,
     *configform.ACTIONS,
+    *access.ACTIONS,
 )
 RAW: Final[Sequence[Raw]] = (*objects.RAW, *login.RAW, *oidc.RAW)
 

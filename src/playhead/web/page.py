@@ -12,7 +12,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 
-from playhead.errors import BadRequest, Conflict, NotFound, TooLarge, Unavailable
+from playhead.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable
 from playhead.ids import now, parse_uuid
 from playhead.model.access import Need
 from playhead.services import Services
@@ -95,7 +95,14 @@ async def or_missing(part: Awaitable[T]) -> T | Missing:
 
 def status_of(error: Exception | None) -> int:
     """Return the HTTP status of a page that shows an error as a part of it; 200 without one."""
-    statuses = ((NotFound, 404), (Conflict, 409), (TooLarge, 413), (Unavailable, 503), (Exception, 400))
+    statuses = (
+        (Forbidden, 403),
+        (NotFound, 404),
+        (Conflict, 409),
+        (TooLarge, 413),
+        (Unavailable, 503),
+        (Exception, 400),
+    )
     return next((status for kind, status in statuses if isinstance(error, kind)), 200)
 
 
