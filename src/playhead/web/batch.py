@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
 from playhead.errors import BadRequest, NotFound, PlayheadError
 from playhead.model import (
-    OTHER_ROUTES,
     DeadLetterGroup,
     Execution,
     Placement,
@@ -20,9 +19,9 @@ from playhead.model import (
     WebhookDelivery,
 )
 from playhead.model.access import HistoryEntry
-from playhead.replay.effects import is_carried
 from playhead.services import Services
 from playhead.web import pipelines
+from playhead.web.again import again, failed_again, fits_form, rest_of
 from playhead.web.bars import Bar, bars_of, to_go
 from playhead.web.drawing import Drawing
 from playhead.web.evidence import EvidenceView, evidence, limit_of
@@ -47,7 +46,7 @@ from playhead.web.pipelinemap import Choice, cells, draw
 from playhead.web.pipelines import Known
 from playhead.web.render import counted, duration
 from playhead.web.replayform import ReplayForm
-from playhead.wording import pace_text, rest_limit, stop_reason, stopped_text
+from playhead.wording import pace_text, stop_reason, stopped_text
 
 _MOST_DELIVERIES: Final = 20
 _GROUPS: Final = 5
@@ -155,10 +154,10 @@ async def _shown(ask: Ask, batch: UUID, error: PlayheadError | None = None) -> S
         drawing=draw(drawn, _Links({}, f"/executions/{made.execution_id}"), _choice(replay))
         if drawn
         else None,
-        again=_again(replay).href(),
+        again=again(replay).href(),
         failed_again=failed_again(replay).href(),
-        rest=_rest(replay).href(),
-        fits_form=_fits_form(replay),
+        rest=rest_of(replay).href(),
+        fits_form=fits_form(replay),
         placements=await placements(services, made),
         groups=await _groups(services, made),
         matrix=await _matrix(ask, source, made),
@@ -278,36 +277,6 @@ def _errors(replay: Replay) -> list[str]:
     if reason := stop_reason(replay):
         return [f"{replay.state}: {reason}; press Resume to publish the rest", *lines]
     return lines
-
-
-def _again(replay: Replay) -> ReplayForm:
-    """Return the form with the same objects, route, and limits."""
-    asked = asdict(replay.selection) if replay.selection else {}
-    for name in ("from_execution_id", "from_stage", "from_path", "to_route", "reason"):
-        asked[name] = getattr(replay, name)
-    effects = {
-        route: policy
-        for route, policy in replay.effects.items()
-        if route != OTHER_ROUTES and not is_carried(route)
-    }
-    return ReplayForm.of_request(asked | {"effects": effects}).limited(replay)
-
-
-def _fits_form(replay: Replay) -> bool:
-    """Whether `_again` selects the same objects: the form has no paths and no attributes."""
-    return replay.selected_paths is None and not (replay.selection and replay.selection.attributes)
-
-
-def _rest(replay: Replay) -> ReplayForm:
-    form = replace(_again(replay), only="unfinished", in_replay=str(replay.replay_batch_id), reason="")
-    limit = rest_limit(replay)
-    return form if limit is None else replace(form, limit=str(limit))
-
-
-def failed_again(replay: Replay) -> ReplayForm:
-    """Return the form of a replay of what has failed in this one."""
-    again = _again(replay)
-    return replace(again, only="failed", in_replay=str(replay.replay_batch_id), limit="", reason="")
 
 
 def _cells(view: BatchView) -> dict[str, str]:

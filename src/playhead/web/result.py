@@ -20,7 +20,7 @@ from playhead.model import (
     ResultStep,
 )
 from playhead.reading.result import Result
-from playhead.web.batch import failed_again
+from playhead.web.again import failed_again
 from playhead.web.execution import placements
 from playhead.web.matrix import MatrixView, matrix, result_url
 from playhead.web.page import (
