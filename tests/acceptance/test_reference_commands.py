@@ -27,6 +27,7 @@ ENDS_WITH: Final = {
     "config show": 4,
     **dict.fromkeys(("causes show", "causes replay", "causes acknowledge", "causes unacknowledge"), 4),
     "dead-letters show": 4,
+    "sessions revoke": 4,
     "publications cancel": 4,
     "replays pause": 1,
     "replays report": 4,
@@ -34,8 +35,8 @@ ENDS_WITH: Final = {
     "replays cancel": 1,
     "replays pace": 1,
 }
-#: `demo` has tests of its own; the other two stay until they are stopped.
-NOT_TYPED: Final = frozenset({"demo", "serve", "worker"})
+#: `demo` and `login` have tests of their own; the other two stay until they are stopped.
+NOT_TYPED: Final = frozenset({"demo", "serve", "worker", "login"})
 
 _CURL = """\
 #!/bin/sh

@@ -128,6 +128,7 @@ _EXAMPLES: Final[Mapping[str, Example]] = {
     **{
         title: Example({"name": "ci-docs", "session": "Zk3vQ9aB"}, body=body, status=403)
         for title, body in (
+            ("GET /api/v1/audit", ""),
             ("GET /api/v1/keys", ""),
             ("POST /api/v1/keys", '{"name": "ci-docs", "scopes": ["run"], "configs": ["docs"]}'),
             ("POST /api/v1/keys/{name}/rotate", '{"overlap": 3600}'),

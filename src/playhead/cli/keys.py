@@ -218,7 +218,7 @@ async def open_access(s: Session) -> None:
         output.line("access is open: servers need no key" + ("" if was_required else ", as before"))
 
 
-@command("whoami", example="playhead whoami --server http://127.0.0.1:8080")
+@command("whoami", example="playhead whoami")
 async def whoami(s: Session) -> None:
     """Show who you are for the server, and what you may do."""
     async with s.open() as rt:
