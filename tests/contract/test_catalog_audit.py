@@ -422,7 +422,7 @@ async def test_a_plan_of_an_adopted_execution_is_outside_of_every_limit(catalog:
 
 
 async def test_a_replay_of_a_repeated_request_is_recorded_once(catalog: Catalog, lab: Lab):
-    given = Key("replay", "k", b"body", 60.0)
+    given = Key("replay", "", "k", b"body", 60.0)
     first = await ask(lab, key=given)
     again = await ask(lab, key=given)
 

@@ -646,7 +646,7 @@ async def test_a_listing_that_ended_at_the_limit_of_objects_continues_after_a_re
 
 
 def key(name: str = "k", body: bytes = b"1" * 32, seconds: float = 60) -> Key:
-    return Key("replay", name, body, seconds)
+    return Key("replay", "", name, body, seconds)
 
 
 async def test_a_repeated_key_returns_the_first_replay(catalog: Catalog, lab: Lab):

@@ -93,7 +93,7 @@ async def test_requests_with_one_key_begin_one_draft(catalog_factory: Factory[Ca
     request = PublishRequest([run])
 
     def begin(catalog: Catalog, body: bytes = b"body"):
-        key = Key("publication", "k", body, 60)
+        key = Key("publication", "", "k", body, 60)
         return catalog.begin_publication("docs", "docs", request, owner="w1", lease=LEASE, key=key)
 
     found = await asyncio.gather(*(begin(one) for _ in range(3) for one in (docs.catalog, other)))

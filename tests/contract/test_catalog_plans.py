@@ -97,7 +97,7 @@ async def checking(lab: Lab, *pages: PlanPage) -> tuple[Plan, Opened, LeasedJob]
 
 
 def a_key(text: str = "k", body: bytes = b"1" * 32) -> Key:
-    return Key("replay", text, body, 60.0)
+    return Key("replay", "", text, body, 60.0)
 
 
 # -- making ----------------------------------------------------------------------------------------

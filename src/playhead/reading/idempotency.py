@@ -15,11 +15,11 @@ from playhead.ports.catalog.jobs import Key
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def key_of(scope: str, key: str, body: Mapping[str, Any], seconds: float) -> Key:
+def key_of(starts: str, key: str, body: Mapping[str, Any], seconds: float) -> Key:
     """Return the key of a request. Callers do not share keys, so none gets what another one has started.
 
     Args:
-        scope: what the request starts.
+        starts: what the request starts.
         body: the request; a repeated one has an equal body.
         seconds: how long the key is kept at least.
 
@@ -33,4 +33,6 @@ def key_of(scope: str, key: str, body: Mapping[str, Any], seconds: float) -> Key
             "characters from ! to ~, such as a UUID",
         )
     digest = sha256(json.dumps(body, sort_keys=True, default=str).encode()).digest()
-    return Key(f"{acting.current().caller.id} {scope}", key, digest, seconds)
+    caller = acting.current().caller
+    owner = "" if caller.kind in ("local", "process") else f"{caller.kind} {caller.id}"
+    return Key(starts, owner, key, digest, seconds)

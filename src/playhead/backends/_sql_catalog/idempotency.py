@@ -20,7 +20,7 @@ async def find_key(db: Session, key: Key) -> UUID | None:
     if bytes(body) != key.body_sha256:
         raise Conflict(
             "idempotency_key_reused",
-            f"the Idempotency-Key {key.key!r} belongs to another request, which started {key.scope} "
+            f"the Idempotency-Key {key.key!r} belongs to another request, which started {key.starts} "
             f"{as_uuid(started)}: send a new key with a new request",
         )
     return as_uuid(started)

@@ -47,17 +47,24 @@ class Key(NamedTuple):
     """An Idempotency-Key.
 
     Attributes:
-        scope: what the request starts: `replay` or `publication`.
+        starts: what the request starts: `replay` or `publication`.
+        owner: who sent it; empty: a local user, or any client of an open server.
         key: as sent.
         body_sha256: of the request with its defaults.
         seconds: how long the key is kept at least. It is also kept until publishing has ended, or the
             publication is decided or refused.
     """
 
-    scope: str
+    starts: str
+    owner: str
     key: str
     body_sha256: bytes
     seconds: float
+
+    @property
+    def scope(self) -> str:
+        """Within which keys must differ: callers do not share keys."""
+        return f"{self.owner} {self.starts}".strip()
 
 
 class Opened(NamedTuple):
