@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from json import dumps
 from typing import Any, Final, NoReturn, Required, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, unquote, urlsplit
-from uuid import UUID
 
 import httpx
 
@@ -20,22 +19,14 @@ from playhead.acting import REASON, current
 from playhead.addresses import is_loopback
 from playhead.errors import (
     BadRequest,
-    ConfigInvalid,
-    Conflict,
-    Forbidden,
-    NotFound,
-    PlanChanged,
     PlayheadError,
-    ReplayContinues,
-    StoreFull,
     TooLarge,
-    Unauthorized,
     Unavailable,
 )
 from playhead.form import WrongForm, read
-from playhead.ids import parse_uuid
-from playhead.model import Diagnostic, Page, PlanDifference, Warning
+from playhead.model import Page, Warning
 from playhead.ports.tracer import OFF, Tracer
+from playhead.remote.refusals import fault_text, refusal
 
 T = TypeVar("T")
 
@@ -56,15 +47,6 @@ _MAX_PAGE: Final = 1000
 _SHOWN: Final = 80
 # Statuses from a proxy whose server is unavailable or slow: a later request may succeed.
 _TRANSIENT: Final = (429, 502, 503, 504)
-_BY_STATUS: Final[Mapping[int, type[PlayheadError]]] = {
-    400: BadRequest,
-    404: NotFound,
-    401: Unauthorized,
-    403: Forbidden,
-    409: Conflict,
-    410: NotFound,
-    503: Unavailable,
-}
 _NOT_SENT: Final = (
     *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout),
     *(httpx.ProxyError, httpx.UnsupportedProtocol),
@@ -267,14 +249,14 @@ class Client:
             body = None
         detail = body.get("detail") if isinstance(body, dict) else None
         if answer.status_code == 422 and isinstance(detail, list):
-            raise BadRequest("usage", "; ".join(_fault(fault) for fault in detail))
+            raise BadRequest("usage", "; ".join(fault_text(fault) for fault in detail))
         code = body.get("error_code") if isinstance(body, dict) else None
         if not (isinstance(detail, str) and isinstance(code, str)):
             if lost is not None and answer.status_code in _TRANSIENT:
                 why = f"a proxy answered {answer.status_code} {answer.reason_phrase}"
                 raise self._answer_lost(why, lost)
             raise self._foreign(answer)
-        error = _error(answer, code, detail, body)
+        error = refusal(answer, code, detail, body, self.shown)
         identity = body.get("correlation_id")
         error.correlation_id = identity if isinstance(identity, str) else None
         raise error
@@ -350,44 +332,6 @@ def _json(value: Any) -> bytes:
 
 def _query(given: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value is not None}
-
-
-def _error(answer: httpx.Response, code: str, detail: str, body: Mapping[str, Any]) -> PlayheadError:
-    """Return the exception that a service raises for this error."""
-    if code == "config_invalid":
-        try:
-            return ConfigInvalid(detail, read(list[Diagnostic], body.get("diagnostics") or []))
-        except WrongForm:
-            return ConfigInvalid(detail, ())
-    if code == "plan_changed":
-        try:
-            return PlanChanged(detail, read(PlanDifference, body.get("difference")))
-        except WrongForm:
-            return PlanChanged(detail, PlanDifference())
-    if code == "replay_continues" and (batch := _batch(answer)):
-        error = ReplayContinues(batch, "")
-        error.detail = detail
-        return error
-    if code == "store_full":
-        return StoreFull(detail)
-    if code == "body_too_large":
-        return TooLarge(detail)
-    if code == "internal":
-        identity = body.get("correlation_id")
-        return PlayheadError(code, f"{detail} (X-Correlation-ID: {identity})")
-    return _BY_STATUS.get(answer.status_code, PlayheadError)(code, detail)
-
-
-def _batch(answer: httpx.Response) -> UUID | None:
-    """Return the id of the replay batch in the header `Location`."""
-    return parse_uuid(answer.headers.get("location", "").rpartition("/")[2])
-
-
-def _fault(fault: Any) -> str:
-    """Format one validation error of a request: `query limit: Input should be less than …`."""
-    if not isinstance(fault, dict):
-        return str(fault)
-    return f"{' '.join(map(str, fault.get('loc', ())))}: {fault.get('msg', 'is invalid')}"
 
 
 def _reason(exc: BaseException) -> str:
