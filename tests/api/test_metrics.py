@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from playhead.api.declared_metrics import METRICS
 from playhead.errors import broker_unavailable, catalog_unavailable, store_unavailable
 from playhead.model import PublishRequest
+from playhead.model.access import DAY_SECONDS, KeyRequest
 from playhead.ports.broker import Depth
 from playhead.reading.newestcode import NewestCode
 from playhead.services.metrics import MOST_ROUTES, MetricsService
@@ -69,6 +70,8 @@ async def test_it_prints_exactly_the_declared_metrics(playhead: Playhead):
     run = await playhead.run({"a": b"x"})
     await playhead.services.publish.publish("docs", PublishRequest([UUID(run)]))
     await playhead.catalog.cool_down("words/upper", 60, "429")
+    await playhead.services.access.create(KeyRequest("ci", ["run"], seconds=DAY_SECONDS))
+    await playhead.services.access.open()
     families = (await scrape(playhead)).families
     ours = {name: family for name, family in families.items() if name.startswith("playhead_")}
     assert {(name, f.type, f.documentation) for name, f in ours.items()} == {

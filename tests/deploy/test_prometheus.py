@@ -94,6 +94,10 @@ CASES: Final[dict[str, list[tuple[dict[str, str], str, dict[str, str] | None]]]]
             *("721m", None),
         ),
     ],
+    "PlayheadKeyEnds": [
+        ({'playhead_key_seconds{key="ci", instance="a"}': "604900-15x20"}, "3m", {"key": "ci"}),
+        ({'playhead_key_seconds{key="ci", instance="a"}': "900000-15x20"}, "3m", None),
+    ],
     "PlayheadIndexBehind": [
         (
             {f'playhead_sink_lag_seconds{{{DOCS}, route="index"}}': "310x9"},

@@ -9,6 +9,7 @@ from typing import Final
 from tools.reference import (
     DOCS,
     Parts,
+    access,
     adapters,
     api,
     cli,
@@ -22,6 +23,7 @@ from tools.reference import (
 )
 
 PAGES: Final[Mapping[str, Parts]] = {
+    "howto/keys.md": access.PARTS,
     "howto/operating.md": metrics.PARTS,
     "reference/adapters.md": adapters.PARTS,
     "reference/api.md": api.PARTS,

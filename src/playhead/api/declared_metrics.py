@@ -88,6 +88,13 @@ METRICS: Final = (
         "Seconds until calls of a rate limit or a route may start again. Only keys with a cooldown.",
     ),
     Declared(
+        "playhead_key_seconds",
+        "gauge",
+        ("key",),
+        "Seconds until the key with this name ends. Only keys that end within 14 days and that no other key "
+        "replaces.",
+    ),
+    Declared(
         "playhead_dataset_publication", "gauge", _DATASET, "Number of the publication that readers see, or 0."
     ),
     Declared(

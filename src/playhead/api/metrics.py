@@ -164,6 +164,7 @@ class Page:
         yield _gauge(
             "cooldown_seconds", {(key,): left for key, left in rows.cooldowns.items()} if rows else {}
         )
+        yield _gauge("key_seconds", {(name,): left for name, left in rows.keys.items()} if rows else {})
         yield from _of_datasets(rows.datasets if rows else ())
         yield from _of_publications(rows)
         done = rows.done if rows else {}

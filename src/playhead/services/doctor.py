@@ -12,10 +12,11 @@ from playhead.errors import PlayheadError
 from playhead.ids import moment, now, parse_uuid
 from playhead.model import DAY, Dataset, Examination, Examined, Finding
 from playhead.ports.catalog import Browse, Results, Upkeep
-from playhead.ports.catalog.access import Audits
+from playhead.ports.catalog.access import Access
 from playhead.ports.catalog.results import Protected
 from playhead.ports.diagnosis import Diagnosed
 from playhead.reading.datasets import Datasets, Switches, hold_of
+from playhead.reading.keys import ending_soon, in_use
 from playhead.wording import address_of
 
 _SECONDS: Final = 60.0
@@ -25,6 +26,7 @@ _MOST_QUEUES: Final = 50
 _BEHIND: Final = 60.0
 """Seconds for which an index may be behind its dataset."""
 _MOST_DATASETS: Final = 5
+_MOST_KEYS: Final = 10
 _MOST_PROTECTED: Final = 3
 """How many times the bytes of the newest publication all publications of a dataset may protect."""
 
@@ -33,7 +35,7 @@ _Warning = tuple[str, str]
 """What is wrong, and what to do."""
 
 
-class DoctorCatalog(Audits, Browse, Upkeep, Datasets, Switches, Results, Protocol):
+class DoctorCatalog(Access, Browse, Upkeep, Datasets, Switches, Results, Protocol):
     """The part of the catalog that `DoctorService` needs."""
 
 
@@ -85,6 +87,7 @@ class DoctorService:
                     await _workers(catalog),
                     await _unknown_messages(catalog, queues),
                     *await _datasets(catalog),
+                    *await _keys(catalog),
                 ]
         except (PlayheadError, TimeoutError) as exc:
             problem = f"cannot examine the deployment: {exc or 'no answer in time'}"
@@ -182,6 +185,29 @@ def _protected(found: Sequence[Protected], datasets: Sequence[Dataset]) -> Itera
         )
         fix = f"unpin publications, or lower `keep`. To list them, run: playhead publications {name}"
         yield detail, fix
+
+
+async def _keys(catalog: DoctorCatalog) -> list[Finding]:
+    """Check that each key ends some day, and that none ends unexpectedly."""
+    try:
+        keys = await catalog.keys()
+    except PlayheadError:  # the role of a worker may not read keys
+        return []
+    found = []
+    if soon := ending_soon(keys):
+        ends = ", ".join(
+            f"{name} (in {left / DAY:.0f} days)" for name, left in list(soon.items())[:_MOST_KEYS]
+        )
+        fix = "replace each one before its end: playhead keys rotate NAME"
+        found.append(Finding("keys", "warning", f"keys that end within 14 days: {ends}", fix))
+    used = in_use(keys)
+    if endless := [one.name for one in used if one.expires_at is None]:
+        names = ", ".join(endless[:_MOST_KEYS])
+        fix = "give each one an end, and replace it in time: playhead keys rotate NAME --expires 90d"
+        found.append(Finding("keys", "warning", f"keys that never expire: {names}", fix))
+    if used and not found:
+        found.append(Finding("keys", "ok", f"{len(used)} are valid, and none ends within 14 days"))
+    return found
 
 
 async def _unknown_messages(catalog: DoctorCatalog, queues: Queues) -> Finding:

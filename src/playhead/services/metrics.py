@@ -17,12 +17,14 @@ from playhead import events
 from playhead.counters import Histogram, Numbers
 from playhead.errors import PlayheadError
 from playhead.model import Dataset, RowState, WorkerInfo
+from playhead.model.access import AccessKey
 from playhead.ports.broker import Broker, Depth
 from playhead.ports.catalog.configs import Loaded
 from playhead.ports.catalog.limits import Cooldown
 from playhead.ports.catalog.results import Shown, StepTimes
 from playhead.ports.catalog.upkeep import Subscription
 from playhead.ports.store import Store
+from playhead.reading.keys import ending_soon
 from playhead.reading.newestcode import NewestCode, total_stale
 from playhead.work.routelimits import is_wait
 
@@ -71,6 +73,8 @@ class MetricsCatalog(Protocol):
 
     async def shown(self) -> list[Shown]: ...
 
+    async def keys(self) -> list[AccessKey]: ...
+
     async def publication_times(self) -> list[StepTimes]: ...
 
 
@@ -112,6 +116,7 @@ class Rows:
         messages: open and dead messages, by (config, route, state). Counts of zero are absent.
         done: counters of all processes, added up.
         cooldowns: seconds until calls of a key may begin again. Keys without a cooldown are absent.
+        keys: seconds until the end of each key that ends within 14 days, by name.
         datasets: all datasets.
         shown: what readers see of those of which something is published.
         publications: seconds of the steps of all publications, by step.
@@ -122,6 +127,7 @@ class Rows:
     messages: Mapping[tuple[str, str, RowState], int]
     done: Numbers
     cooldowns: Mapping[str, float]
+    keys: Mapping[str, float]
     datasets: Sequence[Dataset]
     shown: Sequence[ShownFigures]
     publications: Mapping[str, Histogram]
@@ -284,6 +290,7 @@ class MetricsService:
                 for key, cooldown in (await self._catalog.cooldowns()).items()
                 if cooldown.seconds is not None and not is_wait(key)
             },
+            keys=ending_soon(await self._catalog.keys()),
             datasets=await self._catalog.datasets(),
             shown=[await self._shown(one) for one in await self._catalog.shown()],
             publications=_histograms(await self._catalog.publication_times()),
