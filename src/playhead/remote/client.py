@@ -256,7 +256,8 @@ class Client:
                 why = f"a proxy answered {answer.status_code} {answer.reason_phrase}"
                 raise self._answer_lost(why, lost)
             raise self._foreign(answer)
-        error = refusal(answer, code, detail, body, self.shown)
+        location = answer.headers.get("location", "")
+        error = refusal(answer.status_code, code, detail, body, location=location, server=self.shown)
         identity = body.get("correlation_id")
         error.correlation_id = identity if isinstance(identity, str) else None
         raise error

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-import httpx
-
 from playhead.errors import (
     BadRequest,
     ConfigInvalid,
@@ -40,9 +38,14 @@ _BY_STATUS: Final[Mapping[int, type[PlayheadError]]] = {
 
 
 def refusal(
-    answer: httpx.Response, code: str, detail: str, body: Mapping[str, Any], server: str
+    status: int, code: str, detail: str, body: Mapping[str, Any], *, location: str, server: str
 ) -> PlayheadError:
-    """Return the exception that a service raises for this error. `server`: its address, to be displayed."""
+    """Return the exception that a service raises for this error.
+
+    Args:
+        location: the header `Location` of the answer; empty: it has none.
+        server: address of the server, to be displayed.
+    """
     if code in _OTHER_KEY:
         detail += f". To use another key, run: playhead login {server}"
     if code == "config_invalid":
@@ -55,7 +58,7 @@ def refusal(
             return PlanChanged(detail, read(PlanDifference, body.get("difference")))
         except WrongForm:
             return PlanChanged(detail, PlanDifference())
-    if code == "replay_continues" and (batch := _batch(answer)):
+    if code == "replay_continues" and (batch := _batch(location)):
         error = ReplayContinues(batch, "")
         error.detail = detail
         return error
@@ -66,12 +69,12 @@ def refusal(
     if code == "internal":
         identity = body.get("correlation_id")
         return PlayheadError(code, f"{detail} (X-Correlation-ID: {identity})")
-    return _BY_STATUS.get(answer.status_code, PlayheadError)(code, detail)
+    return _BY_STATUS.get(status, PlayheadError)(code, detail)
 
 
-def _batch(answer: httpx.Response) -> UUID | None:
+def _batch(location: str) -> UUID | None:
     """Return the id of the replay batch in the header `Location`."""
-    return parse_uuid(answer.headers.get("location", "").rpartition("/")[2])
+    return parse_uuid(location.rpartition("/")[2])
 
 
 def fault_text(fault: Any) -> str:
