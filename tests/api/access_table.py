@@ -247,6 +247,7 @@ PAGES: Final[dict[Need, str]] = {
     """,
     "admin": """
         GET /access
+        GET /audit
         POST /access
         POST /access/end
         POST /access/revoke

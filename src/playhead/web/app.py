@@ -22,6 +22,7 @@ from playhead.services import Services
 from playhead.web import (
     access,
     affected,
+    audit,
     batch,
     causereplay,
     causes,
@@ -61,6 +62,7 @@ PAGES: Final[Sequence[Page]] = (
     *dead_letters.PAGES,
     *causes.PAGES,
     *affected.PAGES,
+    *audit.PAGES,
     *find.PAGES,
     *queues.PAGES,
     *executions.PAGES,
