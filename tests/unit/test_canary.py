@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from uuid import UUID
 
 from playhead.environment import Environment
@@ -19,12 +20,17 @@ class World(MemoryDeployment):
 
     Attributes:
         bad: these messages become dead letters, in the order in which they were sent.
+        works: whether the worker runs.
+        begins: after how many seconds of sleep it begins to run.
+        slept: how long the process slept each time.
     """
 
-    def __init__(self, *, bad: int = 0, works: bool = True) -> None:
+    def __init__(self, *, bad: int = 0, works: bool = True, begins: float = math.inf) -> None:
         super().__init__()
         self.bad = bad
         self.works = works
+        self.begins = begins
+        self.slept: list[float] = []
         self.done = 0
         self.service = self.process("w1")
 
@@ -35,6 +41,8 @@ class World(MemoryDeployment):
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
         self.clock.advance(seconds)
+        self.slept.append(seconds)
+        self.works = self.works or sum(self.slept) >= self.begins
         await self.lab.beat("w1", "w2")
         if self.works:
             await self.work()
@@ -79,6 +87,20 @@ async def test_a_failed_canary_pauses_the_replay_and_its_client_gets_the_reason(
     await world.work()
     assert world.done == OBJECTS
     assert (await world.now(replay)).state == "publishing_complete"
+
+
+async def test_a_replay_that_waits_for_its_canary_looks_soon_and_then_less_often():
+    world = World(works=False, begins=10.0)
+    replay = await world.start(Canary(FIRST))
+
+    await world.service.drives.drive(replay.execution_id)
+
+    waits = world.slept
+    assert waits[0] == 0.02
+    assert max(waits) == 0.5
+    for n, wait in enumerate(waits[1:], 1):
+        assert wait <= 0.03 + sum(waits[:n]) / 4, "a decision is late by a quarter of its time at most"
+    assert world.done >= FIRST
 
 
 async def test_a_successor_settles_the_messages_of_the_canary_that_the_broker_did_not_confirm():

@@ -19,6 +19,9 @@ from playhead.work import relay
 _LONG_WAIT_SECONDS = 0.5
 _LONGEST_PACE_SECONDS = 0.25
 """Time after which a change of the pace takes effect, at most."""
+_FIRST_LOOK_SECONDS = 0.02
+_LOOKS_GROW = 1.25
+"""How each wait for a decision compares with the one before it: so it ends late by a quarter at most."""
 
 
 class PublisherCatalog(Control, Jobs, Protocol): ...
@@ -112,7 +115,7 @@ class Publisher:
 
     async def _publish_paced(self) -> None:
         """Publish the recorded rows as the pace allows."""
-        lease = self._lease
+        lease, look = self._lease, _FIRST_LOOK_SECONDS
         while True:
             # Of a former owner, or resent since: they count as waiting in the queue and for the canary.
             await self._settle()
@@ -121,7 +124,7 @@ class Publisher:
                 raise Lost
             faults.reach("replay.allowed")
             if allowed.upto:
-                lease.waits = False
+                lease.waits, look = False, _FIRST_LOOK_SECONDS
                 await self._publish_next(allowed.upto)
             elif allowed.why is None:
                 return
@@ -130,7 +133,8 @@ class Publisher:
                 # Until its next message is due, a slow replay leaves its place to other ones.
                 lease.waits = lease.waits or allowed.why != "rate" or allowed.wait > _LONG_WAIT_SECONDS
                 is_held = allowed.why == "decision"
-                await self._env.sleep(allowed.wait if is_held else min(allowed.wait, _LONGEST_PACE_SECONDS))
+                await self._env.sleep(min(allowed.wait, look if is_held else _LONGEST_PACE_SECONDS))
+                look *= _LOOKS_GROW
             await lease.keep()
 
     async def _decide(self) -> bool:

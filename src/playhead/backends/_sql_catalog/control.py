@@ -286,7 +286,7 @@ class ControlPart(Part):
     # -- canary ------------------------------------------------------------------------------------
 
     async def decide(self, held: LeasedJob) -> Verdict | None:
-        # Without a lock first: this is asked twice a second, and workers share the execution.
+        # Without a lock first: this is asked several times a second, and workers share the execution.
         if not await self._db.read(lambda db: self._is_closed(db, held)):
             return None
         change = Change("replay.pause")

@@ -107,7 +107,7 @@ class Control(Protocol):
 
         In one transaction, either more objects may follow, or the replay is paused (`paused_by`) with the
         reason. Returns None if a message is open, nothing is to be decided, or the epoch was raised. It may
-        be called twice a second: it reads rows of these objects only.
+        be called several times a second: it reads rows of these objects only.
         """
         ...
 
