@@ -15,6 +15,7 @@ from bench import (
     deployment_million,
     deployment_replay,
     deployment_workers,
+    guard,
     history,
     latency,
     million,
@@ -38,7 +39,7 @@ from bench.machine import DISK, facts, in_memory, report
 
 _MILLION = 1_000_000
 _HOME = ("replay", "workers", "latency", "control", "selection", "plans", "report", "help")
-_SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps")
+_SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps", "guard")
 _ADAPTERS = ("adapters", "prune", "publish", "recall", "unchanged")
 _FULL = ("million", "pages", "paint", "plan-million", "prune-many", "scale", "deployment-million")
 PARTS = _HOME + _SERVERS + _ADAPTERS + _FULL
@@ -120,6 +121,13 @@ def main() -> int:
         ),
         "slow-steps": lambda: slow_steps.measure(
             testbed, messages=400 if small else 8_000, rounds=rounds, times=3 if small else 20
+        ),
+        "guard": lambda: guard.measure(
+            testbed,
+            memory,
+            objects=1_000 if small else 20_000,
+            every=(100,) if small else (500, 5_000),
+            rounds=1 if small else 3,
         ),
         "deployment-million": lambda: deployment_million.measure(
             testbed, objects=20_000 if small else _MILLION, rounds=1 if small else 3
