@@ -69,7 +69,7 @@ async def crawl(http: httpx.AsyncClient, scopes: frozenset[str], alike_pages: in
             found.forms.add(re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "{id}", path))
             if need not in ("any", "public", *scopes):
                 found.refused.append(f"{url}: POST {action}")
-        found.lacking |= set(re.findall(r'<span class="lacks">.*?</svg>(.*?)</span>', page))
+        found.lacking |= set(re.findall(r'<span class="tag lacks">.*?</svg>(.*?)</span>', page))
         for href in map(unescape, [*_LINK.findall(page), *_GET_FORM.findall(page)]):
             waiting.append(urljoin(url, href).partition("#")[0])
     return found
@@ -167,3 +167,36 @@ def test_every_form_that_changes_something_can_be_found():
     for action in ACTIONS:
         path = re.sub(r"\{[^}]+\}", "x", action.path)
         assert needs("POST", path) == action.scope, path
+
+
+OUT = """
+version: "1.0"
+name: out
+entry: copy
+routes:
+  copy: {adapters: [{type: upper}], outbound: {stage: copied, to: [send]}}
+  send: {inbound: {queue: out.send}, external: true}
+"""
+
+
+@pytest.mark.parametrize(("scopes", "is_offered"), [(("replay",), False), (("replay", "effects"), True)])
+async def test_external_effects_are_offered_with_their_scope_alone(
+    site: Site, scopes: tuple[Scope, ...], is_offered: bool
+):
+    await site.apply(OUT)
+    source = await site.run({"a.md": b"a"}, config="out")
+    site.http.headers.update(await headers(site, *scopes))
+
+    url = f"/replay?from_execution_id={source}&from_stage=input&to_route=out/copy"
+    page = joined((await site.http.get(url, follow_redirects=True)).text)
+
+    [run] = re.findall(r'<label([^>]*)><input type="radio" name="effects.send" value="run"([^>]*)>', page)
+    assert ("needs the scope effects" in run[0], "disabled" in run[1]) == (not is_offered, not is_offered)
+
+
+async def test_a_key_of_other_configs_cannot_count_a_replay_into_this_one(site: Site):
+    source = await site.run({"a.md": b"a"})
+    site.http.headers.update(await headers(site, "replay", configs=["other"]))
+    page = await site.page(f"/replay?from_execution_id={source}&from_stage=shouted&to_route=split", 403)
+    assert "ada may only change other; this request is about config words" in page
+    assert 'id="replay-button" disabled' in page

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from starlette.routing import compile_path
 
-from playhead.model.access import Caller, Need
+from playhead.model.access import Caller, Need, Scope
 from playhead.web.page import Action, Page, Raw
 
 Needs = Callable[[str, str], Need | None]
@@ -46,6 +46,11 @@ class Allowed:
     def scopes(self) -> Sequence[str]:
         return sorted(self._caller.scopes) if self._caller else ()
 
+    def lack(self, scope: Scope) -> str:
+        """Return that the caller lacks a scope; empty: it has it."""
+        has = self._caller is not None and scope in self._caller.scopes
+        return "" if has else f"needs the scope {scope}"
+
     def send(self, action: str, config: object = _ANY_CONFIG) -> bool:
         """Whether the caller may send a form to a URL.
 
@@ -69,10 +74,11 @@ class Allowed:
 
     def _missing(self, method: str, target: str, config: object) -> str:
         need = self._needs(method, unquote(target.partition("?")[0].partition("#")[0]))
-        if need is None or need in ("any", "public"):
+        if need is None or need == "any" or need == "public":
             return ""
-        if self._caller is None or need not in self._caller.scopes:
-            return f"needs the scope {need}"
+        lack = self.lack(need)
+        if lack or self._caller is None:
+            return lack
         if config is _ANY_CONFIG or self._caller.configs is None or config in self._caller.configs:
             return ""
         only = ", ".join(sorted(self._caller.configs))

@@ -120,12 +120,12 @@ document.body.addEventListener("shape", async () => {
     if (next && next.innerHTML !== part.innerHTML && !part.contains(document.activeElement)) part.replaceWith(next);
   }
 });
-// The server ends a stream when its caller may not read it any more, and refuses the next request.
+// The server ends a stream whose caller may not read it any more, and refuses the next one.
 function isRefused(answer) {
-  if (answer?.status !== 401 && answer?.status !== 403) return false;
+  if (![401, 403].includes(answer?.status)) return false;
   isOver = true;
   free();
-  status(answer.status === 401 ? "Signed out" : "Not allowed", "off");
+  status("Signed out", "off");
   return true;
 }
 function free() { source?.close(); source = null; clearTimeout(timer); release?.(); release = null; }
