@@ -103,7 +103,7 @@ async def list_(s: Session) -> None:
     )
 
 
-@command("generate", example="playhead keys generate")
+@command("generate", example="playhead keys generate", only_here="it asks nothing of a server")
 def generate(s: Session) -> None:
     """Print a new key for PLAYHEAD_FIRST_KEY_FILE."""
     from playhead.credentials import new_key
