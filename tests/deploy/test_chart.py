@@ -44,6 +44,7 @@ MOST: Final[dict[str, Any]] = {
     "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/playhead", "readOnly": True}],
     "server": {
+        "firstKeySecretName": "playhead-first-key",
         "topologySpreadConstraints": [
             spread := {
                 "maxSkew": 1,
@@ -51,7 +52,7 @@ MOST: Final[dict[str, Any]] = {
                 "whenUnsatisfiable": "ScheduleAnyway",
                 "labelSelector": {"matchLabels": {"app.kubernetes.io/component": "server"}},
             }
-        ]
+        ],
     },
     "worker": {"routes": ["convert", "docs/segment"], "processes": 4, "topologySpreadConstraints": [spread]},
     "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
@@ -180,6 +181,8 @@ def test_every_pod_meets_the_restricted_standard_and_more(values: dict[str, Any]
             "capabilities": {"drop": ["ALL"]},
         }, component
         added = {mount["mountPath"] for mount in values.get("extraVolumeMounts", ())}
+        if component == "server" and "firstKeySecretName" in values.get("server", {}):
+            added.add("/run/playhead")
         mounts = {mount["mountPath"] for mount in container(pod)["volumeMounts"]}
         assert mounts == {"/var/lib/playhead", "/tmp", *added}, component
         assert container(pod)["resources"]["limits"]["memory"], component
@@ -300,6 +303,19 @@ def test_all_settings_exist():
 @pytest.mark.slow
 def test_the_arguments_of_all_pods_are_valid_commands():
     assert [name for name, pod in pods(MOST).items() if not parses(container(pod)["args"])] == []
+
+
+def test_a_server_with_a_first_key_requires_it_and_no_other_pod_gets_it():
+    found = pods(MOST)
+    server = container(found["server"])
+    assert "--insecure" not in server["args"]
+    (path,) = [one["value"] for one in server["env"] if one["name"] == "PLAYHEAD_FIRST_KEY_FILE"]
+    (mount,) = [one for one in server["volumeMounts"] if one["name"] == "first-key"]
+    (volume,) = [one for one in found["server"]["volumes"] if one["name"] == "first-key"]
+    assert volume["secret"]["secretName"] == "playhead-first-key"
+    assert path == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+    assert [name for name, pod in found.items() if "first-key" in json.dumps(pod)] == ["server"]
+    assert "--insecure" in container(pods(LEAST)["server"])["args"]
 
 
 # -- refused values --------------------------------------------------------------------------------

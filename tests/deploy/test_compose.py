@@ -36,6 +36,21 @@ def services(broker: str) -> dict[str, Any]:
     return found
 
 
+def test_a_server_with_a_first_key_is_not_insecure_and_no_other_service_gets_the_key():
+    files = ("--file", "compose.yaml", "--file", "deploy/compose.keys.yaml")
+    said = run(tool("docker-compose"), *files, "config", "--format", "json")
+    assert (said.returncode, said.stderr) == (0, "")
+    project = json.loads(said.stdout)
+    server = project["services"]["server"]
+    assert server["command"] == ["serve", "--host", "0.0.0.0"]
+    (secret,) = server["secrets"]
+    assert server["environment"]["PLAYHEAD_FIRST_KEY_FILE"] == f"/run/secrets/{secret['source']}"
+    assert is_setting("PLAYHEAD_FIRST_KEY_FILE")
+    assert Path(project["secrets"][secret["source"]]["file"]).name == "first.key"
+    others = [one for name, one in project["services"].items() if name != "server"]
+    assert "first-key" not in json.dumps(others)
+
+
 def seconds(duration: str) -> float:
     """Convert `5m30s` to 330."""
     total, digits = 0.0, ""
