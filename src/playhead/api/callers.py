@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from playhead.api.answers import answer
-from playhead.errors import PlayheadError
+from playhead.errors import BadRequest, PlayheadError
 
 _AUTHORITY: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{0,5}))?", re.ASCII)
 """In lower case, without a user name or anything else that browsers do not send."""
@@ -31,6 +31,8 @@ _NEVER_CROWDED: Final = frozenset({"/healthz", "/metrics"})
 CROWDED: Final = "crowded"
 """Key in the state of a request on a connection beyond the limit. The value is the limit."""
 CLOSE: Final = {"Connection": "close"}
+_CLOSED: Final = frozenset({"too_many_connections", "invalid_request"})
+"""Codes of refusals after which the connection is closed."""
 _SHOWN: Final = 100
 
 
@@ -74,7 +76,7 @@ class Hosts:
 
 
 class Callers:
-    """Refuses requests with an unknown host name, cross-origin writes, and connections beyond the limit."""
+    """Refuses ambiguous requests, unknown hosts, cross-origin writes, and connections beyond the limit."""
 
     def __init__(self, app: ASGIApp, *, hosts: Hosts) -> None:
         self._app = app
@@ -82,8 +84,7 @@ class Callers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (error := self._refusal(scope)):
-            close = CLOSE if error.code == "too_many_connections" else None
-            await answer(scope, error, close)(scope, receive, send)
+            await answer(scope, error, CLOSE if error.code in _CLOSED else None)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -94,6 +95,10 @@ class Callers:
             )
             return PlayheadError("too_many_connections", detail)
         headers = Headers(scope=scope)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # RFC 9112, section 6.1: two servers that read such a request differently can be made to disagree
+            # on where it ends. So what follows it on this connection is not read.
+            return BadRequest("invalid_request", "the request has both Content-Length and Transfer-Encoding")
         given = headers.getlist("host")
         host = given[0].lower() if len(given) == 1 else None
         if not self._hosts.allow(host, scope["path"], scope["scheme"]):

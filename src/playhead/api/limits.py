@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playhead.api.answers import RETRY_SECONDS, answer
-from playhead.errors import BadRequest, PlayheadError, TooLarge
+from playhead.errors import PlayheadError, TooLarge
 
 BODIES_AT_ONCE: Final = 64
 """The server holds at most this many bodies of the largest size in memory."""
@@ -208,10 +208,6 @@ def _refusal(scope: Scope, pool: _Pool) -> PlayheadError | None:
     """The fault of a body that shows before any of it is read."""
     headers = Headers(scope=scope)
     length = headers.get("content-length")
-    if length is not None and "transfer-encoding" in headers:
-        # RFC 9112, section 6.1: two servers that read such a request differently can be made to disagree on
-        # where it ends.
-        return BadRequest("invalid_request", "the request has both Content-Length and Transfer-Encoding")
     if length is not None and length.isdecimal() and int(length) > pool.limit:
         return pool.too_large()
     return pool.busy() if pool.held >= pool.total else None
