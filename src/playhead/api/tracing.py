@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playhead.api.answers import correlation_id
 from playhead.api.callers import PROBES
+from playhead.credentials import masked
 from playhead.ports.tracer import Tracer
 
 
@@ -33,7 +34,9 @@ class Traces:
             await send(message)
 
         method = scope["method"]
-        about = {"http.request.method": method, "url.path": scope["path"], "url.scheme": scope["scheme"]}
+        # A client may have put its key into the path by mistake.
+        path = masked(scope["path"])
+        about = {"http.request.method": method, "url.path": path, "url.scheme": scope["scheme"]}
         parent = Headers(scope=scope).get("traceparent")
         with self._tracer.start(method, parent, about, "server") as span:
             try:
