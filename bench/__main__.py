@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import (
+    access,
     adapters,
     control,
     deployment_listing,
@@ -38,7 +39,7 @@ from bench.figures import Figure, costs, table
 from bench.machine import DISK, facts, in_memory, report
 
 _MILLION = 1_000_000
-_HOME = ("replay", "workers", "latency", "control", "selection", "plans", "report", "help")
+_HOME = ("replay", "workers", "latency", "control", "selection", "plans", "report", "help", "access")
 _SERVERS = ("brokers", "listing", "deployment-workers", "s3-workers", "slow-steps", "guard")
 _ADAPTERS = ("adapters", "prune", "publish", "recall", "unchanged")
 _FULL = ("million", "pages", "paint", "plan-million", "prune-many", "scale", "deployment-million")
@@ -87,6 +88,12 @@ def main() -> int:
             batched=400 if small else 4_000,
             computed=100 if small else 1_000,
             rounds=1 if small else 3,
+        ),
+        "access": lambda: access.measure(
+            memory,
+            requests=50 if small else 500,
+            rounds=2 if small else 15,
+            samples=200 if small else 10_000,
         ),
         "help": lambda: [latency.help_text(rounds=3 if small else 15)],
         "prune": lambda: prune.measure(memory, disk, objects=3_000 if small else 30_000),

@@ -39,9 +39,13 @@ class NewKey(NamedTuple):
 def new_key() -> NewKey:
     """Return a random key."""
     identity, secret = _random(_ID), _random(_SECRET)
-    body = f"phk_{identity}_{secret}"
-    text = body + _sum(body)
+    text = whole(f"phk_{identity}_{secret}")
     return NewKey(text, identity, hash_of(text))
+
+
+def whole(body: str) -> str:
+    """Return a key: its prefix, its public id and its secret, followed by their checksum."""
+    return body + _sum(body)
 
 
 def key_id(text: str) -> str | None:
