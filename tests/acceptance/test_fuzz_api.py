@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -203,10 +204,14 @@ class Fuzzed:
         answers: the number of responses by status, by operation.
         faults: the first failure of the checks, by operation.
         cursors: cursors that lists returned, by operation.
+
+    Args:
+        headers: of each request.
     """
 
-    def __init__(self, url: str, pools: Pools) -> None:
+    def __init__(self, url: str, pools: Pools, headers: Mapping[str, str] | None = None) -> None:
         self._url = url
+        self._headers = dict(headers or {})
         self._pools = pools
         self.answers: dict[str, Counter[int]] = defaultdict(Counter)
         self.faults: dict[str, str] = {}
@@ -240,8 +245,28 @@ class Fuzzed:
         except (Exception, BaseExceptionGroup) as exc:
             self.faults.setdefault(f"{operation.label} ({mode.value})", _text_of(exc))
 
+    def send(self, operation: APIOperation, examples: int) -> None:
+        """Send valid requests that name existing objects, and only count the answers."""
+
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(data=st.data())
+        def run(data: st.DataObject) -> None:
+            case = data.draw(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+            self._use_existing_names(case, data)
+            answer = case.call(base_url=self._url, timeout=SECONDS, headers=self._headers)
+            self.answers[operation.label][answer.status_code] += 1
+
+        run()
+
     def _ask(self, case: Case) -> None:
-        answer = case.call(base_url=self._url, timeout=SECONDS)
+        answer = case.call(base_url=self._url, timeout=SECONDS, headers=self._headers)
         self.answers[case.operation.label][answer.status_code] += 1
         if answer.status_code == 200 and answer.headers.get("content-type", [""])[0] == "application/json":
             found = answer.json()
@@ -255,7 +280,7 @@ class Fuzzed:
             # A value that is not a string is encoded as YAML text, so it is valid.
             excluded_checks=[positive_data_acceptance]
             + [negative_data_rejection] * (case.media_type == "application/yaml"),
-            transport_kwargs={"base_url": self._url, "timeout": SECONDS},
+            transport_kwargs={"base_url": self._url, "timeout": SECONDS, "headers": self._headers},
         )
 
     def _use_existing_names(self, case: Case, data: st.DataObject) -> None:
@@ -335,3 +360,36 @@ def test_every_operation_answers_as_the_schema_says_and_succeeds_once(deployment
     never = [label for label in never if label != "POST /api/v1/prune"]
     assert not never, f"no response with 2xx from {never}: {[fuzzed.answers[label] for label in never]}"
     assert all(process.code is None for process in deployment.processes if process.url)
+
+
+READS = ("GET ", "HEAD ")
+
+
+@pytest.mark.slow
+def test_a_key_that_may_read_changes_nothing(deployment: Deployment):
+    """Requests of a key with the scope `read`: no change succeeds, and no change is recorded for the key."""
+    pools = _demo(deployment)
+    root = deployment.cli("keys", "create", "root", "--role", "admin")["key"]
+    key = deployment.cli("keys", "create", "reader", "--role", "viewer")
+    url = f"{deployment.url}/api/v1/executions"
+    deployment.until(
+        lambda: httpx.get(url, trust_env=False).status_code == 401, "the server to require a key"
+    )
+    headers = {"Authorization": f"Bearer {key['key']}"}
+    schema = schemathesis.openapi.from_url(f"{deployment.url}/openapi.json", headers=headers)
+    asked = Fuzzed(deployment.url, pools, headers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for found in schema.get_all_operations():
+            if isinstance(found, Ok) and not found.ok().label.startswith(READS):
+                asked.send(found.ok(), EXAMPLES)
+
+    assert len(asked.answers) > 20
+    assert {label: counts for label, counts in asked.answers.items() if min(counts) < 400} == {}
+    audit = httpx.get(
+        f"{deployment.url}/api/v1/audit",
+        params={"actor": key["record"]["id"], "limit": 1000},
+        headers={"Authorization": f"Bearer {root}"},
+        trust_env=False,
+    ).json()["items"]
+    assert {entry["outcome"] for entry in audit} <= {"refused"}
