@@ -165,7 +165,7 @@ async def test_a_timeline_counts_what_workers_have_ended_by_route_and_interval(c
     assert execution
     start = seconds(execution.created_at) - MINUTE
 
-    found = await catalog.timeline(run.execution, start=start, width=1e6)
+    found = await catalog.timeline(run.execution, start=start, width=1e6, intervals=2)
 
     assert [(one.route, one.interval, one.done, one.failed, one.retries) for one in found] == [
         ("convert", 0, 2, 0, 1),
@@ -175,7 +175,9 @@ async def test_a_timeline_counts_what_workers_have_ended_by_route_and_interval(c
     assert found[0].waited >= 2 * MINUTE, "both waited since the start"
     assert 0 <= found[2].waited < MINUTE, "a child waits from the end of its parent"
     assert found[0].worked >= 0
-    later = await catalog.timeline(run.execution, start=start - 1e6, width=1e6)
+    later = await catalog.timeline(run.execution, start=start - 1e6, width=1e6, intervals=2)
     assert {one.interval for one in later} == {1}
-    some = await catalog.timeline(run.execution, start=start, width=1e6, every=2)
+    resent = await catalog.timeline(run.execution, start=start - 9e6, width=1e6, intervals=2)
+    assert [one.interval for one in resent] == [1, 1, 1], "they ended after the last interval"
+    some = await catalog.timeline(run.execution, start=start, width=1e6, intervals=2, every=2)
     assert 0 < sum(one.done + one.failed for one in some) < 4

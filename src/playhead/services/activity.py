@@ -99,7 +99,9 @@ class ActivityService:
         end = ids.seconds(of.ended_at) if of.ended_at else self._now()
         width = max((end - start) / INTERVALS, _LEAST_SECONDS)
         every = -(-of.counts.total // _MOST_READ) or 1
-        found = await self._catalog.timeline(of.execution_id, start=start, width=width, every=every)
+        found = await self._catalog.timeline(
+            of.execution_id, start=start, width=width, intervals=INTERVALS, every=every
+        )
         return Timeline(width, end, every, found)
 
     async def failures(self, causes: Sequence[Cause]) -> dict[str, list[int]]:

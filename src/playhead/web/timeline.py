@@ -125,9 +125,8 @@ def _row(of: Execution, route: str, found: Sequence[RouteTime], seconds: float, 
 
 
 def _by_column(found: Sequence[RouteTime], what: str) -> Mapping[int, int]:
-    """Return the numbers by column. What a resend has ended later is in the last one."""
+    """Return the numbers by column."""
     numbers: dict[int, int] = {}
     for one in found:
-        at = min(max(one.interval, 0), INTERVALS - 1)
-        numbers[at] = numbers.get(at, 0) + getattr(one, what)
+        numbers[one.interval] = numbers.get(one.interval, 0) + getattr(one, what)
     return numbers

@@ -65,10 +65,10 @@ class ActivityPart(Part):
         return await self._db.read(find)
 
     async def timeline(
-        self, execution: UUID, *, start: float, width: float, every: int = 1
+        self, execution: UUID, *, start: float, width: float, intervals: int, every: int = 1
     ) -> list[RouteTime]:
         async def find(db: Session) -> list[RouteTime]:
-            given = {"start": start, "width": width, "every": every}
+            given = {"start": start, "width": width, "intervals": intervals, "every": every}
             rows = await db.rows(SQL.timeline, execution=execution, **given)
             lanes = await self._lanes.learn(db, {row[0] for row in rows})
             return [

@@ -72,8 +72,11 @@ SELECT x.kind, x.name, x.at FROM (
 
 -- name: timeline
 -- Messages of an execution that workers have ended, by route and interval; `:every`: one of this number. A message waits
--- from the end of the one before it, or from the start of the execution, until its last attempt.
-SELECT m.lane, floor((m.ended_at - :start::float8) / :width::float8)::bigint, m.state = {DEAD}, count(*),
+-- from the end of the one before it, or from the start of the execution, until its last attempt. Messages that were resent
+-- may have ended after the last interval: they count there, so that there are few groups.
+SELECT m.lane, CASE WHEN m.ended_at < :start::float8 THEN 0
+    WHEN m.ended_at >= :start::float8 + :width::float8 * :intervals::bigint THEN :intervals::bigint - 1
+    ELSE floor((m.ended_at - :start::float8) / :width::float8)::bigint END, m.state = {DEAD}, count(*),
   sum({attempts} - 1)::bigint, sum(m.started_at - coalesce(p.ended_at, :start::float8)), sum(m.ended_at - m.started_at)
 FROM executions e JOIN messages m /* INDEXED BY messages_by_state */ ON m.execution = e.n
 LEFT JOIN messages p ON p.n = m.parent

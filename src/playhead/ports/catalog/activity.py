@@ -42,7 +42,7 @@ class Activity(Protocol):
         ...
 
     async def timeline(
-        self, execution: UUID, *, start: float, width: float, every: int = 1
+        self, execution: UUID, *, start: float, width: float, intervals: int, every: int = 1
     ) -> list[RouteTime]:
         """Return what workers have ended in the routes of an execution, by interval.
 
@@ -51,6 +51,7 @@ class Activity(Protocol):
         Args:
             start: beginning of the first interval, in seconds since 1970.
             width: seconds of an interval.
+            intervals: their number. What has ended later counts in the last one.
         """
         ...
 
