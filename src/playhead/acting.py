@@ -88,13 +88,18 @@ NOBODY: Final = Acting(Caller("local", "nobody", "nobody", frozenset()), "http")
 """Who asks for what is public."""
 
 
-def set_local(user: str, via: Via, reason: str | None = None) -> None:
-    """Let a local user act from now on, in this task and in those that it starts.
+def local(user: str, via: Via, reason: str | None = None) -> Acting:
+    """Return what a local user is who has access to the backends.
 
     Args:
         user: `USER@HOST`. It is asserted, not proven.
     """
-    who = Acting(Caller("local", user, user, frozenset(SCOPES)), via, reason=reason)
+    return Acting(Caller("local", user, user, frozenset(SCOPES)), via, reason=reason)
+
+
+def set_local(user: str, via: Via) -> None:
+    """Let a local user act from now on, in this task and in those that it starts."""
+    who = local(user, via)
     _CURRENT.set(who)
     ACTOR.set(who.label)
 

@@ -150,7 +150,9 @@ def test_a_replay_is_cancelled(client: playhead.Client):
 
 
 def test_a_replay_with_a_canary_is_held(client: playhead.Client):
-    replay = client.replay("latest", "input", "check", canary=playhead.Canary(2, 0.5), detach=True)
+    replay = client.replay(
+        "latest", "input", "check", canary=playhead.Canary(2, 0.5), pace=playhead.RatePace(0.01), detach=True
+    )
     assert next(iter(client.watch(replay.replay_batch_id))).hold_at == 2
     client.pause(replay)
     with pytest.raises(playhead.PlayheadError, match="has paused it"):
@@ -178,7 +180,14 @@ def test_a_route_is_paused_and_resumed(client: playhead.Client):
 
 
 def test_a_replay_with_a_guard_is_held(client: playhead.Client):
-    replay = client.replay("latest", "input", "check", pause_if=playhead.Guard(0.02, 2), detach=True)
+    replay = client.replay(
+        "latest",
+        "input",
+        "check",
+        pause_if=playhead.Guard(0.02, 2),
+        pace=playhead.RatePace(0.01),
+        detach=True,
+    )
     assert next(iter(client.watch(replay.replay_batch_id))).hold_at == 2
     client.cancel(replay, withdraw=True)
 

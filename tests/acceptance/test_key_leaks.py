@@ -20,7 +20,7 @@ from playhead.settings import Settings
 from tests import program
 from tests.acceptance.collector import open_collector
 from tests.acceptance.processes import DEADLINE_SECONDS, Deployment, open_deployment
-from tests.acceptance.test_keys import CONFIG
+from tests.acceptance.test_key_servers import CONFIG
 from tests.servers import need
 from tests.servers.postgres import binaries
 from tests.servers.schema import schema

@@ -68,6 +68,10 @@ API: Final = {
 """What the audit records of each operation; None: it changes nothing."""
 
 FORMS: Final = {
+    "/access": "key.create",
+    "/access/end": "session.revoke",
+    "/access/revoke": "key.revoke",
+    "/access/rotate": "key.rotate",
     "/datasets/{name}/cancel": "publication.cancel",
     "/datasets/{name}/check": "dataset.index_check",
     "/datasets/{name}/forget": "dataset.forget",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead.model.access import DAY_SECONDS, KeyRequest
-from tests.api.test_keys import first, sent
+from tests.api.test_access_keys import first, sent
 from tests.api.test_metrics import Scrape
 
 if TYPE_CHECKING:

@@ -212,7 +212,13 @@ class Session:
         from playhead import acting
         from playhead.user import local_user
 
-        acting.set_local(local_user(), "cli", self.reason)
+        with acting.acting(acting.local(local_user(), "cli", self.reason)):
+            return self._act(function, given)
+
+    def _act(self, function: Callable[..., Any], given: Mapping[str, Any]) -> int:
+        """Run a command for the local user."""
+        from playhead import acting
+
         try:
             if len(self.reason or "") > acting.REASON_LENGTH:
                 raise Usage(f"--reason has more than {acting.REASON_LENGTH:,} characters")
