@@ -82,7 +82,7 @@ def _tell_fields(kind: type, schemas: dict[str, Any]) -> None:
             for field, shown in schema["properties"].items():
                 if field in lines:
                     shown["description"] = lines[field]
-                if field.endswith(("_at", "_until", "_after", "_before", "as_of")):
+                if field == "at" or field.endswith(("_at", "_until", "_after", "_before", "as_of")):
                     _tell_time(shown)
 
 
