@@ -24,8 +24,7 @@ from tests.acceptance.deployments import KINDS
 from tests.acceptance.kills import CASES, Case, Outcome, trying
 from tests.acceptance.processes import DeploymentFailed
 from tests.acceptance.scenes import Outcome as TrialOutcome
-from tests.acceptance.trials import TRIALS, Trial
-from tests.acceptance.trials import trying as trying_trials
+from tests.acceptance.trials import TRIALS, Trial, trying as trying_trials
 
 _LINE = "{:<21} {:>8} {:>6} {:>6} {:>10} {:>10} {:>6} {:>8}"
 _HEAD = _LINE.format("point", "passes", "kills", "lost", "duplicates", "uncertain", "again", "seconds")

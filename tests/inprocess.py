@@ -24,8 +24,7 @@ from playhead.ports.store import Store
 from playhead.settings import Settings
 from tests.asgi import Api, client
 from tests.lab import Wrapper, drive_over
-from tests.stored import put
-from tests.stored import stored as stored_below
+from tests.stored import put, stored as stored_below
 from tests.waiting import until
 
 STEPS = Path(__file__).with_name("inprocess_steps.py")

@@ -25,8 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as Late
 from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path

@@ -13,15 +13,17 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from playhead import faults
-from tests.acceptance import publishing
-from tests.acceptance import test_canary_kills as canary
-from tests.acceptance import test_control_kills as control
-from tests.acceptance import test_dataset_webhook_kills as dataset_webhook
-from tests.acceptance import test_plan_kills as plan
-from tests.acceptance import test_prune_kills as prune
-from tests.acceptance import test_repair_kills as repair
-from tests.acceptance import test_report_kills as report
-from tests.acceptance import test_reuse_kills as reuse
+from tests.acceptance import (
+    publishing,
+    test_canary_kills as canary,
+    test_control_kills as control,
+    test_dataset_webhook_kills as dataset_webhook,
+    test_plan_kills as plan,
+    test_prune_kills as prune,
+    test_repair_kills as repair,
+    test_report_kills as report,
+    test_reuse_kills as reuse,
+)
 from tests.acceptance.kills import CASES, Case, Outcome, trying
 
 FAST: Final = frozenset(

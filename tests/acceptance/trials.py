@@ -16,8 +16,7 @@ from tests.acceptance import brokers
 from tests.acceptance.deployments import KINDS, Kind, Urls
 from tests.acceptance.processes import Process
 from tests.acceptance.scenes import WITHIN, Answer, Outcome, Scene, open_scene
-from tests.servers import Server, fresh
-from tests.servers import server as shared_server
+from tests.servers import Server, fresh, server as shared_server
 from tests.servers.commits import Commits
 from tests.servers.nats import Nats, NatsThree
 from tests.servers.proxy import Proxy

@@ -23,8 +23,7 @@ from playhead.model.access import SCOPES, Need, Scope, whole
 from playhead.ports.catalog.access import KeyRecord, SessionRecord
 from playhead.web.app import ACTIONS, PAGES, RAW, create_pages
 from playhead.web.site import Site
-from tests.api.access_table import OPERATIONS, rows
-from tests.api.access_table import PAGES as PAGE_TABLE
+from tests.api.access_table import OPERATIONS, PAGES as PAGE_TABLE, rows
 from tests.api.server import new_app
 from tests.asgi import client
 

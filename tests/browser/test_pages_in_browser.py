@@ -17,8 +17,7 @@ from tests.browser.conftest import Visit
 from tests.browser.demo import Demo
 from tests.browser.demo_inputs import WIDE_ROUTES
 from tests.browser.examples import URLS
-from tests.browser.screenshots import DOCS, write
-from tests.browser.screenshots import PHONE as ON_A_PHONE
+from tests.browser.screenshots import DOCS, PHONE as ON_A_PHONE, write
 from tests.ui.hostile import OBJECTS
 
 if TYPE_CHECKING:

@@ -29,8 +29,7 @@ from tests.lab import Clock, Lab, dispatches, ids, results
 from tests.servers import need_fresh
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitMq
-from tests.waiting import take, until_told
-from tests.waiting import until as until_seen
+from tests.waiting import take, until as until_seen, until_told
 
 QUEUE = "docs.convert"
 HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "rabbitmq.md"

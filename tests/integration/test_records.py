@@ -14,8 +14,14 @@ from playhead.services.diff import DiffService
 from playhead.services.lineage import LineageService
 from playhead.services.why import WhyService
 from tests.inprocess import Playhead
-from tests.integration.test_prune import CONFIG, FILES, prune, pruned, until_deleted
-from tests.integration.test_prune import ph as ph  # the fixture
+from tests.integration.test_prune import (
+    CONFIG,
+    FILES,
+    ph as ph,  # the fixture
+    prune,
+    pruned,
+    until_deleted,
+)
 from tests.lab import Wrapper
 from tests.stored import stored
 from tests.waiting import until

@@ -10,8 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine
-from hypothesis.stateful import run_state_machine_as_test as run_machine
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test as run_machine
 
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 

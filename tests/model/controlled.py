@@ -17,6 +17,7 @@ from playhead.errors import Conflict, ReplayContinues, Unavailable
 from playhead.ids import uuid7
 from playhead.model import (
     OPEN_REPLAY_STATES,
+    UNCERTAIN as WILL_BE_SETTLED,
     Config,
     DepthPace,
     Execution,
@@ -26,7 +27,6 @@ from playhead.model import (
     Route,
     Selection,
 )
-from playhead.model import UNCERTAIN as WILL_BE_SETTLED
 from playhead.ports.catalog.work import Claim
 from playhead.services.control import ControlService
 from tests.catalog_memory import MemoryCatalog

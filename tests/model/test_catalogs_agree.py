@@ -20,8 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import pytest
-from hypothesis import note
-from hypothesis import strategies as st
+from hypothesis import note, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from playhead.envelope import Dispatch

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from playhead.model import Counts, Execution, Problem, RoutePause
-from playhead.web.execution import verdict
 from playhead.web.page import url
+from playhead.web.verdict import verdict
 from tests.api.server import WORDS
 from tests.ui.drawings import names
 from tests.ui.site import Site

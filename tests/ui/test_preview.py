@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from playhead import keys
 from playhead.web import markdown

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import BaseModel
 
 from playhead import Item, adapter

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from playhead import Item, keys
 from playhead.envelope import Dispatch, Headers, correlation_of, decode_headers, decode_payload

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from playhead.ports.catalog.browse import Reference
 from playhead.ports.store import Entry

@@ -7,8 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from playhead.errors import Conflict
 from playhead.model import MOST_DIFFERENCES, ObjectState, PlanDifference

@@ -7,8 +7,7 @@ from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 pytest.importorskip("obstore")
 

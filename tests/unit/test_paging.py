@@ -7,8 +7,7 @@ import contextlib
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from playhead.errors import BadRequest
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_of

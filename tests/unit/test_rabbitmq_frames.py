@@ -6,8 +6,7 @@ import asyncio
 import struct
 
 from aiormq.connection import FrameReceiver
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pamqp import commands, frame, header
 
 from playhead.backends.broker_rabbitmq.frames import MessageReader, headers_of

@@ -5,8 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from itertools import pairwise
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from playhead.ratelimit import AHEAD_SECONDS, Grant, grant_calls
 

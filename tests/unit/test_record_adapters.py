@@ -9,8 +9,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from playhead import Item, Reject
 from playhead.adapters.csv_split import csv_split

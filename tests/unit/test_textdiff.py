@@ -6,8 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from playhead.cli.difftexts import unified
 from playhead.textdiff import Diff, Line, compare, hunks

@@ -67,17 +67,14 @@ _IN_CONTENT: Final = (
 _NEWEST: Final = Rollback()
 _ALL: Final = IndexCheck()
 _NUMBER: Final = re.compile("[1-9][0-9]{0,14}")
-_TAGGED: Final[dict[str, Any]] = {
-    "ETag": {
-        "schema": {"type": "string"},
-        "description": "Name, number of the current publication and of the newest switch: `docs@8/12`.",
-    }
-}
 
 
-_OF_PUBLICATION: Final[dict[str, Any]] = {
-    "ETag": {"schema": {"type": "string"}, "description": "Name and number of the publication: `docs@8`."}
-}
+def _etag(description: str) -> dict[str, Any]:
+    return {"ETag": {"schema": {"type": "string"}, "description": description}}
+
+
+_TAGGED: Final = _etag("Name, number of the current publication and of the newest switch: `docs@8/12`.")
+_OF_PUBLICATION: Final = _etag("Name and number of the publication: `docs@8`.")
 
 
 def _name(name: str, config: str | None) -> str:
@@ -158,11 +155,7 @@ async def get_publication(name: DatasetName, n: Number, asked: Asked, config: Co
     },
 )
 async def publish(
-    name: DatasetName,
-    body: Publish,
-    asked: Asked,
-    config: Config = None,
-    key: PublicationKey = None,
+    name: DatasetName, body: Publish, asked: Asked, config: Config = None, key: PublicationKey = None
 ) -> Response:
     """Prepare a publication from executions, and make it what readers see.
 

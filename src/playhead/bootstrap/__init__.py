@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from playhead import config as config_loader
-from playhead import faults, ids, plugins
+from playhead import config as config_loader, faults, ids, plugins
 from playhead.adapters import (
     csv_split,
     embed_text,
@@ -31,7 +30,7 @@ from playhead.adapters import (
     sqlite_search,
     sqlite_vectors,
 )
-from playhead.bootstrap import backends as opening
+from playhead.bootstrap import schema
 from playhead.bootstrap.backends import Backends, data_folder, open_backends, open_for_doctor, open_webhooks
 from playhead.bootstrap.code import CodeHere, ProcessCode, loaded_code
 from playhead.bootstrap.isolation import starter
@@ -153,14 +152,14 @@ def _make_home(settings: Settings) -> None:
 
 
 async def migrate(settings: Settings, check: bool) -> list[str]:
-    """Migrate the databases, or only list the pending migrations (`check`); see `backends.migrate`."""
+    """Migrate the databases, or only list the pending migrations (`check`); see `schema.migrate`."""
     (require_home if check else _make_home)(settings)
-    return await opening.migrate(settings, check)
+    return await schema.migrate(settings, check)
 
 
 async def grants(settings: Settings, roles: Mapping[ProcessRole, str], *, execute: bool = False) -> list[str]:
-    """Return the statements that give roles of PostgreSQL their rights; see `backends.grants`."""
-    return await opening.grants(settings, roles, execute=execute)
+    """Return the statements that give roles of PostgreSQL their rights; see `schema.grants`."""
+    return await schema.grants(settings, roles, execute=execute)
 
 
 async def examine(settings: Settings, role: ProcessRole | None = None) -> Examination:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +19,7 @@ from playhead.backends._sqlite import Database
 from playhead.backends.broker_sqlite import SqliteBroker
 from playhead.backends.catalog_sqlite import SqliteCatalog
 from playhead.backends.store_fs import FileStore
-from playhead.errors import (
-    CannotStart,
-    PlayheadError,
-    Unavailable,
-    broker_unavailable,
-    catalog_unavailable,
-)
+from playhead.errors import CannotStart, PlayheadError, Unavailable
 from playhead.extras import install_command
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
@@ -42,7 +36,7 @@ if TYPE_CHECKING:
 _STORES: Final = "file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
 _BROKERS: Final = "sqlite:///file, nats://host:4222, amqp://user:password@host or postgresql://host/database"
 _CATALOGS: Final = "sqlite:///file or postgresql://host/database"
-_POSTGRES: Final = ("postgresql", "postgres")
+POSTGRES: Final = ("postgresql", "postgres")
 _OPEN_AGAIN_SECONDS: Final = 2.0
 
 
@@ -136,7 +130,7 @@ async def open_catalog(
 ) -> tuple[ACatalog, Database | Postgres]:
     """Return the catalog and its database."""
     url, beat = settings.catalog, settings.heartbeat_seconds
-    if _scheme(url) in _POSTGRES:
+    if scheme(url) in POSTGRES:
         with extra("postgres", url):
             from playhead.backends.catalog_postgres import PostgresCatalog
         postgres = _postgres(url or "", stack, role)
@@ -158,8 +152,8 @@ async def _open_broker(
 ) -> ABroker:
     """Return the broker. It shares the catalog's database (`catalog_database`) if the address is the same."""
     url, visibility, prefix = settings.broker, settings.visibility_seconds, settings.queue_prefix
-    scheme = _scheme(url)
-    if scheme in _POSTGRES:
+    kind = scheme(url)
+    if kind in POSTGRES:
         with extra("postgres", url):
             from playhead.backends.broker_postgres import PostgresBroker
         shared = (
@@ -173,14 +167,14 @@ async def _open_broker(
         stack.push_async_callback(queues.close)
         await open_or_retry(stack, queues.open)
         return queues
-    if scheme in ("nats", "tls"):
+    if kind in ("nats", "tls"):
         with extra("nats", url):
             from playhead.backends.broker_nats import NatsBroker
         nats = NatsBroker(url or "", visibility=visibility, prefix=prefix)
         stack.push_async_callback(nats.close)
         await open_or_retry(stack, nats.open)
         return nats
-    if scheme in ("amqp", "amqps"):
+    if kind in ("amqp", "amqps"):
         with extra("rabbitmq", url):
             from playhead.backends.broker_rabbitmq import RabbitBroker
         rabbit = RabbitBroker(url or "", visibility=visibility, prefix=prefix)
@@ -202,7 +196,7 @@ async def _open_broker(
 
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> AStore:
-    if _scheme(settings.store) in (None, "file"):
+    if scheme(settings.store) in (None, "file"):
         files = FileStore(
             _store_root(settings),
             durability=settings.durability,
@@ -210,7 +204,7 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> AStore:
         )
         stack.push_async_callback(files.close)
         return files
-    if _scheme(settings.store) not in ("s3", "gs", "az"):
+    if scheme(settings.store) not in ("s3", "gs", "az"):
         raise _unknown("STORE", settings.store, _STORES)
     with extra("s3", settings.store):
         from playhead.backends.store_object import ObjectStore
@@ -263,83 +257,11 @@ def _postgres(url: str, stack: AsyncExitStack, role: ProcessRole | None) -> Post
     return database
 
 
-# -- migrations ------------------------------------------------------------------------------------
-
-
-async def migrate(settings: Settings, check: bool) -> list[str]:
-    """Migrate the databases to the schema of this version, or only list the pending migrations (`check`).
-
-    Returns:
-        `database: number` for each migration.
-
-    Raises:
-        CannotStart: a database has a newer schema, or cannot be changed.
-        Unavailable: a database is unreachable.
-    """
-    steps: dict[str, list[int]] = {}
-    for url, what, unavailable in (
-        (settings.catalog, "CATALOG", catalog_unavailable),
-        (settings.broker, "BROKER", broker_unavailable),
-    ):
-        if _scheme(url) in _POSTGRES:
-            with extra("postgres", url):
-                from playhead.backends._postgres import Postgres, Unreachable
-            postgres = Postgres(url or "")
-            try:
-                if postgres.address not in steps:
-                    steps[postgres.address] = await (postgres.pending() if check else postgres.migrate())
-            except Unreachable as exc:
-                raise unavailable(str(exc)) from exc
-            finally:
-                await postgres.close()
-        elif _scheme(url) in (None, "sqlite"):
-            db = Database(sqlite_path(settings, url, what))
-            if str(db.path) not in steps:
-                steps[str(db.path)] = await asyncio.to_thread(db.pending if check else db.migrate)
-    return [f"{Path(name).name}: {n}" for name, numbers in steps.items() for n in numbers]
-
-
-async def grants(settings: Settings, roles: Mapping[ProcessRole, str], *, execute: bool) -> list[str]:
-    """Return the statements that give roles of PostgreSQL the rights of servers and workers.
-
-    Args:
-        roles: a role for each kind of process.
-        execute: run them, too.
-
-    Raises:
-        CannotStart: no address is one of PostgreSQL, or the schema does not exist.
-        Unavailable: a database is unreachable.
-    """
-    found: dict[str, list[str]] = {}
-    for url, unavailable in (
-        (settings.catalog, catalog_unavailable),
-        (settings.broker, broker_unavailable),
-    ):
-        if _scheme(url) not in _POSTGRES:
-            continue
-        with extra("postgres", url):
-            from playhead.backends._postgres import Postgres, Unreachable
-        postgres = Postgres(url or "")
-        try:
-            if postgres.address not in found:
-                found[postgres.address] = await postgres.grants(roles, execute=execute)
-        except Unreachable as exc:
-            raise unavailable(str(exc)) from exc
-        finally:
-            await postgres.close()
-    if not found:
-        raise CannotStart(
-            "setup_invalid",
-            "no backend of this deployment is PostgreSQL, and others have no grants: set PLAYHEAD_CATALOG to "
-            "postgresql://host/database",
-        )
-    return [line for some in found.values() for line in some]
-
-
 # -- addresses -------------------------------------------------------------------------------------
 
 
-def _scheme(url: str | None) -> str | None:
+def scheme(url: str | None) -> str | None:
+    """Return the scheme of an address, in lower case."""
     return None if url is None else url.partition(":")[0].lower()
 
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from playhead import early_exit, events
-from playhead.acting import acting
-from playhead.acting import process as the_process
+from playhead.acting import acting, process as the_process
 from playhead.bootstrap import backends
 from playhead.bootstrap.backends import ABroker, ACatalog, AStore, data_folder
 from playhead.bootstrap.code import LOOK_SECONDS, ProcessCode

@@ -9,8 +9,7 @@ from uuid import UUID
 from playhead import __version__
 from playhead.bootstrap.backends import Backends, data_folder
 from playhead.clock import ElapsedClock
-from playhead.environment import Backends as Given
-from playhead.environment import Environment
+from playhead.environment import Backends as Given, Environment
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.config import ParseConfig
 from playhead.ports.login import LoginProvider

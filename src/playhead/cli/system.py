@@ -84,8 +84,7 @@ async def migrate(
     ] = False,
 ) -> int:
     """Migrate the databases to the schema of this version."""
-    from playhead.bootstrap import grants
-    from playhead.bootstrap import migrate as run
+    from playhead.bootstrap import grants, migrate as run
 
     if roles is None and execute:
         raise Usage("--execute needs --grants")

@@ -38,8 +38,7 @@ from playhead.ports.store import Store
 from playhead.reading.codecheck import CodeCheck
 from playhead.reading.listing import Listing, has_references
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_before
-from playhead.replay import effects, expected, objects, others, plandetails
-from playhead.replay import request as request_checks
+from playhead.replay import effects, expected, objects, others, plandetails, request as request_checks
 from playhead.replay.manifest import Digest, Item, pages_of, unpack
 from playhead.replay.request import Resolved
 from playhead.replay.selection import Selector, selector_of

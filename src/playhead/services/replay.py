@@ -40,8 +40,7 @@ from playhead.reading.codecheck import CodeCheck, Warn, no_warning
 from playhead.reading.idempotency import key_of
 from playhead.reading.listing import PAGE, Listing
 from playhead.reading.looking import Looks
-from playhead.replay import answers, effects, objects, others, planned
-from playhead.replay import request as request_checks
+from playhead.replay import answers, effects, objects, others, planned, request as request_checks
 from playhead.replay.driving import MAX_OBJECTS, PER_PROCESS, Drives
 from playhead.replay.reuse import index, reusable_items
 from playhead.replay.sinks import warnings_of

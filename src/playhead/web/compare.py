@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from playhead.ids import moment
-from playhead.model import Diff, DiffBy, DiffCounts, DiffFilter, DiffObject, DiffState, Execution
-from playhead.model import Page as Listed
+from playhead.model import (
+    Diff,
+    DiffBy,
+    DiffCounts,
+    DiffFilter,
+    DiffObject,
+    DiffState,
+    Execution,
+    Page as Listed,
+)
 from playhead.web.page import ROWS, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, url
 from playhead.web.render import number
 

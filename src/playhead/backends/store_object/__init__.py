@@ -22,8 +22,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
 
-from playhead.backends.store_object import address as addresses
-from playhead.backends.store_object import diagnosis
+from playhead.backends.store_object import address as addresses, diagnosis
 from playhead.backends.store_object.failures import Failure, attempt, code_of, missing, translate
 from playhead.backends.store_object.listing import side_by_side
 from playhead.backends.store_object.parallel import each
