@@ -216,6 +216,8 @@ class PublishService(PublicationReader):
                 name = f"{dataset.config}/{dataset.name}"
                 with self._automatically(name):
                     await self._wait(await self._number(name), dataset.draft.n)
+        # They may also have been decided meanwhile.
+        await self.drafts.follow()
 
     async def _due(self) -> list[tuple[str, PublishRequest]]:
         replays = [
