@@ -122,7 +122,7 @@ async def open_for_doctor(
         patients.append(Patient("store", await _open_store(settings, stack)))
     except PlayheadError as exc:
         patients.append(Patient("store", None, exc.detail))
-    return DoctorService(patients, catalog, broker)
+    return DoctorService(patients, catalog, broker, role)
 
 
 async def open_catalog(
