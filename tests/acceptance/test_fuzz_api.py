@@ -4,7 +4,8 @@ Every operation gets valid and invalid requests. Half of the valid ones name exi
 validated by all default checks except `positive_data_acceptance`: a valid path may name an object that does
 not exist. Each operation must answer at least one request with 2xx.
 
-No worker runs during the test, so that executions can be cancelled and queues contain messages.
+All requests have the key of an administrator. No worker runs during the test, so that executions can be
+cancelled and queues contain messages.
 `PLAYHEAD_TEST_EXAMPLES=200` sends more requests per operation.
 """
 
@@ -196,6 +197,27 @@ def _demo(deployment: Deployment) -> Pools:
     }
 
 
+def _require_keys(deployment: Deployment, pools: Pools) -> dict[str, str]:
+    """Create the key of an administrator, and keys and sessions that may end. Return headers of the first."""
+    root = deployment.cli("keys", "create", "root", "--role", "admin")["key"]
+    keys = [deployment.cli("keys", "create", f"spare-{n}", "--role", "admin")["key"] for n in range(3)]
+    url = f"{deployment.url}/api/v1"
+    deployment.until(
+        lambda: httpx.get(f"{url}/executions", trust_env=False).status_code == 401,
+        "the server to require keys",
+    )
+    with httpx.Client(headers={"Sec-Fetch-Site": "same-origin"}, trust_env=False) as browser:
+        for key in (root, keys[0]):
+            browser.cookies.clear()
+            assert browser.post(f"{deployment.url}/login", data={"key": key}).status_code == 303
+    headers = {"Authorization": f"Bearer {root}"}
+    found = httpx.get(f"{url}/sessions", headers=headers, trust_env=False).json()["items"]
+    pools["session"] = [one["id"] for one in found]
+    pools["key name"] = [f"spare-{n}" for n in range(3)]
+    pools["POST /api/v1/keys"] = [{"name": f"new-{n}", "scopes": ["read"]} for n in range(3)]
+    return headers
+
+
 class Fuzzed:
     """Sends requests and collects the results.
 
@@ -298,6 +320,8 @@ class Fuzzed:
             case.body = bodies[there % len(bodies)]
 
     def _pool(self, label: str, name: str) -> list[Any]:
+        if "/keys/" in label:
+            return self._pools["key name"]
         if name == "replay_batch_id" and not label.startswith("GET") and not label.endswith("/send"):
             return self._pools[f"{'cancel' if label.endswith('/cancel') else 'control'} {name}"]
         if label.endswith("activate"):
@@ -333,8 +357,9 @@ def deployment() -> Iterator[Deployment]:
 @pytest.mark.slow
 def test_every_operation_answers_as_the_schema_says_and_succeeds_once(deployment: Deployment):
     pools = _demo(deployment)
-    fuzzed = Fuzzed(deployment.url, pools)
-    schema = schemathesis.openapi.from_url(f"{deployment.url}/openapi.json")
+    headers = _require_keys(deployment, pools)
+    fuzzed = Fuzzed(deployment.url, pools, headers)
+    schema = schemathesis.openapi.from_url(f"{deployment.url}/openapi.json", headers=headers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Operations that stop work come last.
@@ -368,12 +393,8 @@ READS = ("GET ", "HEAD ")
 def test_a_key_that_may_read_changes_nothing(deployment: Deployment):
     """Requests of a key with the scope `read`: no change succeeds, and no change is recorded for the key."""
     pools = _demo(deployment)
-    root = deployment.cli("keys", "create", "root", "--role", "admin")["key"]
+    root = _require_keys(deployment, pools)
     key = deployment.cli("keys", "create", "reader", "--role", "viewer")
-    url = f"{deployment.url}/api/v1/executions"
-    deployment.until(
-        lambda: httpx.get(url, trust_env=False).status_code == 401, "the server to require a key"
-    )
     headers = {"Authorization": f"Bearer {key['key']}"}
     schema = schemathesis.openapi.from_url(f"{deployment.url}/openapi.json", headers=headers)
     asked = Fuzzed(deployment.url, pools, headers)
@@ -388,7 +409,7 @@ def test_a_key_that_may_read_changes_nothing(deployment: Deployment):
     audit = httpx.get(
         f"{deployment.url}/api/v1/audit",
         params={"actor": key["record"]["id"], "limit": 1000},
-        headers={"Authorization": f"Bearer {root}"},
+        headers=root,
         trust_env=False,
     ).json()["items"]
     assert {entry["outcome"] for entry in audit} <= {"refused"}
