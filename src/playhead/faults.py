@@ -14,6 +14,7 @@ POINTS = frozenset(
     {"submit.stored", "submit.sealed", "reconciler.published", "control.committed", "reuse.indexed"}
     | {f"plan.{x}" for x in ("paged", "ready")}
     | {f"prune.{x}" for x in ("begun", "marked", "deleted", "emptied", "records")}
+    | {f"take.{x}" for x in ("received", "intended", "removed")}
     | {f"report.{x}" for x in ("bound", "written", "stored")}
     | {f"webhook.{x}" for x in ("sent", "noted")}
     | {f"publication.{x}" for x in ("begun", "undone", "rewound", "written")}

@@ -154,6 +154,7 @@ class Trier:
             self._new()
         if not executions:
             raise self._deployment.failed(f"{case}: nothing was under way")
+        self._deployment.check_audit()
         self._deployment.forget()
         return Outcome(case, len(executions), findings, time.monotonic() - began)
 

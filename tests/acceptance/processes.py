@@ -28,6 +28,7 @@ from uuid import UUID
 import httpx
 
 from tests import program
+from tests.acceptance.recorded import differences
 from tests.stored import stored
 
 T = TypeVar("T")
@@ -374,13 +375,22 @@ class Deployment:
         return self.until(look, f"execution {execution} to end", seconds=seconds)
 
     def struck(self, process: Process, *, seconds: float = DEADLINE_SECONDS) -> None:
-        """Wait until a process has died at its fault point; raises `DeploymentFailed` if it did not."""
+        """Wait until a process has died at its fault point, and compare the audit with the catalog.
+
+        Raises `DeploymentFailed` if it did not die there, or if the audit is not right.
+        """
         try:
             process.popen.wait(seconds)
         except subprocess.TimeoutExpired:
             raise self.failed(f"{process.name} never reached {process.fault}") from None
         if not process.was_struck:
             raise self.failed(f"{process.name} ended with {process.code}, but not at {process.fault}")
+        self.check_audit()
+
+    def check_audit(self) -> None:
+        """Raise `DeploymentFailed` if a change has no row in the audit, or a row has no change."""
+        if found := differences(self.rows):
+            raise self.failed("\n".join(["the audit differs from the catalog:", *found]))
 
     def failed(self, what: str) -> DeploymentFailed:
         """An error that says `what`, and what each process said last."""

@@ -87,6 +87,7 @@ class Paced:
         assert (ended["state"], ended["objects_published"]) == ("publishing_complete", COUNT)
         starts = self.starts(replay)
         assert (len(starts), set(starts.values())) == (COUNT, {1})
+        self.deployment.check_audit()
 
 
 ON_SERVERS: Final = ("nats", "rabbitmq", "postgres")

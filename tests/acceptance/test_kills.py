@@ -23,6 +23,7 @@ from tests.acceptance import (
     test_repair_kills as repair,
     test_report_kills as report,
     test_reuse_kills as reuse,
+    test_take_kills as take,
 )
 from tests.acceptance.kills import CASES, Case, Outcome, trying
 
@@ -70,6 +71,7 @@ def test_every_point_has_a_case() -> None:
         *publishing.CASES,
         *(point for _, _, point in repair.CASES),
         *control.POINTS,
+        *take.CASES,
     ]
     assert plain | {point.partition(":")[0] for point in others} == faults.POINTS
 

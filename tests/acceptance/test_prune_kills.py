@@ -114,6 +114,7 @@ def test_a_prune_that_was_killed_is_continued(pruned: Pruned, point: str, n: int
     assert not deployment.stored(execution)
     assert deployment.stored(pruned.other) == pruned.kept
     assert pruned.refused(execution) == (409, "stage_pruned")
+    deployment.check_audit()
     after = deployment.get(f"/executions/{execution}")
     [gone] = after["pruned"]
     changed = ("pruned", "replayable_until")
@@ -144,6 +145,7 @@ def test_a_deletion_of_records_that_was_killed_is_continued(
     assert after["records_deleted_at"] is not None
     deployment.until(lambda: pruned.records(execution) == [0, 0, 0], "the deletion to be continued")
     assert pruned.records(pruned.other) == others
+    deployment.check_audit()
     changed = ("pruned", "replayable_until", "records_deleted_at")
     assert {k: after[k] for k in after if k not in changed} == {
         k: before[k] for k in before if k not in changed

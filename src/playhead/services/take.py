@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, Protocol
 from uuid import UUID
 
-from playhead import acting
+from playhead import acting, faults
 from playhead.envelope import Message, correlation_of
 from playhead.errors import NotFound, PlayheadError
 from playhead.ids import uuid7
@@ -108,6 +108,7 @@ class TakeService:
             Message(dict(delivery.headers), {"object_key": keys[one]} if one in keys else {})
             for delivery, one in zip(deliveries, ids, strict=True)
         ]
+        faults.reach("take.received")
         # Nothing is lost if this process ends before the record: the messages are delivered again.
         await self._catalog.record_audit(
             "queue.take", object=queue, config=config, detail={"count": len(messages)}
@@ -141,11 +142,13 @@ class TakeService:
             detail={"count": len(held.deliveries)},
         )
         await record(outcome="intended")
+        faults.reach("take.intended")
         try:
             await self._broker.ack(held.deliveries)
         except PlayheadError as exc:
             await record(outcome="failed", error_code=exc.code)
             raise
+        faults.reach("take.removed")
         # After the ack: if the broker was unavailable, the client may use the same receipt again.
         self._held.pop(receipt, None)
         await record(outcome="done")
