@@ -186,6 +186,18 @@ OTHER_ORIGINS = [
 ]
 
 
+async def test_a_page_on_another_port_of_an_allowed_name_changes_nothing(playhead: Playhead):
+    # To a browser it is the same site, so the browser sends the session to it.
+    headers = [
+        ("Host", "localhost:8080"),
+        ("Origin", "http://localhost:9000"),
+        ("Sec-Fetch-Site", "same-site"),
+    ]
+    method, path = WRITES[0]
+    answer = await _ask(playhead, Hosts(True, frozenset({"localhost"})), headers, method, path)
+    assert (answer.status_code, answer.json()["error_code"]) == (403, "cross_origin")
+
+
 @pytest.mark.parametrize(("method", "path"), WRITES)
 async def test_no_page_of_another_site_changes_anything(playhead: Playhead, method: str, path: str):
     host = ("Host", "localhost:8080")

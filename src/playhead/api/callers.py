@@ -105,10 +105,14 @@ class Callers:
             return _unknown_host(given)
         if scope["method"] in READS:
             return None
+        # Also another port of the same name is another origin, although the operator may have named it, and
+        # although the browser sends the session with its requests.
+        site = headers.get("sec-fetch-site", "none").lower()
+        if site not in ("same-origin", "none"):
+            return _cross_origin(f"a {site[:_SHOWN]} page")
         origins = headers.getlist("origin")
         if not origins:
-            site = headers.get("sec-fetch-site", "none").lower()
-            return None if site in ("same-origin", "none") else _cross_origin(f"a {site[:_SHOWN]} page")
+            return None
         origin = origins[0].lower()
         if len(origins) == 1 and self._is_own(origin, scope["scheme"], host):
             return None
