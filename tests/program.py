@@ -284,8 +284,8 @@ def _fork_for_each(listener: socket.socket, alive: int) -> dict[str, Any]:
             for status in _report_ends(running):
                 poll.unregister(status)
                 os.close(status)
-        if listener.fileno() in ready:
-            body, streams, status = _received(listener)
+        if listener.fileno() in ready and (received := _received(listener)):
+            body, streams, status = received
             if not (pid := os.fork()):
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -302,12 +302,17 @@ def _fork_for_each(listener: socket.socket, alive: int) -> dict[str, Any]:
                 os.write(status, pid.to_bytes(_LENGTH, "big"))
 
 
-def _received(listener: socket.socket) -> tuple[bytes, list[int], int]:
-    """Return a request, its streams, and the descriptor for the report."""
+def _received(listener: socket.socket) -> tuple[bytes, list[int], int] | None:
+    """Return a request, its streams, and the descriptor for the report; None if its sender was killed."""
     channel, _ = listener.accept()
-    with channel:
-        head, (*streams, status), _, _ = socket.recv_fds(channel, _LENGTH, 4)
-        return channel.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL), streams, status
+    with channel, suppress(ConnectionError):
+        head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH, 4)
+        body = channel.recv(length := int.from_bytes(head, "big"), socket.MSG_WAITALL)
+        if descriptors and len(body) == length:
+            return body, descriptors[:-1], descriptors[-1]
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return None
 
 
 def _report_ends(running: dict[int, int]) -> list[int]:

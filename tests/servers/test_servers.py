@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests import program
 from tests.servers import SERVERS, DidNotStart, Missing, absent, need, need_fresh, required
 from tests.servers.process import alive, free_port, greeting
 
@@ -167,3 +169,11 @@ def test_an_unknown_required_server_is_an_error(monkeypatch):
     monkeypatch.setenv("PLAYHEAD_TEST_REQUIRE", "postgres,natz")
     with pytest.raises(pytest.UsageError, match="natz"):
         required()
+
+
+def test_a_command_whose_sender_was_killed_harms_no_other_command(tmp_path: Path):
+    for sent in (b"", (1000).to_bytes(8, "big") + b"{"):
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.connect(str(program._address()))
+            channel.sendall(sent)
+    assert program.run(["--version"], cwd=tmp_path, env=os.environ).returncode == 0
