@@ -29,9 +29,9 @@ BCRYPT: Final = "$2a$04$bGgscU65XGb0l1fL5NYSAOEBbhMN5NQMwDyC8YOOFalCeZ5Bsk2w2"
 
 
 def snippet(page: str, language: str, put_in: Mapping[str, str]) -> str:
-    """Return the block of a language from a page, with some strings replaced."""
+    """Return the first block of a language from a page, with some strings replaced."""
     content = (ROOT / "docs" / "howto" / page).read_text(encoding="utf-8")
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", content, re.MULTILINE | re.DOTALL)
+    text, *_ = re.findall(rf"^```{language}\n(.*?)^```$", content, re.MULTILINE | re.DOTALL)
     for shown, meant in put_in.items():
         assert shown in text, shown
         text = text.replace(shown, meant)

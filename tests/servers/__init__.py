@@ -48,7 +48,18 @@ SERVERS: Final[Mapping[str, type[Server]]] = {
     kind.name: kind for kind in (Postgres, Nats, NatsThree, Rclone, Moto, RabbitMq, Oidc)
 }
 #: Valid names in `PLAYHEAD_TEST_REQUIRE`.
-REQUIRABLE: Final = ("postgres", "nats", "s3", "rabbitmq", "oidc", "browser", "deploy", "docs", "disk")
+REQUIRABLE: Final = (
+    "postgres",
+    "nats",
+    "s3",
+    "rabbitmq",
+    "oidc",
+    "nginx",
+    "browser",
+    "deploy",
+    "docs",
+    "disk",
+)
 
 _KEPT_LINES: Final = 100_000
 

@@ -23,9 +23,13 @@ _FOLDER: Final = Path(sys.prefix) / "oidc-provider"
 
 
 class Oidc(Server):
-    """A provider that sends browsers to `CALLBACK`. Each start makes new keys."""
+    """A provider that sends browsers to `callback`. Each start makes new keys."""
 
     name: ClassVar[str] = "oidc"
+
+    def __init__(self, callback: str = CALLBACK) -> None:
+        super().__init__()
+        self._callback = callback
 
     @property
     def url(self) -> str:
@@ -40,7 +44,7 @@ class Oidc(Server):
             raise Missing("oidc", "the package oidc-provider is not installed", remedy)
 
     def command(self) -> Sequence[str]:
-        return ["node", str(_SCRIPT), str(self.port), str(_FOLDER), CALLBACK]
+        return ["node", str(_SCRIPT), str(self.port), str(_FOLDER), self._callback]
 
     def answers(self) -> bool:
         head = b"GET /.well-known/openid-configuration HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
