@@ -152,7 +152,13 @@ class Outage:
 
 
 class FickleMemoryBroker(MemoryBroker):
-    """A broker whose `publish` fails on demand, as if it became unavailable in the middle."""
+    """A broker whose `publish` fails on demand, as if it became unavailable in the middle.
+
+    Attributes:
+        refusal: why it refuses all dispatches; None: it accepts them.
+    """
+
+    refusal: str | None = None
 
     def __init__(self, publish_outage: Outage, pause: Outage) -> None:
         super().__init__(pause=pause)
@@ -160,6 +166,8 @@ class FickleMemoryBroker(MemoryBroker):
 
     async def publish(self, dispatches: Sequence[Dispatch]) -> list[PublishResult]:
         await self._publish_outage()
+        if self.refusal is not None:
+            return [PublishResult("refused", self.refusal)] * len(dispatches)
         return await super().publish(dispatches)
 
 
