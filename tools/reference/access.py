@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from playhead.model.access import ROLES, SCOPE_MEANINGS, SCOPES, Scope, whole
+from playhead.model.access import ROLE_MEANINGS, ROLES, SCOPE_MEANINGS, SCOPES, Scope, whole
 from tools.reference import Parts, code, table
 
 
@@ -15,10 +15,13 @@ def _list(scopes: Collection[Scope]) -> str:
 
 def _roles() -> str:
     rows = [
-        (code(role), "all" if scopes == set(SCOPES) else _list(scopes), _list(whole(scopes) - scopes))
+        (
+            *(code(role), "all" if scopes == set(SCOPES) else _list(scopes), _list(whole(scopes) - scopes)),
+            ROLE_MEANINGS[role],
+        )
         for role, scopes in ROLES.items()
     ]
-    return table(("role", "scopes", "with these also"), rows)
+    return table(("role", "scopes", "with these also", "for"), rows)
 
 
 def _scopes() -> str:

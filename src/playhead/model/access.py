@@ -24,6 +24,14 @@ ROLES: Final[Mapping[Role, frozenset[Scope]]] = {
     "operator": frozenset(SCOPES) - {"admin"},
     "admin": frozenset(SCOPES),
 }
+ROLE_MEANINGS: Final[Mapping[Role, str]] = {
+    "viewer": "people who look at objects, lineage and queues",
+    "ci": "a job that runs a config and waits for its end",
+    "oncall": "people who keep pipelines running, and replay without external effects",
+    "developer": "people who change pipelines, run them and replay them",
+    "operator": "people who also delete objects and repeat external effects",
+    "admin": "people who manage keys and sessions, and read the audit",
+}
 SCOPE_MEANINGS: Final[Mapping[Scope, str]] = {
     "metrics": "read `/metrics`",
     "read": "read everything that can be seen: objects, configs, lineage, queues",
