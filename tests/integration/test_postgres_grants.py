@@ -193,6 +193,28 @@ async def test_no_right_can_be_left_out(role: ProcessRole):
         assert needless == ["SELECT on schema_version"], "the start of a process reads it"
 
 
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE audit SET actor_name = 'x'", "DELETE FROM audit", "TRUNCATE audit", "TRUNCATE audit CASCADE"],
+)
+async def test_not_even_the_owner_changes_or_deletes_rows_of_the_audit(statement: str):
+    async with schema() as url:
+        db = Postgres(url)
+        await db.migrate()
+        await db.close()
+        con = await asyncpg.connect(url)
+        try:
+            await con.execute(
+                "INSERT INTO audit (actor_kind, actor, actor_name, via, action, outcome) "
+                "VALUES ('local', 'a', 'a', 'cli', 'run.start', 'done')"
+            )
+            with pytest.raises(asyncpg.RaiseError, match="rows of the audit are not"):
+                await con.execute(statement)
+            assert await con.fetchval("SELECT actor_name FROM audit") == "a"
+        finally:
+            await con.close()
+
+
 @pytest.mark.parametrize("role", PROCESS_ROLES)
 async def test_the_role_cannot_do_what_its_processes_never_do(role: ProcessRole):
     async with migrated() as at:

@@ -88,6 +88,10 @@ BEGIN RAISE EXCEPTION 'rows of the audit are not changed or deleted'; END $$;
 -- (postgresql)
 CREATE TRIGGER audit_is_kept BEFORE UPDATE OR DELETE ON audit
   FOR EACH ROW EXECUTE FUNCTION playhead_audit_is_kept();
+-- TRUNCATE passes triggers for rows.
+-- (postgresql)
+CREATE TRIGGER audit_is_not_emptied BEFORE TRUNCATE ON audit
+  FOR EACH STATEMENT EXECUTE FUNCTION playhead_audit_is_kept();
 -- (sqlite)
 CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
 BEGIN SELECT RAISE(ABORT, 'rows of the audit are not changed'); END;
