@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from playhead.api.errors import STATUS
 from playhead.cookies import LOOPBACK_COOKIE
 from playhead.credentials import hash_of
 from playhead.errors import broker_unavailable, catalog_unavailable
+from playhead.ids import uuid7
 from playhead.model.access import SCOPES, Caller, KeyRequest, Scope, whole
 from playhead.ports.catalog.access import SessionRecord
 from playhead.web.app import create_pages
@@ -165,7 +167,7 @@ async def test_an_unavailable_catalog_ends_no_stream(
     assert "catalog_unavailable: gone" in await ended(http, playhead, path, headers, restart)
 
 
-async def test_a_waiting_replay_and_a_download_outlive_their_key(playhead: Playhead, http: httpx.AsyncClient):
+async def test_a_waiting_replay_outlives_its_key(playhead: Playhead, http: httpx.AsyncClient):
     source = await playhead.run({"a": b"one two"})
     headers = await key(playhead)
     body = {"from_execution_id": source, "from_stage": "shouted", "to_route": "split"}
@@ -184,6 +186,44 @@ async def test_a_waiting_replay_and_a_download_outlive_their_key(playhead: Playh
     answer = await waiting
     assert answer.status_code == 200, answer.text
     assert answer.json()["replay_batch_id"] == replays[0]["replay_batch_id"]
+
+
+@pytest.mark.parametrize("kind", ["text/markdown", "text/event-stream"])
+async def test_a_download_that_has_begun_outlives_its_key(
+    playhead: Playhead, http: httpx.AsyncClient, kind: str
+):
+    name = f"{uuid7()}/pages/a"
+    await playhead.put(name, b"x" * 1000)
+    await playhead.put(f"{name}.meta.json", json.dumps({"content_type": kind}).encode())
+    headers, path = await key(playhead), "/api/v1/storage/objects/content"
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    app = new_app(playhead.services)
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        async def send_slowly(message: Any) -> None:
+            await send(message)
+            begun.set()
+            await goes_on.wait()
+
+        await app(scope, receive, send_slowly)
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(slow), base_url="http://playhead"
+    ) as slow_http:
+        loading = asyncio.create_task(slow_http.get(path, params={"key": name}, headers=headers))
+        await begun.wait()
+        await playhead.services.access.revoke("k")
+        await playhead.services.identity.beat()
+        assert (await http.get(path, params={"key": name}, headers=headers)).status_code == 401
+        await asyncio.sleep(2 * lasting.CHECK_SECONDS)
+        assert not loading.done()
+
+        goes_on.set()
+
+        answer = await loading
+    assert (answer.status_code, answer.content) == (200, b"x" * 1000)
+    assert answer.headers["Content-Type"] == kind
 
 
 def test_there_are_no_websockets():

@@ -58,6 +58,6 @@ async def while_valid(
 
 
 def _is_stream(start: Message) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.startswith(_STREAM) for name, value in start["headers"]
-    )
+    headers = {name.lower(): value for name, value in start["headers"]}
+    # The content type is that of a stored object, too, whose length is known.
+    return headers.get(b"content-type", b"").startswith(_STREAM) and b"content-length" not in headers
