@@ -10,8 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from playhead import Item, Reject
+from playhead import Item, Reject, acting
+from playhead.errors import Forbidden
 from playhead.ids import uuid7
+from playhead.model import PruneFilter
+from playhead.model.access import Caller
+from playhead.ports.catalog.access import AuditFilter
 from tests.inprocess import Playhead, opened
 from tests.stored import is_stored, put, stored
 from tests.waiting import until
@@ -149,6 +153,42 @@ async def test_objects_of_other_programs_stay(ph: Playhead):
     )
     refused = await ph.post(f"executions/{unknown.partition('/')[0]}/pin", None, 409)
     assert "another program" in refused["detail"]
+
+
+def limited(*configs: str) -> acting.Acting:
+    return acting.Acting(Caller("key", "k", "ci", frozenset({"prune"}), frozenset(configs)), "http")
+
+
+async def test_a_limited_caller_prunes_only_what_is_inside_its_limit(ph: Playhead):
+    await ph.apply("name: other\n" + CONFIG.format(retention=""))
+    own, other, adopted = await ph.run(FILES), await ph.run(FILES, config="other"), uuid7()
+    ph.put(adopted, "found/x.txt")
+    ids = [UUID(own), UUID(other)]
+    outside: list[dict[str, Any]] = [
+        {"config": "other"},
+        {"older_than_seconds": 0.0},
+        {"keep_last": 1},
+        {"execution_ids": [ids[1]]},
+        {"execution_ids": ids},
+        {"execution_ids": [ids[0], adopted]},
+        {"execution_ids": [adopted]},
+        {"execution_ids": [ids[1]], "records": True},
+    ]
+    service = ph.rt.services.prune
+
+    with acting.acting(limited("docs")):
+        for where in outside:
+            for ask in (service.plan, service.begin, service.prune):
+                with pytest.raises(Forbidden) as refused:
+                    await ask(PruneFilter(**where))
+                assert refused.value.code == "outside_limit", where
+        assert not await ph.rt.catalog.audit(AuditFilter(action="prune"))
+        assert (await service.prune(PruneFilter(config="docs", execution_ids=ids))).execution_ids == ids[:1]
+    with acting.acting(limited("docs", "other")):
+        assert (await service.prune(PruneFilter(execution_ids=ids))).execution_ids == ids[1:]
+
+    assert not stored(ph.objects, own)
+    assert is_stored(ph.objects, f"{adopted}/found/x.txt")
 
 
 async def test_a_dead_letter_of_a_replay_whose_input_was_pruned_dies_again_and_says_when(ph: Playhead):

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from playhead import acting
 from playhead.bootstrap import open_runtime
 from playhead.envelope import Dispatch, Headers
-from playhead.errors import NotFound
+from playhead.errors import Forbidden, NotFound
 from playhead.ids import uuid7
+from playhead.model.access import Caller
 from playhead.ports.broker import Broker, Delivery
+from playhead.ports.catalog.access import AuditFilter
 from playhead.services.take import TakeService
 from playhead.settings import Settings
 from tests.broker_memory import MemoryBroker
@@ -78,6 +81,35 @@ async def test_the_payloads_of_many_messages_are_read_in_one_transaction():
 
     assert [one.payload["object_key"] for one in taken.items] == [d.object_key for d in run.dispatches]
     assert transactions == 3, "the owner of the queue, all payloads, and the audit"
+
+
+def limited(config: str) -> acting.Acting:
+    return acting.Acting(Caller("key", "k", "ci", frozenset({"take"}), frozenset({config})), "http")
+
+
+async def test_a_limited_caller_takes_and_removes_only_messages_of_its_own_queues():
+    catalog, broker = MemoryCatalog(), MemoryBroker()
+    run = await Lab(catalog, Clock()).started("a.md")
+    await broker.publish(run.dispatches)
+    await filled(broker)  # into a queue that no config has
+    service = TakeService(catalog, broker, visibility=VISIBILITY, clock=Clock())
+    taken = {queue: await service.take(queue, 1) for queue in ("docs.convert", QUEUE)}
+
+    for caller, queue in (("other", "docs.convert"), ("docs", QUEUE)):
+        receipt = taken[queue].receipt
+        assert receipt
+        with acting.acting(limited(caller)):
+            for change in (service.take(queue, 1), service.remove(queue, receipt)):
+                with pytest.raises(Forbidden) as refused:
+                    await change
+                assert refused.value.code == "outside_limit"
+    rows = await catalog.audit(AuditFilter(action="queue"))
+    assert [one.actor_kind for one in rows] == ["process"] * 2, "a refused change leaves no row"
+
+    receipt = taken["docs.convert"].receipt
+    assert receipt
+    with acting.acting(limited("docs")):
+        assert await service.remove("docs.convert", receipt) == 1
 
 
 async def test_a_receipt_expires_while_the_machine_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -160,8 +160,9 @@ class PruneService:
         Raises `Forbidden` (`outside_limit`).
         """
         _check(where)
-        await self._check_limit(where)
-        kept = [KeptExecution(one, "adopted") for one in await self._only_in_store(where)]
+        only_in_store = await self._only_in_store(where)
+        await self._check_limit(where, only_in_store)
+        kept = [KeptExecution(one, "adopted") for one in only_in_store]
         ids: list[UUID] = []
         begun: list[Pruning] = []
         stages: dict[str, StageTotal] = {}
@@ -202,14 +203,19 @@ class PruneService:
         )
         return found, begun
 
-    async def _check_limit(self, where: PruneFilter) -> None:
-        """Check that a selection names a config inside the limit, or only executions inside it."""
+    async def _check_limit(self, where: PruneFilter, only_in_store: Sequence[UUID]) -> None:
+        """Check that a selection names a config inside the limit, or only executions inside it.
+
+        Args:
+            only_in_store: named executions that belong to no config.
+        """
         who = acting.current()
         if who.caller.configs is None:
             return
         configs = {where.config}
         if where.config is None and where.execution_ids:
             configs = {one.config for one in await self._catalog.executions_named(where.execution_ids)}
+            configs |= {None} if only_in_store else set()
         for config in configs:
             who.check_limit(config)
 
