@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
 
+from playhead.acting import NOBODY
 from playhead.api.errors import STATUS
 from playhead.cookies import HTTPS_COOKIE, LOOPBACK_COOKIE, SessionCookie
-from playhead.model.access import ROLES, whole
+from playhead.model.access import ROLES, AuditEntry, whole
 from playhead.model.rights import GroupRights
 from playhead.ports.catalog.access import AuditFilter
 from playhead.services.login import LoginService
@@ -118,16 +119,42 @@ async def test_behind_https_both_cookies_are_secure(site: Site):
     assert cookie.endswith("; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=600")
 
 
-async def test_a_person_without_rights_gets_a_page_and_no_session(site: Site):
-    back = await site.back(site.browser(), "eve")
+async def refused(site: Site) -> AuditEntry:
+    """Return the entry of the one refused request."""
+    await site.playhead.services.audit.flush(last=True)
+    (entry,) = await site.playhead.catalog.audit(AuditFilter(outcome="refused"))
+    return entry
 
-    assert back.status_code == 401
+
+async def test_a_person_without_rights_gets_the_page_of_the_login_and_no_session(site: Site):
+    back = await site.back(site.browser(), "eve", "/queues?state=waiting")
+
+    assert (back.status_code, back.headers["cache-control"]) == (401, "no-store")
     assert "no group of eve has rights here" in back.text
+    assert "Log in at the provider" in back.text
+    assert back.text.count("/login/oidc?next=%2Fqueues%3Fstate%3Dwaiting") == 1
+    assert 'name="next" value="/queues?state=waiting"' in back.text
     assert "set-cookie" not in back.headers
     assert await site.playhead.services.access.sessions() == []
-    (entry,) = await site.playhead.catalog.audit(AuditFilter(action="session.create"))
-    assert (entry.outcome, entry.error_code) == ("refused", "login_refused")
-    assert "eve" in str(entry.detail)
+    entry = await refused(site)
+    assert (entry.action, entry.object) == ("request", "GET /login/oidc/callback")
+    assert (entry.error_code, entry.detail) == ("login_refused", {"count": 1})
+    assert (entry.actor_kind, entry.actor_name, entry.via) == ("oidc", "eve", "web")
+
+
+async def test_a_login_that_the_provider_refuses_shows_the_page_of_the_login(site: Site):
+    browser = site.browser()
+    begun = await browser.get("/login/oidc", params={"next": "/find"})
+    state = parse_qs(urlsplit(begun.headers["location"]).query)["state"][0]
+    issuer = begun.headers["location"].partition("/auth?")[0]
+
+    back = await browser.get(CALLBACK, params={"error": "access_denied", "state": state, "iss": issuer})
+
+    assert back.status_code == 401
+    assert "access_denied" in back.text
+    assert 'name="next" value="/find"' in back.text
+    entry = await refused(site)
+    assert (entry.actor_name, entry.error_code) == (NOBODY.caller.name, "login_refused")
 
 
 async def test_the_answer_of_another_browser_logs_nobody_in(site: Site):
@@ -178,6 +205,8 @@ async def test_logins_that_begin_at_once_are_limited(site: Site):
     answers = [await browser.get("/login/oidc") for _ in range(200)]
 
     assert {one.status_code for one in answers} == {303, 429}
+    assert all("Log in with the key" in one.text for one in answers if one.status_code == 429)
+    assert (await refused(site)).error_code == "too_many_attempts"
 
 
 async def test_a_server_without_sessions_or_without_a_provider_has_no_login(site: Site, playhead: Playhead):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from playhead import events
+from playhead.acting import NOBODY
 from playhead.addresses import own_path
 from playhead.credentials import hash_of, new_token
 from playhead.errors import NotFound, PlayheadError, Unauthorized
@@ -22,7 +23,6 @@ from playhead.ports.catalog import Access
 from playhead.ports.catalog.access import LoginRecord
 from playhead.ports.login import LoginProvider, LoginRefused
 
-_SHOWN: Final = 500
 _SHOWN_GROUPS: Final = 10
 _PER_SECOND: Final = 10
 """Logins that may begin at one server. Each one is a row, and anyone can begin it."""
@@ -38,6 +38,20 @@ class BegunLogin(NamedTuple):
 
     url: str
     cookie: str
+
+
+class RefusedLogin(Unauthorized):
+    """A login that was refused (`login_refused`).
+
+    Attributes:
+        caller: the person, without rights; if the provider has named none, the caller of public pages.
+        to: path of this server that would have been shown next.
+    """
+
+    def __init__(self, why: str, caller: Caller = NOBODY.caller, to: str = "/") -> None:
+        super().__init__("login_refused", f"the login was refused: {why}")
+        self.caller = caller
+        self.to = to
 
 
 class LoginService:
@@ -103,40 +117,30 @@ class LoginService:
 
         Raises:
             NotFound: no provider is configured.
-            Unauthorized: `login_refused`.
+            RefusedLogin: the answer proves nothing, or the person has no rights here.
             Unavailable: `login_unavailable`.
         """
         provider = self._configured()
         login = await self._catalog.finish_login(hash_of(cookie)) if cookie else None
         if login is None:
-            raise _refused("no login has begun in this browser, or it took more than ten minutes")
+            raise RefusedLogin("no login has begun in this browser, or it took more than ten minutes")
         try:
             person = await provider.finish(login, answer)
         except LoginRefused as exc:
-            raise await self._recorded(str(exc)) from exc
+            events.emit(events.LOGIN_REFUSED, detail=str(exc))
+            raise RefusedLogin(str(exc), to=login.next) from exc
         rights = rights_of(person.groups, self._rights)
         if rights is None:
             named = ", ".join(sorted(person.groups)[:_SHOWN_GROUPS]) or "no group"
-            raise await self._recorded(
+            why = (
                 f"no group of {person.name} has rights here; the provider names {named}. "
                 "The operator sets the rights of groups with PLAYHEAD_OIDC_MAP"
             )
+            events.emit(events.LOGIN_REFUSED, detail=why)
+            raise RefusedLogin(why, Caller("oidc", person.id, person.name, frozenset()), login.next)
         return Caller("oidc", person.id, person.name, rights.scopes, rights.configs), login.next
-
-    async def _recorded(self, why: str) -> Unauthorized:
-        """Log and record a refusal, and return its error."""
-        events.emit(events.LOGIN_REFUSED, detail=why)
-        detail = {"why": why[:_SHOWN]}
-        await self._catalog.record_audit(
-            "session.create", outcome="refused", error_code="login_refused", detail=detail
-        )
-        return _refused(why)
 
     def _configured(self) -> LoginProvider:
         if self._provider is None:
             raise NotFound("not_found", "this server has no login at a provider (PLAYHEAD_OIDC_ISSUER)")
         return self._provider
-
-
-def _refused(why: str) -> Unauthorized:
-    return Unauthorized("login_refused", f"the login was refused: {why}")

@@ -73,10 +73,22 @@ async def log_in(ask: Ask) -> Response:
             raise
         identity = key_id(key)
         claimed = Caller("key", identity, identity, frozenset()) if identity else NOBODY.caller
-        ask.services.audit.refused(Acting(claimed, "web", address), "POST /login", error.code)
-        view = LoginView(to, True, ask.services.login.is_offered, error.code, error.detail)
-        return _page(view, _REFUSED.get(error.code, 401))
+        return refused(ask.services, request, error, to, claimed)
     return await enter(ask.services, request, caller, to, cookie)
+
+
+def refused(
+    services: Services, request: Request, error: PlayheadError, to: str, caller: Caller = NOBODY.caller
+) -> Response:
+    """Count a refused login for the audit, and return the page of the login with the reason.
+
+    Args:
+        caller: who wanted to log in.
+    """
+    who = Acting(caller, "web", client_address(request.scope))
+    services.audit.refused(who, f"{request.method} {request.url.path}", error.code)
+    view = LoginView(to, True, services.login.is_offered, error.code, error.detail)
+    return _page(view, _REFUSED.get(error.code, 401))
 
 
 async def enter(

@@ -7,9 +7,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from playhead.addresses import own_path
 from playhead.cookies import COOKIE, SessionCookie
-from playhead.errors import NotFound
-from playhead.web.login import enter
+from playhead.errors import NotFound, PlayheadError
+from playhead.services.login import RefusedLogin
+from playhead.web.login import enter, refused
 from playhead.web.page import Ask, Raw, url
 
 _SECONDS: Final = 600
@@ -23,7 +25,12 @@ async def begin(ask: Ask) -> Response:
     cookie = _login_cookie(request)
     if ask.is_foreign:
         return RedirectResponse(url("/login", next=to), 303, _NO_STORE)
-    begun = await ask.services.login.begin(to)
+    try:
+        begun = await ask.services.login.begin(to)
+    except PlayheadError as error:
+        if error.code != "too_many_attempts":
+            raise
+        return refused(ask.services, request, error, own_path(to))
     response = RedirectResponse(begun.url, 303, _NO_STORE)
     response.headers.append("Set-Cookie", f"{cookie.holding(begun.cookie)}; Max-Age={_SECONDS}")
     return response
@@ -36,7 +43,10 @@ async def finish(ask: Ask) -> Response:
     given = request.query_params.multi_items()
     answer = dict(given) if len(dict(given)) == len(given) else {}  # a parameter twice: ambiguous
     tokens = login.tokens(request.scope["headers"])
-    caller, to = await ask.services.login.finish(tokens[0] if len(tokens) == 1 else None, answer)
+    try:
+        caller, to = await ask.services.login.finish(tokens[0] if len(tokens) == 1 else None, answer)
+    except RefusedLogin as error:
+        return refused(ask.services, request, error, error.to, error.caller)
     response = await enter(ask.services, request, caller, to, session)
     response.headers.append("Set-Cookie", login.expired)
     return response
