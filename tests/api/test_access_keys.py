@@ -9,6 +9,7 @@ import pytest
 from playhead.cookies import LOOPBACK_COOKIE
 from playhead.credentials import new_key
 from playhead.errors import PlayheadError, Unauthorized, catalog_unavailable
+from playhead.ids import uuid7
 from playhead.model.access import ROLES, Caller, KeyRequest
 from playhead.services.identity import IdentityService
 from tests.lab import Clock
@@ -87,6 +88,23 @@ async def test_a_revoked_key_changes_nothing_from_then_on(playhead: Playhead):
     assert (refused.status_code, refused.json()["error_code"]) == (401, "key_invalid")
     await playhead.services.identity.beat()
     assert (await sent(playhead, key, "GET", "executions")).status_code == 401
+
+
+async def test_a_limited_key_leaves_no_execution_of_another_program_behind(playhead: Playhead):
+    limited = await first(playhead, KeyRequest("docs", ["replay"], ["words"]))
+    free = await first(playhead, KeyRequest("free", ["replay"]))
+    execution = uuid7()
+    await playhead.put(f"{execution}/pages/a.md")
+    body = {"from_execution_id": str(execution), "from_stage": "pages", "to_route": "words/upper"}
+
+    refused = await sent(playhead, limited, "POST", "replay", json=body)
+
+    assert (refused.status_code, refused.json()["error_code"]) == (403, "outside_limit")
+    assert await playhead.catalog.execution(execution) is None
+    assert (await sent(playhead, free, "POST", "replay", json=body)).status_code == 200
+    adopted = await playhead.catalog.execution(execution)
+    assert adopted
+    assert adopted.kind == "adopted"
 
 
 async def test_a_key_allows_at_most_what_its_creator_may_do(playhead: Playhead):

@@ -345,6 +345,15 @@ async def test_a_replay_needs_the_limit_of_its_source_too(catalog: Catalog, lab:
     assert (await lab.replay(replay.replay_batch_id)).requested_by == RequestedBy("key", "id-of-ci", "ci")
 
 
+async def test_nothing_is_adopted_for_a_limited_caller(catalog: Catalog, lab: Lab):
+    execution = lab.unknown()
+
+    with acting.acting(key("docs")), pytest.raises(Forbidden, match="no config"):
+        await catalog.adopt(execution)
+
+    assert await catalog.execution(execution) is None
+
+
 async def test_the_reason_of_a_request_wins_over_that_of_its_header(catalog: Catalog, lab: Lab):
     source = await lab.sealed("a.md")
     with acting.acting(key()):

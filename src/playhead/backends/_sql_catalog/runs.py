@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from uuid import UUID
 
+from playhead import acting
 from playhead.backends._sql_catalog import requests
 from playhead.backends._sql_catalog.changes import Change
 from playhead.backends._sql_catalog.codes import insert_chain
@@ -279,6 +280,9 @@ class RunsPart(Part):
         return await self._db.read(lambda db: find_key(db, key))
 
     async def adopt(self, execution: UUID) -> Execution:
+        # Before the row is written: what asks for it is checked in a later transaction.
+        acting.current().check_limit(None)
+
         async def adopt_it(db: Session) -> Execution:
             n = await db.value(SQL.insert_adopted, id=execution)
             if n is not None:

@@ -204,6 +204,9 @@ class Jobs(Protocol):
         """Record an execution of another program: kind `adopted`, `completed`, no config.
 
         An existing execution is returned unchanged.
+
+        Raises:
+            Forbidden: `outside_limit`; the caller is limited to some configs.
         """
         ...
 
