@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from playhead.acting import Acting, acting
 from playhead.cookies import LOOPBACK_COOKIE
 from playhead.credentials import new_key
 from playhead.errors import PlayheadError, Unauthorized, catalog_unavailable
-from playhead.ids import uuid7
-from playhead.model.access import ROLES, Caller, KeyRequest
+from playhead.ids import now, seconds, uuid7
+from playhead.model.access import ROLES, SOON_SECONDS, Caller, KeyRequest
 from playhead.services.identity import IdentityService
 from tests.lab import Clock
 
@@ -88,6 +89,24 @@ async def test_a_revoked_key_changes_nothing_from_then_on(playhead: Playhead):
     assert (refused.status_code, refused.json()["error_code"]) == (401, "key_invalid")
     await playhead.services.identity.beat()
     assert (await sent(playhead, key, "GET", "executions")).status_code == 401
+
+
+async def test_a_server_that_only_reads_notices_that_a_key_ends_soon(playhead: Playhead):
+    clock = Clock()
+    identity = IdentityService(playhead.catalog, beat_seconds=1, clock=clock)
+    request = KeyRequest("prometheus", ["metrics"], seconds=SOON_SECONDS + 60)
+    key = (await playhead.services.access.create(request)).key
+    await identity.beat()
+    assert (await identity.of_key(key, changes=False)).ends_soon is None
+
+    clock.advance(120)
+    await identity.beat()
+
+    caller = await identity.of_key(key, changes=False)
+    assert caller.ends_soon
+    with acting(Acting(caller, "http")):
+        left = seconds((await identity.me()).expires_at or "") - now()
+    assert left == pytest.approx(SOON_SECONDS - 60, abs=30)
 
 
 async def test_a_limited_key_leaves_no_execution_of_another_program_behind(playhead: Playhead):

@@ -50,6 +50,10 @@ class _Kept:
     found: Credential
     ends: float | None
 
+    def at(self, now: float) -> Credential:
+        """Return it with the seconds until it ends."""
+        return self.found if self.ends is None else self.found._replace(seconds=self.ends - now)
+
 
 class _Failures:
     """How many wrong keys each address may still send."""
@@ -199,10 +203,10 @@ class IdentityService:
         return self.limited(found.caller)
 
     async def me(self) -> Me:
-        """Return what who acts is told about itself."""
+        """Return who acts, as a response to the caller itself."""
         caller = acting.current().caller
         kept = self._kept.get(caller.id) if caller.kind == "key" else None
-        left = kept.found.seconds if kept else None
+        left = kept.at(self._clock()).seconds if kept else None
         return Me(
             kind=caller.kind,
             id=caller.id,
@@ -225,7 +229,7 @@ class IdentityService:
         if kept.ends is not None and self._clock() >= kept.ends:
             del self._kept[identity]
             return None
-        return kept.found
+        return kept.at(self._clock())
 
     async def _read(self, identity: str | bytes) -> Credential | None:
         if isinstance(identity, str):
