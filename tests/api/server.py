@@ -337,18 +337,21 @@ P = TypeVar("P", bound=Playhead)
 
 
 @asynccontextmanager
-async def open_playhead(home: Path, kind: Callable[[Runtime, Memory], P]) -> AsyncIterator[P]:
+async def open_playhead(
+    home: Path, kind: Callable[[Runtime, Memory], P], **settings: Any
+) -> AsyncIterator[P]:
     """Open a process whose loops do not run: tests repeat what a loop does when they need it."""
     memory = Memory()
-    settings = Settings(
+    given = Settings(
         home=home,
         max_object_bytes=MAX_UPLOAD,
         max_replay_objects=1_000,
         webhook_hosts=("hooks.example",),
         webhook_secret=("whsec_" + "A" * 32,),
+        **settings,
     )
     backends = Backends(cast(Any, memory.store), cast(Any, memory.broker), memory.catalog)
-    async with open_runtime(settings, kind="serve", backends=backends, adapters=_specs()) as rt:
+    async with open_runtime(given, kind="serve", backends=backends, adapters=_specs()) as rt:
         for loop in rt._loops:
             loop.cancel()
         made = kind(rt, memory)

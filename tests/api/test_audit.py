@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import httpx
 import pytest
 
-from playhead.acting import Acting
+from playhead.acting import NOBODY, Acting, acting
 from playhead.credentials import new_key
 from playhead.ids import uuid7
 from playhead.model import PublishRequest, ReplayRequest
@@ -344,3 +346,78 @@ async def test_a_flood_of_refused_requests_costs_600_rows_a_minute(playhead: Pla
     found = await playhead.catalog.audit(AuditFilter(action="request"), limit=1000)
     assert len(found) == 601
     assert (found[0].actor, found[0].detail) == ("others", {"count": 100})
+
+
+async def test_a_key_that_ends_soon_is_counted_in_one_row(playhead: Playhead):
+    made = await playhead.services.access.create(KeyRequest("ci", ["run"], seconds=3600))
+    await playhead.services.identity.beat()
+    for _ in range(3):
+        await playhead.http.get("/api/v1/configs", headers={"X-Playhead-Key": made.key})
+
+    await playhead.services.audit.flush(last=True)
+
+    [row] = await playhead.catalog.audit(AuditFilter(outcome="refused"))
+    assert row.detail == {"count": 3}
+
+
+# -- reads -----------------------------------------------------------------------------------------
+
+
+def content(key: str) -> str:
+    return str(httpx.URL("/api/v1/storage/objects/content", params={"key": key}))
+
+
+async def test_reads_of_content_are_recorded_by_caller_and_object_if_they_are_wanted(tmp_path: Path):
+    from tests.api.server import Playhead, open_playhead
+
+    async with open_playhead(tmp_path, Playhead, audit_reads="content") as playhead:
+        await playhead.apply()
+        execution = await playhead.run({"bad": b"bad", "a": b"x y"})
+        [letter] = await playhead.items("dead-letters")
+        message = letter["correlation_id"]
+        made = await playhead.services.access.create(KeyRequest("ada", ["read"]))
+        await playhead.services.identity.beat()
+        key = {"X-Playhead-Key": made.key}
+        for path, status in (
+            (content(f"{execution}/shouted/a.md"), 200),
+            (content(f"{execution}/shouted/a.md"), 200),
+            (content(f"{execution}/input/a"), 200),
+            (content(f"{execution}/input/missing"), 404),
+            (f"/api/v1/dead-letters/{message}", 200),
+            (f"/api/v1/executions/{execution}", 200),
+        ):
+            assert (await playhead.http.get(path, headers=key)).status_code == status
+        before = await playhead.catalog.audit()
+
+        await playhead.services.audit.flush(last=True)
+
+        found = (await playhead.catalog.audit())[: -len(before)]
+        assert {(one.action, one.object, (one.detail or {})["count"]) for one in found} == {
+            ("object.read", f"{execution}/shouted/a.md", 2),
+            ("object.read", f"{execution}/input/a", 1),
+            ("dead_letter.read", message, 1),
+        }
+        assert {(one.actor, one.via, one.outcome) for one in found} == {(made.record.id, "http", "done")}
+
+
+async def test_reads_are_not_recorded_by_default(playhead: Playhead):
+    execution = await playhead.run({"a": b"x"})
+    assert (await playhead.http.get(content(f"{execution}/input/a"))).status_code == 200
+    await playhead.services.audit.flush(last=True)
+    assert await playhead.catalog.audit(AuditFilter(action="object")) == []
+
+
+async def test_a_caller_who_reads_very_many_objects_is_still_named(playhead: Playhead):
+    audit = AuditService(playhead.catalog, reads=True, clock=Clock())
+    audit.refused(NOBODY, "GET /", "key_missing")
+    for name in ("ada", "bob"):
+        with acting(Acting(Caller("key", name, name, frozenset()), "http")):
+            for n in range(700):
+                audit.read("object.read", f"objects/{n}")
+
+    await audit.flush(last=True)
+
+    found = await playhead.catalog.audit(AuditFilter(action="object.read"), limit=2000)
+    assert len(found) == 2 * 601, "a caller leaves their rows to others"
+    rest = {one.actor: one.detail for one in found if one.object is None}
+    assert rest == {"ada": {"count": 100}, "bob": {"count": 100}}

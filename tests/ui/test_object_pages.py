@@ -63,7 +63,8 @@ class CatalogInTurn:
 async def test_parts_that_do_not_need_each_other_are_read_at_once(site: Site):
     execution = await site.run({"x.md": b"one"})
     catalog = cast(Any, CatalogInTurn(site))
-    objects, lineage = ObjectService(catalog, site.store), LineageService(catalog, site.store)
+    objects = ObjectService(catalog, site.store, lambda key: None)
+    lineage = LineageService(catalog, site.store)
     site.rt.services = replace(site.services, objects=objects, lineage=lineage)
     site.make_app()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -117,6 +118,9 @@ def build(
         key_seconds=settings.idempotency_seconds,
     )
 
+    # A command can read the store without Playhead, so only what servers send is worth a record.
+    audit = AuditService(catalog, reads=kind == "serve" and settings.audit_reads == "content")
+
     def leave(job: UUID) -> None:
         """Leave a job to other processes, as a short command does."""
 
@@ -156,8 +160,8 @@ def build(
         why=WhyService(catalog, store),
         diff=DiffService(catalog, store, environment),
         result=ResultService(catalog, store, environment),
-        objects=ObjectService(catalog, store),
-        queues=QueueService(catalog, broker, store),
+        objects=ObjectService(catalog, store, partial(audit.read, "object.read")),
+        queues=QueueService(catalog, broker, store, partial(audit.read, "dead_letter.read")),
         affected=AffectedService(catalog, environment),
         causes=CauseService(catalog, plan.create),
         activity=ActivityService(catalog, environment.spawn),
@@ -172,7 +176,7 @@ def build(
         watch=WatchService(executions, publish.dataset),
         metrics=MetricsService(catalog, broker, store, newest),
         access=AccessService(catalog, release=__version__),
-        audit=AuditService(catalog),
+        audit=audit,
         identity=IdentityService(
             catalog,
             beat_seconds=settings.heartbeat_seconds,

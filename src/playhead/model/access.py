@@ -55,6 +55,8 @@ CallerKind = Literal["key", "session", "oidc", "proxy", "local", "process"]
 Via = Literal["http", "web", "cli", "python", "process"]
 KeyKind = Literal["key", "cli"]
 AuditOutcome = Literal["intended", "done", "refused", "failed"]
+ReadAction = Literal["object.read", "dead_letter.read"]
+"""Reads of content that the audit has, if they are recorded."""
 AUDIT_OUTCOMES: Final[tuple[AuditOutcome, ...]] = get_args(AuditOutcome)
 
 

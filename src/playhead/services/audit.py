@@ -1,7 +1,7 @@
-"""The audit: who changed what, and which requests were refused.
+"""The audit: who changed what, which requests were refused, and who read what.
 
 A change is recorded in its own transaction (`_sql_catalog/changes.py`). Refused requests are counted here and
-written with the heartbeat, so a flood of them costs no more than `_MOST_ROWS` rows a minute.
+written with the heartbeat, and so are reads if the operator wants them. So a flood of either costs few rows.
 """
 
 from __future__ import annotations
@@ -13,41 +13,52 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from playhead import ids
-from playhead.acting import Acting, acting
+from playhead.acting import Acting, acting, current
 from playhead.model import Page
-from playhead.model.access import AuditEntry, AuditOutcome, Caller, HistoryEntry
+from playhead.model.access import AuditEntry, AuditOutcome, Caller, HistoryEntry, ReadAction
 from playhead.ports.catalog.access import AuditFilter, Audits
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 from playhead.times import fixed_times
 
 MOST_HISTORY: Final = 50
 _MOST_ROWS: Final = 600
+"""Rows that a process writes for each minute: of all refused requests, and of each caller's reads of a kind.
+
+The rest is summed up in one more row.
+"""
 _MINUTE: Final = 60
-_REQUEST: Final = "request"
 _OTHERS: Final = Acting(Caller("local", "others", "others", frozenset()), "http")
 
 
-class _Refused(NamedTuple):
-    """What one row counts."""
+class _Counted(NamedTuple):
+    """What one row counts.
+
+    Attributes:
+        object: None: all that have no row of their own.
+    """
 
     minute: int
     who: Acting
-    operation: str
-    code: str
+    action: str
+    outcome: AuditOutcome
+    object: str | None
+    code: str | None
 
 
 class AuditService:
-    """Lists entries of the audit, and counts refused requests.
+    """Lists entries of the audit, and counts refused requests and reads.
 
     Args:
+        reads: whether reads of content are recorded.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, catalog: Audits, *, clock: Callable[[], float] = time) -> None:
+    def __init__(self, catalog: Audits, *, reads: bool = False, clock: Callable[[], float] = time) -> None:
         self._catalog = catalog
+        self._reads = reads
         self._clock = clock
-        self._refused: Counter[_Refused] = Counter()
-        self._others: Counter[int] = Counter()
+        self._counted: Counter[_Counted] = Counter()
+        self._rows: Counter[_Counted] = Counter()
 
     async def list(
         self,
@@ -112,7 +123,7 @@ class AuditService:
             for one in found
         ]
 
-    # -- refused requests --------------------------------------------------------------------------
+    # -- refused requests and reads ----------------------------------------------------------------
 
     def refused(self, who: Acting, operation: str, code: str) -> None:
         """Count a refused request.
@@ -122,29 +133,56 @@ class AuditService:
             operation: its method and path.
             code: why it was refused.
         """
-        minute = int(self._clock() // _MINUTE)
-        one = _Refused(minute, Acting(who.caller, who.via, who.address), operation, code)
-        if one in self._refused or sum(key.minute == minute for key in self._refused) < _MOST_ROWS:
-            self._refused[one] += 1
-        else:
-            self._others[minute] += 1
+        one = _Counted(self._minute(), _known(who), "request", "refused", operation, code)
+        # Anyone can send requests that are refused, so the rest has no names.
+        self._count(one, one._replace(who=_OTHERS, object=None, code=None))
+
+    def read(self, action: ReadAction, about: str) -> None:
+        """Count that who acts has read content, if reads are recorded. What a process reads is left out.
+
+        Args:
+            about: key of the object, or id of the dead letter.
+        """
+        who = current()
+        if not self._reads or who.caller.kind == "process":
+            return
+        one = _Counted(self._minute(), _known(who), action, "done", about, None)
+        self._count(one, one._replace(object=None))
 
     async def flush(self, *, last: bool = False) -> None:
-        """Write the counts of the minutes that have passed: a row for each caller, operation and code.
+        """Write the counts of the minutes that have passed, a row for each.
 
         Args:
             last: the minute that has not passed, too.
         """
-        now = self._clock() // _MINUTE
-        for one in [key for key in self._refused if last or key.minute < now]:
-            await self._write(one.who, self._refused[one], one.operation, one.code)
-            del self._refused[one]
-        for minute in [key for key in self._others if last or key < now]:
-            await self._write(_OTHERS, self._others[minute], None, None)
-            del self._others[minute]
+        now = self._minute()
+        for one in [key for key in self._counted if last or key.minute < now]:
+            with acting(one.who):
+                await self._catalog.record_audit(
+                    one.action,
+                    outcome=one.outcome,
+                    error_code=one.code,
+                    object=one.object,
+                    detail={"count": self._counted[one]},
+                )
+            del self._counted[one]
+        for key in [key for key in self._rows if last or key.minute < now]:
+            del self._rows[key]
 
-    async def _write(self, who: Acting, count: int, operation: str | None, code: str | None) -> None:
-        with acting(who):
-            await self._catalog.record_audit(
-                _REQUEST, outcome="refused", error_code=code, object=operation, detail={"count": count}
-            )
+    def _count(self, one: _Counted, rest: _Counted) -> None:
+        """Count in a row of its own, or with the rest if the minute has too many rows."""
+        if one not in self._counted:
+            if self._rows[rest] < _MOST_ROWS:
+                self._rows[rest] += 1
+            else:
+                one = rest
+        self._counted[one] += 1
+
+    def _minute(self) -> int:
+        return int(self._clock() // _MINUTE)
+
+
+def _known(who: Acting) -> Acting:
+    """Return what a row has of a caller. What else is known of it may differ between its requests."""
+    caller = who.caller
+    return Acting(Caller(caller.kind, caller.id, caller.name, frozenset()), who.via, who.address)

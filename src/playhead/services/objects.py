@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -45,11 +45,16 @@ class Content:
 
 
 class ObjectService:
-    """Reads stored objects. Every method raises `Unavailable` if a backend that it needs is unavailable."""
+    """Reads stored objects. Every method raises `Unavailable` if a backend that it needs is unavailable.
 
-    def __init__(self, catalog: ObjectCatalog, store: Store) -> None:
+    Args:
+        noted: is called with each key whose content is read.
+    """
+
+    def __init__(self, catalog: ObjectCatalog, store: Store, noted: Callable[[str], None]) -> None:
         self._catalog = catalog
         self._store = store
+        self._noted = noted
         self._listing = Listing(catalog, store)
 
     async def content(self, key: str, *, limit: int | None = None) -> Content:
@@ -72,6 +77,7 @@ class ObjectService:
         info = sidecar.read(await read_one(self._store, keys.sidecar_key(location)))
         chunks = self._store.stream(location, limit=limit)
         first = await anext(chunks, b"")
+        self._noted(key)
 
         async def all_chunks() -> AsyncGenerator[bytes, None]:
             async with aclosing(chunks):

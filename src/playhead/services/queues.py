@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -42,10 +42,16 @@ class QueueService:
     """Reads routes, queues and dead letters, and pauses routes.
 
     Every method raises `Unavailable` if a backend that it needs is unavailable.
+
+    Args:
+        noted: is called with the id of each dead letter that is read alone, with its traceback.
     """
 
-    def __init__(self, catalog: QueueCatalog, broker: Broker, store: Store) -> None:
+    def __init__(
+        self, catalog: QueueCatalog, broker: Broker, store: Store, noted: Callable[[str], None]
+    ) -> None:
         self._catalog = catalog
+        self._noted = noted
         self._broker = broker
         self._listing = Listing(catalog, store)
 
@@ -200,6 +206,7 @@ class QueueService:
         found = await self._catalog.dead_letter(correlation_id)
         if found is None:
             raise NotFound("dead_letter_not_found", f"there is no dead letter {correlation_id}")
+        self._noted(str(correlation_id))
         return found
 
     async def _depths(self, queues: Sequence[str]) -> dict[str, Depth]:

@@ -129,6 +129,11 @@ class Settings(BaseModel):
     read_only: bool = Field(
         False, description="`true`: the server allows no change, also to admins: `read` and `metrics` remain."
     )
+    audit_reads: Annotated[Literal["none", "content"], IN_LOWER_CASE] = Field(
+        "none",
+        description="Reads through a server that the audit records: `none`, or those of objects and dead "
+        "letters (`content`).",
+    )
     first_key_file: Path | None = Field(
         None,
         description="File with a key that becomes the first key, with all scopes, if the catalog has none. "
