@@ -9,9 +9,9 @@ loops and tasks of a process act for the process itself: a canary, a retention, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from playhead.errors import Forbidden
@@ -120,6 +120,12 @@ def acting(who: Acting) -> Iterator[None]:
     finally:
         ACTOR.reset(logged)
         _CURRENT.reset(token)
+
+
+def because(reason: object) -> AbstractContextManager[None]:
+    """Let who acts act for this reason in a block, if it is not empty."""
+    who = _CURRENT.get()
+    return acting(replace(who, reason=str(reason or "").strip()[:REASON_LENGTH] or who.reason))
 
 
 def check_scope(scope: Need) -> None:

@@ -17,7 +17,7 @@ from playhead.web.dead_letters import _fold
 from tests.api.server import WORDS
 from tests.ui.site import Site
 
-FORM = re.compile(r'<form method="post" action="(/dead-letters[^"]+)">(.*?)</form>', re.S)
+FORM = re.compile(r'<form[^>]* method="post" action="(/dead-letters[^"]+)">(.*?)</form>', re.S)
 
 
 def form_of(page: str) -> tuple[str, dict[str, str], str]:
@@ -25,7 +25,7 @@ def form_of(page: str) -> tuple[str, dict[str, str], str]:
     found = FORM.search(page)
     assert found, page
     fields = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', found[2]))
-    button = re.sub("<[^>]+>", "", found[2]).strip()
+    button = re.sub("<[^>]+>", "", found[2][found[2].rindex("<button") :]).strip()
     return found[1], {name: html.unescape(value) for name, value in fields.items()}, button
 
 

@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+import pytest
+
+from playhead.web.app import ACTIONS
 from tests.ui.site import Site, text_of
+from tests.ui.test_run_form import start
+from tests.ui.test_words import TEMPLATES
+
+FORM = re.compile(r'<form [^>]*?method="post".*?</form>|\bchange\(|\bcontrol\(|\bact\(', re.S)
+HAS_REASON = re.compile(r'\bwhy\("|\bwhy\(id\)|name="(?:reason|why)"|^(?:change|control|act)\(')
+WITHOUT = {
+    "login.html": ["/login"],
+    "base.html": ["/logout"],
+    # A plan changes nothing that anyone sees. The page that follows has the field.
+    "cause_parts.html": ["/causes/%s/plan"],
+    "cause_replay.html": ["/causes/%s/plan"],
+}
+"""Forms without a field for the reason, by template."""
 
 
 async def test_a_form_records_its_reason_and_the_pages_show_it(site: Site):
@@ -24,3 +43,35 @@ async def test_a_form_records_its_reason_and_the_pages_show_it(site: Site):
     of_run = (await site.twin(f"/executions/{source}"))["view"]["history"]
     assert [one["outcome"] for one in of_run] == ["done", "intended"]
     assert "By" in text_of(await site.page("/replays"))
+
+
+def test_every_form_that_changes_something_has_a_field_for_the_reason():
+    without = {}
+    for template in TEMPLATES:
+        forms = FORM.findall(template.read_text())
+        lacking = [form for form in forms if not HAS_REASON.search(form)]
+        if lacking:
+            without[template.name] = [re.findall(r"/[a-z]+(?:/%s/[a-z]+)?", form)[0] for form in lacking]
+    assert without == WITHOUT
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
+def test_every_action_has_a_form_in_a_template(action: Any):
+    last = re.escape(action.path.rpartition("/")[2])
+    found = [one for one in TEMPLATES if re.search(rf"""[/"']{last}["'?{{]""", one.read_text())]
+    assert found, action.path
+
+
+async def test_the_reason_of_a_run_and_of_a_button_is_recorded(site: Site):
+    answer = await start(site, ("a.txt", b"one"), why=" nightly run ")
+    run = answer.headers["location"]
+    await site.work()
+    await site.send(f"{run}/pin", why="keep it")
+
+    history = (await site.twin(run))["view"]["history"]
+
+    assert [(one["action"], one["reason"]) for one in history] == [
+        ("execution.pin", "keep it"),
+        ("run.start", "nightly run"),
+        ("run.start", "nightly run"),
+    ]

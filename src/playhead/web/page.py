@@ -24,6 +24,8 @@ ROWS: Final = 100
 """Rows of a list on one page."""
 PATIENCE_SECONDS: Final = 0.1
 """How long a page waits for counts that read all messages. Later, the counts follow as live numbers."""
+WHY: Final = "why"
+"""Field of a form with the reason of a change, for the audit."""
 _MOST_TEXT: Final = 2000
 
 

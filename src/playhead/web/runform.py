@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, get_args
 from uuid import UUID
 
+from playhead import acting
 from playhead.errors import BadRequest, Conflict, NotFound, PlayheadError, TooLarge, Unavailable
 from playhead.limits import InvalidValue
 from playhead.model import Compare, ConfigVersion
@@ -16,7 +17,7 @@ from playhead.services.submit import MAX_UPLOAD_FILES, check_tags
 from playhead.uploads import read_upload
 from playhead.web.datasets import Problem
 from playhead.web.links import link
-from playhead.web.page import Action, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, status_of, url
+from playhead.web.page import WHY, Action, Answer, ApiCall, Ask, Crumb, Page, Redirect, Shown, status_of, url
 
 _MOST_CONFIGS: Final = 100
 _COMPARES: Final[tuple[Compare, ...]] = get_args(Compare)
@@ -132,7 +133,8 @@ async def start(ask: Ask) -> Answer:
             ask.request, max_object_bytes=submit.max_object_bytes, fields=given, is_page=True
         ) as upload:
             arguments = await _form(given).arguments(ask.services, name)
-            made = await submit.run(name, upload.contents(), **arguments)
+            with acting.because(given.get(WHY, [""])[-1]):
+                made = await submit.run(name, upload.contents(), **arguments)
     except (BadRequest, Conflict, NotFound, TooLarge, Unavailable) as exc:
         return await _page(ask, _form(given), exc)
     return Redirect(link("execution", made.execution_id))

@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -25,7 +25,7 @@ from playhead.event_stream import event_stream
 from playhead.services import Services
 from playhead.web import find, login
 from playhead.web.allowed import Allowed, needs_of
-from playhead.web.page import Action, Answer, ApiCall, Ask, Page, Raw, Redirect, Shown
+from playhead.web.page import WHY, Action, Answer, ApiCall, Ask, Page, Raw, Redirect, Shown
 from playhead.web.render import POLICY, STATIC, as_json, assets_hash, environment, style_sheet
 
 TITLES: Final = {404: "Not found", 503: "Unavailable", 500: "Internal error"}
@@ -34,8 +34,6 @@ _FOR_PROGRAMS: Final = (".json", ".live", "/metrics")
 _Handler = Callable[[Request], Awaitable[Response]]
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _COUNT_SECONDS: Final = 5.0
-_WHY: Final = "why"
-"""Field of a form with the reason of a change, for the audit."""
 _IDS: Final = ("execution_id", "from_execution_id", "key", "with", "plan_id", "group")
 """Query parameters that name something."""
 
@@ -193,9 +191,7 @@ class Site:
                     request, await action.perform(self._ask(request, body=request)), action
                 )
             async with request.form(max_files=0, max_fields=2000) as form:
-                who = acting.current()
-                reason = str(form.get(_WHY, "")).strip()[: acting.REASON_LENGTH]
-                with acting.acting(replace(who, reason=reason or who.reason)):
+                with acting.because(form.get(WHY)):
                     done = await action.perform(self._ask(request, form))
             return await self._respond(request, done, action)
 
