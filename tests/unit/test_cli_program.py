@@ -71,6 +71,26 @@ def test_every_command_has_help_with_one_example_that_names_it(words, entry, cap
     assert " ".join(entry.example.split()) in shown
 
 
+WITHOUT_REASON = {
+    *("adapters", "affected", "audit", "cat", "changes", "diff", "errors", "executions", "export", "find"),
+    *("lineage", "ls", "search", "show", "stages", "stale", "whoami", "why", "workers"),
+    *("causes list", "causes show", "config list", "config show", "config validate", "datasets deliveries"),
+    *("datasets list", "dead-letters groups", "dead-letters list", "dead-letters show", "keys list"),
+    *("publications list", "publications notes", "publications show", "publications stale"),
+    *("replays deliveries", "replays list", "replays result", "replays show", "replays watch"),
+    "sessions list",
+    # These change files or tables of this machine only, or are processes. The audit has no row of them.
+    *("demo", "init", "keys generate", "login", "logout", "migrate", "reindex", "serve", "worker"),
+}
+"""Commands that change nothing for which anyone is asked for a reason."""
+
+
+@each_command
+def test_a_command_that_changes_something_accepts_a_reason(words, entry, capsys):
+    assert run_program([*words, "--help"]) == 0
+    assert ("--reason" in capsys.readouterr().out) == (" ".join(words) not in WITHOUT_REASON)
+
+
 @each_command
 def test_the_example_of_a_command_is_a_valid_command_line(words, entry):
     given = []
