@@ -86,7 +86,7 @@ def what_would_a_replay_do(ask: Asker) -> None:
 def how_far_is_it(ask: Asker) -> None:
     ask.click(ask.link("input → convert"))
     ask.reads("published", "to go", "Remaining")
-    expect(ask.page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(ask.page.locator("#pause > summary")).to_be_visible()
 
 
 def what_did_it_change(ask: Asker) -> None:

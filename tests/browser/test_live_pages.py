@@ -191,7 +191,7 @@ def test_35_a_panel_and_an_input_survive_a_change_of_the_state(demo: Demo, visit
 
     demo.deployment.post(demo.url("/replays/{typing_batch}/pause"))
 
-    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    expect(page.locator("#resume > summary")).to_be_visible()
     expect(page.locator("#f-pace_value")).to_have_value("12")
     expect(page.locator("#f-pace_value")).to_be_focused()
     expect(page.locator("#pace")).to_have_attribute("open", "")
