@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from playhead.model import ReplayRequest
 from playhead.web.app import ACTIONS
 from tests.ui.site import Site, text_of
 from tests.ui.test_run_form import start
@@ -75,3 +78,24 @@ async def test_the_reason_of_a_run_and_of_a_button_is_recorded(site: Site):
         ("run.start", "nightly run"),
         ("run.start", "nightly run"),
     ]
+
+
+async def test_each_button_of_a_replay_has_its_own_form(site: Site):
+    run = await site.run({"a.txt": b"one"})
+    request = ReplayRequest(UUID(run), "input", None, "upper", report=True, webhook="https://hooks.example/")
+    replay = await site.services.replay.execute(request)
+    await site.work()
+    for _ in range(3):
+        await site.catalog.claim_report(replay.execution_id, owner="w1", lease=0.0, most=2)
+    for claimed in await site.catalog.claim_deliveries(limit=10, lease=30, most=1):
+        await site.catalog.delivered(claimed, status=410, error="gone", retry=None)
+
+    page = await site.page(f"/replays/{replay.replay_batch_id}")
+
+    assert {"send-1", "send-2", "write-again"} <= set(
+        re.findall(r'<details class="menu"[^>]* id="([^"]+)"', page)
+    )
+    assert [one for one, count in Counter(re.findall(r' id="([^"]+)"', page)).items() if count > 1] == []
+    await site.send(f"/replays/{replay.replay_batch_id}/report", why="the disk was full")
+    history = (await site.twin(f"/replays/{replay.replay_batch_id}"))["view"]["history"]
+    assert (history[0]["action"], history[0]["reason"]) == ("report.write", "the disk was full")
