@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
 import httpx
@@ -23,7 +24,15 @@ import pytest
 from playhead.ids import uuid7
 from playhead.ports.diagnosis import PROCESS_ROLES
 from tests.acceptance.brokers import query
-from tests.acceptance.processes import SETTINGS, STEADY, Deployment, deployment_folder, outside, variables
+from tests.acceptance.processes import (
+    SETTINGS,
+    STEADY,
+    Deployment,
+    deployment_folder,
+    outside,
+    stopwatch,
+    variables,
+)
 from tests.browser.chromium import PATIENCE_MS, expect
 from tests.deploy.checks import program
 from tests.servers import Missing, absent, need, need_fresh
@@ -50,6 +59,11 @@ routes:
     outbound: {stage: twice}
 datasets: {docs: {}}
 """
+HEARTBEAT_SECONDS: Final = float(STEADY["HEARTBEAT_SECONDS"])
+STREAM_SECONDS: Final = 2.0
+"""Within this time, the stream of a revoked key ends."""
+SLOW_SECONDS: Final = 1.5
+"""Additional time for a busy machine. Suspension of the machine does not count."""
 _SQL: Final = ThreadPoolExecutor(1)
 """The event loop of Playwright is that of the thread of the tests."""
 
@@ -59,7 +73,9 @@ def sql(url: str, statement: str, *values: object) -> list[Any]:
 
 
 class Nginx(Server):
-    """Sends requests to several servers in turn, and names the one that has answered.
+    """Sends requests to two servers in turn, and names the one that has answered.
+
+    A login begins at the first server and ends at the second one.
 
     Attributes:
         servers: their addresses, `HOST:PORT`.
@@ -81,12 +97,13 @@ class Nginx(Server):
             f"{kind}_temp_path {self.folder}/{kind};\n"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
-        there = " ".join(f"server {one};" for one in self.servers)
+        first, second = self.servers
         (self.folder / "nginx.conf").write_text(
             f"user root;\ndaemon off;\npid {self.folder}/pid;\nerror_log stderr;\nevents {{}}\n"
-            f"http {{\naccess_log off;\n{temporary}upstream playhead {{ {there} }}\n"
+            f"http {{\naccess_log off;\n{temporary}upstream playhead {{ server {first}; server {second}; }}\n"
+            f"map $uri $there {{ default playhead; /login/oidc {first}; /login/oidc/callback {second}; }}\n"
             f"server {{ listen 127.0.0.1:{self.port}; location / {{\n"
-            "proxy_pass http://playhead; proxy_set_header Host $http_host;\n"
+            "proxy_pass http://$there; proxy_set_header Host $http_host;\n"
             "proxy_set_header Connection close; add_header X-Server $upstream_addr always;\n}}}\n",
             encoding="utf-8",
         )
@@ -105,6 +122,7 @@ class Scene(Deployment):
 
     Attributes:
         origin: address of nginx.
+        servers: addresses of the servers behind it, `HOST:PORT`.
         issuer: address of the provider.
         addresses: URL of the catalog of the owner, and of each role.
         root: key of an administrator.
@@ -114,6 +132,7 @@ class Scene(Deployment):
     origin: str = field(kw_only=True)
     issuer: str = field(kw_only=True)
     addresses: Mapping[str, str] = field(kw_only=True)
+    servers: list[str] = field(default_factory=list)
     root: str = ""
     execution: str = ""
 
@@ -166,7 +185,7 @@ def scene() -> Iterator[Scene]:
         granted = ",".join(f"{role}={one}" for role, one in roles.items())
         made.cli("migrate", "--grants", granted, "--execute")
         made.root = made.cli("keys", "create", "root", "--role", "admin")["key"]
-        nginx.servers = [made.serve().url.removeprefix("http://") for _ in range(2)]
+        nginx.servers = made.servers = [made.serve().url.removeprefix("http://") for _ in range(2)]
         made.worker()
         try:
             nginx.start()
@@ -210,7 +229,10 @@ def log_in(page: Page, scene: Scene, path: str) -> None:
 
 def test_a_person_logs_in_and_starts_a_replay_which_has_this_name(scene: Scene, page: Page):
     form = f"/replay?from_execution_id={scene.execution}&from_stage=copies&to_route=docs/again&count=1"
+    at: dict[str, str] = {}
+    page.on("response", lambda one: at.update({urlsplit(one.url).path: one.headers.get("x-server", "")}))
     log_in(page, scene, form)
+    assert [at["/login/oidc"], at["/login/oidc/callback"]] == scene.servers
     assert page.url == scene.origin + form
     page.get_by_label("Reason").fill("the fix of Monday")
     # The provider has sent the browser here, and a page of another site counts nothing.
@@ -238,28 +260,33 @@ class Sent(NamedTuple):
     status: int
 
 
-def test_a_key_revoked_during_a_load_changes_and_reads_nothing_on_either_server(scene: Scene):
-    scopes = ("--scope", "apply", "--scope", "operate")
-    key = scene.cli("keys", "create", "load", *scopes)["key"]
+def test_keys_revoked_during_a_load_change_and_read_nothing_on_either_server(scene: Scene):
+    # Two keys, because a change reads its key from the catalog, and reads of that key use the result.
+    rights = {"change": ("--scope", "apply", "--scope", "operate"), "read": ("--scope", "read")}
+    keys = {kind: scene.cli("keys", "create", kind, *scopes)["key"] for kind, scopes in rights.items()}
     answers: list[Sent] = []
-    numbers, ended, last = itertools.count(1), threading.Event(), list[str]()
+    numbers, ended = itertools.count(1), threading.Event()
+    streams: dict[str, list[str]] = {server: [] for server in scene.servers}
 
     def load(kind: str) -> None:
         while not ended.is_set():
             number = next(numbers)
             if kind == "read":
-                answer = scene.ask("GET", "executions", key)
+                answer = scene.ask("GET", "executions", keys[kind])
             else:
-                answer = scene.ask("POST", f"executions/{scene.execution}/pin", key)
+                answer = scene.ask("POST", f"executions/{scene.execution}/pin", keys[kind])
             answers.append(Sent(number, kind, answer.headers["X-Server"], answer.status_code))
 
-    def watch() -> None:
-        url = f"{scene.origin}/api/v1/datasets/docs/events"
+    def watch(server: str) -> None:
         with httpx.stream(
-            "GET", url, headers={"Authorization": f"Bearer {key}"}, timeout=60, trust_env=False
+            "GET",
+            f"http://{server}/api/v1/datasets/docs/events",
+            headers={"Authorization": f"Bearer {keys['read']}"},
+            timeout=60,
+            trust_env=False,
         ) as stream:
-            last.extend(line for line in stream.iter_lines() if line.startswith("event:"))
-            last.append("closed")
+            streams[server].extend(line for line in stream.iter_lines() if line.startswith("event:"))
+            streams[server].append("closed")
 
     def answered(kind: str, status: int, after: int = 0) -> set[str]:
         """Return the servers that have answered so to a request that was sent later."""
@@ -271,30 +298,36 @@ def test_a_key_revoked_during_a_load_changes_and_reads_nothing_on_either_server(
         return len(answered(kind, status, after=after)) == 2
 
     threads = [threading.Thread(target=load, args=(kind,)) for kind in ("read", "change") * 2]
-    threads.append(threading.Thread(target=watch))
-    for thread in threads:
-        thread.start()
-    try:
-        for kind in ("read", "change"):
-            eventually(partial(both, kind, 200), f"each server to answer to a {kind}")
-        assert scene.ask("POST", "keys/load/revoke").status_code == 200
-        revoked = next(numbers)
-        for kind in ("read", "change"):
-            eventually(partial(both, kind, 401, after=revoked), f"each to refuse a {kind}")
-        refused = next(numbers)
-        eventually(
-            lambda: answers[-1].number > refused + 40 and last[-1:] == ["closed"], "the load and the stream"
-        )
-    finally:
-        ended.set()
+    threads += [threading.Thread(target=watch, args=(server,)) for server in scene.servers]
+    with stopwatch() as seconds:
         for thread in threads:
-            thread.join()
+            thread.start()
+        try:
+            for kind in keys:
+                eventually(partial(both, kind, 200), f"each server to answer to a {kind}")
+            assert scene.ask("POST", "keys/change/revoke").status_code == 200
+            revoked = next(numbers)
+            assert scene.ask("POST", "keys/read/revoke").status_code == 200
+            since = seconds()
+            eventually(partial(both, "read", 401), "each server to refuse a read")
+            refused, reads_end = seconds() - since, next(numbers)
+            eventually(lambda: all(one[-1:] == ["closed"] for one in streams.values()), "the streams to end")
+            closed = seconds() - since
+            eventually(partial(both, "change", 401, after=reads_end), "the changes to go on")
+            eventually(partial(both, "read", 401, after=reads_end), "the reads to go on")
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
 
     assert answered("change", 200, after=revoked) == set()
-    assert answered("read", 200, after=refused) == set()
+    assert answered("read", 200, after=reads_end) == set()
     assert {one.status for one in answers} == {200, 401}
-    assert last[0] == "event: dataset"
-    assert "event: end" not in last
+    assert refused < HEARTBEAT_SECONDS + SLOW_SECONDS
+    assert closed < STREAM_SECONDS + SLOW_SECONDS
+    for lines in streams.values():
+        assert lines[0] == "event: dataset"
+        assert "event: end" not in lines
 
 
 @contextmanager
