@@ -23,6 +23,7 @@ _PAGES: Final = {
 _MORE: Final = {
     "adapters": "own-adapter.md",
     "allowed_hosts": "security.md",
+    "audit_reads": "audit.md",
     "internal_hosts": "http-requests.md",
     "max_connections": "security.md",
     "server": "remote.md",
