@@ -28,6 +28,16 @@ def _newest(what: str, action: str, others: str) -> str:
     )
 
 
+def _switches(what: str, actions: str) -> tuple[str, str]:
+    """Select the rows of actions of which a second one changes nothing, and those that follow another one."""
+    rows = f"SELECT a.n, a.action FROM audit a WHERE a.action IN {actions}"
+    before = (
+        f"SELECT b.action FROM audit b WHERE b.{what} = a.{what} AND b.n < a.n "
+        f"AND b.action IN {actions[:-1]}, 'replay.resume') ORDER BY b.n DESC LIMIT 1"
+    )
+    return f"{rows} AND a.action <> coalesce(({before}), '')", rows
+
+
 RULES: Final[dict[str, tuple[str, str]]] = {
     "runs that were opened": (
         "SELECT id, '' FROM executions WHERE kind = 'run'",
@@ -75,6 +85,9 @@ RULES: Final[dict[str, tuple[str, str]]] = {
         "SELECT id, '' FROM executions WHERE pinned",
         _newest("execution", "execution.pin", "('execution.pin', 'execution.unpin')"),
     ),
+    "pauses": _switches("batch", "('replay.pause')"),
+    "pins": _switches("execution", "('execution.pin', 'execution.unpin')"),
+    "activations": _switches("config", "('config.activate', 'config.deactivate')"),
     "prunes": (
         "SELECT e.id, p.stage FROM prunings p JOIN executions e ON e.n = p.execution "
         "UNION ALL SELECT id, 'records' FROM executions WHERE records_deleted_at IS NOT NULL",
