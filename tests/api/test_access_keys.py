@@ -240,6 +240,24 @@ async def test_an_address_may_send_ten_wrong_keys_and_then_one_a_second(playhead
         await who.of_key(new_key().text, changes=False, address="10.0.0.2")
 
 
+async def test_wrong_keys_refuse_no_right_key_of_the_same_proxy_after_another_key_has_ended(
+    playhead: Playhead,
+):
+    clock, key = Clock(), await key_of(playhead)
+    who = identity(playhead, clock)
+    await who.beat()
+    await who.of_key(key, changes=False, address="10.0.0.1")
+    for _ in range(12):
+        with pytest.raises(PlayheadError):
+            await who.of_key(new_key().text, changes=False, address="10.0.0.1")
+    await playhead.services.access.create(KeyRequest("other", ["read"]))
+    await playhead.services.access.revoke("other")
+    await who.beat()
+
+    for changes in (False, True):
+        assert await who.of_key(key, changes=changes, address="10.0.0.1")
+
+
 async def test_a_closed_server_needs_a_caller_although_there_is_no_key(playhead: Playhead):
     with pytest.raises(Unauthorized):
         await identity(playhead, Clock(), closed=True).anyone()
