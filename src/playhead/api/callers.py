@@ -105,18 +105,18 @@ class Callers:
             return _unknown_host(given)
         if scope["method"] in READS:
             return None
-        # Also another port of the same name is another origin, although the operator may have named it, and
-        # although the browser sends the session with its requests.
+        # The operator allows names, and each port of a name is another origin. Browsers call such ports the
+        # same site, and send the session to all of them.
         site = headers.get("sec-fetch-site", "none").lower()
         if site not in ("same-origin", "none"):
-            return _cross_origin(f"a {site[:_SHOWN]} page")
+            return _cross_origin(f"a {site[:_SHOWN]} page", "Send it from a page of this server")
         origins = headers.getlist("origin")
         if not origins:
             return None
         origin = origins[0].lower()
         if len(origins) == 1 and self._is_own(origin, scope["scheme"], host):
             return None
-        return _cross_origin(f"a page of {', '.join(origins)[:_SHOWN]!r}", origin)
+        return _foreign_origin(origins)
 
     def _is_own(self, origin: str, scheme: str, host: str | None) -> bool:
         """Whether an origin is the target of the request, or one that the operator configured."""
@@ -170,10 +170,14 @@ def _unknown_host(given: list[str]) -> PlayheadError:
     )
 
 
-def _cross_origin(who: str, origin: str = "") -> PlayheadError:
-    parts = _taken_apart(origin)
-    return PlayheadError(
-        "cross_origin",
-        f"cross-origin request refused: it was sent by {who}. If a proxy serves Playhead under that name, "
-        f"start the server with PLAYHEAD_ALLOWED_HOSTS={parts[1][0] if parts else 'NAME'}",
+def _foreign_origin(origins: list[str]) -> PlayheadError:
+    parts = _taken_apart(origins[0].lower())
+    return _cross_origin(
+        f"a page of {', '.join(origins)[:_SHOWN]!r}",
+        "If a proxy serves Playhead under that name, start the server with "
+        f"PLAYHEAD_ALLOWED_HOSTS={parts[1][0] if parts else 'NAME'}",
     )
+
+
+def _cross_origin(who: str, remedy: str) -> PlayheadError:
+    return PlayheadError("cross_origin", f"cross-origin request refused: it was sent by {who}. {remedy}")
