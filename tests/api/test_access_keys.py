@@ -8,7 +8,7 @@ import pytest
 
 from playhead.acting import Acting, acting
 from playhead.cookies import LOOPBACK_COOKIE
-from playhead.credentials import new_key
+from playhead.credentials import key_id, new_key
 from playhead.errors import PlayheadError, Unauthorized, catalog_unavailable
 from playhead.ids import now, seconds, uuid7
 from playhead.model.access import ROLES, SOON_SECONDS, Caller, KeyRequest
@@ -236,6 +236,13 @@ async def test_an_address_may_send_ten_wrong_keys_and_then_one_a_second(playhead
     assert await codes(2) == ["key_invalid", "too_many_attempts"]
     for changes in (False, True):
         assert await who.of_key(key, changes=changes, address="10.0.0.1")
+
+    await playhead.services.access.revoke(key_id(key) or "")
+    await who.beat()
+    for code in ("key_invalid", "too_many_attempts"):
+        with pytest.raises(PlayheadError) as refused:
+            await who.of_key(key, changes=False, address="10.0.0.1")
+        assert refused.value.code == code, "an ended key counts as a wrong one"
     with pytest.raises(Unauthorized):
         await who.of_key(new_key().text, changes=False, address="10.0.0.2")
 
@@ -256,6 +263,13 @@ async def test_wrong_keys_refuse_no_right_key_of_the_same_proxy_after_another_ke
 
     for changes in (False, True):
         assert await who.of_key(key, changes=changes, address="10.0.0.1")
+
+    await playhead.services.access.revoke(key_id(key) or "")
+    await who.beat()
+    for code in ("key_invalid", "too_many_attempts"):
+        with pytest.raises(PlayheadError) as refused:
+            await who.of_key(key, changes=False, address="10.0.0.1")
+        assert refused.value.code == code, "an ended key counts as a wrong one"
 
 
 async def test_a_closed_server_needs_a_caller_although_there_is_no_key(playhead: Playhead):

@@ -108,8 +108,8 @@ class IdentityService:
         self._seen: set[bytes] = set()
         self._noted: dict[str | bytes, float] = {}
         self._failures = _Failures(clock)
-        # Hashes of keys that were right once. If any key ends, what was read of all keys is dropped. Even
-        # then, wrong keys through a proxy must not refuse right ones, which have the same address.
+        # Hashes of accepted keys, only for the limit on wrong keys. `_kept` is emptied when any key ends, and
+        # clients of a proxy share an address: wrong keys of one must not refuse the right keys of others.
         self._right: OrderedDict[str, bytes] = OrderedDict()
 
     async def beat(self) -> None:
@@ -179,6 +179,8 @@ class IdentityService:
         if not is_known and address is not None:
             self._failures.add(address)
         if found is None or not is_known or _has_ended(found):
+            if is_known:  # it has ended
+                self._right.pop(identity, None)
             raise Unauthorized("key_invalid", _WRONG_KEY)
         if identity not in self._right:
             self._right[identity] = found.hash
@@ -211,7 +213,7 @@ class IdentityService:
         return self.limited(found.caller)
 
     async def me(self) -> Me:
-        """Return who acts, as a response to the caller itself."""
+        """Return the name and the rights of the caller who asks."""
         caller = acting.current().caller
         kept = self._kept.get(caller.id) if caller.kind == "key" else None
         left = kept.at(self._clock()).seconds if kept else None
