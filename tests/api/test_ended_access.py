@@ -190,20 +190,20 @@ async def test_a_waiting_replay_outlives_its_key(playhead: Playhead, http: httpx
 
 @pytest.mark.parametrize("kind", ["text/markdown", "text/event-stream"])
 async def test_a_download_that_has_begun_outlives_its_key(
-    playhead: Playhead, http: httpx.AsyncClient, kind: str
+    playhead: Playhead, http: httpx.AsyncClient, execution: str, kind: str
 ):
     name = f"{uuid7()}/pages/a"
     await playhead.put(name, b"x" * 1000)
     await playhead.put(f"{name}.meta.json", json.dumps({"content_type": kind}).encode())
     headers, path = await key(playhead), "/api/v1/storage/objects/content"
-    begun, goes_on = asyncio.Event(), asyncio.Event()
+    has_begun, goes_on = asyncio.Event(), asyncio.Event()
 
     app = new_app(playhead.services)
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         async def send_slowly(message: Any) -> None:
             await send(message)
-            begun.set()
+            has_begun.set()
             await goes_on.wait()
 
         await app(scope, receive, send_slowly)
@@ -212,11 +212,11 @@ async def test_a_download_that_has_begun_outlives_its_key(
         transport=httpx.ASGITransport(slow), base_url="http://playhead"
     ) as slow_http:
         loading = asyncio.create_task(slow_http.get(path, params={"key": name}, headers=headers))
-        await begun.wait()
-        await playhead.services.access.revoke("k")
-        await playhead.services.identity.beat()
+        await has_begun.wait()
+        # A stream that began later is ended, so the download would have been ended before.
+        stream = f"/api/v1/executions/{execution}/events"
+        await ended(http, playhead, stream, headers, lambda: playhead.services.access.revoke("k"))
         assert (await http.get(path, params={"key": name}, headers=headers)).status_code == 401
-        await asyncio.sleep(2 * lasting.CHECK_SECONDS)
         assert not loading.done()
 
         goes_on.set()

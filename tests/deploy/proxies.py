@@ -86,6 +86,26 @@ class Proxy(Server):
         return False
 
 
+def nginx_config(folder: Path, servers: str) -> Path:
+    """Write the config of an nginx that has all of its files in a folder; return its path.
+
+    Args:
+        servers: the content of the block `http`.
+    """
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    made = folder / "nginx.conf"
+    made.write_text(
+        f"{'user root;' if os.geteuid() == 0 else ''}\n"
+        f"daemon off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n"
+        f"http {{\naccess_log off;\n{temporary}{servers}}}\n",
+        encoding="utf-8",
+    )
+    return made
+
+
 class Nginx(Proxy):
     name: ClassVar[str] = "nginx"
 
@@ -123,19 +143,10 @@ class Nginx(Proxy):
                 "/etc/nginx/": f"{self.folder}/",
             },
         )
-        temporary = "".join(
-            f"{kind}_temp_path {self.folder}/{kind};\n"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        (self.folder / "nginx.conf").write_text(
-            f"{'user root;' if os.geteuid() == 0 else ''}\n"
-            f"daemon off;\npid {self.folder}/pid;\nerror_log stderr;\nevents {{}}\n"
-            f"http {{\naccess_log off;\n{temporary}{deployment}}}\n",
-            encoding="utf-8",
-        )
+        self._config = nginx_config(self.folder, deployment)
 
     def command(self) -> Sequence[str]:
-        return [self._program, "-e", "stderr", "-c", str(self.folder / "nginx.conf")]
+        return [self._program, "-e", "stderr", "-c", str(self._config)]
 
 
 class Caddy(Proxy):
