@@ -40,8 +40,12 @@ async def test_a_thousand_idle_receivers_send_no_statements_while_another_queue_
             return run(*given, **named)
 
         monkeypatch.setattr(broker._db, name, counted)
+    for n in range(0, 1000, 100):
+        made = [dispatch for queue in range(n, n + 100) for dispatch in dispatches(1, f"idle.{queue}")]
+        assert await broker.publish(made) == [CONFIRMED] * 100
     idlers = []
     for n in range(1000):
+        await broker.ack(await broker.receive(f"idle.{n}", 1))
         assert await broker.receive(f"idle.{n}", 1) == []
         idlers.append(asyncio.create_task(broker.receive(f"idle.{n}", 1, wait=600)))
     await until(lambda: len(broker._waiting) == 1000)
