@@ -123,7 +123,7 @@ def acting(who: Acting) -> Iterator[None]:
 
 
 def because(reason: object) -> AbstractContextManager[None]:
-    """Let who acts act for this reason in a block, if it is not empty."""
+    """Give a reason for the changes in a block. An empty one leaves the reason as it is."""
     who = _CURRENT.get()
     return acting(replace(who, reason=str(reason or "").strip()[:REASON_LENGTH] or who.reason))
 

@@ -278,12 +278,7 @@ async def list_changes(
     name: DatasetName,
     asked: Asked,
     since: Annotated[
-        int,
-        Query(
-            ge=0,
-            le=MAX_NUMBER,
-            description="Number of a publication; 0: before the first. It may be the later one.",
-        ),
+        int, Query(ge=0, le=MAX_NUMBER, description="Number of any publication; 0: before the first.")
     ],
     until: At = None,
     stage: Filter = None,

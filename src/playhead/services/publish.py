@@ -216,7 +216,7 @@ class PublishService(PublicationReader):
                 name = f"{dataset.config}/{dataset.name}"
                 with self._automatically(name):
                     await self._wait(await self._number(name), dataset.draft.n)
-        # They may also have been decided meanwhile.
+        # One that was decided before it was found here may have sinks that do not show it yet.
         await self.drafts.follow()
 
     async def _due(self) -> list[tuple[str, PublishRequest]]:

@@ -131,8 +131,7 @@ class Settings(BaseModel):
     )
     audit_reads: Annotated[Literal["none", "content"], IN_LOWER_CASE] = Field(
         "none",
-        description="Reads through a server that the audit records: `none`, or those of objects and dead "
-        "letters (`content`).",
+        description="Reads that servers record: `none`, or those of objects and dead letters (`content`).",
     )
     first_key_file: Path | None = Field(
         None,
