@@ -100,9 +100,15 @@ class Identify:
         async def is_valid() -> bool:
             return await self._still(scope, credentials, caller)
 
+        def began(response: Message) -> None:
+            if response["status"] in _REFUSED:
+                path = getattr(scope.get("route"), "path", None) or scope["path"]
+                _refused(scope, who, path, scope["state"].get(ERROR_CODE, "outside_limit"))
+            if varies:
+                _mark(response, caller)
+
         with acting(who):
-            sends = _noting(scope, who, _marking(send, caller) if varies else send)
-            await while_valid(self._app, scope, receive, sends, is_valid)
+            await while_valid(self._app, scope, receive, send, began=began, is_valid=is_valid)
 
     async def _still(self, scope: Scope, given: Credentials, caller: Caller) -> bool:
         """Whether a caller may still do what it could do when its request came."""
@@ -221,30 +227,11 @@ def _refused(scope: Scope, who: Acting, path: str, code: str) -> None:
     audit.refused(who, f"{scope['method']} {path[:_PATH]}", code)
 
 
-def _noting(scope: Scope, who: Acting, send: Send) -> Send:
-    """Count the request if its route refuses it."""
+def _mark(response: Message, caller: Caller) -> None:
+    """Mark a response to a caller with a credential, so that no cache gives it to another one.
 
-    async def send_noted(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] in _REFUSED:
-            path = getattr(scope.get("route"), "path", None) or scope["path"]
-            _refused(scope, who, path, scope["state"].get(ERROR_CODE, "outside_limit"))
-        await send(message)
-
-    return send_noted
-
-
-def _marking(send: Send, caller: Caller) -> Send:
-    """Mark responses to a caller with a credential, so that no cache gives them to another one.
-
-    They also tell a client that its key ends soon.
+    It also tells a client that its key ends soon.
     """
-    marks = [_VARY]
+    response["headers"] = marked = [*response["headers"], _VARY]
     if caller.ends_soon:
-        marks.append((b"x-playhead-key-expires", caller.ends_soon.encode()))
-
-    async def send_marked(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *marks]
-        await send(message)
-
-    return send_marked
+        marked.append((b"x-playhead-key-expires", caller.ends_soon.encode()))

@@ -19,18 +19,29 @@ _STREAM: Final = b"text/event-stream"
 
 
 async def while_valid(
-    app: ASGIApp, scope: Scope, receive: Receive, send: Send, is_valid: Callable[[], Awaitable[bool]]
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    began: Callable[[Message], None],
+    is_valid: Callable[[], Awaitable[bool]],
 ) -> None:
     """Call the app. If it answers with an event stream, end that when the caller is not valid any more.
 
     The stream then ends without its event `end`: the client connects again, and is refused.
+
+    Args:
+        began: is called with the start of the response, before that is sent.
     """
     checking: asyncio.Task[None] | None = None
 
     async def send_watched(message: Message) -> None:
         nonlocal checking
-        if message["type"] == "http.response.start" and _is_stream(message):
-            checking = asyncio.create_task(check())
+        if message["type"] == "http.response.start":
+            began(message)
+            if _is_stream(message):
+                checking = asyncio.create_task(check())
         await send(message)
 
     async def check() -> None:
@@ -58,6 +69,8 @@ async def while_valid(
 
 
 def _is_stream(start: Message) -> bool:
-    headers = {name.lower(): value for name, value in start["headers"]}
+    headers = start["headers"]
     # The content type is that of a stored object, too, whose length is known.
-    return headers.get(b"content-type", b"").startswith(_STREAM) and b"content-length" not in headers
+    return any(name == b"content-type" and value.startswith(_STREAM) for name, value in headers) and not any(
+        name == b"content-length" for name, _ in headers
+    )

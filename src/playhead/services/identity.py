@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from playhead import acting
-from playhead.credentials import hash_of, is_same, key_id
+from playhead.credentials import hash_of, key_id
 from playhead.errors import PlayheadError, Unauthorized, Unavailable
 from playhead.ids import moment, now
 from playhead.model.access import SCOPES, SESSION_IDLE_SECONDS, SOON_SECONDS, AccessMode, Caller, Me
@@ -41,18 +41,15 @@ _ENDED: Final = "the session has ended: log in again"
 
 @dataclass(slots=True)
 class _Kept:
-    """A credential that this process has read.
+    """A key or a session that this process has read.
 
     Attributes:
+        caller: who it stands for.
         ends: when it ends, by the clock of this process; None: never.
     """
 
-    found: Credential
+    caller: Caller
     ends: float | None
-
-    def at(self, now: float) -> Credential:
-        """Return it with the seconds until it ends."""
-        return self.found if self.ends is None else self.found._replace(seconds=self.ends - now)
 
 
 class _Failures:
@@ -100,17 +97,17 @@ class IdentityService:
         self.read_only = read_only
         self._closed = closed
         self._clock = clock
-        self._kept: OrderedDict[str | bytes, _Kept] = OrderedDict()
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()  # by hash, as all of these
         self._epoch = -1
         self._mode: AccessMode = "open"
         self._fresh_until = float("-inf")
         self._used: dict[str, str | None] = {}
         self._seen: set[bytes] = set()
-        self._noted: dict[str | bytes, float] = {}
+        self._noted: dict[bytes, float] = {}
         self._failures = _Failures(clock)
         # Hashes of accepted keys, only for the limit on wrong keys. `_kept` is emptied when any key ends, and
         # clients of a proxy share an address: wrong keys of one must not refuse the right keys of others.
-        self._right: OrderedDict[str, bytes] = OrderedDict()
+        self._right: OrderedDict[bytes, None] = OrderedDict()
 
     async def beat(self) -> None:
         """Read whether keys are needed and whether one has ended, and write which ones were used."""
@@ -164,34 +161,36 @@ class IdentityService:
             Unauthorized: `key_invalid`.
             PlayheadError: `too_many_attempts`, from this address.
         """
-        identity = key_id(text)
-        if identity is None:
+        hashed = hash_of(text)
+        kept = None if changes else self._remembered(hashed)
+        if kept is None:
+            kept = await self._read_key(text, hashed, address)
+        if is_use and self._is_due(hashed):
+            self._used[kept.caller.id] = address
+        caller = kept.caller
+        left = self._left(kept)
+        if left is not None and left < SOON_SECONDS:
+            caller = replace(caller, ends_soon=moment(now() + left))
+        return self.limited(caller)
+
+    async def _read_key(self, text: str, hashed: bytes, address: str | None) -> _Kept:
+        """Read a key, and count it for its address if it is a wrong one."""
+        if key_id(text) is None:
             raise Unauthorized("key_invalid", _WRONG_KEY)
-        kept = self._remembered(identity)
-        known = kept.hash if kept else self._right.get(identity)
-        is_known = known is not None and is_same(known, text)
-        if not is_known and address is not None and self._failures.is_over(address):
+        if hashed not in self._right and address is not None and self._failures.is_over(address):
             raise PlayheadError(
                 "too_many_attempts", "too many wrong keys from this address; try again in a second"
             )
-        found = kept if kept is not None and is_known and not changes else await self._read(identity)
-        is_known = found is not None and is_same(found.hash, text)
-        if not is_known and address is not None:
-            self._failures.add(address)
-        if found is None or not is_known or _has_ended(found):
-            if is_known:  # it has ended
-                self._right.pop(identity, None)
+        kept = self._keep(hashed, await self._catalog.key(hashed))
+        if kept is None:
+            self._right.pop(hashed, None)
+            if address is not None:
+                self._failures.add(address)
             raise Unauthorized("key_invalid", _WRONG_KEY)
-        if identity not in self._right:
-            self._right[identity] = found.hash
-            if len(self._right) > _KEPT:
-                self._right.popitem(last=False)
-        if is_use and self._is_due(identity):
-            self._used[identity] = address
-        caller = found.caller
-        if found.seconds is not None and found.seconds < SOON_SECONDS:
-            caller = replace(caller, ends_soon=moment(now() + found.seconds))
-        return self.limited(caller)
+        self._right[hashed] = None
+        if len(self._right) > _KEPT:
+            self._right.popitem(last=False)
+        return kept
 
     async def of_session(self, token: str, *, changes: bool, is_use: bool = True) -> Caller:
         """Return whose session a cookie is.
@@ -204,19 +203,20 @@ class IdentityService:
             Unauthorized: `session_ended`.
         """
         hashed = hash_of(token)
-        found = None if changes else self._remembered(hashed)
-        found = found or await self._read(hashed)
-        if found is None or _has_ended(found):
+        kept = None if changes else self._remembered(hashed)
+        if kept is None:
+            kept = self._keep(hashed, await self._catalog.session(hashed, idle=SESSION_IDLE_SECONDS))
+        if kept is None:
             raise Unauthorized("session_ended", _ENDED)
         if is_use and self._is_due(hashed):
             self._seen.add(hashed)
-        return self.limited(found.caller)
+        return self.limited(kept.caller)
 
     async def me(self) -> Me:
         """Return the name and the rights of the caller who asks."""
         caller = acting.current().caller
-        kept = self._kept.get(caller.id) if caller.kind == "key" else None
-        left = kept.at(self._clock()).seconds if kept else None
+        mine = (one for one in self._kept.values() if (one.caller.kind, one.caller.id) == ("key", caller.id))
+        left = next(map(self._left, mine), None) if caller.kind == "key" else None
         return Me(
             kind=caller.kind,
             id=caller.id,
@@ -232,36 +232,40 @@ class IdentityService:
         """Drop what this process has read of a session that it has ended."""
         self._kept.pop(hash_of(token), None)
 
-    def _remembered(self, identity: str | bytes) -> Credential | None:
-        kept = self._kept.get(identity)
+    def _remembered(self, hashed: bytes) -> _Kept | None:
+        kept = self._kept.get(hashed)
         if kept is None or self._clock() > self._fresh_until:
             return None
-        if kept.ends is not None and self._clock() >= kept.ends:
-            del self._kept[identity]
+        left = self._left(kept)
+        if left is not None and left <= 0:
+            del self._kept[hashed]
             return None
-        return kept.at(self._clock())
+        return kept
 
-    async def _read(self, identity: str | bytes) -> Credential | None:
-        if isinstance(identity, str):
-            found = await self._catalog.key(identity)
-        else:
-            found = await self._catalog.session(identity, idle=SESSION_IDLE_SECONDS)
-        if found is not None:
-            ends = None if found.seconds is None else self._clock() + found.seconds
-            self._kept[identity] = _Kept(found, ends)
-            self._kept.move_to_end(identity)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return found
+    def _left(self, kept: _Kept) -> float | None:
+        """Return the seconds until a key or a session ends; None: it does not."""
+        return None if kept.ends is None else kept.ends - self._clock()
 
-    def _is_due(self, identity: str | bytes) -> bool:
+    def _keep(self, hashed: bytes, found: Credential | None) -> _Kept | None:
+        """Remember a key or a session that was read. None: there is none, or it has ended."""
+        if found is None or (found.seconds is not None and found.seconds <= 0):
+            self._kept.pop(hashed, None)
+            return None
+        ends = None if found.seconds is None else self._clock() + found.seconds
+        self._kept[hashed] = kept = _Kept(found.caller, ends)
+        self._kept.move_to_end(hashed)
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return kept
+
+    def _is_due(self, hashed: bytes) -> bool:
         """Whether the last use must be written with the next beat: at most once a minute."""
         now = self._clock()
-        if now < self._noted.get(identity, float("-inf")) + _NOTED_SECONDS:
+        if now < self._noted.get(hashed, float("-inf")) + _NOTED_SECONDS:
             return False
         if len(self._noted) > _KEPT:
             self._noted.clear()
-        self._noted[identity] = now
+        self._noted[hashed] = now
         return True
 
     def limited(self, caller: Caller) -> Caller:
@@ -269,7 +273,3 @@ class IdentityService:
         if not self.read_only:
             return caller
         return replace(caller, scopes=caller.scopes & _READS, is_read_only=True)
-
-
-def _has_ended(found: Credential) -> bool:
-    return found.seconds is not None and found.seconds <= 0

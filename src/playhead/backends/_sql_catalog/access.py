@@ -61,13 +61,13 @@ class AccessPart(Part):
     async def keys(self) -> list[AccessKey]:
         return [_key(row) for row in await self._db.rows(SQL.keys)]
 
-    async def key(self, identity: str) -> Credential | None:
-        row = await self._db.row(SQL.key_to_check, id=identity)
+    async def key(self, hashed: bytes) -> Credential | None:
+        row = await self._db.row(SQL.key_to_check, hash=hashed)
         if row is None:
             return None
-        hashed, name, scopes, configs, seconds, is_endless = row
+        identity, name, scopes, configs, seconds, is_endless = row
         caller = Caller("key", identity, name, *_rights(scopes, configs))
-        return Credential(bytes(hashed), caller, None if is_endless else seconds, identity, identity)
+        return Credential(caller, None if is_endless else seconds, identity, identity)
 
     async def rotate_key(self, old: str, key: KeyRecord, *, overlap: float) -> AccessKey | None:
         change = Change("key.rotate")
@@ -168,11 +168,11 @@ class AccessPart(Part):
         row = await self._db.row(SQL.session_to_check, hash=hashed, idle=idle)
         if row is None:
             return None
-        stored, identity, key, subject, name, scopes, configs, *ends = row
+        identity, key, subject, name, scopes, configs, *ends = row
         kind: CallerKind = "session" if key else "oidc"
         caller = Caller(kind, key or subject, name, *_rights(scopes, configs))
         seconds = min(end for end in ends if end is not None)
-        return Credential(bytes(stored), caller, seconds, key, identity)
+        return Credential(caller, seconds, key, identity)
 
     async def note_sessions(self, hashes: Sequence[bytes]) -> None:
         await self._db.run(SQL.note_sessions, hashes=list(hashes))

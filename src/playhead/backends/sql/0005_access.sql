@@ -13,7 +13,7 @@ CREATE TABLE keys (
   id             text COLLATE "C" PRIMARY KEY,      -- public id
   name           text COLLATE "C" NOT NULL,
   kind           text COLLATE "C" NOT NULL,         -- as in model.KeyKind
-  hash           bytea NOT NULL,                    -- SHA-256 of the whole key
+  hash           bytea NOT NULL UNIQUE,             -- SHA-256 of the whole key
   scopes         text NOT NULL,                     -- JSON
   configs        text,                              -- JSON; NULL: no limit
   created_at     double precision NOT NULL,

@@ -44,10 +44,10 @@ INSERT INTO keys (id, name, kind, hash, scopes, configs, created_at, created_by,
 VALUES (:id, :name, :kind, :hash, :scopes, :configs, playhead_now(), :by, playhead_now() + :seconds::float8, :replaces)
 
 -- name: key_to_check
--- What a key is compared with.
-SELECT k.hash, k.name, k.scopes, k.configs, CASE WHEN k.revoked_at IS NOT NULL THEN 0 ELSE k.expires_at - playhead_now() END,
+-- The key with this hash.
+SELECT k.id, k.name, k.scopes, k.configs, CASE WHEN k.revoked_at IS NOT NULL THEN 0 ELSE k.expires_at - playhead_now() END,
   k.expires_at IS NULL AND k.revoked_at IS NULL
-FROM keys k WHERE k.id = :id
+FROM keys k WHERE k.hash = :hash
 
 -- name: expire_key
 -- Let a valid key end after a time, if it does not end before.
@@ -76,7 +76,7 @@ AND (s.key IS NULL OR EXISTS (SELECT 1 FROM keys k WHERE k.id = s.key AND {valid
 
 -- name: session_to_check
 -- A session, with the rights of its key.
-SELECT s.hash, s.id, s.key, s.subject, s.name, coalesce((SELECT k.scopes FROM keys k WHERE k.id = s.key), s.scopes),
+SELECT s.id, s.key, s.subject, s.name, coalesce((SELECT k.scopes FROM keys k WHERE k.id = s.key), s.scopes),
   CASE WHEN s.key IS NULL THEN s.configs ELSE (SELECT k.configs FROM keys k WHERE k.id = s.key) END,
   s.ends_at - playhead_now(), s.seen_at - playhead_now() + :idle::float8,
   (SELECT k.expires_at - playhead_now() FROM keys k WHERE k.id = s.key)

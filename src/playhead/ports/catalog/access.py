@@ -57,17 +57,15 @@ class KeyRecord(NamedTuple):
 
 
 class Credential(NamedTuple):
-    """A key or a session, to be compared with what a request has.
+    """A key or a session.
 
     Attributes:
-        hash: SHA-256 of it.
         caller: who it stands for.
         seconds: until it ends; None: never; 0 or less: it has ended, or was revoked.
         key: public id of the key; of a session, of the key that it was made with.
         id: public id.
     """
 
-    hash: bytes
     caller: Caller
     seconds: float | None
     key: str | None
@@ -194,8 +192,8 @@ class Access(Audits, Protocol):
         """Return all keys, the newest first."""
         ...
 
-    async def key(self, identity: str) -> Credential | None:
-        """Return a key by its public id, also an expired or revoked one."""
+    async def key(self, hashed: bytes) -> Credential | None:
+        """Return the key with this SHA-256, also an expired or revoked one."""
         ...
 
     async def rotate_key(self, old: str, key: KeyRecord, *, overlap: float) -> AccessKey | None:
