@@ -119,8 +119,8 @@ class TermsPart(Part):
 
 
 async def _containing(db: Session, *, text: str, paths: bool, limit: int) -> list[Row]:
-    await db.run(SQL.plan_for_parts)
-    return await db.rows(
+    await db.run(SQL.plan_for_parts, bitmaps="on", indexes="off")
+    found = await db.rows(
         SQL.terms_containing,
         pattern=_pattern(text),
         match=match(text, is_path=paths),
@@ -128,6 +128,11 @@ async def _containing(db: Session, *, text: str, paths: bool, limit: int) -> lis
         others=None if paths else True,
         limit=limit,
     )
+    # With bitmaps, PostgreSQL would read all executions of a term to find the newest one.
+    await db.run(SQL.plan_for_parts, bitmaps="off", indexes="on")
+    uses = await db.rows(SQL.newest_uses, terms=[row[0] for row in found]) if found else []
+    newest: dict[int, int] = {row[0]: row[1] for row in uses}
+    return [(*row, newest.get(row[0])) for row in found]
 
 
 async def _beginning(db: Session, *, text: str, paths: bool, limit: int) -> list[Row]:

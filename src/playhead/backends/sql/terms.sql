@@ -21,9 +21,9 @@ WHERE outputs = :old_outputs AND executions = :old_executions AND trigrams IS NO
 SELECT n, key, attributes FROM outputs WHERE n > :after AND n <= :last ORDER BY n LIMIT :limit
 
 -- name: reasons_to_index
--- The requests of the next replays and publications.
+-- The requests of the next replays and publications. Without the bound of jobs, PostgreSQL reads them from the first one.
 SELECT e.n, coalesce(j.request, (SELECT p.request FROM publications p WHERE p.execution = e.n))
-FROM executions e LEFT JOIN jobs j ON j.execution = e.n WHERE e.n > :after AND e.n <= :last ORDER BY e.n LIMIT :limit
+FROM executions e LEFT JOIN jobs j ON j.execution = e.n AND j.execution > :after WHERE e.n > :after AND e.n <= :last ORDER BY e.n LIMIT :limit
 
 -- name: execution_numbers
 -- The numbers of executions.
@@ -94,21 +94,25 @@ UPDATE search_index SET outputs = 0, executions = 0, trigrams = NULL
 
 -- name: plan_for_parts (postgresql)
 -- For this transaction: only a bitmap scan can use the index of parts, and other statements must not use one.
-SELECT set_config('enable_bitmapscan', 'on', true), set_config('enable_indexscan', 'off', true)
+SELECT set_config('enable_bitmapscan', :bitmaps::text, true), set_config('enable_indexscan', :indexes::text, true)
 
 -- name: terms_containing (postgresql)
--- Terms that contain a text, with the newest execution of each. In no order: the newest ones would need all of them.
-SELECT t.n, t.kind, t.text, (SELECT max(u.execution) FROM term_uses u WHERE u.term = t.n) FROM (
-  SELECT n, kind, text FROM terms WHERE text ILIKE :pattern
-  AND kind = 0 AND :paths::boolean  -- if given
-  AND kind > 0 AND :others::boolean -- if given
-  LIMIT :limit) t
+-- Terms that contain a text. In no order: the newest ones would need all of them.
+SELECT t.n, t.kind, t.text FROM terms t WHERE t.text ILIKE :pattern
+AND t.kind = 0 AND :paths::boolean  -- if given
+AND t.kind > 0 AND :others::boolean -- if given
+LIMIT :limit
 
 -- name: terms_containing (sqlite)
 -- The same; `match` has the mark of the kind. The newest terms come first.
-SELECT t.n, t.kind, t.text, (SELECT max(u.execution) FROM term_uses u WHERE u.term = t.n)
+SELECT t.n, t.kind, t.text
 FROM terms_trigrams CROSS JOIN terms t ON t.n = terms_trigrams.rowid
 WHERE terms_trigrams MATCH :match AND t.text ILIKE :pattern ORDER BY terms_trigrams.rowid DESC LIMIT :limit
+
+-- name: newest_uses
+-- The newest execution of each term.
+WITH given (term) AS (SELECT * FROM unnest(:terms::bigint[]))
+SELECT g.term, (SELECT max(u.execution) FROM term_uses u WHERE u.term = g.term) FROM given g
 
 -- name: terms_beginning
 -- Terms that begin with one of these texts.
