@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from playhead.backends._sql_catalog import counts
@@ -16,7 +16,7 @@ from playhead.backends._sql_catalog.part import Part
 from playhead.backends._sql_catalog.rows import ABOVE_ALL, newest_messages, page_of
 from playhead.backends.sql import COMPLETED, DEAD, TAKEN_OVER
 from playhead.backends.sql.session import Row, Session
-from playhead.backends.sql.statements import SQL
+from playhead.backends.sql.statements import SQL, Statement
 from playhead.failures import group_number, group_text, pattern_of
 from playhead.ids import moment, parse_uuid, seconds
 from playhead.model import (
@@ -39,6 +39,9 @@ from playhead.ports.catalog.browse import (
     IdKind,
     Retries,
 )
+
+_NEWEST: Final = 1000
+"""Executions that are looked through before the bounds of a period are read."""
 
 
 class BrowsePart(Part):
@@ -76,15 +79,12 @@ class BrowsePart(Part):
                 "before": before or ABOVE_ALL,
                 "limit": limit + 1,
             }
-            if where.since is not None or where.until is not None:
-                [(first, last)] = await db.rows(SQL.execution_bounds, **given)
-                if first is None:
-                    return [], None
-                given |= {"first": first, "before": min(given["before"], last + 1)}
             # Most executions are completed: of the others, few are read until a page is full.
             by_tag = where.tag is not None and where.status in (None, "completed")
             select = SQL.newest_tagged_executions if by_tag else SQL.newest_executions
-            newest = await db.rows(select, **given)
+            # The index of running executions is short, so they need no bounds.
+            is_limited = where.status != "running" and (where.since is not None or where.until is not None)
+            newest = await _in_period(db, select, given) if is_limited else await db.rows(select, **given)
             numbers, then = page_of(newest, limit)
             rows = await db.rows(SQL.executions_by_number, numbers=numbers)
             return await self._executions.of_rows(db, rows), then
@@ -330,3 +330,20 @@ def _group_of(newest: dict[str, Any], figures: tuple[int, int, float, float]) ->
         newest=newest["correlation_id"],
         input_key=newest["input_key"],
     )
+
+
+async def _in_period(db: Session, select: Statement, given: dict[str, Any]) -> list[Row]:
+    """Return the numbers of the newest executions that began in a period.
+
+    Its bounds cost as much as it has executions. If it reaches to the present, the newest executions fill the
+    page without them.
+    """
+    last = await db.value(SQL.last_execution) or 0
+    first = min(given["before"], last + 1) - _NEWEST
+    newest = await db.rows(select, **given | {"first": first})
+    if len(newest) == given["limit"]:
+        return newest
+    [(first, last)] = await db.rows(SQL.execution_bounds, **given)
+    if first is None:
+        return []
+    return await db.rows(select, **given | {"first": first, "before": min(given["before"], last + 1)})

@@ -1,5 +1,9 @@
 -- What people look at.
 
+-- name: last_execution
+-- The number of the newest execution.
+SELECT max(n) FROM executions
+
 -- name: execution_bounds
 -- The first and the last number of executions that began in a period. Numbers and times have the same order, unless a
 -- clock was set back. The sum keeps both planners from a walk over all numbers.
@@ -9,13 +13,14 @@ AND e.created_at < :until::float8 -- if given
 
 -- fragment: of_executions
 -- Conditions of a list. SQLite reads up to 100,000 rows for a rare status or kind in 7 ms. With an index of status, it
--- would look up as many rows one by one if most executions have the status, which takes three times as long.
+-- would look up as many rows one by one if most executions have the status, which takes three times as long. The sums
+-- keep both planners from the index of times, which has another order.
 AND e.status = :status -- if given
 AND e.kind = :kind -- if given
 AND e.parent = :parent::uuid -- if given
 AND e.config = (SELECT c.n FROM configs c WHERE c.name = :config) -- if given
-AND e.created_at >= :since::float8 -- if given
-AND e.created_at < :until::float8 -- if given
+AND e.created_at + 0 >= :since::float8 -- if given
+AND e.created_at + 0 < :until::float8 -- if given
 
 -- name: newest_executions
 -- Numbers of executions, newest first. Running ones are found by the index of those that have not settled.
