@@ -37,7 +37,7 @@ class CauseRow:
         cause: the cause.
         state: `new`, `known`, `acknowledged` or `closed`.
         origin: its adapters and its place in the code, in words; may be empty.
-        hours: heights of the bars of its small graph: failures in the last 24 hours.
+        hours: path of the bars of its small graph: failures in the last 24 hours.
         failures: number of failures in the last 24 hours.
         replay_url: form that replays what failed; None if its objects are in several executions or routes.
     """
@@ -45,7 +45,7 @@ class CauseRow:
     cause: Cause
     state: str
     origin: str
-    hours: Sequence[float]
+    hours: str
     failures: int
     replay_url: str | None
 

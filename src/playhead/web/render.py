@@ -144,8 +144,8 @@ def clock(value: str | None, form: str = "full", live: str | None = None) -> Mar
     moment = datetime.fromisoformat(value).astimezone(UTC)
     shown = moment.strftime(_FORMS[form])
     whole = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
-    named = Markup(' data-live="{}"').format(live) if live else ""
-    return Markup('<time datetime="{}" data-form="{}"{}>{}</time>').format(whole, form, named, shown)
+    named = f' data-live="{escape(live)}"' if live else ""
+    return Markup(f'<time datetime="{whole}" data-form="{form}"{named}>{shown}</time>')
 
 
 def short(value: UUID | str) -> str:

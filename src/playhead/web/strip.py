@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,21 +24,7 @@ _HOUR: Final = 3600.0
 _SHORTEST: Final = 1.5
 """Height of a bar that is not empty."""
 _SPARK_HEIGHT: Final = 24.0
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A rectangle of a bar.
-
-    Attributes:
-        state: `done` or `failed`.
-        x, y, height: where it is, in units of the drawing.
-    """
-
-    state: str
-    x: float
-    y: float
-    height: float
+_SPARK_PITCH: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +75,7 @@ class Strip:
         done, failed: numbers of all messages that it shows.
         waiting: the most messages that waited at once.
         line: path of the line of what waited, in a drawing of its own scale; empty if nothing waited.
-        pieces: its bars.
-        bar: width of one.
+        bars: paths of its bars, by state: `done`, and `failed` on top of them.
         hours: its hours, oldest first.
         flags: its marks, newest first.
     """
@@ -99,8 +84,7 @@ class Strip:
     failed: int
     waiting: int
     line: str
-    pieces: Sequence[Piece]
-    bar: float
+    bars: Mapping[str, str]
     hours: Sequence[Hour]
     flags: Sequence[Flag]
 
@@ -113,16 +97,13 @@ def strip_of(day: LastDay, since: str | None, until: str | None) -> Strip:
     """
     first = seconds(day.counts[0].start)
     pitch = WIDTH / len(day.counts)
-    most = max((one.done + one.failed for one in day.counts), default=0)
-    pieces = [piece for n, one in enumerate(day.counts) for piece in _pieces(one, n * pitch, most) if most]
     flags = [_flag(mark, first) for mark in day.marks if seconds(mark.at) >= first]
     return Strip(
         sum(one.done for one in day.counts),
         sum(one.failed for one in day.counts),
         max(one.waiting for one in day.counts),
         _line([one.waiting for one in day.counts], pitch),
-        pieces,
-        round(pitch - _GAP, 2),
+        _bars(day.counts, pitch),
         _hours(day.counts, pitch, since, until),
         flags,
     )
@@ -134,21 +115,32 @@ def numbers(done: int, failed: int, waiting: int) -> str:
     return f"{counted(done, 'message')} done, {failed:,} failed{waits}"
 
 
-def spark(hours: Sequence[int]) -> list[float]:
-    """Return the heights of the bars of a small graph."""
+def spark(hours: Sequence[int]) -> str:
+    """Return the path of the bars of a small graph; empty if all are empty."""
     most = max(hours, default=0)
-    return [round(max(_SPARK_HEIGHT * one / most, _SHORTEST), 1) if one else 0.0 for one in hours]
+    return "".join(
+        _bar(n * _SPARK_PITCH, _SPARK_HEIGHT, _SPARK_PITCH - 1, max(_SPARK_HEIGHT * one / most, _SHORTEST))
+        for n, one in enumerate(hours)
+        if one
+    )
 
 
-def _pieces(one: TimeCounts, x: float, most: int) -> list[Piece]:
-    found = []
-    floor = HEIGHT
-    for state, count in (("done", one.done), ("failed", one.failed)):
-        if count:
-            height = max((HEIGHT - _TOP) * count / most, _SHORTEST)
-            floor -= height
-            found.append(Piece(state, round(x, 2), round(floor, 2), round(height, 2)))
-    return found
+def _bars(counts: Sequence[TimeCounts], pitch: float) -> dict[str, str]:
+    most = max((one.done + one.failed for one in counts), default=0)
+    paths: dict[str, list[str]] = {"done": [], "failed": []}
+    for n, one in enumerate(counts):
+        floor = HEIGHT
+        for state, count in (("done", one.done), ("failed", one.failed)):
+            if count:
+                height = max((HEIGHT - _TOP) * count / most, _SHORTEST)
+                paths[state].append(_bar(n * pitch, floor, pitch - _GAP, height))
+                floor -= height
+    return {state: "".join(path) for state, path in paths.items()}
+
+
+def _bar(x: float, floor: float, width: float, height: float) -> str:
+    """Return the path of a rectangle on a floor."""
+    return f"M{x:.6g} {floor:.4g}h{width:.4g}v-{height:.4g}h-{width:.4g}z"
 
 
 def _line(waiting: Sequence[int], pitch: float) -> str:
