@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -122,21 +123,29 @@ class ObjectService:
         member, rest = await self._owner(key)
         return await self._in(await self._family(member), rest)
 
-    async def in_runs(self, key: str) -> list[ObjectVersion]:
-        """Return the objects with the same stage and path in the newest runs of the config, newest first.
+    async def versions_and_runs(
+        self, execution: Execution, rest: str
+    ) -> tuple[list[ObjectVersion], list[ObjectVersion]]:
+        """Return the versions of an object, and those in the newest runs of its config, newest first.
 
-        Pruned objects are left out. At most 20 runs are searched.
+        Versions are not repeated. At most 20 runs are searched.
 
-        Raises:
-            BadRequest: `invalid_path`.
-            NotFound: `execution_not_found`.
+        Args:
+            execution: its execution, which was read a moment ago.
+            rest: its key without the execution.
         """
-        execution, rest = await self._owner(key)
+        family, runs = await asyncio.gather(self._family(execution), self._runs(execution))
+        members = {one.execution_id for one in family}
+        every = [*family, *(one for one in runs if one.execution_id not in members)]
+        found = await self._in(every, rest)
+        versions = [one for one in found if one.execution_id in members]
+        return versions, found[len(versions) :]
+
+    async def _runs(self, execution: Execution) -> list[Execution]:
         if execution.config is None:
             return []
         of = ExecutionFilter(config=execution.config, kind="run")
-        runs, _ = await self._catalog.executions(of, limit=_MOST_RUNS)
-        return await self._in(runs, rest)
+        return (await self._catalog.executions(of, limit=_MOST_RUNS))[0]
 
     async def _owner(self, key: str) -> tuple[Execution, str]:
         """Return the execution of a key, and the rest of the key."""

@@ -101,13 +101,20 @@ async def ancestry(services: Services, key: str, stage: str, execution: Executio
     steps = [Step("object", key, is_here=True, is_source=not above)]
     steps += steps_above(above, is_whole=up.next_cursor is None)
 
-    async def count() -> int | None:
-        return (await lineage.counts(key)).messages if above else None
+    is_whole = down.next_cursor is None
 
-    summary, links, below = await asyncio.gather(
-        lineage.summary(top), lineage.chain(top, "down", None, _MOST_LINKS), count()
-    )
-    drawing = _Drawing(key, stage, top, above, summary, links.items, execution)
+    async def all_links() -> Sequence[ChainLink]:
+        if is_whole and not above:
+            return down.items
+        return (await lineage.chain(top, "down", None, _MOST_LINKS)).items
+
+    async def count() -> int | None:
+        if not above:
+            return None
+        return len(down.items) if is_whole else (await lineage.counts(key)).messages
+
+    summary, links, below = await asyncio.gather(lineage.summary(top), all_links(), count())
+    drawing = _Drawing(key, stage, top, above, summary, links, execution)
     drawn, rows, nodes = drawing.draw(url("/objects", key=key, lineage="list"))
     return Ancestry(
         above[0] if above else None,

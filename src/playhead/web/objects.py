@@ -126,9 +126,8 @@ async def show(ask: Ask) -> Shown[ObjectView]:
         raise BadRequest("invalid_path", f"{key!r} is not {{execution_id}}/{{stage}}/{{path}}")
     execution = await services.executions.get(parsed[0])
     # Parts that do not need each other are read at once: a page that reads all in turn takes twice as long.
-    versions, runs, (stage, path) = await asyncio.gather(
-        services.objects.versions(key),
-        services.objects.in_runs(key),
+    (versions, runs), (stage, path) = await asyncio.gather(
+        services.objects.versions_and_runs(execution, parsed[1]),
         _split(services, execution, parsed[1]),
     )
     against = await _against(ask, key, versions, execution)
@@ -153,7 +152,7 @@ async def show(ask: Ask) -> Shown[ObjectView]:
             for one in _LISTS
         },
         versions,
-        [one for one in runs if one not in versions],
+        runs,
         against,
         version.sha256 if version else None if isinstance(sidecar, Missing) else sidecar.sha256,
         version.published if version else (),
