@@ -128,7 +128,7 @@ async def _shown(ask: Ask, batch: UUID, error: PlayheadError | None = None) -> S
     replay = await services.executions.replay(batch)
     made = await services.executions.get(replay.execution_id)
     source = await or_missing(services.executions.get(replay.from_execution_id))
-    routes = await services.executions.route_counts(replay.execution_id)
+    routes = await services.executions.routes_of(made)
     report = await _report(services, replay)
     difference = None
     if replay.state == "refused" and replay.plan_id:
