@@ -128,9 +128,11 @@ async def _containing(db: Session, *, text: str, paths: bool, limit: int) -> lis
         others=None if paths else True,
         limit=limit,
     )
+    if not found:
+        return []
     # With bitmaps, PostgreSQL would read all executions of a term to find the newest one.
     await db.run(SQL.plan_for_parts, bitmaps="off", indexes="on")
-    uses = await db.rows(SQL.newest_uses, terms=[row[0] for row in found]) if found else []
+    uses = await db.rows(SQL.newest_uses, terms=[row[0] for row in found])
     newest: dict[int, int] = {row[0]: row[1] for row in uses}
     return [(*row, newest.get(row[0])) for row in found]
 
