@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -63,16 +64,15 @@ class Executions:
 
     async def of_rows(self, db: Session, rows: Sequence[Row]) -> list[Execution]:
         """From rows with the columns of the fragment `execution`."""
-        tags: dict[int, list[str]] = {row[0]: [] for row in rows}
-        for n, tag in await db.rows(SQL.tags_of, executions=list(tags)):
-            tags[n].append(tag)
-        pruned = await prunings_of(db, list(tags))
+        some = [row[0] for row in rows if row[-1]]
+        prunings = await prunings_of(db, some) if some else {}
         by_lane = {row[0]: counts.decode(row[12]) for row in rows if row[12]}
         by_lane |= await self.count(db, [row[0] for row in rows if not row[12]])
         made = []
         for row in rows:
             n, identity, kind, status, config, version, digest, parent, batch = row[:9]
-            created, ended, revision, _, code, error, pinned, retention, since, records, requested = row[9:]
+            created, ended, revision, _, code, error, pinned, retention, since, records, requested = row[9:20]
+            pruned = prunings.get(n, [])
             made.append(
                 Execution(
                     execution_id=as_uuid(identity),
@@ -83,15 +83,15 @@ class Executions:
                     config_hash=digest,
                     parent_execution_id=as_uuid_or_none(parent),
                     replay_batch_id=as_uuid_or_none(batch),
-                    tags=tags[n],
+                    tags=json.loads(row[20] or "[]"),
                     created_at=moment(created),
                     ended_at=moment_or_none(ended),
                     error=Problem(code, error) if code else None,
                     counts=counts.add_up(by_lane[n]),
                     pinned=bool(pinned),
-                    pruned=pruned[n],
+                    pruned=pruned,
                     replayable_until=replayable_until(
-                        as_retention(retention) if retention else None, ended, pruned[n], pinned=bool(pinned)
+                        as_retention(retention) if retention else None, ended, pruned, pinned=bool(pinned)
                     ),
                     changed_since=as_uuid_or_none(since),
                     records_deleted_at=moment_or_none(records),

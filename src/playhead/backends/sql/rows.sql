@@ -14,12 +14,20 @@ m.attempt - m.uncalled_attempts
 -- When the execution `e` has ended. A resend changes neither this time nor the duration.
 CASE WHEN e.ended_at IS NOT NULL THEN coalesce(e.first_ended_at, e.ended_at) END
 
+-- fragment: tags (postgresql)
+-- The tags of the execution `e`, as JSON.
+(SELECT json_agg(t.tag ORDER BY t.tag) FROM tags t WHERE t.execution = e.n)
+
+-- fragment: tags (sqlite)
+-- The same.
+(SELECT json_group_array(t.tag) FROM (SELECT x.tag FROM tags x WHERE x.execution = e.n ORDER BY x.tag) t)
+
 -- fragment: execution
 -- The columns that an `Execution` is built from.
 SELECT e.n, e.id, e.kind, e.status, c.name, c.version, c.hash, e.parent, e.batch, e.created_at, {end_of_execution},
   e.revision, e.counts, coalesce(j.error_code, ''), coalesce(j.error, ''), e.pinned,
   (SELECT v.retention FROM config_versions v WHERE v.name = c.name ORDER BY v.version DESC LIMIT 1), j.since,
-  e.records_deleted_at, e.requested_by
+  e.records_deleted_at, e.requested_by, {tags}, EXISTS (SELECT 1 FROM prunings p WHERE p.execution = e.n)
 FROM executions e
 LEFT JOIN config_versions c ON c.id = e.config_version LEFT JOIN jobs j ON j.execution = e.n
 
@@ -78,10 +86,6 @@ SELECT n FROM executions WHERE id = :id::uuid
 -- name: executions_by_id
 -- Executions by their ids.
 {execution} WHERE e.id = ANY(:ids::uuid[])
-
--- name: tags_of
--- Tags of executions.
-SELECT execution, tag FROM tags WHERE execution = ANY(:executions::bigint[]) ORDER BY execution, tag
 
 -- fragment: worker_of
 -- The worker that has made the result of the message `m`.
