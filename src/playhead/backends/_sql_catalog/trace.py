@@ -94,8 +94,10 @@ class TracePart(Part):
             message = await db.value(SQL.message_number, id=of)
             return None if message is None else _Start(message, [_Link(message, 0, "self")])
         of = (await self._aliases.real(db, [of]))[of]
-        takers = await db.rows(SQL.takers, key=of, execution=None, limit=room)
         producer = await db.value(SQL.producer, key=of)
+        if producer is not None and direction == "up":
+            return _Start(producer, [_Link(producer, 0, "self")], [])
+        takers = await db.rows(SQL.takers, key=of, execution=None, limit=room)
         if producer is None:
             return _Start(None, [_Link(n, 0, "self") for n, _, _ in takers])
         nearest = [] if direction == "down" else [_Link(producer, 0, "self")]
