@@ -9,7 +9,16 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from playhead.errors import NotFound
-from playhead.model import Config, Counts, Pipeline, PipelineAdapter, PipelineEdge, PipelineRoute, Route
+from playhead.model import (
+    Config,
+    Counts,
+    Execution,
+    Pipeline,
+    PipelineAdapter,
+    PipelineEdge,
+    PipelineRoute,
+    Route,
+)
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.catalog.browse import Browse
 from playhead.ports.catalog.configs import Configs
@@ -63,7 +72,15 @@ class PipelineService:
         Raises:
             NotFound: `execution_not_found`, `route_not_found`.
         """
-        found = await find_execution(self._catalog, self._listing, execution)
+        return await self.of_found(
+            await find_execution(self._catalog, self._listing, execution), focus, depth
+        )
+
+    async def of_found(
+        self, found: Execution, focus: str | None = None, depth: int | None = None
+    ) -> Pipeline:
+        """Return the same of an execution that was read a moment ago. Raises `NotFound`, as above."""
+        execution = found.execution_id
         if found.config is None:
             if focus is not None:
                 raise NotFound(

@@ -211,7 +211,7 @@ class _Links(Links):
 
 async def _map(services: Services, replay: Replay, made: Execution) -> PipelineMap | None:
     """Return the pipeline with the messages of the replay, and the objects found in the source's stage."""
-    pipeline = await or_missing(services.pipelines.of_execution(made.execution_id))
+    pipeline = await or_missing(services.pipelines.of_found(made))
     if isinstance(pipeline, Missing) or not pipeline.routes:
         return None
     is_open = made.status == "running"

@@ -194,7 +194,7 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
     has_failures = execution.counts.failed > 0 and not execution.records_deleted_at
     is_drawn = ask.text("mark") is None  # the live numbers need no failures and no replays
     pipeline, totals, route_waits, workers, groups, replays = await asyncio.gather(
-        or_missing(services.pipelines.of_execution(identity)),
+        or_missing(services.pipelines.of_found(execution)),
         or_missing(_soon(services.executions.stage_totals(identity), _SIZES_WITHIN)),
         _route_waits(services, identity) if is_open else _nothing(),
         services.workers.list(None, _WORKERS) if is_open else _nothing(),

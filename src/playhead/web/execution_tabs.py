@@ -169,7 +169,7 @@ async def messages(ask: Ask, of: Execution) -> MessagesTab:
         )
     except ValueError as exc:
         raise BadRequest("invalid_body", f"made_by {exc}") from None
-    pipeline = await ask.services.pipelines.of_execution(of.execution_id)
+    pipeline = await ask.services.pipelines.of_found(of)
 
     def link(cursor: str | None) -> str:
         here = f"/executions/{of.execution_id}"

@@ -127,7 +127,7 @@ async def _completed(
 
     `config_of` is the config whose versions and routes the form has shown: the form may name another one now.
     """
-    pipeline = await services.pipelines.of_execution(source.execution_id)
+    pipeline = await services.pipelines.of_found(source)
     if form.from_stage and not form.to_route:
         form = replace(form, to_route=_likeliest(pipeline, form.from_stage))
     config = form.to_route.partition("/")[0] if "/" in form.to_route else source.config

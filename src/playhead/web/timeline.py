@@ -93,7 +93,7 @@ async def timeline(ask: Ask, of: Execution) -> TimelineTab | None:
     found = (await ask.services.activity.timeline(of, patience=ask.patience)).result
     if found is None:
         return TimelineTab((), 0, 0.0, 1)
-    pipeline = await ask.services.pipelines.of_execution(of.execution_id)
+    pipeline = await ask.services.pipelines.of_found(of)
     order = pipelines.places(pipeline_map(pipeline, Known(None)))
     by_route: dict[str, list[RouteTime]] = {}
     for one in found.routes:
