@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import pytest
+
 from playhead.failures import cause_of, group_number
 from playhead.model import Cause
 from playhead.ports.catalog import Catalog
@@ -49,6 +51,21 @@ async def test_one_error_in_several_routes_and_executions_is_one_cause(catalog: 
     assert (cause.newest, cause.execution_id) == (two.ids[0], two.execution)
     assert cause.input_key == f"{two.execution}/input/a.md"
     assert cause.last_failed_at > cause.first_failed_at
+
+
+@pytest.mark.parametrize(("paths", "objects"), [("ab", 2), ("bd", 3), ("cd", 4)])
+async def test_an_object_that_fails_in_two_routes_is_counted_once(
+    catalog: Catalog, lab: Lab, paths: str, objects: int
+):
+    one = await lab.started("a.md", "b.md", "c.md", "d.md")
+    keys = [f"{one.execution}/input/{path}.md" for path in paths]
+    replay = await lab.started_replay(one.execution, *keys, route="split")
+    for identity in (*one.ids[:2], *replay.ids):
+        await fail(lab, identity, "torn")
+
+    [cause] = await listed(catalog)
+
+    assert (cause.objects, cause.letters, cause.route_count) == (objects, 4, 2)
 
 
 async def test_the_place_of_an_error_is_that_of_the_newest_one(catalog: Catalog, lab: Lab):

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from playhead.backends._sql_catalog.changes import Change
@@ -149,7 +150,7 @@ class CausesPart(Part):
         wanted = [n for n in is_open if n not in known]
         given = {"causes": wanted, "open": [is_open[n] for n in wanted], "most": MOST_COUNTED}
         by_route = {n: json.loads(text) for n, text in await db.rows(SQL.figures_of_causes, **given) if text}
-        several = [n for n, groups in by_route.items() if len({(one[0], one[1]) for one in groups}) > 1]
+        several = [n for n, groups in by_route.items() if _may_repeat(groups)]
         given |= {"causes": several, "open": [is_open[n] for n in several]}
         counted = await db.rows(SQL.objects_of_causes, **given) if several else []
         objects: dict[int, int] = {row[0]: row[1] for row in counted}
@@ -172,6 +173,21 @@ def _behind(place: FailingPlace | None) -> dict[str, str | None]:
     return place._asdict() if place else dict.fromkeys(FailingPlace._fields)
 
 
+def _may_repeat(groups: Sequence[Sequence[Any]]) -> bool:
+    """Whether an object may have failed in several routes: the paths of routes are in no separate ranges.
+
+    Routes that receive different stages have separate ones. If only some objects were read, it is not known.
+    """
+    ranges: dict[tuple[str, str], tuple[str, str]] = {}
+    for config, route, *_, first, last in groups:
+        known = ranges.get((config, route), (first, last))
+        ranges[config, route] = min(first, known[0]), max(last, known[1])
+    if len(ranges) > 1 and sum(one[3] for one in groups) >= MOST_COUNTED:
+        return True
+    ordered = sorted((config, *paths) for (config, _), paths in ranges.items())
+    return any(one[0] == other[0] and other[1] <= one[2] for one, other in pairwise(ordered))
+
+
 def _figures_of(groups: Sequence[Sequence[Any]], objects: int | None) -> _Figures:
     """Return the figures of a cause.
 
@@ -185,9 +201,9 @@ def _figures_of(groups: Sequence[Sequence[Any]], objects: int | None) -> _Figure
     return _Figures(
         objects=routes.total() if objects is None else objects,
         executions=len({execution for _, _, execution, *_ in groups}),
-        letters=sum(letters for *_, letters, _, _ in groups),
-        failed_at=max(failed for *_, failed, _ in groups),
-        processed_at=max((processed for *_, processed in groups if processed), default=None),
+        letters=sum(one[4] for one in groups),
+        failed_at=max(one[5] for one in groups),
+        processed_at=max((one[6] for one in groups if one[6]), default=None),
         routes=[
             CauseRoute(config, route, count)
             for (config, route), count in sorted(routes.items(), key=lambda one: (-one[1], one[0]))

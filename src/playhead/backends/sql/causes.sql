@@ -62,25 +62,29 @@ FROM causes c WHERE c.id = ANY(:causes::bigint[])
 
 -- fragment: some_failing
 -- Objects of a cause, open or not, up to the limit.
-SELECT f.config, f.route, f.execution, f.letters, f.failed_at, f.processed_at FROM failing f
+SELECT f.config, f.route, f.execution, f.letters, f.failed_at, f.processed_at, f.path FROM failing f
   WHERE f.cause = g.cause AND f.open = g.open LIMIT :most
 
 -- name: figures_of_causes (postgresql)
 -- Figures of the objects of causes by route and execution. A value of JSON has them: config, route, execution, objects,
--- dead letters, and the times of the newest failure and of the last success, in microseconds.
+-- dead letters, the times of the newest failure and of the last success, in microseconds, and the first and the last path.
 WITH given (cause, open) AS (SELECT * FROM unnest(:causes::bigint[], :open::boolean[]))
-SELECT g.cause, (SELECT json_agg(json_build_array(r.config, r.route, r.execution, r.objects, r.letters, r.failed, r.processed))
+SELECT g.cause, (SELECT json_agg(json_build_array(r.config, r.route, r.execution, r.objects, r.letters, r.failed, r.processed,
+    r.first, r.last))
   FROM (SELECT config, route, execution, count(*) AS objects, sum(letters) AS letters,
-    (max(failed_at) * 1000000)::bigint AS failed, (max(processed_at) * 1000000)::bigint AS processed
+    (max(failed_at) * 1000000)::bigint AS failed, (max(processed_at) * 1000000)::bigint AS processed,
+    min(path) AS first, max(path) AS last
     FROM ({some_failing}) x GROUP BY 1, 2, 3) r)
 FROM given g
 
 -- name: figures_of_causes (sqlite)
 -- The same.
 WITH given (cause, open) AS (SELECT * FROM unnest(:causes::bigint[], :open::boolean[]))
-SELECT g.cause, (SELECT json_group_array(json_array(config, route, execution, objects, letters, failed, processed))
+SELECT g.cause, (SELECT json_group_array(json_array(config, route, execution, objects, letters, failed, processed,
+    first, last))
   FROM (SELECT config, route, execution, count(*) AS objects, sum(letters) AS letters,
-    CAST(max(failed_at) * 1000000 AS integer) AS failed, CAST(max(processed_at) * 1000000 AS integer) AS processed
+    CAST(max(failed_at) * 1000000 AS integer) AS failed, CAST(max(processed_at) * 1000000 AS integer) AS processed,
+    min(path) AS first, max(path) AS last
     FROM ({some_failing}) GROUP BY 1, 2, 3))
 FROM given g
 
