@@ -181,10 +181,11 @@ class IdentityService:
             raise PlayheadError(
                 "too_many_attempts", "too many wrong keys from this address; try again in a second"
             )
-        kept = self._keep(hashed, await self._catalog.key(hashed))
+        found = await self._catalog.key(hashed)
+        kept = self._keep(hashed, found)
         if kept is None:
             self._right.pop(hashed, None)
-            if address is not None:
+            if found is None and address is not None:  # nobody guesses a key that has ended
                 self._failures.add(address)
             raise Unauthorized("key_invalid", _WRONG_KEY)
         self._right[hashed] = None
