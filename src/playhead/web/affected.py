@@ -123,7 +123,7 @@ async def show(ask: Ask) -> Answer:
 
 async def _process(ask: Ask, worker: str | None) -> str:
     """Return the kind, the number and the host of a live process; its id if it is not found."""
-    found = await or_missing(ask.services.workers.list(None, _MOST_WORKERS)) if worker else None
+    found = await or_missing(ask.services.workers.list, None, _MOST_WORKERS) if worker else None
     live = () if found is None or isinstance(found, Missing) else found.items
     names = [f"{one.kind} {one.pid} on {one.host}" for one in live if one.worker_id == worker]
     return names[0] if names else worker or ""

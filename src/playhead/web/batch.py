@@ -127,7 +127,7 @@ async def _shown(ask: Ask, batch: UUID, error: PlayheadError | None = None) -> S
     services = ask.services
     replay = await services.executions.replay(batch)
     made = await services.executions.get(replay.execution_id)
-    source = await or_missing(services.executions.get(replay.from_execution_id))
+    source = await or_missing(services.executions.get, replay.from_execution_id)
     routes = await services.executions.routes_of(made)
     report = await _report(services, replay)
     difference = None
@@ -211,12 +211,12 @@ class _Links(Links):
 
 async def _map(services: Services, replay: Replay, made: Execution) -> PipelineMap | None:
     """Return the pipeline with the messages of the replay, and the objects found in the source's stage."""
-    pipeline = await or_missing(services.pipelines.of_found(made))
+    pipeline = await or_missing(services.pipelines.of_found, made)
     if isinstance(pipeline, Missing) or not pipeline.routes:
         return None
     is_open = made.status == "running"
     # While it runs, sizes of stages cost in proportion to its messages.
-    totals = None if is_open else await or_missing(services.executions.stage_totals(made.execution_id))
+    totals = None if is_open else await or_missing(services.executions.stage_totals, made.execution_id)
     known = Known(None if isinstance(totals, Missing) else totals, is_open=is_open, has_run=True)
     of = pipelines.pipeline_map(pipeline, known)
     stage = _choice(replay).stage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from uuid import UUID
@@ -119,9 +119,9 @@ class ExecutionView:
     problem: Problem | None = None
 
 
-async def _soon(part: Awaitable[T], seconds: float) -> T | None:
+async def _soon(read: Callable[[UUID], Awaitable[T]], identity: UUID, seconds: float) -> T | None:
     """Return a part, or None if it takes longer. It is read to its end in any case, so that it is cached."""
-    task = asyncio.ensure_future(part)
+    task = asyncio.ensure_future(read(identity))
     done, _ = await asyncio.wait({task}, timeout=seconds)
     if done:
         return task.result()
@@ -194,15 +194,15 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
     has_failures = execution.counts.failed > 0 and not execution.records_deleted_at
     is_drawn = ask.text("mark") is None  # the live numbers need no failures and no replays
     pipeline, totals, route_waits, workers, groups, replays = await asyncio.gather(
-        or_missing(services.pipelines.of_found(execution)),
-        or_missing(_soon(services.executions.stage_totals(identity), _SIZES_WITHIN)),
+        or_missing(services.pipelines.of_found, execution),
+        or_missing(_soon, services.executions.stage_totals, identity, _SIZES_WITHIN),
         _route_waits(services, identity) if is_open else _nothing(),
         services.workers.list(None, _WORKERS) if is_open else _nothing(),
-        or_missing(_groups(services, identity) if has_failures and is_drawn else _nothing()),
-        or_missing(services.executions.replays(identity, None, _REPLAYS) if is_drawn else _nothing()),
+        or_missing(_groups, services, identity) if has_failures and is_drawn else _nothing(),
+        or_missing(services.executions.replays, identity, None, _REPLAYS) if is_drawn else _nothing(),
     )
     known = totals if isinstance(totals, StageTotals) else None
-    datasets = await or_missing(services.publish.datasets_of(execution.config)) if execution.config else ()
+    datasets = await or_missing(services.publish.datasets_of, execution.config) if execution.config else ()
     laid_over = Known(
         *(known, execution.pruned, route_waits or {}, is_open),
         datasets=() if isinstance(datasets, Missing) else datasets,

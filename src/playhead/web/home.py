@@ -74,16 +74,16 @@ async def show(ask: Ask) -> Shown[HomeView]:
     system, published, (replays, running, newest), (day, failing) = await asyncio.gather(
         asyncio.gather(
             services.system.health(__version__),
-            or_missing(all_routes(services)),
-            or_missing(services.workers.list(None, _MOST_WORKERS)),
+            or_missing(all_routes, services),
+            or_missing(services.workers.list, None, _MOST_WORKERS),
         ),
-        asyncio.gather(or_missing(services.publish.datasets()), or_missing(services.publish.refused())),
+        asyncio.gather(or_missing(services.publish.datasets), or_missing(services.publish.refused)),
         asyncio.gather(
-            or_missing(services.executions.replays(None, None, ROWS, is_open=True)),
-            or_missing(services.executions.list(recent._replace(status="running"), None, _NEWEST)),
-            or_missing(services.executions.list(recent, None, 2 * _NEWEST)),
+            or_missing(services.executions.replays, None, None, ROWS, is_open=True),
+            or_missing(services.executions.list, recent._replace(status="running"), None, _NEWEST),
+            or_missing(services.executions.list, recent, None, 2 * _NEWEST),
         ),
-        asyncio.gather(or_missing(services.activity.last_day()), or_missing(_causes(services, times))),
+        asyncio.gather(or_missing(services.activity.last_day), or_missing(_causes, services, times)),
     )
     health, routes, workers = system
     datasets, refused = published
@@ -108,7 +108,7 @@ async def show(ask: Ask) -> Shown[HomeView]:
     others = (
         [] if isinstance(newest, Missing) else [one for one in newest.items if one.execution_id not in known]
     )
-    ends = await or_missing(endings(services, [*shown, *others]))
+    ends = await or_missing(endings, services, [*shown, *others])
     causes, more_causes = ((), False) if isinstance(failing, Missing) else failing
     view = HomeView(
         _verdict(len(found), causes, more=more_causes, uncertain=bool(missing)),
@@ -173,7 +173,7 @@ def _level(found: Sequence[Need], causes: Sequence[CauseRow], *, uncertain: bool
 
 async def _next_command(ask: Ask) -> str:
     """Return the command for a deployment without executions."""
-    configs = await or_missing(ask.services.configs.list(None, 1))
+    configs = await or_missing(ask.services.configs.list, None, 1)
     if isinstance(configs, Missing) or not configs.items:
         return "playhead init"
     return f"playhead run {configs.items[0].name} inputs/"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -133,9 +134,9 @@ async def show(ask: Ask) -> Shown[ObjectView]:
     against = await _against(ask, key, versions, execution)
     version = next((one for one in versions if one.key == key), None)
     sidecar, content, lineage_of = await asyncio.gather(
-        or_missing(_sidecar(services, key, against if view in (None, "changes") else None)),
-        or_missing(_content(content_view(services, key, view, version, against, lineage))),
-        or_missing(ancestry(services, key, stage, execution)),
+        or_missing(_sidecar, services, key, against if view in (None, "changes") else None),
+        or_missing(_content, partial(content_view, services, key, view, version, against, lineage)),
+        or_missing(ancestry, services, key, stage, execution),
     )
     is_pruned = isinstance(content, Missing) and content.error_code == "object_pruned"
     found = ObjectView(
@@ -177,9 +178,9 @@ async def show(ask: Ask) -> Shown[ObjectView]:
     )
 
 
-async def _content(view: Awaitable[ContentView]) -> ContentView | Missing:
+async def _content(read: Callable[[], Awaitable[ContentView]]) -> ContentView | Missing:
     try:
-        return await view
+        return await read()
     except NotFound as exc:
         if exc.code != "object_pruned":
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from playhead.services import Services
 from playhead.times import fixed_time
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 ROWS: Final = 100
 """Rows of a list on one page."""
@@ -87,10 +88,14 @@ def checked_time(name: str, text: str) -> str:
     return text
 
 
-async def or_missing(part: Awaitable[T]) -> T | Missing:
-    """Return a part of a page, or why it cannot be read now. The other parts are shown in any case."""
+async def or_missing(read: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T | Missing:
+    """Return a part of a page, or why it cannot be read now. The other parts are shown in any case.
+
+    Args:
+        read: a function, because nothing would await a coroutine if the page was cancelled early.
+    """
     try:
-        return await part
+        return await read(*args, **kwargs)
     except Unavailable as exc:
         return Missing(exc.code, exc.detail)
 

@@ -120,8 +120,8 @@ class QueuesView:
 async def show_all(ask: Ask) -> Shown[QueuesView]:
     cursor = ask.text("cursor")
     page, workers = await asyncio.gather(
-        or_missing(ask.services.queues.routes(cursor, ROWS)),
-        or_missing(ask.services.workers.list(None, MOST_ROUTES)),
+        or_missing(ask.services.queues.routes, cursor, ROWS),
+        or_missing(ask.services.workers.list, None, MOST_ROUTES),
     )
     call = ApiCall(url("/api/v1/routes", limit=ROWS, cursor=cursor))
     if isinstance(page, Missing):
@@ -207,9 +207,9 @@ async def show(ask: Ask) -> Shown[QueueView]:
 async def _shown(ask: Ask, error: PlayheadError | None = None) -> Shown[QueueView]:
     queue = ask.parameters["queue"]
     routes, workers, messages = await asyncio.gather(
-        or_missing(all_routes(ask.services)),
-        or_missing(ask.services.workers.list(None, MOST_ROUTES)),
-        or_missing(ask.services.queues.peek(queue, PEEKED)),
+        or_missing(all_routes, ask.services),
+        or_missing(ask.services.workers.list, None, MOST_ROUTES),
+        or_missing(ask.services.queues.peek, queue, PEEKED),
     )
     row: QueueRow | Missing | None = routes if isinstance(routes, Missing) else None
     if not isinstance(routes, Missing):

@@ -238,7 +238,7 @@ async def _totals(services: Services, form: ReplayForm, source: Execution) -> Se
     if source.kind == "adopted" and form.from_stage:
         # Another program has stored the objects: each count would list all of them.
         return Missing("not_counted", "the objects are those of another program, and are counted on request")
-    totals = await or_missing(services.executions.stage_totals(source.execution_id))
+    totals = await or_missing(services.executions.stage_totals, source.execution_id)
     return totals if isinstance(totals, Missing) else totals.stages
 
 

@@ -80,7 +80,7 @@ class SideBySide:
 
 async def side_by_side(services: Services, output: DiffObject) -> SideBySide | Missing:
     """Return an output before and after."""
-    return await or_missing(_side_by_side(services, output))
+    return await or_missing(_side_by_side, services, output)
 
 
 async def _side_by_side(services: Services, output: DiffObject) -> SideBySide:

@@ -48,9 +48,9 @@ async def _shown(ask: Ask, examination: Examination | None = None) -> Shown[Syst
     services, cursor = ask.services, ask.text("cursor")
     health, size, workers, warnings = await asyncio.gather(
         services.system.health(__version__),
-        or_missing(services.system.catalog_size()),
-        or_missing(services.workers.list(cursor, ROWS)),
-        or_missing(services.workers.unversioned()),
+        or_missing(services.system.catalog_size),
+        or_missing(services.workers.list, cursor, ROWS),
+        or_missing(services.workers.unversioned),
     )
     calls = [
         ApiCall("/api/v1/system/health"),

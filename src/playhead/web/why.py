@@ -84,7 +84,7 @@ async def show(ask: Ask) -> Shown[WhyView]:
 
 async def _in_order(services: Services, part: WhyPart) -> Sequence[WhyRoute]:
     """Return the routes of a part in pipeline order."""
-    pipeline = await or_missing(services.pipelines.of_found(part.execution))
+    pipeline = await or_missing(services.pipelines.of_found, part.execution)
     order = {} if isinstance(pipeline, Missing) else places(pipeline_map(pipeline))
     return sorted(part.routes, key=lambda one: order.get(one.route, len(order)))
 
