@@ -373,8 +373,14 @@ async def test_steps_without_batches_run_as_often_at_once_as_the_concurrency_all
     route = Route("r", "q", (Step("slow"), Step("async")), stage="s", concurrency=2, timeout_seconds=0.5)
     chain = Chain(route, {"slow": spec, "async": steps.spec})
     slots: Slots[int] = Slots(20, clock=ActiveClock(clock))
-    for n, item in enumerate(items(20)):
-        slots.submit(Job(n, partial(chain.run_async, item, CTX), 0.5, "async", is_async=True))
+    jobs = [
+        Job(n, partial(chain.run_async, item, CTX), 0.5, "async", is_async=True)
+        for n, item in enumerate(items(20))
+    ]
+    for job in jobs:
+        slots.submit(job)
+    # The time of a job counts from its first turn on the loop until it waits, so all of them must wait.
+    await until(lambda: len([job for job in jobs if job.waits_since is not None]) == 18)
     for begun in range(2, 21, 2):
         # No call lasts for two steps of the clock: those before have ended.
         await until(lambda: (len(at_once), slots.ended_count) == (1 + begun, begun - 2))  # noqa: B023
