@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp
 
 from bench.figures import Figure, median, middle_ratio
 from bench.homes import SOURCE, opened
@@ -21,6 +25,7 @@ from playhead.bootstrap.process import Runtime
 from playhead.credentials import new_key, whole
 from playhead.errors import Unauthorized
 from playhead.model.access import KeyRequest
+from playhead.server import Server, listener
 from playhead.services.identity import IdentityService
 
 _MICROSECONDS: Final = 1e6
@@ -30,15 +35,31 @@ _TARGET_OPEN: Final = 1.01
 _TARGET_DIFFERENCE: Final = 5.0
 _LIMIT: Final = 1 << 20
 _PATH: Final = "/api/v1/executions"
+_TURN: Final = 10
+"""Requests of one kind in a row."""
+_CLIENT: Final = """
+import http.client, json, sys
+connections = {}
+for line in sys.stdin:
+    kind, port, header, path, times = json.loads(line)
+    connection = connections.setdefault(kind, http.client.HTTPConnection("127.0.0.1", port))
+    wrong = ""
+    for _ in range(times):
+        connection.request("GET", path, headers={"Authorization": header} if header else {})
+        response = connection.getresponse()
+        response.read()
+        wrong = wrong if response.status == 200 else response.status
+    print(wrong, flush=True)
+"""
 
 Work = Callable[[], Awaitable[object]]
 
 
 def measure(memory: Path | None, *, requests: int, rounds: int, samples: int) -> list[Figure]:
-    """Measure processor time in this process, without a socket.
+    """Measure the processor time of a check, and that of a server per request over a socket.
 
     Args:
-        requests: in each round, of each kind; the kinds take turns.
+        requests: in each round, of each kind.
         samples: refused keys of each kind.
     """
     with scratch(memory) as folder:
@@ -83,25 +104,31 @@ async def _check(identity: IdentityService, key: str, requests: int, rounds: int
 
 
 async def _requests(rt: Runtime, key: str, requests: int, rounds: int) -> list[Figure]:
+    """Measure what the server spends on a request that arrives over a socket."""
     checked, unchecked = _app(rt), _app(rt)
     unchecked.user_middleware = [one for one in unchecked.user_middleware if one.cls is not Identify]
-    kinds: Mapping[str, Work] = {
-        "no check": lambda: _ask(unchecked),
-        "open": lambda: _ask(checked),
-        "key": lambda: _ask(checked, (b"authorization", f"Bearer {key}".encode())),
-    }
-    took: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for _ in range(rounds):
-        # The kinds take turns with each request, because the speed of the machine changes all the time.
-        single: dict[str, list[float]] = {kind: [] for kind in kinds}
-        for _ in range(requests):
-            for kind, work in kinds.items():
-                single[kind].append(await _spent(work, 1))
-        for kind, values in single.items():
-            took[kind].append(median(values))
+    async with _listening(checked) as with_check, _listening(unchecked) as without, _asking() as ask:
+        # Each kind has its own connection.
+        bearer = f"Bearer {key}"
+        kinds: Mapping[str, tuple[int, str]] = {
+            "open, no check": (without, ""),
+            "open": (with_check, ""),
+            "key, no check": (without, bearer),
+            "key": (with_check, bearer),
+        }
+        order = list(kinds)
+        took: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for _ in range(rounds):
+            # They take turns after a few requests, because the speed of the machine changes all the time.
+            single: dict[str, list[float]] = {kind: [] for kind in kinds}
+            for turn in range(max(1, requests // _TURN)):
+                for kind in order[turn % 4 :] + order[: turn % 4]:
+                    single[kind].append(await _spent(partial(ask, kind, *kinds[kind]), 1) / _TURN)
+            for kind, values in single.items():
+                took[kind].append(median(values))
     return [
-        _request_figure("with a key", took["key"], took["no check"], _TARGET_KEY),
-        _request_figure("to an open server", took["open"], took["no check"], _TARGET_OPEN),
+        _request_figure("with a key", took["key"], took["key, no check"], _TARGET_KEY),
+        _request_figure("to an open server", took["open"], took["open, no check"], _TARGET_OPEN),
     ]
 
 
@@ -155,31 +182,37 @@ def _app(rt: Runtime) -> Any:
     )
 
 
-async def _ask(app: ASGIApp, *headers: tuple[bytes, bytes]) -> None:
-    status = 0
+@asynccontextmanager
+async def _listening(app: ASGIApp) -> AsyncIterator[int]:
+    """Serve an app in this event loop as `playhead serve` does; yield its port."""
+    with listener("127.0.0.1", 0) as sock:
+        server = Server(app, max_connections=100)
+        sock.listen(8)
+        serving = asyncio.create_task(server.serve(sockets=[sock]))
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
 
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def send(message: Message) -> None:
-        nonlocal status
-        status = message.get("status", status)
+@asynccontextmanager
+async def _asking() -> AsyncIterator[Callable[[str, int, str], Awaitable[None]]]:
+    """Start a client in another process, so that only the server's time counts."""
+    client = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _CLIENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert client.stdin
+    assert client.stdout
+    to, out = client.stdin, client.stdout
 
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": _PATH,
-        "raw_path": _PATH.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", b"localhost"), *headers],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 8080),
-        "state": {},
-    }
-    await app(scope, receive, send)
-    if status != 200:
-        raise RuntimeError(f"GET {_PATH} was answered with {status}")
+    async def ask(kind: str, port: int, header: str) -> None:
+        to.write(json.dumps([kind, port, header, _PATH, _TURN]).encode() + b"\n")
+        if answer := (await out.readline()).strip().decode():
+            raise RuntimeError(f"GET {_PATH} was answered with {answer}")
+
+    try:
+        yield ask
+    finally:
+        to.close()
+        await client.wait()

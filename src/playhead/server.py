@@ -30,6 +30,8 @@ from playhead.web.app import create_pages
 from playhead.workers import background, crew, hold_logs, on_signals, run_reloading, set_up_logs
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from playhead.services.identity import IdentityService
     from playhead.settings import Settings
 
@@ -37,8 +39,26 @@ _GRACE_SECONDS = 5
 """Maximum time from the signal to the exit. Running requests get most of it to complete."""
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: Playhead installs its own."""
+class Server(uvicorn.Server):
+    """uvicorn as Playhead uses it, without its signal handlers: Playhead installs its own."""
+
+    def __init__(self, app: ASGIApp, max_connections: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Connection,
+                ws="none",
+                limit_concurrency=max_connections,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+                server_header=False,
+                log_config=None,
+                access_log=False,
+                # Any program on this machine could choose the address and the scheme of its requests.
+                proxy_headers=False,
+                lifespan="off",
+                timeout_graceful_shutdown=_GRACE_SECONDS - 1,
+            )
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -59,7 +79,7 @@ def _is_not_cancelled(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def listener(host: str, port: int) -> socket.socket:
     """Return a socket that does not listen yet, so that no client can connect."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Name the protocol: asyncio sets TCP_NODELAY only on sockets whose `proto` is TCP. Head and body of a
@@ -104,7 +124,7 @@ def serve(
 
     def run(reload: Reload | None = None) -> int:
         nonlocal port
-        sock = _bind(host, port)
+        sock = listener(host, port)
         port = sock.getsockname()[1]
         release_logs = hold_logs()
         try:
@@ -142,22 +162,7 @@ async def _serve(
             cookie=session_cookie(settings.public_url, is_loopback=local),
             proxy=_proxy(settings),
         )
-        server = _Server(
-            uvicorn.Config(
-                app,
-                http=Connection,
-                ws="none",
-                limit_concurrency=settings.max_connections,
-                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-                server_header=False,
-                log_config=None,
-                access_log=False,
-                # Any program on this machine could choose the address and the scheme of its requests.
-                proxy_headers=False,
-                lifespan="off",
-                timeout_graceful_shutdown=_GRACE_SECONDS - 1,
-            )
-        )
+        server = Server(app, settings.max_connections)
         stop = asyncio.Event()
         on_signals(stop, reload)
         address, number = sock.getsockname()[:2]
@@ -245,7 +250,7 @@ async def check_address(identity: IdentityService, address: str, *, insecure: bo
     identity.close()
 
 
-async def _stop_server(rt: Runtime, server: _Server, stop: asyncio.Event) -> None:
+async def _stop_server(rt: Runtime, server: Server, stop: asyncio.Event) -> None:
     await stop.wait()
     # Clients that wait for a replay get `replay_continues` before their connections are closed.
     rt.services.replay.stopping = True

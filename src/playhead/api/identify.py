@@ -6,7 +6,9 @@ What a caller may do is decided at the matched route (`scopes.py`).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
@@ -15,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from playhead.acting import NOBODY, REASON, REASON_LENGTH, Acting, acting
 from playhead.api.answers import ERROR_CODE, answer, correlation_id
 from playhead.api.callers import READS
-from playhead.api.lasting import while_valid
+from playhead.api.lasting import Lasting, is_stream
 from playhead.api.proxied import TrustedProxy
 from playhead.cookies import COOKIE, SessionCookie, check_own_page, client_address
 from playhead.credentials import key_id
@@ -77,38 +79,53 @@ class Identify:
             with acting(NOBODY):
                 await self._app(scope, receive, send)
             return
-        credentials = Credentials()
+        credentials: Credentials | None = None
         try:
             credentials = Credentials.of(scope, self._cookie)
             caller = await self._caller(scope, credentials)
-            who = Acting(
-                caller,
-                "http" if scope["path"].startswith("/api/") else "web",
-                client_address(scope),
-                credentials.reason,
-                correlation_id(scope),
-            )
         except PlayheadError as error:
             if not isinstance(error, Unavailable):
                 who = Acting(_claimed(credentials), "http", client_address(scope))
                 _refused(scope, who, scope["path"], error.code)
             await self._refusal(scope, error)(scope, receive, send)
             return
+        who = Acting(
+            caller,
+            "http" if scope["path"].startswith("/api/") else "web",
+            client_address(scope),
+            credentials.reason,
+            correlation_id(scope),
+        )
         scope["state"][CALLER] = caller
-        varies = credentials.any or caller.kind == "proxy"
+        await self._serve(scope, receive, send, who, credentials)
 
-        async def is_valid() -> bool:
-            return await self._still(scope, credentials, caller)
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, who: Acting, credentials: Credentials
+    ) -> None:
+        serving, lasting = asyncio.current_task(), None
 
-        def began(response: Message) -> None:
-            if response["status"] in _REFUSED:
-                path = getattr(scope.get("route"), "path", None) or scope["path"]
-                _refused(scope, who, path, scope["state"].get(ERROR_CODE, "outside_limit"))
-            if varies:
-                _mark(response, caller)
+        async def send_marked(message: Message) -> None:
+            nonlocal lasting
+            if message["type"] == "http.response.start":
+                if message["status"] in _REFUSED:
+                    path = getattr(scope.get("route"), "path", None) or scope["path"]
+                    _refused(scope, who, path, scope["state"].get(ERROR_CODE, "outside_limit"))
+                if credentials.any or who.caller.kind == "proxy":
+                    _mark(message, who.caller)
+                if serving and is_stream(message):
+                    lasting = Lasting(serving, partial(self._still, scope, credentials, who.caller))
+            await send(message)
 
-        with acting(who):
-            await while_valid(self._app, scope, receive, send, began=began, is_valid=is_valid)
+        try:
+            with acting(who):
+                await self._app(scope, receive, send_marked)
+        except asyncio.CancelledError:
+            if lasting is None or not lasting.takes():
+                raise
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            if lasting:
+                lasting.close()
 
     async def _still(self, scope: Scope, given: Credentials, caller: Caller) -> bool:
         """Whether a caller may still do what it could do when its request came."""
@@ -215,9 +232,9 @@ def _reason(value: bytes) -> str:
     return text
 
 
-def _claimed(given: Credentials) -> Caller:
+def _claimed(given: Credentials | None) -> Caller:
     """Return the caller of a refused request: the public id of its key, if it has the form of one."""
-    identity = key_id(given.keys[0]) if given.keys else None
+    identity = key_id(given.keys[0]) if given and given.keys else None
     return Caller("key", identity, identity, frozenset()) if identity else NOBODY.caller
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message
 
 from playhead import events
 
@@ -18,59 +18,44 @@ CHECK_SECONDS: Final = 0.5
 _STREAM: Final = b"text/event-stream"
 
 
-async def while_valid(
-    app: ASGIApp,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    *,
-    began: Callable[[Message], None],
-    is_valid: Callable[[], Awaitable[bool]],
-) -> None:
-    """Call the app. If it answers with an event stream, end that when the caller is not valid any more.
+class Lasting:
+    """An event stream, which ends when its caller is not valid any more.
 
-    The stream then ends without its event `end`: the client connects again, and is refused.
+    It then ends without its event `end`: the client connects again, and is refused.
 
     Args:
-        began: is called with the start of the response, before that is sent.
+        serving: the task that handles the request. It is cancelled then.
     """
-    checking: asyncio.Task[None] | None = None
 
-    async def send_watched(message: Message) -> None:
-        nonlocal checking
-        if message["type"] == "http.response.start":
-            began(message)
-            if _is_stream(message):
-                checking = asyncio.create_task(check())
-        await send(message)
+    def __init__(self, serving: asyncio.Task[Any], is_valid: Callable[[], Awaitable[bool]]) -> None:
+        self._serving = serving
+        self._is_valid = is_valid
+        self._is_over = False
+        self._checking = asyncio.create_task(self._check())
 
-    async def check() -> None:
+    async def _check(self) -> None:
         is_allowed = True
         while is_allowed:
             await asyncio.sleep(CHECK_SECONDS)
             try:
-                is_allowed = await is_valid()
+                is_allowed = await self._is_valid()
             except Exception as exc:
                 detail = f"check of an event stream: {type(exc).__name__}: {exc}"
                 events.emit(events.LOOP_FAILED, exc_info=True, detail=detail)
                 break
-        limit.reschedule(asyncio.get_running_loop().time())
+        self._is_over = True
+        self._serving.cancel()
 
-    try:
-        async with asyncio.timeout(None) as limit:
-            await app(scope, receive, send_watched)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-    finally:
-        if checking:
-            checking.cancel()
+    def takes(self) -> bool:
+        """Whether a cancellation of the task came from here, and from nobody else."""
+        return self._is_over and self._serving.uncancel() == 0
+
+    def close(self) -> None:
+        self._checking.cancel()
 
 
-def _is_stream(start: Message) -> bool:
-    headers = start["headers"]
+def is_stream(start: Message) -> bool:
+    """Whether the start of a response is that of an event stream."""
+    headers = dict(start["headers"])
     # The content type is that of a stored object, too, whose length is known.
-    return any(name == b"content-type" and value.startswith(_STREAM) for name, value in headers) and not any(
-        name == b"content-length" for name, _ in headers
-    )
+    return b"content-length" not in headers and headers.get(b"content-type", b"").startswith(_STREAM)

@@ -18,6 +18,7 @@ from playhead import events
 from playhead.api.answers import correlation_id
 from playhead.api.asking import Asked, operations
 from playhead.api.declared_metrics import METRICS
+from playhead.api.lasting import is_stream
 from playhead.counters import AGE_BOUNDS, ATTEMPT_BOUNDS, Histogram
 from playhead.model import Dataset
 from playhead.services.metrics import PUBLICATION_BOUNDS, Figures, Rows
@@ -99,10 +100,7 @@ class Measured:
             nonlocal status, streams
             if message["type"] == "http.response.start":
                 status = message["status"]
-                streams = any(
-                    name == b"content-type" and value.startswith(b"text/event-stream")
-                    for name, value in message["headers"]
-                )
+                streams = is_stream(message)
             await send(message)
 
         try:
