@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from playhead.server import _bind
+from playhead.server import listener
 
 
 async def test_a_response_in_two_writes_does_not_wait_for_the_clients_ack():
-    sock = _bind("127.0.0.1", 0)
+    sock = listener("127.0.0.1", 0)
     delays: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
