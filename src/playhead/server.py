@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -30,8 +30,6 @@ from playhead.web.app import create_pages
 from playhead.workers import background, crew, hold_logs, on_signals, run_reloading, set_up_logs
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from playhead.services.identity import IdentityService
     from playhead.settings import Settings
 
@@ -42,7 +40,7 @@ _GRACE_SECONDS = 5
 class Server(uvicorn.Server):
     """uvicorn as Playhead uses it, without its signal handlers: Playhead installs its own."""
 
-    def __init__(self, app: ASGIApp, max_connections: int) -> None:
+    def __init__(self, app: Callable[..., Any], max_connections: int) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
