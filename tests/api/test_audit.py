@@ -13,7 +13,7 @@ from playhead.acting import NOBODY, Acting, acting
 from playhead.credentials import new_key
 from playhead.ids import uuid7
 from playhead.model import PublishRequest, ReplayRequest
-from playhead.model.access import ROLES, Caller, KeyRequest
+from playhead.model.access import READ_CONTENT, ROLES, Caller, KeyRequest
 from playhead.ports.catalog.access import AuditFilter
 from playhead.services.audit import AuditService
 from playhead.web.app import ACTIONS
@@ -400,6 +400,22 @@ async def test_reads_of_content_are_recorded_by_caller_and_object_if_they_are_wa
         assert {(one.actor, one.via, one.outcome) for one in found} == {(made.record.id, "http", "done")}
 
 
+async def test_lists_of_keys_and_exports_of_the_audit_are_always_recorded(playhead: Playhead):
+    made = await playhead.services.access.create(KeyRequest("ada", ["admin"]))
+    await playhead.services.identity.beat()
+    for path in ("keys", "keys", "audit", "audit?after=0", "sessions"):
+        answer = await playhead.http.get(f"/api/v1/{path}", headers={"X-Playhead-Key": made.key})
+        assert answer.status_code == 200
+
+    await playhead.services.audit.flush(last=True)
+
+    found = [one for one in await playhead.catalog.audit() if one.actor == made.record.id]
+    assert [(one.action, one.object, one.detail) for one in found] == [
+        ("audit.export", None, {"count": 1}),
+        ("key.list", None, {"count": 2}),
+    ]
+
+
 async def test_reads_are_not_recorded_by_default(playhead: Playhead):
     execution = await playhead.run({"a": b"x"})
     assert (await playhead.http.get(content(f"{execution}/input/a"))).status_code == 200
@@ -408,7 +424,7 @@ async def test_reads_are_not_recorded_by_default(playhead: Playhead):
 
 
 async def test_a_caller_who_reads_very_many_objects_is_still_named(playhead: Playhead):
-    audit = AuditService(playhead.catalog, reads=True, clock=Clock())
+    audit = AuditService(playhead.catalog, reads=READ_CONTENT, clock=Clock())
     audit.refused(NOBODY, "GET /", "key_missing")
     for name in ("ada", "bob"):
         with acting(Acting(Caller("key", name, name, frozenset()), "http")):

@@ -11,6 +11,7 @@ from playhead import __version__
 from playhead.bootstrap.backends import Backends, data_folder
 from playhead.clock import ElapsedClock
 from playhead.environment import Backends as Given, Environment
+from playhead.model.access import READ_ALWAYS, READ_CONTENT
 from playhead.ports.adapter import AdapterSpec
 from playhead.ports.config import ParseConfig
 from playhead.ports.login import LoginProvider
@@ -118,8 +119,9 @@ def build(
         key_seconds=settings.idempotency_seconds,
     )
 
-    # A command can read the store without Playhead, so only what servers send is worth a record.
-    audit = AuditService(catalog, reads=kind == "serve" and settings.audit_reads == "content")
+    # A command can read the backends without Playhead, so only what servers send is worth a record.
+    reads = READ_ALWAYS | (READ_CONTENT if settings.audit_reads == "content" else frozenset())
+    audit = AuditService(catalog, reads=reads if kind == "serve" else ())
 
     def leave(job: UUID) -> None:
         """Leave a job to other processes, as a short command does."""
@@ -175,7 +177,7 @@ def build(
         doctor=backends.doctor(),
         watch=WatchService(executions, publish.dataset),
         metrics=MetricsService(catalog, broker, store, newest),
-        access=AccessService(catalog, release=__version__),
+        access=AccessService(catalog, release=__version__, listed=partial(audit.read, "key.list")),
         audit=audit,
         identity=IdentityService(
             catalog,

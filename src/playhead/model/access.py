@@ -55,8 +55,12 @@ CallerKind = Literal["key", "session", "oidc", "proxy", "local", "process"]
 Via = Literal["http", "web", "cli", "python", "process"]
 KeyKind = Literal["key", "cli"]
 AuditOutcome = Literal["intended", "done", "refused", "failed"]
-ReadAction = Literal["object.read", "dead_letter.read"]
-"""Reads of content that the audit has, if they are recorded."""
+ReadAction = Literal["key.list", "audit.export", "object.read", "dead_letter.read"]
+"""Reads that the audit has."""
+READ_ALWAYS: Final[frozenset[ReadAction]] = frozenset({"key.list", "audit.export"})
+"""Those that each server records."""
+READ_CONTENT: Final[frozenset[ReadAction]] = frozenset({"object.read", "dead_letter.read"})
+"""Those that a server records with `PLAYHEAD_AUDIT_READS=content`."""
 AUDIT_OUTCOMES: Final[tuple[AuditOutcome, ...]] = get_args(AuditOutcome)
 
 

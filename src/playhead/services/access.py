@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from playhead import acting
@@ -35,10 +36,12 @@ class AccessService:
 
     Args:
         release: of this process, for the first key.
+        listed: is called when somebody lists the keys.
     """
 
-    def __init__(self, catalog: Access, *, release: str) -> None:
+    def __init__(self, catalog: Access, *, release: str, listed: Callable[[], None]) -> None:
         self._catalog = catalog
+        self._listed = listed
         self._release = release
 
     # -- keys --------------------------------------------------------------------------------------
@@ -120,6 +123,7 @@ class AccessService:
 
     async def keys(self) -> list[AccessKey]:
         """Return all keys by name, also expired and revoked ones."""
+        self._listed()
         return sorted(await self._catalog.keys(), key=place_of)
 
     async def open(self) -> bool:

@@ -1,13 +1,14 @@
 """The audit: who changed what, which requests were refused, and who read what.
 
 A change is recorded in its own transaction (`_sql_catalog/changes.py`). Refused requests are counted here and
-written with the heartbeat, and so are reads if the operator wants them. So a flood of either costs few rows.
+written with the heartbeat, and so are lists of keys, exports, and content that was read. So a flood of them
+costs few rows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import time
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -49,11 +50,13 @@ class AuditService:
     """Lists entries of the audit, and counts refused requests and reads.
 
     Args:
-        reads: whether reads of content are recorded.
+        reads: which reads are recorded.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, catalog: Audits, *, reads: bool = False, clock: Callable[[], float] = time) -> None:
+    def __init__(
+        self, catalog: Audits, *, reads: Collection[ReadAction] = (), clock: Callable[[], float] = time
+    ) -> None:
         self._catalog = catalog
         self._reads = reads
         self._clock = clock
@@ -90,6 +93,8 @@ class AuditService:
             ValueError: a time has another form.
         """
         conditions = (actor, action, outcome, execution_id, replay_batch_id, config, object)
+        if after is not None:
+            self.read("audit.export")
         of = list_of("audit", *conditions, since, until, after)
         place = decode_cursor(cursor, int, of)
         times = fixed_times(ids.now(), since=since, until=until)
@@ -137,14 +142,14 @@ class AuditService:
         # Anyone can send requests that are refused, so the rest has no names.
         self._count(one, one._replace(who=_OTHERS, object=None, code=None))
 
-    def read(self, action: ReadAction, about: str) -> None:
-        """Count that who acts has read content, if reads are recorded. What a process reads is left out.
+    def read(self, action: ReadAction, about: str | None = None) -> None:
+        """Count that who acts has read something, unless it is a process or such reads are not recorded.
 
         Args:
-            about: key of the object, or id of the dead letter.
+            about: key of the object, or id of the dead letter; None: all keys, or the audit.
         """
         who = current()
-        if not self._reads or who.caller.kind == "process":
+        if action not in self._reads or who.caller.kind == "process":
             return
         one = _Counted(self._minute(), _known(who), action, "done", about, None)
         self._count(one, one._replace(object=None))
