@@ -268,6 +268,7 @@ async def test_an_hour_of_the_strip_filters_the_page(site: Site):
 async def test_the_strip_draws_what_waited_and_has_its_numbers_in_a_table(site: Site):
     await site.run({"a": b"good"})
     page = await site.page("/")
+    assert "done failed an event, named below highest bar: 2 messages in 15 minutes" in text_of(page)
     assert 'class="wait"' not in page
     assert "waiting" not in page.partition('id="day"')[2].partition("</section>")[0].partition("<table")[0]
     files = [("files", (name, b"good")) for name in "abc"]

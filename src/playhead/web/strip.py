@@ -74,6 +74,7 @@ class Strip:
     Attributes:
         done, failed: numbers of all messages that it shows.
         waiting: the most messages that waited at once.
+        scale: what the highest bar stands for, in words; empty without a bar.
         line: path of the line of what waited, in a drawing of its own scale; empty if nothing waited.
         bars: paths of its bars, by state: `done`, and `failed` on top of them.
         hours: its hours, oldest first.
@@ -83,6 +84,7 @@ class Strip:
     done: int
     failed: int
     waiting: int
+    scale: str
     line: str
     bars: Mapping[str, str]
     hours: Sequence[Hour]
@@ -98,12 +100,14 @@ def strip_of(day: LastDay, since: str | None, until: str | None) -> Strip:
     first = seconds(day.counts[0].start)
     pitch = WIDTH / len(day.counts)
     flags = [_flag(mark, first) for mark in day.marks if seconds(mark.at) >= first]
+    highest = max(one.done + one.failed for one in day.counts)
     return Strip(
         sum(one.done for one in day.counts),
         sum(one.failed for one in day.counts),
         max(one.waiting for one in day.counts),
+        f"highest bar: {counted(highest, 'message')} in {MINUTES} minutes" if highest else "",
         _line([one.waiting for one in day.counts], pitch),
-        _bars(day.counts, pitch),
+        _bars(day.counts, pitch, highest),
         _hours(day.counts, pitch, since, until),
         flags,
     )
@@ -125,14 +129,13 @@ def spark(hours: Sequence[int]) -> str:
     )
 
 
-def _bars(counts: Sequence[TimeCounts], pitch: float) -> dict[str, str]:
-    most = max((one.done + one.failed for one in counts), default=0)
+def _bars(counts: Sequence[TimeCounts], pitch: float, highest: int) -> dict[str, str]:
     paths: dict[str, list[str]] = {"done": [], "failed": []}
     for n, one in enumerate(counts):
         floor = HEIGHT
         for state, count in (("done", one.done), ("failed", one.failed)):
             if count:
-                height = max((HEIGHT - _TOP) * count / most, _SHORTEST)
+                height = max((HEIGHT - _TOP) * count / highest, _SHORTEST)
                 paths[state].append(_bar(n * pitch, floor, pitch - _GAP, height))
                 floor -= height
     return {state: "".join(path) for state, path in paths.items()}
