@@ -95,6 +95,12 @@ async def test_a_route_is_paused_and_resumed_on_the_page_of_its_queue(site: Site
     assert "the provider is down" not in await site.page(path)
 
 
+async def test_a_paused_route_without_messages_has_no_number(site: Site):
+    await site.apply()
+    await site.send("/queues/words.upper/pause", reason="the provider is down", duration="2h")
+    assert re.search(r"words/upper waits\s*</span>", await site.page("/"))
+
+
 async def test_a_pause_that_is_refused_says_why(site: Site):
     for form, why in (
         ({"reason": "why", "duration": "soon"}, "&#39;soon&#39; is not a duration: write for example 90s"),

@@ -73,12 +73,14 @@ def of_queues(rows: Sequence[QueueRow]) -> Iterator[Need]:
         if row.state not in ("no_worker", "paused", "waiting"):
             continue
         # A worker that cannot run the route receives a message for a moment, and returns it.
-        waiting = f"{counted(route.queue_depth + route.in_flight, 'message')} in {route.queue}"
+        count = route.queue_depth + route.in_flight
+        waiting = f"{counted(count, 'message')} in {route.queue}"
         waits = row.state != "no_worker"
+        title = f"{route.config}/{route.route} waits" + (f", {waiting}" if count else "")
         yield Need(
             f"queue.{route.queue}",
             "warn" if waits else "fail",
-            f"{route.config}/{route.route} waits, {waiting}" if waits else f"No worker for {waiting}",
+            title if waits else f"No worker for {waiting}",
             "",
             row.sentence if waits else "No process consumes the queue. Run: playhead worker",
             [Step("Open the queue", link("queue", route.queue))],
