@@ -55,7 +55,7 @@ async def test_too_many_failures_among_the_last_objects_pause_the_replay(catalog
 
     paused = await lab.replay(replay.replay_batch_id)
     assert (paused.state, paused.paused_by) == ("paused", "guard")
-    assert paused.pause_reason == "2 of 3 last objects failed"
+    assert paused.pause_reason == "2 of the last 3 objects failed"
     assert await catalog.allow(held, want=100) is None
 
 

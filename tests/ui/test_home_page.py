@@ -285,8 +285,8 @@ async def test_the_strip_draws_what_waited_and_has_its_numbers_in_a_table(site: 
     assert strip["line"].endswith("V2H960")
     page = await site.page("/")
     assert f'd="{strip["line"]}"' in page
-    assert "at most 3 waiting" in page
-    assert re.search(r"<th[^>]*>Waiting at most</th>.*<td[^>]*>3</td></tr>", page)
+    assert "peak of 3 waiting" in page
+    assert re.search(r"<th[^>]*>Waiting, peak</th>.*<td[^>]*>3</td></tr>", page)
 
 
 async def test_the_causes_page_lists_those_in_a_state(site: Site):

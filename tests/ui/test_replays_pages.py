@@ -170,11 +170,9 @@ async def test_the_report_can_be_downloaded(site: Site, source: str):
 @pytest.mark.parametrize("control", ["cancel", "withdraw"])
 async def test_a_canary_that_failed_is_explained_until_the_replay_is_cancelled(site: Site, control: str):
     source = await site.run({"a.txt": b"bad", "b.txt": b"good"})
-    batch = (
-        await replayed(
-            site, source, from_stage="input", to_route="upper", canary={"objects": 1, "max_failed": 0}
-        )
-    )["replay_batch_id"]
+    canary = {"objects": 1, "max_failed": 0}
+    request = {"from_stage": "input", "to_route": "upper", "canary": canary, "reason": "one first"}
+    batch = (await replayed(site, source, **request))["replay_batch_id"]
     path = f"/replays/{batch}"
     await site.replay_when(batch, lambda shown: shown["waits_for"] == "canary")
     waiting = await site.page(path)
@@ -189,8 +187,9 @@ async def test_a_canary_that_failed_is_explained_until_the_replay_is_cancelled(s
         "publishes the others. More objects first… publishes some of them and checks these. Cancel… ends"
     ) in text_of(paused)
     [need] = (await site.twin("/"))["view"]["needs"]
-    assert need["detail"] == "1 of 1 canary objects failed. None may fail."
-    assert "paused: 1 of 1 canary objects failed; press Resume to publish the rest" in paused
+    assert need["title"] == f"Replay {batch[-8:]}, input → upper, is paused, 1 of 2 published"
+    assert need["detail"] == "1 of 1 canary objects failed. None may fail. Its reason: one first"
+    assert "paused: 1 of 1 canary objects failed; press Resume to go on" in paused
     assert f"{batch}/resume continues" not in paused
     # The object that failed and its error are on the page, and what they lead to is not "Resume".
     assert "<code>this is bad</code>" in paused

@@ -344,7 +344,7 @@ class WorkerService:
 
     async def show_wait(self, config: str, route: str, seconds: float, reason: str) -> None:
         """Record in readable words why this worker cannot run a route, and when it tries again."""
-        why = f"worker {self._env.process}: {reason}"
+        why = f"{self._env.process}: {reason}"
         with contextlib.suppress(Unavailable):  # the log has the reason
             await self._catalog.cool_down(wait_key(config, route), seconds, why)
 

@@ -275,7 +275,7 @@ def _errors(replay: Replay) -> list[str]:
     """Return the errors without a cancellation, and with the button in place of the request of the API."""
     lines = [one for one in replay.errors or () if one != stopped_text(replay)]
     if reason := stop_reason(replay):
-        return [f"{replay.state}: {reason}; press Resume to publish the rest", *lines]
+        return [f"{replay.state}: {reason}; press Resume to go on", *lines]
     return lines
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from playhead.model import Dataset, Health, Publication, Replay, ReplayState, RouteStatus, Worker
+from playhead.web.drawing import head_of
 from playhead.web.evidence import limit_of
 from playhead.web.links import link
 from playhead.web.oldcode import old_code
 from playhead.web.page import url
 from playhead.web.queues import QueueRow
-from playhead.web.render import capped, counted
+from playhead.web.render import capped, counted, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ def of_queues(rows: Sequence[QueueRow]) -> Iterator[Need]:
         )
 
 
+_REASON: Final = 160
+"""Characters of a reason."""
 STOPPED: Final[tuple[ReplayState, ...]] = ("stalled", "paused")
 """States in which a replay publishes nothing until a person acts."""
 
@@ -103,12 +106,14 @@ def of_replays(replays: Sequence[Replay]) -> Iterator[Need]:
             cause = f"{one.pause_reason}. {limit.capitalize()} may fail."
         else:
             cause = "It was paused on request."
+        path = f"{one.from_stage}/{one.from_path}" if one.from_path else one.from_stage
+        reason = f" Its reason: {head_of(one.reason, _REASON).shown}" if one.reason else ""
         yield Need(
             f"replay.{one.replay_batch_id}",
             "fail" if one.state == "stalled" else "warn",
-            f"Replay {one.from_stage} → {one.to_route} is {one.state}, {sent}",
+            f"Replay {short(one.replay_batch_id)}, {path} → {one.to_route}, is {one.state}, {sent}",
             "",
-            cause,
+            cause + reason,
             [Step("Open the replay", link("replay", one.replay_batch_id))],
         )
 
@@ -125,7 +130,7 @@ def of_workers(workers: Sequence[Worker], routes: Sequence[RouteStatus]) -> Iter
         if worker.queues
     ]
     for one in old_code(noted, routes):
-        made = [Step(f"What {kind} made", href) for kind, href in one.made.items()]
+        made = [Step(f"What this code of {kind} made", href) for kind, href in one.made.items()]
         steps = [Step("Open the processes", "/system#processes"), *made[:_MOST_ADAPTERS]]
         yield Need(one.id, "warn", one.title, "", one.detail, steps)
 

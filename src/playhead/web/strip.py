@@ -115,7 +115,7 @@ def strip_of(day: LastDay, since: str | None, until: str | None) -> Strip:
 
 def numbers(done: int, failed: int, waiting: int) -> str:
     """Return numbers of messages in words."""
-    waits = f", at most {waiting:,} waiting" if waiting else ""
+    waits = f", peak of {waiting:,} waiting" if waiting else ""
     return f"{counted(done, 'message')} done, {failed:,} failed{waits}"
 
 

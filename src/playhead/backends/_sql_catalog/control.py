@@ -305,8 +305,8 @@ class ControlPart(Part):
             if passed:
                 await self._go_on(db, n, job.request)
             else:
-                which = "canary" if by == "canary" else "last"
-                reason = f"{failed} of {objects} {which} objects failed"
+                which = f"{objects} canary" if by == "canary" else f"the last {objects}"
+                reason = f"{failed} of {which} objects failed"
                 await change.record(db, execution=n, reason=reason, detail={"by": by})
                 await db.run(SQL.pause_job, by=by, reason=reason, execution=n)
                 await self._replays.record_event(db, n, "replay.paused")
