@@ -92,16 +92,17 @@ def _demo(deployment: Deployment) -> Pools:
     worker.stop()
     deployment.run("spare", {"a.txt": b"for others"})
     waiting = [deployment.run("docs", PAGES) for _ in range(30)]
-    slow = {
+    endless = {
         "from_execution_id": run,
         "from_stage": "segments",
         "to_route": "docs/segment",
-        "pace": {"rate": 0.01},
+        "pace": {"queue_depth": 1},
     }
-    # A request may remove the pace of one, and so end it. Those to be cancelled get no other request.
+    # Without a worker, a queue of one message never gets room, so they do not end by themselves. A request
+    # may remove the pace of one, and so end it. Those to be cancelled get no other request.
     continuing, cancelled = (
         [
-            deployment.post("/replay", json=slow, headers={"Prefer": "respond-async"})["replay_batch_id"]
+            deployment.post("/replay", json=endless, headers={"Prefer": "respond-async"})["replay_batch_id"]
             for _ in range(3)
         ]
         for _ in range(2)
