@@ -9,12 +9,13 @@ from uuid import UUID
 
 from playhead import acting, ids
 from playhead.errors import BadRequest, Conflict, NotFound
-from playhead.failures import group_number
+from playhead.failures import cause_of, group_number
 from playhead.model import (
     MOST_PATHS,
     Cause,
     CausePlan,
     CauseState,
+    DeadLetterDetail,
     NotPlanned,
     Page,
     Plan,
@@ -88,6 +89,19 @@ class CauseService:
         if found is None:
             raise _unknown(cause)
         return found
+
+    async def of_letter(self, letter: DeadLetterDetail, path: str) -> Cause | None:
+        """Return the cause of a dead letter; None if the catalog has none.
+
+        Args:
+            path: that of its input object.
+        """
+        failed = letter.error_code, letter.error, letter.traceback
+        # A failure outside of an adapter has a cause that the path does not tell.
+        for about in (path, ""):
+            if found := await self._catalog.cause(cause_of(*failed, about)):
+                return found
+        return None
 
     async def acknowledge(
         self, cause: str, reason: str, requested_by: str = "", until: str | None = None

@@ -12,6 +12,7 @@ from playhead import keys
 from playhead.errors import BadRequest, NotFound
 from playhead.model import (
     MOST_COUNTED,
+    Cause,
     ConfigVersion,
     DeadLetter,
     DeadLetterDetail,
@@ -196,6 +197,7 @@ class LetterView:
         replay_url: page that replays only this object.
         group_url: dead letters that failed alike.
         success: newest message in which its route has processed the same object since; None without one.
+        cause: its cause; None if that is unknown.
     """
 
     letter: DeadLetterDetail
@@ -206,6 +208,7 @@ class LetterView:
     replay_url: str
     group_url: str
     success: Lineage | None
+    cause: Cause | None
 
 
 async def show(ask: Ask) -> Shown[LetterView]:
@@ -216,7 +219,8 @@ async def show(ask: Ask) -> Shown[LetterView]:
     stage, path = await _place(ask, letter)
     replay = _replay_url(letter, stage, path)
     group_url, success = url("/dead-letters", group=letter.group), await _success(ask, letter)
-    view = LetterView(letter, head, folded, tail, stage, replay, group_url, success)
+    cause = await ask.services.causes.of_letter(letter, path)
+    view = LetterView(letter, head, folded, tail, stage, replay, group_url, success, cause)
     place = f"{letter.config}/{letter.route}"
     calls = [
         ApiCall(f"/api/v1/dead-letters/{identity}"),
