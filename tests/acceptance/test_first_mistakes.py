@@ -68,6 +68,16 @@ def test_a_run_by_name_without_its_adapters_is_refused_instead_of_waiting_for_ev
     assert shell("run", "mine", "a.txt", "--detach")[0] == 0
 
 
+def test_the_first_key_names_its_catalog_because_another_folder_has_another_one(shell):
+    del shell.env["PLAYHEAD_HOME"]
+    _, key, err = shell("keys", "create", "root", "--role", "admin")
+    assert f"first key of the catalog {shell.folder}/.playhead/playhead.db:" in err
+    assert key.strip() not in err
+    shell.env["PLAYHEAD_CATALOG"] = f"sqlite:///{shell.folder}/other.db?x=secret"
+    code, _, err = shell("keys", "create", "root", "--role", "admin")
+    assert (code, f"sqlite:///{shell.folder}/other.db:" in err, "secret" in err) == (0, True, False), err
+
+
 def test_a_run_on_a_damaged_catalog_ends_and_says_what_to_do(shell):
     assert shell("config", "apply", "mine.yaml")[0] == 0
     file = shell.folder / "home" / "playhead.db"

@@ -255,9 +255,19 @@ def _print_new(s: Session, created: CreatedKey) -> None:
         output.note(_about(created.record))
     if created.was_open:
         output.note(
-            "This is the first key: from now on, every request to a server needs a key. "
-            "Commands take it from PLAYHEAD_KEY_FILE, or from `playhead login URL`."
+            f"This is the first key of the catalog {_catalog(s)}: from now on, every request to a server of "
+            "this catalog needs a key or a login. Commands take the key from PLAYHEAD_KEY_FILE, or from "
+            "`playhead login URL`."
         )
+
+
+def _catalog(s: Session) -> str:
+    """Return where the catalog is. By default it depends on the folder of the command."""
+    from playhead.bootstrap.backends import without_secrets
+
+    if s.settings.catalog:
+        return without_secrets(s.settings.catalog)
+    return str(s.settings.home.absolute() / "playhead.db")
 
 
 def _about(key: AccessKey) -> str:
