@@ -38,6 +38,7 @@ OPERATIONS: Final[dict[Need, str]] = {
         GET /api/v1/affected
         GET /api/v1/causes
         GET /api/v1/causes/{cause}
+        GET /api/v1/causes/{cause}/objects
         GET /api/v1/configs
         GET /api/v1/configs/{name}
         GET /api/v1/configs/{name}/dag

@@ -29,6 +29,27 @@ async def test_a_cause_counts_objects_and_letters(playhead: Playhead):
     assert (await playhead.get(f"causes/{'0' * 12}", 404))["error_code"] == "cause_not_found"
 
 
+async def test_the_objects_of_a_cause_are_listed_until_they_are_processed(playhead: Playhead):
+    cause = await failed(playhead)
+    path = f"causes/{cause['id']}/objects"
+
+    [newest, other] = await playhead.items(path)
+
+    assert [one["path"] for one in (newest, other)] == ["input/b", "input/a"]
+    assert (newest["config"], newest["route"], newest["letters"]) == ("words", "upper", 2)
+    assert newest["correlation_id"] == cause["newest"]
+    assert newest["processed_at"] is None
+    await playhead.run({"a": b"good"})
+    assert [one["path"] for one in await playhead.items(path)] == ["input/b"]
+    await playhead.run({"b": b"good"})
+    assert {one["path"] for one in await playhead.items(path)} == {"input/a", "input/b"}
+    first = await playhead.get(path, limit=1)
+    rest = await playhead.get(path, limit=1, cursor=first["next_cursor"])
+    assert [len(page["items"]) for page in (first, rest)] == [1, 1]
+    assert rest["next_cursor"] is None
+    assert (await playhead.get(f"causes/{'0' * 12}/objects", 404))["error_code"] == "cause_not_found"
+
+
 async def test_a_cause_is_acknowledged_until_a_version_is_applied(playhead: Playhead):
     cause = await failed(playhead)
     path = f"causes/{cause['id']}"

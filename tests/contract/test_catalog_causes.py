@@ -255,3 +255,35 @@ async def test_the_open_objects_of_a_cause_are_listed_by_source_the_newest_first
     await catalog.resend(ids=[new.ids[0]])
     await lab.work(new.ids[0], lab.output("c.md"))
     assert await catalog.failing(number, limit=10) == [found[0], *found[2:]]
+
+
+async def test_the_objects_of_a_cause_are_listed_by_pages_the_newest_failure_first(
+    catalog: Catalog, lab: Lab
+):
+    one = await lab.started("a.md", "b.md", "c.md", "d.md")
+    for n, identity in enumerate(one.ids[:3]):
+        await fail(lab, identity, f"page {n} is torn")
+        lab.clock.advance(5)
+    await fail(lab, one.ids[3], "another error")
+    [cause] = [cause for cause in await listed(catalog) if cause.objects == 3]
+    number = group_number(cause.id)
+
+    first, place = await catalog.objects(number, is_open=True, limit=2)
+    rest, then = await catalog.objects(number, is_open=True, after=place, limit=2)
+
+    assert [found.path for found in (*first, *rest)] == ["input/c.md", "input/b.md", "input/a.md"]
+    assert then is None
+    newest = first[0]
+    assert (newest.config, newest.route, newest.letters, newest.processed_at) == ("docs", "convert", 1, None)
+    assert (newest.correlation_id, newest.input_key) == (one.ids[2], f"{one.execution}/input/c.md")
+    assert newest.failed_at > rest[0].failed_at
+
+    again = await lab.started("c.md")
+    await lab.work(again.ids[0])
+
+    assert [found.path for found in (await catalog.objects(number, is_open=True, limit=9))[0]] == [
+        "input/b.md",
+        "input/a.md",
+    ]
+    [[done], _] = await catalog.objects(number, is_open=False, limit=9)
+    assert (done.path, done.processed_at is not None) == ("input/c.md", True)

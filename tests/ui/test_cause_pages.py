@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 from tests.ui.site import Site
@@ -30,6 +31,23 @@ async def test_objects_of_several_executions_are_planned_and_replayed(site: Site
     replays = await site.items("replays")
     assert {one["from_execution_id"] for one in replays} == {first, second}
     assert {(one["reason"], one["to_route"]) for one in replays} == {("fixed in 2", "words/upper")}
+
+
+async def test_the_page_of_a_cause_lists_its_objects_by_pages(site: Site):
+    await site.run({f"{n:02}": b"bad" for n in range(21)})
+    [cause] = await site.items("causes")
+
+    first = await site.page(f"/causes/{cause['id']}")
+
+    newest = f'href="/dead-letters/{cause["newest"]}"'
+    assert newest in first
+    assert len(re.findall(r">input/\d\d</a>", first)) == 20
+    [following] = re.findall(r'rel="next" href="([^"]+)"', first)
+    assert len(re.findall(r">input/\d\d</a>", await site.page(html.unescape(following)))) == 1
+    await site.run({f"{n:02}": b"good" for n in range(21)})
+    closed = await site.page(f"/causes/{cause['id']}")
+    assert "Objects that were processed since" in closed
+    assert f'href="/lineage/{cause["newest"]}"' in closed
 
 
 async def test_after_100_sources_the_page_plans_the_next_ones(site: Site):

@@ -13,7 +13,7 @@ from playhead.api.bodies import JsonRoute
 from playhead.api.schemas.causes import Acknowledge
 from playhead.api.schemas.dead_letters import Group
 from playhead.api.schemas.replays import Time
-from playhead.model import Cause, CausePlan, CauseState, Page
+from playhead.model import Cause, CauseObject, CausePlan, CauseState, Page
 from playhead.warningtext import worded
 
 CauseId = Annotated[Group, Path(description="Id of a cause: 12 hexadecimal digits.")]
@@ -56,6 +56,17 @@ async def list_causes(
 async def get_cause(cause: CauseId, asked: Asked) -> Cause:
     """Return a cause with its figures."""
     return await asked.causes.get(cause)
+
+
+@router.get("/{cause}/objects", responses=responses("cause_not_found", "invalid_cursor"))
+async def list_cause_objects(
+    cause: CauseId, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+) -> Page[CauseObject]:
+    """List the open objects of a cause, or the processed ones of a closed cause, the newest failure first.
+
+    An object that has failed in several routes is listed for each of them.
+    """
+    return await asked.causes.objects(cause, cursor, limit)
 
 
 @router.post(

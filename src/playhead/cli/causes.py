@@ -1,4 +1,4 @@
-"""`causes list|show|acknowledge|unacknowledge|replay`: errors over all routes and executions."""
+"""`causes list|show|objects|acknowledge|unacknowledge|replay`: errors over all routes and executions."""
 
 from __future__ import annotations
 
@@ -93,6 +93,32 @@ async def show(s: Session, cause: CauseName) -> None:
     async with s.open() as rt:
         found = await rt.services.causes.get(cause)
     _print(s, found)
+
+
+@command("objects", example="playhead causes objects 5d41402abc4b")
+async def objects(s: Session, cause: CauseName, limit: Limit = 100, cursor: Cursor = None) -> None:
+    """List the open objects of a cause, the newest failure first.
+
+    Of a closed cause, it lists the objects that were processed since. An object that has failed in several
+    routes is listed for each of them.
+    """
+    _check(cause)
+    async with s.open() as rt:
+        items, rest = await output.gather(lambda c, n: rt.services.causes.objects(cause, c, n), cursor, limit)
+    if s.json:
+        output.emit_list(items, rest)
+        return
+    output.table(
+        ("PATH", "ROUTE", "LETTERS", "LAST", "MESSAGE"),
+        [
+            (
+                *(one.path, f"{one.config}/{one.route}", one.letters),
+                *(output.when(one.failed_at), one.correlation_id),
+            )
+            for one in items
+        ],
+    )
+    output.more(rest)
 
 
 @command(

@@ -221,6 +221,7 @@ class Client:
     affected = _blocking(AsyncClient.affected)
     causes = _blocking(AsyncClient.causes)
     cause = _blocking(AsyncClient.cause)
+    cause_objects = _blocking(AsyncClient.cause_objects)
     plan_cause = _blocking(AsyncClient.plan_cause)
     acknowledge = _blocking(AsyncClient.acknowledge)
     unacknowledge = _blocking(AsyncClient.unacknowledge)

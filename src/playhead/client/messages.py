@@ -9,6 +9,7 @@ from playhead.client.connection import Connection, Name
 from playhead.model import (
     AffectedRoute,
     Cause,
+    CauseObject,
     CausePlan,
     CauseState,
     ChainCounts,
@@ -209,6 +210,12 @@ class MessageMethods(Connection):
     async def cause(self, cause: str) -> Cause:
         """Return a cause of failures, by its id."""
         return await self._services.causes.get(cause)
+
+    async def cause_objects(self, cause: str, *, limit: int | None = None) -> list[CauseObject]:
+        """Return the open objects of a cause, or of a closed one the processed objects, the newest failure
+        first. An object that has failed in several routes is returned for each of them.
+        """
+        return await self._collect(partial(self._services.causes.objects, cause), limit)
 
     async def plan_cause(self, cause: str, *, cursor: str | None = None) -> CausePlan:
         """Plan replays of the open objects of a cause: each object once, from its newest source.

@@ -32,6 +32,7 @@ from playhead.model.causes import (
     CAUSE_STATES as CAUSE_STATES,
     Acknowledgement as Acknowledgement,
     Cause as Cause,
+    CauseObject as CauseObject,
     CausePlan as CausePlan,
     CauseRoute as CauseRoute,
     CauseState as CauseState,

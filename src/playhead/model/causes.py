@@ -122,6 +122,31 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
+class CauseObject:
+    """An object that has failed in a route.
+
+    Attributes:
+        config: config of the route.
+        route: the route.
+        path: stage and path of the object.
+        letters: number of its dead letters in this route.
+        failed_at: time of its newest failure; RFC 3339 in UTC.
+        processed_at: when the route has processed it since; RFC 3339 in UTC; null if it has not.
+        correlation_id: id of the message that failed last; null if its records are deleted.
+        input_key: key of the object that this message received; null if its records are deleted.
+    """
+
+    config: str
+    route: str
+    path: str
+    letters: int
+    failed_at: str
+    processed_at: str | None
+    correlation_id: UUID | None
+    input_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class NotPlanned:
     """Objects of a cause that no plan has.
 

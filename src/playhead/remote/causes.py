@@ -12,6 +12,7 @@ class RemoteCauses(Remote):
     """Remote `CauseService`."""
 
     get = derived(CauseService.get, "causes/{cause}")
+    objects = derived(CauseService.objects, "causes/{cause}/objects")
     acknowledge = derived(CauseService.acknowledge, "causes/{cause}/acknowledge", verb="POST")
     unacknowledge = derived(CauseService.unacknowledge, "causes/{cause}/unacknowledge", verb="POST")
 

@@ -13,6 +13,7 @@ from playhead.failures import cause_of, group_number
 from playhead.model import (
     MOST_PATHS,
     Cause,
+    CauseObject,
     CausePlan,
     CauseState,
     DeadLetterDetail,
@@ -22,7 +23,15 @@ from playhead.model import (
     ReplayRequest,
     Selection,
 )
-from playhead.ports.catalog.causes import CauseFilter, CausePlace, Causes, FailingObject, FailingPlace, Until
+from playhead.ports.catalog.causes import (
+    CauseFilter,
+    CauseObjectPlace,
+    CausePlace,
+    Causes,
+    FailingObject,
+    FailingPlace,
+    Until,
+)
 from playhead.ports.catalog.configs import Loaded
 from playhead.reading.paging import decode_cursor, encode_cursor, list_of
 from playhead.times import fixed_time, fixed_times
@@ -89,6 +98,23 @@ class CauseService:
         if found is None:
             raise _unknown(cause)
         return found
+
+    async def objects(self, cause: str, cursor: str | None = None, limit: int = 100) -> Page[CauseObject]:
+        """Return the open objects of a cause, or of a closed one the processed objects, the newest failure
+        first. An object that has failed in several routes is listed for each of them.
+
+        Raises:
+            BadRequest: `invalid_cursor`.
+            NotFound: `cause_not_found`.
+        """
+        of = list_of("cause_objects", cause)
+        place = _object_place(decode_cursor(cursor, str, of))
+        is_open = (await self.get(cause)).state != "closed"
+        found, then = await self._catalog.objects(
+            group_number(cause), is_open=is_open, after=place, limit=limit
+        )
+        text = then and "\n".join((repr(then.at), then.config, then.route, then.path))
+        return Page(found, encode_cursor(text, of))
 
     async def of_letter(self, letter: DeadLetterDetail, path: str) -> Cause | None:
         """Return the cause of a dead letter; None if the catalog has none.
@@ -245,7 +271,12 @@ def _first_sources(
 def _failing_place(text: str | None) -> FailingPlace | None:
     if text is None:
         return None
-    source, _, rest = text.partition("\n")
-    config, _, rest = rest.partition("\n")
-    route, _, path = rest.partition("\n")
+    source, config, route, path = text.split("\n", 3)
     return FailingPlace(source, path, config, route)
+
+
+def _object_place(text: str | None) -> CauseObjectPlace | None:
+    if text is None:
+        return None
+    at, config, route, path = text.split("\n", 3)
+    return CauseObjectPlace(float(at), path, config, route)

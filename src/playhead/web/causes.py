@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from playhead.errors import BadRequest, NotFound, PlayheadError
-from playhead.model import Cause, CauseState
+from playhead.model import Cause, CauseObject, CauseState
 from playhead.services import Services
 from playhead.web.links import link
 from playhead.web.page import (
@@ -142,12 +142,17 @@ class CauseView:
 
     Attributes:
         row: the cause.
+        objects: some of its objects, the newest failure first.
+        next_url, first_url: the next page of them, and the first one; None if they are on this page.
         next_versions: the version of each config that follows the newest one: ends of an acknowledgement.
         fields: what was typed into the form.
         problem: why it was refused; empty if it was not.
     """
 
     row: CauseRow
+    objects: Sequence[CauseObject]
+    next_url: str | None
+    first_url: str | None
     next_versions: Sequence[str]
     fields: Mapping[str, str]
     problem: str
@@ -165,9 +170,18 @@ async def _page(ask: Ask, cause: Cause, error: PlayheadError | None) -> Shown[Ca
     configs = dict.fromkeys(one.config for one in cause.routes)
     versions = [f"{name}@{await _next_version(ask, name)}" for name in configs]
     fields = {name: str(ask.form.get(name) or "") for name in _FIELDS}
-    view = CauseView(row, versions, fields, error.detail if error else "")
+    cursor = ask.text("cursor")
+    page = await ask.services.causes.objects(cause.id, cursor, _ROWS)
+    here = f"/causes/{cause.id}"
+    next_url = url(here, cursor=page.next_cursor) if page.next_cursor else None
+    first_url = here if cursor else None
+    view = CauseView(row, page.items, next_url, first_url, versions, fields, error.detail if error else "")
     path = f"/api/v1/causes/{cause.id}"
-    calls = [ApiCall(path), ApiCall(f"{path}/acknowledge", "POST", {"reason": "…", "until": versions[0]})]
+    calls = [
+        ApiCall(path),
+        ApiCall(f"{path}/objects"),
+        ApiCall(f"{path}/acknowledge", "POST", {"reason": "…", "until": versions[0]}),
+    ]
     if cause.acknowledgement:
         calls.append(ApiCall(f"{path}/unacknowledge", "POST"))
     crumbs = [Crumb("Dead letters", "/dead-letters"), Crumb("Causes", "/causes"), Crumb(cause.id)]

@@ -23,6 +23,7 @@ from playhead.model import (
     Acknowledgement,
     AdapterCode,
     Cause,
+    CauseObject,
     CauseRoute,
     CauseState,
     TextPart,
@@ -31,6 +32,7 @@ from playhead.model.causes import MOST_ROUTES
 from playhead.ports.catalog.causes import (
     EVERY_CAUSE,
     CauseFilter,
+    CauseObjectPlace,
     CausePlace,
     FailingObject,
     FailingPlace,
@@ -78,6 +80,21 @@ class CausesPart(Part):
     async def cause(self, cause: int) -> Cause | None:
         found = await self._db.read(lambda db: self._named(db, [cause], since=None))
         return found[0] if found else None
+
+    async def objects(
+        self, cause: int, *, is_open: bool, after: CauseObjectPlace | None = None, limit: int
+    ) -> tuple[list[CauseObject], CauseObjectPlace | None]:
+        place = after._asdict() if after else dict.fromkeys(CauseObjectPlace._fields)
+        rows = await self._db.rows(SQL.objects_of_cause, cause=cause, open=is_open, **place, limit=limit + 1)
+        found = [
+            CauseObject(
+                *(config, route, path, letters, moment(at), moment_or_none(processed)),
+                message and as_uuid(message),
+                key,
+            )
+            for at, path, config, route, letters, processed, message, key in rows[:limit]
+        ]
+        return found, CauseObjectPlace(*rows[limit - 1][:4]) if len(rows) > limit else None
 
     async def failing(
         self, cause: int, *, after: FailingPlace | None = None, limit: int

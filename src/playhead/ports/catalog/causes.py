@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
-from playhead.model import Cause, CauseState
+from playhead.model import Cause, CauseObject, CauseState
 
 
 class CauseFilter(NamedTuple):
@@ -70,6 +70,15 @@ class FailingObject(NamedTuple):
     stage: str | None
 
 
+class CauseObjectPlace(NamedTuple):
+    """Where a page of the objects of a cause ends: the time of the newest failure, and which object it is."""
+
+    at: float
+    path: str
+    config: str
+    route: str
+
+
 class Causes(Protocol):
     """Causes of failures."""
 
@@ -81,6 +90,13 @@ class Causes(Protocol):
 
     async def cause(self, cause: int) -> Cause | None:
         """Return a cause."""
+        ...
+
+    async def objects(
+        self, cause: int, *, is_open: bool, after: CauseObjectPlace | None = None, limit: int
+    ) -> tuple[list[CauseObject], CauseObjectPlace | None]:
+        """Return the open or the processed objects of a cause, the newest failure first, and where the next
+        page begins, if any."""
         ...
 
     async def failing(
