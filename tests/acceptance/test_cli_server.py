@@ -187,6 +187,7 @@ LOOKS = [
     *("routes resume docs/split", "routes resume none/split"),
     *("dead-letters resend --route split --dry-run", "dead-letters resend --group 0 --dry-run"),
     *("causes replay 000000000000", "causes replay 000000000000 --dry-run", "causes replay CAUSE --cursor x"),
+    *("causes objects CAUSE", "causes objects CAUSE --limit 1", "causes objects 000000000000"),
     *("causes show CAUSE", "causes show 000000000000", "causes unacknowledge CAUSE"),
     *(
         "causes acknowledge CAUSE --reason known --until docs@1",

@@ -141,7 +141,9 @@ GROUPS: Final = (
         (
             Listed("list", "causes:list_", "List causes of failures, the newest failure first."),
             Listed("show", "causes:show", "Show a cause with its routes and its newest failure."),
-            Listed("objects", "causes:objects", "List the objects of a cause."),
+            Listed(
+                "objects", "causes:objects", "List the open objects of a cause, the newest failure first."
+            ),
             Listed("replay", "causes:replay", "Replay the open objects of a cause."),
             Listed("acknowledge", "causes:acknowledge", "Mark a cause as known until a version or a date."),
             Listed("unacknowledge", "causes:unacknowledge", "Remove the acknowledgement of a cause."),
