@@ -263,11 +263,11 @@ def _print_new(s: Session, created: CreatedKey) -> None:
 
 def _catalog(s: Session) -> str:
     """Return where the catalog is. By default it depends on the folder of the command."""
-    from playhead.bootstrap.backends import without_secrets
+    from playhead.bootstrap.backends import sqlite_path, without_secrets
 
     if s.settings.catalog:
         return without_secrets(s.settings.catalog)
-    return str(s.settings.home.absolute() / "playhead.db")
+    return str(sqlite_path(s.settings, None, "CATALOG").absolute())
 
 
 def _about(key: AccessKey) -> str:
