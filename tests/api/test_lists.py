@@ -59,6 +59,7 @@ LISTS: dict[str, list[dict[str, str]]] = {
     "dead-letters/groups": [{}, {"execution_id": "RUN"}, {"route": "upper", "config": "words"}],
     "affected": [{"adapter": "upper@1"}, {"adapter": "upper@1", "since": "-1h"}],
     "causes": [{}, {"state": "all"}, {"route": "upper", "since": "-24h", "until": "2126-01-31T18:00:00Z"}],
+    "causes/CAUSE/objects": [{}],
     "datasets/words/deliveries": [{}],
     "datasets/words/publications": [{}, {"all": "true"}],
     "datasets/words/changes": [{"since": "0"}, {"since": "0", "stage": "input"}],
@@ -84,7 +85,7 @@ IN_AN_ORDER_OF_THEIR_OWN = (
     *("datasets/words/changes", "datasets/words/notes", "datasets/words/objects", "datasets/words/stale"),
     "datasets/words/code",
     *("storage/objects", "adapters", "workers", "errors", "replay/plans/PLAN/objects", "dead-letters/groups"),
-    *("causes", "affected", "audit", "keys", "sessions"),
+    *("causes", "causes/CAUSE/objects", "affected", "audit", "keys", "sessions"),
 )
 
 
@@ -97,7 +98,7 @@ class Full:
     async def fill(self) -> None:
         playhead = self.playhead
         await playhead.catalog.heartbeat(Process("worker-1", "worker", "there", 2))
-        files = {"a": b"x y z", "b": b"bad", "c": b"bad too", "d/e": b"v w", "d/f": b"u"}
+        files = {"a": b"x y z", "b": b"bad", "c": b"bad too", "d/e": b"v w", "d/f": b"u", "g": b"bad"}
         run = await playhead.run(files, tags=("t",))
         twin = await playhead.run(files, tags=("t",))
         for version in (f"datasets: {{words: {{{HOOK}}}}}\n", f"datasets: {{words: {{{HOOK}, keep: 2}}}}\n"):
@@ -116,8 +117,10 @@ class Full:
         request = {"from_execution_id": run, "from_stage": "input", "to_route": "upper"}
         for _ in range(2):
             plan = (await playhead.post("replay/plan", request))["plan_id"]
+        cause = max(await playhead.items("causes"), key=lambda one: one["objects"])["id"]
         await self._require_keys()
         self.names = {"RUN": run, "TWIN": twin, "BATCH": batch, "ROOT": root["correlation_id"], "PLAN": plan}
+        self.names["CAUSE"] = cause
 
     async def _require_keys(self) -> None:
         """Create two keys, log two browsers in, and send the following requests with the first key."""
@@ -161,6 +164,7 @@ async def test_the_table_above_has_all_lists_of_the_api(playhead: Playhead):
         .replace("words", "{name}")
         .replace("BATCH", "{replay_batch_id}")
         .replace("PLAN", "{plan_id}")
+        .replace("CAUSE", "{cause}")
         .replace("ROOT", "{correlation_id}")
         for path in LISTS
     }
