@@ -277,6 +277,7 @@ async def test_the_objects_of_a_cause_are_listed_by_pages_the_newest_failure_fir
     assert (newest.config, newest.route, newest.letters, newest.processed_at) == ("docs", "convert", 1, None)
     assert (newest.correlation_id, newest.input_key) == (one.ids[2], f"{one.execution}/input/c.md")
     assert newest.failed_at > rest[0].failed_at
+    assert [found.error for found in (newest, *rest)] == ["page 2 is torn", "page 0 is torn"]
 
     again = await lab.started("c.md")
     await lab.work(again.ids[0])

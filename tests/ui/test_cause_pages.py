@@ -41,6 +41,7 @@ async def test_the_page_of_a_cause_lists_its_objects_by_pages(site: Site):
 
     newest = f'href="/dead-letters/{cause["newest"]}"'
     assert newest in first
+    assert first.count("this is bad") > 20
     assert len(re.findall(r">input/\d\d</a>", first)) == 20
     [following] = re.findall(r'rel="next" href="([^"]+)"', first)
     assert len(re.findall(r">input/\d\d</a>", await site.page(html.unescape(following)))) == 1

@@ -109,11 +109,11 @@ async def objects(s: Session, cause: CauseName, limit: Limit = 100, cursor: Curs
         output.emit_list(items, rest)
         return
     output.table(
-        ("PATH", "ROUTE", "LETTERS", "LAST", "MESSAGE"),
+        ("PATH", "ROUTE", "LETTERS", "LAST", "MESSAGE", "ERROR"),
         [
             (
                 *(one.path, f"{one.config}/{one.route}", one.letters),
-                *(output.when(one.failed_at), one.correlation_id),
+                *(output.when(one.failed_at), one.correlation_id, one.error),
             )
             for one in items
         ],

@@ -130,6 +130,8 @@ class CauseObject:
         route: the route.
         path: stage and path of the object.
         letters: number of its dead letters in this route.
+        error: description of its newest failure; null if its records are deleted, or if this message was
+            processed after a resend.
         failed_at: time of its newest failure; RFC 3339 in UTC.
         processed_at: when the route has processed it since; RFC 3339 in UTC; null if it has not.
         correlation_id: id of the message that failed last; null if its records are deleted.
@@ -140,6 +142,7 @@ class CauseObject:
     route: str
     path: str
     letters: int
+    error: str | None
     failed_at: str
     processed_at: str | None
     correlation_id: UUID | None

@@ -88,11 +88,11 @@ class CausesPart(Part):
         rows = await self._db.rows(SQL.objects_of_cause, cause=cause, open=is_open, **place, limit=limit + 1)
         found = [
             CauseObject(
-                *(config, route, path, letters, moment(at), moment_or_none(processed)),
+                *(config, route, path, letters, error, moment(at), moment_or_none(processed)),
                 message and as_uuid(message),
                 key,
             )
-            for at, path, config, route, letters, processed, message, key in rows[:limit]
+            for at, path, config, route, letters, error, processed, message, key in rows[:limit]
         ]
         return found, CauseObjectPlace(*rows[limit - 1][:4]) if len(rows) > limit else None
 

@@ -96,7 +96,7 @@ SELECT g.cause, (SELECT count(*) FROM (SELECT DISTINCT f.config, f.path FROM fai
 
 -- name: objects_of_cause
 -- Some of them. The time of the index is enough to find them; the rest only orders those of one moment.
-SELECT f.failed_at, f.path, f.config, f.route, f.letters, f.processed_at, m.id, m.object_key
+SELECT f.failed_at, f.path, f.config, f.route, f.letters, m.error, f.processed_at, m.id, m.object_key
 FROM failing f LEFT JOIN messages m ON m.n = f.message WHERE f.cause = :cause AND f.open = :open
 AND f.failed_at <= :at AND (f.failed_at, f.path, f.config, f.route) < (:at, :path, :config, :route) -- if given
 ORDER BY f.failed_at DESC, f.path DESC, f.config DESC, f.route DESC LIMIT :limit
