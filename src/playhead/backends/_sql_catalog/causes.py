@@ -85,7 +85,8 @@ class CausesPart(Part):
         self, cause: int, *, is_open: bool, after: CauseObjectPlace | None = None, limit: int
     ) -> tuple[list[CauseObject], CauseObjectPlace | None]:
         place = after._asdict() if after else dict.fromkeys(CauseObjectPlace._fields)
-        rows = await self._db.rows(SQL.objects_of_cause, cause=cause, open=is_open, **place, limit=limit + 1)
+        given = {"cause": cause, "open": is_open, "until": after.at if after else math.inf, **place}
+        rows = await self._db.rows(SQL.objects_of_cause, **given, limit=limit + 1)
         found = [
             CauseObject(
                 *(config, route, path, letters, error, moment(at), moment_or_none(processed)),

@@ -95,10 +95,11 @@ SELECT g.cause, (SELECT count(*) FROM (SELECT DISTINCT f.config, f.path FROM fai
   WHERE f.cause = g.cause AND f.open = g.open LIMIT :most) d) FROM given g
 
 -- name: objects_of_cause
--- Some of them. The time of the index is enough to find them; the rest only orders those of one moment.
+-- Some of them. `until` is always given: without a limit of the time, SQLite reads all objects of the cause.
 SELECT f.failed_at, f.path, f.config, f.route, f.letters, m.error, f.processed_at, m.id, m.object_key
 FROM failing f LEFT JOIN messages m ON m.n = f.message WHERE f.cause = :cause AND f.open = :open
-AND f.failed_at <= :at AND (f.failed_at, f.path, f.config, f.route) < (:at, :path, :config, :route) -- if given
+AND f.failed_at <= :until::float8
+AND (f.failed_at, f.path, f.config, f.route) < (:at, :path, :config, :route) -- if given
 ORDER BY f.failed_at DESC, f.path DESC, f.config DESC, f.route DESC LIMIT :limit
 
 -- name: newest_failing_messages
