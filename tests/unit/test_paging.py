@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from playhead.errors import BadRequest
-from playhead.reading.paging import decode_cursor, encode_cursor, list_of, page_of
+from playhead.reading.paging import decode_cursor, decode_parts, encode_cursor, encode_parts, list_of, page_of
 
 THIS = list_of("executions", "failed", None)
 
@@ -31,6 +31,23 @@ def test_a_text_is_decoded_unchanged(place: str):
     cursor = given_by(THIS, place)
     assert cursor.isascii()
     assert decode_cursor(cursor, str, THIS) == place
+
+
+@given(st.floats(0, 1e12), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_a_place_of_several_parts_is_decoded_unchanged(at: float, path: str):
+    cursor = encode_parts((at, path, 3), THIS)
+    assert decode_parts(cursor, (float, str, int), THIS) == [at, path, 3]
+    assert encode_parts(None, THIS) is None
+    assert decode_parts(None, (float, str, int), THIS) is None
+
+
+@pytest.mark.parametrize(
+    "place", ["", "x", "[1.5]", '[1.5, "a", 3]', '["1.5", "a"]', "[NaN, 1]", '[1.5, "\\u0000"]']
+)
+def test_a_place_with_other_parts_is_refused(place: str):
+    with pytest.raises(BadRequest) as refusal:
+        decode_parts(given_by(THIS, place), (float, str), THIS)
+    assert refusal.value.code == "invalid_cursor"
 
 
 def test_a_missing_cursor_means_the_beginning_and_the_end():

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from playhead.errors import BadRequest
 from playhead.model import Page
@@ -57,6 +58,32 @@ def decode_cursor(cursor: str | None, kind: type[Place], of: str) -> Place | Non
         # type(): True is an int, too
         if type(place) is kind and _fits(place) and mark == _mark(of):
             return place
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise _invalid(cursor)
+
+
+def encode_parts(place: Sequence[float | int | str] | None, of: str) -> str | None:
+    """Return the cursor for a position of several parts; None at the end of the list."""
+    return encode_cursor(None if place is None else json.dumps(place), of)
+
+
+def decode_parts(cursor: str | None, kinds: Sequence[type], of: str) -> list[Any] | None:
+    """Return the parts of a position; None without a cursor.
+
+    Args:
+        kinds: the type of each part.
+
+    Raises:
+        BadRequest: `invalid_cursor`, as of `decode_cursor`.
+    """
+    text = decode_cursor(cursor, str, of)
+    if cursor is None or text is None:
+        return None
+    try:
+        parts = json.loads(text)
+        if [type(one) for one in parts] == list(kinds) and all(one == "" or _fits(one) for one in parts):
+            return list(parts)
     except (ValueError, TypeError, RecursionError):
         pass
     raise _invalid(cursor)
@@ -114,8 +141,10 @@ def _mark(of: str) -> str:
     return hashlib.blake2b(of.encode(errors="replace"), digest_size=6).hexdigest()
 
 
-def _fits(place: int | str) -> bool:
+def _fits(place: float | int | str) -> bool:
     """Whether every catalog and store accepts it: 64 bits, or Unicode without NUL."""
+    if isinstance(place, float):
+        return math.isfinite(place)
     if isinstance(place, int):
         return 0 <= place <= _MAX_INT
     return "\0" not in place and bool(place.encode())

@@ -11,7 +11,7 @@ from playhead.model import AffectedRoute, Page
 from playhead.ports.catalog.code import Code
 from playhead.reading.affecting import maker
 from playhead.reading.background import Background, Counted, Steps
-from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+from playhead.reading.paging import decode_parts, encode_parts, list_of
 from playhead.times import fixed_times
 
 _EXECUTIONS: Final = 100
@@ -87,7 +87,7 @@ class AffectedService:
     ) -> Page[AffectedRoute]:
         by = maker(adapter, worker)
         of = list_of("affected", str(by), since, execution)
-        before, skipped = _place(decode_cursor(cursor, str, of))
+        before, skipped = decode_parts(cursor, (int, int), of) or (None, 0)
         fixed = fixed_times(ids.now(), since=None if execution else since)["since"]
         seconds = None if fixed is None else ids.seconds(fixed)
         found: list[tuple[int, AffectedRoute]] = []
@@ -106,12 +106,4 @@ class AffectedService:
             return Page(items)
         number = found[end][0]
         of_execution = sum(n == number for n, _ in found[:end])
-        return Page(items, encode_cursor(f"{number + 1}/{of_execution}", of))
-
-
-def _place(text: str | None) -> tuple[int | None, int]:
-    """Return where a page begins: before which execution, and how many of its routes are left out."""
-    if text is None:
-        return None, 0
-    before, _, skipped = text.partition("/")
-    return int(before), int(skipped)
+        return Page(items, encode_parts((number + 1, of_execution), of))

@@ -33,7 +33,7 @@ from playhead.ports.catalog.causes import (
     Until,
 )
 from playhead.ports.catalog.configs import Loaded
-from playhead.reading.paging import decode_cursor, encode_cursor, list_of
+from playhead.reading.paging import decode_parts, encode_parts, list_of
 from playhead.times import fixed_time, fixed_times
 
 _VERSION: Final = re.compile(r"(?P<config>[^@]+)@(?P<version>[1-9]\d{0,8})", re.ASCII)
@@ -84,13 +84,15 @@ class CauseService:
             ValueError: a time has another form.
         """
         of = list_of("causes", state, route, since, until)
-        place = _place_of(decode_cursor(cursor, str, of))
+        place = decode_parts(cursor, (float, int), of)
         times = fixed_times(ids.now(), since=since, until=until)
         seconds = {name: None if text is None else ids.seconds(text) for name, text in times.items()}
         found, then = await self._catalog.causes(
-            CauseFilter(state=state, route=route, **seconds), before=place, limit=limit
+            CauseFilter(state=state, route=route, **seconds),
+            before=CausePlace(*place) if place else None,
+            limit=limit,
         )
-        return Page(found, encode_cursor(then and f"{then.newest!r}/{then.id}", of))
+        return Page(found, encode_parts(then, of))
 
     async def get(self, cause: str) -> Cause:
         """Return a cause. Raises `NotFound` (`cause_not_found`)."""
@@ -108,13 +110,13 @@ class CauseService:
             NotFound: `cause_not_found`.
         """
         of = list_of("cause_objects", cause)
-        place = _object_place(decode_cursor(cursor, str, of))
+        place = decode_parts(cursor, (float, str, str, str), of)
         is_open = (await self.get(cause)).state != "closed"
+        after = CauseObjectPlace(*place) if place else None
         found, then = await self._catalog.objects(
-            group_number(cause), is_open=is_open, after=place, limit=limit
+            group_number(cause), is_open=is_open, after=after, limit=limit
         )
-        text = then and "\n".join((repr(then.at), then.config, then.route, then.path))
-        return Page(found, encode_cursor(text, of))
+        return Page(found, encode_parts(then, of))
 
     async def of_letter(self, letter: DeadLetterDetail, path: str) -> Cause | None:
         """Return the cause of a dead letter; None if the catalog has none.
@@ -123,7 +125,7 @@ class CauseService:
             path: that of its input object.
         """
         failed = letter.error_code, letter.error, letter.traceback
-        # A failure outside of an adapter has a cause that the path does not tell.
+        # The cause of a failure outside of an adapter does not depend on the path.
         for about in (path, ""):
             if found := await self._catalog.cause(cause_of(*failed, about)):
                 return found
@@ -174,7 +176,8 @@ class CauseService:
             NotFound: `cause_not_found`.
         """
         of = list_of("cause_plan", cause)
-        after = _failing_place(decode_cursor(cursor, str, of))
+        place = decode_parts(cursor, (str, str, str, str), of)
+        after = FailingPlace(*place) if place else None
         identity = group_number(cause)
         if await self._catalog.cause(identity) is None:
             raise _unknown(cause)
@@ -198,9 +201,7 @@ class CauseService:
             plans,
             left_out,
             objects_left=await self._catalog.count_failing(identity, after=last) if last else 0,
-            next_cursor=encode_cursor("\n".join((last.source, last.config, last.route, last.path)), of)
-            if last
-            else None,
+            next_cursor=encode_parts(last, of),
         )
 
     async def _until(self, text: str | None) -> Until:
@@ -228,13 +229,6 @@ class CauseService:
         if at <= ids.now():
             raise BadRequest("invalid_until", f"until: {text} has passed; write a later time")
         return Until(at=at)
-
-
-def _place_of(text: str | None) -> CausePlace | None:
-    if text is None:
-        return None
-    newest, _, cause = text.partition("/")
-    return CausePlace(float(newest), int(cause))
 
 
 def _unknown(cause: str) -> NotFound:
@@ -266,17 +260,3 @@ def _first_sources(
         paths.setdefault(source, []).append(place.path.removeprefix(f"{stage}/"))
         last = place
     return paths, None
-
-
-def _failing_place(text: str | None) -> FailingPlace | None:
-    if text is None:
-        return None
-    source, config, route, path = text.split("\n", 3)
-    return FailingPlace(source, path, config, route)
-
-
-def _object_place(text: str | None) -> CauseObjectPlace | None:
-    if text is None:
-        return None
-    at, config, route, path = text.split("\n", 3)
-    return CauseObjectPlace(float(at), path, config, route)
