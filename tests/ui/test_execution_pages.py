@@ -61,6 +61,11 @@ async def test_several_groups_of_failures_have_a_link_to_all_their_dead_letters(
     html = banner(await site.page(f"/executions/{several}"))
     assert text(f"<main{html}").endswith("Look at one Resend 2… All 3 dead letters")
     assert re.search(rf'href="/dead-letters\?execution_id={several}">All', html)
+    assert "with other errors" not in html
+    many = await site.run({"a": b"bad", "b": b"bad luck", "c": b"bad luck", "d": b"bad day", "e": b"bad end"})
+    assert "2 dead letters with other errors, or in other routes." in banner(
+        await site.page(f"/executions/{many}")
+    )
     assert text(f"<main{banner(await site.page(f'/executions/{one}'))}").endswith("Look at one Resend 1…")
 
 

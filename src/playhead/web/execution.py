@@ -10,6 +10,7 @@ from uuid import UUID
 
 from playhead.ids import parse_uuid
 from playhead.model import (
+    MOST_COUNTED,
     AdapterCode,
     ConfigVersion,
     DeadLetterGroup,
@@ -51,6 +52,8 @@ T = TypeVar("T")
 
 TABS: Final = ("overview", "objects", "messages", "timeline", "family", "config")
 _GROUPS: Final = 5
+_NAMED: Final = 2
+"""Groups that the page names; `_GROUPS` are read."""
 _REPLAYS: Final = 20
 _WORKERS: Final = 1000
 _SIZES_WITHIN: Final = 0.15
@@ -65,6 +68,8 @@ class Overview:
         pipeline: the pipeline with its counts.
         as_of: time of the sizes of stages; None: they are not known yet.
         groups: groups of its dead letters: the first ones.
+        named: the largest of them, which the page names.
+        other_letters: number of dead letters in other groups; 0 if it is not known.
         replays: replays of it: the newest ones.
         outcomes: their states, by batch.
         more_replays: whether there are more.
@@ -76,6 +81,8 @@ class Overview:
     pipeline: PipelineCard | Missing
     as_of: str | None
     groups: Sequence[DeadLetterGroup] | Missing
+    named: Sequence[DeadLetterGroup]
+    other_letters: int
     replays: Sequence[Replay] | Missing
     outcomes: Mapping[UUID, Outcome]
     more_replays: bool
@@ -211,10 +218,13 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
     taken = replays.items if isinstance(replays, Page) else []
     drawn = pipeline if isinstance(pipeline, Missing) else card(ask, pipeline, laid_over)
     chosen = drawn.route if isinstance(drawn, PipelineCard) and is_drawn else None
+    named = groups[:_NAMED] if isinstance(groups, list) else []
     return Overview(
         pipeline=drawn,
         as_of=known.as_of if known else None,
         groups=groups or (),
+        named=named,
+        other_letters=_others(execution.counts.failed, named),
         replays=replays if isinstance(replays, Missing) else taken,
         outcomes=await outcomes(services, taken),
         more_replays=isinstance(replays, Page) and replays.next_cursor is not None,
@@ -222,6 +232,12 @@ async def _overview(ask: Ask, execution: Execution) -> Overview:
         sources=_sources(groups, known) if isinstance(groups, list) and known else {},
         ran=await _ran(services, identity, chosen.node.name) if chosen else (),
     )
+
+
+def _others(failed: int, named: Sequence[DeadLetterGroup]) -> int:
+    """Return how many dead letters are in no named group; 0 if a named group has more than are counted."""
+    counts = [one.count for one in named]
+    return 0 if not counts or MOST_COUNTED in counts else max(failed - sum(counts), 0)
 
 
 def _sources(groups: Sequence[DeadLetterGroup], totals: StageTotals) -> dict[str, str]:
