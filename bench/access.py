@@ -208,8 +208,8 @@ async def _asking() -> AsyncIterator[Callable[[str, int, str], Awaitable[None]]]
 
     async def ask(kind: str, port: int, header: str) -> None:
         to.write(json.dumps([kind, port, header, _PATH, _TURN]).encode() + b"\n")
-        if answer := (await out.readline()).strip().decode():
-            raise RuntimeError(f"GET {_PATH} was answered with {answer}")
+        if (answer := await out.readline()) != b"\n":
+            raise RuntimeError(f"GET {_PATH} was answered with {answer.decode() or 'nothing'}")
 
     try:
         yield ask
