@@ -84,9 +84,9 @@ def expected_text(plan: Plan, route: PlannedRoute) -> str:
 
 
 def wait_text(wait: RouteWait) -> str:
-    """Return when a route goes on, and why it waits, such as `waits and goes on in 5 s: HTTP 429`."""
-    goes_on = "" if wait.seconds is None else f" and goes on in {math.ceil(max(wait.seconds, 0)):,} s"
-    return f"{'is paused' if wait.is_paused else 'waits'}{goes_on}: {wait.reason}"
+    """Return how long a route still waits, and why, such as `waits for another 5 s: HTTP 429`."""
+    rest = "" if wait.seconds is None else f" for another {math.ceil(max(wait.seconds, 0)):,} s"
+    return f"{'is paused' if wait.is_paused else 'waits'}{rest}: {wait.reason}"
 
 
 def state_of(replay: Replay) -> str:

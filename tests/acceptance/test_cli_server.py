@@ -287,7 +287,7 @@ def test_there_is_something_to_compare(both: Both, run: Command):
         "doctor",
         "export",  # compared below
         "workers",
-        # An open server allows these to nobody.
+        # An open server refuses these to every caller.
         *("audit", "keys create", "keys list", "keys revoke", "keys rotate", "sessions list"),
         *("sessions revoke", "whoami"),
     }

@@ -170,7 +170,7 @@ def test_a_cooldown_stops_all_workers_and_is_shown(tmp_path: Path, api: LimitedA
 
     assert waits[0]["reason"] == "429 from the API"
     assert 0 < waits[0]["seconds"] <= 30
-    assert " waits and goes on in " in out
+    assert " waits for another " in out
     assert "429 from the API" in shown
     assert site.counts["failed"] == 0
 

@@ -133,7 +133,7 @@ async def test_the_cooldown_of_a_route_is_a_part_of_the_reason(ph: Playhead):
         while (answer := await why(ph, execution, "limited.txt"))["outcome"] != "retry":
             pass
     assert "attempt 1 ended (it was released); the next is due at " in answer["explanation"]
-    assert answer["explanation"].endswith("; the route waits and goes on in 600 s: too many requests")
+    assert answer["explanation"].endswith("; the route waits for another 600 s: too many requests")
 
 
 async def test_an_item_may_be_named_by_its_stage_by_a_key_or_by_a_path_of_any_stage(ph: Playhead):

@@ -34,7 +34,7 @@ def test_the_state_of_a_queue_says_why_nothing_happens():
     assert retrying.state == "retrying"
     assert retrying.sentence == "2 messages wait for the next attempt. The first is due in 60 s."
     waiting = row_of(a_route(queue_depth=12, wait=RouteWait(60.2, "quota used up.", "api")))
-    assert (waiting.state, waiting.sentence) == ("waiting", "It waits and goes on in 61 s: quota used up.")
+    assert (waiting.state, waiting.sentence) == ("waiting", "It waits for another 61 s: quota used up.")
     paused = row_of(a_route(queue_depth=12, wait=RouteWait(None, "repair", "words/upper", is_paused=True)))
     assert (paused.state, paused.sentence) == ("paused", "It is paused: repair")
 
@@ -87,7 +87,7 @@ async def test_a_route_is_paused_and_resumed_on_the_page_of_its_queue(site: Site
 
     assert (answer.status_code, answer.headers["location"]) == (303, path)
     page = await site.page(path)
-    assert re.search(r"It is paused and goes on in 7,\d\d\d s: the provider is down", page)
+    assert re.search(r"It is paused for another 7,\d\d\d s: the provider is down", page)
     assert "words/upper waits, 2 messages in words.upper" in await site.page("/")
     await site.broker.receive("words.upper", 1)
     assert "words/upper waits, 2 messages in words.upper" in await site.page("/"), "a worker tried one"

@@ -418,4 +418,4 @@ def test_the_rest_of_a_wait_is_rounded_up(capsys):
     wait = RouteWait(0.2, "the API answered 429", "api")
     executions.waits([SimpleNamespace(route="ask", wait=wait)])  # type: ignore[arg-type]
 
-    assert capsys.readouterr().out == "ask waits and goes on in 1 s: the API answered 429\n"
+    assert capsys.readouterr().out == "ask waits for another 1 s: the API answered 429\n"

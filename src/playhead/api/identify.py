@@ -102,6 +102,7 @@ class Identify:
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, who: Acting, credentials: Credentials
     ) -> None:
+        # Not in `send_marked`: a streaming response calls that in a task of its own.
         serving, lasting = asyncio.current_task(), None
 
         async def send_marked(message: Message) -> None:
@@ -120,7 +121,7 @@ class Identify:
             with acting(who):
                 await self._app(scope, receive, send_marked)
         except asyncio.CancelledError:
-            if lasting is None or not lasting.takes():
+            if lasting is None or not lasting.ended():
                 raise
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
@@ -207,7 +208,7 @@ class Credentials:
 
     def _add_authorization(self, value: bytes) -> None:
         kind, _, rest = value.partition(b" ")
-        # A proxy may use `Basic` for itself, and pass it on. It stands for nobody here.
+        # A proxy may use `Basic` for itself, and pass it on. It names no caller here.
         if kind.lower() == _BEARER:
             self.keys.append(rest.decode("latin-1").strip())
         elif kind.lower() != b"basic":

@@ -46,8 +46,8 @@ class Lasting:
         self._is_over = True
         self._serving.cancel()
 
-    def takes(self) -> bool:
-        """Whether a cancellation of the task came from here, and from nobody else."""
+    def ended(self) -> bool:
+        """Whether only the end of the stream has cancelled the task. Call it once, when that is cancelled."""
         return self._is_over and self._serving.uncancel() == 0
 
     def close(self) -> None:

@@ -205,7 +205,7 @@ def logout(
 async def open_access(s: Session) -> None:
     """Let servers need no key any more.
 
-    Whoever can reach a server may then do everything. Needs access to the catalog: no server does this.
+    Anyone who can reach a server may then do everything. Needs access to the catalog: no server does this.
     """
     if s.server is not None:  # of the environment or the project
         raise Usage("`access open` needs access to the catalog; unset PLAYHEAD_SERVER")

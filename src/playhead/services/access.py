@@ -143,7 +143,7 @@ class AccessService:
         """Begin a session, and return its token. A session that the browser had is ended.
 
         Args:
-            caller: who was recognised by a key or a provider.
+            caller: the person whom a key or a provider names.
             old: token of the session that the browser had.
         """
         by_key = caller.kind == "key"

@@ -106,7 +106,7 @@ class IdentityService:
         self._noted: dict[bytes, float] = {}
         self._failures = _Failures(clock)
         # Hashes of accepted keys, only for the limit on wrong keys. `_kept` is emptied when any key ends, and
-        # clients of a proxy share an address: wrong keys of one must not refuse the right keys of others.
+        # clients of a proxy share an address: the wrong key of one must not refuse the right key of another.
         self._right: OrderedDict[bytes, None] = OrderedDict()
 
     async def beat(self) -> None:
@@ -185,7 +185,7 @@ class IdentityService:
         kept = self._keep(hashed, found)
         if kept is None:
             self._right.pop(hashed, None)
-            if found is None and address is not None:  # nobody guesses a key that has ended
+            if found is None and address is not None:  # a key that has ended is no guess
                 self._failures.add(address)
             raise Unauthorized("key_invalid", _WRONG_KEY)
         self._right[hashed] = None
@@ -248,7 +248,7 @@ class IdentityService:
         return None if kept.ends is None else kept.ends - self._clock()
 
     def _keep(self, hashed: bytes, found: Credential | None) -> _Kept | None:
-        """Remember a key or a session that was read. None: there is none, or it has ended."""
+        """Remember a key or a session that was read. None: it does not exist, or it has ended."""
         if found is None or (found.seconds is not None and found.seconds <= 0):
             self._kept.pop(hashed, None)
             return None

@@ -77,11 +77,13 @@ def of_queues(rows: Sequence[QueueRow]) -> Iterator[Need]:
         count = route.queue_depth + route.in_flight
         waiting = f"{counted(count, 'message')} in {route.queue}"
         waits = row.state != "no_worker"
-        title = f"{route.config}/{route.route} waits" + (f", {waiting}" if count else "")
+        title = f"No worker for {waiting}"
+        if waits:
+            title = f"{route.config}/{route.route} waits" + (f", {waiting}" if count else "")
         yield Need(
             f"queue.{route.queue}",
             "warn" if waits else "fail",
-            title if waits else f"No worker for {waiting}",
+            title,
             "",
             row.sentence if waits else "No process consumes the queue. Run: playhead worker",
             [Step("Open the queue", link("queue", route.queue))],
@@ -130,7 +132,7 @@ def of_workers(workers: Sequence[Worker], routes: Sequence[RouteStatus]) -> Iter
         if worker.queues
     ]
     for one in old_code(noted, routes):
-        made = [Step(f"What this code of {kind} made", href) for kind, href in one.made.items()]
+        made = [Step(f"Results of {kind} with this code", href) for kind, href in one.made.items()]
         steps = [Step("Open the processes", "/system#processes"), *made[:_MOST_ADAPTERS]]
         yield Need(one.id, "warn", one.title, "", one.detail, steps)
 

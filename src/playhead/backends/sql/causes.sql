@@ -95,7 +95,7 @@ SELECT g.cause, (SELECT count(*) FROM (SELECT DISTINCT f.config, f.path FROM fai
   WHERE f.cause = g.cause AND f.open = g.open LIMIT :most) d) FROM given g
 
 -- name: objects_of_cause
--- Some of them. `until` is always given: without a limit of the time, SQLite reads all objects of the cause.
+-- A page of them. `until` is always given, because without it SQLite reads all objects of the cause.
 SELECT f.failed_at, f.path, f.config, f.route, f.letters, m.error, f.processed_at, m.id, m.object_key
 FROM failing f LEFT JOIN messages m ON m.n = f.message WHERE f.cause = :cause AND f.open = :open
 AND f.failed_at <= :until::float8
