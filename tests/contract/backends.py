@@ -19,7 +19,7 @@ import pytest
 from playhead.ids import uuid7
 from playhead.ports.broker import Broker
 from playhead.ports.catalog import Catalog
-from tests.catalog_memory import MemoryCatalog, MemoryTransactions, database
+from tests.catalog_memory import database
 from tests.lab import HEARTBEAT, Clock
 from tests.servers.schema import emptied_schema
 
@@ -74,22 +74,6 @@ async def _sqlite_broker(place: str, stack: AsyncExitStack, clock: Clock) -> Bro
     await db.open()
     stack.push_async_callback(db.close)
     return SqliteBroker(db, visibility=VISIBILITY)
-
-
-_DATABASES: dict[str, MemoryTransactions] = {}
-"""Those in memory, by the addresses of the tests that run."""
-
-
-@asynccontextmanager
-async def _memory(place: Path) -> AsyncIterator[str]:
-    yield str(place)
-    _DATABASES.pop(str(place), None)
-
-
-async def _memory_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Catalog:
-    if place not in _DATABASES:
-        _DATABASES[place] = MemoryTransactions(clock)
-    return MemoryCatalog(clock=clock, heartbeat_seconds=HEARTBEAT, transactions=_DATABASES[place])
 
 
 async def _sqlite_catalog(place: str, stack: AsyncExitStack, clock: Clock) -> Catalog:
@@ -186,7 +170,7 @@ BROKERS: Sequence[Backend[Broker]] = [
     ),
 ]
 CATALOGS: Sequence[Backend[Catalog]] = [
-    Backend("memory", "tests.catalog_memory", _memory_catalog, _memory),
+    # The one in memory has the statements and the database of `sqlite`: tests/unit/test_catalog_memory.py.
     Backend("sqlite", "playhead.backends.catalog_sqlite", _sqlite_catalog),
     Backend(
         "postgresql", "playhead.backends.catalog_postgres", _postgres_catalog, lambda _: emptied_schema()

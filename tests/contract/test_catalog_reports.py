@@ -150,9 +150,7 @@ async def test_one_process_at_a_time_writes_a_report(catalog: Catalog, lab: Lab)
 async def test_of_two_processes_that_claim_at_once_one_gets_the_report(catalog_factory, clock):
     from tests.lab import Lab
 
-    catalogs = (
-        [await catalog_factory() for _ in range(2)] if catalog_factory.must("is shared by processes") else []
-    )
+    catalogs = [await catalog_factory() for _ in range(2)]
     labs = [Lab(one, clock) for one in catalogs]
     replay, _ = await ended(labs[0], "a.md")
 
@@ -651,9 +649,7 @@ async def test_a_delivery_at_which_processes_die_is_given_up(catalog: Catalog, l
 async def test_two_processes_never_claim_the_same_delivery(catalog_factory, clock):
     from tests.lab import Lab
 
-    catalogs = (
-        [await catalog_factory() for _ in range(2)] if catalog_factory.must("is shared by processes") else []
-    )
+    catalogs = [await catalog_factory() for _ in range(2)]
     labs = [Lab(one, clock) for one in catalogs]
     for _ in range(5):
         await ended(labs[0], "a.md", managed=WEBHOOK)
