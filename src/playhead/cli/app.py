@@ -266,8 +266,9 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
     """Build the program. Imports nothing that only a command needs.
 
     Args:
-        arguments: the command line, if known. Commands that it does not name are then only listed, which
-            makes `--help` and every command faster. Empty: all commands can run.
+        arguments: the command line, if known. Commands that it does not name are then only listed, and those
+            of groups that it does not name are left out, which makes `--help` and every command faster.
+            Empty: all commands can run.
     """
     named = set(arguments)
     if named.intersection(WITH_DEFAULT):
@@ -317,7 +318,7 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
             rich_markup_mode=None,
             no_args_is_help=name not in WITH_DEFAULT,
         )
-        for entry in entries:
+        for entry in entries if not named or name in named else ():
             put(group, entry)
         app.add_typer(group)
     return app
