@@ -118,6 +118,7 @@ async def test_dead_letters_that_failed_alike_are_one_group(playhead: Playhead, 
         "last_failed_at": max(times),
         "newest": letters[0]["correlation_id"],
         "input_key": letters[0]["input_key"],
+        "open": True,
     }
     for where, count in (
         ({"execution_id": execution}, 1),

@@ -210,3 +210,27 @@ async def test_a_large_group_is_resent_in_steps(catalog: Catalog, lab: Lab):
 
     assert await catalog.resend(where=DeadLetterFilter(group=group.group)) == run.ids
     assert await groups(catalog) == []
+
+
+async def test_a_group_is_open_until_its_route_has_processed_all_of_its_objects(catalog: Catalog, lab: Lab):
+    async def are_open(**where: object) -> dict[str, bool]:
+        return {one.pattern: one.open for one in await groups(catalog, **where)}
+
+    run = await lab.started("a.md", "b.md", "c.md")
+    await fail(lab, run, "it broke", "it broke", "no ink")
+    first, second, third = [await lab.started(path) for path in ("a.md", "b.md", "c.md")]
+
+    await lab.work(first.ids[0])
+    assert await are_open() == {"it broke": True, "no ink": True}
+
+    await lab.work(second.ids[0])
+    assert await are_open() == {"it broke": False, "no ink": True}
+    assert await are_open(execution=run.execution) == {"it broke": False, "no ink": True}
+
+    await fail(lab, third, "no paper")
+    assert await are_open() == {"it broke": False, "no ink": True, "no paper": True}
+    await lab.work((await lab.started("c.md")).ids[0])
+    assert not any((await are_open()).values())
+    # The object of a new failure is open, although the group was not.
+    await fail(lab, await lab.started("a.md"), "it broke")
+    assert await are_open() == {"it broke": True, "no ink": False, "no paper": False}

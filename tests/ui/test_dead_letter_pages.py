@@ -187,6 +187,9 @@ async def test_a_dead_letter_names_the_replay_that_has_processed_its_object(site
     letter = (await site.items("dead-letters"))[0]["correlation_id"]
     page = await site.page(f"/dead-letters/{letter}")
     assert "has processed this input since" not in page
+    pages_of_group = ("/dead-letters", f"/dead-letters?group={(await group_of(site))['group']}")
+    for path in pages_of_group:
+        assert "all objects processed since" not in await site.page(path)
     [cause] = await site.items("causes")
     assert f'href="/causes/{cause["id"]}">Cause</a>: 1 object in 1 route, open' in page
     await site.apply(WORDS.replace("{type: upper}", "{type: split}"))
@@ -199,6 +202,8 @@ async def test_a_dead_letter_names_the_replay_that_has_processed_its_object(site
     assert "Resend it only if you need its outputs in this execution too." in page
     assert "1 object in 1 route, closed" in page
     assert f'href="/executions/{replay["execution_id"]}"' in page
+    for path in pages_of_group:
+        assert "all objects processed since" in await site.page(path)
 
 
 async def test_the_middle_of_a_long_traceback_is_folded(site: Site, monkeypatch):

@@ -115,7 +115,8 @@ async def groups(
     """List groups of dead letters that failed alike.
 
     The dead letters of a group have the same route, error code and pattern of the error. The group of the
-    newest message is listed first. At most 10,000 dead letters of a group are counted, the newest ones.
+    newest message is listed first. At most 10,000 dead letters of a group are counted, the newest ones. A
+    group is `processed` if its route has processed all their objects since, in other messages.
     """
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None
@@ -130,10 +131,10 @@ async def groups(
         output.emit_list(items, rest)
         return
     output.table(
-        ("GROUP", "ROUTE", "COUNT", "EXECUTIONS", "LAST FAILED", "CODE", "ERROR"),
+        ("GROUP", "ROUTE", "STATE", "COUNT", "EXECUTIONS", "LAST FAILED", "CODE", "ERROR"),
         [
             (
-                *(g.group, f"{g.config}/{g.route}"),
+                *(g.group, f"{g.config}/{g.route}", "open" if g.open else "processed"),
                 f"{g.count:,}" + "+" * (g.count == MOST_COUNTED),
                 *(g.executions, output.when(g.last_failed_at), g.error_code, g.pattern),
             )

@@ -257,8 +257,12 @@ class BrowsePart(Part):
             newest = await db.rows(SQL.newest_groups, execution=n, config=config, route=route, **bounds)
             numbers, then = page_of(newest, limit)
             letters = await self._letters(db, await db.rows(SQL.dead_letters, rows=numbers))
-            groups = [group_number(letter["group"]) for letter in letters]
-            counted = await db.rows(SQL.count_groups, groups=groups, execution=n, most=MOST_COUNTED)
+            of = {
+                "groups": [group_number(letter["group"]) for letter in letters],
+                "configs": [letter["config"] for letter in letters],
+                "routes": [letter["route"] for letter in letters],
+            }
+            counted = await db.rows(SQL.count_groups, **of, execution=n, most=MOST_COUNTED)
             by_group = {row[0]: _counted(row) for row in counted}
             return [_group_of(one, by_group[group_number(one["group"])]) for one in letters], then
 
@@ -309,16 +313,16 @@ def _letter_of(row: Row, lane: Lane) -> dict[str, Any]:
     }
 
 
-def _counted(row: Row) -> tuple[int, int, float, float]:
+def _counted(row: Row) -> tuple[int, int, float, float, bool]:
     """Return the figures of a row of `count_groups`, whose times are in microseconds in SQLite."""
-    if len(row) > 2:
-        return row[1], row[2], row[3], row[4]
+    if len(row) > 3:
+        return row[1], row[2], row[3], row[4], row[5]
     count, executions, first, last = json.loads(row[1])
-    return count, executions, first / 1e6, last / 1e6
+    return count, executions, first / 1e6, last / 1e6, bool(row[2])
 
 
-def _group_of(newest: dict[str, Any], figures: tuple[int, int, float, float]) -> DeadLetterGroup:
-    count, executions, first, last = figures
+def _group_of(newest: dict[str, Any], figures: tuple[int, int, float, float, bool]) -> DeadLetterGroup:
+    count, executions, first, last, is_open = figures
     shared = {name: newest[name] for name in ("group", "config", "route", "queue", "error_code", "error")}
     return DeadLetterGroup(
         **shared,
@@ -329,6 +333,7 @@ def _group_of(newest: dict[str, Any], figures: tuple[int, int, float, float]) ->
         last_failed_at=moment(last),
         newest=newest["correlation_id"],
         input_key=newest["input_key"],
+        open=is_open,
     )
 
 

@@ -197,23 +197,37 @@ AND EXISTS (SELECT 1 FROM messages m JOIN lanes l ON l.id = m.lane WHERE m.n = x
 AND EXISTS (SELECT 1 FROM messages m JOIN lanes l ON l.id = m.lane WHERE m.n = x.n AND {of_config}) -- if given
 ORDER BY x.n DESC LIMIT :limit
 
--- name: count_groups (postgresql)
--- Count the newest dead letters of groups, and their executions; and when the first and the last of them failed.
-SELECT g.id, c.* FROM unnest(:groups::bigint[]) AS g (id) CROSS JOIN LATERAL (
-  SELECT count(*), count(DISTINCT x.execution), min(x.ended_at), max(x.ended_at) FROM (
-    SELECT m.execution, m.ended_at FROM messages m WHERE m.state = {DEAD} AND m.failure_group = g.id
+-- fragment: newest_of_group
+-- The newest dead letters of the group `g`, up to the limit.
+SELECT m.object_key, m.execution, m.ended_at FROM messages m WHERE m.state = {DEAD} AND m.failure_group = g.id
       AND m.execution = :execution -- if given
-    ORDER BY -m.n LIMIT :most) x) c
+
+-- fragment: unprocessed
+-- The route of the group `g` has not processed the object of the dead letter `x` since. A value, because the planner would
+-- join all open objects to an EXISTS.
+(SELECT f.open FROM failing f WHERE f.path = substr(x.object_key, 38) AND f.route = g.route AND f.config = g.config
+      AND f.open LIMIT 1) = true
+
+-- name: count_groups (postgresql)
+-- Count the newest dead letters of groups, and their executions; when the first and the last of them failed; and whether
+-- one of their objects was not processed since.
+WITH given (id, config, route) AS (SELECT * FROM unnest(:groups::bigint[], :configs::text[], :routes::text[]))
+SELECT g.id, c.* FROM given g CROSS JOIN LATERAL (
+  WITH newest AS ({newest_of_group}
+    ORDER BY -m.n LIMIT :most)
+  SELECT count(*), count(DISTINCT n.execution), min(n.ended_at), max(n.ended_at), 
+    EXISTS (SELECT 1 FROM newest x WHERE {unprocessed}) FROM newest n) c
 
 -- name: count_groups (sqlite)
--- The same; a value of JSON has the four columns. Times are in microseconds: JSON would round them.
-SELECT g.value, (
-  SELECT json_array(count(*), count(DISTINCT x.execution), CAST(min(x.ended_at) * 1000000 AS integer),
-    CAST(max(x.ended_at) * 1000000 AS integer)) FROM (
-    SELECT m.execution, m.ended_at FROM messages m WHERE m.state = {DEAD} AND m.failure_group = g.value
-      AND m.execution = :execution -- if given
-    ORDER BY m.n DESC LIMIT :most) x)
-FROM json_each(:groups::bigint[]) g
+-- The same; a value of JSON has the four figures. Times are in microseconds: JSON would round them.
+WITH given (id, config, route) AS (SELECT * FROM unnest(:groups::bigint[], :configs::text[], :routes::text[]))
+SELECT g.id, (
+  SELECT json_array(count(*), count(DISTINCT n.execution), CAST(min(n.ended_at) * 1000000 AS integer),
+    CAST(max(n.ended_at) * 1000000 AS integer)) FROM ({newest_of_group}
+    ORDER BY m.n DESC LIMIT :most) n),
+  EXISTS (SELECT 1 FROM ({newest_of_group}
+    ORDER BY m.n DESC LIMIT :most) x WHERE {unprocessed})
+FROM given g
 
 -- name: open_by_lane (postgresql)
 -- How many rows are open. Execution by execution: as one join, the planner may walk the index of all executions.
