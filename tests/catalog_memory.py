@@ -104,7 +104,6 @@ class MemoryCatalog(SqlCatalog):
         heartbeat_seconds: between two beats of a process; it is dead after five missed.
         pause: awaited at the start of every transaction; the rest of the transaction is one step.
         committed: called after every commit, in the same step.
-        transactions: over a database that another catalog uses, too; None: over a new one.
     """
 
     name: str = "memory"
@@ -116,9 +115,8 @@ class MemoryCatalog(SqlCatalog):
         heartbeat_seconds: float = 1.0,
         pause: Callable[[], Awaitable[None]] | None = None,
         committed: Callable[[], None] | None = None,
-        transactions: MemoryTransactions | None = None,
     ) -> None:
-        transactions = transactions or MemoryTransactions(clock, pause, committed)
+        transactions = MemoryTransactions(clock, pause, committed)
         # No process was silent itself, however slow the machine is.
         super().__init__(transactions, Liveness(heartbeat_seconds, lambda: 0.0))
         self.con = transactions.con

@@ -132,6 +132,18 @@ async def test_records_of_other_executions_stay(catalog: Catalog, lab: Lab):
     assert [await records_of(catalog, one) for one in (before, execution, after)] == [6, 0, 6]
 
 
+async def test_an_object_without_records_of_its_newest_failure_does_not_count_as_processed(
+    catalog: Catalog, lab: Lab
+):
+    before, execution = [await failed(lab) for _ in range(2)]
+    await prune(catalog, execution)
+    await delete(catalog, await begin(catalog, execution))
+
+    [group], _ = await catalog.dead_letter_groups(execution=before)
+
+    assert group.open
+
+
 async def test_the_reviews_of_its_objects_are_deleted_with_it(catalog: Catalog, lab: Lab):
     source, execution, other = [await pruned(lab, "a") for _ in range(3)]
     for one in (execution, other):

@@ -349,8 +349,8 @@ CREATE TABLE failing (
 );
 CREATE INDEX failing_by_cause ON failing (cause, open, failed_at);
 CREATE INDEX failing_by_execution ON failing (execution);
--- A worker looks up each object that it has processed.
-CREATE INDEX failing_by_path ON failing (path) WHERE open;
+-- A worker looks up each object that it has processed. Groups of dead letters look up closed ones.
+CREATE INDEX failing_by_path ON failing (path);
 
 -- How many messages have ended, by minute. Each process adds to its own rows, so no process waits for another one. A
 -- failure is counted in the transaction that records it, and the other messages with the next heartbeat.

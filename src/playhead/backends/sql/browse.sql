@@ -203,10 +203,11 @@ SELECT m.object_key, m.execution, m.ended_at FROM messages m WHERE m.state = {DE
       AND m.execution = :execution -- if given
 
 -- fragment: unprocessed
--- The route of the group `g` has not processed the object of the dead letter `x` since. A value, because the planner would
--- join all open objects to an EXISTS.
-(SELECT f.open FROM failing f WHERE f.path = substr(x.object_key, 38) AND f.route = g.route AND f.config = g.config
-      AND f.open LIMIT 1) = true
+-- No row shows that the route of the group `g` has processed the object of the dead letter `x` since. Rows are deleted with
+-- the records of the newest execution that failed, so a missing row shows nothing. A value, so that each object is one
+-- lookup in the index: PostgreSQL may join a NOT EXISTS with the whole table.
+(SELECT f.path FROM failing f WHERE f.path = substr(x.object_key, 38) AND f.route = g.route AND f.config = g.config
+      AND f.processed_at >= x.ended_at LIMIT 1) IS NULL
 
 -- name: count_groups (postgresql)
 -- Count the newest dead letters of groups, and their executions; when the first and the last of them failed; and whether
@@ -215,7 +216,7 @@ WITH given (id, config, route) AS (SELECT * FROM unnest(:groups::bigint[], :conf
 SELECT g.id, c.* FROM given g CROSS JOIN LATERAL (
   WITH newest AS ({newest_of_group}
     ORDER BY -m.n LIMIT :most)
-  SELECT count(*), count(DISTINCT n.execution), min(n.ended_at), max(n.ended_at), 
+  SELECT count(*), count(DISTINCT n.execution), min(n.ended_at), max(n.ended_at),
     EXISTS (SELECT 1 FROM newest x WHERE {unprocessed}) FROM newest n) c
 
 -- name: count_groups (sqlite)
