@@ -127,8 +127,9 @@ def test_a_replay_is_controlled_and_watched(client: playhead.Client):
     watching = client.watch(replay.execution_id)
     assert next(watching).state == "paused"
     assert client.pace(replay, playhead.DepthPace(500)).pace == playhead.DepthPace(500)
-    assert client.pace(str(replay.replay_batch_id), None).pace is None
+    assert client.pace(replay, slow).pace == slow  # so that it does not end before the answer to `resume`
     assert client.resume(replay).state in ("queued", "publishing")
+    assert client.pace(str(replay.replay_batch_id), None).pace is None
     *_, last = watching
     assert last.state == "publishing_complete"
     assert last.work
