@@ -116,8 +116,8 @@ async def groups(
 
     The dead letters of a group have the same route, error code and pattern of the error. The group of the
     newest message is listed first. At most 10,000 dead letters of a group are counted, the newest ones. A
-    group is `processed` if its route has processed all of their objects since, in other messages. All
-    others are `open`.
+    group is `processed` if its route has processed all of their objects since, in other messages. The
+    other groups are `open`.
     """
     async with s.open() as rt:
         of = await rt.services.resolve.execution(execution) if execution else None

@@ -152,8 +152,8 @@ class DeadLetterGroup:
             less than 10000, a resend with this time as `failed_before` resends exactly the counted ones.
         newest: correlation id of the newest one.
         input_key: key of the input object of the newest one.
-        open: whether the route has not yet processed the input objects of all counted dead letters in
-            other messages. Also true if the records that would tell are deleted.
+        open: false: since then, the route has processed the input object of each counted dead letter in
+            another message; true: at least one is left, or the records that would tell are deleted.
     """
 
     group: str
